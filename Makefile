@@ -1,0 +1,47 @@
+# `make repro` and `make test` are all a newcomer needs; both prepare .venv first when they must.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.PHONY: help setup repro test lint lock
+
+UV_VERSION := 0.13.9
+# The first interpreter that is new enough; PYTHON=/path/to/python overrides the search.
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.14 python; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+BIN := .venv/bin
+STAMP := .venv/.losslab-synced
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export NO_ALBUMENTATIONS_UPDATE := 1
+
+help:
+	@echo 'make repro   set up .venv when needed, then run the pipeline (dvc repro)'
+	@echo 'make test    set up .venv when needed, then run the tests'
+	@echo 'make lint    ruff and mypy'
+	@echo 'make setup   only set up .venv'
+	@echo 'make lock    resolve requirements.lock again from pyproject.toml'
+
+setup: $(STAMP)
+
+# The stamp comes last: an interrupted set-up starts again, a changed lock or pyproject.toml syncs again.
+$(STAMP): requirements.lock pyproject.toml Makefile
+	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "losslab needs Python 3.11 or newer; found: $$(python3 --version 2>&1 || echo none). Install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv || { rm -rf .venv; exit 1; }
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip sync --compile-bytecode --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+repro: setup
+	dvc repro
+
+test: setup
+	pytest
+
+lint: setup
+	ruff check .
+	ruff format --check .
+	mypy
+
+lock: $(STAMP)
+	uv pip compile --quiet pyproject.toml --extra dev --universal --generate-hashes --no-annotate \
+	  --custom-compile-command 'make lock' --output-file requirements.lock

@@ -1,0 +1,27 @@
+"""download: put the dataset that its card describes into data/raw/<dataset>."""
+
+from pathlib import Path
+
+from losslab import stage
+from losslab.params import Params
+
+
+def main(params: Params) -> None:
+    from losslab.data.cards import read_card
+    from losslab.data.fetch import fetch
+
+    card = read_card(params.dataset)
+    source = params.download.source
+    files = fetch(
+        params.dataset,
+        card,
+        # A relative source is meant from the user's repository, also in a queued experiment.
+        None if source is None else stage.main_repo() / Path(source).expanduser(),
+        Path("data/raw") / params.dataset,
+        stage.main_repo() / ".losslab/downloads" / params.dataset,
+    )
+    stage.say(f"download: {card.title}, {files} files ({card.licence})")
+
+
+if __name__ == "__main__":
+    stage.run(main)

@@ -1,0 +1,45 @@
+"""Where a net runs and in which precision."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from losslab.errors import InputError
+
+
+def pick_device(requested: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU. Raises InputError for `cuda` without a CUDA device."""
+    if requested == "cuda" and not torch.cuda.is_available():
+        raise InputError("train.device is 'cuda'; torch finds no CUDA device: use auto or cpu")
+    return torch.device("cuda" if requested != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def pick_precision(requested: str, device: torch.device) -> str:
+    """`auto` is bf16-mixed where the hardware multiplies bfloat16 itself, else 32-true (names as in Lightning)."""
+    if requested == "16-mixed" and device.type == "cpu":
+        raise InputError("train.precision is '16-mixed', which needs CUDA; on the CPU use auto, bf16-mixed or 32-true")
+    if requested != "auto":
+        return requested
+    return "bf16-mixed" if _native_bf16(device) else "32-true"
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """The autocast context that a run of this precision is trained and evaluated in."""
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+    context: AbstractContextManager[None] = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
+    return context
+
+
+def _native_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def hardware() -> str:
+    """The processor and, where there is one, the accelerator, for a reader of timings."""
+    capabilities = torch.cpu.get_capabilities()
+    name = capabilities.get("cpu_name") or capabilities.get("architecture", "CPU")
+    text = f"{name}, {capabilities.get('num_physical_cores', '?')} cores"
+    return f"{text}; {torch.cuda.get_device_name()}" if torch.cuda.is_available() else text

@@ -1,0 +1,84 @@
+"""The outs of runs that DVC keeps: those of the workspace, and of every experiment in its cache."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import yaml
+from dvc.api import DVCFileSystem
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from losslab.errors import InputError
+
+RECORD = (
+    "params.yaml",
+    "models/model.json",
+    "reports/history.csv",
+    "reports/metrics.json",
+    "reports/report.html",
+    "reports/figures",
+)
+"""What of a run is needed to show it elsewhere: not the weights, not the data."""
+
+
+@dataclass(frozen=True)
+class Outs:
+    """A finished run, by what dvc.lock says of it."""
+
+    experiment: str | None
+    """The DVC experiment's name; None for the workspace."""
+    baseline: str | None
+    dataset: str
+    model_md5: str
+    report_md5: str
+    root: Path
+    revision: str | None
+
+    def files(self) -> AbstractContextManager[Path]:
+        """A folder that holds RECORD. Raises InputError when the cache does not have them any more."""
+        return nullcontext(self.root) if self.revision is None else self._checked_out(self.revision)
+
+    @contextmanager
+    def _checked_out(self, revision: str) -> Iterator[Path]:
+        with TemporaryDirectory() as name:
+            folder, fs = Path(name), DVCFileSystem(str(self.root), rev=revision)
+            for path in RECORD:
+                (folder / path).parent.mkdir(exist_ok=True)
+                try:
+                    fs.get(path, str(folder / path), recursive=path == "reports/figures")
+                except (OSError, DvcException) as error:
+                    raise InputError(f"{self.experiment}: {path} is not in DVC's cache: {error}") from None
+            yield folder
+
+
+def finished_runs(root: Path) -> Iterator[Outs]:
+    """The run in the workspace, then those of all experiments, of all baselines; unfinished ones are left out."""
+    try:
+        repo = Repo(str(root))
+    except DvcException as error:
+        raise InputError(f"{root}: no DVC repository: {error}") from None
+    with repo:
+        if (root / "dvc.lock").is_file() and all((root / path).exists() for path in RECORD):
+            yield from _read(lambda name: (root / name).read_text(encoding="utf-8"), None, None, root, None)
+        for baseline, found in repo.experiments.ls(all_commits=True).items():
+            for name, revision in found:
+                fs = DVCFileSystem(str(root), rev=revision)
+                yield from _read(fs.read_text, name, baseline, root, revision)
+
+
+def _read(
+    text_of: Callable[[str], str], experiment: str | None, baseline: str | None, root: Path, revision: str | None
+) -> Iterator[Outs]:
+    md5s: dict[str, Any] = {
+        out["path"]: out.get("md5")
+        for stage in yaml.safe_load(text_of("dvc.lock"))["stages"].values()
+        for out in stage.get("outs", [])
+    }
+    model, report = md5s.get("models/model.safetensors"), md5s.get("reports/report.html")
+    if model and report:
+        dataset = yaml.safe_load(text_of("params.yaml"))["dataset"]
+        yield Outs(experiment, baseline, dataset, model, report, root, revision)

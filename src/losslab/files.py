@@ -1,0 +1,91 @@
+"""Files and folders that appear whole or not at all."""
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+JsonObject = dict[str, Any]
+Row = Mapping[str, object]
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yield a temporary neighbour of `path` (a file or folder to be made by the caller); rename it when all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    _remove(partial)
+    try:
+        yield partial
+        if path.is_dir():
+            shutil.rmtree(path)
+        partial.replace(path)
+    finally:
+        _remove(partial)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with `\\n` line ends on every system, so that hashes agree."""
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write indented JSON; NaN is written as null, because JSON has none."""
+    write_text(path, json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> JsonObject:
+    content: JsonObject = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows of one shape; NaN and None become empty cells."""
+    with whole(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: "" if _is_nan(value) else value for key, value in row.items()} for row in rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def folder_md5(folder: Path) -> str:
+    """The md5 that DVC gives a folder, as it stands in dvc.lock."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    entries = [{"md5": file_md5(path), "relpath": path.relative_to(folder).as_posix()} for path in files]
+    entries.sort(key=lambda entry: entry["relpath"])
+    return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def file_md5(path: Path) -> str:
+    """The md5 of a file's bytes, as it stands in dvc.lock."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_without_nan(item) for item in value]
+    return None if _is_nan(value) else value
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and value != value
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

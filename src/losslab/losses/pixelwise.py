@@ -1,0 +1,79 @@
+"""Losses that look at one pixel at a time."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from losslab.losses.base import Batch, Loss, masked_mean
+
+
+class CrossEntropy(Loss):
+    """Cross entropy: softmax over classes, or binary with one logit.
+
+    `-log p_y`, averaged over valid pixels; with class weights `w` the average is weighted, `Σ w_y l / Σ w_y`, as
+    torch's `cross_entropy` has it. Label smoothing ε moves ε of each target's mass evenly over the classes
+    (Szegedy et al. 2016, 1512.00567). An absent class adds nothing of its own; predicting it costs the pixels' true
+    classes.
+
+    torch's own functions do the arithmetic, with `reduction="none"`: only that is deterministic on CUDA, and it lets the
+    mean count valid pixels alone.
+    """
+
+    weights: Tensor | None
+
+    def __init__(
+        self,
+        num_classes: int,
+        ignore_index: int | None,
+        *,
+        label_smoothing: float,
+        class_weights: Sequence[float] | None,
+    ) -> None:
+        super().__init__(num_classes, ignore_index)
+        self.label_smoothing = label_smoothing
+        expected = max(num_classes, 2)
+        if class_weights is not None:
+            if len(class_weights) != expected:
+                raise ValueError(f"class_weights has {len(class_weights)} values; there are {expected} classes")
+            if not all(0 <= weight < float("inf") for weight in class_weights) or sum(class_weights) == 0:
+                raise ValueError(f"class_weights is {list(class_weights)}; weights are finite, not negative, not all 0")
+        weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("weights", weights, persistent=False)
+
+    def compute(self, batch: Batch) -> Tensor:
+        weights = None if self.weights is None else self.weights.to(batch.logits.dtype)
+        if self.num_classes > 1:
+            loss = F.cross_entropy(
+                batch.logits, batch.target, weight=weights, label_smoothing=self.label_smoothing, reduction="none"
+            )
+        else:
+            loss = _smoothed_bce(batch.logits, batch.one_hot(), self.label_smoothing).squeeze(1)
+            if weights is not None:
+                loss = loss * weights[batch.target]
+        if weights is None:
+            return masked_mean(loss, batch.valid)
+        total = (weights[batch.target] * batch.valid).sum()
+        return (loss * batch.valid).sum() / total.where(total > 0, 1)
+
+
+class BinaryCrossEntropy(Loss):
+    """Binary cross entropy with logits; over several classes, each against the rest.
+
+    `max(z, 0) - z·y + log(1 + e^-|z|)`, averaged over valid pixels and classes. Every class counts at every pixel, so an
+    absent class is pushed down everywhere. Label smoothing ε: y becomes y(1-ε) + ε/2.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int | None, *, label_smoothing: float) -> None:
+        super().__init__(num_classes, ignore_index)
+        self.label_smoothing = label_smoothing
+
+    def compute(self, batch: Batch) -> Tensor:
+        loss = _smoothed_bce(batch.logits, batch.one_hot(), self.label_smoothing)
+        return masked_mean(loss, batch.valid.unsqueeze(1).expand_as(loss))
+
+
+def _smoothed_bce(logits: Tensor, one_hot: Tensor, label_smoothing: float) -> Tensor:
+    smoothed = one_hot * (1 - label_smoothing) + label_smoothing / 2
+    return F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")

@@ -1,0 +1,54 @@
+"""The module behind a loss expression: a weighted sum whose terms can be logged beside it."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from losslab.errors import InputError
+from losslab.losses.base import Loss
+from losslab.losses.expression import parse
+from losslab.losses.registry import LOSSES, check_options
+
+
+class TotalLoss(nn.Module):
+    """`Σ weight · term` of an expression; see `losslab.losses.build_loss` for shapes and errors."""
+
+    def __init__(
+        self,
+        expression: str,
+        num_classes: int,
+        ignore_index: int | None,
+        class_weights: Sequence[float] | None,
+        options: dict[str, Any],
+    ) -> None:
+        super().__init__()
+        terms = parse(expression)
+        names = [term.name for term in terms]
+        if class_weights is not None:
+            options = {**options, "class_weights": list(class_weights)}
+        self.weights = {term.name: term.weight for term in terms}
+        self.losses = nn.ModuleDict()
+        for name, chosen in check_options(names, options).items():
+            try:
+                self.losses[name] = _class_of(name)(num_classes, ignore_index, **chosen)
+            except ValueError as error:
+                raise InputError(f"loss {name}: {error}") from None
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        return self.total(self.terms(logits, target))
+
+    def terms(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Each term by name, unweighted."""
+        return {name: loss(logits, target) for name, loss in self.losses.items()}
+
+    def total(self, terms: dict[str, Tensor]) -> Tensor:
+        return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+
+
+def _class_of(name: str) -> type[Loss]:
+    module, _, attribute = LOSSES[name].target.partition(":")
+    found: type[Loss] = getattr(importlib.import_module(f"losslab.losses.{module}"), attribute)
+    return found

@@ -1,0 +1,1 @@
+"""Figures and HTML: reads the outs of train and evaluate, never torch."""

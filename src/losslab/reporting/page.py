@@ -1,0 +1,160 @@
+"""reports/report.html: one file, readable offline, that shows a run to somebody who did not do it."""
+
+import base64
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from PIL import Image
+
+from losslab.files import JsonObject, read_csv, read_json, whole, write_text
+from losslab.reporting import figures
+
+LARGEST_SIDE = 320
+"""Pixels; larger examples are shrunk for the page."""
+ERROR_COLOUR = (230, 40, 60)
+
+
+@dataclass(frozen=True)
+class Example:
+    image: str
+    rank: int
+    of: int
+    iou: str
+    pictures: dict[str, str]
+    """Caption → data URI."""
+
+
+def write_report(models: Path, reports: Path, examples: int) -> None:
+    """Write `figures/*.png` and `report.html` from the outs of train and evaluate.
+
+    Args:
+        examples: how many of the kept predictions to show, in equal parts best, between and worst.
+    """
+    model, metrics = read_json(models / "model.json"), read_json(reports / "metrics.json")
+    history, per_class = read_csv(reports / "history.csv"), read_csv(reports / "per_class.csv")
+    with whole(reports / "figures") as folder:
+        folder.mkdir()
+        figures.draw_curves(history, folder / "curves.png")
+        test_rows = [row for row in read_csv(reports / "confusion.csv") if row["split"] == "test"]
+        figures.draw_confusion(test_rows, folder / "confusion.png")
+        figures.draw_iou_by_class(per_class, folder / "iou_by_class.png")
+        figures.draw_iou_by_image(read_csv(reports / "per_image.csv"), folder / "iou_by_image.png")
+        pictures = {path.stem: _data_uri(path.read_bytes()) for path in sorted(folder.glob("*.png"))}
+    environment = Environment(
+        loader=PackageLoader("losslab", "reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    kept = max(range(len(history)), key=lambda index: float(history[index]["val_miou"] or 0))
+    page = environment.get_template("report.html.j2").render(
+        model=model,
+        run=model["run"],
+        settings=_settings(model),
+        metrics=metrics,
+        per_class=per_class,
+        epochs=len(history),
+        kept=kept + 1,
+        summary=_summary(metrics),
+        legend=list(zip(model["classes"], model["palette"], strict=True)),
+        error_colour=ERROR_COLOUR,
+        figures=pictures,
+        groups=_groups(reports / "predictions", examples, model["ignore_index"]),
+    )
+    write_text(reports / "report.html", page)
+
+
+def _summary(metrics: JsonObject) -> str:
+    scores = {name: value for name, value in metrics["test"]["iou"].items() if value is not None}
+    best, worst = max(scores, key=scores.__getitem__), min(scores, key=scores.__getitem__)
+    gap = metrics["test"]["miou"] - metrics["val"]["miou"]
+    return (
+        f"Mean IoU {metrics['test']['miou']:.3f} on the test images, {abs(gap):.3f} {'above' if gap >= 0 else 'below'} the "
+        f"validation images. Best class: {best} ({scores[best]:.3f}); weakest: {worst} ({scores[worst]:.3f})."
+    )
+
+
+def _settings(model: JsonObject) -> dict[str, Any]:
+    run = model["run"]
+    options = ", ".join(f"{key} = {value}" for key, value in run["loss_options"].items())
+    return {
+        "dataset": run["dataset"],
+        "data md5": model["data_md5"],
+        "size": f"{model['size']} × {model['size']} pixels",
+        "loss": f"{run['loss']} ({options})" if options else run["loss"],
+        "architecture": model["arch"],
+        "encoder": f"{run['encoder']}, {run['encoder_weights'] or 'from scratch'}" if run["encoder"] else "none",
+        "seed": run["seed"],
+        "precision": model["precision"],
+        **{
+            key.replace("_", " "): value
+            for key, value in run["train"].items()
+            if key not in ("precision", "device", "workers")
+        },
+    }
+
+
+def _groups(folder: Path, count: int, ignore_index: int | None) -> dict[str, list[Example]]:
+    """Best, between and worst of the kept predictions, by rank."""
+    rows = read_csv(folder / "examples.csv")
+    count = min(count, len(rows))
+    end = count // 3
+    middle = count - 2 * end
+    start = (len(rows) - middle) // 2
+    chosen = {"Best": rows[:end], "Between": rows[start : start + middle], "Worst": rows[len(rows) - end :]}
+    return {title: [_example(folder, row, ignore_index) for row in part] for title, part in chosen.items() if part}
+
+
+def _example(folder: Path, row: dict[str, str], ignore_index: int | None) -> Example:
+    with (
+        Image.open(folder / f"{row['file']}.image.png") as image,
+        Image.open(folder / f"{row['file']}.truth.png") as truth,
+        Image.open(folder / f"{row['file']}.prediction.png") as prediction,
+    ):
+        pixels = np.asarray(image)
+        labels, guess = np.asarray(truth), np.asarray(prediction)
+        shown = {
+            "image": image.convert("RGB"),
+            "truth": truth.convert("RGB"),
+            "prediction": prediction.convert("RGB"),
+            "errors": Image.fromarray(_errors(pixels, labels, guess, ignore_index)),
+        }
+    return Example(
+        row["image"],
+        int(row["rank"]),
+        int(row["of"]),
+        row["iou"],
+        {name: _picture(picture) for name, picture in shown.items()},
+    )
+
+
+def _errors(
+    image: npt.NDArray[np.uint8],
+    truth: npt.NDArray[np.uint8],
+    prediction: npt.NDArray[np.uint8],
+    ignore_index: int | None,
+) -> npt.NDArray[np.uint8]:
+    """The image in pale grey, wrong pixels in one strong colour; void pixels are never wrong."""
+    grey = 128 + image.mean(axis=2, keepdims=True) / 2
+    shown = np.repeat(grey, 3, axis=2).astype(np.uint8)
+    wrong = (truth != prediction) & ((truth != ignore_index) if ignore_index is not None else True)
+    shown[wrong] = ERROR_COLOUR
+    return shown
+
+
+def _picture(image: Image.Image) -> str:
+    if max(image.size) > LARGEST_SIDE:
+        image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.NEAREST)
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return _data_uri(buffer.getvalue())
+
+
+def _data_uri(png: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -1,0 +1,53 @@
+"""What the five stage scripts share: read params.yaml, do the work, say what is wrong in one line."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from losslab.errors import InputError
+
+if TYPE_CHECKING:
+    from losslab.params import Params
+
+
+def run(main: "Callable[[Params], None]") -> NoReturn:
+    """Call `main` with the checked params.yaml of the current folder; leave with exit code 0, or 1 and one line.
+
+    Heavy imports belong inside `main`: then a bad params.yaml is told before they are paid for, and a missing
+    package is told in one line too.
+    """
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations calls home at import otherwise
+    try:
+        from losslab import params
+
+        main(params.load())
+    except InputError as error:
+        _leave(str(error))
+    except ModuleNotFoundError as error:
+        _leave(f"{error}: {sys.executable} is not losslab's Python. Run `make setup`, then `. .venv/bin/activate`")
+    except OSError as error:
+        _leave(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        _leave("interrupted")
+    sys.exit(0)
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def warn(line: str) -> None:
+    print(f"WARNING: {line}", file=sys.stderr, flush=True)
+
+
+def main_repo() -> Path:
+    """The root of the user's repository, also from a queued experiment, which runs in a copy below `.dvc/tmp`."""
+    return Path(os.environ.get("DVC_ROOT", "."))
+
+
+def _leave(line: str) -> NoReturn:
+    sys.stdout.flush()
+    print(f"ERROR: {Path(sys.argv[0]).stem}: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    sys.exit(1)

@@ -1,0 +1,199 @@
+"""Training: the Lightning module and the trainer around it."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from torch import Tensor, nn
+
+from losslab.data.prepared import Prepared, evaluation_loader
+from losslab.data.training_set import training_loader
+from losslab.devices import pick_device, pick_precision
+from losslab.errors import InputError
+from losslab.inference import num_outputs, to_input, to_labels
+from losslab.losses import build_loss
+from losslab.losses.total import TotalLoss
+from losslab.metrics import SegmentationMetrics
+from losslab.models import build_model, normalisation
+from losslab.params import Params
+from losslab.randomness import derive
+
+EpochRow = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trained:
+    net: nn.Module
+    """The weights of the epoch with the best val mIoU, on the CPU."""
+    description: dict[str, Any]
+    """What model.json holds."""
+    history: list[EpochRow]
+
+
+def train(
+    params: Params,
+    prepared: Prepared,
+    scratch: Path,
+    on_epoch: Callable[[EpochRow], None] = lambda row: None,
+    progress: bool = False,
+) -> Trained:
+    """Train what params describe on prepared data; deterministic for one machine, seed and set of params.
+
+    Args:
+        scratch: a folder for checkpoints while training runs.
+        on_epoch: called after each epoch with a row of history.csv.
+        progress: show a bar with loss and val mIoU.
+
+    Raises:
+        InputError: an encoder, device, precision or class weight that cannot be had, told before the data is touched.
+    """
+    device = pick_device(params.train.device)
+    precision = pick_precision(params.train.precision, device)
+    data = prepared.describe()
+    classes, ignore_index = data["classes"], data["ignore_index"]
+    mean, std = normalisation(params.encoder, params.encoder_weights) or (data["mean"], data["std"])
+    torch.manual_seed(derive(params.seed, "weights"))
+    net = build_model(params.arch, num_outputs(classes), params.encoder, params.encoder_weights)
+    loss = build_loss(params.loss, num_outputs(classes), ignore_index, options=params.loss_options)
+    description = {
+        "arch": params.arch,
+        "encoder": params.encoder,
+        "num_classes": num_outputs(classes),
+        "classes": classes,
+        "palette": data["palette"],
+        "ignore_index": ignore_index,
+        "size": data["size"],
+        "mean": mean,
+        "std": std,
+        "precision": precision,
+        "data_md5": prepared.md5(),
+        "run": params.model_dump(include=RECORDED),
+    }
+    # Deterministic algorithms alone give the same bits; filling fresh memory with NaN as well costs 5 % of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    module = SegmentationModule(net, loss, classes, ignore_index, mean, std, params.train.lr, params.seed)
+    history = _History(on_epoch)
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        best = ModelCheckpoint(folder, monitor="val_miou", mode="max", save_top_k=1, save_weights_only=True)
+        trainer = L.Trainer(
+            accelerator="gpu" if device.type == "cuda" else "cpu",
+            devices=1,
+            precision=precision,  # type: ignore[arg-type]
+            max_epochs=params.train.epochs,
+            deterministic=True,
+            logger=False,
+            callbacks=[best, history, *([_Bar()] if progress else [])],
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        train_batches = training_loader(
+            prepared, params.train.augmentation, params.train.batch_size, params.train.workers, params.seed
+        )
+        val_batches = evaluation_loader(prepared, "val", params.train.batch_size)
+        with warnings.catch_warnings():
+            # Lightning advises workers and warns of its own internals; neither is for the reader of a run's output.
+            warnings.filterwarnings("ignore", module="lightning")
+            trainer.fit(module, train_batches, val_batches)
+        if trainer.interrupted:
+            raise InputError("interrupted; nothing was written")
+        weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
+    net.cpu().load_state_dict(
+        {name.removeprefix("net."): value for name, value in weights.items() if name.startswith("net.")}
+    )
+    return Trained(net.eval(), description, history.rows)
+
+
+RECORDED = {"dataset", "seed", "loss", "loss_options", "arch", "encoder", "encoder_weights", "train"}
+"""The params that model.json keeps beside the weights."""
+
+
+class SegmentationModule(L.LightningModule):
+    """One net, one loss, Adam. Batches are uint8 `[N, H, W, 3]` and int64 `[N, H, W]`."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: TotalLoss,
+        classes: Sequence[str],
+        ignore_index: int | None,
+        mean: Sequence[float],
+        std: Sequence[float],
+        lr: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last)
+        self.loss = loss
+        self.classes, self.mean, self.std, self.lr, self.seed = list(classes), mean, std, lr, seed
+        self.val_metrics = SegmentationMetrics(num_outputs(classes), ignore_index)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.net.parameters(), lr=self.lr, fused=True)
+
+    def on_train_epoch_start(self) -> None:
+        # What a net draws in an epoch (dropout) depends on seed and epoch, not on what ran before.
+        torch.manual_seed(derive(self.seed, "step", self.current_epoch))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        return self._loss_of(batch, "train")[0]
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        _, logits = self._loss_of(batch, "val")
+        self.val_metrics.update(to_labels(logits.float()), batch[1])
+
+    def on_validation_epoch_end(self) -> None:
+        scores = self.val_metrics.compute()
+        self.val_metrics.reset()
+        self.log("val_miou", scores["miou"].float(), prog_bar=True)
+        for name, iou in zip(self.classes, scores["iou"], strict=True):
+            self.log(f"val_iou_{name}", iou.float())
+
+    def _loss_of(self, batch: tuple[Tensor, Tensor], phase: str) -> tuple[Tensor, Tensor]:
+        images, target = batch
+        logits = self.net(to_input(images, self.mean, self.std))
+        terms = self.loss.terms(logits, target)
+        total = self.loss.total(terms)
+        logged = {f"{phase}_loss": total}
+        if len(terms) > 1:
+            logged |= {f"{phase}_loss_{name}": term for name, term in terms.items()}
+        for name, value in logged.items():
+            on_bar = name == "train_loss"
+            self.log(name, value.detach(), on_step=False, on_epoch=True, prog_bar=on_bar, batch_size=len(images))
+        return total, logits
+
+
+class _History(Callback):
+    """Collects a row per epoch after its validation, and hands it on."""
+
+    def __init__(self, on_epoch: Callable[[EpochRow], None]) -> None:
+        self.rows: list[EpochRow] = []
+        self.on_epoch = on_epoch
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        values = {name: round(float(value), 6) for name, value in trainer.callback_metrics.items()}
+        first: EpochRow = {"epoch": trainer.current_epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        order = ["train_loss", "val_loss", "val_miou"]
+        rest = sorted(name for name in values if name not in order)
+        row = first | {name: values[name] for name in [*order, *rest] if name in values}
+        self.rows.append(row)
+        self.on_epoch(row)
+
+
+class _Bar(TQDMProgressBar):
+    """One bar that stays: an epoch's steps, with loss and val mIoU."""
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        metrics = super().get_metrics(trainer, pl_module)
+        metrics.pop("v_num", None)
+        return dict(metrics)
