@@ -1,12 +1,15 @@
 """download: put the dataset that its card describes into data/raw/<dataset>."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from losslab import stage
-from losslab.params import Params
+
+if TYPE_CHECKING:
+    from losslab.params import Params
 
 
-def main(params: Params) -> None:
+def main(params: "Params") -> None:
     from losslab.data.cards import read_card
     from losslab.data.fetch import fetch
 

@@ -2,12 +2,15 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from losslab import stage
-from losslab.params import Params
+
+if TYPE_CHECKING:
+    from losslab.params import Params
 
 
-def main(params: Params) -> None:
+def main(params: "Params") -> None:
     from losslab import tracking
     from losslab.reporting.page import write_report
 

@@ -3,18 +3,22 @@
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from losslab import stage
-from losslab.params import Params
+
+if TYPE_CHECKING:
+    from losslab.params import Params
 
 
-def main(params: Params) -> None:
+def main(params: "Params") -> None:
     from losslab import models, tracking
     from losslab.data.prepared import Prepared
     from losslab.devices import hardware
     from losslab.files import write_csv
-    from losslab.training import EpochRow, train
+    from losslab.training import EpochRow, check, train
 
+    check(params)
     prepared = Prepared(Path("data/prepared") / params.dataset)
     began = time.monotonic()
     with tracking.training_run(params, prepared.md5(), hardware(), stage.main_repo(), stage.warn) as run:

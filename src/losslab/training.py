@@ -21,7 +21,7 @@ from losslab.inference import num_outputs, to_input, to_labels
 from losslab.losses import build_loss
 from losslab.losses.total import TotalLoss
 from losslab.metrics import SegmentationMetrics
-from losslab.models import build_model, normalisation
+from losslab.models import build_model, check_encoder, normalisation
 from losslab.params import Params
 from losslab.randomness import derive
 
@@ -35,6 +35,12 @@ class Trained:
     description: dict[str, Any]
     """What model.json holds."""
     history: list[EpochRow]
+
+
+def check(params: Params) -> None:
+    """What only torch, smp or timm can tell of params: whether encoder, device and precision can be had. Raises InputError."""
+    pick_precision(params.train.precision, pick_device(params.train.device))
+    check_encoder(params.arch, params.encoder, params.encoder_weights)
 
 
 def train(
@@ -52,7 +58,7 @@ def train(
         progress: show a bar with loss and val mIoU.
 
     Raises:
-        InputError: an encoder, device, precision or class weight that cannot be had, told before the data is touched.
+        InputError: an encoder, device, precision or loss option that cannot be had; no prepared data.
     """
     device = pick_device(params.train.device)
     precision = pick_precision(params.train.precision, device)

@@ -15,7 +15,7 @@ from losslab.models.registry import available, find
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["available", "build_model", "load", "save"]
+__all__ = ["available", "build_model", "check_encoder", "load", "normalisation", "save"]
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
@@ -35,15 +35,24 @@ def build_model(
         InputError: unknown arch or encoder, an encoder where none is taken or none where one is needed, encoder weights
             that do not exist or cannot be fetched.
     """
+    check_encoder(arch, encoder, encoder_weights)
     spec = find(arch)
-    if spec.takes_encoder != (encoder is not None):
-        raise InputError(
-            f"encoder is {encoder!r}; arch {arch} {'needs one, such as resnet18' if spec.takes_encoder else 'takes none: null'}"
-        )
     module, _, function = spec.target.partition(":")
     build = getattr(importlib.import_module(f"losslab.models.{module}"), function)
     net: nn.Module = build(num_classes, encoder, encoder_weights, in_channels)
     return net
+
+
+def check_encoder(arch: str, encoder: str | None, encoder_weights: str | None) -> None:
+    """Raise InputError for an encoder or weights that the arch cannot have, without any network call."""
+    needed = find(arch).takes_encoder
+    if needed != (encoder is not None):
+        hint = "needs one, such as resnet18" if needed else "takes none: null"
+        raise InputError(f"encoder is {encoder!r}; arch {arch} {hint}")
+    if encoder is not None:
+        from losslab.models.smp_nets import check_names
+
+        check_names(encoder, encoder_weights)
 
 
 def normalisation(encoder: str | None, encoder_weights: str | None) -> tuple[list[float], list[float]] | None:

@@ -16,7 +16,6 @@ _TIMM = "tu-"
 
 
 def unet(num_classes: int, encoder: str, encoder_weights: str | None, in_channels: int) -> nn.Module:
-    check_encoder(encoder, encoder_weights)
     # smp takes True for a timm encoder, whose pretrained tag is part of its name.
     weights = True if encoder_weights is not None and encoder.startswith(_TIMM) else encoder_weights
     with _explained(encoder, encoder_weights):
@@ -24,7 +23,7 @@ def unet(num_classes: int, encoder: str, encoder_weights: str | None, in_channel
     return net
 
 
-def check_encoder(encoder: str, encoder_weights: str | None) -> None:
+def check_names(encoder: str, encoder_weights: str | None) -> None:
     """Raise InputError for names that smp and timm do not know, without any network call."""
     known = list(smp_encoders) + [_TIMM + name for name in timm.list_models()]
     if encoder not in known:
@@ -42,7 +41,6 @@ def check_encoder(encoder: str, encoder_weights: str | None) -> None:
 
 def pretrained_normalisation(encoder: str, encoder_weights: str) -> tuple[list[float], list[float]]:
     """Mean and standard deviation per channel, 0..1 units; smp keeps those of its own encoders beside their weights."""
-    check_encoder(encoder, encoder_weights)
     with _explained(encoder, encoder_weights):
         settings = smp.encoders.get_preprocessing_params(encoder, encoder_weights)
     return [float(value) for value in settings["mean"]], [float(value) for value in settings["std"]]

@@ -1,0 +1,87 @@
+"""Small data for all tests: they shrink the data, not the logic."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from losslab.data.cards import Card, read_card
+from losslab.data.fetch import fetch
+from losslab.data.prepare import prepare
+from losslab.data.prepared import Prepared
+from losslab.params import Params, Split, load
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+TINY_CARD: dict[str, Any] = {
+    "title": "Tiny lesions",
+    "licence": "CC0-1.0",
+    "citation": "none",
+    "home": None,
+    "source": {"generator": "lesions", "seed": 3, "size": 64, "images": {"train": 6, "val": 2, "test": 3}},
+    "layout": "split_folders",
+    "classes": [
+        {"name": "skin", "color": [240, 200, 170], "values": [0]},
+        {"name": "lesion", "color": [150, 50, 90], "values": [1]},
+        {"name": "hair", "color": [20, 60, 160], "values": [2]},
+    ],
+    "void": [],
+}
+TINY_CHANGES: dict[str, Any] = {
+    "dataset": "tiny",
+    "encoder": "tu-mobilenetv3_small_050",
+    "prepare": {"size": 64},
+    "train": {"epochs": 2, "batch_size": 3},
+    "evaluate": {"predictions": 3},
+    "report": {"examples": 3},
+}
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        merged[key] = merge(base[key], value) if isinstance(value, dict) and base.get(key) else value
+    return merged
+
+
+def write_params(folder: Path, changes: dict[str, Any]) -> Path:
+    """The shipped params.yaml with changes, beside a catalog that also has the tiny card."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+    catalog = folder / "data/catalog"
+    catalog.mkdir(parents=True, exist_ok=True)
+    for card in (ROOT / "data/catalog").glob("*.yaml"):
+        (catalog / card.name).write_bytes(card.read_bytes())
+    (catalog / "tiny.yaml").write_text(yaml.safe_dump(TINY_CARD), encoding="utf-8")
+    path = folder / "params.yaml"
+    path.write_text(yaml.safe_dump(merge(params, changes)), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def tiny_params(tmp_path: Path) -> Params:
+    return load(write_params(tmp_path, TINY_CHANGES))
+
+
+@pytest.fixture(scope="session")
+def tiny_card(tmp_path_factory: pytest.TempPathFactory) -> Card:
+    folder = tmp_path_factory.mktemp("catalog")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY_CARD), encoding="utf-8")
+    return read_card("tiny", folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tiny_card: Card, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Six training, two val and three test images of 64 x 64, drawn and prepared once."""
+    folder = tmp_path_factory.mktemp("tiny")
+    fetch("tiny", tiny_card, None, folder / "raw", folder / "downloads")
+    split = Split(method="official", val=0.2, test=0.2, seed=0)
+    prepare(tiny_card, folder / "raw", 64, split, folder / "prepared")
+    return Prepared(folder / "prepared")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

@@ -1,0 +1,46 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from losslab.data.cards import Archives, read_card
+from losslab.errors import InputError
+from tests.conftest import ROOT, TINY_CARD
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "data/catalog").glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_card_is_valid(path: Path) -> None:
+    assert read_card(path.stem, path.parent).title
+
+
+def test_pet_card_has_the_published_checksums_and_three_classes() -> None:
+    card = read_card("oxford_pet", ROOT / "data/catalog")
+    assert isinstance(card.source, Archives)
+    assert {archive.name: archive.md5 for archive in card.source.archives} == {
+        "images.tar.gz": "5c4f3ee8e5d25df40f4fd59a7f44e54c",
+        "annotations.tar.gz": "95a8c909bbe2e81eed6a22bccdf3f68f",
+    }
+    assert [(c.name, c.values) for c in card.classes] == [("pet", [1]), ("background", [2]), ("border", [3])]
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"colour": 1}, "colour: unknown key"),
+        ({"layout": "pets"}, "layout is 'pets'; it must be 'split_folders'"),
+        ({"classes": [{"name": "a", "color": [0, 0, 256], "values": [0]}]}, "classes.0.color.2 is 256"),
+        ({"void": [2]}, "raw value 2 stands twice"),
+        ({"void": [300]}, "void.0 is 300"),
+    ],
+)
+def test_fault_in_a_card_is_told_with_its_file(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(TINY_CARD | changes), encoding="utf-8")
+    with pytest.raises(InputError, match=complaint) as caught:
+        read_card("mine", tmp_path)
+    assert "mine.yaml" in str(caught.value)
+
+
+def test_missing_card_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none.yaml: no such card"):
+        read_card("none", tmp_path)

@@ -1,0 +1,49 @@
+import subprocess
+import sys
+
+import pytest
+
+from losslab.errors import InputError
+from losslab.losses.expression import Term, parse
+
+
+@pytest.mark.parametrize(
+    ("expression", "terms"),
+    [
+        ("dice", [Term(1.0, "dice")]),
+        ("bce+dice", [Term(1.0, "bce"), Term(1.0, "dice")]),
+        (" 0.7 * cross_entropy + .3*focal ", [Term(0.7, "cross_entropy"), Term(0.3, "focal")]),
+        ("dice+1e-2*bce", [Term(1.0, "dice"), Term(0.01, "bce")]),
+        ("1e+2*dice+bce", [Term(100.0, "dice"), Term(1.0, "bce")]),
+    ],
+)
+def test_expression_gives_its_terms(expression: str, terms: list[Term]) -> None:
+    assert parse(expression) == terms
+
+
+@pytest.mark.parametrize(
+    ("expression", "complaint"),
+    [
+        ("", "no sum of losses"),
+        ("dice+", "no sum of losses"),
+        ("dice-bce", "no sum of losses"),
+        ("dice*0.5", "0.5"),
+        ("dyce", "'dyce', which is not one of cross_entropy, bce, focal, dice"),
+        ("0*dice", "weight '0'; a weight is a positive number"),
+        ("-1*dice", "weight '-1'"),
+        ("nan*dice", "weight 'nan'"),
+        ("inf*dice", "weight 'inf'"),
+        ("x*dice", "weight 'x'"),
+        ("dice+0.5*dice", "names dice twice"),
+    ],
+)
+def test_ill_expression_is_told_in_one_line(expression: str, complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint) as caught:
+        parse(expression)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("module", ["losslab.params", "losslab.losses", "losslab.models", "losslab.data.prepare", "losslab.reporting.page"])
+def test_light_modules_do_not_import_torch(module: str) -> None:
+    code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('torch', 'mlflow', 'lightning')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,195 @@
+"""Whole runs through DVC, in a temporary clone with tiny data: what a newcomer does, and what must hold of it."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tests.conftest import ROOT, SHARED, TINY_CARD, TINY_CHANGES, merge
+
+pytestmark = pytest.mark.pipeline
+STAGES = ["download", "prepare", "train", "evaluate", "report"]
+
+
+class Clone:
+    """A committed copy of the working tree, in which commands run as a user's would."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        (folder / "data/catalog/tiny.yaml").write_text(yaml.safe_dump(TINY_CARD), encoding="utf-8")
+        params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        (folder / "params.yaml").write_text(yaml.safe_dump(merge(params, TINY_CHANGES)), encoding="utf-8")
+        (folder / "dvc.lock").unlink(missing_ok=True)
+        self.run("git init -q -b main && git config user.name t && git config user.email t@t && git add -A")
+        self.run("git commit -q -m start")
+
+    def run(self, command: str, ok: bool = True, **environment: str) -> str:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "GIT_"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        env = inherited | {"PATH": path, "PYTHONPATH": str(self.folder / "src")} | environment
+        done = subprocess.run(command, shell=True, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
+        output = done.stdout + done.stderr
+        assert (done.returncode == 0) == ok, output
+        return output
+
+    def outs(self) -> dict[str, bytes]:
+        places = ("data/raw", "data/prepared", "models", "reports")
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for place in places
+            for path in sorted((self.folder / place).rglob("*"))
+            if path.is_file() and path.name != ".gitignore"
+        }
+
+    def runs(self) -> list[Run]:
+        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        experiments = [found.experiment_id for found in client.search_experiments()]
+        return list(client.search_runs(experiments))
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"Running stage '(\w+)'", output)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which the default run is done and committed."""
+    clone = Clone(tmp_path_factory.mktemp("clone"))
+    assert stages_run(clone.run("dvc repro")) == STAGES
+    clone.run("git add dvc.lock && git commit -q -m run")
+    return clone
+
+
+def test_run_leaves_all_outs_and_a_clean_tree(clone: Clone) -> None:
+    outs = clone.outs()
+    for name in ("models/model.safetensors", "reports/metrics.json", "reports/report.html", "reports/per_image.csv"):
+        assert outs[name]
+    assert clone.run("git status --porcelain") == ""
+    assert "up to date" in clone.run("dvc repro")
+
+
+def test_mlflow_shows_the_run_with_all_that_is_known_of_it(clone: Clone) -> None:
+    run = next(run for run in clone.runs() if "dvc.experiment" not in run.data.tags)
+    lock = yaml.safe_load((clone.folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+    md5s = {out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"]}
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["losslab.data_md5"] == md5s["data/prepared/tiny"]
+    assert run.data.tags["losslab.model_md5"] == md5s["models/model.safetensors"]
+    assert {"losslab.hardware", "losslab.seconds.train", "losslab.seconds.evaluate", "dvc.baseline_rev"} <= set(run.data.tags)
+    assert {"train_loss", "val_loss", "val_miou", "test_miou", "best_val_miou"} <= set(run.data.metrics)
+    artifacts = clone.folder / "mlartifacts/tiny" / run.info.run_id / "artifacts"
+    assert (artifacts / "report.html").read_bytes() == clone.outs()["reports/report.html"]
+    assert (artifacts / "figures/curves.png").is_file()
+
+
+def test_forced_run_gives_the_same_bytes(clone: Clone) -> None:
+    before = clone.outs()
+    assert stages_run(clone.run("dvc repro --force")) == STAGES
+    assert clone.outs() == before
+    assert clone.run("git status --porcelain") == ""
+
+
+def test_dvc_commands_show_something_useful(clone: Clone) -> None:
+    metrics = clone.run("dvc metrics show")
+    assert "test.miou" in metrics and "val.iou.lesion" in metrics
+    clone.run("dvc plots show -o plots_page && rm -r plots_page")
+    assert "test.miou" in clone.run("dvc exp show --csv").splitlines()[0]
+
+
+def test_experiment_with_another_loss_runs_three_stages(clone: Clone) -> None:
+    output = clone.run("dvc exp run -n other-loss -S loss=0.5*bce+0.5*dice")
+    assert stages_run(output) == ["train", "evaluate", "report"]
+    assert "loss" in clone.run("dvc params diff") and "0.5*bce+0.5*dice" in clone.run("dvc params diff")
+    assert "test.miou" in clone.run("dvc exp diff main other-loss")
+    (run,) = (run for run in clone.runs() if run.data.tags.get("dvc.experiment") == "other-loss")
+    assert run.data.params["loss"] == "0.5*bce+0.5*dice"
+    assert {"train_loss_bce", "train_loss_dice", "test_miou"} <= set(run.data.metrics)
+    clone.run("git checkout -q . && dvc checkout -q")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ("train.batch_size=0", "train.batch_size is 0; it must be greater than 0"),
+        ("report.examples=few", "report.examples is 'few'; it must be a valid integer"),
+        ("prepare.size=100", "prepare.size is 100; arch unet needs a multiple of 32"),
+    ],
+)
+def test_impossible_value_ends_the_first_stage_that_runs(clone: Clone, change: str, complaint: str) -> None:
+    output = clone.run(f"dvc exp run -S {change}", ok=False)
+    assert len(stages_run(output)) == 1
+    assert [line for line in output.splitlines() if complaint in line]
+    assert "Traceback" not in output
+    clone.run("git checkout -q . && dvc checkout -q")
+
+
+def test_changing_the_report_runs_it_alone(clone: Clone) -> None:
+    assert stages_run(clone.run("dvc exp run -S report.examples=1")) == ["report"]
+    clone.run("git checkout -q . && dvc checkout -q")
+
+
+def test_queue_of_four_from_an_empty_store_loses_nothing(clone: Clone) -> None:
+    (clone.folder / "mlflow.db").unlink()
+    shutil.rmtree(clone.folder / "mlartifacts")
+    clone.run("dvc exp run --queue -S 'loss=dice,focal' -S 'seed=1,2'")
+    clone.run("dvc queue start -j 4")
+    deadline = time.monotonic() + 300
+    while "Running" in (status := clone.run("dvc queue status")) or "Queued" in status:
+        assert time.monotonic() < deadline, status
+        time.sleep(2)
+    assert status.count("Success") == 4, status
+    runs = clone.runs()
+    assert [run.info.status for run in runs] == ["FINISHED"] * 4
+    assert {(run.data.params["loss"], run.data.params["seed"]) for run in runs} == {(loss, s) for loss in ("dice", "focal") for s in "12"}
+    client = MlflowClient(f"sqlite:///{clone.folder / 'mlflow.db'}")
+    for run in runs:
+        assert [point.step for point in client.get_metric_history(run.info.run_id, "val_miou")] == [0, 1]
+        assert "test_miou" in run.data.metrics and run.data.tags["dvc.experiment"] == run.info.run_name
+        artifacts = clone.folder / "mlartifacts/tiny" / run.info.run_id / "artifacts"
+        assert (artifacts / "report.html").is_file() and (artifacts / "figures/confusion.png").is_file()
+
+
+def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> None:
+    """After the queue: the store is lost, and an experiment is repeated under a new name, which runs nothing."""
+    (clone.folder / "mlflow.db").unlink()
+    shutil.rmtree(clone.folder / "mlartifacts")
+    assert stages_run(clone.run("dvc exp run -n again -S loss=dice -S seed=1")) == []
+    clone.run("git checkout -q . && dvc checkout -q")
+    output = clone.run("losslab sync")
+    runs = {run.info.run_name: run for run in clone.runs()}
+    assert "added again" in output and "added workspace" in output
+    assert runs["again"].data.params["loss"] == "dice" and "test_miou" in runs["again"].data.metrics
+    assert len([run for run in runs.values() if run.data.params["loss"] == "focal"]) == 2
+    assert all(run.info.status == "FINISHED" for run in runs.values())
+    assert "sync: 0 added" in clone.run("losslab sync")
+    assert len(clone.runs()) == len(runs)
+
+
+def test_without_a_store_the_run_is_whole_and_warns(clone: Clone) -> None:
+    output = clone.run("dvc repro --force -s train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    assert output.count("WARNING: MLflow at http://127.0.0.1:9 cannot be used") == 1
+    assert clone.run("git status --porcelain") == ""
+    assert "sync: 0 added" in clone.run("losslab sync")
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not there")
+def test_real_pets_from_a_folder_on_disk(clone: Clone) -> None:
+    source = SHARED / "datasets/oxford_pet"
+    output = clone.run(f"dvc repro -q prepare && dvc exp run --temp -S dataset=oxford_pet -S download.source={source} prepare")
+    assert "prepare: skipped 3, not an image: images/Abyssinian_100.mat" in output
+    assert "240 train, 60 val, 298 test images" in output

@@ -1,0 +1,76 @@
+"""dvc.yaml against the code: a stage depends on all the code it runs, and on nothing that it does not."""
+
+import ast
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.conftest import ROOT
+
+SRC = ROOT / "src"
+DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+STAGES = ["download", "prepare", "train", "evaluate", "report"]
+PLUMBING = {"__init__", "errors", "files", "params", "stage", "tracking", "data/__init__"}
+"""Carries data and messages but shapes no out: params holds no default, files writes what it is given."""
+
+
+@cache
+def imports(path: Path) -> frozenset[Path]:
+    """The losslab files that a file imports, at its top or within functions, but not for types alone."""
+    found: set[Path] = set()
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for_types = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and id(node) not in for_types and (node.module or "").startswith("losslab"):
+            module = SRC / str(node.module).replace(".", "/")
+            names = [module / alias.name for alias in node.names]
+            found |= {file for name in [module, *names] for file in (name.with_suffix(".py"), name / "__init__.py") if file.is_file()}
+    return frozenset(found)
+
+
+def closure(path: Path) -> set[Path]:
+    seen: set[Path] = set()
+    waiting = [path]
+    while waiting:
+        current = waiting.pop()
+        if current not in seen:
+            seen.add(current)
+            plumbing = str(current.relative_to(SRC / "losslab").with_suffix("")) in PLUMBING if current.parent != SRC else False
+            waiting += [] if plumbing else imports(current)
+    return seen
+
+
+def test_there_are_five_stages() -> None:
+    assert list(DVC["stages"]) == STAGES
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stage_depends_on_exactly_the_code_it_runs(stage: str) -> None:
+    declared = [ROOT / dep for dep in DVC["stages"][stage]["deps"] if dep.startswith("src/")]
+    used = {
+        path
+        for path in closure(SRC / f"{stage}.py")
+        if str(path.relative_to(SRC)).removeprefix("losslab/").removesuffix(".py") not in PLUMBING
+    }
+    missing = {path for path in used if not any(path == dep or dep in path.parents for dep in declared)}
+    assert {str(path.relative_to(ROOT)) for path in missing} == set()
+    unused = {dep for dep in declared if not any(path == dep or dep in path.parents for path in used)}
+    assert {str(dep.relative_to(ROOT)) for dep in unused} == set()
+
+
+def test_every_param_belongs_to_one_stage() -> None:
+    owned = [param for stage in DVC["stages"].values() for param in stage["params"]]
+    assert sorted(owned) == sorted(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+
+
+def test_no_out_is_committed() -> None:
+    outs = [out for stage in DVC["stages"].values() for out in stage.get("outs", []) + stage.get("metrics", [])]
+    assert all(isinstance(out, str) for out in outs), "an out with options (persist, cache) breaks the run cache"

@@ -1,0 +1,94 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from losslab.errors import InputError
+from losslab.params import load
+from tests.conftest import ROOT, write_params
+
+
+def test_shipped_params_are_valid() -> None:
+    params = load(ROOT / "params.yaml")
+    assert (params.dataset, params.loss, params.arch, params.encoder) == (
+        "synthetic_lesions",
+        "cross_entropy",
+        "unet",
+        "resnet18",
+    )
+
+
+def test_shipped_params_are_short() -> None:
+    lines = (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 50
+
+
+@pytest.mark.parametrize(
+    ("changes", "complaint"),
+    [
+        ({"los": "dice"}, r"los: unknown key; allowed here: dataset, seed, loss"),
+        ({"train": {"batchsize": 4}}, r"train.batchsize: unknown key; allowed here: epochs, batch_size"),
+        ({"train": {"batch_size": 0}}, r"train.batch_size is 0; it must be greater than 0"),
+        ({"train": {"batch_size": "16"}}, r"train.batch_size is '16'; it must be a valid integer"),
+        ({"train": {"batch_size": 2.5}}, r"train.batch_size is 2.5"),
+        ({"train": {"epochs": True}}, r"train.epochs is True; it must be a valid integer"),
+        ({"train": {"lr": float("inf")}}, r"train.lr is inf; it must be a finite number"),
+        ({"train": {"precision": "bf16"}}, r"train.precision is 'bf16'; it must be 'auto', '32-true'"),
+        ({"train": None}, r"train is None"),
+        ({"loss": "dyce"}, r"loss: 'dyce' names 'dyce', which is not one of cross_entropy"),
+        ({"loss": None}, r"loss is None; it must be a valid string"),
+        ({"loss_options": {"gamma": 2.0}}, r"loss_options.gamma: no loss of cross_entropy takes it"),
+        ({"arch": "unit"}, r"arch: 'unit' is not one of unet"),
+        ({"encoder": None}, r"encoder is null; arch unet needs one"),
+        ({"dataset": "lesions"}, r"dataset: 'lesions' is not one of oxford_pet, synthetic_lesions, tiny"),
+        ({"prepare": {"size": 100}}, r"prepare.size is 100; arch unet needs a multiple of 32, such as 96 or 128"),
+        ({"prepare": {"size": 5}}, r"such as 32"),
+        ({"prepare": {"split": {"val": 0.6, "test": 0.5}}}, r"prepare.split: val 0.6 and test 0.5 leave nothing"),
+        ({"prepare": {"size": 32}, "train": {"batch_size": 1}}, r"train.batch_size is 1 at prepare.size 32"),
+        ({"report": {"examples": -1}}, r"report.examples is -1"),
+        ({"seed": -1, "train": {"workers": -1}}, r"seed is -1.*; train.workers is -1"),
+    ],
+)
+def test_fault_is_told_in_one_line_with_key_value_and_what_is_allowed(
+    tmp_path: Path, changes: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(InputError, match=complaint) as caught:
+        load(write_params(tmp_path, changes))
+    assert "params.yaml: " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_key_is_named(tmp_path: Path) -> None:
+    path = write_params(tmp_path, {})
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    del content["train"]["lr"]
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    with pytest.raises(InputError, match=r"train.lr: missing"):
+        load(path)
+
+
+def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
+    path = write_params(tmp_path, {})
+    path.write_text(path.read_text(encoding="utf-8").replace("lr: 0.001", "lr: 1e-3"), encoding="utf-8")
+    assert load(path).train.lr == 0.001
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("seed: 1\nseed: 2\n", "the key 'seed' stands twice"),
+        ("seed: [1\n", "not readable as YAML"),
+        ("- 1\n", "it must be a valid dictionary"),
+        ("", "is None"),
+    ],
+)
+def test_broken_file_is_told_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:
+    (tmp_path / "params.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=complaint):
+        load(tmp_path / "params.yaml")
+
+
+def test_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such file; run from the root"):
+        load(tmp_path / "params.yaml")

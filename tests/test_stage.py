@@ -1,0 +1,67 @@
+"""Each stage script, run as DVC runs it, with bad params: one line, exit code 1, nothing written."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, TINY_CHANGES, write_params
+
+STAGES = ["download", "prepare", "train", "evaluate", "report"]
+
+
+def run_stage(stage: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "src" / f"{stage}.py")]
+    env = {**os.environ, "DVC_ROOT": str(folder), "MLFLOW_TRACKING_URI": "", **environment}
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_bad_params_end_every_stage_with_one_line(stage: str, tmp_path: Path) -> None:
+    write_params(tmp_path, {"report": {"examples": "many"}})
+    before = sorted(tmp_path.rglob("*"))
+    done = run_stage(stage, tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"ERROR: {stage}: params.yaml: report.examples is 'many'; it must be a valid integer"
+    ]
+    assert done.stdout == ""
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("stage", "complaint"),
+    [
+        ("prepare", "no train/images, train/masks"),
+        ("train", "no prepared data; the prepare stage writes it"),
+        ("evaluate", "no such file; the train stage writes it"),
+        ("report", "No such file or directory"),
+    ],
+)
+def test_stage_without_its_input_says_which(stage: str, complaint: str, tmp_path: Path) -> None:
+    write_params(tmp_path, TINY_CHANGES)
+    done = run_stage(stage, tmp_path)
+    assert done.returncode == 1
+    assert complaint in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_unknown_encoder_is_told_before_the_data_is_touched(tmp_path: Path) -> None:
+    write_params(tmp_path, TINY_CHANGES | {"encoder": "resnet81"})
+    done = run_stage("train", tmp_path)
+    assert done.returncode == 1
+    assert "encoder: 'resnet81' is unknown to smp and timm; close to it: " in done.stderr
+    assert "resnet18" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "models").exists()
+
+
+def test_python_without_the_packages_is_told_how_to_get_them(tmp_path: Path) -> None:
+    write_params(tmp_path, {})
+    command = [sys.executable, "-S", "-E", str(ROOT / "src/download.py")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Run `make setup`, then `. .venv/bin/activate`" in done.stderr
+    assert len(done.stderr.splitlines()) == 1

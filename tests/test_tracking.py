@@ -1,0 +1,208 @@
+"""MLflow runs: begun by train, completed by later stages, rebuilt from outs, and never in the way."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from losslab import tracking
+from losslab.errors import InputError
+from losslab.files import file_md5, write_csv, write_json
+from losslab.params import Params
+from tests.conftest import TINY_CHANGES, write_params
+
+HISTORY = [{"epoch": e, "lr": 0.001, "train_loss": 1.0 - e / 10, "val_miou": e / 10} for e in range(3)]
+SCORES = {"miou": 0.5, "iou": {"skin": 0.75, "hair": None}}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all tests here; each uses a dataset, so an MLflow experiment, of its own."""
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def params(tiny_params: Params, request: pytest.FixtureRequest) -> Params:
+    return tiny_params.model_copy(update={"dataset": request.node.name})
+
+
+@pytest.fixture
+def outs(tmp_path: Path, params: Params) -> Path:
+    """What a run leaves behind."""
+    path = write_params(tmp_path, TINY_CHANGES)
+    path.write_text(path.read_text(encoding="utf-8").replace("dataset: tiny", f"dataset: {params.dataset}"), encoding="utf-8")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/model.safetensors").write_bytes(b"weights")
+    write_json(tmp_path / "models/model.json", {"data_md5": "d.dir"})
+    write_csv(tmp_path / "reports/history.csv", HISTORY)
+    write_json(tmp_path / "reports/metrics.json", {"test": SCORES, "val": SCORES})
+    (tmp_path / "reports/report.html").write_text("<p>report", encoding="utf-8")
+    (tmp_path / "reports/figures").mkdir()
+    (tmp_path / "reports/figures/curves.png").write_bytes(b"png")
+    return tmp_path
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+def runs(root: Path, dataset: str) -> list[Run]:
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(dataset)
+    return list(client.search_runs([experiment.experiment_id])) if experiment else []
+
+
+def series(root: Path, run: Run, metric: str) -> list[tuple[int, float]]:
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
+
+
+def begin(params: Params, root: Path, warnings: list[str]) -> Any:
+    return tracking.training_run(params, "d.dir", "a chip", root, warnings.append)
+
+
+def train(params: Params, root: Path, outs: Path, warnings: list[str]) -> None:
+    with begin(params, root, warnings) as run:
+        for row in HISTORY:
+            run.log_epoch(row)
+        run.trained(outs / "models", seconds=12.3)
+
+
+def test_training_is_seen_while_it_runs(params: Params, root: Path, outs: Path, warnings: list[str]) -> None:
+    with begin(params, root, warnings) as run:
+        run.log_epoch(HISTORY[0])
+        (live,) = runs(root, params.dataset)
+        assert live.info.status == "RUNNING"
+        assert live.data.params["train.epochs"] == "2" and live.data.params["loss"] == "cross_entropy"
+        assert series(root, live, "train_loss") == [(0, 1.0)]
+        run.trained(outs / "models", seconds=12.3)
+    (done,) = runs(root, params.dataset)
+    assert done.info.status == "FINISHED"
+    assert done.data.tags["losslab.model_md5"] == file_md5(outs / "models/model.safetensors")
+    assert done.data.tags["losslab.data_md5"] == "d.dir"
+    assert done.data.tags["losslab.hardware"] == "a chip"
+    assert done.data.tags["losslab.seconds.train"] == "12.3"
+    assert warnings == []
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
+def test_run_that_breaks_is_marked(
+    error: BaseException, status: str, params: Params, root: Path, warnings: list[str]
+) -> None:
+    with pytest.raises(type(error)), begin(params, root, warnings):
+        raise error
+    assert runs(root, params.dataset)[0].info.status == status
+
+
+def test_experiment_and_baseline_are_tagged(
+    params: Params, root: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "great-lion")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc123")
+    with begin(params, root, warnings):
+        pass
+    (run,) = runs(root, params.dataset)
+    assert run.info.run_name == "great-lion"
+    assert (run.data.tags["dvc.experiment"], run.data.tags["dvc.baseline_rev"]) == ("great-lion", "abc123")
+
+
+def test_later_stages_complete_the_run_that_train_began(
+    params: Params, root: Path, outs: Path, warnings: list[str]
+) -> None:
+    train(params, root, outs, warnings)
+    for stage in ("evaluate", "report"):
+        tracking.record(outs, root, warnings.append, stage, 1.0)
+    (run,) = runs(root, params.dataset)
+    assert run.data.metrics["test_miou"] == run.data.metrics["best_val_miou"] == 0.5
+    assert run.data.metrics["test_iou_skin"] == 0.75 and "test_iou_hair" not in run.data.metrics
+    assert series(root, run, "val_miou") == [(0, 0.0), (1, 0.1), (2, 0.2)]
+    artifacts = root / "mlartifacts" / params.dataset / run.info.run_id / "artifacts"
+    assert (artifacts / "report.html").is_file() and (artifacts / "figures/curves.png").is_file()
+    assert run.data.tags["losslab.seconds.report"] == "1.0"
+    assert series(root, run, "test_miou") == [(0, 0.5)]
+    assert warnings == []
+
+
+def test_two_runs_of_one_model_are_told_apart_by_experiment(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        monkeypatch.setenv("DVC_EXP_NAME", name)
+        train(params, root, outs, warnings)
+    monkeypatch.setenv("DVC_EXP_NAME", "first")
+    tracking.record(outs, root, warnings.append, "evaluate", 1.0)
+    complete = {run.info.run_name: "test_miou" in run.data.metrics for run in runs(root, params.dataset)}
+    assert complete == {"first": True, "second": False}
+
+
+def test_run_is_rebuilt_from_its_outs(params: Params, root: Path, outs: Path) -> None:
+    model, report = file_md5(outs / "models/model.safetensors"), file_md5(outs / "reports/report.html")
+    assert not tracking.is_recorded(params.dataset, model, report, "calm-cat", root)
+    tracking.rebuild(outs, model, "calm-cat", "abc", root)
+    assert tracking.is_recorded(params.dataset, model, report, "calm-cat", root)
+    assert not tracking.is_recorded(params.dataset, model, report, "other", root)
+    tracking.rebuild(outs, model, "calm-cat", "abc", root)
+    (run,) = runs(root, params.dataset)
+    assert (run.info.run_name, run.info.status) == ("calm-cat", "FINISHED")
+    assert run.data.tags["dvc.baseline_rev"] == "abc"
+    assert run.data.params["train.epochs"] == "2"
+    assert series(root, run, "train_loss") == [(0, 1.0), (1, 0.9), (2, 0.8)]
+
+
+def test_epochs_lost_while_the_store_was_away_are_added_later(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with begin(params, root, warnings) as run:
+        run.log_epoch(HISTORY[0])
+        run.trained(outs / "models", 1.0)
+        with monkeypatch.context() as broken:
+            broken.setattr(MlflowClient, "log_batch", lambda *a, **k: (_ for _ in ()).throw(OSError("disk is gone")))
+            run.log_epoch(HISTORY[1])
+            run.log_epoch(HISTORY[2])
+    assert len(warnings) == 1 and "disk is gone" in warnings[0] and "losslab sync" in warnings[0]
+    tracking.record(outs, root, warnings.append, "evaluate", 1.0)
+    (done,) = runs(root, params.dataset)
+    assert done.info.status == "FINISHED"
+    assert [step for step, _ in series(root, done, "train_loss")] == [0, 1, 2]
+
+
+def test_deleted_experiment_is_brought_back(params: Params, root: Path, warnings: list[str]) -> None:
+    with begin(params, root, warnings):
+        pass
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    client.delete_experiment(client.get_experiment_by_name(params.dataset).experiment_id)
+    with begin(params, root, warnings):
+        pass
+    assert warnings == []
+
+
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    yield
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_without_a_store_training_goes_on_with_one_warning(
+    params: Params, root: Path, outs: Path, warnings: list[str]
+) -> None:
+    train(params, root, outs, warnings)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("MLflow at http://127.0.0.1:9 cannot be used")
+    assert "\n" not in warnings[0]
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_without_a_store_sync_fails_with_one_line(outs: Path, params: Params, root: Path) -> None:
+    with pytest.raises(InputError, match=r"MLflow at http://127.0.0.1:9 cannot be used"):
+        tracking.is_recorded(params.dataset, "m", "r", None, root)
