@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from losslab.losses.registry import LOSSES
 from tests.conftest import ROOT
 
 SRC = ROOT / "src"
@@ -32,7 +33,12 @@ def imports(path: Path) -> frozenset[Path]:
         if isinstance(node, ast.ImportFrom) and id(node) not in for_types and (node.module or "").startswith("losslab"):
             module = SRC / str(node.module).replace(".", "/")
             names = [module / alias.name for alias in node.names]
-            found |= {file for name in [module, *names] for file in (name.with_suffix(".py"), name / "__init__.py") if file.is_file()}
+            found |= {
+                file
+                for name in [module, *names]
+                for file in (name.with_suffix(".py"), name / "__init__.py")
+                if file.is_file()
+            }
     return frozenset(found)
 
 
@@ -43,7 +49,11 @@ def closure(path: Path) -> set[Path]:
         current = waiting.pop()
         if current not in seen:
             seen.add(current)
-            plumbing = str(current.relative_to(SRC / "losslab").with_suffix("")) in PLUMBING if current.parent != SRC else False
+            plumbing = (
+                str(current.relative_to(SRC / "losslab").with_suffix("")) in PLUMBING
+                if current.parent != SRC
+                else False
+            )
             waiting += [] if plumbing else imports(current)
     return seen
 
@@ -66,9 +76,27 @@ def test_stage_depends_on_exactly_the_code_it_runs(stage: str) -> None:
     assert {str(dep.relative_to(ROOT)) for dep in unused} == set()
 
 
+OWNED = [param for stage in DVC["stages"].values() for param in stage["params"]]
+
+
+def leaves(values: Any, prefix: str = "") -> list[str]:
+    if not isinstance(values, dict) or not values:
+        return [prefix.removesuffix(".")]
+    return [leaf for key, value in values.items() for leaf in leaves(value, f"{prefix}{key}.")]
+
+
 def test_every_param_belongs_to_one_stage() -> None:
-    owned = [param for stage in DVC["stages"].values() for param in stage["params"]]
-    assert sorted(owned) == sorted(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8")))
+    for leaf in leaves(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))):
+        assert sum(leaf == param or leaf.startswith(f"{param}.") for param in OWNED) == 1, leaf
+
+
+def test_run_cache_sees_every_param() -> None:
+    """DVC leaves keys called size and nfiles out of the run cache's hash, wherever they stand, so none may be nested."""
+    for leaf in leaves(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))):
+        (param,) = (param for param in OWNED if leaf == param or leaf.startswith(f"{param}."))
+        assert not {"size", "nfiles"} & set(leaf.removeprefix(param).split(".")), leaf
+    for spec in LOSSES.values():
+        assert not {"size", "nfiles"} & set(spec.options.model_fields), spec.name
 
 
 def test_no_out_is_committed() -> None:

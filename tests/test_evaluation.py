@@ -86,8 +86,12 @@ def test_predictions_are_kept_best_first_and_worst_last(
         index = result.names.index(row["image"])
         prediction = Image.open(folder / f"{row['file']}.prediction.png")
         assert np.array_equal(np.asarray(prediction), result.predictions[index])
-        assert prediction.convert("RGB").getpixel((0, 0)) == tuple(description["palette"][result.predictions[index, 0, 0]])
-        assert np.array_equal(np.asarray(Image.open(folder / f"{row['file']}.truth.png")), tiny_data.masks("test")[index])
+        assert prediction.convert("RGB").getpixel((0, 0)) == tuple(
+            description["palette"][result.predictions[index, 0, 0]]
+        )
+        assert np.array_equal(
+            np.asarray(Image.open(folder / f"{row['file']}.truth.png")), tiny_data.masks("test")[index]
+        )
 
 
 def test_kept_images_are_spread_over_all_ranks() -> None:

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,7 +15,9 @@ def random_labels(seed: int, n: int = 6, classes: int = 4) -> tuple[Tensor, Tens
     return tuple(torch.randint(0, classes, (n, 8, 8), generator=generator) for _ in range(2))  # type: ignore[return-value]
 
 
-def scores(prediction: Tensor, target: Tensor, classes: int = 4, ignore: int | None = None, batch: int = 6) -> dict[str, Tensor]:
+def scores(
+    prediction: Tensor, target: Tensor, classes: int = 4, ignore: int | None = None, batch: int = 6
+) -> dict[str, Tensor]:
     metric = SegmentationMetrics(classes, ignore)
     for start in range(0, len(target), batch):
         metric.update(prediction[start : start + batch], target[start : start + batch])
@@ -38,7 +42,7 @@ def test_agrees_with_torchmetrics() -> None:
     prediction, target = random_labels(0)
     target[0, :3] = 255
     result = scores(prediction, target, ignore=255)
-    arguments = {"num_classes": 4, "ignore_index": 255}
+    arguments: dict[str, Any] = {"num_classes": 4, "ignore_index": 255}
     assert torch.equal(result["confusion"], MulticlassConfusionMatrix(**arguments)(prediction, target))
     assert result["miou"].float() == pytest.approx(float(MulticlassJaccardIndex(**arguments)(prediction, target)))
     accuracy = MulticlassAccuracy(average="micro", **arguments)(prediction, target)
@@ -92,10 +96,18 @@ def test_without_images_scores_are_nan() -> None:
 @pytest.mark.parametrize(
     ("prediction", "target", "complaint"),
     [
-        (torch.zeros(2, 3, 3), torch.zeros(2, 3, 3, dtype=torch.int64), r"prediction must be int64 \[2, 3, 3\], not float32"),
+        (
+            torch.zeros(2, 3, 3),
+            torch.zeros(2, 3, 3, dtype=torch.int64),
+            r"prediction must be int64 \[2, 3, 3\], not float32",
+        ),
         (torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3, dtype=torch.int64), r"\[N, H, W\]"),
         (torch.zeros(2, 3, 4, dtype=torch.int64), torch.zeros(2, 3, 3, dtype=torch.int64), "prediction must be"),
-        (torch.full((2, 3, 3), 4), torch.zeros(2, 3, 3, dtype=torch.int64), "prediction holds labels 4 to 4; 4 classes"),
+        (
+            torch.full((2, 3, 3), 4),
+            torch.zeros(2, 3, 3, dtype=torch.int64),
+            "prediction holds labels 4 to 4; 4 classes",
+        ),
         (torch.zeros(2, 3, 3, dtype=torch.int64), torch.full((2, 3, 3), 255), "target holds labels 255"),
     ],
 )

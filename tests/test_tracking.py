@@ -39,7 +39,9 @@ def params(tiny_params: Params, request: pytest.FixtureRequest) -> Params:
 def outs(tmp_path: Path, params: Params) -> Path:
     """What a run leaves behind."""
     path = write_params(tmp_path, TINY_CHANGES)
-    path.write_text(path.read_text(encoding="utf-8").replace("dataset: tiny", f"dataset: {params.dataset}"), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("dataset: tiny", f"dataset: {params.dataset}"), encoding="utf-8"
+    )
     (tmp_path / "models").mkdir()
     (tmp_path / "models/model.safetensors").write_bytes(b"weights")
     write_json(tmp_path / "models/model.json", {"data_md5": "d.dir"})
@@ -112,7 +114,7 @@ def test_experiment_and_baseline_are_tagged(
     with begin(params, root, warnings):
         pass
     (run,) = runs(root, params.dataset)
-    assert run.info.run_name == "great-lion"
+    assert run.info.run_name == "great-lion: cross_entropy unet-tu-mobilenetv3_small_050 seed 0"
     assert (run.data.tags["dvc.experiment"], run.data.tags["dvc.baseline_rev"]) == ("great-lion", "abc123")
 
 
@@ -141,7 +143,7 @@ def test_two_runs_of_one_model_are_told_apart_by_experiment(
         train(params, root, outs, warnings)
     monkeypatch.setenv("DVC_EXP_NAME", "first")
     tracking.record(outs, root, warnings.append, "evaluate", 1.0)
-    complete = {run.info.run_name: "test_miou" in run.data.metrics for run in runs(root, params.dataset)}
+    complete = {run.data.tags["dvc.experiment"]: "test_miou" in run.data.metrics for run in runs(root, params.dataset)}
     assert complete == {"first": True, "second": False}
 
 
@@ -153,7 +155,7 @@ def test_run_is_rebuilt_from_its_outs(params: Params, root: Path, outs: Path) ->
     assert not tracking.is_recorded(params.dataset, model, report, "other", root)
     tracking.rebuild(outs, model, "calm-cat", "abc", root)
     (run,) = runs(root, params.dataset)
-    assert (run.info.run_name, run.info.status) == ("calm-cat", "FINISHED")
+    assert (run.data.tags["dvc.experiment"], run.info.status) == ("calm-cat", "FINISHED")
     assert run.data.tags["dvc.baseline_rev"] == "abc"
     assert run.data.params["train.epochs"] == "2"
     assert series(root, run, "train_loss") == [(0, 1.0), (1, 0.9), (2, 0.8)]
@@ -180,7 +182,7 @@ def test_deleted_experiment_is_brought_back(params: Params, root: Path, warnings
     with begin(params, root, warnings):
         pass
     client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
-    client.delete_experiment(client.get_experiment_by_name(params.dataset).experiment_id)
+    client.delete_experiment(runs(root, params.dataset)[0].info.experiment_id)
     with begin(params, root, warnings):
         pass
     assert warnings == []

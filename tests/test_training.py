@@ -1,3 +1,4 @@
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +53,7 @@ def test_history_has_a_row_per_epoch_in_order(trained: Trained) -> None:
     assert {"val_iou_skin", "val_iou_lesion", "val_iou_hair"} <= set(trained.history[0])
 
 
-def test_kept_weights_are_those_of_the_best_val_miou(
-    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
-) -> None:
+def test_kept_weights_are_those_of_the_best_val_miou(tiny_params: Params, tiny_data: Prepared, tmp_path: Path) -> None:
     """With a learning rate that ruins the net after its first epochs, the last weights are not the best."""
     params = changed(tiny_params, train={"epochs": 4, "lr": 0.05})
     trained = train(params, tiny_data, tmp_path)
@@ -78,6 +77,19 @@ def test_terms_of_a_sum_are_logged_beside_it(tiny_params: Params, tiny_data: Pre
     row = train(params, tiny_data, tmp_path).history[0]
     assert row["train_loss"] == pytest.approx(0.5 * row["train_loss_bce"] + 2 * row["train_loss_dice"], abs=1e-4)
     assert row["val_loss"] == pytest.approx(0.5 * row["val_loss_bce"] + 2 * row["val_loss_dice"], abs=1e-4)
+
+
+def test_interrupt_stays_an_interrupt(tiny_params: Params, tiny_data: Prepared, tmp_path: Path) -> None:
+    def interrupt(row: EpochRow) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_params, tiny_data, tmp_path / "scratch", on_epoch=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 @pytest.mark.parametrize("loss", ["bce", "dice", "focal"])

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -73,12 +74,20 @@ def finished_runs(root: Path) -> Iterator[Outs]:
 def _read(
     text_of: Callable[[str], str], experiment: str | None, baseline: str | None, root: Path, revision: str | None
 ) -> Iterator[Outs]:
-    md5s: dict[str, Any] = {
-        out["path"]: out.get("md5")
-        for stage in yaml.safe_load(text_of("dvc.lock"))["stages"].values()
-        for out in stage.get("outs", [])
-    }
-    model, report = md5s.get("models/model.safetensors"), md5s.get("reports/report.html")
-    if model and report:
-        dataset = yaml.safe_load(text_of("params.yaml"))["dataset"]
-        yield Outs(experiment, baseline, dataset, model, report, root, revision)
+    stages, params = yaml.safe_load(text_of("dvc.lock"))["stages"], yaml.safe_load(text_of("params.yaml"))
+    outs = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", [])}
+    model, report = outs.get("models/model.safetensors"), outs.get("reports/report.html")
+    if model and report and all(_is_current(stage, outs, params) for stage in stages.values()):
+        yield Outs(experiment, baseline, params["dataset"], model, report, root, revision)
+
+
+def _is_current(stage: dict[str, Any], outs: dict[str, Any], params: dict[str, Any]) -> bool:
+    """Whether a stage in dvc.lock ran on what the stages before it left, and on these params.
+
+    After `dvc exp run … prepare` the later stages' entries are still there, but of the run before.
+    """
+    data = (dep for dep in stage.get("deps", []) if not dep["path"].startswith(("src/", "data/catalog/")))
+    recorded = stage.get("params", {}).get("params.yaml", {}).items()
+    return all(outs.get(dep["path"]) == dep.get("md5") for dep in data) and all(
+        reduce(lambda values, part: values.get(part, {}), key.split("."), params) == value for key, value in recorded
+    )

@@ -146,6 +146,7 @@ def _client(root: Path) -> "MlflowClient":
     # A store that does not answer must not hold up training; MLflow would try for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     from mlflow import MlflowClient
 
     for name in ("alembic", "mlflow"):  # MLflow sets its level at import; creating a store is no news
@@ -182,7 +183,9 @@ def _create(client: "MlflowClient", params: Mapping[str, Any], tags: Mapping[str
 
     experiment_id = _experiment(client, params["dataset"], root)
     net = "-".join(str(params[key]) for key in ("arch", "encoder") if params[key] is not None)
-    name = tags.get(EXPERIMENT) or f"{params['loss']} {net} seed {params['seed']}"
+    name = f"{params['loss']} {net} seed {params['seed']}"
+    if EXPERIMENT in tags:
+        name = f"{tags[EXPERIMENT]}: {name}"
     run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
     flat = [Param(key, str(value)) for key, value in _flatten(params)]
     client.log_batch(run.info.run_id, params=flat)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from losslab.data.prepared import Prepared, evaluation_loader
 from losslab.data.training_set import training_loader
 from losslab.devices import pick_device, pick_precision
-from losslab.errors import InputError
 from losslab.inference import num_outputs, to_input, to_labels
 from losslab.losses import build_loss
 from losslab.losses.total import TotalLoss
@@ -110,9 +109,10 @@ def train(
         with warnings.catch_warnings():
             # Lightning advises workers and warns of its own internals; neither is for the reader of a run's output.
             warnings.filterwarnings("ignore", module="lightning")
-            trainer.fit(module, train_batches, val_batches)
-        if trainer.interrupted:
-            raise InputError("interrupted; nothing was written")
+            try:
+                trainer.fit(module, train_batches, val_batches)
+            except SystemExit:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
         weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     net.cpu().load_state_dict(
         {name.removeprefix("net."): value for name, value in weights.items() if name.startswith("net.")}

@@ -49,7 +49,9 @@ def make_tar(path: Path, files: dict[str, bytes], mode: Any = "w:gz") -> Path:
 
 
 def make_card(folder: Path, source: dict[str, Any] | None) -> Card:
-    (folder / "mine.yaml").write_text(yaml.safe_dump(TINY_CARD | {"source": source or {"folder": None}}), encoding="utf-8")
+    (folder / "mine.yaml").write_text(
+        yaml.safe_dump(TINY_CARD | {"source": source or {"folder": None}}), encoding="utf-8"
+    )
     return read_card("mine", folder)
 
 
@@ -86,8 +88,12 @@ def test_second_address_is_used_when_the_first_fails(tmp_path: Path, server: str
 
 def test_wrong_checksum_and_missing_file_are_told_with_the_address(tmp_path: Path, server: str) -> None:
     archive = make_tar(tmp_path / "www/data.tar.gz", FILES)
-    card = archive_card(tmp_path, archive, f"{server}/data.tar.gz", f"{server}/gone", "http://127.0.0.1:9/x", md5="0" * 32)
-    with pytest.raises(InputError, match=r"data.tar.gz: wrong checksum; .*/gone: HTTP 404; .*cannot connect.*download.source"):
+    card = archive_card(
+        tmp_path, archive, f"{server}/data.tar.gz", f"{server}/gone", "http://127.0.0.1:9/x", md5="0" * 32
+    )
+    with pytest.raises(
+        InputError, match=r"data.tar.gz: wrong checksum; .*/gone: HTTP 404; .*cannot connect.*download.source"
+    ):
         get(card, tmp_path)
 
 
@@ -145,7 +151,10 @@ def test_damaged_archive_is_told(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("source", "complaint"),
-    [("nowhere", "download.source: .*nowhere does not exist"), (".", "no train/images, .*the layout split_folders has")],
+    [
+        ("nowhere", "download.source: .*nowhere does not exist"),
+        (".", "no train/images, .*the layout split_folders has"),
+    ],
 )
 def test_wrong_source_is_told(tmp_path: Path, source: str, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
@@ -153,7 +162,7 @@ def test_wrong_source_is_told(tmp_path: Path, source: str, complaint: str) -> No
 
 
 def test_data_without_an_address_needs_a_source(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="download.source is null; mine has no address"):
+    with pytest.raises(InputError, match=r"download.source is null; mine has no address"):
         get(make_card(tmp_path, None), tmp_path)
 
 

@@ -38,7 +38,10 @@ def save(path: Path, pixels: np.ndarray) -> None:
 
 
 def own_card(folder: Path, **changes: Any) -> Card:
-    classes = [{"name": "back", "color": [0, 0, 0], "values": [0]}, {"name": "front", "color": [9, 9, 9], "values": [1]}]
+    classes = [
+        {"name": "back", "color": [0, 0, 0], "values": [0]},
+        {"name": "front", "color": [9, 9, 9], "values": [1]},
+    ]
     content = TINY_CARD | {"source": {"folder": None}, "layout": "folders", "classes": classes, "void": [9]} | changes
     (folder / "own.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
     return read_card("own", folder)

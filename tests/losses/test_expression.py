@@ -43,7 +43,9 @@ def test_ill_expression_is_told_in_one_line(expression: str, complaint: str) -> 
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("module", ["losslab.params", "losslab.losses", "losslab.models", "losslab.data.prepare", "losslab.reporting.page"])
+@pytest.mark.parametrize(
+    "module", ["losslab.params", "losslab.losses", "losslab.models", "losslab.data.prepare", "losslab.reporting.page"]
+)
 def test_light_modules_do_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('torch', 'mlflow', 'lightning')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

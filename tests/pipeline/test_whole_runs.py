@@ -6,8 +6,10 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from mlflow import MlflowClient
@@ -42,7 +44,9 @@ class Clone:
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "GIT_"))}
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         env = inherited | {"PATH": path, "PYTHONPATH": str(self.folder / "src")} | environment
-        done = subprocess.run(command, shell=True, cwd=self.folder, env=env, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command, shell=True, cwd=self.folder, env=env, capture_output=True, text=True, check=False
+        )
         output = done.stdout + done.stderr
         assert (done.returncode == 0) == ok, output
         return output
@@ -56,8 +60,14 @@ class Clone:
             if path.is_file() and path.name != ".gitignore"
         }
 
+    def mlflow(self) -> MlflowClient:
+        """A client on a copy: within one process MLflow keeps a store open, also one that was deleted and made anew."""
+        copy = self.folder / ".losslab" / f"{time.monotonic_ns()}.db"
+        shutil.copy(self.folder / "mlflow.db", copy)
+        return MlflowClient(f"sqlite:///{copy}")
+
     def runs(self) -> list[Run]:
-        client = MlflowClient(f"sqlite:///{self.folder / 'mlflow.db'}")
+        client = self.mlflow()
         experiments = [found.experiment_id for found in client.search_experiments()]
         return list(client.search_runs(experiments))
 
@@ -67,12 +77,19 @@ def stages_run(output: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+def done(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """A clone in which the default run is done and committed."""
     clone = Clone(tmp_path_factory.mktemp("clone"))
     assert stages_run(clone.run("dvc repro")) == STAGES
     clone.run("git add dvc.lock && git commit -q -m run")
     return clone
+
+
+@pytest.fixture
+def clone(done: Clone) -> Iterator[Clone]:
+    """That clone, put back to its commit after each test; experiments, cache and MLflow stay."""
+    yield done
+    done.run("git checkout -q . && dvc checkout -q")
 
 
 def test_run_leaves_all_outs_and_a_clean_tree(clone: Clone) -> None:
@@ -90,7 +107,9 @@ def test_mlflow_shows_the_run_with_all_that_is_known_of_it(clone: Clone) -> None
     assert run.info.status == "FINISHED"
     assert run.data.tags["losslab.data_md5"] == md5s["data/prepared/tiny"]
     assert run.data.tags["losslab.model_md5"] == md5s["models/model.safetensors"]
-    assert {"losslab.hardware", "losslab.seconds.train", "losslab.seconds.evaluate", "dvc.baseline_rev"} <= set(run.data.tags)
+    assert {"losslab.hardware", "losslab.seconds.train", "losslab.seconds.evaluate", "dvc.baseline_rev"} <= set(
+        run.data.tags
+    )
     assert {"train_loss", "val_loss", "val_miou", "test_miou", "best_val_miou"} <= set(run.data.metrics)
     artifacts = clone.folder / "mlartifacts/tiny" / run.info.run_id / "artifacts"
     assert (artifacts / "report.html").read_bytes() == clone.outs()["reports/report.html"]
@@ -119,7 +138,6 @@ def test_experiment_with_another_loss_runs_three_stages(clone: Clone) -> None:
     (run,) = (run for run in clone.runs() if run.data.tags.get("dvc.experiment") == "other-loss")
     assert run.data.params["loss"] == "0.5*bce+0.5*dice"
     assert {"train_loss_bce", "train_loss_dice", "test_miou"} <= set(run.data.metrics)
-    clone.run("git checkout -q . && dvc checkout -q")
 
 
 @pytest.mark.parametrize(
@@ -135,12 +153,15 @@ def test_impossible_value_ends_the_first_stage_that_runs(clone: Clone, change: s
     assert len(stages_run(output)) == 1
     assert [line for line in output.splitlines() if complaint in line]
     assert "Traceback" not in output
-    clone.run("git checkout -q . && dvc checkout -q")
+
+
+def test_another_image_size_is_never_taken_from_the_cache_of_this_one(clone: Clone) -> None:
+    assert stages_run(clone.run("dvc exp run -S prepare.size=32 prepare")) == ["prepare"]
+    assert np.load(clone.folder / "data/prepared/tiny/test/masks.npy").shape == (3, 32, 32)
 
 
 def test_changing_the_report_runs_it_alone(clone: Clone) -> None:
     assert stages_run(clone.run("dvc exp run -S report.examples=1")) == ["report"]
-    clone.run("git checkout -q . && dvc checkout -q")
 
 
 def test_queue_of_four_from_an_empty_store_loses_nothing(clone: Clone) -> None:
@@ -155,26 +176,34 @@ def test_queue_of_four_from_an_empty_store_loses_nothing(clone: Clone) -> None:
     assert status.count("Success") == 4, status
     runs = clone.runs()
     assert [run.info.status for run in runs] == ["FINISHED"] * 4
-    assert {(run.data.params["loss"], run.data.params["seed"]) for run in runs} == {(loss, s) for loss in ("dice", "focal") for s in "12"}
-    client = MlflowClient(f"sqlite:///{clone.folder / 'mlflow.db'}")
+    assert {(run.data.params["loss"], run.data.params["seed"]) for run in runs} == {
+        (loss, s) for loss in ("dice", "focal") for s in "12"
+    }
+    client = clone.mlflow()
     for run in runs:
         assert [point.step for point in client.get_metric_history(run.info.run_id, "val_miou")] == [0, 1]
-        assert "test_miou" in run.data.metrics and run.data.tags["dvc.experiment"] == run.info.run_name
+        assert "test_miou" in run.data.metrics and run.data.tags["dvc.experiment"] in run.info.run_name
         artifacts = clone.folder / "mlartifacts/tiny" / run.info.run_id / "artifacts"
         assert (artifacts / "report.html").is_file() and (artifacts / "figures/confusion.png").is_file()
 
 
 def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> None:
-    """After the queue: the store is lost, and an experiment is repeated under a new name, which runs nothing."""
+    """After the queue: the store is lost, and an experiment is repeated under a new name, which runs nothing.
+
+    An experiment that stopped at prepare has a model in its dvc.lock, but not one of its own: it is no run.
+    """
+    clone.run("dvc exp run -n prepared-only -S prepare.size=32 prepare")
+    clone.run("git checkout -q . && dvc checkout -q")
     (clone.folder / "mlflow.db").unlink()
     shutil.rmtree(clone.folder / "mlartifacts")
     assert stages_run(clone.run("dvc exp run -n again -S loss=dice -S seed=1")) == []
     clone.run("git checkout -q . && dvc checkout -q")
     output = clone.run("losslab sync")
-    runs = {run.info.run_name: run for run in clone.runs()}
+    runs = {run.data.tags.get("dvc.experiment"): run for run in clone.runs()}
     assert "added again" in output and "added workspace" in output
     assert runs["again"].data.params["loss"] == "dice" and "test_miou" in runs["again"].data.metrics
     assert len([run for run in runs.values() if run.data.params["loss"] == "focal"]) == 2
+    assert "prepared-only" not in runs
     assert all(run.info.status == "FINISHED" for run in runs.values())
     assert "sync: 0 added" in clone.run("losslab sync")
     assert len(clone.runs()) == len(runs)
@@ -190,6 +219,8 @@ def test_without_a_store_the_run_is_whole_and_warns(clone: Clone) -> None:
 @pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not there")
 def test_real_pets_from_a_folder_on_disk(clone: Clone) -> None:
     source = SHARED / "datasets/oxford_pet"
-    output = clone.run(f"dvc repro -q prepare && dvc exp run --temp -S dataset=oxford_pet -S download.source={source} prepare")
+    output = clone.run(
+        f"dvc repro -q prepare && dvc exp run --temp -S dataset=oxford_pet -S download.source={source} prepare"
+    )
     assert "prepare: skipped 3, not an image: images/Abyssinian_100.mat" in output
     assert "240 train, 60 val, 298 test images" in output

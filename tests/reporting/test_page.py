@@ -17,7 +17,15 @@ CLASSES = ["sky & sea", "road"]
 def outs(tmp_path: Path) -> Path:
     """The outs of train and evaluate of a made-up run, with an evil class name."""
     reports = tmp_path / "reports"
-    train = {"epochs": 2, "batch_size": 4, "lr": 0.001, "augmentation": "flip", "precision": "auto", "device": "auto", "workers": 0}
+    train = {
+        "epochs": 2,
+        "batch_size": 4,
+        "lr": 0.001,
+        "augmentation": "flip",
+        "precision": "auto",
+        "device": "auto",
+        "workers": 0,
+    }
     run = {"dataset": "roads", "seed": 0, "loss": "focal", "loss_options": {"gamma": 3.0}, "encoder": "resnet18"}
     model = {
         "arch": "unet",
@@ -31,10 +39,19 @@ def outs(tmp_path: Path) -> Path:
     }
     write_json(tmp_path / "models/model.json", model)
     scores = {"miou": 0.5, "mdice": 0.6, "pixel_accuracy": 0.7, "mean_accuracy": 0.8, "miou_per_image": 0.9}
-    write_json(reports / "metrics.json", {s: scores | {"iou": {"sky & sea": 0.75, "road": None}} for s in ("test", "val")})
-    epochs = [{"epoch": e, "lr": 0.001, "train_loss": 1 / (e + 1), "val_loss": 2.0, "val_miou": m, "val_iou_road": m} for e, m in enumerate([0.4, 0.3])]
+    write_json(
+        reports / "metrics.json", {s: scores | {"iou": {"sky & sea": 0.75, "road": None}} for s in ("test", "val")}
+    )
+    epochs = [
+        {"epoch": e, "lr": 0.001, "train_loss": 1 / (e + 1), "val_loss": 2.0, "val_miou": m, "val_iou_road": m}
+        for e, m in enumerate([0.4, 0.3])
+    ]
     write_csv(reports / "history.csv", epochs)
-    rows: list[dict[str, Any]] = [{"split": s, "class": c, "iou": 0.5, "dice": float("nan"), "accuracy": 0.5, "support": 10} for s in ("val", "test") for c in CLASSES]
+    rows: list[dict[str, Any]] = [
+        {"split": s, "class": c, "iou": 0.5, "dice": float("nan"), "accuracy": 0.5, "support": 10}
+        for s in ("val", "test")
+        for c in CLASSES
+    ]
     write_csv(reports / "per_class.csv", rows)
     write_csv(reports / "per_image.csv", [{"split": "test", "image": f"im{i}", "iou": i / 6} for i in range(6)])
     write_csv(reports / "confusion.csv", [{"split": "test", "truth": c, CLASSES[0]: 3, CLASSES[1]: 1} for c in CLASSES])
@@ -74,11 +91,21 @@ def test_page_needs_no_other_file(outs: Path) -> None:
 
 def test_page_shows_what_was_run_and_how_well(outs: Path) -> None:
     page = report_of(outs)
-    for text in ("focal (gamma = 3.0)", "resnet18, from scratch", "abc.dir", "Mean IoU 0.500 on the test images", "im5"):
+    for text in (
+        "focal (gamma = 3.0)",
+        "resnet18, from scratch",
+        "abc.dir",
+        "Mean IoU 0.500 on the test images",
+        "im5",
+    ):
         assert text in page
     assert "sky &amp; sea" in page and "sky & sea" not in page
     assert "the weights kept are those of epoch 1" in page
-    assert [title for title in ("Best", "Between", "Worst") if f"<h3>{title}</h3>" in page] == ["Best", "Between", "Worst"]
+    assert [title for title in ("Best", "Between", "Worst") if f"<h3>{title}</h3>" in page] == [
+        "Best",
+        "Between",
+        "Worst",
+    ]
 
 
 def test_best_and_worst_images_are_the_ends_of_the_ranking(outs: Path) -> None:
