@@ -1,5 +1,7 @@
 """MLflow runs: begun by train, completed by later stages, rebuilt from outs, and never in the way."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,3 +210,18 @@ def test_without_a_store_training_goes_on_with_one_warning(
 def test_without_a_store_sync_fails_with_one_line(outs: Path, params: Params, root: Path) -> None:
     with pytest.raises(InputError, match=r"MLflow at http://127.0.0.1:9 cannot be used"):
         tracking.is_recorded(params.dataset, "m", "r", None, root)
+
+
+def test_processes_that_come_first_at_once_share_one_store(tmp_path: Path, params: Params) -> None:
+    code = (
+        "import sys; from pathlib import Path; from losslab import tracking; from losslab.params import Params\n"
+        "params = Params.model_validate_json(sys.argv[2])\n"
+        "with tracking.training_run(params, 'd.dir', 'chip', Path(sys.argv[1]), sys.exit) as run:\n"
+        "    run.log_epoch({'epoch': 0, 'val_miou': 0.5})\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), params.model_dump_json()]
+    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate()[1] for process in started] == ["", "", ""]
+    found = runs(tmp_path, params.dataset)
+    assert [(run.info.status, run.data.metrics["val_miou"]) for run in found] == [("FINISHED", 0.5)] * 3
+    assert list(tmp_path.glob(".*partial*")) == []

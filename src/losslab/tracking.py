@@ -19,7 +19,7 @@ import yaml
 from filelock import FileLock
 
 from losslab.errors import InputError
-from losslab.files import file_md5, read_csv, read_json
+from losslab.files import file_md5, read_csv, read_json, whole
 from losslab.params import Params
 
 if TYPE_CHECKING:
@@ -152,23 +152,31 @@ def _client(root: Path) -> "MlflowClient":
     for name in ("alembic", "mlflow"):  # MLflow sets its level at import; creating a store is no news
         logging.getLogger(name).setLevel(logging.ERROR)
 
-    return MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or _local_store(root))
+    uri = os.environ.get("MLFLOW_TRACKING_URI")
+    if uri:
+        return MlflowClient(uri)
+    database = (root / "mlflow.db").resolve()
+    with _one_at_a_time(root):
+        if not database.exists():
+            with whole(database) as partial:  # killed meanwhile, it would leave a store that nobody can open
+                MlflowClient(f"sqlite:///{partial}")
+        return MlflowClient(f"sqlite:///{database}")
 
 
-def _local_store(root: Path) -> str:
-    return f"sqlite:///{(root / 'mlflow.db').resolve()}"
+def _one_at_a_time(root: Path) -> FileLock:
+    """Processes that create one SQLite store, or one experiment, at once break it or each other."""
+    lock = root / ".losslab/mlflow.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    return FileLock(lock)
 
 
 def _experiment(client: "MlflowClient", dataset: str, root: Path) -> str:
     """The id of the MLflow experiment of this dataset, made when it is not there.
 
-    One at a time: processes that create one SQLite store at once break it. Artifacts of a local store lie beside it, not
-    where the process that came first happened to run.
+    Artifacts of a local store lie beside it, not where the process that came first happened to run.
     """
-    lock = root / ".losslab/mlflow.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
     local = not os.environ.get("MLFLOW_TRACKING_URI")
-    with FileLock(lock):
+    with _one_at_a_time(root):
         found = client.get_experiment_by_name(dataset)
         if found is None:
             place = (root / "mlartifacts" / dataset).resolve().as_uri() if local else None
