@@ -35,7 +35,11 @@ def run(main: "Callable[[Params], None]") -> NoReturn:
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    """Print a line on stdout, above a progress bar where one is shown."""
+    from tqdm import tqdm
+
+    tqdm.write(line)
+    sys.stdout.flush()
 
 
 def warn(line: str) -> None:

@@ -197,7 +197,11 @@ class _History(Callback):
 
 
 class _Bar(TQDMProgressBar):
-    """One bar that stays: an epoch's steps, with loss and val mIoU."""
+    """The steps of an epoch, counted from 1 as everywhere, with loss and val mIoU."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         metrics = super().get_metrics(trainer, pl_module)
