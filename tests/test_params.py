@@ -39,6 +39,8 @@ def test_shipped_params_are_short() -> None:
         ({"loss": "dyce"}, r"loss: 'dyce' names 'dyce', which is not one of cross_entropy"),
         ({"loss": None}, r"loss is None; it must be a valid string"),
         ({"loss_options": {"gamma": 2.0}}, r"loss_options.gamma: no loss of cross_entropy takes it"),
+        ({"loss_options": {"class_weights": [1.0]}}, r"loss_options.class_weights is \[1.0\]; .* each of 3 classes"),
+        ({"loss": "focal", "loss_options": {"alpha": 0.5}}, r"loss_options.alpha is 0.5; over 3 classes it is a list"),
         ({"arch": "unit"}, r"arch: 'unit' is not one of unet"),
         ({"encoder": None}, r"encoder is null; arch unet needs one"),
         ({"dataset": "lesions"}, r"dataset: 'lesions' is not one of oxford_pet, synthetic_lesions, tiny"),
@@ -79,8 +81,9 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
     [
         ("seed: 1\nseed: 2\n", "the key 'seed' stands twice"),
         ("seed: [1\n", "not readable as YAML"),
-        ("- 1\n", "it must be a valid dictionary"),
-        ("", "is None"),
+        ("? [a]\n: 1\n", "a key must be plain"),
+        ("- 1\n", "holds no keys; it must have dataset, seed"),
+        ("", "holds no keys; it must have dataset, seed"),
     ],
 )
 def test_broken_file_is_told_in_one_line(tmp_path: Path, text: str, complaint: str) -> None:

@@ -4,23 +4,17 @@ Every key must be there and none has a default here: DVC sees what it may compar
 changing any result.
 """
 
-import re
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from losslab.data.cards import read_card
 from losslab.errors import InputError
 from losslab.losses.expression import parse
 from losslab.losses.registry import check_options
 from losslab.models.registry import find
-
-CATALOG = Path("data/catalog")
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+from losslab.schema import Section, checked, read_yaml
 
 
 class Download(Section):
@@ -92,44 +86,26 @@ def load(path: Path | str = "params.yaml") -> Params:
     """
     path = Path(path)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Yaml12Loader)
+        content = read_yaml(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run from the root of the repository") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as YAML: {error}") from None
+    params = checked(Params, content, path)
     try:
-        params = Params.model_validate(content)
-        _check_across(params, path.parent / CATALOG)
-    except ValidationError as error:
-        raise InputError(f"{path}: {explain(error, Params)}") from None
+        _check_across(params, path.parent / "data/catalog")
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
     return params
-
-
-def explain(error: ValidationError, schema: type[BaseModel]) -> str:
-    """All faults that pydantic found, in one line: key, value, what is allowed."""
-    lines = []
-    for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"])
-        message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key; allowed here: {', '.join(_keys(schema, fault['loc'][:-1]))}")
-        elif fault["type"] == "missing":
-            lines.append(f"{key}: missing")
-        elif fault["type"] == "value_error":
-            lines.append(f"{key}: {message}" if key else message)
-        else:
-            lines.append(f"{key} is {fault['input']!r}; it must be {message}")
-    return "; ".join(lines)
 
 
 def _check_across(params: Params, catalog: Path) -> None:
     """What one field alone cannot tell: names out of registries and the catalog, and values that must fit each other."""
     datasets = sorted(card.stem for card in catalog.glob("*.yaml"))
     if params.dataset not in datasets:
-        raise InputError(f"dataset: {params.dataset!r} is not one of {', '.join(datasets)} (the cards in {CATALOG})")
-    check_options([term.name for term in parse(params.loss)], params.loss_options)
+        raise InputError(f"dataset: {params.dataset!r} is not one of {', '.join(datasets)} (the cards in data/catalog)")
+    card = read_card(params.dataset, catalog)
+    if params.prepare.split.method == "official" and not card.has_official_split:
+        raise InputError(f"prepare.split.method is 'official'; {params.dataset} has no lists of its own: use random")
+    check_options([term.name for term in parse(params.loss)], params.loss_options, card.num_outputs)
     arch = find(params.arch)
     if arch.takes_encoder and params.encoder is None:
         raise InputError(f"encoder is null; arch {arch.name} needs one, such as resnet18")
@@ -147,39 +123,3 @@ def _check_across(params: Params, catalog: Path) -> None:
         raise InputError(
             f"train.batch_size is 1 at prepare.size {size}: batch norm needs more than one value; make one of them larger"
         )
-
-
-def _keys(schema: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    for part in location:
-        annotation = schema.model_fields[str(part)].annotation
-        assert isinstance(annotation, type) and issubclass(
-            annotation, BaseModel
-        )  # only a section can hold unknown keys
-        schema = annotation
-    return list(schema.model_fields)
-
-
-class _Yaml12Loader(yaml.SafeLoader):
-    """YAML as DVC reads it: 1e-3 is a number (to PyYAML, a string), and no key may stand twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_Yaml12Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:float"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Yaml12Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"(?:[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
-    list("-+0123456789."),
-)

@@ -32,6 +32,17 @@ def test_pet_card_has_the_published_checksums_and_three_classes() -> None:
         ({"classes": [{"name": "a", "color": [0, 0, 256], "values": [0]}]}, "classes.0.color.2 is 256"),
         ({"void": [2]}, "raw value 2 stands twice"),
         ({"void": [300]}, "void.0 is 300"),
+        (
+            {"classes": [{"nam": "a", "color": [0, 0, 0], "values": [0]}]},
+            r"classes.0.nam: unknown key; allowed here: name, color",
+        ),
+        ({"source": {"folder": "x"}}, r"source.folder.folder is 'x'; it must be None$"),
+        ({"source": {"folder": None, "url": "x"}}, r"source.folder.url: unknown key; allowed here: folder$"),
+        (
+            {"source": {"archives": [{"nam": 1}]}},
+            r"source.archives.archives.0.nam: unknown key; allowed here: name, md5, urls$",
+        ),
+        ({"source": {"generater": "lesions"}}, r": source: has one of the keys generator, archives, folder$"),
     ],
 )
 def test_fault_in_a_card_is_told_with_its_file(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
@@ -39,6 +50,13 @@ def test_fault_in_a_card_is_told_with_its_file(tmp_path: Path, changes: dict[str
     with pytest.raises(InputError, match=complaint) as caught:
         read_card("mine", tmp_path)
     assert "mine.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"title: \xff\n", b"- a\n", b"", b"a: [\n"])
+def test_card_that_is_no_card_is_told_in_one_line(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "mine.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=r"mine.yaml: (not readable as YAML|holds no keys)"):
+        read_card("mine", tmp_path)
 
 
 def test_missing_card_is_told(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 def clone(done: Clone) -> Iterator[Clone]:
     """That clone, put back to its commit after each test; experiments, cache and MLflow stay."""
     yield done
-    done.run("git checkout -q . && dvc checkout -q")
+    done.run("git reset -q --hard && dvc checkout -q")
 
 
 def test_run_leaves_all_outs_and_a_clean_tree(clone: Clone) -> None:
@@ -193,11 +193,11 @@ def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> 
     An experiment that stopped at prepare has a model in its dvc.lock, but not one of its own: it is no run.
     """
     clone.run("dvc exp run -n prepared-only -S prepare.size=32 prepare")
-    clone.run("git checkout -q . && dvc checkout -q")
+    clone.run("git reset -q --hard && dvc checkout -q")
     (clone.folder / "mlflow.db").unlink()
     shutil.rmtree(clone.folder / "mlartifacts")
     assert stages_run(clone.run("dvc exp run -n again -S loss=dice -S seed=1")) == []
-    clone.run("git checkout -q . && dvc checkout -q")
+    clone.run("git reset -q --hard && dvc checkout -q")
     output = clone.run("losslab sync")
     runs = {run.data.tags.get("dvc.experiment"): run for run in clone.runs()}
     assert "added again" in output and "added workspace" in output

@@ -1,13 +1,12 @@
 """Dataset cards: one strict YAML file per dataset says where it comes from, how it lies on disk, what its labels mean."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from losslab.errors import InputError
-from losslab.params import CATALOG, explain
+from losslab.schema import Section, checked, read_yaml
 
 IGNORE_INDEX = 255
 """The label of void pixels in prepared masks."""
@@ -17,11 +16,7 @@ SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class Generator(_Part):
+class Generator(Section):
     """Data drawn by losslab itself, the same bytes on every machine."""
 
     generator: Literal["lesions"]
@@ -30,39 +25,63 @@ class Generator(_Part):
     images: dict[SplitName, Annotated[int, Field(gt=0)]]
 
 
-class Archive(_Part):
+class Archive(Section):
     name: str
     md5: str = Field(pattern=r"^[0-9a-f]{32}$")
     urls: list[str] = Field(min_length=1)
 
 
-class Archives(_Part):
+class Archives(Section):
     archives: list[Archive] = Field(min_length=1)
 
 
-class OnDisk(_Part):
+class OnDisk(Section):
     """Data that only `download.source` can name."""
 
     folder: None
 
 
-class LabelClass(_Part):
+def _kind_of_source(source: Any) -> str | None:
+    return next(
+        (kind for kind in ("generator", "archives", "folder") if isinstance(source, dict) and kind in source), None
+    )
+
+
+Source = Annotated[
+    Annotated[Generator, Tag("generator")] | Annotated[Archives, Tag("archives")] | Annotated[OnDisk, Tag("folder")],
+    Discriminator(
+        _kind_of_source,
+        custom_error_type="wrong_source",
+        custom_error_message="has one of the keys generator, archives, folder",
+    ),
+]
+
+
+class LabelClass(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_ -]*$")
     color: tuple[Byte, Byte, Byte] = Field(strict=False)
     values: list[Byte] = Field(min_length=1)
     """The raw mask values that mean this class."""
 
 
-class Card(_Part):
+class Card(Section):
     title: str
     licence: str
     citation: str
     home: str | None
-    source: Generator | Archives | OnDisk
+    source: Source
     layout: Literal["split_folders", "folders", "oxford_pet"]
     classes: list[LabelClass] = Field(min_length=2, max_length=255)
     void: list[Byte]
     """The raw mask values that count nowhere."""
+
+    @property
+    def num_outputs(self) -> int:
+        return num_outputs(len(self.classes))
+
+    @property
+    def has_official_split(self) -> bool:
+        return self.layout != "folders"
 
     @model_validator(mode="after")
     def _each_value_once(self) -> Self:
@@ -77,7 +96,7 @@ class Card(_Part):
         return self
 
 
-def read_card(dataset: str, catalog: Path = CATALOG) -> Card:
+def read_card(dataset: str, catalog: Path = Path("data/catalog")) -> Card:
     """Read `data/catalog/<dataset>.yaml`.
 
     Raises:
@@ -85,10 +104,11 @@ def read_card(dataset: str, catalog: Path = CATALOG) -> Card:
     """
     path = catalog / f"{dataset}.yaml"
     try:
-        return Card.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return checked(Card, read_yaml(path), path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such card") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not readable as YAML: {error}") from None
-    except ValidationError as error:
-        raise InputError(f"{path}: {explain(error, Card)}") from None
+
+
+def num_outputs(classes: int) -> int:
+    """Output channels for so many classes: two need one logit, background against foreground."""
+    return 1 if classes == 2 else classes

@@ -41,8 +41,6 @@ class Loss(nn.Module):
 
     def __init__(self, num_classes: int, ignore_index: int | None) -> None:
         super().__init__()
-        if num_classes < 1:
-            raise ValueError(f"num_classes is {num_classes}; it must be 1 (binary) or more")
         self.num_classes = num_classes
         self.ignore_index = ignore_index
 
@@ -72,7 +70,9 @@ class Loss(nn.Module):
             labels = max(self.num_classes, 2)
             if low < 0 or high >= labels:
                 raise ValueError(f"target holds labels {low} to {high}; {labels} classes allow 0 to {labels - 1}")
-        return Batch(logits if logits.dtype == torch.float64 else logits.float(), target, valid)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        # Not only multiplied away later: a logit that overflowed under void would still make NaN.
+        return Batch(logits.where(valid.unsqueeze(1), 0), target, valid)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -26,7 +26,8 @@ class Focal(Loss):
     ) -> None:
         super().__init__(num_classes, ignore_index)
         self.gamma = gamma
-        weights = None if alpha is None else torch.tensor(_per_class(alpha, num_classes), dtype=torch.float32)
+        per_class = [1 - alpha, alpha] if isinstance(alpha, int | float) else alpha
+        weights = None if per_class is None else torch.tensor(per_class, dtype=torch.float32)
         self.register_buffer("weights", weights, persistent=False)
 
     def compute(self, batch: Batch) -> Tensor:
@@ -35,22 +36,6 @@ class Focal(Loss):
         if self.weights is not None:
             loss = loss * self.weights.to(loss.dtype)[batch.target]
         return masked_mean(loss, batch.valid)
-
-
-def _per_class(alpha: float | Sequence[float], num_classes: int) -> list[float]:
-    if num_classes == 1 and isinstance(alpha, int | float):
-        weights = [1 - alpha, alpha]
-    elif isinstance(alpha, int | float):
-        raise ValueError(f"alpha is {alpha}; over {num_classes} classes it is a list of {num_classes} weights")
-    else:
-        weights = list(alpha)
-    expected = max(num_classes, 2)
-    if len(weights) != expected or min(weights) < 0:
-        raise ValueError(
-            f"alpha is {alpha}; it takes {expected} weights of at least 0"
-            + (", or a number in 0..1" if num_classes == 1 else "")
-        )
-    return weights
 
 
 def _log_odds(batch: Batch) -> tuple[Tensor, Tensor]:

@@ -33,12 +33,6 @@ class CrossEntropy(Loss):
     ) -> None:
         super().__init__(num_classes, ignore_index)
         self.label_smoothing = label_smoothing
-        expected = max(num_classes, 2)
-        if class_weights is not None:
-            if len(class_weights) != expected:
-                raise ValueError(f"class_weights has {len(class_weights)} values; there are {expected} classes")
-            if not all(0 <= weight < float("inf") for weight in class_weights) or sum(class_weights) == 0:
-                raise ValueError(f"class_weights is {list(class_weights)}; weights are finite, not negative, not all 0")
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("weights", weights, persistent=False)
 

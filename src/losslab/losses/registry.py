@@ -1,22 +1,39 @@
 """The names, options and sources of all losses; imports no torch, so that params.yaml is checked in milliseconds."""
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from losslab.errors import InputError
+from losslab.schema import Section
 
 
-class Options(BaseModel):
+class Options(Section):
     """Options of one loss, with the papers' names and defaults."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+    def check(self, num_classes: int) -> None:
+        """Raise InputError for what only the number of classes (1: binary) can tell."""
+
+
+def _check_weights(option: str, weights: list[float], num_classes: int) -> None:
+    labels = max(num_classes, 2)
+    if len(weights) != labels or sum(weights) == 0:
+        raise InputError(
+            f"loss_options.{option} is {weights}; it must have a weight for each of {labels} classes, not all 0"
+        )
+
+
+Weight = Annotated[float, Field(ge=0)]
 
 
 class CrossEntropyOptions(Options):
-    class_weights: list[float] | None = None
+    class_weights: list[Weight] | None = None
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+
+    def check(self, num_classes: int) -> None:
+        if self.class_weights is not None:
+            _check_weights("class_weights", self.class_weights, num_classes)
 
 
 class BceOptions(Options):
@@ -25,7 +42,15 @@ class BceOptions(Options):
 
 class FocalOptions(Options):
     gamma: float = Field(2.0, ge=0)
-    alpha: float | list[float] | None = None
+    alpha: Annotated[float, Field(ge=0, le=1)] | list[Weight] | None = None
+
+    def check(self, num_classes: int) -> None:
+        if isinstance(self.alpha, list):
+            _check_weights("alpha", self.alpha, num_classes)
+        elif self.alpha is not None and num_classes > 1:
+            raise InputError(
+                f"loss_options.alpha is {self.alpha}; over {num_classes} classes it is a list of as many weights"
+            )
 
 
 class DiceOptions(Options):
@@ -82,8 +107,10 @@ def available() -> list[str]:
     return list(LOSSES)
 
 
-def check_options(names: list[str], options: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def check_options(names: list[str], options: dict[str, Any], num_classes: int) -> dict[str, dict[str, Any]]:
     """Hand each option to every named loss that takes it, and fill in defaults.
+
+    `num_classes` is 1 for binary data.
 
     Returns {loss name: {option: value}}. Raises InputError naming `loss_options.<key>` for an option that none of
     the losses takes, or a value out of range.
@@ -97,9 +124,11 @@ def check_options(names: list[str], options: dict[str, Any]) -> dict[str, dict[s
     for name, fields in known.items():
         try:
             given = {key: value for key, value in options.items() if key in fields}
-            checked[name] = LOSSES[name].options.model_validate(given).model_dump()
+            chosen = LOSSES[name].options.model_validate(given)
         except ValidationError as error:
             first = error.errors()[0]
             option = str(first["loc"][0])
             raise InputError(f"loss_options.{option} is {options[option]!r} ({name}): {first['msg']}") from None
+        chosen.check(num_classes)
+        checked[name] = chosen.model_dump()
     return checked

@@ -25,17 +25,16 @@ class TotalLoss(nn.Module):
         options: dict[str, Any],
     ) -> None:
         super().__init__()
+        if num_classes < 1:
+            raise InputError(f"num_classes is {num_classes}; it must be 1 (binary) or more")
         terms = parse(expression)
         names = [term.name for term in terms]
         if class_weights is not None:
             options = {**options, "class_weights": list(class_weights)}
         self.weights = {term.name: term.weight for term in terms}
         self.losses = nn.ModuleDict()
-        for name, chosen in check_options(names, options).items():
-            try:
-                self.losses[name] = _class_of(name)(num_classes, ignore_index, **chosen)
-            except ValueError as error:
-                raise InputError(f"loss {name}: {error}") from None
+        for name, chosen in check_options(names, options, num_classes).items():
+            self.losses[name] = _class_of(name)(num_classes, ignore_index, **chosen)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return self.total(self.terms(logits, target))
