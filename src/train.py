@@ -16,12 +16,12 @@ def main(params: "Params") -> None:
     from losslab.data.prepared import Prepared
     from losslab.devices import hardware
     from losslab.files import write_csv
-    from losslab.training import EpochRow, check, train
+    from losslab.training import EpochRow, plan, train
 
-    check(params)
-    prepared = Prepared(Path("data/prepared") / params.dataset)
     began = time.monotonic()
-    with tracking.training_run(params, prepared.md5(), hardware(), stage.main_repo(), stage.warn) as run:
+    planned = plan(params, Prepared(Path("data/prepared") / params.dataset))
+    data_md5 = planned.description["data_md5"]
+    with tracking.training_run(params, data_md5, hardware(), stage.main_repo(), stage.warn) as run:
 
         def on_epoch(row: EpochRow) -> None:
             run.log_epoch(row)
@@ -30,7 +30,7 @@ def main(params: "Params") -> None:
                 f"  val loss {row['val_loss']:.4f}  val mIoU {row['val_miou']:.4f}  {time.monotonic() - began:.0f} s"
             )
 
-        trained = train(params, prepared, stage.main_repo() / ".losslab/scratch", on_epoch, sys.stderr.isatty())
+        trained = train(planned, stage.main_repo() / ".losslab/scratch", on_epoch, sys.stderr.isatty())
         models.save(Path("models"), trained.net, trained.description)
         write_csv(Path("reports/history.csv"), trained.history)
         run.trained(Path("models"), seconds=time.monotonic() - began)

@@ -14,8 +14,8 @@ from tests.conftest import ROOT
 SRC = ROOT / "src"
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
-PLUMBING = {"__init__", "errors", "files", "params", "stage", "tracking", "data/__init__"}
-"""Carries data and messages but shapes no out: params holds no default, files writes what it is given."""
+PLUMBING = {"__init__", "errors", "files", "params", "schema", "stage", "tracking", "data/__init__"}
+"""Carries data and messages but shapes no out: params and schema hold no default, files writes what it is given."""
 
 
 @cache

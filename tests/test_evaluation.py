@@ -27,7 +27,14 @@ class Brightness(nn.Module):
 def description(tiny_data: Prepared) -> dict[str, Any]:
     data = tiny_data.describe()
     kept = {key: data[key] for key in ("classes", "size", "ignore_index", "palette")}
-    return {**kept, "num_classes": 3, "mean": [0.0] * 3, "std": [0.5] * 3, "precision": "32-true"}
+    return {
+        **kept,
+        "num_classes": 3,
+        "mean": [0.0] * 3,
+        "std": [0.5] * 3,
+        "precision": "32-true",
+        "run": {"train": {"device": "auto"}},
+    }
 
 
 @pytest.fixture

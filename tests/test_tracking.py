@@ -168,15 +168,16 @@ def test_epochs_lost_while_the_store_was_away_are_added_later(
 ) -> None:
     with begin(params, root, warnings) as run:
         run.log_epoch(HISTORY[0])
-        run.trained(outs / "models", 1.0)
         with monkeypatch.context() as broken:
             broken.setattr(MlflowClient, "log_batch", lambda *a, **k: (_ for _ in ()).throw(OSError("disk is gone")))
             run.log_epoch(HISTORY[1])
-            run.log_epoch(HISTORY[2])
+        run.log_epoch(HISTORY[2])
+        run.trained(outs / "models", 1.0)
     assert len(warnings) == 1 and "disk is gone" in warnings[0] and "losslab sync" in warnings[0]
     tracking.record(outs, root, warnings.append, "evaluate", 1.0)
     (done,) = runs(root, params.dataset)
     assert done.info.status == "FINISHED"
+    assert done.data.tags["losslab.hardware"] == "a chip"
     assert [step for step, _ in series(root, done, "train_loss")] == [0, 1, 2]
 
 
@@ -188,6 +189,52 @@ def test_deleted_experiment_is_brought_back(params: Params, root: Path, warnings
     with begin(params, root, warnings):
         pass
     assert warnings == []
+
+
+def test_evaluate_leaves_the_report_of_the_run_before_alone(
+    params: Params, root: Path, outs: Path, warnings: list[str]
+) -> None:
+    train(params, root, outs, warnings)
+    tracking.record(outs, root, warnings.append, "evaluate", 1.0)
+    (run,) = runs(root, params.dataset)
+    assert "losslab.report_md5" not in run.data.tags
+    assert not (root / "mlartifacts" / params.dataset / run.info.run_id).exists()
+
+
+def test_workspace_never_takes_the_complete_run_of_an_experiment(params: Params, root: Path, outs: Path) -> None:
+    model, report = file_md5(outs / "models/model.safetensors"), outs / "reports/report.html"
+    tracking.rebuild(outs, model, "with-another-report", "abc", root)
+    first = file_md5(report)
+    report.write_text("<p>other report", encoding="utf-8")
+    tracking.rebuild(outs, model, None, None, root)
+    assert tracking.is_recorded(params.dataset, model, first, "with-another-report", root)
+    assert tracking.is_recorded(params.dataset, model, file_md5(report), None, root)
+    assert len(runs(root, params.dataset)) == 2
+
+
+def test_repro_goes_on_with_the_run_that_an_experiment_left(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as experiment:
+        experiment.setenv("DVC_EXP_NAME", "stopped")
+        train(params, root, outs, warnings)
+    tracking.record(outs, root, warnings.append, "evaluate", 1.0)
+    (run,) = runs(root, params.dataset)
+    assert run.data.metrics["test_miou"] == 0.5
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///sub/own.db", "sqlite:///{root}/sub/own.db"])
+def test_named_sqlite_store_lies_in_the_repository_with_its_artifacts(
+    uri: str, params: Params, tmp_path: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "repo"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(root=root))
+    train(params, root, outs, warnings)
+    tracking.record(outs, root, warnings.append, "evaluate", 1.0)
+    tracking.record(outs, root, warnings.append, "report", 1.0)
+    assert warnings == []
+    assert (root / "sub/own.db").is_file()
+    assert len(list((root / "sub/mlartifacts").rglob("report.html"))) == 1
 
 
 @pytest.fixture

@@ -13,12 +13,17 @@ from losslab.errors import InputError
 from losslab.inference import predict, to_input, to_labels
 from losslab.metrics import SegmentationMetrics
 from losslab.params import Params
-from losslab.training import EpochRow, Trained, check, train
+from losslab.training import EpochRow, Trained, plan
+from losslab.training import train as train_planned
 from tests.conftest import merge
 
 
 def changed(params: Params, **changes: Any) -> Params:
     return Params.model_validate(merge(params.model_dump(), changes))
+
+
+def train(params: Params, data: Prepared, scratch: Path, **options: Any) -> Trained:
+    return train_planned(plan(params, data), scratch, **options)
 
 
 @pytest.fixture
@@ -179,10 +184,17 @@ def test_precision_auto_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) ->
     assert pick_precision("bf16-mixed", cpu) == "bf16-mixed"
 
 
-def test_what_the_hardware_lacks_is_told(tiny_params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_encoder_that_cannot_take_the_size_is_told(tiny_params: Params, tiny_data: Prepared) -> None:
+    with pytest.raises(InputError, match=r"encoder: this net cannot take images of prepare.size 64: "):
+        plan(changed(tiny_params, encoder="tu-swin_tiny_patch4_window7_224"), tiny_data)
+
+
+def test_what_the_hardware_lacks_is_told(
+    tiny_params: Params, tiny_data: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto").type == "cpu"
     with pytest.raises(InputError, match=r"train.device is 'cuda'; torch finds no CUDA device"):
-        check(changed(tiny_params, train={"device": "cuda"}))
+        plan(changed(tiny_params, train={"device": "cuda"}), tiny_data)
     with pytest.raises(InputError, match=r"train.precision is '16-mixed', which needs CUDA"):
-        check(changed(tiny_params, train={"precision": "16-mixed"}))
+        plan(changed(tiny_params, train={"precision": "16-mixed"}), tiny_data)

@@ -22,12 +22,14 @@ def sync() -> None:
     DVC takes outs it has seen before from its cache without running a stage, so no stage could tell MLflow.
     """
     from losslab import tracking
-    from losslab.experiments import finished_runs
+    from losslab.experiments import WORKSPACE, LeftOut, runs_of
 
     root, failed, added, known = Path(), 0, 0, 0
     try:
-        for outs in finished_runs(root):
-            name = outs.experiment or "workspace"
+        for outs in runs_of(root):
+            if isinstance(outs, LeftOut):
+                typer.echo(f"left out {outs.name}: {outs.reason}")
+                continue
             if tracking.is_recorded(outs.dataset, outs.model_md5, outs.report_md5, outs.experiment, root):
                 known += 1
                 continue
@@ -39,7 +41,7 @@ def sync() -> None:
                 typer.echo(f"ERROR: {error}", err=True)
             else:
                 added += 1
-                typer.echo(f"added {name}")
+                typer.echo(f"added {outs.experiment or WORKSPACE}")
     except InputError as error:
         _leave(error)
     typer.echo(f"sync: {added} added, {known} already there" + (f", {failed} failed" if failed else ""))

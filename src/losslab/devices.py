@@ -1,6 +1,7 @@
 """Where a net runs and in which precision."""
 
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 
@@ -12,6 +13,11 @@ def pick_device(requested: str) -> torch.device:
     if requested == "cuda" and not torch.cuda.is_available():
         raise InputError("train.device is 'cuda'; torch finds no CUDA device: use auto or cpu")
     return torch.device("cuda" if requested != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def device_for(description: dict[str, Any]) -> torch.device:
+    """Where to run a model of this model.json: where it was trained, or on what there is."""
+    return pick_device("cpu" if description["run"]["train"]["device"] == "cpu" else "auto")
 
 
 def pick_precision(requested: str, device: torch.device) -> str:
@@ -26,6 +32,8 @@ def pick_precision(requested: str, device: torch.device) -> str:
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
     """The autocast context that a run of this precision is trained and evaluated in."""
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
+    if dtype == torch.float16 and device.type == "cpu":  # trained on CUDA, looked at elsewhere
+        dtype = None
     context: AbstractContextManager[None] = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
     return context
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from losslab.data.cards import SplitName
 from losslab.data.prepared import Prepared, evaluation_loader
-from losslab.devices import pick_device
+from losslab.devices import device_for
 from losslab.errors import InputError
 from losslab.files import Row, whole, write_csv, write_json
 from losslab.inference import predict
@@ -57,7 +57,7 @@ def evaluate(
     metrics = SegmentationMetrics(description["num_classes"], description["ignore_index"])
     predictions = []
     batches = evaluation_loader(prepared, split, batch_size)
-    device, precision = pick_device("auto"), description["precision"]
+    device, precision = device_for(description), description["precision"]
     for prediction, target in predict(net, batches, description["mean"], description["std"], precision, device):
         metrics.update(prediction, target)
         predictions.append(prediction.to(torch.uint8).numpy())

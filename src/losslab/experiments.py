@@ -14,6 +14,8 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from losslab.errors import InputError
+from losslab.files import file_md5, folder_md5
+from losslab.schema import parse_yaml
 
 RECORD = (
     "params.yaml",
@@ -24,6 +26,8 @@ RECORD = (
     "reports/figures",
 )
 """What of a run is needed to show it elsewhere: not the weights, not the data."""
+MODEL = "models/model.safetensors"
+WORKSPACE = "workspace"
 
 
 @dataclass(frozen=True)
@@ -56,29 +60,64 @@ class Outs:
             yield folder
 
 
-def finished_runs(root: Path) -> Iterator[Outs]:
-    """The run in the workspace, then those of all experiments, of all baselines; unfinished ones are left out."""
+@dataclass(frozen=True)
+class LeftOut:
+    """What is no finished run, and why."""
+
+    name: str
+    reason: str
+
+
+def runs_of(root: Path) -> Iterator[Outs | LeftOut]:
+    """The run in the workspace, then those of all experiments, of all baselines.
+
+    Raises:
+        InputError: no DVC repository.
+    """
     try:
         repo = Repo(str(root))
     except DvcException as error:
         raise InputError(f"{root}: no DVC repository: {error}") from None
     with repo:
-        if (root / "dvc.lock").is_file() and all((root / path).exists() for path in RECORD):
-            yield from _read(lambda name: (root / name).read_text(encoding="utf-8"), None, None, root, None)
+        yield _workspace(root)
         for baseline, found in repo.experiments.ls(all_commits=True).items():
             for name, revision in found:
                 fs = DVCFileSystem(str(root), rev=revision)
-                yield from _read(fs.read_text, name, baseline, root, revision)
+                yield _read(fs.read_text, name, baseline, root, revision)
+
+
+def _workspace(root: Path) -> Outs | LeftOut:
+    found = _read(lambda name: (root / name).read_text(encoding="utf-8"), None, None, root, None)
+    if isinstance(found, LeftOut):
+        return found
+    recorded = _outs(parse_yaml((root / "dvc.lock").read_text(encoding="utf-8"))["stages"])
+    for name in (name for name in RECORD if name != "params.yaml"):
+        path = root / name
+        if not path.exists() or (folder_md5(path) if path.is_dir() else file_md5(path)) != recorded[name]:
+            return LeftOut(WORKSPACE, f"{name} is not what dvc.lock says: dvc checkout, or dvc repro")
+    return found
 
 
 def _read(
     text_of: Callable[[str], str], experiment: str | None, baseline: str | None, root: Path, revision: str | None
-) -> Iterator[Outs]:
-    stages, params = yaml.safe_load(text_of("dvc.lock"))["stages"], yaml.safe_load(text_of("params.yaml"))
-    outs = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", [])}
-    model, report = outs.get("models/model.safetensors"), outs.get("reports/report.html")
-    if model and report and all(_is_current(stage, outs, params) for stage in stages.values()):
-        yield Outs(experiment, baseline, params["dataset"], model, report, root, revision)
+) -> Outs | LeftOut:
+    name = experiment or WORKSPACE
+    try:
+        stages, params = parse_yaml(text_of("dvc.lock"))["stages"], parse_yaml(text_of("params.yaml"))
+        outs = _outs(stages)
+        if {*RECORD[1:], MODEL} <= outs.keys() and all(_is_current(stage, outs, params) for stage in stages.values()):
+            report, model = outs["reports/report.html"], outs[MODEL]
+            return Outs(experiment, baseline, params["dataset"], model, report, root, revision)
+    except (OSError, DvcException):
+        return LeftOut(name, "no dvc.lock or params.yaml")
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        return LeftOut(name, "dvc.lock or params.yaml is not of this pipeline")
+    return LeftOut(name, "not run to its end")
+
+
+def _outs(stages: dict[str, Any]) -> dict[str, Any]:
+    """Path → md5 of all outs in a dvc.lock."""
+    return {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", [])}
 
 
 def _is_current(stage: dict[str, Any], outs: dict[str, Any], params: dict[str, Any]) -> bool:
@@ -89,5 +128,5 @@ def _is_current(stage: dict[str, Any], outs: dict[str, Any], params: dict[str, A
     data = (dep for dep in stage.get("deps", []) if not dep["path"].startswith(("src/", "data/catalog/")))
     recorded = stage.get("params", {}).get("params.yaml", {}).items()
     return all(outs.get(dep["path"]) == dep.get("md5") for dep in data) and all(
-        reduce(lambda values, part: values.get(part, {}), key.split("."), params) == value for key, value in recorded
+        reduce(lambda values, part: values[part], key.split("."), params) == value for key, value in recorded
     )

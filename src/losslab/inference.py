@@ -20,11 +20,6 @@ def to_labels(logits: Tensor) -> Tensor:
     return (logits.squeeze(1) > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
 
 
-def num_outputs(classes: Sequence[str]) -> int:
-    """Output channels for these classes: two need one logit, background against foreground."""
-    return 1 if len(classes) == 2 else len(classes)
-
-
 def predict(
     net: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],

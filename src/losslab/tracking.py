@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import yaml
 from filelock import FileLock
 
 from losslab.errors import InputError
 from losslab.files import file_md5, read_csv, read_json, whole
 from losslab.params import Params
+from losslab.schema import read_yaml
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,44 +33,34 @@ Warn = Callable[[str], None]
 
 
 class Run:
-    """One MLflow run that is being trained. Without a client (no store) every call does nothing."""
+    """One MLflow run that is being trained. Without a store every call does nothing."""
 
-    def __init__(self, client: "MlflowClient | None", run_id: str, warn: Warn) -> None:
-        self.client, self.run_id, self.warn = client, run_id, warn
+    def __init__(self, store: "_Store | None", run_id: str, warn: Warn) -> None:
+        self.store, self.run_id, self.warn = store, run_id, warn
+        self.failed = store is None
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Log one row of history.csv."""
-        with self._best_effort() as client:
-            client.log_batch(self.run_id, metrics=_metrics(row, int(row["epoch"])))
+        """Log one row of history.csv. After a failure none is tried again: a store that hangs must not hold up each epoch."""
+        if not self.failed:
+            self._try(lambda client: client.log_batch(self.run_id, metrics=_metrics(row, int(row["epoch"]))))
 
     def trained(self, models: Path, seconds: float) -> None:
-        """Name the model that came out, by which later stages find this run."""
-        self.tag({MODEL_MD5: file_md5(models / "model.safetensors"), f"{DURATION}.train": f"{seconds:.1f}"})
-
-    def tag(self, tags: Mapping[str, str]) -> None:
-        from mlflow.entities import RunTag
-
-        with self._best_effort() as client:
-            client.log_batch(self.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
+        """Name the model that came out, by which later stages find this run, and add what they lack."""
+        tags = {MODEL_MD5: file_md5(models / "model.safetensors"), f"{DURATION}.train": f"{seconds:.1f}"}
+        self._try(lambda client: client.log_batch(self.run_id, tags=_run_tags(tags)))
 
     def end(self, status: str) -> None:
-        with self._best_effort() as client:
-            client.set_terminated(self.run_id, status)
+        self._try(lambda client: client.set_terminated(self.run_id, status))
 
-    @contextmanager
-    def _best_effort(self) -> Iterator[Any]:
+    def _try(self, call: "Callable[[MlflowClient], object]") -> None:
+        if self.store is None:
+            return
         try:
-            yield self.client or _Nothing()
+            call(self.store.client)
         except Exception as error:
-            self.client = None
-            self.warn(_unreachable(error))
-
-
-class _Nothing:
-    """Stands in for a client where there is no store."""
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        return lambda *args, **kwargs: None
+            if not self.failed:
+                self.warn(_unreachable(error))
+            self.failed = True
 
 
 @contextmanager
@@ -82,9 +72,9 @@ def training_run(params: Params, data_md5: str, hardware: str, root: Path, warn:
     """
     run = Run(None, "", warn)
     try:
-        client = _client(root)
-        tags = _tags(data_md5, experiment=None) | {HARDWARE: hardware}
-        run = Run(client, _create(client, params.model_dump(), tags, root), warn)
+        store = _Store(root)
+        tags = _tags(data_md5, os.environ.get("DVC_EXP_NAME")) | {HARDWARE: hardware}
+        run = Run(store, store.create(params.model_dump(), tags), warn)
     except Exception as error:
         warn(_unreachable(error))
     try:
@@ -95,12 +85,15 @@ def training_run(params: Params, data_md5: str, hardware: str, root: Path, warn:
     run.end("FINISHED")
 
 
-def record(outs: Path, root: Path, warn: Warn, stage: str, seconds: float) -> None:
-    """After a stage: bring the run of these outs up to date in MLflow, and note how long the stage took."""
+def record(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", "report"], seconds: float) -> None:
+    """After a stage: bring the run of these outs up to date in MLflow, and note how long the stage took.
+
+    While evaluate runs, the report in the workspace is still that of the run before: only report uploads it.
+    """
     try:
-        client = _client(root)
-        run_id = _complete(client, outs, file_md5(outs / "models/model.safetensors"), None, root)
-        client.set_tag(run_id, f"{DURATION}.{stage}", f"{seconds:.1f}")
+        store, model_md5 = _Store(root), file_md5(outs / "models/model.safetensors")
+        run_id = store.complete(outs, model_md5, os.environ.get("DVC_EXP_NAME"), with_report=stage == "report")
+        store.client.set_tag(run_id, f"{DURATION}.{stage}", f"{seconds:.1f}")
     except Exception as error:
         warn(_unreachable(error))
 
@@ -111,10 +104,9 @@ def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str |
     Raises:
         InputError: the store cannot be used.
     """
+    tags = {MODEL_MD5: model_md5, REPORT_MD5: report_md5} | ({EXPERIMENT: experiment} if experiment else {})
     with _told():
-        client = _client(root)
-        run_id = _find(client, dataset, model_md5, experiment, root)
-        return run_id is not None and client.get_run(run_id).data.tags.get(REPORT_MD5) == report_md5
+        return bool(_Store(root).search(dataset, tags))
 
 
 def rebuild(outs: Path, model_md5: str, experiment: str | None, baseline: str | None, root: Path) -> None:
@@ -128,21 +120,115 @@ def rebuild(outs: Path, model_md5: str, experiment: str | None, baseline: str | 
         InputError: the store cannot be used.
     """
     with _told():
-        client = _client(root)
-        run_id = _complete(client, outs, model_md5, experiment, root)
+        store = _Store(root)
+        run_id = store.complete(outs, model_md5, experiment, with_report=True)
         if baseline is not None:
-            client.set_tag(run_id, BASELINE, baseline)
+            store.client.set_tag(run_id, BASELINE, baseline)
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:
-        raise InputError(f"{_store_name()} cannot be used: {_reason(error)}") from error
+class _Store:
+    """A tracking store: the one MLFLOW_TRACKING_URI names, else `mlflow.db` at the root of the main repository.
+
+    A SQLite store is made whole, by one process at a time: two at once break it, and so does one that is killed half-way.
+    A relative path is meant from the root, and artifacts lie beside the store: a queued experiment works in a folder that
+    DVC deletes.
+    """
+
+    def __init__(self, root: Path) -> None:
+        uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+        self.database = (root / uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
+        self.lock = FileLock(
+            root / ".losslab/mlflow.lock"
+            if self.database is None
+            else self.database.with_name(f".{self.database.name}.lock")
+        )
+        Path(self.lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        mlflow_client = _mlflow_client()
+        if self.database is None:
+            self.client = mlflow_client(uri)
+        else:
+            with self.lock:
+                if not self.database.exists():
+                    with whole(self.database) as partial:
+                        mlflow_client(f"sqlite:///{partial}")
+                self.client = mlflow_client(f"sqlite:///{self.database}")
+
+    def experiment(self, dataset: str) -> str:
+        """The id of the MLflow experiment of this dataset, made when it is not there."""
+        with self.lock:
+            found = self.client.get_experiment_by_name(dataset)
+            if found is None:
+                place = (self.database.parent / "mlartifacts" / dataset).as_uri() if self.database else None
+                return str(self.client.create_experiment(dataset, artifact_location=place))
+            if found.lifecycle_stage == "deleted":
+                self.client.restore_experiment(found.experiment_id)
+            return str(found.experiment_id)
+
+    def create(self, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+        """Begin a run; returns its id."""
+        from mlflow.entities import Param
+
+        net = "-".join(str(params[key]) for key in ("arch", "encoder") if params[key] is not None)
+        name = f"{params['loss']} {net} seed {params['seed']}"
+        if EXPERIMENT in tags:
+            name = f"{tags[EXPERIMENT]}: {name}"
+        run_id = str(
+            self.client.create_run(self.experiment(params["dataset"]), run_name=name, tags=dict(tags)).info.run_id
+        )
+        self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in _flatten(params)])
+        return run_id
+
+    def search(self, dataset: str, tags: Mapping[str, str]) -> list[Any]:
+        """The runs with these tags, newest first."""
+        conditions = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        return list(
+            self.client.search_runs([self.experiment(dataset)], conditions, order_by=["attributes.start_time DESC"])
+        )
+
+    def find(self, dataset: str, model_md5: str, experiment: str | None) -> str | None:
+        """The newest run of this model and DVC experiment.
+
+        Without an experiment: one that belongs to none, or that an experiment left without a report, as when `dvc repro`
+        goes on where `dvc exp run` stopped. A complete run of an experiment is never taken for the workspace's.
+        """
+        if experiment is not None:
+            runs = self.search(dataset, {MODEL_MD5: model_md5, EXPERIMENT: experiment})
+        else:
+            found = self.search(dataset, {MODEL_MD5: model_md5})
+            runs = [run for run in found if EXPERIMENT not in run.data.tags]
+            runs += [run for run in found if REPORT_MD5 not in run.data.tags]
+        return str(runs[0].info.run_id) if runs else None
+
+    def complete(self, outs: Path, model_md5: str, experiment: str | None, with_report: bool) -> str:
+        """Make the run of these outs hold all that they say: create it when it is not there, add what it lacks."""
+        params = read_yaml(outs / "params.yaml")
+        run_id = self.find(params["dataset"], model_md5, experiment)
+        if run_id is None:
+            tags = _tags(read_json(outs / "models/model.json")["data_md5"], experiment)
+            run_id = self.create(params, tags | {MODEL_MD5: model_md5})
+        run = self.client.get_run(run_id)
+        if run.info.status == "RUNNING":  # the model is there, so training has ended
+            self.client.set_terminated(run_id, "FINISHED")
+        logged = run.data.metrics
+        metrics = []
+        for row in read_csv(outs / "reports/history.csv"):
+            values = {key: float(value) for key, value in row.items() if value}
+            if values["epoch"] > logged.get("epoch", -1):
+                metrics += _metrics(values, int(values["epoch"]))
+        scores = read_json(outs / "reports/metrics.json")
+        final = {f"{FINAL[split]}_{key}": value for split in FINAL for key, value in _flatten(scores[split], "_")}
+        metrics += _metrics({key: value for key, value in final.items() if logged.get(key) != value}, 0)
+        for start in range(0, len(metrics), 1000):  # MLflow's limit for one batch
+            self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
+        if with_report:
+            report = outs / "reports/report.html"
+            self.client.log_artifact(run_id, str(report))
+            self.client.log_artifacts(run_id, str(outs / "reports/figures"), "figures")
+            self.client.log_batch(run_id, tags=_run_tags({REPORT_MD5: file_md5(report)}))
+        return run_id
 
 
-def _client(root: Path) -> "MlflowClient":
+def _mlflow_client() -> "type[MlflowClient]":
     # A store that does not answer must not hold up training; MLflow would try for minutes.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
@@ -151,62 +237,14 @@ def _client(root: Path) -> "MlflowClient":
 
     for name in ("alembic", "mlflow"):  # MLflow sets its level at import; creating a store is no news
         logging.getLogger(name).setLevel(logging.ERROR)
-
-    uri = os.environ.get("MLFLOW_TRACKING_URI")
-    if uri:
-        return MlflowClient(uri)
-    database = (root / "mlflow.db").resolve()
-    with _one_at_a_time(root):
-        if not database.exists():
-            with whole(database) as partial:  # killed meanwhile, it would leave a store that nobody can open
-                MlflowClient(f"sqlite:///{partial}")
-        return MlflowClient(f"sqlite:///{database}")
-
-
-def _one_at_a_time(root: Path) -> FileLock:
-    """Processes that create one SQLite store, or one experiment, at once break it or each other."""
-    lock = root / ".losslab/mlflow.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(lock)
-
-
-def _experiment(client: "MlflowClient", dataset: str, root: Path) -> str:
-    """The id of the MLflow experiment of this dataset, made when it is not there.
-
-    Artifacts of a local store lie beside it, not where the process that came first happened to run.
-    """
-    local = not os.environ.get("MLFLOW_TRACKING_URI")
-    with _one_at_a_time(root):
-        found = client.get_experiment_by_name(dataset)
-        if found is None:
-            place = (root / "mlartifacts" / dataset).resolve().as_uri() if local else None
-            return str(client.create_experiment(dataset, artifact_location=place))
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
-
-
-def _create(client: "MlflowClient", params: Mapping[str, Any], tags: Mapping[str, str], root: Path) -> str:
-    from mlflow.entities import Param
-
-    experiment_id = _experiment(client, params["dataset"], root)
-    net = "-".join(str(params[key]) for key in ("arch", "encoder") if params[key] is not None)
-    name = f"{params['loss']} {net} seed {params['seed']}"
-    if EXPERIMENT in tags:
-        name = f"{tags[EXPERIMENT]}: {name}"
-    run = client.create_run(experiment_id, run_name=name, tags=dict(tags))
-    flat = [Param(key, str(value)) for key, value in _flatten(params)]
-    client.log_batch(run.info.run_id, params=flat)
-    return str(run.info.run_id)
+    return MlflowClient
 
 
 def _tags(data_md5: str, experiment: str | None) -> dict[str, str]:
     tags = {DATA_MD5: data_md5, "mlflow.source.name": "dvc.yaml", "mlflow.source.type": "PROJECT"}
-    experiment = experiment or os.environ.get("DVC_EXP_NAME")
-    baseline = os.environ.get("DVC_EXP_BASELINE_REV") or _git_head()
     with suppress(OSError, KeyError):  # no such user in a container
         tags["mlflow.user"] = getpass.getuser()
-    optional = {EXPERIMENT: experiment, BASELINE: baseline}
+    optional = {EXPERIMENT: experiment, BASELINE: os.environ.get("DVC_EXP_BASELINE_REV") or _git_head()}
     return tags | {key: value for key, value in optional.items() if value}
 
 
@@ -215,49 +253,10 @@ def _git_head() -> str | None:
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def _find(client: "MlflowClient", dataset: str, model_md5: str, experiment: str | None, root: Path) -> str | None:
-    """The newest run of this model, and of this DVC experiment where one is named."""
-    experiment = experiment or os.environ.get("DVC_EXP_NAME")
-    conditions = {MODEL_MD5: model_md5} | ({EXPERIMENT: experiment} if experiment else {})
-    runs = client.search_runs(
-        [_experiment(client, dataset, root)],
-        " and ".join(f"tags.`{key}` = '{value}'" for key, value in conditions.items()),
-        order_by=["attributes.start_time DESC"],
-        max_results=1,
-    )
-    return str(runs[0].info.run_id) if runs else None
-
-
-def _complete(client: "MlflowClient", outs: Path, model_md5: str, experiment: str | None, root: Path) -> str:
-    """Make the run of these outs hold all that they say: create it when it is not there, add what it lacks."""
+def _run_tags(tags: Mapping[str, str]) -> list[Any]:
     from mlflow.entities import RunTag
 
-    params = yaml.safe_load((outs / "params.yaml").read_text(encoding="utf-8"))
-    run_id = _find(client, params["dataset"], model_md5, experiment, root)
-    if run_id is None:
-        tags = _tags(read_json(outs / "models/model.json")["data_md5"], experiment) | {MODEL_MD5: model_md5}
-        run_id = _create(client, params, tags, root)
-    run = client.get_run(run_id)
-    if run.info.status == "RUNNING":  # the model is there, so training has ended
-        client.set_terminated(run_id, "FINISHED")
-    logged = run.data.metrics
-    metrics = []
-    for row in read_csv(outs / "reports/history.csv"):
-        values = {key: float(value) for key, value in row.items() if value}
-        if "train_loss" not in logged or int(values["epoch"]) > logged.get("epoch", -1):
-            metrics += _metrics(values, int(values["epoch"]))
-    if (outs / "reports/metrics.json").is_file():
-        scores = read_json(outs / "reports/metrics.json")
-        final = {f"{FINAL[split]}_{key}": value for split in FINAL for key, value in _flatten(scores[split], "_")}
-        metrics += _metrics({key: value for key, value in final.items() if logged.get(key) != value}, 0)
-    for start in range(0, len(metrics), 1000):  # MLflow's limit for one batch
-        client.log_batch(run_id, metrics=metrics[start : start + 1000])
-    report = outs / "reports/report.html"
-    if report.is_file():
-        client.log_artifact(run_id, str(report))
-        client.log_artifacts(run_id, str(outs / "reports/figures"), "figures")
-        client.log_batch(run_id, tags=[RunTag(REPORT_MD5, file_md5(report))])
-    return run_id
+    return [RunTag(key, value) for key, value in tags.items()]
 
 
 def _metrics(values: Mapping[str, Any], step: int) -> list[Any]:
@@ -275,6 +274,14 @@ def _flatten(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> I
             yield from _flatten(value, joint, f"{prefix}{key}{joint}")
         else:
             yield f"{prefix}{key}", value
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        raise InputError(f"{_store_name()} cannot be used: {_reason(error)}") from error
 
 
 def _unreachable(error: Exception) -> str:

@@ -3,7 +3,7 @@
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from torch import Tensor, nn
 
+from losslab.data.cards import num_outputs
 from losslab.data.prepared import Prepared, evaluation_loader
 from losslab.data.training_set import training_loader
 from losslab.devices import pick_device, pick_precision
-from losslab.inference import num_outputs, to_input, to_labels
+from losslab.inference import to_input, to_labels
 from losslab.losses import build_loss
 from losslab.losses.total import TotalLoss
 from losslab.metrics import SegmentationMetrics
-from losslab.models import build_model, check_encoder, normalisation
+from losslab.models import build_model, check_encoder, check_size, normalisation
 from losslab.params import Params
 from losslab.randomness import derive
 
@@ -36,63 +37,75 @@ class Trained:
     history: list[EpochRow]
 
 
-def check(params: Params) -> None:
-    """What only torch, smp or timm can tell of params: whether encoder, device and precision can be had. Raises InputError."""
-    pick_precision(params.train.precision, pick_device(params.train.device))
-    check_encoder(params.arch, params.encoder, params.encoder_weights)
+@dataclass(frozen=True)
+class Plan:
+    """All that can be wrong with a run's params has been found out: what is left is to train."""
+
+    params: Params
+    prepared: Prepared
+    device: torch.device
+    net: nn.Module
+    loss: TotalLoss
+    description: dict[str, Any]
 
 
-def train(
-    params: Params,
-    prepared: Prepared,
-    scratch: Path,
-    on_epoch: Callable[[EpochRow], None] = lambda row: None,
-    progress: bool = False,
-) -> Trained:
-    """Train what params describe on prepared data; deterministic for one machine, seed and set of params.
-
-    Args:
-        scratch: a folder for checkpoints while training runs.
-        on_epoch: called after each epoch with a row of history.csv.
-        progress: show a bar with loss and val mIoU.
+def plan(params: Params, prepared: Prepared) -> Plan:
+    """Build the net and the loss that params describe, and try the net on one empty image.
 
     Raises:
-        InputError: an encoder, device, precision or loss option that cannot be had; no prepared data.
+        InputError: an encoder, its weights, a device or a precision that cannot be had; a net that cannot take images of
+            this size; no prepared data.
     """
     device = pick_device(params.train.device)
     precision = pick_precision(params.train.precision, device)
+    check_encoder(params.arch, params.encoder, params.encoder_weights)
     data = prepared.describe()
-    classes, ignore_index = data["classes"], data["ignore_index"]
+    classes, ignore_index, size = data["classes"], data["ignore_index"], data["size"]
     mean, std = normalisation(params.encoder, params.encoder_weights) or (data["mean"], data["std"])
     torch.manual_seed(derive(params.seed, "weights"))
-    net = build_model(params.arch, num_outputs(classes), params.encoder, params.encoder_weights)
-    loss = build_loss(params.loss, num_outputs(classes), ignore_index, options=params.loss_options)
+    net = build_model(params.arch, num_outputs(len(classes)), params.encoder, params.encoder_weights)
+    check_size(net, size)
+    loss = build_loss(params.loss, num_outputs(len(classes)), ignore_index, options=params.loss_options)
     description = {
         "arch": params.arch,
         "encoder": params.encoder,
-        "num_classes": num_outputs(classes),
+        "num_classes": num_outputs(len(classes)),
         "classes": classes,
         "palette": data["palette"],
         "ignore_index": ignore_index,
-        "size": data["size"],
+        "size": size,
         "mean": mean,
         "std": std,
         "precision": precision,
         "data_md5": prepared.md5(),
         "run": params.model_dump(include=RECORDED),
     }
+    return Plan(params, prepared, device, net, loss, description)
+
+
+def train(
+    plan: Plan, scratch: Path, on_epoch: Callable[[EpochRow], None] = lambda row: None, progress: bool = False
+) -> Trained:
+    """Train as planned; deterministic for one machine, data and params.
+
+    Args:
+        scratch: a folder for checkpoints while training runs.
+        on_epoch: called after each epoch with a row of history.csv.
+        progress: show a bar with loss and val mIoU.
+    """
+    params, prepared, net, description = plan.params, plan.prepared, plan.net, plan.description
     # Deterministic algorithms alone give the same bits; filling fresh memory with NaN as well costs 5 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    module = SegmentationModule(net, loss, classes, ignore_index, mean, std, params.train.lr, params.seed)
+    module = SegmentationModule(net, plan.loss, description, params.train.lr, params.seed)
     history = _History(on_epoch)
     scratch.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         best = ModelCheckpoint(folder, monitor="val_miou", mode="max", save_top_k=1, save_weights_only=True)
         trainer = L.Trainer(
-            accelerator="gpu" if device.type == "cuda" else "cpu",
+            accelerator="gpu" if plan.device.type == "cuda" else "cpu",
             devices=1,
-            precision=precision,  # type: ignore[arg-type]
+            precision=description["precision"],
             max_epochs=params.train.epochs,
             deterministic=True,
             logger=False,
@@ -127,22 +140,13 @@ RECORDED = {"dataset", "seed", "loss", "loss_options", "arch", "encoder", "encod
 class SegmentationModule(L.LightningModule):
     """One net, one loss, Adam. Batches are uint8 `[N, H, W, 3]` and int64 `[N, H, W]`."""
 
-    def __init__(
-        self,
-        net: nn.Module,
-        loss: TotalLoss,
-        classes: Sequence[str],
-        ignore_index: int | None,
-        mean: Sequence[float],
-        std: Sequence[float],
-        lr: float,
-        seed: int,
-    ) -> None:
+    def __init__(self, net: nn.Module, loss: TotalLoss, description: dict[str, Any], lr: float, seed: int) -> None:
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last)
         self.loss = loss
-        self.classes, self.mean, self.std, self.lr, self.seed = list(classes), mean, std, lr, seed
-        self.val_metrics = SegmentationMetrics(num_outputs(classes), ignore_index)
+        self.classes, self.lr, self.seed = description["classes"], lr, seed
+        self.mean, self.std = description["mean"], description["std"]
+        self.val_metrics = SegmentationMetrics(description["num_classes"], description["ignore_index"])
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.net.parameters(), lr=self.lr, fused=True)

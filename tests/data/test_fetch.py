@@ -8,6 +8,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,16 @@ def test_archive_is_downloaded_checked_and_unpacked(tmp_path: Path, server: str,
     archive = make_tar(tmp_path / "www/data.tar.gz", FILES, mode)
     assert get(archive_card(tmp_path, archive, f"{server}/data.tar.gz"), tmp_path) == FILES
     assert not (tmp_path / "downloads/mine").exists()
+
+
+def test_experiments_that_fetch_at_once_do_not_disturb_each_other(tmp_path: Path, server: str) -> None:
+    archive = make_tar(tmp_path / "www/data.tar.gz", FILES | {"big.bin": os.urandom(3_000_000)})
+    card = archive_card(tmp_path, archive, f"{server}/data.tar.gz")
+    with ThreadPoolExecutor(3) as pool:
+        counts = pool.map(
+            lambda n: fetch("mine", card, None, tmp_path / f"run{n}/raw", tmp_path / "downloads/mine"), range(3)
+        )
+    assert list(counts) == [len(FILES) + 1] * 3
 
 
 def test_second_address_is_used_when_the_first_fails(tmp_path: Path, server: str) -> None:

@@ -149,6 +149,24 @@ def test_duplicates_across_splits_are_found(folders: Path, tmp_path: Path) -> No
     assert (audit["duplicates"]["groups"], audit["duplicates"]["across_splits"]) == (1, 1)
 
 
+def test_names_that_repeat_between_folders_stay_apart(tmp_path: Path) -> None:
+    for number, split in enumerate(("train", "val", "test")):
+        for name in ("000", "001"):
+            save(tmp_path / f"raw/{split}/images/{name}.png", np.full((40, 40, 3), 50 * number, np.uint8))
+            save(tmp_path / f"raw/{split}/masks/{name}.png", np.full((40, 40), number % 2, np.uint8))
+    audit = prepare(own_card(tmp_path, layout="split_folders"), tmp_path / "raw", 32, RANDOM, tmp_path / "out")
+    names = [row["image"] for row in read_csv(tmp_path / "out/index.csv")]
+    assert sorted(names) == ["test/000", "test/001", "train/000", "train/001", "val/000", "val/001"]
+    assert sum(audit["images"].values()) == 6
+
+
+def test_split_of_void_alone_is_an_error(folders: Path, tmp_path: Path) -> None:
+    for path in (folders / "masks").iterdir():
+        save(path, np.full((40, 60), 9, np.uint8))
+    with pytest.raises(InputError, match=r"all 4 images for train are void; the card's void values are \[9\]"):
+        prepare(own_card(tmp_path), folders, 32, RANDOM, tmp_path / "out")
+
+
 def test_dataset_without_lists_needs_a_random_split(folders: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no official split: use random"):
         prepare(own_card(tmp_path), folders, 32, OFFICIAL, tmp_path / "out")

@@ -3,6 +3,7 @@
 import shutil
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -28,7 +29,13 @@ def unpack(archive: Path, folder: Path) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with content, target.open("wb") as file:
                     shutil.copyfileobj(content, file)
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except (
+        tarfile.TarError,
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        RuntimeError,
+    ) as error:  # RuntimeError: encrypted
         raise InputError(f"{archive}: damaged, or no tar or zip archive: {error}") from None
 
 
@@ -61,5 +68,5 @@ def _tar_members(archive: Path, packed: tarfile.TarFile) -> Iterator[Member]:
 
 def _check_name(archive: Path, name: str) -> None:
     path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0:1]:
+    if path.is_absolute() or ".." in path.parts or ":" in path.parts[0]:
         raise InputError(f"{archive}: holds {name!r}, which leaves the folder it is unpacked in; refused")

@@ -20,6 +20,7 @@ class Totals:
 
     def __init__(self, classes: int) -> None:
         self.pixels = np.zeros(classes, np.int64)
+        self.images = 0
         self.void = 0
         self.images_with = np.zeros(classes, np.int64)
         self.sum = np.zeros(3, np.int64)
@@ -27,6 +28,7 @@ class Totals:
         self.hashes: dict[str, str] = {}
 
     def add(self, name: str, image: Pixels, mask: Pixels) -> None:
+        self.images += 1
         counts = np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1)
         self.pixels += counts[: len(self.pixels)]
         self.void += int(counts[IGNORE_INDEX])
@@ -64,7 +66,7 @@ def write_up(card: Card, listing: Listing, totals: dict[SplitName, Totals], rows
     leaks = [found for found in duplicates if len({item.split("/")[0] for item in found}) > 1]
     widths, heights = ([int(str(row[key])) for row in rows] for key in ("width", "height"))
     return {
-        "images": {name: len(total.hashes) for name, total in totals.items()},
+        "images": {name: total.images for name, total in totals.items()},
         "original_size": {"width": [min(widths), max(widths)], "height": [min(heights), max(heights)]},
         "skipped": {
             reason: {"count": len(found), "examples": found[:EXAMPLES]}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pooch
 import requests
+from filelock import FileLock
 from tqdm import tqdm
 
 from losslab.data.archives import unpack
@@ -41,15 +42,15 @@ def fetch(dataset: str, card: Card, source: Path | None, raw: Path, downloads: P
         elif source is not None:
             _take(dataset, card, source, folder)
         elif isinstance(card.source, Archives):
-            for archive in card.source.archives:
-                unpack(_download(dataset, archive, downloads), folder)
+            downloads.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(downloads.with_name(f"{dataset}.lock")):  # queued experiments may fetch the same at once
+                for archive in card.source.archives:
+                    unpack(_download(dataset, archive, downloads), folder)
+                shutil.rmtree(downloads)
         else:
             raise InputError(f"download.source is null; {dataset} has no address: name the folder that holds it")
         check_layout(card.layout, folder)
-        files = sum(path.is_file() for path in folder.rglob("*"))
-    if source is None and isinstance(card.source, Archives):
-        shutil.rmtree(downloads)
-    return files
+        return sum(path.is_file() for path in folder.rglob("*"))
 
 
 def _draw(source: Generator, folder: Path) -> None:

@@ -1,7 +1,9 @@
 """Raw files into arrays that training can map into memory: decode, check, resize, and write down what was found."""
 
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from losslab.files import Row, whole, write_csv, write_json
 from losslab.params import Split
 
 Pixels = npt.NDArray[np.uint8]
+AHEAD = 32
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,6 @@ class Decoded:
     """Labels `[size, size]`."""
     width: int
     height: int
-
-
-class UnusableSampleError(Exception):
-    """Why one image is left out; the first argument is the reason as the audit counts it."""
 
 
 def prepare(card: Card, raw: Path, size: int, split: Split, out: Path) -> dict[str, Any]:
@@ -77,25 +76,21 @@ def _write_split(
     }
     rows: list[Row] = []
     lookup = _lookup(card)
-    pool = ThreadPoolExecutor()
-    try:
-        futures = [pool.submit(_decode, sample, lookup, size) for sample in samples]
-        for sample, future in zip(samples, futures, strict=True):
+    with _decoded_ahead(samples, lookup, size) as decoded:
+        for sample, result in zip(samples, decoded, strict=True):
             bar.update()
-            try:
-                decoded = future.result()
-            except UnusableSampleError as skipped:
-                listing.skip(str(skipped), [sample.name])
+            if isinstance(result, str):
+                listing.skip(result, [sample.name])
                 continue
-            arrays["images"][len(rows)], arrays["masks"][len(rows)] = decoded.image, decoded.mask
-            totals.add(sample.name, decoded.image, decoded.mask)
-            size_on_disk = {"width": decoded.width, "height": decoded.height}
+            arrays["images"][len(rows)], arrays["masks"][len(rows)] = result.image, result.mask
+            totals.add(sample.name, result.image, result.mask)
+            size_on_disk = {"width": result.width, "height": result.height}
             rows.append({"split": folder.name, "index": len(rows), "image": sample.name, **size_on_disk})
-    finally:
-        pool.shutdown(cancel_futures=True)
     if not rows:
         reasons = "; ".join(f"{reason}: {len(names)}" for reason, names in listing.skipped.items())
         raise InputError(f"none of the {len(samples)} images for {folder.name} can be used ({reasons})")
+    if not totals.pixels.any():
+        raise InputError(f"all {len(rows)} images for {folder.name} are void; the card's void values are {card.void}")
     for kind, array in arrays.items():
         array.flush()
         if len(rows) < len(samples):
@@ -104,20 +99,43 @@ def _write_split(
     return rows
 
 
-def _decode(sample: Sample, lookup: npt.NDArray[np.int16], size: int) -> Decoded:
+@contextmanager
+def _decoded_ahead(
+    samples: Sequence[Sample], lookup: npt.NDArray[np.int16], size: int
+) -> Iterator[Iterator[Decoded | str]]:
+    """What `_decode` gives for each sample, in order; a few are decoded ahead on all cores, no more are held."""
+    pool = ThreadPoolExecutor()
+
+    def results() -> Iterator[Decoded | str]:
+        waiting: deque[Future[Decoded | str]] = deque()
+        for sample in samples:
+            waiting.append(pool.submit(_decode, sample, lookup, size))
+            if len(waiting) > AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    try:
+        yield results()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _decode(sample: Sample, lookup: npt.NDArray[np.int16], size: int) -> Decoded | str:
+    """Image and mask at their new size, or why they cannot be used, as the audit counts it."""
     # Orientation tags are ignored: annotators drew on the pixels as stored.
     image = cv2.imread(str(sample.image), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if image is None:
-        raise UnusableSampleError("image that cannot be decoded")
+        return "image that cannot be decoded"
     try:
         with Image.open(sample.mask) as opened:
             values = np.asarray(opened)  # palette and 1-bit masks stay numbers
     except (UnidentifiedImageError, OSError, SyntaxError):
-        raise UnusableSampleError("mask that cannot be decoded") from None
+        return "mask that cannot be decoded"
     if values.ndim != 2 or (values.dtype != np.uint8 and values.dtype != np.bool_):
-        raise UnusableSampleError("mask that is not one 8-bit channel")
+        return "mask that is not one 8-bit channel"
     if values.shape != image.shape[:2]:
-        raise UnusableSampleError("mask and image of different size")
+        return "mask and image of different size"
     labels = lookup[values.astype(np.uint8)]
     if labels.min() < 0:
         unknown = sorted(int(value) for value in np.unique(values[labels < 0]))
@@ -148,7 +166,7 @@ def _describe(card: Card, size: int, totals: dict[SplitName, Totals]) -> dict[st
         "palette": [list(label_class.color) for label_class in card.classes],
         "ignore_index": IGNORE_INDEX if card.void else None,
         "size": size,
-        "images": {name: len(total.hashes) for name, total in totals.items()},
+        "images": {name: total.images for name, total in totals.items()},
         "pixels": {name: total.pixels.tolist() for name, total in totals.items()},
         "mean": mean,
         "std": std,

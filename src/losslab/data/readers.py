@@ -87,7 +87,9 @@ def _pair(
     image_paths, mask_paths = _images_by_stem(folder, images, listing), _images_by_stem(folder, masks, listing)
     for stem in sorted(image_paths.keys() & mask_paths.keys()):
         own_split = split.get(stem) if isinstance(split, Mapping) else split
-        listing.samples.append(Sample(stem, image_paths[stem], mask_paths[stem], own_split))
+        # Folders of their own may repeat a name: val/001 is not train/001.
+        name = f"{split}/{stem}" if isinstance(split, str) else stem
+        listing.samples.append(Sample(name, image_paths[stem], mask_paths[stem], own_split))
     for reason, paths, others in (
         ("image without a mask", image_paths, mask_paths),
         ("mask without an image", mask_paths, image_paths),

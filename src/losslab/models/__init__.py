@@ -15,7 +15,7 @@ from losslab.models.registry import available, find
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["available", "build_model", "check_encoder", "load", "normalisation", "save"]
+__all__ = ["available", "build_model", "check_encoder", "check_size", "load", "normalisation", "save"]
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
@@ -53,6 +53,21 @@ def check_encoder(arch: str, encoder: str | None, encoder_weights: str | None) -
         from losslab.models.smp_nets import check_names
 
         check_names(encoder, encoder_weights)
+
+
+def check_size(net: "nn.Module", size: int) -> None:
+    """Raise InputError when the net cannot take images of size x size: some encoders have sizes of their own."""
+    import torch
+
+    training = net.training
+    try:
+        with torch.inference_mode():
+            net.eval()(torch.zeros(1, 3, size, size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"encoder: this net cannot take images of prepare.size {size}: {reason}") from error
+    finally:
+        net.train(training)
 
 
 def normalisation(encoder: str | None, encoder_weights: str | None) -> tuple[list[float], list[float]] | None:

@@ -16,6 +16,15 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#666666"
 Table = Sequence[Mapping[str, str]]
 
 
+def draw_all(history: Table, confusion: Table, per_class: Table, per_image: Table, folder: Path) -> None:
+    """Write curves.png, confusion.png, iou_by_class.png and iou_by_image.png, whatever the user's matplotlibrc says."""
+    with matplotlib.rc_context(matplotlib.rcParamsDefault):
+        draw_curves(history, folder / "curves.png")
+        draw_confusion(confusion, folder / "confusion.png")
+        draw_iou_by_class(per_class, folder / "iou_by_class.png")
+        draw_iou_by_image(per_image, folder / "iou_by_image.png")
+
+
 def draw_curves(history: Table, path: Path) -> None:
     """Loss and val mIoU over epochs."""
     figure = _figure(9.0, 3.4)
@@ -113,5 +122,5 @@ def _column(table: Table, name: str) -> list[float]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with matplotlib.rc_context(matplotlib.rcParamsDefault), whole(path) as partial:
+    with whole(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})

@@ -39,11 +39,8 @@ def write_report(models: Path, reports: Path, examples: int) -> None:
     history, per_class = read_csv(reports / "history.csv"), read_csv(reports / "per_class.csv")
     with whole(reports / "figures") as folder:
         folder.mkdir()
-        figures.draw_curves(history, folder / "curves.png")
-        test_rows = [row for row in read_csv(reports / "confusion.csv") if row["split"] == "test"]
-        figures.draw_confusion(test_rows, folder / "confusion.png")
-        figures.draw_iou_by_class(per_class, folder / "iou_by_class.png")
-        figures.draw_iou_by_image(read_csv(reports / "per_image.csv"), folder / "iou_by_image.png")
+        confusion = [row for row in read_csv(reports / "confusion.csv") if row["split"] == "test"]
+        figures.draw_all(history, confusion, per_class, read_csv(reports / "per_image.csv"), folder)
         pictures = {path.stem: _data_uri(path.read_bytes()) for path in sorted(folder.glob("*.png"))}
     environment = Environment(
         loader=PackageLoader("losslab", "reporting"),
