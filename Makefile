@@ -25,7 +25,9 @@ setup: $(STAMP)
 # The stamp comes last: an interrupted set-up starts again, a changed lock or pyproject.toml syncs again.
 $(STAMP): requirements.lock pyproject.toml Makefile
 	@test -n "$(PYTHON)" && "$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "losslab needs Python 3.11 or newer; found: $$(python3 --version 2>&1 || echo none). Install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
+	  python="$(PYTHON)"; python="$${python:-python3}"; \
+	  echo "losslab needs Python 3.11 or newer; $$python is $$("$$python" --version 2>&1 || true)." \
+	    "Install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv .venv || { rm -rf .venv; exit 1; }
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 	@$(BIN)/uv pip sync --compile-bytecode --require-hashes requirements.lock

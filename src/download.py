@@ -23,7 +23,7 @@ def main(params: "Params") -> None:
         Path("data/raw") / params.dataset,
         stage.main_repo() / ".losslab/downloads" / params.dataset,
     )
-    stage.say(f"download: {card.title}, {files} files ({card.licence})")
+    stage.say(f"download: {card.title}, {files} files, licence: {card.licence}")
 
 
 if __name__ == "__main__":

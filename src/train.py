@@ -26,7 +26,7 @@ def main(params: "Params") -> None:
         def on_epoch(row: EpochRow) -> None:
             run.log_epoch(row)
             stage.say(
-                f"epoch {row['epoch'] + 1}/{params.train.epochs}  loss {row['train_loss']:.4f}"
+                f"epoch {row['epoch']}/{params.train.epochs}  loss {row['train_loss']:.4f}"
                 f"  val loss {row['val_loss']:.4f}  val mIoU {row['val_miou']:.4f}  {time.monotonic() - began:.0f} s"
             )
 

@@ -37,7 +37,7 @@ def test_bad_params_end_every_stage_with_one_line(stage: str, tmp_path: Path) ->
         ("prepare", "no train/images, train/masks"),
         ("train", "no prepared data; the prepare stage writes it"),
         ("evaluate", "no such file; the train stage writes it"),
-        ("report", "No such file or directory"),
+        ("report", "models/model.json: no such file; if an earlier stage writes it, run dvc repro"),
     ],
 )
 def test_stage_without_its_input_says_which(stage: str, complaint: str, tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_seed_changes_the_weights_and_workers_do_not(
 
 
 def test_history_has_a_row_per_epoch_in_order(trained: Trained) -> None:
-    assert [row["epoch"] for row in trained.history] == [0, 1]
+    assert [row["epoch"] for row in trained.history] == [1, 2]
     assert list(trained.history[0])[:5] == ["epoch", "lr", "train_loss", "val_loss", "val_miou"]
     assert {"val_iou_skin", "val_iou_lesion", "val_iou_hair"} <= set(trained.history[0])
 

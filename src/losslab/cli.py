@@ -12,7 +12,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 @app.callback()
 def main() -> None:
-    """losslab: which loss and which architecture segment my data best, and is the difference real?"""
+    """losslab: reproducible experiments on losses and architectures for semantic segmentation."""
 
 
 @app.command()

@@ -77,7 +77,7 @@ def runs_of(root: Path) -> Iterator[Outs | LeftOut]:
     try:
         repo = Repo(str(root))
     except DvcException as error:
-        raise InputError(f"{root}: no DVC repository: {error}") from None
+        raise InputError(f"{root.resolve()} is no DVC repository ({error}); run at the root of your clone") from None
     with repo:
         yield _workspace(root)
         for baseline, found in repo.experiments.ls(all_commits=True).items():

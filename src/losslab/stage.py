@@ -27,6 +27,8 @@ def run(main: "Callable[[Params], None]") -> NoReturn:
         _leave(str(error))
     except ModuleNotFoundError as error:
         _leave(f"{error}: {sys.executable} is not losslab's Python. Run `make setup`, then `. .venv/bin/activate`")
+    except FileNotFoundError as error:
+        _leave(f"{error.filename}: no such file; if an earlier stage writes it, run dvc repro")
     except OSError as error:
         _leave(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt:

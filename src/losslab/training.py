@@ -192,7 +192,7 @@ class _History(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         values = {name: round(float(value), 6) for name, value in trainer.callback_metrics.items()}
-        first: EpochRow = {"epoch": trainer.current_epoch, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
+        first: EpochRow = {"epoch": trainer.current_epoch + 1, "lr": trainer.optimizers[0].param_groups[0]["lr"]}
         order = ["train_loss", "val_loss", "val_miou"]
         rest = sorted(name for name in values if name not in order)
         row = first | {name: values[name] for name in [*order, *rest] if name in values}

@@ -181,7 +181,7 @@ def test_queue_of_four_from_an_empty_store_loses_nothing(clone: Clone) -> None:
     }
     client = clone.mlflow()
     for run in runs:
-        assert [point.step for point in client.get_metric_history(run.info.run_id, "val_miou")] == [0, 1]
+        assert [point.step for point in client.get_metric_history(run.info.run_id, "val_miou")] == [1, 2]
         assert "test_miou" in run.data.metrics and run.data.tags["dvc.experiment"] in run.info.run_name
         artifacts = clone.folder / "mlartifacts/tiny" / run.info.run_id / "artifacts"
         assert (artifacts / "report.html").is_file() and (artifacts / "figures/confusion.png").is_file()

@@ -43,7 +43,7 @@ def outs(tmp_path: Path) -> Path:
         reports / "metrics.json", {s: scores | {"iou": {"sky & sea": 0.75, "road": None}} for s in ("test", "val")}
     )
     epochs = [
-        {"epoch": e, "lr": 0.001, "train_loss": 1 / (e + 1), "val_loss": 2.0, "val_miou": m, "val_iou_road": m}
+        {"epoch": e + 1, "lr": 0.001, "train_loss": 1 / (e + 1), "val_loss": 2.0, "val_miou": m, "val_iou_road": m}
         for e, m in enumerate([0.4, 0.3])
     ]
     write_csv(reports / "history.csv", epochs)
@@ -111,6 +111,10 @@ def test_page_shows_what_was_run_and_how_well(outs: Path) -> None:
 def test_best_and_worst_images_are_the_ends_of_the_ranking(outs: Path) -> None:
     page = report_of(outs, examples=3)
     assert re.findall(r"<p>(im\d): mIoU", page) == ["im0", "im2", "im5"]
+    assert re.findall(r"<h3>(\w+)</h3>\s*<div[^>]*>\s*<p>(im\d)", report_of(outs, examples=2)) == [
+        ("Best", "im0"),
+        ("Worst", "im5"),
+    ]
 
 
 def test_errors_are_marked_but_not_in_void(outs: Path) -> None:

@@ -76,7 +76,12 @@ def _take(dataset: str, card: Card, source: Path, folder: Path) -> None:
         missing = ", ".join(name for name in archives if name not in found)
         raise InputError(f"download.source: {source} lacks {missing}; name a folder that holds {', '.join(archives)}")
     else:
-        check_layout(card.layout, source)
+        try:
+            check_layout(card.layout, source)
+        except InputError as error:
+            raise InputError(
+                f"download.source: {error}" + (f"; or {', '.join(archives)}" if archives else "")
+            ) from None
         _copy(source, folder)
 
 

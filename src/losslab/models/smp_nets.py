@@ -25,11 +25,13 @@ def unet(num_classes: int, encoder: str, encoder_weights: str | None, in_channel
 
 def check_names(encoder: str, encoder_weights: str | None) -> None:
     """Raise InputError for names that smp and timm do not know, without any network call."""
-    known = list(smp_encoders) + [_TIMM + name for name in timm.list_models()]
+    known = list(smp_encoders) + [_TIMM + name for name in timm.list_models(exclude_filters="test_*")]
     if encoder not in known:
         close = difflib.get_close_matches(encoder, known, n=5, cutoff=0.4)
         hint = f"close to it: {', '.join(close)}; " if close else ""
-        raise InputError(f"encoder: {encoder!r} is unknown to smp and timm; {hint}timm's names start with {_TIMM}")
+        raise InputError(
+            f"encoder: {encoder!r} is unknown to smp and timm; {hint}timm's names start with {_TIMM}, as tu-resnet18"
+        )
     if encoder_weights is None:
         return
     names = ["imagenet"] if encoder.startswith(_TIMM) else list(smp_encoders[encoder]["pretrained_settings"])

@@ -29,7 +29,7 @@ def draw_curves(history: Table, path: Path) -> None:
     """Loss and val mIoU over epochs."""
     figure = _figure(9.0, 3.4)
     left, right = figure.subplots(1, 2)
-    epochs = [int(row["epoch"]) + 1 for row in history]
+    epochs = [int(row["epoch"]) for row in history]
     for column, colour, label in (("train_loss", BLUE, "train"), ("val_loss", ORANGE, "val")):
         left.plot(epochs, _column(history, column), color=colour, marker="o", markersize=3, label=label)
     losses = np.array([_column(history, "train_loss"), _column(history, "val_loss")])
@@ -52,6 +52,7 @@ def draw_curves(history: Table, path: Path) -> None:
     _label(right, "IoU on the validation images", "epoch", "IoU")
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.set_xlim(0.5, len(epochs) + 0.5)
     _save(figure, path)
 
 
@@ -99,7 +100,7 @@ def draw_iou_by_image(per_image: Table, path: Path) -> None:
     axes.hist(scores, bins=np.linspace(0, 1, 41).tolist(), color=BLUE)
     axes.axvline(float(np.nanmedian(scores)), color=ORANGE, label=f"median {np.nanmedian(scores):.3f}")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False, loc="upper left")
+    axes.legend(frameon=False)
     _label(axes, "Test images by their mIoU", "mIoU of the image", "images")
     _save(figure, path)
 

@@ -101,7 +101,7 @@ def _groups(folder: Path, count: int, ignore_index: int | None) -> dict[str, lis
     """Best, between and worst of the kept predictions, by rank."""
     rows = read_csv(folder / "examples.csv")
     count = min(count, len(rows))
-    end = count // 3
+    end = count // 3 or min(count // 2, 1)
     middle = count - 2 * end
     start = (len(rows) - middle) // 2
     chosen = {"Best": rows[:end], "Between": rows[start : start + middle], "Worst": rows[len(rows) - end :]}
