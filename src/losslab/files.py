@@ -3,7 +3,6 @@
 import csv
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,9 +15,12 @@ Row = Mapping[str, object]
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Yield a temporary neighbour of `path` (a file or folder to be made by the caller); rename it when all went well."""
+    """Yield a temporary neighbour of `path` (a file or folder to be made by the caller); rename it when all went well.
+
+    Its name is always the same, so that the next run clears away what a killed one left.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    partial = path.with_name(f".{path.name}.partial")
     _remove(partial)
     try:
         yield partial

@@ -1,0 +1,39 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from losslab.files import read_csv, read_json, whole, write_csv, write_json, write_text
+
+
+def test_file_or_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_text(tmp_path / "out", "old")
+    with pytest.raises(RuntimeError), whole(tmp_path / "out") as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert (tmp_path / "out").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_folder_replaces_folder_and_leftovers_of_a_killed_run(tmp_path: Path) -> None:
+    for content in ("first", "second"):
+        (tmp_path / ".out.partial").mkdir()
+        (tmp_path / ".out.partial/leftover").write_text("x")
+        with whole(tmp_path / "out") as partial:
+            partial.mkdir()
+            (partial / content).write_text(content)
+        assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["out", f"out/{content}"]
+
+
+def test_tables_are_the_same_on_every_system_and_nan_is_empty(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", [{"a": 1, "b": math.nan}, {"a": "x,y", "b": 0.5}])
+    assert (tmp_path / "t.csv").read_bytes() == b'a,b\n1,\n"x,y",0.5\n'
+    assert read_csv(tmp_path / "t.csv") == [{"a": "1", "b": ""}, {"a": "x,y", "b": "0.5"}]
+    write_csv(tmp_path / "t.csv", [])
+    assert read_csv(tmp_path / "t.csv") == []
+
+
+def test_nan_becomes_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "j.json", {"a": [math.nan, 1.5], "b": {"c": "é"}})
+    assert read_json(tmp_path / "j.json") == {"a": [None, 1.5], "b": {"c": "é"}}
+    assert "é".encode() in (tmp_path / "j.json").read_bytes()
