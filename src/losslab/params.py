@@ -13,7 +13,7 @@ from losslab.data.cards import read_card
 from losslab.errors import InputError
 from losslab.losses.expression import parse
 from losslab.losses.registry import check_options
-from losslab.models.registry import find
+from losslab.models.registry import check_given, find
 from losslab.schema import Section, checked, read_yaml
 
 
@@ -106,13 +106,8 @@ def _check_across(params: Params, catalog: Path) -> None:
     if params.prepare.split.method == "official" and not card.has_official_split:
         raise InputError(f"prepare.split.method is 'official'; {params.dataset} has no lists of its own: use random")
     check_options([term.name for term in parse(params.loss)], params.loss_options, card.num_outputs)
+    check_given(params.arch, params.encoder, params.encoder_weights)
     arch = find(params.arch)
-    if arch.takes_encoder and params.encoder is None:
-        raise InputError(f"encoder is null; arch {arch.name} needs one, such as resnet18")
-    if not arch.takes_encoder and params.encoder is not None:
-        raise InputError(f"encoder is {params.encoder!r}; arch {arch.name} takes none: null")
-    if params.encoder is None and params.encoder_weights is not None:
-        raise InputError(f"encoder_weights is {params.encoder_weights!r}; without an encoder it must be null")
     size, stride = params.prepare.size, arch.stride
     if size % stride:
         near = [value for value in (size // stride * stride, (size // stride + 1) * stride) if value]

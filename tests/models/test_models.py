@@ -62,7 +62,7 @@ def test_every_arch_is_tested() -> None:
     ("arguments", "complaint"),
     [
         ({"arch": "unit"}, "arch: 'unit' is not one of unet"),
-        ({"encoder": None}, "encoder is None; arch unet needs one"),
+        ({"encoder": None}, "encoder is null; arch unet needs one"),
         ({"encoder": "resnet81"}, "'resnet81' is unknown to smp and timm; close to it: .*resnet18"),
         ({"encoder": "tu-nonesuch"}, "unknown to smp and timm"),
         ({"encoder_weights": "mars"}, "encoder_weights: 'mars' does not exist for resnet18; use null or imagenet"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from losslab.errors import InputError
 from losslab.files import read_json, whole, write_json
-from losslab.models.registry import available, find
+from losslab.models.registry import available, check_given, find
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,10 +45,7 @@ def build_model(
 
 def check_encoder(arch: str, encoder: str | None, encoder_weights: str | None) -> None:
     """Raise InputError for an encoder or weights that the arch cannot have, without any network call."""
-    needed = find(arch).takes_encoder
-    if needed != (encoder is not None):
-        hint = "needs one, such as resnet18" if needed else "takes none: null"
-        raise InputError(f"encoder is {encoder!r}; arch {arch} {hint}")
+    check_given(arch, encoder, encoder_weights)
     if encoder is not None:
         from losslab.models.smp_nets import check_names
 
@@ -61,7 +58,7 @@ def check_size(net: "nn.Module", size: int) -> None:
 
     training = net.training
     try:
-        with torch.inference_mode():
+        with torch.no_grad():  # what a net caches here must still serve in training
             net.eval()(torch.zeros(1, 3, size, size))
     except (RuntimeError, AssertionError, ValueError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

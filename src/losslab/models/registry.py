@@ -33,6 +33,17 @@ def available() -> list[str]:
     return list(ARCHS)
 
 
+def check_given(arch: str, encoder: str | None, encoder_weights: str | None) -> None:
+    """Raise InputError where an encoder is missing or not wanted; whether it exists only smp and timm can tell."""
+    needed = find(arch).takes_encoder
+    if needed and encoder is None:
+        raise InputError(f"encoder is null; arch {arch} needs one, such as resnet18")
+    if not needed and encoder is not None:
+        raise InputError(f"encoder is {encoder!r}; arch {arch} takes none: null")
+    if encoder is None and encoder_weights is not None:
+        raise InputError(f"encoder_weights is {encoder_weights!r}; without an encoder it must be null")
+
+
 def find(arch: str) -> ArchSpec:
     if arch not in ARCHS:
         raise InputError(f"arch: {arch!r} is not one of {', '.join(available())}")
