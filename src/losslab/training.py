@@ -1,6 +1,9 @@
 """Training: the Lightning module and the trainer around it."""
 
+import hashlib
+import json
 import logging
+import math
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -17,8 +20,12 @@ from losslab.data.cards import num_outputs
 from losslab.data.prepared import Prepared, evaluation_loader
 from losslab.data.training_set import training_loader
 from losslab.devices import pick_device, pick_precision
+from losslab.errors import DivergedError
 from losslab.inference import to_input, to_labels
 from losslab.losses import build_loss
+from losslab.losses.class_weights import class_weights
+from losslab.losses.expression import parse
+from losslab.losses.registry import check_options
 from losslab.losses.total import TotalLoss
 from losslab.metrics import SegmentationMetrics
 from losslab.models import build_model, check_encoder, check_size, normalisation
@@ -65,7 +72,7 @@ def plan(params: Params, prepared: Prepared) -> Plan:
     torch.manual_seed(derive(params.seed, "weights"))
     net = build_model(params.arch, num_outputs(len(classes)), params.encoder, params.encoder_weights)
     check_size(net, size)
-    loss = build_loss(params.loss, num_outputs(len(classes)), ignore_index, options=params.loss_options)
+    loss = _loss_for(params, data)
     description = {
         "arch": params.arch,
         "encoder": params.encoder,
@@ -83,6 +90,17 @@ def plan(params: Params, prepared: Prepared) -> Plan:
     return Plan(params, prepared, device, net, loss, description)
 
 
+def _loss_for(params: Params, data: dict[str, Any]) -> TotalLoss:
+    """The loss of params; class weights that are named by a frequency are counted in the training images."""
+    outputs = num_outputs(len(data["classes"]))
+    options = check_options([term.name for term in parse(params.loss)], params.loss_options, outputs)
+    weighting = options.get("cross_entropy", {}).get("class_weights")
+    weights = None
+    if isinstance(weighting, str):
+        weights = class_weights(weighting, data["pixels"]["train"], data["pixels_where_present"]["train"])  # type: ignore[arg-type]
+    return build_loss(params.loss, outputs, data["ignore_index"], weights, params.loss_options)
+
+
 def train(
     plan: Plan, scratch: Path, on_epoch: Callable[[EpochRow], None] = lambda row: None, progress: bool = False
 ) -> Trained:
@@ -92,6 +110,9 @@ def train(
         scratch: a folder for checkpoints while training runs.
         on_epoch: called after each epoch with a row of history.csv.
         progress: show a bar with loss and val mIoU.
+
+    Raises:
+        DivergedError: the loss is not finite; the checkpoint of the last finished epoch is kept in `scratch`.
     """
     params, prepared, net, description = plan.params, plan.prepared, plan.net, plan.description
     # Deterministic algorithms alone give the same bits; filling fresh memory with NaN as well costs 5 % of a step.
@@ -100,8 +121,11 @@ def train(
     module = SegmentationModule(net, plan.loss, description, params.train.lr, params.seed)
     history = _History(on_epoch)
     scratch.mkdir(parents=True, exist_ok=True)
+    rescued = scratch / f"diverged-{_key(description)}.ckpt"
+    rescued.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory(dir=scratch) as folder:
         best = ModelCheckpoint(folder, monitor="val_miou", mode="max", save_top_k=1, save_weights_only=True)
+        last = ModelCheckpoint(folder, filename="last")
         trainer = L.Trainer(
             accelerator="gpu" if plan.device.type == "cuda" else "cpu",
             devices=1,
@@ -109,7 +133,7 @@ def train(
             max_epochs=params.train.epochs,
             deterministic=True,
             logger=False,
-            callbacks=[best, history, *([_Bar()] if progress else [])],
+            callbacks=[best, last, history, *([_Bar()] if progress else [])],
             enable_progress_bar=progress,
             enable_model_summary=False,
             num_sanity_val_steps=0,
@@ -126,11 +150,20 @@ def train(
                 trainer.fit(module, train_batches, val_batches)
             except SystemExit:  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
+            except DivergedError as error:
+                if not history.rows:
+                    raise DivergedError(f"{error}. No epoch was finished, so there is no checkpoint") from None
+                Path(last.best_model_path).replace(rescued)
+                raise DivergedError(f"{error}. The checkpoint of epoch {len(history.rows)} is {rescued}") from None
         weights = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     net.cpu().load_state_dict(
         {name.removeprefix("net."): value for name, value in weights.items() if name.startswith("net.")}
     )
     return Trained(net.eval(), description, history.rows)
+
+
+def _key(description: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()[:12]
 
 
 RECORDED = {"dataset", "seed", "loss", "loss_options", "arch", "encoder", "encoder_weights", "train"}
@@ -154,12 +187,14 @@ class SegmentationModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         # What a net draws in an epoch (dropout) depends on seed and epoch, not on what ran before.
         torch.manual_seed(derive(self.seed, "step", self.current_epoch))
+        self.loss.set_epoch(self.current_epoch, self.trainer.max_epochs or 1)
+        self.log_dict({f"weight_{name}": weight for name, weight in self.loss.ramped.items()})
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        return self._loss_of(batch, "train")[0]
+        return self._loss_of(batch, "train", batch_index)[0]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        _, logits = self._loss_of(batch, "val")
+        _, logits = self._loss_of(batch, "val", batch_index)
         self.val_metrics.update(to_labels(logits.float()), batch[1])
 
     def on_validation_epoch_end(self) -> None:
@@ -169,11 +204,14 @@ class SegmentationModule(L.LightningModule):
         for name, iou in zip(self.classes, scores["iou"], strict=True):
             self.log(f"val_iou_{name}", iou.float())
 
-    def _loss_of(self, batch: tuple[Tensor, Tensor], phase: str) -> tuple[Tensor, Tensor]:
+    def _loss_of(self, batch: tuple[Tensor, Tensor], phase: str, batch_index: int) -> tuple[Tensor, Tensor]:
         images, target = batch
         logits = self.net(to_input(images, self.mean, self.std))
         terms = self.loss.terms(logits, target)
         total = self.loss.total(terms)
+        if not math.isfinite(total.item()):
+            where = f"epoch {self.current_epoch + 1}, {phase} step {batch_index + 1}"
+            raise DivergedError(f"{where}: {_diagnosis(logits, terms, self.trainer.precision, self.lr)}")
         logged = {f"{phase}_loss": total}
         if len(terms) > 1:
             logged |= {f"{phase}_loss_{name}": term for name, term in terms.items()}
@@ -181,6 +219,18 @@ class SegmentationModule(L.LightningModule):
             on_bar = name == "train_loss"
             self.log(name, value.detach(), on_step=False, on_epoch=True, prog_bar=on_bar, batch_size=len(images))
         return total, logits
+
+
+def _diagnosis(logits: Tensor, terms: dict[str, Tensor], precision: str, lr: float) -> str:
+    """What is not finite, and what to do about it."""
+    wrong = {name: term.item() for name, term in terms.items() if not term.isfinite()}
+    found = ", ".join(f"{name} is {value}" for name, value in wrong.items()) or "the sum of all terms is not finite"
+    lower = f"set train.lr below {lr:g}"
+    if not logits.isfinite().all():
+        other = " or train.precision to bf16-mixed or 32-true" if precision == "16-mixed" else ""
+        return f"the loss term {found}, as the net's output is not finite: {lower}{other}"
+    names = ", ".join(wrong or terms)
+    return f"the loss term {found} on finite output: give {names} a smaller weight or milder loss_options, or {lower}"
 
 
 class _History(Callback):

@@ -23,16 +23,20 @@ class Totals:
         self.images = 0
         self.void = 0
         self.images_with = np.zeros(classes, np.int64)
+        self.pixels_where_present = np.zeros(classes, np.int64)
+        """Pixels of all classes in the images that have a class, for frequencies that rare classes can be weighed by."""
         self.sum = np.zeros(3, np.int64)
         self.sum_of_squares = np.zeros(3, np.int64)
         self.hashes: dict[str, str] = {}
 
     def add(self, name: str, image: Pixels, mask: Pixels) -> None:
         self.images += 1
-        counts = np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1)
-        self.pixels += counts[: len(self.pixels)]
-        self.void += int(counts[IGNORE_INDEX])
-        self.images_with += counts[: len(self.pixels)] > 0
+        all_counts = np.bincount(mask.ravel(), minlength=IGNORE_INDEX + 1)
+        self.void += int(all_counts[IGNORE_INDEX])
+        counts = all_counts[: len(self.pixels)]
+        self.pixels += counts
+        self.images_with += counts > 0
+        self.pixels_where_present += np.where(counts > 0, counts.sum(), 0)
         values = image.reshape(-1, 3).astype(np.int64)
         self.sum += values.sum(axis=0)
         self.sum_of_squares += (values * values).sum(axis=0)

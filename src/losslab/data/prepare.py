@@ -168,6 +168,7 @@ def _describe(card: Card, size: int, totals: dict[SplitName, Totals]) -> dict[st
         "size": size,
         "images": {name: total.images for name, total in totals.items()},
         "pixels": {name: total.pixels.tolist() for name, total in totals.items()},
+        "pixels_where_present": {name: total.pixels_where_present.tolist() for name, total in totals.items()},
         "mean": mean,
         "std": std,
     }

@@ -21,14 +21,16 @@ def build_loss(
     class_weights: Sequence[float] | None = None,
     options: dict[str, Any] | None = None,
 ) -> "TotalLoss":
-    """Build the loss that an expression such as `0.5*bce+0.5*dice` describes.
+    """Build the loss that an expression such as `0.5*bce+0.5*dice` or `dice+0.01:0.1*boundary` describes.
 
     Args:
-        expression: names out of `available()`, each with an optional positive weight, joined by `+`.
+        expression: names out of `available()`, each with an optional positive weight, joined by `+`; a weight `a:b` goes
+            linearly from a in the first epoch to b in the last, as `set_epoch(epoch, epochs)` of the result says.
         num_classes: classes, or 1 for binary data (one logit, sigmoid, target in {0, 1}).
         ignore_index: the label whose pixels count nowhere, if any.
-        class_weights: one weight per class (two for binary data) for the losses that take them.
-        options: options of the losses named, such as `{"gamma": 3.0}`; each goes to every loss that takes it.
+        class_weights: one weight per class (two for binary data) for the losses that take them, instead of the option.
+        options: options of the losses named, such as `{"gamma": 3.0}`; each goes to every loss that takes it, one in a
+            section of the name of a loss, such as `{"focal": {"gamma": 3.0}}`, to that one.
 
     Shape:
         logits `[N, C, H, W]` float (C = num_classes), target `[N, H, W]` int64; the result is 0-dim float32 (float64

@@ -75,9 +75,22 @@ class Loss(nn.Module):
         return Batch(logits.where(valid.unsqueeze(1), 0), target, valid)
 
 
+def cross_entropy(batch: Batch) -> Tensor:
+    """`-log p` of each pixel's true class, `[N, H, W]`: softmax over classes, sigmoid with one logit."""
+    if batch.logits.shape[1] == 1:
+        z = batch.logits.squeeze(1)
+        return F.binary_cross_entropy_with_logits(z, batch.target.to(z.dtype), reduction="none")
+    return F.cross_entropy(batch.logits, batch.target, reduction="none")
+
+
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """The mean of `values` where `mask`, 0 with a zero gradient where the mask is empty. Both of one shape."""
     return (values * mask).sum() / mask.sum().clamp(min=1)
+
+
+def bounded_power(x: Tensor, exponent: float, below: float = 1e-6) -> Tensor:
+    """`x^exponent` for x in 0..1; a straight line to 0 below `below`, where an exponent under 1 has no bounded gradient."""
+    return x.clamp(min=below).pow(exponent).where(x > below, x.clamp(min=0) * below ** (exponent - 1))
 
 
 def _describe(tensor: Tensor) -> str:

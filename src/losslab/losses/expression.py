@@ -1,4 +1,4 @@
-"""Loss expressions: weighted sums of registry names, such as `dice`, `bce+dice`, `0.7*cross_entropy+0.3*focal`."""
+"""Loss expressions: weighted sums of registry names, such as `dice`, `bce+dice`, `dice+0.01:0.1*boundary`."""
 
 import math
 import re
@@ -14,6 +14,15 @@ _TERM = re.compile(r"\s*(?:(?P<weight>[^*\s]+)\s*\*)?\s*(?P<name>[A-Za-z_]\w*)\s
 class Term:
     weight: float
     name: str
+    last: float | None = None
+    """The weight in the last epoch, where it is ramped: linearly, from `weight` in the first."""
+
+    def weight_at(self, epoch: int, epochs: int) -> float:
+        """The weight in an epoch, counted from 0, of so many."""
+        if self.last is None or epochs < 2:
+            return self.weight
+        share = min(epoch / (epochs - 1), 1.0)
+        return (1 - share) * self.weight + share * self.last
 
 
 def parse(expression: str) -> list[Term]:
@@ -43,10 +52,21 @@ def _term(part: str, expression: str) -> Term:
     name, weight = match["name"], match["weight"]
     if name not in LOSSES:
         raise InputError(f"loss: {expression!r} names {name!r}, which is not one of {', '.join(available())}")
+    if weight is None:
+        return Term(1.0, name)
+    first, ramped, last = weight.partition(":")
+    numbers = [_number(first), _number(last)] if ramped else [_number(first)]
+    # A ramp may start or end at 0; a term that is 0 throughout is a mistake.
+    if not all(0 <= number < math.inf for number in numbers) or not any(numbers):
+        raise InputError(
+            f"loss: {expression!r} gives {name} the weight {weight!r}; a weight is a positive number, "
+            "or first:last for a ramp over the epochs, such as 0.01:0.1"
+        )
+    return Term(numbers[0], name, numbers[1] if ramped else None)
+
+
+def _number(text: str) -> float:
     try:
-        number = 1.0 if weight is None else float(weight)
+        return float(text)
     except ValueError:
-        number = math.nan
-    if not (0 < number < math.inf):
-        raise InputError(f"loss: {expression!r} gives {name} the weight {weight!r}; a weight is a positive number")
-    return Term(number, name)
+        return math.nan

@@ -1,4 +1,4 @@
-"""Focal loss."""
+"""Focal losses."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from losslab.losses.base import Batch, Loss, masked_mean
+from losslab.losses.base import Batch, Loss, bounded_power, cross_entropy, masked_mean
 
 
 class Focal(Loss):
@@ -16,7 +16,7 @@ class Focal(Loss):
     (as torchvision's `sigmoid_focal_loss`). `alpha` is None, one weight per class, or with one logit a number in 0..1:
     α for foreground, 1 - α for background. The mean counts pixels, whatever α.
 
-    `(1 - p_t)^γ` is computed as `exp(γ log(1 - p_t))` from logits: the power has no finite gradient at p_t = 1 for γ < 1.
+    For γ < 1 the power has no bounded gradient at p_t = 1: where 1 - p_t is below 1e-6 it goes on as a straight line.
     """
 
     weights: Tensor | None
@@ -31,20 +31,34 @@ class Focal(Loss):
         self.register_buffer("weights", weights, persistent=False)
 
     def compute(self, batch: Batch) -> Tensor:
-        log_p, log_rest = _log_odds(batch)
-        loss = -(self.gamma * log_rest).exp() * log_p
+        loss = focal(cross_entropy(batch), self.gamma)
         if self.weights is not None:
             loss = loss * self.weights.to(loss.dtype)[batch.target]
         return masked_mean(loss, batch.valid)
 
 
-def _log_odds(batch: Batch) -> tuple[Tensor, Tensor]:
-    """log p_t and log(1 - p_t) of the true class, `[N, H, W]`, finite and with finite gradients for all logits."""
-    z = batch.logits
-    if z.shape[1] == 1:
-        signed = z.squeeze(1) * (2 * batch.target - 1)
-        return F.logsigmoid(signed), F.logsigmoid(-signed)
-    index = batch.target.unsqueeze(1)
-    total = z.logsumexp(dim=1)
-    others = z.scatter(1, index, float("-inf")).logsumexp(dim=1)
-    return z.gather(1, index).squeeze(1) - total, others - total
+class FocalOvr(Loss):
+    """Focal loss of each class against the rest, with sigmoids: `-α_t (1 - p_t)^γ log p_t`, averaged over valid pixels
+    and classes (Lin et al. 2017, 1708.02002). With one logit it is `focal`.
+
+    This is what smp's `FocalLoss("multiclass")` computes, there with a power whose gradient is NaN at p_t = 1 for γ < 1.
+    `alpha` is α for a class's own pixels and 1 - α for all others, or None. Every class counts at every pixel, so an
+    absent class is pushed down everywhere.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int | None, *, gamma: float, alpha: float | None) -> None:
+        super().__init__(num_classes, ignore_index)
+        self.gamma = gamma
+        self.alpha = alpha
+
+    def compute(self, batch: Batch) -> Tensor:
+        y = batch.one_hot()
+        loss = focal(F.binary_cross_entropy_with_logits(batch.logits, y, reduction="none"), self.gamma)
+        if self.alpha is not None:
+            loss = loss * (self.alpha * y + (1 - self.alpha) * (1 - y))
+        return masked_mean(loss, batch.valid.unsqueeze(1).expand_as(loss))
+
+
+def focal(cost: Tensor, gamma: float) -> Tensor:
+    """`(1 - p)^γ · cost` for `cost = -log p`. Taken from the cost, 1 - p keeps the digits that a p near 1 has lost."""
+    return bounded_power(-torch.expm1(-cost), gamma) * cost

@@ -1,12 +1,14 @@
 """Losses that look at one pixel at a time."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from losslab.losses.base import Batch, Loss, masked_mean
+from losslab.errors import InputError
+from losslab.losses.base import Batch, Loss, cross_entropy, masked_mean
 
 
 class CrossEntropy(Loss):
@@ -29,9 +31,14 @@ class CrossEntropy(Loss):
         ignore_index: int | None,
         *,
         label_smoothing: float,
-        class_weights: Sequence[float] | None,
+        class_weights: Sequence[float] | str | None,
     ) -> None:
         super().__init__(num_classes, ignore_index)
+        if isinstance(class_weights, str):
+            raise InputError(
+                f"loss_options.class_weights is {class_weights!r}, which takes the pixel counts of prepared data: "
+                "losslab.losses.class_weights makes a list of them"
+            )
         self.label_smoothing = label_smoothing
         weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
         self.register_buffer("weights", weights, persistent=False)
@@ -50,6 +57,25 @@ class CrossEntropy(Loss):
             return masked_mean(loss, batch.valid)
         total = (weights[batch.target] * batch.valid).sum()
         return (loss * batch.valid).sum() / total.where(total > 0, 1)
+
+
+class TopKCrossEntropy(Loss):
+    """Cross entropy of the hardest `k` % of the batch's valid pixels, at least one (Wu et al. 2016, 1605.06885).
+
+    Hard means: of high cross entropy now. k = 100 is plain cross entropy. The count is rounded up. An absent class adds
+    nothing of its own; predicting it where it is not makes a pixel hard. Slower than cross entropy: it selects.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int | None, *, k: float) -> None:
+        super().__init__(num_classes, ignore_index)
+        self.k = k
+
+    def compute(self, batch: Batch) -> Tensor:
+        # Costs are never negative, so void pixels, at -1, come last and are not among the hardest.
+        costs = cross_entropy(batch).where(batch.valid, -1).flatten()
+        count = max(math.ceil(int(batch.valid.sum()) * self.k / 100), 1)
+        hardest = costs.topk(count, sorted=False).values
+        return masked_mean(hardest, hardest >= 0)
 
 
 class BinaryCrossEntropy(Loss):

@@ -1,5 +1,6 @@
 """The names, options and sources of all losses; imports no torch, so that params.yaml is checked in milliseconds."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,9 @@ from pydantic import Field, ValidationError
 
 from losslab.errors import InputError
 from losslab.schema import Section
+
+Kind = Literal["pixel", "region", "boundary", "structure", "regulariser"]
+Weighting = Literal["inverse_frequency", "median_frequency"]
 
 
 class Options(Section):
@@ -25,14 +29,21 @@ def _check_weights(option: str, weights: list[float], num_classes: int) -> None:
 
 
 Weight = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Window = Annotated[int, Field(ge=3, le=101)]
+
+
+class NoOptions(Options):
+    pass
 
 
 class CrossEntropyOptions(Options):
-    class_weights: list[Weight] | None = None
+    class_weights: list[Weight] | Weighting | None = None
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
     def check(self, num_classes: int) -> None:
-        if self.class_weights is not None:
+        if isinstance(self.class_weights, list):
             _check_weights("class_weights", self.class_weights, num_classes)
 
 
@@ -41,8 +52,8 @@ class BceOptions(Options):
 
 
 class FocalOptions(Options):
-    gamma: float = Field(2.0, ge=0)
-    alpha: Annotated[float, Field(ge=0, le=1)] | list[Weight] | None = None
+    gamma: Weight = 2.0
+    alpha: Share | list[Weight] | None = None
 
     def check(self, num_classes: int) -> None:
         if isinstance(self.alpha, list):
@@ -53,9 +64,79 @@ class FocalOptions(Options):
             )
 
 
-class DiceOptions(Options):
-    smooth: float = Field(1e-6, ge=0)
+class FocalOvrOptions(Options):
+    gamma: Weight = 2.0
+    alpha: Share | None = None
+
+
+class TopKOptions(Options):
+    k: float = Field(10.0, gt=0, le=100)
+
+
+class RegionOptions(Options):
+    smooth: Weight = 1e-6
     reduction_over: Literal["image", "batch"] = "image"
+
+
+class TverskyOptions(RegionOptions):
+    alpha: Positive = 0.3
+    beta: Positive = 0.7
+
+
+class FocalTverskyOptions(RegionOptions):
+    alpha: Positive = 0.7
+    beta: Positive = 0.3
+    gamma: float = Field(4 / 3, ge=1)
+
+
+class LovaszOptions(Options):
+    classes: Literal["present", "all"] = "present"
+    reduction_over: Literal["image", "batch"] = "image"
+
+
+class MccOptions(Options):
+    reduction_over: Literal["image", "batch"] = "image"
+
+
+class UnifiedFocalOptions(RegionOptions):
+    weight: Share = 0.5
+    delta: float = Field(0.6, gt=0, lt=1)
+    gamma: float = Field(0.5, ge=0, lt=1)
+    asymmetric: bool = True
+
+
+class HausdorffOptions(Options):
+    alpha: Positive = 2.0
+
+
+class _WindowOptions(Options):
+    window: int
+    sigma: Positive
+
+    def check(self, num_classes: int) -> None:
+        if self.window % 2 == 0:
+            raise InputError(f"loss_options.window is {self.window}; it must be odd, to have a pixel in its middle")
+
+
+class CorrelationOptions(_WindowOptions):
+    window: Window = 3
+    sigma: Positive = 1.5
+    beta: float = Field(0.1, ge=0, lt=1)
+    c: Positive = 0.01
+
+
+class SsimOptions(_WindowOptions):
+    window: Window = 11
+    sigma: Positive = 1.5
+
+
+class ClDiceOptions(Options):
+    iterations: int = Field(3, ge=0, le=100)
+    smooth: Positive = 1.0
+
+
+class TopologyOptions(Options):
+    patch: int = Field(64, ge=8)
 
 
 @dataclass(frozen=True)
@@ -63,40 +144,268 @@ class LossSpec:
     """`target` is `module:class` below losslab.losses; the class takes (num_classes, ignore_index, **options)."""
 
     name: str
+    kind: Kind
     target: str
     options: type[Options]
     summary: str
+    formula: str
+    """LaTeX: z logit, p probability, y truth, TP = Σpy, FP = Σp(1-y), FN = Σ(1-p)y."""
     paper: str
+    url: str
+    absent: str
+    """What a class does that is not in the truth."""
+    partner: str | None = None
+    """The expression to use it in, where it does not stand alone."""
+    cost: str | None = None
+    """Why it takes more than three times cross entropy's step, where it does."""
+
+    @property
+    def stands_alone(self) -> bool:
+        return self.partner is None
 
 
+_PRESENT = "left out of the mean; probability given to it is missing elsewhere (binary: the background's loss counts)"
 _SPECS = [
     LossSpec(
         name="cross_entropy",
+        kind="pixel",
         target="pixelwise:CrossEntropy",
         options=CrossEntropyOptions,
         summary="softmax cross entropy over classes; with one logit, binary cross entropy",
-        paper="Szegedy et al. 2016, arXiv 1512.00567 (label smoothing)",
+        formula=r"-\frac{1}{\sum_i w_{y_i}} \sum_i w_{y_i} \log p_{i,y_i}",
+        paper="Szegedy et al. 2016 (label smoothing); Eigen & Fergus 2015 (median frequency)",
+        url="https://arxiv.org/abs/1512.00567",
+        absent="adds nothing of its own; predicting it costs the pixels' true classes",
     ),
     LossSpec(
         name="bce",
+        kind="pixel",
         target="pixelwise:BinaryCrossEntropy",
         options=BceOptions,
         summary="binary cross entropy with logits; over several classes, one against the rest",
-        paper="Szegedy et al. 2016, arXiv 1512.00567 (label smoothing)",
+        formula=r"\frac{1}{NC} \sum_{i,c} \left[ z - z y + \log\left(1 + e^{-z}\right) \right]",
+        paper="Szegedy et al. 2016 (label smoothing)",
+        url="https://arxiv.org/abs/1512.00567",
+        absent="counts: pushed down at every pixel",
     ),
     LossSpec(
         name="focal",
+        kind="pixel",
         target="focal:Focal",
         options=FocalOptions,
         summary="cross entropy with easy pixels turned down by (1 - p_t)^gamma, softmax over classes",
-        paper="Lin et al. 2017, arXiv 1708.02002",
+        formula=r"-\frac{1}{N} \sum_i \alpha_t \left(1 - p_t\right)^{\gamma} \log p_t",
+        paper="Lin et al. 2017",
+        url="https://arxiv.org/abs/1708.02002",
+        absent="adds nothing of its own; predicting it costs the pixels' true classes",
+    ),
+    LossSpec(
+        name="focal_ovr",
+        kind="pixel",
+        target="focal:FocalOvr",
+        options=FocalOvrOptions,
+        summary="focal loss of each class against the rest, with sigmoids, as smp's",
+        formula=r"-\frac{1}{NC} \sum_{i,c} \alpha_t \left(1 - \sigma_t\right)^{\gamma} \log \sigma_t",
+        paper="Lin et al. 2017",
+        url="https://arxiv.org/abs/1708.02002",
+        absent="counts: pushed down at every pixel",
+    ),
+    LossSpec(
+        name="topk_cross_entropy",
+        kind="pixel",
+        target="pixelwise:TopKCrossEntropy",
+        options=TopKOptions,
+        summary="cross entropy of the hardest k % of pixels (OHEM)",
+        formula=r"-\frac{1}{|H|} \sum_{i \in H} \log p_{i,y_i}, \quad H = \text{hardest } k\,\%",
+        paper="Wu et al. 2016",
+        url="https://arxiv.org/abs/1605.06885",
+        absent="adds nothing of its own; predicting it makes pixels hard",
+        cost="it selects the hardest of all pixels",
     ),
     LossSpec(
         name="dice",
+        kind="region",
         target="region:Dice",
-        options=DiceOptions,
+        options=RegionOptions,
         summary="1 - soft Dice, per image, over the classes that are present in it",
-        paper="Milletari et al. 2016, arXiv 1606.04797 (there with squares in the denominator)",
+        formula=r"1 - \frac{2 \sum p y + s}{\sum p + \sum y + s}",
+        paper="Milletari et al. 2016 (there with squares in the denominator)",
+        url="https://arxiv.org/abs/1606.04797",
+        absent=_PRESENT,
+    ),
+    LossSpec(
+        name="generalized_dice",
+        kind="region",
+        target="region:GeneralizedDice",
+        options=RegionOptions,
+        summary="Dice of all classes at once, each weighted by 1 / (its area)²",
+        formula=r"1 - \frac{2 \sum_c w_c \sum p y}{\sum_c w_c \left(\sum p + \sum y\right)}, \quad "
+        r"w_c = \frac{1}{\left(\sum y\right)^2}",
+        paper="Sudre et al. 2017",
+        url="https://arxiv.org/abs/1707.03237",
+        absent="takes the largest weight of those present, so a false positive costs",
+    ),
+    LossSpec(
+        name="jaccard",
+        kind="region",
+        target="region:Jaccard",
+        options=RegionOptions,
+        summary="1 - soft IoU, per image, over the classes that are present in it",
+        formula=r"1 - \frac{TP + s}{TP + FP + FN + s}",
+        paper="Rahman & Wang 2016",
+        url="https://doi.org/10.1007/978-3-319-50835-1_22",
+        absent=_PRESENT,
+    ),
+    LossSpec(
+        name="tversky",
+        kind="region",
+        target="region:Tversky",
+        options=TverskyOptions,
+        summary="Dice with weights of its own for false positives (alpha) and false negatives (beta)",
+        formula=r"1 - \frac{TP + s}{TP + \alpha FP + \beta FN + s}",
+        paper="Salehi et al. 2017",
+        url="https://arxiv.org/abs/1706.05721",
+        absent=_PRESENT,
+    ),
+    LossSpec(
+        name="focal_tversky",
+        kind="region",
+        target="region:FocalTversky",
+        options=FocalTverskyOptions,
+        summary="a root of the Tversky loss, so that nearly right regions go on counting; alpha is on false negatives",
+        formula=r"\left(1 - \frac{TP + s}{TP + \alpha FN + \beta FP + s}\right)^{1/\gamma}",
+        paper="Abraham & Khan 2019",
+        url="https://arxiv.org/abs/1810.07842",
+        absent=_PRESENT,
+    ),
+    LossSpec(
+        name="lovasz",
+        kind="region",
+        target="lovasz:Lovasz",
+        options=LovaszOptions,
+        summary="the convex extension of the Jaccard loss: Lovász-Softmax, or the hinge with one logit",
+        formula=r"\sum_i m_{\pi(i)} \left[ \Delta_J\left(\pi_1 \dots \pi_i\right) - "
+        r"\Delta_J\left(\pi_1 \dots \pi_{i-1}\right) \right], \quad m_{\pi(1)} \geq m_{\pi(2)} \geq \dots",
+        paper="Berman et al. 2018; Yu & Blaschko 2015",
+        url="https://arxiv.org/abs/1705.08790",
+        absent="left out; probability given to it is missing elsewhere (hinge, empty mask: the largest error counts)",
+        cost="it sorts the pixels of every class",
+    ),
+    LossSpec(
+        name="mcc",
+        kind="region",
+        target="mcc:Mcc",
+        options=MccOptions,
+        summary="1 - Matthews correlation of soft counts, which values true negatives too",
+        formula=r"1 - \frac{TP \cdot TN - FP \cdot FN}{\sqrt{(TP+FP)(TP+FN)(TN+FP)(TN+FN)}}",
+        paper="Abhishek & Hamarneh 2021",
+        url="https://arxiv.org/abs/2010.13454",
+        absent="left out of the mean; where the truth is all one class, the mean error |p - y| counts",
+    ),
+    LossSpec(
+        name="unified_focal",
+        kind="region",
+        target="unified_focal:UnifiedFocal",
+        options=UnifiedFocalOptions,
+        summary="focal cross entropy and focal Tversky under one gamma and delta; class 0 is the background",
+        formula=r"\lambda\, \delta_c \left(1 - p_t\right)^{\gamma} \left(-\log p_t\right) + "
+        r"(1 - \lambda) \left(1 - \frac{TP}{TP + \delta FN + (1 - \delta) FP}\right)^{1 - \gamma}",
+        paper="Yeung et al. 2022",
+        url="https://arxiv.org/abs/2102.04525",
+        absent="left out of Tversky's mean; the background and cross entropy carry it",
+    ),
+    LossSpec(
+        name="boundary",
+        kind="boundary",
+        target="distance:Boundary",
+        options=NoOptions,
+        summary="probability weighted by the signed distance to the true border, in pixels; negative when right",
+        formula=r"\frac{1}{NC} \sum_{i,c} \varphi_{i,c}\, p_{i,c}, \quad \varphi < 0 \text{ inside}",
+        paper="Kervadec et al. 2019",
+        url="https://arxiv.org/abs/1812.07032",
+        absent="a map of zeros: a false positive costs nothing, its partner must see it",
+        partner="dice+0.01:0.1*boundary",
+        cost="exact distance transforms, on the CPU",
+    ),
+    LossSpec(
+        name="hausdorff",
+        kind="boundary",
+        target="distance:Hausdorff",
+        options=HausdorffOptions,
+        summary="squared errors weighted by their distance to the predicted and the true border",
+        formula=r"\frac{1}{NC} \sum_{i,c} (p - y)^2 \left(d_p^{\alpha} + d_y^{\alpha}\right)",
+        paper="Karimi & Salcudean 2019",
+        url="https://arxiv.org/abs/1904.10030",
+        absent="distances to the predicted border alone; a full one has no border and costs nothing",
+        partner="dice+hausdorff",
+        cost="exact distance transforms, on the CPU",
+    ),
+    LossSpec(
+        name="correlation",
+        kind="structure",
+        target="windowed:Correlation",
+        options=CorrelationOptions,
+        summary="cross entropy where local structure correlates badly (CMSSL)",
+        formula=r"\frac{\sum e f\, CE}{\sum f}, \quad e = \left| \frac{y - \mu_y + c}{\sigma_y + c} - "
+        r"\frac{p - \mu_p + c}{\sigma_p + c} \right|, \quad f = \left[ e > \beta e_{max} \right]",
+        paper="Zhao et al. 2019",
+        url="https://arxiv.org/abs/1910.08711",
+        absent="counts where the prediction of it has structure; a flat false positive costs nothing",
+        partner="cross_entropy+correlation",
+        cost="local means and deviations of every class",
+    ),
+    LossSpec(
+        name="ssim",
+        kind="structure",
+        target="windowed:Ssim",
+        options=SsimOptions,
+        summary="1 - structural similarity of probability and truth maps",
+        formula=r"1 - \frac{\left(2 \mu_p \mu_y + C_1\right) \left(2 \sigma_{py} + C_2\right)}"
+        r"{\left(\mu_p^2 + \mu_y^2 + C_1\right) \left(\sigma_p^2 + \sigma_y^2 + C_2\right)}",
+        paper="Wang et al. 2004; as a loss: Qin et al. 2019 (BASNet)",
+        url="https://doi.org/10.1109/TIP.2003.819861",
+        absent="counts, but a confident false positive has almost no gradient",
+        partner="cross_entropy+ssim",
+        cost="local means of every class, forth and back",
+    ),
+    LossSpec(
+        name="cldice",
+        kind="structure",
+        target="cldice:ClDice",
+        options=ClDiceOptions,
+        summary="Dice of soft centre lines: keeps thin things connected",
+        formula=r"1 - \frac{2\, T_{prec}\, T_{sens}}{T_{prec} + T_{sens}}, \quad "
+        r"T_{prec} = \frac{\sum S_p y + s}{\sum S_p + s}, \quad T_{sens} = \frac{\sum S_y p + s}{\sum S_y + s}",
+        paper="Shit et al. 2021",
+        url="https://arxiv.org/abs/2003.07311",
+        absent="counts by its skeleton; a flat one has none and costs nothing",
+        partner="dice+cldice",
+        cost="erosions and dilations of every class",
+    ),
+    LossSpec(
+        name="topology",
+        kind="structure",
+        target="topology:Topology",
+        options=TopologyOptions,
+        summary="matches persistence diagrams: the right number of components and holes",
+        formula=r"\sum_{q \in Dgm(p)} \left[ b_q - b_{\gamma^*(q)} \right]^2 + \left[ d_q - d_{\gamma^*(q)} \right]^2",
+        paper="Hu et al. 2019",
+        url="https://arxiv.org/abs/1906.05404",
+        absent="its highest probability and each of its components cost",
+        partner="cross_entropy+0:0.01*topology",
+        cost="persistent homology of each class and patch, on the CPU: very slow",
+    ),
+    LossSpec(
+        name="total_variation",
+        kind="regulariser",
+        target="total_variation:TotalVariation",
+        options=NoOptions,
+        summary="length of the borders in the probabilities, whatever the truth",
+        formula=r"\frac{1}{NC} \sum_{i,c} \sqrt{(\partial_x p)^2 + (\partial_y p)^2}",
+        paper="Rudin, Osher & Fatemi 1992; in segmentation: arXiv 1605.01368",
+        url="https://doi.org/10.1016/0167-2789(92)90242-F",
+        absent="only the border of what is predicted costs",
+        partner="cross_entropy+0.01*total_variation",
     ),
 ]
 LOSSES: dict[str, LossSpec] = {spec.name: spec for spec in _SPECS}
@@ -107,28 +416,72 @@ def available() -> list[str]:
     return list(LOSSES)
 
 
-def check_options(names: list[str], options: dict[str, Any], num_classes: int) -> dict[str, dict[str, Any]]:
+def check_options(
+    names: list[str], options: dict[str, Any], num_classes: int, class_weights: Sequence[float] | None = None
+) -> dict[str, dict[str, Any]]:
     """Hand each option to every named loss that takes it, and fill in defaults.
 
-    `num_classes` is 1 for binary data.
+    Args:
+        options: {option: value} for all the losses that take it, {loss: {option: value}} for one; the latter wins.
+        num_classes: 1 for binary data.
+        class_weights: replaces the option of that name.
 
     Returns {loss name: {option: value}}. Raises InputError naming `loss_options.<key>` for an option that none of
-    the losses takes, or a value out of range.
+    the losses takes, that means different things to two of them, or a value out of range.
     """
-    known = {name: LOSSES[name].options.model_fields for name in names}
-    for key in options:
-        if not any(key in fields for fields in known.values()):
-            takers = "; ".join(f"{name}: {', '.join(fields) or 'none'}" for name, fields in known.items())
-            raise InputError(f"loss_options.{key}: no loss of {'+'.join(names)} takes it; their options are {takers}")
+    own = {key: value for key, value in options.items() if key in LOSSES}
+    common = {key: value for key, value in options.items() if key not in LOSSES}
+    if class_weights is not None:
+        common["class_weights"] = list(class_weights)
+    for name, section in own.items():
+        if name not in names:
+            raise InputError(f"loss_options.{name}: {'+'.join(names)} has no {name}")
+        if not isinstance(section, dict):
+            raise InputError(
+                f"loss_options.{name} is {section!r}; it must hold options of {name}, such as {{gamma: 2.0}}"
+            )
+        for key in section:
+            _check_taken(f"{name}.{key}", key, [name])
+    for key in common:
+        _check_taken(key, key, names)
+        if len({repr(LOSSES[name].options.model_fields[key].default) for name in _takers(key, names)}) > 1:
+            takers = _takers(key, names)
+            raise InputError(
+                f"loss_options.{key}: {' and '.join(takers)} each mean something else by it; "
+                f"say which: {' or '.join(f'loss_options.{name}.{key}' for name in takers)}"
+            )
     checked = {}
-    for name, fields in known.items():
-        try:
-            given = {key: value for key, value in options.items() if key in fields}
-            chosen = LOSSES[name].options.model_validate(given)
-        except ValidationError as error:
-            first = error.errors()[0]
-            option = str(first["loc"][0])
-            raise InputError(f"loss_options.{option} is {options[option]!r} ({name}): {first['msg']}") from None
-        chosen.check(num_classes)
-        checked[name] = chosen.model_dump()
+    for name in names:
+        section = own.get(name, {})
+        given = {key: value for key, value in common.items() if name in _takers(key, names)} | section
+        if class_weights is not None and "class_weights" in given:
+            given["class_weights"] = list(class_weights)
+        checked[name] = _validated(name, given, {key: f"{name}.{key}" for key in section}, num_classes)
     return checked
+
+
+def _takers(key: str, names: list[str]) -> list[str]:
+    return [name for name in names if key in LOSSES[name].options.model_fields]
+
+
+def _check_taken(where: str, key: str, names: list[str]) -> None:
+    if not _takers(key, names):
+        known = "; ".join(f"{name}: {', '.join(LOSSES[name].options.model_fields) or 'none'}" for name in names)
+        raise InputError(f"loss_options.{where}: no loss of {'+'.join(names)} takes it; their options are {known}")
+
+
+def _validated(name: str, given: dict[str, Any], where: dict[str, str], num_classes: int) -> dict[str, Any]:
+    try:
+        chosen = LOSSES[name].options.model_validate(given)
+    except ValidationError as error:
+        option = str(error.errors()[0]["loc"][0])
+        # An option of several types has a fault for each.
+        faults = [
+            fault["msg"].removeprefix("Input should be ") for fault in error.errors() if fault["loc"][0] == option
+        ]
+        raise InputError(
+            f"loss_options.{where.get(option, option)} is {given[option]!r} ({name}); "
+            f"it must be {' or '.join(dict.fromkeys(faults))}"
+        ) from None
+    chosen.check(num_classes)
+    return chosen.model_dump()

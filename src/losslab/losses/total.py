@@ -27,14 +27,21 @@ class TotalLoss(nn.Module):
         super().__init__()
         if num_classes < 1:
             raise InputError(f"num_classes is {num_classes}; it must be 1 (binary) or more")
-        terms = parse(expression)
-        names = [term.name for term in terms]
-        if class_weights is not None:
-            options = {**options, "class_weights": list(class_weights)}
-        self.weights = {term.name: term.weight for term in terms}
+        self.parts = parse(expression)
         self.losses = nn.ModuleDict()
-        for name, chosen in check_options(names, options, num_classes).items():
+        names = [part.name for part in self.parts]
+        for name, chosen in check_options(names, options, num_classes, class_weights).items():
             self.losses[name] = _class_of(name)(num_classes, ignore_index, **chosen)
+        self.set_epoch(0, 1)
+
+    def set_epoch(self, epoch: int, epochs: int) -> None:
+        """Set the weights of ramped terms for an epoch, counted from 0, of so many; the first one's hold until then."""
+        self.weights = {part.name: part.weight_at(epoch, epochs) for part in self.parts}
+
+    @property
+    def ramped(self) -> dict[str, float]:
+        """The present weights of those terms whose weight changes."""
+        return {part.name: self.weights[part.name] for part in self.parts if part.last is not None}
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         return self.total(self.terms(logits, target))

@@ -1,0 +1,25 @@
+"""Class weights from how often classes occur in the training data."""
+
+from collections.abc import Sequence
+from statistics import median
+
+from losslab.losses.registry import Weighting
+
+
+def class_weights(weighting: Weighting, pixels: Sequence[int], pixels_where_present: Sequence[int]) -> list[float]:
+    """One weight for each class; 0 for a class without a pixel.
+
+    Args:
+        weighting: `inverse_frequency`: all pixels / (classes · pixels of the class), so that each class weighs the same in
+            all. `median_frequency`: the median of the classes' frequencies over the class's own, a frequency being its
+            share of the images that have it (Eigen & Fergus 2015, 1411.4734).
+        pixels: of each class.
+        pixels_where_present: of all classes together, in the images that have the class.
+    """
+    present = [label for label, count in enumerate(pixels) if count]
+    if weighting == "inverse_frequency":
+        total = sum(pixels)
+        return [total / (len(present) * count) if count else 0.0 for count in pixels]
+    frequency = [count / of if count else 0.0 for count, of in zip(pixels, pixels_where_present, strict=True)]
+    middle = median(frequency[label] for label in present)
+    return [middle / share if share else 0.0 for share in frequency]

@@ -1,0 +1,40 @@
+"""Matthews correlation."""
+
+from torch import Tensor
+
+from losslab.losses.base import Batch, Loss, masked_mean
+from losslab.losses.region import Over
+
+TINY = 1e-7
+
+
+class Mcc(Loss):
+    """`1 - MCC`, Matthews' correlation of soft counts: `(TP·TN - FP·FN) / √((TP+FP)(TP+FN)(TN+FP)(TN+FN))`
+    (Abhishek & Hamarneh 2021, 2010.13454), in 0..2; each class against the rest, averaged over those present.
+
+    Counts are shares of the valid pixels of an image, or of the batch (`reduction_over="batch"`, what smp's binary MCCLoss
+    does); TP and TN get 1e-7, and the roots are taken in pairs, so that nothing overflows or divides by 0. MCC is not
+    defined where the truth is all one class (0/0, and smoothed a constant without a gradient): there the mean error
+    `|p - y|` stands in, so that a false positive on an empty mask costs. An absent class of several is left out of the
+    mean; probability given to it is missing from those present.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int | None, *, reduction_over: Over) -> None:
+        super().__init__(num_classes, ignore_index)
+        self.over = (2, 3) if reduction_over == "image" else (0, 2, 3)
+
+    def compute(self, batch: Batch) -> Tensor:
+        p, y = batch.probabilities(), batch.one_hot()
+        pixels = batch.valid.unsqueeze(1).sum(self.over)
+        count = pixels.clamp(min=1)
+        truth, volume = y.sum(self.over) / count, p.sum(self.over) / count
+        tp = (p * y).sum(self.over) / count
+        fp, fn = (volume - tp).clamp(min=0), (truth - tp).clamp(min=0)
+        tn = (1 - volume - fn).clamp(min=0) + TINY
+        tp = tp + TINY
+        mcc = (tp * tn - fp * fn) / (((tp + fp) * (tn + fn)).sqrt() * ((tp + fn) * (tn + fp)).sqrt())
+        one_sided = (truth == 0) | (truth == 1)
+        per_class = (fp + fn).where(one_sided, 1 - mcc)
+        present = (pixels > 0).expand_as(truth) if self.num_classes == 1 else truth > 0
+        per_image = (per_class * present).sum(-1) / present.sum(-1).clamp(min=1)
+        return masked_mean(per_image, present.any(-1))

@@ -1,0 +1,289 @@
+"""The rules that hold for every loss, and each loss against hand-worked and reference values."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional as F
+
+from losslab.losses import available, build_loss
+from losslab.losses.registry import LOSSES
+from tests.losses.conformance import ROWS, Hand, Reference
+
+VOID = 255
+BOTH = pytest.mark.parametrize("num_classes", [1, 3])
+EACH = pytest.mark.parametrize("name", available())
+
+
+def make_batch(num_classes: int, n: int = 2, size: int = 6) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(n, num_classes, size, size, generator=generator, dtype=torch.float64)
+    target = torch.randint(0, max(num_classes, 2), (n, size, size), generator=generator)
+    return logits, target
+
+
+def perfect_logits(target: Tensor, num_classes: int) -> Tensor:
+    if num_classes == 1:
+        return (target.unsqueeze(1).float() * 2 - 1) * 40
+    return F.one_hot(target, num_classes).permute(0, 3, 1, 2).float() * 80 - 40
+
+
+def wrong_logits(right: Tensor) -> Tensor:
+    return -right if right.shape[1] == 1 else right.roll(1, dims=1)
+
+
+def test_every_loss_has_a_row() -> None:
+    assert list(ROWS) == available()
+
+
+@pytest.mark.parametrize(("name", "hand"), [(name, hand) for name, row in ROWS.items() for hand in row.hand])
+def test_value_is_the_one_worked_by_hand(name: str, hand: Hand) -> None:
+    logits = hand.logits()
+    loss = build_loss(name, logits.shape[1], options=hand.options)
+    assert loss(logits, torch.tensor([hand.target])) == pytest.approx(hand.expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "options", "reference"),
+    [
+        (name, num_classes, options, reference)
+        for name, row in ROWS.items()
+        for num_classes, references in ((1, row.binary), (3, row.multiclass))
+        for options, reference in references
+    ],
+)
+def test_value_is_the_reference(name: str, num_classes: int, options: dict[str, Any], reference: Reference) -> None:
+    logits, target = make_batch(num_classes, size=12)
+    value = build_loss(name, num_classes, options=options)(logits, target)
+    assert value == pytest.approx(float(reference(logits, target)), rel=1e-5)
+
+
+@EACH
+@BOTH
+def test_gradient_matches_finite_differences(name: str, num_classes: int) -> None:
+    logits, target = make_batch(num_classes, size=4)
+    target[0, 0, 0] = VOID
+    loss = build_loss(name, num_classes, ignore_index=VOID)
+    assert torch.autograd.gradcheck(lambda z: loss(z, target), [logits.requires_grad_()])
+
+
+@EACH
+@BOTH
+def test_perfect_prediction_costs_the_least(name: str, num_classes: int) -> None:
+    _, target = make_batch(num_classes)
+    loss, right = build_loss(name, num_classes), perfect_logits(target, num_classes)
+    row, perfect, guess = ROWS[name], loss(right, target), loss(torch.zeros_like(right), target)
+    if row.perfect is not None:
+        assert perfect == pytest.approx(row.perfect, abs=1e-5)
+    if LOSSES[name].kind != "regulariser":
+        assert perfect < guess
+    if row.fears_wrong:
+        assert guess < loss(wrong_logits(right), target)
+
+
+@EACH
+@BOTH
+def test_void_pixels_change_neither_value_nor_gradient(name: str, num_classes: int) -> None:
+    logits, target = make_batch(num_classes)
+    target[0, :2] = VOID
+    target[1, 0, 0] = VOID
+    loss = build_loss(name, num_classes, ignore_index=VOID)
+    disturbed = logits.clone()
+    disturbed[(target == VOID).unsqueeze(1).expand_as(logits)] = float("inf")
+    values = [loss(z.requires_grad_(), target) for z in (logits, disturbed)]
+    for value in values:
+        value.backward()
+    assert values[0] == values[1]
+    assert logits.grad is not None and disturbed.grad is not None
+    assert torch.equal(logits.grad, disturbed.grad)
+    assert not logits.grad[(target == VOID).unsqueeze(1).expand_as(logits)].any()
+
+
+@EACH
+@BOTH
+def test_mean_counts_valid_pixels_only(name: str, num_classes: int) -> None:
+    """An image with void rows costs what the image without these rows costs."""
+    logits, target = make_batch(num_classes, n=1)
+    half_void = target.clone()
+    half_void[:, 3:] = VOID
+    loss = build_loss(name, num_classes, ignore_index=VOID)
+    # Hausdorff's distances are in diagonals: √72 against √45.
+    shrunk = 45 / 72 if ROWS[name].extent else 1.0
+    expected = shrunk * float(loss(logits[:, :, :3], target[:, :3]))
+    assert loss(logits, half_void) == pytest.approx(expected, rel=1e-6)
+
+
+@EACH
+@BOTH
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_all_void_batch_costs_zero_with_a_zero_gradient(name: str, num_classes: int, dtype: torch.dtype) -> None:
+    logits = (make_batch(num_classes)[0] * 100).to(dtype).requires_grad_()
+    loss = build_loss(name, num_classes, ignore_index=VOID)(logits, torch.full((2, 6, 6), VOID))
+    loss.backward()
+    assert loss == 0
+    assert logits.grad is not None and not logits.grad.any()
+
+
+@EACH
+@BOTH
+def test_all_void_image_leaves_the_others_cost(name: str, num_classes: int) -> None:
+    logits, target = make_batch(num_classes)
+    target[1] = VOID
+    loss = build_loss(name, num_classes, ignore_index=VOID)
+    assert loss(logits, target) == pytest.approx(float(loss(logits[:1], target[:1])), rel=1e-9)
+
+
+@EACH
+@BOTH
+@pytest.mark.parametrize("label", [0, 1])
+def test_flat_error_on_an_empty_or_full_mask_costs_or_the_docstring_says_why(
+    name: str, num_classes: int, label: int
+) -> None:
+    """Also on an empty mask: the gradient must push the wrong pixels by more than rounding."""
+    target = torch.full((1, 16, 16), label)
+    right = perfect_logits(target, num_classes)
+    wrong = (wrong_logits(right) / 20).requires_grad_()
+    loss = build_loss(name, num_classes)
+    cost = loss(wrong, target)
+    cost.backward()
+    assert wrong.grad is not None and wrong.grad.isfinite().all()
+    if ROWS[name].sees_flat:
+        assert cost > loss(right, target) + 0.1
+        assert wrong.grad.abs().sum() > ROWS[name].push
+    else:
+        assert float(cost) == pytest.approx(0, abs=0.05)
+        assert "nothing" in (type(loss.losses[name]).__doc__ or ""), "a docstring that does not say so"
+        assert not LOSSES[name].stands_alone
+
+
+@EACH
+@BOTH
+@pytest.mark.parametrize("size", [1, 9])
+def test_mask_of_one_pixel_is_finite_and_its_perfect_prediction_costs_least(
+    name: str, num_classes: int, size: int
+) -> None:
+    target = torch.zeros(2, size, size, dtype=torch.int64)
+    target[0, size // 2, size // 2] = 1
+    loss, right = build_loss(name, num_classes), perfect_logits(target, num_classes)
+    for logits in (right, right / 20, torch.zeros_like(right), wrong_logits(right)):
+        leaf = logits.clone().requires_grad_()
+        cost = loss(leaf, target)
+        cost.backward()
+        assert cost.isfinite() and leaf.grad is not None and leaf.grad.isfinite().all()
+        if LOSSES[name].kind != "regulariser":
+            assert cost >= loss(right, target) - 1e-6
+
+
+@EACH
+@BOTH
+def test_half_precision_logits_are_computed_in_float32(name: str, num_classes: int) -> None:
+    logits, target = make_batch(num_classes, n=1, size=64 if name == "topology" else 512)
+    extreme = (logits * 30).to(torch.bfloat16).requires_grad_()
+    loss = build_loss(name, num_classes)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        value = loss(extreme, target)
+    value.backward()
+    assert value.dtype == torch.float32 and value.ndim == 0 and value.isfinite()
+    assert value == loss(extreme.float(), target)
+    assert extreme.grad is not None and extreme.grad.isfinite().all()
+
+
+@EACH
+@BOTH
+def test_order_of_images_does_not_matter(name: str, num_classes: int) -> None:
+    logits, target = make_batch(num_classes, n=4)
+    order = torch.tensor([2, 0, 3, 1])
+    loss = build_loss(name, num_classes)
+    assert loss(logits[order], target[order]) == pytest.approx(float(loss(logits, target)), rel=1e-12)
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+@EACH
+@BOTH
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))],
+)
+def test_same_input_gives_the_same_bits_under_deterministic_algorithms(
+    name: str, num_classes: int, device: str
+) -> None:
+    """On CUDA torch raises for an operation that has no deterministic form."""
+    logits, target = (tensor.to(device) for tensor in make_batch(num_classes, n=4, size=32))
+    loss = build_loss(name, num_classes).to(device)
+    results: list[tuple[float, Tensor]] = []
+    with deterministic():
+        for _ in range(2):
+            leaf = logits.float().requires_grad_()
+            value = loss(leaf, target)
+            value.backward()
+            assert leaf.grad is not None
+            results.append((value.item(), leaf.grad))
+    assert results[0][0] == results[1][0]
+    assert torch.equal(results[0][1], results[1][1])
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("logits", "target", "complaint"),
+    [
+        (torch.zeros(2, 4, 5, 5), torch.zeros(2, 5, 5, dtype=torch.int64), r"logits must be float \[N, 3, H, W\]"),
+        (torch.zeros(2, 3, 5), torch.zeros(2, 5, 5, dtype=torch.int64), "logits must be float"),
+        (torch.zeros(2, 3, 5, 5, dtype=torch.int64), torch.zeros(2, 5, 5, dtype=torch.int64), "logits must be float"),
+        (torch.zeros(2, 3, 5, 5), torch.zeros(2, 5, 4, dtype=torch.int64), r"target must be int64 \[2, 5, 5\]"),
+        (torch.zeros(2, 3, 5, 5), torch.zeros(2, 5, 5), "target must be int64"),
+        (torch.zeros(2, 3, 5, 5), torch.full((2, 5, 5), 3), "labels 3 to 3; 3 classes allow 0 to 2"),
+        (torch.zeros(2, 3, 5, 5), torch.full((2, 5, 5), -1), "labels -1 to -1"),
+    ],
+)
+def test_ill_input_is_refused(name: str, logits: Tensor, target: Tensor, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        build_loss(name, 3)(logits, target)
+
+
+@st.composite
+def batches(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
+    """Any small batch: any labels and void pixels, logits from flat to saturated, with ties."""
+    num_classes = draw(st.sampled_from([1, 2, 4]))
+    n, h, w = draw(st.integers(1, 3)), draw(st.integers(1, 7)), draw(st.integers(1, 7))
+    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
+    labels = torch.tensor([*range(max(num_classes, 2)), VOID])
+    chosen = labels[draw(st.lists(st.integers(0, len(labels) - 1), min_size=1, max_size=4))]
+    target = chosen[torch.randint(0, len(chosen), (n, h, w), generator=generator)]
+    scale = draw(st.sampled_from([0.0, 1.0, 100.0]))
+    logits = torch.randint(-3, 4, (n, num_classes, h, w), generator=generator) * scale
+    return logits, target
+
+
+@EACH
+@given(batch=batches())
+@settings(max_examples=40, deadline=None, derandomize=True)
+def test_any_batch_has_a_finite_cost_that_a_mirror_and_new_names_leave_alone(
+    name: str, batch: tuple[Tensor, Tensor]
+) -> None:
+    logits, target = batch
+    num_classes = logits.shape[1]
+    loss = build_loss(name, num_classes, ignore_index=VOID)
+    leaf = logits.clone().requires_grad_()
+    value = loss(leaf, target)
+    value.backward()
+    assert value.isfinite() and leaf.grad is not None and leaf.grad.isfinite().all()
+    assert value >= -1e-6 or name == "boundary"
+    if name != "total_variation":  # forward differences have a direction
+        assert loss(logits.flip(-1), target.flip(-1)) == pytest.approx(float(value.detach()), rel=1e-4, abs=1e-5)
+    if num_classes > 1 and name != "unified_focal":  # class 0 is its background
+        renamed = torch.where(target == VOID, VOID, (target + 1) % num_classes)
+        assert loss(logits.roll(1, dims=1), renamed) == pytest.approx(float(value.detach()), rel=1e-4, abs=1e-5)
