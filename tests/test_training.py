@@ -9,7 +9,7 @@ import torch
 from losslab.data.prepared import Prepared, evaluation_loader
 from losslab.data.training_set import training_loader
 from losslab.devices import pick_device, pick_precision
-from losslab.errors import InputError
+from losslab.errors import DivergedError, InputError
 from losslab.inference import predict, to_input, to_labels
 from losslab.metrics import SegmentationMetrics
 from losslab.params import Params
@@ -85,6 +85,76 @@ def test_terms_of_a_sum_are_logged_beside_it(tiny_params: Params, tiny_data: Pre
     assert row["val_loss"] == pytest.approx(0.5 * row["val_loss_bce"] + 2 * row["val_loss_dice"], abs=1e-4)
 
 
+def test_ramped_weight_is_logged_and_makes_the_sum(tiny_params: Params, tiny_data: Prepared, tmp_path: Path) -> None:
+    params = changed(tiny_params, loss="dice+0.5:2*bce", train={"epochs": 3})
+    rows = train(params, tiny_data, tmp_path).history
+    assert [row["weight_bce"] for row in rows] == [0.5, 1.25, 2.0]
+    for row in rows:
+        for phase in ("train", "val"):
+            terms = row[f"{phase}_loss_dice"] + row["weight_bce"] * row[f"{phase}_loss_bce"]
+            assert row[f"{phase}_loss"] == pytest.approx(terms, abs=1e-4)
+
+
+@pytest.mark.parametrize("weighting", ["inverse_frequency", "median_frequency"])
+def test_class_weights_are_counted_in_the_training_images(
+    weighting: str, tiny_params: Params, tiny_data: Prepared
+) -> None:
+    masks = tiny_data.masks("train")
+    pixels = np.array([(masks == label).sum() for label in range(3)])
+    if weighting == "inverse_frequency":
+        expected = masks.size / (3 * pixels)
+    else:
+        having = [sum(mask.size for mask in masks if (mask == label).any()) for label in range(3)]
+        frequency = pixels / np.array(having)
+        expected = np.median(frequency) / frequency
+    for options in ({"class_weights": weighting}, {"cross_entropy": {"class_weights": weighting}}):
+        loss = plan(changed(tiny_params, loss_options=options), tiny_data).loss
+        (weights,) = loss.losses["cross_entropy"].buffers()
+        assert weights.tolist() == pytest.approx(expected.tolist())
+
+
+class Bomb(torch.nn.Module):
+    """A loss term that is not finite from its step `fuse` on."""
+
+    def __init__(self, fuse: int) -> None:
+        super().__init__()
+        self.fuse = fuse
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        self.fuse -= 1
+        return logits.mean() * (float("nan") if self.fuse < 0 else 1.0)
+
+
+def test_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkpoint(
+    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+) -> None:
+    """An epoch is two steps of training and one of val."""
+    params = changed(tiny_params, loss="bce+dice", train={"epochs": 4})
+    planned = plan(params, tiny_data)
+    planned.loss.losses["dice"] = Bomb(fuse=7)
+    message = (
+        r"epoch 3, train step 2: the loss term dice is nan on finite output: .*train.lr below 0.001.*epoch 2 is (.*)$"
+    )
+    with pytest.raises(DivergedError, match=message) as caught:
+        train_planned(planned, tmp_path / "scratch")
+    (kept,) = (tmp_path / "scratch").iterdir()
+    assert str(caught.value).endswith(str(kept))
+    checkpoint = torch.load(kept, weights_only=True)
+    assert checkpoint["epoch"] == 1
+    assert all(tensor.isfinite().all() for tensor in checkpoint["state_dict"].values() if tensor.is_floating_point())
+    assert "optimizer_states" in checkpoint
+    train(params, tiny_data, tmp_path / "scratch")
+    assert list((tmp_path / "scratch").iterdir()) == [], "a run that went well leaves the old checkpoint"
+
+
+def test_net_that_explodes_is_told_with_a_remedy(tiny_params: Params, tiny_data: Prepared, tmp_path: Path) -> None:
+    params = changed(tiny_params, train={"lr": 1e30})
+    message = r"epoch 1, train step 2: .*net's output is not finite: set train.lr below 1e\+30.*there is no checkpoint"
+    with pytest.raises(DivergedError, match=message):
+        train(params, tiny_data, tmp_path / "scratch")
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
 def test_interrupt_stays_an_interrupt(tiny_params: Params, tiny_data: Prepared, tmp_path: Path) -> None:
     def interrupt(row: EpochRow) -> None:
         raise KeyboardInterrupt
@@ -98,8 +168,8 @@ def test_interrupt_stays_an_interrupt(tiny_params: Params, tiny_data: Prepared, 
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-@pytest.mark.parametrize("loss", ["bce", "dice", "focal"])
-def test_every_loss_trains_in_bf16(loss: str, tiny_params: Params, tiny_data: Prepared, tmp_path: Path) -> None:
+@pytest.mark.parametrize("loss", ["bce+dice", "cross_entropy+correlation+0:0.01*topology"])
+def test_losses_train_in_bf16(loss: str, tiny_params: Params, tiny_data: Prepared, tmp_path: Path) -> None:
     params = changed(tiny_params, loss=loss, train={"epochs": 1, "precision": "bf16-mixed"})
     trained = train(params, tiny_data, tmp_path)
     assert trained.description["precision"] == "bf16-mixed"

@@ -58,6 +58,8 @@ def test_arrays_index_and_description_agree(folders: Path, tmp_path: Path) -> No
         assert set(np.unique(masks)) <= {0, 1, 255}
         counts = np.bincount(masks.ravel(), minlength=2)[:2].tolist()
         assert prepared.describe()["pixels"][split] == counts
+        having = [sum(int((mask != 255).sum()) for mask in masks if (mask == c).any()) for c in range(len(counts))]
+        assert prepared.describe()["pixels_where_present"][split] == having
     assert prepared.describe()["ignore_index"] == 255
     mean, std = prepared.describe()["mean"], prepared.describe()["std"]
     train = prepared.images("train").reshape(-1, 3) / 255
