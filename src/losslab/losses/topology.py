@@ -1,5 +1,8 @@
 """Topology: components and holes."""
 
+from dataclasses import dataclass
+
+import cv2
 import gudhi
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +12,7 @@ from torch import Tensor
 from losslab.losses.base import Batch, Loss
 
 Indices = npt.NDArray[np.int64]
-Values = npt.NDArray[np.float64]
+Values = npt.NDArray[np.floating]
 
 
 class Topology(Loss):
@@ -34,98 +37,84 @@ class Topology(Loss):
     def compute(self, batch: Batch) -> Tensor:
         p, y = batch.probabilities(), batch.one_hot()
         shown, truth, valid = (tensor.detach().cpu().numpy() for tensor in (p, y, batch.valid))
-        indices: list[Indices] = []
-        goals: list[Indices] = []
-        weights: list[Values] = []
-        fixed, patches = 0.0, 0
-        flat = np.arange(shown.size).reshape(shown.shape)
+        places = np.arange(shown.size).reshape(shown.shape)
+        pulls = []
         for image, label in np.ndindex(*shown.shape[:2]):
             for row in range(0, shown.shape[2], self.patch):
                 for column in range(0, shown.shape[3], self.patch):
                     window = (slice(row, row + self.patch), slice(column, column + self.patch))
-                    if not valid[image][window].any():
-                        continue
-                    patches += 1
-                    pull = _match(shown[image, label][window], truth[image, label][window])
-                    places = flat[image, label][window].ravel()
-                    indices.append(places[pull.pixel])
-                    goals.append(np.where(pull.goal < 0, pull.goal, places[np.maximum(pull.goal, 0)]))
-                    weights.append(pull.weight)
-                    fixed += pull.unmatched
-        if not patches:
-            return (p * 0).sum()
-        index, goal, weight = (np.concatenate(parts) for parts in (indices, goals, weights))
+                    if valid[image][window].any():
+                        pull = _match(shown[image, label][window], truth[image, label][window])
+                        pulls.append(pull.placed(places[image, label][window].ravel()))
         values = p.flatten()
-        at = values[torch.from_numpy(index).to(p.device)]
-        other = values[torch.from_numpy(np.maximum(goal, 0)).to(p.device)]
-        constant = torch.from_numpy(np.where(goal == TO_ONE, 1.0, 0.0)).to(p)
-        towards = other.where(torch.from_numpy(goal >= 0).to(p.device), constant)
-        squares = (at - towards).square() * torch.from_numpy(weight).to(p)
-        return (squares.sum() + fixed) / patches
+
+        def at(indices: list[Indices]) -> Tensor:
+            return values[torch.from_numpy(np.concatenate([EMPTY, *indices])).to(p.device)]
+
+        rise, fall = at([pull.rise for pull in pulls]), at([pull.fall for pull in pulls])
+        level = at([pull.births for pull in pulls]) - at([pull.deaths for pull in pulls])
+        missing = sum(pull.missing for pull in pulls)
+        total = (1 - rise).square().sum() + fall.square().sum() + level.square().sum() / 2 + missing / 2
+        return total / max(len(pulls), 1)
 
 
-TO_ZERO, TO_ONE = -1, -2
-
-
+@dataclass(frozen=True)
 class _Pull:
-    """What a patch asks for: each critical pixel's p towards 0, 1, or (a pair) the p of another pixel."""
+    """What a patch asks of its critical pixels."""
 
-    def __init__(self) -> None:
-        self.pixels: list[int] = []
-        self.goals: list[int] = []
-        self.weights: list[float] = []
-        self.unmatched = 0.0
-        """The cost of features of the truth that the prediction has nothing to match with: 1/2 each, without gradient."""
+    rise: Indices
+    """p towards 1: births of matched features."""
+    fall: Indices
+    """p towards 0: their deaths."""
+    births: Indices
+    deaths: Indices
+    """Towards each other, pair by pair: features that the truth does not have."""
+    missing: int
+    """Features of the truth that nothing is matched to, 1/2 each, without a gradient."""
 
-    def add(self, pixel: int, goal: int, weight: float = 1.0) -> None:
-        self.pixels.append(pixel)
-        self.goals.append(goal)
-        self.weights.append(weight)
-
-    @property
-    def pixel(self) -> Indices:
-        return np.array(self.pixels, np.int64)
-
-    @property
-    def goal(self) -> Indices:
-        return np.array(self.goals, np.int64)
-
-    @property
-    def weight(self) -> Values:
-        return np.array(self.weights, np.float64)
+    def placed(self, places: Indices) -> "_Pull":
+        """The same of indices into the whole batch."""
+        return _Pull(places[self.rise], places[self.fall], places[self.births], places[self.deaths], self.missing)
 
 
-def _match(shown: npt.NDArray[np.floating], truth: npt.NDArray[np.floating]) -> _Pull:
-    pull = _Pull()
-    pairs, first = _diagram(shown)
-    wanted, _ = _diagram(truth)
-    values = shown.ravel()
-    pull.add(first, TO_ONE if truth.any() else TO_ZERO)
-    for dimension in (0, 1):
-        births, deaths = pairs[dimension][:, 0], pairs[dimension][:, 1]
-        born, died = 1 - values[births].astype(np.float64), 1 - values[deaths].astype(np.float64)
+def _match(shown: Values, truth: Values) -> _Pull:
+    diagram, own = _diagram(shown)
+    p = shown.ravel().astype(np.float64)
+    rise, fall, births, deaths = ([EMPTY] for _ in range(4))
+    (rise if truth.any() else fall).append(np.array([own]))
+    missing = 0
+    for points, wanted in zip(diagram, _features(truth > 0), strict=True):
+        born, died = 1 - p[points[:, 0]], 1 - p[points[:, 1]]
         # Matched to (0, 1), a point costs b² + (1-d)²; to the diagonal (d-b)²/2, and the feature it leaves alone 1/2.
         gain = (died - born) ** 2 / 2 + 0.5 - born**2 - (1 - died) ** 2
-        best = np.argsort(-gain, kind="stable")[: len(wanted[dimension])]
-        matched = set(best[gain[best] > 0].tolist())
-        pull.unmatched += 0.5 * (len(wanted[dimension]) - len(matched))
-        for number, (birth, death) in enumerate(zip(births.tolist(), deaths.tolist(), strict=True)):
-            if number in matched:
-                pull.add(birth, TO_ONE)
-                pull.add(death, TO_ZERO)
-            else:
-                pull.add(birth, death, 0.5)
-    return pull
+        order = np.argsort(-gain, kind="stable")
+        matched = order[: min(wanted, int((gain > 0).sum()))]
+        others = np.setdiff1d(order, matched)
+        rise.append(points[matched, 0])
+        fall.append(points[matched, 1])
+        births.append(points[others, 0])
+        deaths.append(points[others, 1])
+        missing += wanted - len(matched)
+    together = [np.concatenate(parts) for parts in (rise, fall, births, deaths)]
+    return _Pull(together[0], together[1], together[2], together[3], missing)
 
 
-def _diagram(p: npt.NDArray[np.floating]) -> tuple[list[Indices], int]:
+def _features(mask: npt.NDArray[np.bool_]) -> tuple[int, int]:
+    """The points (0, 1) in the diagrams of a mask: components but one, and holes. Much faster than its persistence."""
+    components, _ = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
+    framed = np.pad(~mask, 1, constant_values=True)  # joins what is open to the edge
+    background, _ = cv2.connectedComponents(framed.astype(np.uint8), connectivity=4)
+    return max(components - 2, 0), background - 2
+
+
+def _diagram(p: Values) -> tuple[list[Indices], int]:
     """Critical pixels by dimension, `[K, 2]` (birth, death) as indices into `p.ravel()`, and the birth of the patch's own."""
     # gudhi counts pixels column by column, which for the transposed array is numpy's order.
     cubes = gudhi.CubicalComplex(top_dimensional_cells=1 - p.T.astype(np.float64))
     cubes.compute_persistence()
     pairs, lasting = cubes.cofaces_of_persistence_pairs()
-    by_dimension = [np.asarray(pairs[d], np.int64).reshape(-1, 2) if d < len(pairs) else EMPTY for d in (0, 1)]
-    return by_dimension, int(lasting[0][0])
+    points = [np.asarray(pairs[d] if d < len(pairs) else [], np.int64).reshape(-1, 2) for d in (0, 1)]
+    return points, int(lasting[0][0])
 
 
-EMPTY: Indices = np.empty((0, 2), np.int64)
+EMPTY: Indices = np.empty(0, np.int64)
