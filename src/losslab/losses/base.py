@@ -20,11 +20,10 @@ class Batch:
 
     def one_hot(self) -> Tensor:
         """`[N, C, H, W]` in the logits' dtype, zero at ignored pixels; with one logit, the foreground alone."""
-        if self.logits.shape[1] == 1:
-            planes = self.target.unsqueeze(1)
-        else:
-            planes = F.one_hot(self.target, self.logits.shape[1]).permute(0, 3, 1, 2)
-        return planes.to(self.logits.dtype) * self.valid.unsqueeze(1)
+        num_classes = self.logits.shape[1]
+        labels = torch.arange(num_classes, device=self.target.device) if num_classes > 1 else self.target.new_ones(1)
+        planes = self.target.unsqueeze(1) == labels.view(-1, 1, 1)
+        return (planes & self.valid.unsqueeze(1)).to(self.logits.dtype)
 
     def probabilities(self) -> Tensor:
         """`[N, C, H, W]`: sigmoid of one logit, softmax over several; zero at ignored pixels."""
@@ -89,8 +88,10 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def bounded_power(x: Tensor, exponent: float, below: float = 1e-6) -> Tensor:
-    """`x^exponent` for x in 0..1; a straight line to 0 below `below`, where an exponent under 1 has no bounded gradient."""
-    return x.clamp(min=below).pow(exponent).where(x > below, x.clamp(min=0) * below ** (exponent - 1))
+    """`x^exponent` for x ≥ 0; an exponent under 1 has no bounded gradient at 0: below `below` it is a straight line."""
+    if exponent >= 1:
+        return x.pow(exponent)
+    return x.clamp(min=below).pow(exponent).where(x > below, x * below ** (exponent - 1))
 
 
 def _describe(tensor: Tensor) -> str:

@@ -1,6 +1,7 @@
 """Losses that weigh errors by their distance to a border."""
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
@@ -59,10 +60,14 @@ def maps(masks: Tensor, valid: Tensor, distance: Callable[[Mask, Mask], Distance
     inside = ((masks > 0.5) & valid.unsqueeze(1)).cpu().numpy()
     allowed = valid.cpu().numpy()
     result = np.zeros(inside.shape, np.float32)
-    for image, label in np.ndindex(*inside.shape[:2]):
-        plane, outside = inside[image, label], allowed[image] & ~inside[image, label]
+
+    def fill(place: tuple[int, int]) -> None:
+        plane, outside = inside[place], allowed[place[0]] & ~inside[place]
         if plane.any() and outside.any():
-            result[image, label] = distance(plane, outside) * allowed[image]
+            result[place] = distance(plane, outside) * allowed[place[0]]
+
+    with ThreadPoolExecutor() as pool:  # OpenCV lets other threads run
+        list(pool.map(fill, np.ndindex(*inside.shape[:2])))
     return torch.from_numpy(result).to(masks)
 
 

@@ -115,7 +115,8 @@ class FocalTversky(_Overlap):
         self.alpha, self.beta, self.gamma = alpha, beta, gamma
 
     def of_counts(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        return bounded_power(1 - self.tversky_index(tp, fp, fn, self.beta, self.alpha), 1 / self.gamma)
+        index = self.tversky_index(tp, fp, fn, self.beta, self.alpha)
+        return bounded_power((1 - index).clamp(min=0), 1 / self.gamma)
 
 
 class GeneralizedDice(Loss):

@@ -157,7 +157,7 @@ class LossSpec:
     partner: str | None = None
     """The expression to use it in, where it does not stand alone."""
     cost: str | None = None
-    """Why it takes more than three times cross entropy's step, where it does."""
+    """Why it may take more than three times cross entropy's step."""
 
     @property
     def stands_alone(self) -> bool:
@@ -313,6 +313,7 @@ _SPECS = [
         paper="Yeung et al. 2022",
         url="https://arxiv.org/abs/2102.04525",
         absent="left out of Tversky's mean; the background and cross entropy carry it",
+        cost="two losses in one",
     ),
     LossSpec(
         name="boundary",

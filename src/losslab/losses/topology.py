@@ -1,5 +1,6 @@
 """Topology: components and holes."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -38,14 +39,19 @@ class Topology(Loss):
         p, y = batch.probabilities(), batch.one_hot()
         shown, truth, valid = (tensor.detach().cpu().numpy() for tensor in (p, y, batch.valid))
         places = np.arange(shown.size).reshape(shown.shape)
-        pulls = []
-        for image, label in np.ndindex(*shown.shape[:2]):
-            for row in range(0, shown.shape[2], self.patch):
-                for column in range(0, shown.shape[3], self.patch):
-                    window = (slice(row, row + self.patch), slice(column, column + self.patch))
-                    if valid[image][window].any():
-                        pull = _match(shown[image, label][window], truth[image, label][window])
-                        pulls.append(pull.placed(places[image, label][window].ravel()))
+        windows = [
+            (image, label, slice(row, row + self.patch), slice(column, column + self.patch))
+            for image, label in np.ndindex(*shown.shape[:2])
+            for row in range(0, shown.shape[2], self.patch)
+            for column in range(0, shown.shape[3], self.patch)
+        ]
+        windows = [window for window in windows if valid[window[0]][window[2:]].any()]
+
+        def pull_of(window: tuple[int, int, slice, slice]) -> _Pull:
+            return _match(shown[window], truth[window]).placed(places[window].ravel())
+
+        with ThreadPoolExecutor() as pool:  # gudhi lets other threads run
+            pulls = list(pool.map(pull_of, windows))
         values = p.flatten()
 
         def at(indices: list[Indices]) -> Tensor:
