@@ -1,6 +1,7 @@
 """dvc.yaml against the code: a stage depends on all the code it runs, and on nothing that it does not."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,12 @@ def closure(path: Path) -> set[Path]:
     return seen
 
 
+def templates(path: Path) -> set[Path]:
+    """The templates that a file names, and those that they include."""
+    named = {path.parent / name for name in re.findall(r'"([\w.]+\.j2)"', path.read_text(encoding="utf-8"))}
+    return named.union(*(templates(template) for template in named))
+
+
 def test_there_are_five_stages() -> None:
     assert list(DVC["stages"]) == STAGES
 
@@ -70,6 +77,7 @@ def test_stage_depends_on_exactly_the_code_it_runs(stage: str) -> None:
         for path in closure(SRC / f"{stage}.py")
         if str(path.relative_to(SRC)).removeprefix("losslab/").removesuffix(".py") not in PLUMBING
     }
+    used |= {template for path in used for template in templates(path)}
     missing = {path for path in used if not any(path == dep or dep in path.parents for dep in declared)}
     assert {str(path.relative_to(ROOT)) for path in missing} == set()
     unused = {dep for dep in declared if not any(path == dep or dep in path.parents for path in used)}

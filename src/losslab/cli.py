@@ -1,7 +1,10 @@
 """`losslab …`: what works across runs."""
 
+import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -47,6 +50,69 @@ def sync() -> None:
     typer.echo(f"sync: {added} added, {known} already there" + (f", {failed} failed" if failed else ""))
     if failed:
         raise typer.Exit(1)
+
+
+@app.command()
+def losses(
+    as_json: Annotated[bool, typer.Option("--json", help="Print all there is to know as JSON.")] = False,
+    cards: Annotated[bool, typer.Option("--cards", help="Measure each loss and write reports/losses.html.")] = False,
+) -> None:
+    """List the losses: kind, options with their defaults, source, and what to write as `loss`."""
+    from losslab.losses.registry import LOSSES
+
+    if cards and as_json:
+        _leave(InputError("losses: --json and --cards are two things; ask for one"))
+    if cards:
+        _write_cards()
+    elif as_json:
+        typer.echo(json.dumps([spec.describe() for spec in LOSSES.values()], indent=2, ensure_ascii=False))
+    else:
+        rows = [
+            (
+                spec.name,
+                spec.kind,
+                "alone" if spec.stands_alone else spec.expression,
+                " ".join(f"{name}={_shown(value)}" for name, value in spec.defaults().items()),
+                spec.paper,
+            )
+            for spec in LOSSES.values()
+        ]
+        _print_table(("loss", "kind", "use it as", "options", "source"), rows)
+        typer.echo("All take binary and multiclass data. More: losslab losses --cards, losslab losses --json")
+
+
+def _write_cards() -> None:
+    from tqdm import tqdm
+
+    from losslab.devices import hardware
+    from losslab.losses import available
+    from losslab.reporting.loss_cards import write_cards
+
+    path = Path("reports/losses.html")
+    try:
+        write_cards(path, hardware(), tqdm(available(), desc="cards", unit=" losses", disable=None))
+    except OSError as error:
+        _leave(InputError(f"{error.filename or path}: {error.strerror or error}"))
+    typer.echo(f"wrote {path}")
+
+
+def _shown(value: object) -> str:
+    """As in params.yaml."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "null" if value is None else str(value).lower()
+
+
+def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*row)
+    # Piped, each row stays on its line.
+    console = Console() if sys.stdout.isatty() else Console(width=1000)
+    console.print(table, highlight=False)
 
 
 def _leave(error: InputError) -> NoReturn:

@@ -159,9 +159,38 @@ class LossSpec:
     cost: str | None = None
     """Why it may take more than three times cross entropy's step."""
 
+    labels: str = "binary (sigmoid of one logit) and multiclass (softmax)"
+
     @property
     def stands_alone(self) -> bool:
         return self.partner is None
+
+    @property
+    def expression(self) -> str:
+        """What to write as `loss`."""
+        return self.partner or self.name
+
+    def defaults(self) -> dict[str, Any]:
+        return self.options().model_dump()
+
+    def describe(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "summary": self.summary,
+            "formula": self.formula,
+            "paper": self.paper,
+            "url": self.url,
+            "options": self.defaults(),
+            "binary": True,
+            "multiclass": True,
+            "labels": self.labels,
+            "stands_alone": self.stands_alone,
+            "expression": self.expression,
+            "absent_class": self.absent,
+            "cost": self.cost,
+        }
 
 
 _PRESENT = "left out of the mean; probability given to it is missing elsewhere (binary: the background's loss counts)"
@@ -187,6 +216,7 @@ _SPECS = [
         paper="Szegedy et al. 2016 (label smoothing)",
         url="https://arxiv.org/abs/1512.00567",
         absent="counts: pushed down at every pixel",
+        labels="binary (sigmoid of one logit) and multiclass (a sigmoid for each class)",
     ),
     LossSpec(
         name="focal",
@@ -209,6 +239,7 @@ _SPECS = [
         paper="Lin et al. 2017",
         url="https://arxiv.org/abs/1708.02002",
         absent="counts: pushed down at every pixel",
+        labels="binary (sigmoid of one logit) and multiclass (a sigmoid for each class)",
     ),
     LossSpec(
         name="topk_cross_entropy",
@@ -290,6 +321,7 @@ _SPECS = [
         url="https://arxiv.org/abs/1705.08790",
         absent="left out; probability given to it is missing elsewhere (hinge, empty mask: the largest error counts)",
         cost="it sorts the pixels of every class",
+        labels="binary (hinge on one logit) and multiclass (softmax)",
     ),
     LossSpec(
         name="mcc",

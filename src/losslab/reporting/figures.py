@@ -27,7 +27,7 @@ def draw_all(history: Table, confusion: Table, per_class: Table, per_image: Tabl
 
 def draw_curves(history: Table, path: Path) -> None:
     """Loss and val mIoU over epochs."""
-    figure = _figure(9.0, 3.4)
+    figure = new_figure(9.0, 3.4)
     left, right = figure.subplots(1, 2)
     epochs = [int(row["epoch"]) for row in history]
     for column, colour, label in (("train_loss", BLUE, "train"), ("val_loss", ORANGE, "val")):
@@ -36,7 +36,7 @@ def draw_curves(history: Table, path: Path) -> None:
     if np.nanmin(losses) > 0 and np.nanmax(losses) > 20 * np.nanmin(losses):
         left.set_yscale("log")  # one early outlier would flatten the rest
     left.legend(frameon=False)
-    _label(left, "Loss", "epoch", "loss")
+    label_axes(left, "Loss", "epoch", "loss")
     miou = _column(history, "val_miou")
     right.plot(epochs, miou, color=BLUE, marker="o", markersize=3, label="mean")
     for column in history[0]:
@@ -49,7 +49,7 @@ def draw_curves(history: Table, path: Path) -> None:
     right.plot(epochs[best], miou[best], "o", color=ORANGE, markersize=7, label=f"kept: epoch {epochs[best]}")
     right.set_ylim(0, 1)
     right.legend(frameon=False, loc="lower right")
-    _label(right, "IoU on the validation images", "epoch", "IoU")
+    label_axes(right, "IoU on the validation images", "epoch", "IoU")
     for axes in (left, right):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_xlim(0.5, len(epochs) + 0.5)
@@ -62,7 +62,7 @@ def draw_confusion(confusion: Table, path: Path) -> None:
     counts = np.array([[float(row[name]) for name in names] for row in confusion])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side = max(3.6, 0.55 * len(names) + 2)
-    figure = _figure(side, side)
+    figure = new_figure(side, side)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(shares.shape):
@@ -70,7 +70,7 @@ def draw_confusion(confusion: Table, path: Path) -> None:
         axes.text(column, row, f"{100 * shares[row, column]:.1f}", ha="center", va="center", fontsize=8, color=colour)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
-    _label(axes, "Confusion, % of true pixels (test)", "predicted", "truth")
+    label_axes(axes, "Confusion, % of true pixels (test)", "predicted", "truth")
     axes.grid(visible=False)
     _save(figure, path)
 
@@ -78,7 +78,7 @@ def draw_confusion(confusion: Table, path: Path) -> None:
 def draw_iou_by_class(per_class: Table, path: Path) -> None:
     """IoU of each class on val and test."""
     names = list(dict.fromkeys(row["class"] for row in per_class))
-    figure = _figure(6.0, max(2.0, 0.45 * len(names) + 1.1))
+    figure = new_figure(6.0, max(2.0, 0.45 * len(names) + 1.1))
     axes = figure.subplots()
     for offset, split, colour in ((-0.19, "val", GREEN), (0.19, "test", BLUE)):
         scores = [float(row["iou"] or "nan") for row in per_class if row["split"] == split]
@@ -88,30 +88,30 @@ def draw_iou_by_class(per_class: Table, path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, 1.12)
     axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.25), ncols=2)
-    _label(axes, "IoU by class", "IoU", "")
+    label_axes(axes, "IoU by class", "IoU", "")
     _save(figure, path)
 
 
 def draw_iou_by_image(per_image: Table, path: Path) -> None:
     """How the test images' mIoU spreads."""
     scores = [float(row["iou"] or "nan") for row in per_image if row["split"] == "test"]
-    figure = _figure(6.0, 2.8)
+    figure = new_figure(6.0, 2.8)
     axes = figure.subplots()
     axes.hist(scores, bins=np.linspace(0, 1, 41).tolist(), color=BLUE)
     axes.axvline(float(np.nanmedian(scores)), color=ORANGE, label=f"median {np.nanmedian(scores):.3f}")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend(frameon=False)
-    _label(axes, "Test images by their mIoU", "mIoU of the image", "images")
+    label_axes(axes, "Test images by their mIoU", "mIoU of the image", "images")
     _save(figure, path)
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
     figure = Figure(figsize=(width, height), dpi=130, layout="constrained")
     figure.patch.set_facecolor("white")
     return figure
 
 
-def _label(axes: Axes, title: str, x: str, y: str) -> None:
+def label_axes(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_title(title, fontsize=10, loc="left")
     axes.set_xlabel(x)
     axes.set_ylabel(y)

@@ -42,15 +42,9 @@ def write_report(models: Path, reports: Path, examples: int) -> None:
         confusion = [row for row in read_csv(reports / "confusion.csv") if row["split"] == "test"]
         figures.draw_all(history, confusion, per_class, read_csv(reports / "per_image.csv"), folder)
         pictures = {path.stem: _data_uri(path.read_bytes()) for path in sorted(folder.glob("*.png"))}
-    environment = Environment(
-        loader=PackageLoader("losslab", "reporting"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     kept = max(range(len(history)), key=lambda index: float(history[index]["val_miou"] or 0))
-    page = environment.get_template("report.html.j2").render(
+    page = render(
+        "report.html.j2",
         model=model,
         run=model["run"],
         settings=_settings(model),
@@ -65,6 +59,18 @@ def write_report(models: Path, reports: Path, examples: int) -> None:
         groups=_groups(reports / "predictions", examples, model["ignore_index"]),
     )
     write_text(reports / "report.html", page)
+
+
+def render(template: str, **values: Any) -> str:
+    """A page from a template beside this file; everything in `values` is escaped but `Markup`."""
+    environment = Environment(
+        loader=PackageLoader("losslab", "reporting"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
 
 
 def _summary(metrics: JsonObject) -> str:
