@@ -15,7 +15,17 @@ from tests.conftest import ROOT
 SRC = ROOT / "src"
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
-PLUMBING = {"__init__", "errors", "files", "params", "schema", "stage", "tracking", "data/__init__"}
+PLUMBING = {
+    "__init__",
+    "errors",
+    "files",
+    "params",
+    "schema",
+    "stage",
+    "tracking",
+    "data/__init__",
+    "reporting/__init__",
+}
 """Carries data and messages but shapes no out: params and schema hold no default, files writes what it is given."""
 
 
