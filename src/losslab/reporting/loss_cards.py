@@ -73,13 +73,18 @@ def _card(spec: LossSpec) -> LossCard:
     exact = probes.shapes["exact"]
     return LossCard(
         spec=spec,
-        formula=Markup(convert(spec.formula, display="block")),
+        formula=_formula(spec.formula),
         options=spec.defaults(),
         detail=_detail(spec),
         probes=probes,
         figures=_figures(probes),
         added={name: value - exact for name, value in probes.shapes.items() if name != "exact"},
     )
+
+
+def _formula(latex: str) -> Markup:
+    """MathML, with names of several letters upright."""
+    return Markup(convert(re.sub(r"\b(TP|TN|FP|FN|CE|Dgm)\b", r"\\mathrm{\1}", latex), display="block"))
 
 
 def _detail(spec: LossSpec) -> Markup:
