@@ -1,10 +1,13 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
 from losslab.errors import InputError
 from losslab.losses.expression import Term, parse
+from losslab.schema import read_yaml
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,15 @@ def test_ill_expression_is_told_in_one_line(expression: str, complaint: str) -> 
     with pytest.raises(InputError, match=complaint) as caught:
         parse(expression)
     assert "\n" not in str(caught.value)
+
+
+def test_ramp_survives_the_grammar_of_dvc_exp_run(tmp_path: Path) -> None:
+    params, ramp = tmp_path / "params.yaml", "dice+0.01:0.1*boundary"
+    for (sweep,) in (values.values() for values in get_hydra_sweeps({params: [f"loss=1:0*dice+0:1*bce,{ramp}"]})):
+        params.write_text("loss: dice\n", encoding="utf-8")
+        apply_overrides(params, sweep)
+        assert [term.last is not None for term in parse(read_yaml(params)["loss"])][-1]
+    assert read_yaml(params)["loss"] == ramp
 
 
 @pytest.mark.parametrize(
