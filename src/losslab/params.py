@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 
 from losslab.data.cards import read_card
 from losslab.errors import InputError
+from losslab.losses.check import check_options
 from losslab.losses.expression import parse
-from losslab.losses.registry import check_options
 from losslab.models.registry import check_given, find
 from losslab.schema import Section, checked, read_yaml
 

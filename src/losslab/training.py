@@ -23,9 +23,9 @@ from losslab.devices import pick_device, pick_precision
 from losslab.errors import DivergedError
 from losslab.inference import to_input, to_labels
 from losslab.losses import build_loss
+from losslab.losses.check import check_options
 from losslab.losses.class_weights import class_weights
 from losslab.losses.expression import parse
-from losslab.losses.registry import check_options
 from losslab.losses.total import TotalLoss
 from losslab.metrics import SegmentationMetrics
 from losslab.models import build_model, check_encoder, check_size, normalisation

@@ -87,6 +87,12 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
+def mean_over_present(per_class: Tensor, present: Tensor) -> Tensor:
+    """The mean over images of each one's mean over the classes that count in it; `[N, C]` both, `[C]` for a whole batch."""
+    per_image = (per_class * present).sum(-1) / present.sum(-1).clamp(min=1)
+    return masked_mean(per_image, present.any(-1))
+
+
 def bounded_power(x: Tensor, exponent: float, below: float = 1e-6) -> Tensor:
     """`x^exponent` for x ≥ 0; an exponent under 1 has no bounded gradient at 0: below `below` it is a straight line."""
     if exponent >= 1:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from statistics import median
 
-from losslab.losses.registry import Weighting
+from losslab.losses.options import Weighting
 
 
 def class_weights(weighting: Weighting, pixels: Sequence[int], pixels_where_present: Sequence[int]) -> list[float]:

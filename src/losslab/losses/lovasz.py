@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from losslab.losses.base import Batch, Loss, masked_mean
+from losslab.losses.base import Batch, Loss, mean_over_present
 from losslab.losses.region import Over
 
 
@@ -42,10 +42,7 @@ class Lovasz(Loss):
         errors, truth = self._rows(errors.masked_fill(~valid, -torch.inf)), self._rows(y > 0)
         errors, order = errors.sort(dim=-1, descending=True, stable=True)
         per_class = (errors.relu() * _jaccard_steps(truth.gather(-1, order)).to(errors.dtype)).sum(-1)
-        any_valid = self._rows(valid).any(-1)
-        counted = any_valid if self.all_classes else truth.any(-1)
-        per_image = (per_class * counted).sum(-1) / counted.sum(-1).clamp(min=1)
-        return masked_mean(per_image, any_valid.any(-1))
+        return mean_over_present(per_class, (self._rows(valid) if self.all_classes else truth).any(-1))
 
     def _rows(self, planes: Tensor) -> Tensor:
         """`[N, C, H, W]` → `[N, C, HW]`, or `[1, C, NHW]` over the batch."""

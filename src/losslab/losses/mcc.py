@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from losslab.losses.base import Batch, Loss, masked_mean
+from losslab.losses.base import Batch, Loss, mean_over_present
 from losslab.losses.region import Over
 
 TINY = 1e-7
@@ -36,5 +36,4 @@ class Mcc(Loss):
         one_sided = (truth == 0) | (truth == 1)
         per_class = (fp + fn).where(one_sided, 1 - mcc)
         present = (pixels > 0).expand_as(truth) if self.num_classes == 1 else truth > 0
-        per_image = (per_class * present).sum(-1) / present.sum(-1).clamp(min=1)
-        return masked_mean(per_image, present.any(-1))
+        return mean_over_present(per_class, present)

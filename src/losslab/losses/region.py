@@ -1,11 +1,11 @@
 """Losses that compare regions: the overlap of prediction and truth."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from losslab.losses.base import Batch, Loss, bounded_power, masked_mean
+from losslab.losses.base import Batch, Loss, bounded_power, masked_mean, mean_over_present
 
 Over = Literal["image", "batch"]
 
@@ -41,8 +41,7 @@ class _Overlap(Loss):
             outside = (pixels - volume, pixels - truth)
             background = self._where_present(pixels - volume - truth + tp, *outside, pixels > 0)
             per_class, present = per_class.where(present, background), pixels > 0
-        per_image = (per_class * present).sum(-1) / present.sum(-1).clamp(min=1)
-        return masked_mean(per_image, present.any(-1))
+        return mean_over_present(per_class, present)
 
     def _where_present(self, tp: Tensor, volume: Tensor, truth: Tensor, present: Tensor) -> Tensor:
         # Elsewhere all counts become those of one right pixel: finite, with no gradient.
@@ -92,7 +91,7 @@ class Tversky(_Overlap):
         return 1 - self.tversky_index(tp, fp, fn, self.alpha, self.beta)
 
 
-class FocalTversky(_Overlap):
+class FocalTversky(Tversky):
     """Focal Tversky loss: `(1 - TI)^(1/γ)` with `TI = (TP + s) / (TP + α FN + β FP + s)`, averaged over images and the
     classes present in each (Abraham & Khan 2019, 1810.07842).
 
@@ -101,22 +100,13 @@ class FocalTversky(_Overlap):
     """
 
     def __init__(
-        self,
-        num_classes: int,
-        ignore_index: int | None,
-        *,
-        alpha: float,
-        beta: float,
-        gamma: float,
-        smooth: float,
-        reduction_over: Over,
+        self, num_classes: int, ignore_index: int | None, *, alpha: float, beta: float, gamma: float, **region: Any
     ) -> None:
-        super().__init__(num_classes, ignore_index, smooth=smooth, reduction_over=reduction_over)
-        self.alpha, self.beta, self.gamma = alpha, beta, gamma
+        super().__init__(num_classes, ignore_index, alpha=beta, beta=alpha, **region)
+        self.gamma = gamma
 
     def of_counts(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
-        index = self.tversky_index(tp, fp, fn, self.beta, self.alpha)
-        return bounded_power((1 - index).clamp(min=0), 1 / self.gamma)
+        return bounded_power(super().of_counts(tp, fp, fn).clamp(min=0), 1 / self.gamma)
 
 
 class GeneralizedDice(Loss):

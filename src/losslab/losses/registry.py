@@ -1,142 +1,12 @@
-"""The names, options and sources of all losses; imports no torch, so that params.yaml is checked in milliseconds."""
+"""The names, sources and properties of all losses; imports no torch."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
-
-from losslab.errors import InputError
-from losslab.schema import Section
+from losslab.losses import options as of
+from losslab.losses.options import Options
 
 Kind = Literal["pixel", "region", "boundary", "structure", "regulariser"]
-Weighting = Literal["inverse_frequency", "median_frequency"]
-
-
-class Options(Section):
-    """Options of one loss, with the papers' names and defaults."""
-
-    def check(self, num_classes: int) -> None:
-        """Raise InputError for what only the number of classes (1: binary) can tell."""
-
-
-def _check_weights(option: str, weights: list[float], num_classes: int) -> None:
-    labels = max(num_classes, 2)
-    if len(weights) != labels or sum(weights) == 0:
-        raise InputError(
-            f"loss_options.{option} is {weights}; it must have a weight for each of {labels} classes, not all 0"
-        )
-
-
-Weight = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Window = Annotated[int, Field(ge=3, le=101)]
-
-
-class NoOptions(Options):
-    pass
-
-
-class CrossEntropyOptions(Options):
-    class_weights: list[Weight] | Weighting | None = None
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-
-    def check(self, num_classes: int) -> None:
-        if isinstance(self.class_weights, list):
-            _check_weights("class_weights", self.class_weights, num_classes)
-
-
-class BceOptions(Options):
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-
-
-class FocalOptions(Options):
-    gamma: Weight = 2.0
-    alpha: Share | list[Weight] | None = None
-
-    def check(self, num_classes: int) -> None:
-        if isinstance(self.alpha, list):
-            _check_weights("alpha", self.alpha, num_classes)
-        elif self.alpha is not None and num_classes > 1:
-            raise InputError(
-                f"loss_options.alpha is {self.alpha}; over {num_classes} classes it is a list of as many weights"
-            )
-
-
-class FocalOvrOptions(Options):
-    gamma: Weight = 2.0
-    alpha: Share | None = None
-
-
-class TopKOptions(Options):
-    k: float = Field(10.0, gt=0, le=100)
-
-
-class RegionOptions(Options):
-    smooth: Weight = 1e-6
-    reduction_over: Literal["image", "batch"] = "image"
-
-
-class TverskyOptions(RegionOptions):
-    alpha: Positive = 0.3
-    beta: Positive = 0.7
-
-
-class FocalTverskyOptions(RegionOptions):
-    alpha: Positive = 0.7
-    beta: Positive = 0.3
-    gamma: float = Field(4 / 3, ge=1)
-
-
-class LovaszOptions(Options):
-    classes: Literal["present", "all"] = "present"
-    reduction_over: Literal["image", "batch"] = "image"
-
-
-class MccOptions(Options):
-    reduction_over: Literal["image", "batch"] = "image"
-
-
-class UnifiedFocalOptions(RegionOptions):
-    weight: Share = 0.5
-    delta: float = Field(0.6, gt=0, lt=1)
-    gamma: float = Field(0.5, ge=0, lt=1)
-    asymmetric: bool = True
-
-
-class HausdorffOptions(Options):
-    alpha: Positive = 2.0
-
-
-class _WindowOptions(Options):
-    window: int
-    sigma: Positive
-
-    def check(self, num_classes: int) -> None:
-        if self.window % 2 == 0:
-            raise InputError(f"loss_options.window is {self.window}; it must be odd, to have a pixel in its middle")
-
-
-class CorrelationOptions(_WindowOptions):
-    window: Window = 3
-    sigma: Positive = 1.5
-    beta: float = Field(0.1, ge=0, lt=1)
-    c: Positive = 0.01
-
-
-class SsimOptions(_WindowOptions):
-    window: Window = 11
-    sigma: Positive = 1.5
-
-
-class ClDiceOptions(Options):
-    iterations: int = Field(3, ge=0, le=100)
-    smooth: Positive = 1.0
-
-
-class TopologyOptions(Options):
-    patch: int = Field(64, ge=8)
 
 
 @dataclass(frozen=True)
@@ -199,7 +69,7 @@ _SPECS = [
         name="cross_entropy",
         kind="pixel",
         target="pixelwise:CrossEntropy",
-        options=CrossEntropyOptions,
+        options=of.CrossEntropyOptions,
         summary="softmax cross entropy over classes; with one logit, binary cross entropy",
         formula=r"-\frac{1}{\sum_i w_{y_i}} \sum_i w_{y_i} \log p_{i,y_i}",
         paper="Szegedy et al. 2016 (label smoothing); Eigen & Fergus 2015 (median frequency)",
@@ -210,7 +80,7 @@ _SPECS = [
         name="bce",
         kind="pixel",
         target="pixelwise:BinaryCrossEntropy",
-        options=BceOptions,
+        options=of.BceOptions,
         summary="binary cross entropy with logits; over several classes, one against the rest",
         formula=r"\frac{1}{NC} \sum_{i,c} \left[ z - z y + \log\left(1 + e^{-z}\right) \right]",
         paper="Szegedy et al. 2016 (label smoothing)",
@@ -222,7 +92,7 @@ _SPECS = [
         name="focal",
         kind="pixel",
         target="focal:Focal",
-        options=FocalOptions,
+        options=of.FocalOptions,
         summary="cross entropy with easy pixels turned down by (1 - p_t)^gamma, softmax over classes",
         formula=r"-\frac{1}{N} \sum_i \alpha_t \left(1 - p_t\right)^{\gamma} \log p_t",
         paper="Lin et al. 2017",
@@ -233,7 +103,7 @@ _SPECS = [
         name="focal_ovr",
         kind="pixel",
         target="focal:FocalOvr",
-        options=FocalOvrOptions,
+        options=of.FocalOvrOptions,
         summary="focal loss of each class against the rest, with sigmoids, as smp's",
         formula=r"-\frac{1}{NC} \sum_{i,c} \alpha_t \left(1 - \sigma_t\right)^{\gamma} \log \sigma_t",
         paper="Lin et al. 2017",
@@ -245,7 +115,7 @@ _SPECS = [
         name="topk_cross_entropy",
         kind="pixel",
         target="pixelwise:TopKCrossEntropy",
-        options=TopKOptions,
+        options=of.TopKOptions,
         summary="cross entropy of the hardest k % of pixels (OHEM)",
         formula=r"-\frac{1}{|H|} \sum_{i \in H} \log p_{i,y_i}, \quad H = \text{hardest } k\,\%",
         paper="Wu et al. 2016",
@@ -257,7 +127,7 @@ _SPECS = [
         name="dice",
         kind="region",
         target="region:Dice",
-        options=RegionOptions,
+        options=of.RegionOptions,
         summary="1 - soft Dice, per image, over the classes that are present in it",
         formula=r"1 - \frac{2 \sum p y + s}{\sum p + \sum y + s}",
         paper="Milletari et al. 2016 (there with squares in the denominator)",
@@ -268,7 +138,7 @@ _SPECS = [
         name="generalized_dice",
         kind="region",
         target="region:GeneralizedDice",
-        options=RegionOptions,
+        options=of.RegionOptions,
         summary="Dice of all classes at once, each weighted by 1 / (its area)²",
         formula=r"1 - \frac{2 \sum_c w_c \sum p y}{\sum_c w_c \left(\sum p + \sum y\right)}, \quad "
         r"w_c = \frac{1}{\left(\sum y\right)^2}",
@@ -280,7 +150,7 @@ _SPECS = [
         name="jaccard",
         kind="region",
         target="region:Jaccard",
-        options=RegionOptions,
+        options=of.RegionOptions,
         summary="1 - soft IoU, per image, over the classes that are present in it",
         formula=r"1 - \frac{TP + s}{TP + FP + FN + s}",
         paper="Rahman & Wang 2016",
@@ -291,7 +161,7 @@ _SPECS = [
         name="tversky",
         kind="region",
         target="region:Tversky",
-        options=TverskyOptions,
+        options=of.TverskyOptions,
         summary="Dice with weights of its own for false positives (alpha) and false negatives (beta)",
         formula=r"1 - \frac{TP + s}{TP + \alpha FP + \beta FN + s}",
         paper="Salehi et al. 2017",
@@ -302,7 +172,7 @@ _SPECS = [
         name="focal_tversky",
         kind="region",
         target="region:FocalTversky",
-        options=FocalTverskyOptions,
+        options=of.FocalTverskyOptions,
         summary="a root of the Tversky loss, so that nearly right regions go on counting; alpha is on false negatives",
         formula=r"\left(1 - \frac{TP + s}{TP + \alpha FN + \beta FP + s}\right)^{1/\gamma}",
         paper="Abraham & Khan 2019",
@@ -313,7 +183,7 @@ _SPECS = [
         name="lovasz",
         kind="region",
         target="lovasz:Lovasz",
-        options=LovaszOptions,
+        options=of.LovaszOptions,
         summary="the convex extension of the Jaccard loss: Lovász-Softmax, or the hinge with one logit",
         formula=r"\sum_i m_{\pi(i)} \left[ \Delta_J\left(\pi_1 \dots \pi_i\right) - "
         r"\Delta_J\left(\pi_1 \dots \pi_{i-1}\right) \right], \quad m_{\pi(1)} \geq m_{\pi(2)} \geq \dots",
@@ -327,7 +197,7 @@ _SPECS = [
         name="mcc",
         kind="region",
         target="mcc:Mcc",
-        options=MccOptions,
+        options=of.MccOptions,
         summary="1 - Matthews correlation of soft counts, which values true negatives too",
         formula=r"1 - \frac{TP \cdot TN - FP \cdot FN}{\sqrt{(TP+FP)(TP+FN)(TN+FP)(TN+FN)}}",
         paper="Abhishek & Hamarneh 2021",
@@ -338,7 +208,7 @@ _SPECS = [
         name="unified_focal",
         kind="region",
         target="unified_focal:UnifiedFocal",
-        options=UnifiedFocalOptions,
+        options=of.UnifiedFocalOptions,
         summary="focal cross entropy and focal Tversky under one gamma and delta; class 0 is the background",
         formula=r"\lambda\, \delta_c \left(1 - p_t\right)^{\gamma} \left(-\log p_t\right) + "
         r"(1 - \lambda) \left(1 - \frac{TP}{TP + \delta FN + (1 - \delta) FP}\right)^{1 - \gamma}",
@@ -351,7 +221,7 @@ _SPECS = [
         name="boundary",
         kind="boundary",
         target="distance:Boundary",
-        options=NoOptions,
+        options=of.NoOptions,
         summary="probability weighted by the signed distance to the true border, in pixels; negative when right",
         formula=r"\frac{1}{NC} \sum_{i,c} \varphi_{i,c}\, p_{i,c}, \quad \varphi < 0 \text{ inside}",
         paper="Kervadec et al. 2019",
@@ -364,7 +234,7 @@ _SPECS = [
         name="hausdorff",
         kind="boundary",
         target="distance:Hausdorff",
-        options=HausdorffOptions,
+        options=of.HausdorffOptions,
         summary="squared errors weighted by their distance to the predicted and the true border",
         formula=r"\frac{1}{NC} \sum_{i,c} (p - y)^2 \left(d_p^{\alpha} + d_y^{\alpha}\right)",
         paper="Karimi & Salcudean 2019",
@@ -377,7 +247,7 @@ _SPECS = [
         name="correlation",
         kind="structure",
         target="windowed:Correlation",
-        options=CorrelationOptions,
+        options=of.CorrelationOptions,
         summary="cross entropy where local structure correlates badly (CMSSL)",
         formula=r"\frac{\sum e f\, CE}{\sum f}, \quad e = \left| \frac{y - \mu_y + c}{\sigma_y + c} - "
         r"\frac{p - \mu_p + c}{\sigma_p + c} \right|, \quad f = \left[ e > \beta e_{max} \right]",
@@ -391,7 +261,7 @@ _SPECS = [
         name="ssim",
         kind="structure",
         target="windowed:Ssim",
-        options=SsimOptions,
+        options=of.SsimOptions,
         summary="1 - structural similarity of probability and truth maps",
         formula=r"1 - \frac{\left(2 \mu_p \mu_y + C_1\right) \left(2 \sigma_{py} + C_2\right)}"
         r"{\left(\mu_p^2 + \mu_y^2 + C_1\right) \left(\sigma_p^2 + \sigma_y^2 + C_2\right)}",
@@ -405,7 +275,7 @@ _SPECS = [
         name="cldice",
         kind="structure",
         target="cldice:ClDice",
-        options=ClDiceOptions,
+        options=of.ClDiceOptions,
         summary="Dice of soft centre lines: keeps thin things connected",
         formula=r"1 - \frac{2\, T_{prec}\, T_{sens}}{T_{prec} + T_{sens}}, \quad "
         r"T_{prec} = \frac{\sum S_p y + s}{\sum S_p + s}, \quad T_{sens} = \frac{\sum S_y p + s}{\sum S_y + s}",
@@ -419,7 +289,7 @@ _SPECS = [
         name="topology",
         kind="structure",
         target="topology:Topology",
-        options=TopologyOptions,
+        options=of.TopologyOptions,
         summary="matches persistence diagrams: the right number of components and holes",
         formula=r"\sum_{q \in Dgm(p)} \left[ b_q - b_{\gamma^*(q)} \right]^2 + \left[ d_q - d_{\gamma^*(q)} \right]^2",
         paper="Hu et al. 2019",
@@ -432,7 +302,7 @@ _SPECS = [
         name="total_variation",
         kind="regulariser",
         target="total_variation:TotalVariation",
-        options=NoOptions,
+        options=of.NoOptions,
         summary="length of the borders in the probabilities, whatever the truth",
         formula=r"\frac{1}{NC} \sum_{i,c} \sqrt{(\partial_x p)^2 + (\partial_y p)^2}",
         paper="Rudin, Osher & Fatemi 1992; in segmentation: arXiv 1605.01368",
@@ -447,74 +317,3 @@ LOSSES: dict[str, LossSpec] = {spec.name: spec for spec in _SPECS}
 def available() -> list[str]:
     """The names that a loss expression may use."""
     return list(LOSSES)
-
-
-def check_options(
-    names: list[str], options: dict[str, Any], num_classes: int, class_weights: Sequence[float] | None = None
-) -> dict[str, dict[str, Any]]:
-    """Hand each option to every named loss that takes it, and fill in defaults.
-
-    Args:
-        options: {option: value} for all the losses that take it, {loss: {option: value}} for one; the latter wins.
-        num_classes: 1 for binary data.
-        class_weights: replaces the option of that name.
-
-    Returns {loss name: {option: value}}. Raises InputError naming `loss_options.<key>` for an option that none of
-    the losses takes, that means different things to two of them, or a value out of range.
-    """
-    own = {key: value for key, value in options.items() if key in LOSSES}
-    common = {key: value for key, value in options.items() if key not in LOSSES}
-    if class_weights is not None:
-        common["class_weights"] = list(class_weights)
-    for name, section in own.items():
-        if name not in names:
-            raise InputError(f"loss_options.{name}: {'+'.join(names)} has no {name}")
-        if not isinstance(section, dict):
-            raise InputError(
-                f"loss_options.{name} is {section!r}; it must hold options of {name}, such as {{gamma: 2.0}}"
-            )
-        for key in section:
-            _check_taken(f"{name}.{key}", key, [name])
-    for key in common:
-        _check_taken(key, key, names)
-        if len({repr(LOSSES[name].options.model_fields[key].default) for name in _takers(key, names)}) > 1:
-            takers = _takers(key, names)
-            raise InputError(
-                f"loss_options.{key}: {' and '.join(takers)} each mean something else by it; "
-                f"say which: {' or '.join(f'loss_options.{name}.{key}' for name in takers)}"
-            )
-    checked = {}
-    for name in names:
-        section = own.get(name, {})
-        given = {key: value for key, value in common.items() if name in _takers(key, names)} | section
-        if class_weights is not None and "class_weights" in given:
-            given["class_weights"] = list(class_weights)
-        checked[name] = _validated(name, given, {key: f"{name}.{key}" for key in section}, num_classes)
-    return checked
-
-
-def _takers(key: str, names: list[str]) -> list[str]:
-    return [name for name in names if key in LOSSES[name].options.model_fields]
-
-
-def _check_taken(where: str, key: str, names: list[str]) -> None:
-    if not _takers(key, names):
-        known = "; ".join(f"{name}: {', '.join(LOSSES[name].options.model_fields) or 'none'}" for name in names)
-        raise InputError(f"loss_options.{where}: no loss of {'+'.join(names)} takes it; their options are {known}")
-
-
-def _validated(name: str, given: dict[str, Any], where: dict[str, str], num_classes: int) -> dict[str, Any]:
-    try:
-        chosen = LOSSES[name].options.model_validate(given)
-    except ValidationError as error:
-        option = str(error.errors()[0]["loc"][0])
-        # An option of several types has a fault for each.
-        faults = [
-            fault["msg"].removeprefix("Input should be ") for fault in error.errors() if fault["loc"][0] == option
-        ]
-        raise InputError(
-            f"loss_options.{where.get(option, option)} is {given[option]!r} ({name}); "
-            f"it must be {' or '.join(dict.fromkeys(faults))}"
-        ) from None
-    chosen.check(num_classes)
-    return chosen.model_dump()

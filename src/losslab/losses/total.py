@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from losslab.errors import InputError
 from losslab.losses.base import Loss
+from losslab.losses.check import check_options
 from losslab.losses.expression import parse
-from losslab.losses.registry import LOSSES, check_options
+from losslab.losses.registry import LOSSES
 
 
 class TotalLoss(nn.Module):

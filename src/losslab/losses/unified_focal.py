@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from losslab.losses.base import Batch, Loss, bounded_power, cross_entropy, masked_mean
+from losslab.losses.base import Batch, Loss, bounded_power, cross_entropy, masked_mean, mean_over_present
 from losslab.losses.focal import focal
 from losslab.losses.region import Over
 
@@ -61,5 +61,4 @@ class UnifiedFocal(Loss):
         raised = bounded_power(loss, 1 - self.gamma)
         if self.asymmetric:
             raised = torch.cat([loss[..., :1], raised[..., 1:]], dim=-1)
-        per_image = (raised * present).sum(-1) / present.sum(-1).clamp(min=1)
-        return masked_mean(per_image, present.any(-1))
+        return mean_over_present(raised, present)
