@@ -1,3 +1,5 @@
+import json
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -147,8 +149,42 @@ def test_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkpoi
     assert list((tmp_path / "scratch").iterdir()) == [], "a run that went well leaves the old checkpoint"
 
 
-def test_net_that_explodes_is_told_with_a_remedy(tiny_params: Params, tiny_data: Prepared, tmp_path: Path) -> None:
-    params = changed(tiny_params, train={"lr": 1e30})
+class Trap(torch.nn.Module):
+    """A finite term whose gradient is not: √0."""
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (logits - logits.detach()).square().sum().sqrt()
+
+
+def test_gradient_that_is_not_finite_stops_the_run_before_the_weights_are_lost(
+    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+) -> None:
+    planned = plan(changed(tiny_params, loss="bce+dice"), tiny_data)
+    planned.loss.losses["dice"] = Trap()
+    with pytest.raises(
+        DivergedError, match=r"epoch 1, train step 1: the gradient of bce \+ dice is not finite, though"
+    ):
+        train_planned(planned, tmp_path / "scratch")
+    assert all(parameter.isfinite().all() for parameter in planned.net.parameters())
+
+
+def test_class_weights_of_data_prepared_before_they_were_counted_are_told(
+    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_data.folder, tmp_path / "old")
+    described = tiny_data.describe()
+    del described["pixels_where_present"]
+    (tmp_path / "old/dataset.json").write_text(json.dumps(described), encoding="utf-8")
+    weighted = changed(tiny_params, loss_options={"class_weights": "median_frequency"})
+    with pytest.raises(InputError, match="older losslab and lack pixel counts; run dvc repro prepare"):
+        plan(weighted, Prepared(tmp_path / "old"))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "cross_entropy+0:0.01*topology"])
+def test_net_that_explodes_is_told_with_a_remedy(
+    loss: str, tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+) -> None:
+    params = changed(tiny_params, loss=loss, train={"lr": 1e30})
     message = r"epoch 1, train step 2: .*net's output is not finite: set train.lr below 1e\+30.*there is no checkpoint"
     with pytest.raises(DivergedError, match=message):
         train(params, tiny_data, tmp_path / "scratch")

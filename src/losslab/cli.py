@@ -71,14 +71,15 @@ def losses(
             (
                 spec.name,
                 spec.kind,
+                f"{spec.binary}, {spec.multiclass}",
                 "alone" if spec.stands_alone else spec.expression,
                 " ".join(f"{name}={_shown(value)}" for name, value in spec.defaults().items()),
                 spec.paper,
             )
             for spec in LOSSES.values()
         ]
-        _print_table(("loss", "kind", "use it as", "options", "source"), rows)
-        typer.echo("All take binary and multiclass data. More: losslab losses --cards, losslab losses --json")
+        _print_table(("loss", "kind", "binary, multiclass", "use it as", "options", "source"), rows)
+        typer.echo("More: losslab losses --cards, losslab losses --json, docs/losses.md")
 
 
 def _write_cards() -> None:

@@ -20,7 +20,7 @@ from losslab.data.cards import num_outputs
 from losslab.data.prepared import Prepared, evaluation_loader
 from losslab.data.training_set import training_loader
 from losslab.devices import pick_device, pick_precision
-from losslab.errors import DivergedError
+from losslab.errors import DivergedError, InputError
 from losslab.inference import to_input, to_labels
 from losslab.losses import build_loss
 from losslab.losses.check import check_options
@@ -97,7 +97,10 @@ def _loss_for(params: Params, data: dict[str, Any]) -> TotalLoss:
     weighting = options.get("cross_entropy", {}).get("class_weights")
     weights = None
     if isinstance(weighting, str):
-        weights = class_weights(weighting, data["pixels"]["train"], data["pixels_where_present"]["train"])  # type: ignore[arg-type]
+        where_present = data.get("pixels_where_present")
+        if where_present is None:
+            raise InputError("the prepared data are of an older losslab and lack pixel counts; run dvc repro prepare")
+        weights = class_weights(weighting, data["pixels"]["train"], where_present["train"])  # type: ignore[arg-type]
     return build_loss(params.loss, outputs, data["ignore_index"], weights, params.loss_options)
 
 
@@ -192,6 +195,17 @@ class SegmentationModule(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         return self._loss_of(batch, "train", batch_index)[0]
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.trainer.precision == "16-mixed":
+            return  # there the scaler skips such a step and scales down
+        gradients = [parameter.grad for parameter in self.net.parameters() if parameter.grad is not None]
+        if not math.isfinite(torch.nn.utils.get_total_norm(gradients).item()):
+            step = self.trainer.fit_loop.batch_idx + 1
+            raise DivergedError(
+                f"epoch {self.current_epoch + 1}, train step {step}: the gradient of {' + '.join(self.loss.losses)} is not "
+                f"finite, though the loss is: give milder loss_options, or set train.lr below {self.lr:g}"
+            )
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         _, logits = self._loss_of(batch, "val", batch_index)

@@ -88,6 +88,49 @@ def focal_tversky(logits: Tensor, target: Tensor) -> Any:
     return (with_monai(index)(logits, target) ** 0.75).mean()
 
 
+def cldice_of_each(logits: Tensor, target: Tensor) -> Any:
+    p, y = logits.softmax(1), one_hot(target, logits.shape[1]).to(logits)
+    loss = SoftclDiceLoss(smooth=1e-12)
+    return np.mean([float(loss(p[:, [c]], y[:, [c]])) for c in range(p.shape[1])])
+
+
+def mcc(logits: Tensor, target: Tensor) -> Any:
+    """Each image and class against the rest, by numpy."""
+    p, y = planes_of(logits, target)
+    tp, fp, fn, tn = ((a * b).sum((2, 3)) for a, b in ((p, y), (p, 1 - y), (1 - p, y), (1 - p, 1 - y)))
+    return (1 - (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))).mean()
+
+
+def unified_focal_of_many(asymmetric: bool, over: tuple[int, ...]) -> Reference:
+    """λ 0.3, δ 0.7, γ 0.25, by numpy; class 0 is the background."""
+
+    def reference(logits: Tensor, target: Tensor) -> Any:
+        p, y = planes_of(logits, target)
+        cost = -(y * np.log(p)).sum(1)
+        true = (y * p).sum(1)
+        background = target.numpy() == 0
+        eased = np.where(background | (not asymmetric), (1 - true) ** 0.25, 1.0)
+        cross_entropy = (np.where(background, 0.3, 0.7) * eased * cost).mean()
+        tp, fp, fn = ((a * b).sum(over) for a, b in ((p, y), (p, 1 - y), (1 - p, y)))
+        loss = 1 - tp / (tp + 0.7 * fn + 0.3 * fp)
+        raised = loss**0.75
+        if asymmetric:
+            raised[..., 0] = loss[..., 0]
+        return 0.3 * cross_entropy + 0.7 * raised.mean()
+
+    return reference
+
+
+def over_batch(loss: Any) -> Reference:
+    """A MONAI loss of single images, given the batch side by side as one."""
+
+    def reference(logits: Tensor, target: Tensor) -> Any:
+        wide = torch.cat(list(logits), dim=-1)[None], torch.cat(list(target), dim=-1)[None]
+        return with_monai(loss)(*wide)
+
+    return reference
+
+
 def generalized_dice_of_two(logits: Tensor, target: Tensor) -> Any:
     return GeneralizedDiceLoss(smooth_nr=0, smooth_dr=0)(*two_planes(logits, target))
 
@@ -110,9 +153,12 @@ def boundary(logits: Tensor, target: Tensor) -> Any:
     return (phi * p).mean()
 
 
-def hausdorff(logits: Tensor, target: Tensor) -> Any:
-    diagonal_squared = sum(side**2 for side in target.shape[1:])
-    return with_monai(HausdorffDTLoss(include_background=True))(logits, target) / diagonal_squared
+def hausdorff(alpha: float) -> Reference:
+    def reference(logits: Tensor, target: Tensor) -> Any:
+        diagonal = math.hypot(*target.shape[1:])
+        return with_monai(HausdorffDTLoss(alpha, include_background=True))(logits, target) / diagonal**alpha
+
+    return reference
 
 
 def local_mean(x: Any, window: int, sigma: float) -> Any:
@@ -138,7 +184,7 @@ def ssim(logits: Tensor, target: Tensor) -> Any:
     return 1 - (top / bottom).mean()
 
 
-def correlation(logits: Tensor, target: Tensor) -> Any:
+def correlation(logits: Tensor, target: Tensor, beta: float = 0.1, c0: float = 0.01) -> Any:
     """Pixel by pixel, as the paper has it."""
     p, y = planes_of(logits, target)
     cross_entropy = (
@@ -158,9 +204,9 @@ def correlation(logits: Tensor, target: Tensor) -> Any:
             for x in (y[image, c], p[image, c]):
                 mean = (share * x[rows, columns]).sum()
                 deviation = math.sqrt(max((share * (x[rows, columns] - mean) ** 2).sum(), 1e-6))
-                normal.append((x[i, j] - mean + 0.01) / (deviation + 0.01))
+                normal.append((x[i, j] - mean + c0) / (deviation + c0))
             errors[c, i, j] = abs(normal[0] - normal[1])
-        hard = errors > 0.1 * errors.max()
+        hard = errors > beta * errors.max()
         top += (errors * hard * cross_entropy[image].numpy()).sum()
         bottom += hard.sum()
     return top / bottom
@@ -208,6 +254,8 @@ THREE: dict[str, Any] = {
     "sigmoid": False,
 }
 STRAIGHT = {"smooth": 0.0}
+BATCH = {"reduction_over": "batch"}
+MILD = {"weight": 0.3, "delta": 0.7, "gamma": 0.25}
 WIDE = {"window": 3, "sigma": 1e6}
 """A window in which both pixels of a pair weigh the same."""
 
@@ -216,6 +264,12 @@ ROWS = {
         hand=[Hand(**THREE, expected=(ln(2) + ln(4)) / 2), Hand(**PAIR, expected=-(ln(0.8) + ln(0.6)) / 2)],
         binary=[
             ({}, lambda z, y: F.binary_cross_entropy_with_logits(z, y.unsqueeze(1).to(z))),
+            (
+                {"class_weights": [1.0, 5.0], "label_smoothing": 0.2},
+                lambda z, y: F.cross_entropy(
+                    torch.cat([0 * z, z], 1), y, torch.tensor([1.0, 5.0], dtype=z.dtype), label_smoothing=0.2
+                ),
+            ),
             (
                 {"class_weights": [1.0, 3.0]},
                 lambda z, y: F.cross_entropy(torch.cat([-z, z], 1) / 2, y, torch.tensor([1.0, 3.0], dtype=z.dtype)),
@@ -232,7 +286,13 @@ ROWS = {
     ),
     "bce": Row(
         hand=[Hand(**PAIR, expected=-(ln(0.8) + ln(0.6)) / 2)],
-        binary=[({}, lambda z, y: F.binary_cross_entropy_with_logits(z, y.unsqueeze(1).to(z)))],
+        binary=[
+            ({}, lambda z, y: F.binary_cross_entropy_with_logits(z, y.unsqueeze(1).to(z))),
+            (
+                {"label_smoothing": 0.2},
+                lambda z, y: F.binary_cross_entropy_with_logits(z, 0.1 + 0.8 * y.unsqueeze(1).to(z)),
+            ),
+        ],
         multiclass=[({}, lambda z, y: F.binary_cross_entropy_with_logits(z, one_hot(y, 3).to(z)))],
     ),
     "focal": Row(
@@ -288,7 +348,10 @@ ROWS = {
             )
         ],
         binary=[(STRAIGHT, generalized_dice_of_two)],
-        multiclass=[(STRAIGHT, with_monai(GeneralizedDiceLoss(smooth_nr=0, smooth_dr=0)))],
+        multiclass=[
+            (STRAIGHT, with_monai(GeneralizedDiceLoss(smooth_nr=0, smooth_dr=0))),
+            (STRAIGHT | BATCH, over_batch(GeneralizedDiceLoss(smooth_nr=0, smooth_dr=0))),
+        ],
     ),
     "jaccard": Row(
         hand=[Hand(**PAIR, options=STRAIGHT, expected=1 - 0.8 / 1.4)],
@@ -325,7 +388,8 @@ ROWS = {
     ),
     "mcc": Row(
         hand=[Hand(**PAIR, expected=1 - (0.8 * 0.6 - 0.4 * 0.2) / math.sqrt(1.2 * 1.0 * 1.0 * 0.8))],
-        binary=[({"reduction_over": "batch"}, lambda z, y: smp.losses.MCCLoss(eps=0)(z.sigmoid(), y))],
+        binary=[(BATCH, lambda z, y: smp.losses.MCCLoss(eps=0)(z.sigmoid(), y)), ({}, mcc)],
+        multiclass=[({}, mcc)],
     ),
     "unified_focal": Row(
         hand=[
@@ -345,6 +409,11 @@ ROWS = {
             ),
         ],
         binary=[(STRAIGHT, unified_focal)],
+        multiclass=[
+            (STRAIGHT | MILD, unified_focal_of_many(True, (2, 3))),
+            (STRAIGHT | MILD | {"asymmetric": False}, unified_focal_of_many(False, (2, 3))),
+            (STRAIGHT | MILD | BATCH, unified_focal_of_many(True, (0, 2, 3))),
+        ],
     ),
     "boundary": Row(
         # Distances 2, 1 outside, 0 on the class's border, -1, -2 inside.
@@ -368,14 +437,16 @@ ROWS = {
                 expected=(0.01 * 5 + 0.49 * 2 + 0.04 * 5 + 0.01 * 13 + 0.01 * 25) / 26 / 5,
             )
         ],
-        **both(hausdorff),
+        binary=[({}, hausdorff(2.0)), ({"alpha": 1.0}, hausdorff(1.0))],
+        multiclass=[({}, hausdorff(2.0)), ({"alpha": 0.5}, hausdorff(0.5))],
         sees_flat=False,
         extent=True,
     ),
     "correlation": Row(
         # μ 1/2 and 0.6, σ 1/2 and 0.2: e is 0 at the first pixel and counts at the second alone.
         hand=[Hand(**PAIR, options=WIDE, expected=-ln(0.6) * abs(-0.49 / 0.51 + 0.19 / 0.21))],
-        **both(correlation),
+        binary=[({}, correlation), ({"beta": 0.5, "c": 0.1}, lambda z, y: correlation(z, y, 0.5, 0.1))],
+        multiclass=[({}, correlation)],
         sees_flat=False,
     ),
     "ssim": Row(
@@ -399,7 +470,14 @@ ROWS = {
                 expected=1 - 2 * (4.7 / 6) / (1 + 4.7 / 6),
             )
         ],
-        binary=[({}, with_monai(SoftclDiceLoss(smooth=1e-12)))],
+        binary=[
+            ({}, with_monai(SoftclDiceLoss(smooth=1e-12))),
+            (
+                {"iterations": 1, "smooth": 0.1},
+                with_monai(SoftclDiceLoss(1, smooth_nr=0.1, smooth_dr=0.1, smooth=1e-12)),
+            ),
+        ],
+        multiclass=[({}, cldice_of_each)],
         sees_flat=False,
     ),
     "topology": Row(

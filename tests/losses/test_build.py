@@ -77,7 +77,7 @@ def test_class_weights_by_hand() -> None:
         ),
         (
             {"expression": "cross_entropy", "options": {"class_weights": "frequency"}},
-            r"class_weights is 'frequency' \(cross_entropy\); it must be .*list or 'inverse_frequency' or 'median_frequency'",
+            r"class_weights is 'frequency' \(cross_entropy\); it must be .*list or 'inverse_frequency' or .* or null",
         ),
         (
             {"expression": "cross_entropy", "options": {"class_weights": "median_frequency"}},
@@ -85,8 +85,21 @@ def test_class_weights_by_hand() -> None:
         ),
         (
             {"expression": "focal+focal_tversky", "options": {"gamma": 1.5}},
-            "gamma: focal and focal_tversky each mean something else by it; say which: loss_options.focal.gamma or",
+            "gamma: focal and focal_tversky take it, with other meanings or defaults; say which: loss_options.focal.gamma or",
         ),
+        (
+            {"expression": "focal+focal_ovr", "options": {"alpha": 0.25}},
+            "alpha: focal and focal_ovr take it, with other",
+        ),
+        (
+            {"expression": "cross_entropy", "options": {"class_weights": [1.0, None, 1.0]}},
+            "it must be a list whose item 2 is .*number or 'inverse_frequency' or 'median_frequency' or null",
+        ),
+        ({"expression": "cross_entropy", "options": {"class_weights": [1e-50] * 3}}, "item 1 is 0, or at least 1e-6"),
+        ({"expression": "cross_entropy", "options": {"class_weights": [1e308, 1, 1]}}, "item 1 is less than or equal"),
+        ({"expression": "focal", "options": {"gamma": 1e9}}, "loss_options.gamma is 1000000000.0 .*equal to 100"),
+        ({"expression": "ssim", "options": {"ssim": {"window": 4}}}, "loss_options.ssim.window is 4; it must be odd"),
+        ({"expression": "focal", "options": {"focal": {"alpha": 0.5}}}, "loss_options.focal.alpha is 0.5; over 3"),
         ({"expression": "dice", "options": {"focal": {"gamma": 1.0}}}, "loss_options.focal: dice has no focal"),
         (
             {"expression": "focal", "options": {"focal": 2.0}},

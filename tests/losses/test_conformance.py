@@ -1,5 +1,6 @@
 """The rules that hold for every loss, and each loss against hand-worked and reference values."""
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,6 +19,26 @@ from tests.losses.conformance import ROWS, Hand, Reference
 VOID = 255
 BOTH = pytest.mark.parametrize("num_classes", [1, 3])
 EACH = pytest.mark.parametrize("name", available())
+VARIANTS: list[tuple[str, int, dict[str, Any]]] = [
+    *((name, num_classes, {}) for name in available() for num_classes in (1, 3)),
+    *(
+        (name, num_classes, {"reduction_over": "batch"})
+        for name in available()
+        if "reduction_over" in LOSSES[name].defaults()
+        for num_classes in (1, 3)
+    ),
+    ("cross_entropy", 1, {"class_weights": [1.0, 3.0], "label_smoothing": 0.1}),
+    ("cross_entropy", 3, {"class_weights": [1.0, 3.0, 0.5], "label_smoothing": 0.1}),
+    ("bce", 3, {"label_smoothing": 0.1}),
+    ("focal", 1, {"gamma": 0.5, "alpha": 0.25}),
+    ("focal", 3, {"gamma": 0.5, "alpha": [1.0, 3.0, 0.5]}),
+    ("focal_ovr", 3, {"gamma": 0.5, "alpha": 0.25}),
+    ("lovasz", 3, {"classes": "all"}),
+    ("unified_focal", 3, {"asymmetric": False, "gamma": 0.8}),
+    ("hausdorff", 3, {"alpha": 0.5}),
+]
+"""Each loss as it comes, and with the options that take another path."""
+EACH_VARIANT = pytest.mark.parametrize(("name", "num_classes", "options"), VARIANTS)
 
 
 def make_batch(num_classes: int, n: int = 2, size: int = 6) -> tuple[Tensor, Tensor]:
@@ -63,12 +84,11 @@ def test_value_is_the_reference(name: str, num_classes: int, options: dict[str, 
     assert value == pytest.approx(float(reference(logits, target)), rel=1e-5)
 
 
-@EACH
-@BOTH
-def test_gradient_matches_finite_differences(name: str, num_classes: int) -> None:
+@EACH_VARIANT
+def test_gradient_matches_finite_differences(name: str, num_classes: int, options: dict[str, Any]) -> None:
     logits, target = make_batch(num_classes, size=4)
     target[0, 0, 0] = VOID
-    loss = build_loss(name, num_classes, ignore_index=VOID)
+    loss = build_loss(name, num_classes, VOID, options=options)
     assert torch.autograd.gradcheck(lambda z: loss(z, target), [logits.requires_grad_()])
 
 
@@ -86,13 +106,12 @@ def test_perfect_prediction_costs_the_least(name: str, num_classes: int) -> None
         assert guess < loss(wrong_logits(right), target)
 
 
-@EACH
-@BOTH
-def test_void_pixels_change_neither_value_nor_gradient(name: str, num_classes: int) -> None:
+@EACH_VARIANT
+def test_void_pixels_change_neither_value_nor_gradient(name: str, num_classes: int, options: dict[str, Any]) -> None:
     logits, target = make_batch(num_classes)
     target[0, :2] = VOID
     target[1, 0, 0] = VOID
-    loss = build_loss(name, num_classes, ignore_index=VOID)
+    loss = build_loss(name, num_classes, VOID, options=options)
     disturbed = logits.clone()
     disturbed[(target == VOID).unsqueeze(1).expand_as(logits)] = float("inf")
     values = [loss(z.requires_grad_(), target) for z in (logits, disturbed)]
@@ -104,16 +123,15 @@ def test_void_pixels_change_neither_value_nor_gradient(name: str, num_classes: i
     assert not logits.grad[(target == VOID).unsqueeze(1).expand_as(logits)].any()
 
 
-@EACH
-@BOTH
-def test_mean_counts_valid_pixels_only(name: str, num_classes: int) -> None:
+@EACH_VARIANT
+def test_mean_counts_valid_pixels_only(name: str, num_classes: int, options: dict[str, Any]) -> None:
     """An image with void rows costs what the image without these rows costs."""
     logits, target = make_batch(num_classes, n=1)
     half_void = target.clone()
     half_void[:, 3:] = VOID
-    loss = build_loss(name, num_classes, ignore_index=VOID)
+    loss = build_loss(name, num_classes, VOID, options=options)
     # Hausdorff's distances are in diagonals: √72 against √45.
-    shrunk = 45 / 72 if ROWS[name].extent else 1.0
+    shrunk = (45 / 72) ** (options.get("alpha", 2.0) / 2) if ROWS[name].extent else 1.0
     expected = shrunk * float(loss(logits[:, :, :3], target[:, :3]))
     assert loss(logits, half_void) == pytest.approx(expected, rel=1e-6)
 
@@ -214,15 +232,33 @@ def deterministic() -> Iterator[None]:
 
 @EACH
 @BOTH
+def test_output_that_is_not_finite_gives_no_finite_loss(name: str, num_classes: int) -> None:
+    """Training looks at the loss to stop; a crash, or a loss that hides it, would cost the checkpoint."""
+    logits, target = make_batch(num_classes, size=16)
+    for broken in (torch.full_like(logits, torch.nan), logits.clone()):
+        broken[0, 0, 3, 3] = torch.nan
+        assert not build_loss(name, num_classes)(broken, target).isfinite()
+
+
+@EACH
+def test_reason_for_being_slow_is_in_the_docstring_too(name: str) -> None:
+    told = inspect.getdoc(type(build_loss(name, 1).losses[name])) or ""
+    assert ("slow" in told.lower()) == (LOSSES[name].cost is not None)
+
+
+@EACH
+@BOTH
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(
     "device",
     ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA"))],
 )
 def test_same_input_gives_the_same_bits_under_deterministic_algorithms(
-    name: str, num_classes: int, device: str
+    name: str, num_classes: int, memory_format: torch.memory_format, device: str
 ) -> None:
-    """On CUDA torch raises for an operation that has no deterministic form."""
+    """On CUDA torch raises for an operation that has no deterministic form; nets put out channels last."""
     logits, target = (tensor.to(device) for tensor in make_batch(num_classes, n=4, size=32))
+    logits = logits.contiguous(memory_format=memory_format)
     loss = build_loss(name, num_classes).to(device)
     results: list[tuple[float, Tensor]] = []
     with deterministic():

@@ -83,6 +83,16 @@ def test_mcc_does_not_overflow_on_large_images() -> None:
     assert 0 < build_loss("mcc", 1)(logits, target) < 0.5
 
 
+@pytest.mark.parametrize("pixels", [1, 4])
+def test_mcc_does_not_pay_for_predicting_nothing_on_a_small_object(pixels: int) -> None:
+    """A constant prediction has correlation 0, whatever is added to keep 0/0 away."""
+    target = torch.zeros(1, 512, 512, dtype=torch.int64)
+    target[0, 0, :pixels] = 1
+    loss = build_loss("mcc", 1)
+    assert loss(torch.full((1, 1, 512, 512), -16.0), target) == pytest.approx(1, abs=0.01)
+    assert loss(perfect_logits(target, 1), target) == pytest.approx(0, abs=1e-5)
+
+
 @BOTH
 def test_unified_focal_of_a_perfect_empty_mask_is_nothing(num_classes: int) -> None:
     """MONAI's costs 1/2 there: its smooth equals its clamp."""

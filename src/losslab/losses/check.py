@@ -37,10 +37,10 @@ def check_options(
             _check_taken(f"{name}.{key}", key, [name])
     for key in common:
         _check_taken(key, key, names)
-        if len({repr(LOSSES[name].options.model_fields[key].default) for name in _takers(key, names)}) > 1:
+        if len({_meaning(name, key) for name in _takers(key, names)}) > 1:
             takers = _takers(key, names)
             raise InputError(
-                f"loss_options.{key}: {' and '.join(takers)} each mean something else by it; "
+                f"loss_options.{key}: {' and '.join(takers)} take it, with other meanings or defaults; "
                 f"say which: {' or '.join(f'loss_options.{name}.{key}' for name in takers)}"
             )
     checked = {}
@@ -57,6 +57,11 @@ def _takers(key: str, names: list[str]) -> list[str]:
     return [name for name in names if key in LOSSES[name].options.model_fields]
 
 
+def _meaning(name: str, key: str) -> str:
+    field = LOSSES[name].options.model_fields[key]
+    return repr((field.annotation, field.metadata, field.default))
+
+
 def _check_taken(where: str, key: str, names: list[str]) -> None:
     if not _takers(key, names):
         known = "; ".join(f"{name}: {', '.join(LOSSES[name].options.model_fields) or 'none'}" for name in names)
@@ -68,13 +73,20 @@ def _validated(name: str, given: dict[str, Any], where: dict[str, str], num_clas
         chosen = LOSSES[name].options.model_validate(given)
     except ValidationError as error:
         option = str(error.errors()[0]["loc"][0])
-        # An option of several types has a fault for each.
-        faults = [
-            fault["msg"].removeprefix("Input should be ") for fault in error.errors() if fault["loc"][0] == option
-        ]
+        faults = [_fault(fault) for fault in error.errors() if fault["loc"][0] == option]
+        if LOSSES[name].options.model_fields[option].default is None:
+            faults.append("null")
         raise InputError(
             f"loss_options.{where.get(option, option)} is {given[option]!r} ({name}); "
             f"it must be {' or '.join(dict.fromkeys(faults))}"
         ) from None
-    chosen.check(num_classes)
+    for option, complaint in chosen.complaints(num_classes).items():
+        raise InputError(f"loss_options.{where.get(option, option)} is {given[option]!r}; {complaint}")
     return chosen.model_dump()
+
+
+def _fault(fault: Any) -> str:
+    """What one of the types that an option may have asks for."""
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    item = next((part for part in fault["loc"][1:] if isinstance(part, int)), None)
+    return str(message) if item is None else f"a list whose item {item + 1} is {message}"

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from losslab.errors import InputError
 from losslab.losses.registry import LOSSES, available
 
-_TERM = re.compile(r"\s*(?:(?P<weight>[^*\s]+)\s*\*)?\s*(?P<name>[A-Za-z_]\w*)\s*")
+_TERM = re.compile(r"\s*(?:(?P<weight>[^*]+)\*)?\s*(?P<name>[A-Za-z_]\w*)\s*")
+
+
+_NUMBER = re.compile(r"\s*(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*")
 
 
 @dataclass(frozen=True)
@@ -59,14 +62,11 @@ def _term(part: str, expression: str) -> Term:
     # A ramp may start or end at 0; a term that is 0 throughout is a mistake.
     if not all(0 <= number < math.inf for number in numbers) or not any(numbers):
         raise InputError(
-            f"loss: {expression!r} gives {name} the weight {weight!r}; a weight is a positive number, "
+            f"loss: {expression!r} gives {name} the weight {weight.strip()!r}; a weight is a positive number, "
             "or first:last for a ramp over the epochs, such as 0.01:0.1"
         )
     return Term(numbers[0], name, numbers[1] if ramped else None)
 
 
 def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
+    return float(text) if _NUMBER.fullmatch(text) else math.nan

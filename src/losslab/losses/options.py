@@ -2,9 +2,8 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from losslab.errors import InputError
 from losslab.schema import Section
 
 Weighting = Literal["inverse_frequency", "median_frequency"]
@@ -13,21 +12,29 @@ Weighting = Literal["inverse_frequency", "median_frequency"]
 class Options(Section):
     """Options of one loss, with the papers' names and defaults."""
 
-    def check(self, num_classes: int) -> None:
-        """Raise InputError for what only the number of classes (1: binary) can tell."""
+    def complaints(self, num_classes: int) -> dict[str, str]:
+        """Option → what would be right, for what only the number of classes (1: binary) can tell."""
+        return {}
 
 
-def _check_weights(option: str, weights: list[float], num_classes: int) -> None:
+def _of_classes(option: str, weights: list[float], num_classes: int) -> dict[str, str]:
     labels = max(num_classes, 2)
     if len(weights) != labels or sum(weights) == 0:
-        raise InputError(
-            f"loss_options.{option} is {weights}; it must have a weight for each of {labels} classes, not all 0"
-        )
+        return {option: f"it must have a weight for each of {labels} classes, not all 0"}
+    return {}
 
 
-Weight = Annotated[float, Field(ge=0)]
-Positive = Annotated[float, Field(gt=0)]
+def _not_tiny(value: float) -> float:
+    if 0 < value < 1e-6:
+        raise ValueError("Input should be 0, or at least 1e-6")
+    return value
+
+
+Weight = Annotated[float, Field(ge=0, le=1e6), AfterValidator(_not_tiny)]
+Exponent = Annotated[float, Field(ge=0, le=100)]
+Positive = Annotated[float, Field(ge=1e-6, le=1e6)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Smooth = Annotated[float, Field(ge=0, le=1e6)]
 Window = Annotated[int, Field(ge=3, le=101)]
 
 
@@ -39,9 +46,9 @@ class CrossEntropyOptions(Options):
     class_weights: list[Weight] | Weighting | None = None
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
-    def check(self, num_classes: int) -> None:
-        if isinstance(self.class_weights, list):
-            _check_weights("class_weights", self.class_weights, num_classes)
+    def complaints(self, num_classes: int) -> dict[str, str]:
+        weights = self.class_weights
+        return _of_classes("class_weights", weights, num_classes) if isinstance(weights, list) else {}
 
 
 class BceOptions(Options):
@@ -49,20 +56,19 @@ class BceOptions(Options):
 
 
 class FocalOptions(Options):
-    gamma: Weight = 2.0
+    gamma: Exponent = 2.0
     alpha: Share | list[Weight] | None = None
 
-    def check(self, num_classes: int) -> None:
+    def complaints(self, num_classes: int) -> dict[str, str]:
         if isinstance(self.alpha, list):
-            _check_weights("alpha", self.alpha, num_classes)
-        elif self.alpha is not None and num_classes > 1:
-            raise InputError(
-                f"loss_options.alpha is {self.alpha}; over {num_classes} classes it is a list of as many weights"
-            )
+            return _of_classes("alpha", self.alpha, num_classes)
+        if self.alpha is not None and num_classes > 1:
+            return {"alpha": f"over {num_classes} classes it is a list of as many weights"}
+        return {}
 
 
 class FocalOvrOptions(Options):
-    gamma: Weight = 2.0
+    gamma: Exponent = 2.0
     alpha: Share | None = None
 
 
@@ -71,7 +77,7 @@ class TopKOptions(Options):
 
 
 class RegionOptions(Options):
-    smooth: Weight = 1e-6
+    smooth: Smooth = 1e-6
     reduction_over: Literal["image", "batch"] = "image"
 
 
@@ -83,7 +89,7 @@ class TverskyOptions(RegionOptions):
 class FocalTverskyOptions(RegionOptions):
     alpha: Positive = 0.7
     beta: Positive = 0.3
-    gamma: float = Field(4 / 3, ge=1)
+    gamma: float = Field(4 / 3, ge=1, le=100)
 
 
 class LovaszOptions(Options):
@@ -103,16 +109,15 @@ class UnifiedFocalOptions(RegionOptions):
 
 
 class HausdorffOptions(Options):
-    alpha: Positive = 2.0
+    alpha: float = Field(2.0, gt=0, le=10)
 
 
 class _WindowOptions(Options):
     window: int
     sigma: Positive
 
-    def check(self, num_classes: int) -> None:
-        if self.window % 2 == 0:
-            raise InputError(f"loss_options.window is {self.window}; it must be odd, to have a pixel in its middle")
+    def complaints(self, num_classes: int) -> dict[str, str]:
+        return {} if self.window % 2 else {"window": "it must be odd, to have a pixel in its middle"}
 
 
 class CorrelationOptions(_WindowOptions):

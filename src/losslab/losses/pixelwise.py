@@ -45,14 +45,12 @@ class CrossEntropy(Loss):
 
     def compute(self, batch: Batch) -> Tensor:
         weights = None if self.weights is None else self.weights.to(batch.logits.dtype)
-        if self.num_classes > 1:
-            loss = F.cross_entropy(
-                batch.logits, batch.target, weight=weights, label_smoothing=self.label_smoothing, reduction="none"
-            )
-        else:
-            loss = _smoothed_bce(batch.logits, batch.one_hot(), self.label_smoothing).squeeze(1)
-            if weights is not None:
-                loss = loss * weights[batch.target]
+        logits = batch.logits
+        if self.num_classes == 1:  # the softmax of (0, z) is the sigmoid of z
+            logits = torch.cat([torch.zeros_like(logits), logits], dim=1)
+        loss = F.cross_entropy(
+            logits, batch.target, weight=weights, label_smoothing=self.label_smoothing, reduction="none"
+        )
         if weights is None:
             return masked_mean(loss, batch.valid)
         total = (weights[batch.target] * batch.valid).sum()
@@ -63,7 +61,7 @@ class TopKCrossEntropy(Loss):
     """Cross entropy of the hardest `k` % of the batch's valid pixels, at least one (Wu et al. 2016, 1605.06885).
 
     Hard means: of high cross entropy now. k = 100 is plain cross entropy. The count is rounded up. An absent class adds
-    nothing of its own; predicting it where it is not makes a pixel hard. Slower than cross entropy: it selects.
+    nothing of its own; predicting it where it is not makes a pixel hard.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None, *, k: float) -> None:
@@ -90,10 +88,6 @@ class BinaryCrossEntropy(Loss):
         self.label_smoothing = label_smoothing
 
     def compute(self, batch: Batch) -> Tensor:
-        loss = _smoothed_bce(batch.logits, batch.one_hot(), self.label_smoothing)
+        smoothed = batch.one_hot() * (1 - self.label_smoothing) + self.label_smoothing / 2
+        loss = F.binary_cross_entropy_with_logits(batch.logits, smoothed, reduction="none")
         return masked_mean(loss, batch.valid.unsqueeze(1).expand_as(loss))
-
-
-def _smoothed_bce(logits: Tensor, one_hot: Tensor, label_smoothing: float) -> Tensor:
-    smoothed = one_hot * (1 - label_smoothing) + label_smoothing / 2
-    return F.binary_cross_entropy_with_logits(logits, smoothed, reduction="none")

@@ -17,7 +17,8 @@ class _Overlap(Loss):
     left out of the mean, as in the metric when it is not predicted either; probability given to it is missing from the
     classes that are there, so a false positive costs. With one logit and no foreground the background is what is present,
     and its loss counts: its gradient does not vanish, while that of a smoothed overlap with nothing does (s/(Σp+s)² for
-    Dice). Images without a valid pixel do not count.
+    Dice). Images without a valid pixel do not count. MONAI's and smp's forms give the same where every class is present; they
+    know no void pixels, and average over absent classes.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None, *, smooth: float, reduction_over: Over) -> None:
@@ -53,7 +54,8 @@ class Dice(_Overlap):
     """Soft Dice loss: `1 - (2 Σpy + s) / (Σp + Σy + s)`, averaged over images and the classes present in each.
 
     V-Net (Milletari et al. 2016, 1606.04797) squares p and y in the denominator; this is the plain form that the field
-    compares. Absent classes: see `_Overlap`; smp's DiceLoss zeroes them and still divides by their number.
+    compares. A class absent from the truth is left out of the mean; smp's DiceLoss zeroes it and still divides by
+    the number of all.
     """
 
     def of_counts(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
@@ -62,7 +64,7 @@ class Dice(_Overlap):
 
 class Jaccard(_Overlap):
     """Soft Jaccard (IoU) loss: `1 - (TP + s) / (TP + FP + FN + s)`, averaged over images and the classes present in each
-    (Rahman & Wang 2016, doi 10.1007/978-3-319-50835-1_22). Absent classes: see `_Overlap`.
+    (Rahman & Wang 2016, doi 10.1007/978-3-319-50835-1_22). A class absent from the truth is left out of the mean.
     """
 
     def of_counts(self, tp: Tensor, fp: Tensor, fn: Tensor) -> Tensor:
@@ -71,7 +73,8 @@ class Jaccard(_Overlap):
 
 class Tversky(_Overlap):
     """Tversky loss: `1 - (TP + s) / (TP + α FP + β FN + s)`, averaged over images and the classes present in each
-    (Salehi et al. 2017, 1706.05721). α < β forgives false positives. α = β = 1/2 is Dice. Absent classes: see `_Overlap`.
+    (Salehi et al. 2017, 1706.05721). α < β forgives false positives. α = β = 1/2 is Dice. A class absent from the truth
+    is left out of the mean.
     """
 
     def __init__(
@@ -96,7 +99,7 @@ class FocalTversky(Tversky):
     classes present in each (Abraham & Khan 2019, 1810.07842).
 
     As in its paper, and unlike Tversky's, α weights false *negatives*. The root has an infinite gradient at TI = 1: below
-    1e-6 it goes on as a straight line. Absent classes: see `_Overlap`.
+    1e-6 it goes on as a straight line. A class absent from the truth is left out of the mean.
     """
 
     def __init__(

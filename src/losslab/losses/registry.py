@@ -29,7 +29,9 @@ class LossSpec:
     cost: str | None = None
     """Why it may take more than three times cross entropy's step."""
 
-    labels: str = "binary (sigmoid of one logit) and multiclass (softmax)"
+    binary: str = "sigmoid"
+    multiclass: str = "softmax"
+    """What turns logits into probabilities, or what stands in for it."""
 
     @property
     def stands_alone(self) -> bool:
@@ -53,9 +55,8 @@ class LossSpec:
             "paper": self.paper,
             "url": self.url,
             "options": self.defaults(),
-            "binary": True,
-            "multiclass": True,
-            "labels": self.labels,
+            "binary": self.binary,
+            "multiclass": self.multiclass,
             "stands_alone": self.stands_alone,
             "expression": self.expression,
             "absent_class": self.absent,
@@ -86,7 +87,7 @@ _SPECS = [
         paper="Szegedy et al. 2016 (label smoothing)",
         url="https://arxiv.org/abs/1512.00567",
         absent="counts: pushed down at every pixel",
-        labels="binary (sigmoid of one logit) and multiclass (a sigmoid for each class)",
+        multiclass="sigmoid for each class",
     ),
     LossSpec(
         name="focal",
@@ -109,7 +110,7 @@ _SPECS = [
         paper="Lin et al. 2017",
         url="https://arxiv.org/abs/1708.02002",
         absent="counts: pushed down at every pixel",
-        labels="binary (sigmoid of one logit) and multiclass (a sigmoid for each class)",
+        multiclass="sigmoid for each class",
     ),
     LossSpec(
         name="topk_cross_entropy",
@@ -121,7 +122,6 @@ _SPECS = [
         paper="Wu et al. 2016",
         url="https://arxiv.org/abs/1605.06885",
         absent="adds nothing of its own; predicting it makes pixels hard",
-        cost="it selects the hardest of all pixels",
     ),
     LossSpec(
         name="dice",
@@ -140,7 +140,7 @@ _SPECS = [
         target="region:GeneralizedDice",
         options=of.RegionOptions,
         summary="Dice of all classes at once, each weighted by 1 / (its area)²",
-        formula=r"1 - \frac{2 \sum_c w_c \sum p y}{\sum_c w_c \left(\sum p + \sum y\right)}, \quad "
+        formula=r"1 - \frac{2 \sum_c w_c \sum p y + s}{\sum_c w_c \left(\sum p + \sum y\right) + s}, \quad "
         r"w_c = \frac{1}{\left(\sum y\right)^2}",
         paper="Sudre et al. 2017",
         url="https://arxiv.org/abs/1707.03237",
@@ -191,7 +191,7 @@ _SPECS = [
         url="https://arxiv.org/abs/1705.08790",
         absent="left out; probability given to it is missing elsewhere (hinge, empty mask: the largest error counts)",
         cost="it sorts the pixels of every class",
-        labels="binary (hinge on one logit) and multiclass (softmax)",
+        binary="hinge",
     ),
     LossSpec(
         name="mcc",
@@ -209,9 +209,10 @@ _SPECS = [
         kind="region",
         target="unified_focal:UnifiedFocal",
         options=of.UnifiedFocalOptions,
-        summary="focal cross entropy and focal Tversky under one gamma and delta; class 0 is the background",
+        summary="focal cross entropy and focal Tversky under one gamma and delta; class 0 is the background, which alone has "
+        "the first power, while the foreground alone has the second (asymmetric: false gives all classes both)",
         formula=r"\lambda\, \delta_c \left(1 - p_t\right)^{\gamma} \left(-\log p_t\right) + "
-        r"(1 - \lambda) \left(1 - \frac{TP}{TP + \delta FN + (1 - \delta) FP}\right)^{1 - \gamma}",
+        r"(1 - \lambda) \left(1 - \frac{TP + s}{TP + \delta FN + (1 - \delta) FP + s}\right)^{1 - \gamma}",
         paper="Yeung et al. 2022",
         url="https://arxiv.org/abs/2102.04525",
         absent="left out of Tversky's mean; the background and cross entropy carry it",
@@ -309,6 +310,7 @@ _SPECS = [
         url="https://doi.org/10.1016/0167-2789(92)90242-F",
         absent="only the border of what is predicted costs",
         partner="cross_entropy+0.01*total_variation",
+        cost="differences and a root for every class",
     ),
 ]
 LOSSES: dict[str, LossSpec] = {spec.name: spec for spec in _SPECS}

@@ -37,6 +37,8 @@ class Topology(Loss):
 
     def compute(self, batch: Batch) -> Tensor:
         p, y = batch.probabilities(), batch.one_hot()
+        if not p.isfinite().all():
+            return p.sum()  # not finite either; gudhi would crash
         shown, truth, valid = (tensor.detach().cpu().numpy() for tensor in (p, y, batch.valid))
         places = np.arange(shown.size).reshape(shown.shape)
         windows = [

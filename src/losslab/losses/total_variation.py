@@ -11,7 +11,8 @@ class TotalVariation(Loss):
 
     A regulariser that does not look at the truth: any constant minimises it, a false positive of one colour costs
     nothing. It goes with a loss that does: `cross_entropy+0.01*total_variation`. Differences to void pixels do not count;
-    where p is flat the gradient is 0.
+    where p is flat the gradient is 0. Up to three times as slow as cross entropy and sometimes slower: differences and a
+    root for every class.
     """
 
     def compute(self, batch: Batch) -> Tensor:

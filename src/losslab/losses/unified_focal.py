@@ -15,7 +15,7 @@ class UnifiedFocal(Loss):
     Tversky: `(1 - TI_c)^(1-γ)`, `TI = TP / (TP + δ FN + (1-δ) FP)`, averaged over classes. `asymmetric` (the paper's
     best) turns easy pixels down in the background alone and raises the foreground's Tversky alone; otherwise both classes
     get both. Background is class 0, every other class is foreground; data without a background want `asymmetric: false`.
-    `weight` is λ.
+    `weight` is λ. `reduction_over` is Tversky's; cross entropy is averaged over all valid pixels.
 
     Of Tversky's classes those present count, so an empty mask is carried by the background and by cross entropy. MONAI's
     clamp equals its smooth, which makes a perfect empty mask cost 1, and it halves the cross entropy of the authors' code.
