@@ -13,11 +13,10 @@ class Mcc(Loss):
     (Abhishek & Hamarneh 2021, 2010.13454), in 0..2; each class against the rest, averaged over those present.
 
     Counts are shares of the valid pixels of an image, or of the batch (`reduction_over="batch"`, what smp's binary MCCLoss
-    does); TP and TN get 1e-12 (more would pay for predicting nothing
-    on a small object), and the roots are taken in pairs, so that nothing overflows or divides by 0. MCC is not
-    defined where the truth is all one class (0/0, and smoothed a constant without a gradient): there the mean error
-    `|p - y|` stands in, so that a false positive on an empty mask costs. An absent class of several is left out of the
-    mean; probability given to it is missing from those present.
+    does). TP and TN get 1e-12 (more would pay for predicting nothing on a small object), and the roots are taken in pairs,
+    so that nothing overflows or divides by 0. MCC is not defined where the truth is all one class (0/0, and smoothed a
+    constant without a gradient): there the mean error `|p - y|` stands in, so that a false positive on an empty mask
+    costs. An absent class of several is left out of the mean; probability given to it is missing from those present.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None, *, reduction_over: Over) -> None:
