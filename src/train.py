@@ -16,10 +16,13 @@ def main(params: "Params") -> None:
     from losslab.data.prepared import Prepared
     from losslab.devices import hardware
     from losslab.files import write_csv
+    from losslab.losses.expression import advice
     from losslab.training import EpochRow, plan, train
 
     began = time.monotonic()
     planned = plan(params, Prepared(Path("data/prepared") / params.dataset))
+    if hint := advice(params.loss):
+        stage.warn(hint)
     data_md5 = planned.description["data_md5"]
     with tracking.training_run(params, data_md5, hardware(), stage.main_repo(), stage.warn) as run:
 

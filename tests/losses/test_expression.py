@@ -6,7 +6,7 @@ import pytest
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
 from losslab.errors import InputError
-from losslab.losses.expression import Term, parse
+from losslab.losses.expression import Term, advice, parse
 from losslab.schema import read_yaml
 
 
@@ -53,6 +53,13 @@ def test_ill_expression_is_told_in_one_line(expression: str, complaint: str) -> 
     with pytest.raises(InputError, match=complaint) as caught:
         parse(expression)
     assert "\n" not in str(caught.value)
+
+
+def test_loss_without_the_partner_it_needs_is_told_of() -> None:
+    assert advice("dice+0.01:0.1*boundary") is None and advice("dice") is None
+    assert advice("boundary+total_variation") == (
+        "loss: boundary+total_variation may learn nothing: boundary needs a partner, such as dice+0.01:0.1*boundary"
+    )
 
 
 def test_ramp_survives_the_grammar_of_dvc_exp_run(tmp_path: Path) -> None:

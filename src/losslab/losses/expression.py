@@ -41,6 +41,14 @@ def parse(expression: str) -> list[Term]:
     return terms
 
 
+def advice(expression: str) -> str | None:
+    """What to tell the user of a sum in which no loss is meant to stand alone; None where one is."""
+    specs = [LOSSES[term.name] for term in parse(expression)]
+    if any(spec.stands_alone for spec in specs):
+        return None
+    return f"loss: {expression} may learn nothing: {specs[0].name} needs a partner, such as {specs[0].expression}"
+
+
 def _split(expression: str) -> list[str]:
     # A plus after an exponent (1e+2) belongs to the number.
     return re.split(r"(?<![0-9.][eE])\+", expression)
