@@ -174,7 +174,7 @@ def test_flat_error_on_an_empty_or_full_mask_costs_or_the_docstring_says_why(
         assert cost > loss(right, target) + 0.1
         assert wrong.grad.abs().sum() > ROWS[name].push
     else:
-        assert float(cost) == pytest.approx(0, abs=0.05)
+        assert cost.item() == pytest.approx(0, abs=0.05)
         assert "nothing" in (type(loss.losses[name]).__doc__ or ""), "a docstring that does not say so"
         assert not LOSSES[name].stands_alone
 
