@@ -143,9 +143,8 @@ def unified_focal(logits: Tensor, target: Tensor) -> Any:
 
 def boundary(logits: Tensor, target: Tensor) -> Any:
     """Kervadec's own map: outside the distance to the class, inside 1 - the distance to what is not of it."""
-    planes = target.unsqueeze(1) == torch.arange(1, 2) if logits.shape[1] == 1 else one_hot(target, logits.shape[1])
-    masks = (target == 1).unsqueeze(1).numpy() if logits.shape[1] == 1 else planes.numpy().astype(bool)
-    p = (logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)).numpy()
+    p, y = planes_of(logits, target)
+    masks = y.astype(bool)
     phi = np.zeros(masks.shape)
     for place in np.ndindex(*masks.shape[:2]):
         mask = masks[place]
