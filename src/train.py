@@ -14,17 +14,27 @@ if TYPE_CHECKING:
 def main(params: "Params") -> None:
     from losslab import models, tracking
     from losslab.data.prepared import Prepared
-    from losslab.devices import hardware
+    from losslab.devices import hardware, is_main_process
     from losslab.files import write_csv
     from losslab.losses.expression import advice
-    from losslab.training import EpochRow, plan, train
+    from losslab.training import EpochRow, checkpoint_of, plan, train
 
     began = time.monotonic()
     planned = plan(params, Prepared(Path("data/prepared") / params.dataset))
+    keep = stage.main_repo() / ".losslab/checkpoints"
+    if not is_main_process():
+        with checkpoint_of(planned.description, keep, stage.warn, main=False) as checkpoint:
+            train(planned, checkpoint)
+        return
     if hint := advice(params.loss):
         stage.warn(hint)
-    data_md5 = planned.description["data_md5"]
-    with tracking.training_run(params, data_md5, hardware(), stage.main_repo(), stage.warn) as run:
+    if planned.inexact:
+        stage.warn(f"not bit-exact on this device, for want of deterministic versions: {', '.join(planned.inexact)}")
+    root, data_md5 = stage.main_repo(), planned.description["data_md5"]
+    with (
+        checkpoint_of(planned.description, keep, stage.warn) as checkpoint,
+        tracking.training_run(params, checkpoint.key, data_md5, hardware(), root, stage.warn) as run,
+    ):
 
         def on_epoch(row: EpochRow) -> None:
             run.log_epoch(row)
@@ -33,10 +43,15 @@ def main(params: "Params") -> None:
                 f"  val loss {row['val_loss']:.4f}  val mIoU {row['val_miou']:.4f}  {time.monotonic() - began:.0f} s"
             )
 
-        trained = train(planned, stage.main_repo() / ".losslab/scratch", on_epoch, sys.stderr.isatty())
+        for row in checkpoint.record["rows"]:
+            run.log_epoch(row)
+        if checkpoint.content is not None:
+            stage.say(f"goes on after epoch {len(checkpoint.record['rows'])}, where this run was interrupted")
+        trained = train(planned, checkpoint, on_epoch, sys.stderr.isatty())
         models.save(Path("models"), trained.net, trained.description)
         write_csv(Path("reports/history.csv"), trained.history)
         run.trained(Path("models"), seconds=time.monotonic() - began)
+        checkpoint.remove()
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def series(root: Path, run: Run, metric: str) -> list[tuple[int, float]]:
 
 
 def begin(params: Params, root: Path, warnings: list[str]) -> Any:
-    return tracking.training_run(params, "d.dir", "a chip", root, warnings.append)
+    return tracking.training_run(params, "key", "d.dir", "a chip", root, warnings.append)
 
 
 def train(params: Params, root: Path, outs: Path, warnings: list[str]) -> None:
@@ -263,11 +263,11 @@ def test_processes_that_come_first_at_once_share_one_store(tmp_path: Path, param
     code = (
         "import sys; from pathlib import Path; from losslab import tracking; from losslab.params import Params\n"
         "params = Params.model_validate_json(sys.argv[2])\n"
-        "with tracking.training_run(params, 'd.dir', 'chip', Path(sys.argv[1]), sys.exit) as run:\n"
+        "with tracking.training_run(params, sys.argv[3], 'd.dir', 'chip', Path(sys.argv[1]), sys.exit) as run:\n"
         "    run.log_epoch({'epoch': 0, 'val_miou': 0.5})\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path), params.model_dump_json()]
-    started = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    started = [subprocess.Popen([*command, key], stderr=subprocess.PIPE, text=True) for key in "abc"]
     assert [process.communicate()[1] for process in started] == ["", "", ""]
     found = runs(tmp_path, params.dataset)
     assert [(run.info.status, run.data.metrics["val_miou"]) for run in found] == [("FINISHED", 0.5)] * 3

@@ -1,5 +1,6 @@
 """Where a net runs and in which precision."""
 
+import os
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -43,6 +44,11 @@ def _native_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
+def is_main_process() -> bool:
+    """Whether this process writes: the only one, or the first of several that torchrun, SLURM or Lightning started."""
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def hardware() -> str:

@@ -33,4 +33,4 @@ def predict(
     for images, target in batches:
         with torch.inference_mode(), autocast(precision, device):
             logits = net(to_input(images.to(device), mean, std))
-        yield to_labels(logits.float()).cpu(), target
+        yield to_labels(logits.float()).cpu(), target.long()

@@ -14,6 +14,7 @@ from losslab.errors import InputError
 from losslab.losses.check import check_options
 from losslab.losses.expression import parse
 from losslab.models.registry import check_given, find
+from losslab.schedules import check_schedule
 from losslab.schema import Section, checked, read_yaml
 
 
@@ -45,11 +46,39 @@ class Prepare(Section):
 class Train(Section):
     epochs: int = Field(gt=0)
     batch_size: int = Field(gt=0)
+    """Images of a step over all devices."""
+    accumulate: int = Field(gt=0)
     lr: float = Field(gt=0)
-    augmentation: Literal["none", "flip"]
+    encoder_lr: float | None = Field(gt=0)
+    freeze_encoder_epochs: int = Field(ge=0)
+    optimizer: Literal["adam", "adamw", "sgd"]
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    schedule: Literal["constant", "cosine", "one_cycle", "poly", "plateau"]
+    schedule_options: dict[str, Any]
+    warmup_epochs: float = Field(ge=0)
+    clip_grad_norm: float | None = Field(gt=0)
+    ema: float | None = Field(gt=0, lt=1)
+    early_stopping: int | None = Field(gt=0)
+    augmentation: Literal["none", "flip", "seed_lab7", "affine", "strong"]
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     device: Literal["auto", "cpu", "cuda"]
+    devices: int = Field(gt=0)
+    nodes: int = Field(gt=0)
+    strategy: str = Field(min_length=1)
     workers: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _fit_each_other(self) -> Self:
+        processes = self.devices * self.nodes
+        if self.batch_size % processes:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be dealt to {processes} processes (devices x nodes); make it a multiple"
+            )
+        for name in ("warmup_epochs", "freeze_encoder_epochs"):
+            if getattr(self, name) >= self.epochs:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be below epochs, {self.epochs}")
+        return self
 
 
 class Evaluate(Section):
@@ -106,7 +135,12 @@ def _check_across(params: Params, catalog: Path) -> None:
     if params.prepare.split.method == "official" and not card.has_official_split:
         raise InputError(f"prepare.split.method is 'official'; {params.dataset} has no lists of its own: use random")
     check_options([term.name for term in parse(params.loss)], params.loss_options, card.num_outputs)
+    check_schedule(params.train.schedule, params.train.schedule_options)
     check_given(params.arch, params.encoder, params.encoder_weights)
+    if params.encoder is None:
+        for key, unset in (("encoder_lr", None), ("freeze_encoder_epochs", 0)):
+            if (value := getattr(params.train, key)) != unset:
+                raise InputError(f"train.{key} is {value}; arch {params.arch} has no encoder: {unset or 'null'}")
     arch = find(params.arch)
     size, stride = params.prepare.size, arch.stride
     if size % stride:

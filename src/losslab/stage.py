@@ -2,6 +2,8 @@
 
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -22,6 +24,8 @@ def run(main: "Callable[[Params], None]") -> NoReturn:
     try:
         from losslab import params
 
+        if "DVC_STAGE" in os.environ:
+            _die_with(os.getppid())
         main(params.load())
     except InputError as error:
         _leave(str(error))
@@ -51,6 +55,17 @@ def warn(line: str) -> None:
 def main_repo() -> Path:
     """The root of the user's repository, also from a queued experiment, which runs in a copy below `.dvc/tmp`."""
     return Path(os.environ.get("DVC_ROOT", "."))
+
+
+def _die_with(parent: int) -> None:
+    """End this process when its parent is gone: a killed DVC must not leave a stage behind that writes beside the next one."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _leave(line: str) -> NoReturn:

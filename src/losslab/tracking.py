@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MODEL_MD5, DATA_MD5, REPORT_MD5 = "losslab.model_md5", "losslab.data_md5", "losslab.report_md5"
 EXPERIMENT, BASELINE, HARDWARE, DURATION = "dvc.experiment", "dvc.baseline_rev", "losslab.hardware", "losslab.seconds"
+KEY = "losslab.run_key"
 FINAL = {"test": "test", "val": "best_val"}
 """Splits of metrics.json → prefixes in MLflow: `val_miou` is the series over epochs, `best_val_miou` the kept model's."""
 Warn = Callable[[str], None]
@@ -35,14 +36,21 @@ Warn = Callable[[str], None]
 class Run:
     """One MLflow run that is being trained. Without a store every call does nothing."""
 
-    def __init__(self, store: "_Store | None", run_id: str, warn: Warn) -> None:
+    def __init__(self, store: "_Store | None", run_id: str, warn: Warn, last_epoch: int = -1) -> None:
         self.store, self.run_id, self.warn = store, run_id, warn
+        self.last_epoch = last_epoch
+        """The last that the store has, maybe from before an interruption."""
         self.failed = store is None
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Log one row of history.csv. After a failure none is tried again: a store that hangs must not hold up each epoch."""
-        if not self.failed:
-            self._try(lambda client: client.log_batch(self.run_id, metrics=_metrics(row, int(row["epoch"]))))
+        """Log one row of history.csv that the store does not have yet.
+
+        After a failure none is tried again: a store that hangs must not hold up each epoch.
+        """
+        epoch = int(row["epoch"])
+        if not self.failed and epoch > self.last_epoch:
+            self._try(lambda client: client.log_batch(self.run_id, metrics=_metrics(row, epoch)))
+            self.last_epoch = epoch
 
     def trained(self, models: Path, seconds: float) -> None:
         """Name the model that came out, by which later stages find this run, and add what they lack."""
@@ -64,17 +72,26 @@ class Run:
 
 
 @contextmanager
-def training_run(params: Params, data_md5: str, hardware: str, root: Path, warn: Warn) -> Iterator[Run]:
-    """Begin a run, and end it as FINISHED, KILLED or FAILED; the body logs to what is yielded.
+def training_run(params: Params, key: str, data_md5: str, hardware: str, root: Path, warn: Warn) -> Iterator[Run]:
+    """Begin a run, or go on with one that was interrupted, and end it as FINISHED, KILLED or FAILED.
+
+    The body logs to what is yielded.
 
     Args:
+        key: what the run's result depends on, as one hash: an interrupted run is found by it.
         root: the main DVC repository, where the store lies unless MLFLOW_TRACKING_URI says otherwise.
     """
     run = Run(None, "", warn)
     try:
         store = _Store(root)
-        tags = _tags(data_md5, os.environ.get("DVC_EXP_NAME")) | {HARDWARE: hardware}
-        run = Run(store, store.create(params.model_dump(), tags), warn)
+        experiment = os.environ.get("DVC_EXP_NAME")
+        tags = _tags(data_md5, experiment) | {HARDWARE: hardware, KEY: key}
+        found = store.interrupted(params.dataset, key, experiment)
+        if found is None:
+            run = Run(store, store.create(params.model_dump(), tags), warn)
+        else:
+            store.reopen(found.info.run_id, params.model_dump(), tags)
+            run = Run(store, found.info.run_id, warn, int(found.data.metrics.get("epoch", -1)))
     except Exception as error:
         warn(_unreachable(error))
     try:
@@ -166,17 +183,37 @@ class _Store:
 
     def create(self, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
         """Begin a run; returns its id."""
+        experiment, name = self.experiment(params["dataset"]), _name(params, tags)
+        run_id = str(self.client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id)
+        self._log_params(run_id, params)
+        return run_id
+
+    def interrupted(self, dataset: str, key: str, experiment: str | None) -> Any | None:
+        """The newest run with this key that was not trained to its end, or, within one DVC experiment, not reported.
+
+        An experiment that is queued again has another name: what is left of the first is its beginning.
+        """
+        for run in self.search(dataset, {KEY: key}):
+            unfinished = run.info.status != "FINISHED"
+            same = run.data.tags.get(EXPERIMENT) == experiment and REPORT_MD5 not in run.data.tags
+            if unfinished or same:
+                return run
+        return None
+
+    def reopen(self, run_id: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
+        """Let an interrupted run go on, as a run of these tags."""
+        self.client.update_run(run_id, status="RUNNING", name=_name(params, tags))
+        known = self.client.get_run(run_id).data
+        if EXPERIMENT not in tags and EXPERIMENT in known.tags:
+            self.client.delete_tag(run_id, EXPERIMENT)
+        self.client.log_batch(run_id, tags=_run_tags(tags))
+        if not known.params:
+            self._log_params(run_id, params)
+
+    def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        net = "-".join(str(params[key]) for key in ("arch", "encoder") if params[key] is not None)
-        name = f"{params['loss']} {net} seed {params['seed']}"
-        if EXPERIMENT in tags:
-            name = f"{tags[EXPERIMENT]}: {name}"
-        run_id = str(
-            self.client.create_run(self.experiment(params["dataset"]), run_name=name, tags=dict(tags)).info.run_id
-        )
         self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in _flatten(params)])
-        return run_id
 
     def search(self, dataset: str, tags: Mapping[str, str]) -> list[Any]:
         """The runs with these tags, newest first."""
@@ -226,6 +263,12 @@ class _Store:
             self.client.log_artifacts(run_id, str(outs / "reports/figures"), "figures")
             self.client.log_batch(run_id, tags=_run_tags({REPORT_MD5: file_md5(report)}))
         return run_id
+
+
+def _name(params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    net = "-".join(str(params[key]) for key in ("arch", "encoder") if params[key] is not None)
+    name = f"{params['loss']} {net} seed {params['seed']}"
+    return f"{tags[EXPERIMENT]}: {name}" if EXPERIMENT in tags else name
 
 
 def _mlflow_client() -> "type[MlflowClient]":

@@ -1,14 +1,16 @@
 """Prepared arrays: what the prepare stage wrote, mapped into memory, and batches of it in order."""
 
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from losslab.data.cards import SplitName
 from losslab.errors import InputError
@@ -39,6 +41,10 @@ class Prepared:
         """Labels `[N, H, W]`, mapped, not read."""
         return cast(Pixels, np.load(self.folder / split / "masks.npy", mmap_mode="r"))
 
+    def rows(self, split: SplitName, what: Literal["images", "masks"]) -> "Rows":
+        """The same arrays, to be read in batches."""
+        return Rows(self.folder / split / f"{what}.npy")
+
     def md5(self) -> str:
         """What dvc.lock calls this data."""
         return folder_md5(self.folder)
@@ -47,19 +53,94 @@ class Prepared:
         return [row["image"] for row in read_csv(self.folder / "index.csv") if row["split"] == split]
 
 
-class EvaluationSet(Dataset[tuple[Tensor, Tensor]]):
-    """Image uint8 `[H, W, 3]` and target int64 `[H, W]` by index, as prepared."""
+class Rows:
+    """Some rows of a prepared array, read from its file straight into one block of memory.
 
-    def __init__(self, images: Pixels, masks: Pixels) -> None:
-        self.images, self.masks = images, masks
+    Reading maps nothing: a mapped file stays in the memory of a process that went through it, and would grow with the data.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            self.shape, in_columns, dtype = np.lib.format.read_array_header_1_0(file)
+            self.start = file.tell()
+        if in_columns or dtype != np.uint8:
+            raise InputError(f"{path}: not a uint8 array in row order; run dvc repro prepare")
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def read(self, indices: Sequence[int]) -> Pixels:
+        """The rows at these indices, `[len(indices), …]`, the caller's to change."""
+        rows: Pixels = np.empty((len(indices), *self.shape[1:]), dtype=np.uint8)
+        with self.path.open("rb", buffering=0) as file:
+            for row, index in zip(rows, indices, strict=True):
+                file.seek(self.start + index * row.nbytes)
+                if file.readinto(row.data) != row.nbytes:
+                    raise InputError(f"{self.path}: shorter than its header says; run dvc repro prepare")
+        return rows
+
+
+class EvaluationSet(Dataset[tuple[Tensor, Tensor]]):
+    """Whole batches by their indices, as prepared: images uint8 `[N, H, W, 3]` and targets uint8 `[N, H, W]`."""
+
+    def __init__(self, prepared: Prepared, split: SplitName) -> None:
+        self.images, self.masks = prepared.rows(split, "images"), prepared.rows(split, "masks")
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(np.array(self.images[index])), torch.from_numpy(np.array(self.masks[index])).long()
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self.images.read(indices)), torch.from_numpy(self.masks.read(indices))
 
 
-def evaluation_loader(prepared: Prepared, split: SplitName, batch_size: int) -> DataLoader[Any]:
-    """Batches of a split in the order of index.csv: uint8 `[N, H, W, 3]` and int64 `[N, H, W]`."""
-    return DataLoader(EvaluationSet(prepared.images(split), prepared.masks(split)), batch_size)
+class OrderedBatches(Sampler[list[int]]):
+    """Every `world`-th batch of all samples in order, from batch `rank` on.
+
+    All processes get equally many, or they would wait for each other for ever: those without a last one of their own get
+    the first batch again, whose number (`rank` + position · `world`) tells that it is not to be counted.
+    """
+
+    def __init__(self, count: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self.batches = [list(range(start, min(start + batch_size, count))) for start in range(0, count, batch_size)]
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.batches) / self.world)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for number in range(self.rank, len(self) * self.world, self.world):
+            yield self.batches[number if number < len(self.batches) else 0]
+
+
+def evaluation_loader(
+    prepared: Prepared, split: SplitName, batch_size: int, rank: int = 0, world: int = 1
+) -> DataLoader[Any]:
+    """Batches of a split in the order of index.csv: uint8 `[N, H, W, 3]` and uint8 `[N, H, W]`."""
+    dataset = EvaluationSet(prepared, split)
+    return batch_loader(dataset, OrderedBatches(len(dataset), batch_size, rank, world), workers=0)
+
+
+def batch_loader(dataset: Dataset[Any], batches: Sampler[list[Any]], workers: int) -> DataLoader[Any]:
+    """A loader for a dataset that reads whole batches (`__getitems__`)."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=_as_it_is,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_one_thread,
+        generator=torch.Generator(),  # a loader without one draws from the stream that dropout draws from
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _one_thread(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)

@@ -1,0 +1,166 @@
+"""Training as planned: the trainer around the module, what it keeps of each epoch, and where it goes on after a kill."""
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from losslab.errors import DivergedError
+from losslab.schedules import best_epoch, check_schedule, learning_rate_factor, stalled
+from losslab.training.checkpoints import RECORD, Checkpoint, WholeFiles
+from losslab.training.module import SegmentationModule
+from losslab.training.planning import Plan
+from losslab.training.troubles import explained
+
+EpochRow = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Trained:
+    net: nn.Module
+    """The weights of the epoch with the best val mIoU, on the CPU."""
+    description: dict[str, Any]
+    """What model.json holds."""
+    history: list[EpochRow]
+
+
+def train(
+    plan: Plan,
+    checkpoint: Checkpoint | None = None,
+    on_epoch: Callable[[EpochRow], None] = lambda row: None,
+    progress: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> Trained:
+    """Train as planned; deterministic for one machine, data and params, also when it goes on from a checkpoint.
+
+    Args:
+        checkpoint: replaced after each epoch, and where training goes on from; None keeps nothing.
+        on_epoch: called after each epoch that is trained here with a row of history.csv.
+        progress: show a bar with loss and val mIoU.
+        callbacks: more of Lightning's, for measurements.
+
+    Raises:
+        DivergedError: the loss is not finite; the checkpoint is that of the last finished epoch.
+        InputError: memory or disk space ran out, or a loading process was killed.
+    """
+    settings, net = plan.params.train, plan.net
+    # Deterministic algorithms alone give the same bits; filling fresh memory with NaN as well costs 5 % of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    record = _Record(checkpoint, on_epoch, settings.early_stopping)
+    module = SegmentationModule(net, plan.loss, plan.params, plan.prepared, plan.description, record.scores)
+    if not record.complete(settings.epochs):
+        trainer = L.Trainer(
+            accelerator="gpu" if plan.device.type == "cuda" else "cpu",
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=_strategy(plan),
+            sync_batchnorm=plan.device.type == "cuda" and settings.devices * settings.nodes > 1,
+            precision=plan.description["precision"],
+            max_epochs=settings.epochs,
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.clip_grad_norm,
+            deterministic="warn" if plan.inexact else True,
+            logger=False,
+            callbacks=[record, *callbacks, *([_Bar()] if progress else [])],
+            plugins=[WholeFiles(checkpoint.key)] if checkpoint is not None else [],
+            enable_checkpointing=False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+        resume = checkpoint.path if checkpoint is not None and checkpoint.content is not None else None
+        with warnings.catch_warnings():
+            # Lightning advises workers and warns of its own internals; neither is for the reader of a run's output.
+            warnings.filterwarnings("ignore", module="lightning")
+            try:
+                trainer.fit(module, ckpt_path=resume, weights_only=True)
+            except SystemExit:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            except DivergedError as error:
+                raise DivergedError(f"{error}. {_kept(record, checkpoint)}") from None
+            except (RuntimeError, MemoryError) as error:
+                if (told := explained(error, settings.batch_size, len(record.rows))) is not None:
+                    raise told from error
+                raise
+    assert record.weights is not None
+    net.cpu().load_state_dict(record.weights)
+    return Trained(net.eval(), plan.description, record.rows)
+
+
+def _strategy(plan: Plan) -> Any:
+    """Lightning's strategy of that name; DDP must be told of an encoder that does not take part at first."""
+    settings = plan.params.train
+    several = settings.devices * settings.nodes > 1
+    if several and settings.strategy in ("auto", "ddp"):
+        return DDPStrategy(find_unused_parameters=settings.freeze_encoder_epochs > 0)
+    return settings.strategy
+
+
+def _kept(record: "_Record", checkpoint: Checkpoint | None) -> str:
+    if not record.rows or checkpoint is None:
+        return "No epoch was finished, so there is no checkpoint"
+    return f"The checkpoint of epoch {len(record.rows)} is {checkpoint.path}"
+
+
+class _Record(Callback):
+    """What is kept of each epoch: its row, the best weights so far, and with both the checkpoint."""
+
+    def __init__(
+        self, checkpoint: Checkpoint | None, on_epoch: Callable[[EpochRow], None], patience: int | None
+    ) -> None:
+        known = checkpoint.record if checkpoint is not None else {"rows": [], "weights": None}
+        self.rows: list[EpochRow] = list(known["rows"])
+        self.weights: dict[str, Tensor] | None = known["weights"]
+        self.scores = [row["val_miou"] for row in self.rows]
+        self.checkpoint, self.on_epoch, self.patience = checkpoint, on_epoch, patience
+
+    def complete(self, epochs: int) -> bool:
+        return len(self.rows) >= epochs or stalled(self.scores, self.patience)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, SegmentationModule)
+        train = pl_module.params.train
+        per_epoch = math.ceil(int(trainer.num_training_batches) / train.accumulate)
+        schedule = check_schedule(train.schedule, train.schedule_options)
+        warmup = round(train.warmup_epochs * per_epoch)
+        pl_module.factor = learning_rate_factor(schedule, warmup, train.epochs * per_epoch)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, SegmentationModule)
+        row = pl_module.epoch_row()
+        self.rows.append(row)
+        self.scores.append(row["val_miou"])
+        if best_epoch(self.scores) == len(self.scores) - 1:
+            weights = pl_module.kept.state_dict()
+            self.weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
+        if self.checkpoint is not None:
+            trainer.save_checkpoint(self.checkpoint.path)
+        if trainer.is_global_zero:
+            self.on_epoch(row)
+        trainer.should_stop = stalled(self.scores, self.patience)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[RECORD] = {"rows": self.rows, "weights": self.weights}
+
+
+class _Bar(TQDMProgressBar):
+    """The steps of an epoch, counted from 1 as everywhere, with loss and val mIoU."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        assert isinstance(pl_module, SegmentationModule)
+        shown: dict[str, Any] = {"train_loss": pl_module.means["train"].latest()}
+        return shown | ({"val_miou": pl_module.scores[-1]} if pl_module.scores else {})

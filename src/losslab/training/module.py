@@ -1,0 +1,190 @@
+"""The Lightning module: what happens in a step, in an epoch, and in validation."""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from losslab.data.prepared import Prepared, evaluation_loader
+from losslab.data.training_set import EpochBatches, training_loader
+from losslab.errors import DivergedError
+from losslab.inference import to_input, to_labels
+from losslab.losses.total import TotalLoss
+from losslab.metrics import SegmentationMetrics
+from losslab.params import Params
+from losslab.randomness import derive
+from losslab.training.divergence import Watch
+from losslab.training.optimization import optimizer_of, update_average
+
+
+class SegmentationModule(L.LightningModule):
+    """One net, one loss. Batches are uint8 `[N, H, W, 3]` and uint8 `[N, H, W]`.
+
+    Args:
+        factor: (optimizer steps done, val mIoU of the epochs done) → factor of the base learning rates.
+        scores: val mIoU of the epochs done, which grows outside.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loss: TotalLoss,
+        params: Params,
+        prepared: Prepared,
+        description: dict[str, Any],
+        scores: Sequence[float],
+    ) -> None:
+        super().__init__()
+        self.net = net.to(memory_format=torch.channels_last)
+        train = params.train
+        self.average = copy.deepcopy(self.net).requires_grad_(False).eval() if train.ema is not None else None
+        self.loss = loss
+        self.params, self.prepared, self.scores = params, prepared, scores
+        self.classes, self.mean, self.std = description["classes"], description["mean"], description["std"]
+        self.factor: Callable[[int, Sequence[float]], float] = lambda step, scores: 1.0
+        self.val_metrics = SegmentationMetrics(description["num_classes"], description["ignore_index"])
+        self.means = {"train": _Means(), "val": _Means()}
+        self.averaged = 0
+        self.watch = Watch(list(loss.losses), train.lr)
+
+    @property
+    def encoder(self) -> nn.Module | None:
+        return getattr(self.net, "encoder", None)
+
+    @property
+    def kept(self) -> nn.Module:
+        """The net that is validated and kept: the moving average where there is one."""
+        return self.net if self.average is None else self.average
+
+    def train_dataloader(self) -> Any:
+        train, rank, world = self.params.train, self.trainer.global_rank, self.trainer.world_size
+        return training_loader(
+            self.prepared, train.augmentation, train.batch_size, train.workers, self.params.seed, rank, world
+        )
+
+    def val_dataloader(self) -> Any:
+        rank, world = self.trainer.global_rank, self.trainer.world_size
+        return evaluation_loader(self.prepared, "val", self.params.train.batch_size, rank, world)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return optimizer_of(self.net, self.encoder, self.params.train)
+
+    def on_train_epoch_start(self) -> None:
+        self.loss.set_epoch(self.current_epoch, self.params.train.epochs)
+        self.watch.begin(self.current_epoch, "train", self.trainer)
+        self.means["train"] = _Means()
+        if self.params.train.freeze_encoder_epochs and self.encoder is not None:
+            frozen = self.current_epoch < self.params.train.freeze_encoder_epochs
+            self.encoder.requires_grad_(not frozen)
+            self.encoder.train(not frozen)  # its batch norm keeps the statistics that it came with
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        factor = self.factor(self.trainer.global_step, self.scores)
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["base_lr"] * factor
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        # What a net draws (dropout) depends on seed, epoch and step, not on what ran before.
+        torch.manual_seed(derive(self.params.seed, "step", self.current_epoch, batch_index, self.global_rank))
+        images, target = batch
+        logits = self.net(to_input(images, self.mean, self.std))
+        terms = self.loss.terms(logits, target.long())
+        total = self.loss.total(terms)
+        self.watch.loss(batch_index, logits, terms, total)
+        alone = self.trainer.world_size == 1
+        weight = 1.0 if alone else self._batches().weight(batch_index)
+        self.means["train"].add(total, terms, len(images) if weight else 0)
+        return total if alone else total * weight
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.trainer.precision != "16-mixed":  # there the scaler skips such a step and scales down
+            gradients = [parameter.grad for parameter in self.net.parameters() if parameter.grad is not None]
+            self.watch.gradient(torch.nn.utils.get_total_norm(gradients))
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
+        steps = self.trainer.global_step
+        if self.average is not None and steps > self.averaged:
+            assert self.params.train.ema is not None
+            update_average(self.average, self.net, self.params.train.ema, self.averaged)
+            self.averaged = steps
+
+    def on_train_start(self) -> None:
+        self.averaged = self.trainer.global_step
+
+    def on_validation_epoch_start(self) -> None:
+        self.watch.drain()
+        self.watch.begin(self.current_epoch, "val", self.trainer)
+        self.means["val"] = _Means()
+        self.val_metrics.reset()
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        number = self.trainer.global_rank + batch_index * self.trainer.world_size
+        if number >= self._val_batches():
+            return  # another process has had it
+        images, target = batch[0], batch[1].long()
+        logits = self.kept(to_input(images, self.mean, self.std))
+        terms = self.loss.terms(logits, target)
+        total = self.loss.total(terms)
+        if self.trainer.world_size == 1:
+            self.watch.loss(number, logits, terms, total)
+        self.means["val"].add(total, terms, len(images))
+        self.val_metrics.update(to_labels(logits.float()), target)
+
+    def on_validation_epoch_end(self) -> None:
+        self.watch.drain()
+
+    def epoch_row(self) -> dict[str, float]:
+        """The row of history.csv of the epoch that ends; every process must call it."""
+        rates = {group["name"]: group["lr"] for group in self.trainer.optimizers[0].param_groups}
+        means = {phase: self.means[phase].over_processes(self.trainer.strategy) for phase in ("train", "val")}
+        if not math.isfinite(means["val"]["total"]):  # found by all processes at once, so that none waits for another
+            lr = self.params.train.lr
+            raise DivergedError(
+                f"epoch {self.current_epoch + 1}: the val loss is not finite: set train.lr below {lr:g}"
+            )
+        scores = self.val_metrics.compute()
+        first = {f"{phase}_loss": means[phase]["total"] for phase in means} | {"val_miou": float(scores["miou"])}
+        rest = {f"val_iou_{name}": float(iou) for name, iou in zip(self.classes, scores["iou"], strict=True)}
+        rest |= {f"weight_{name}": weight for name, weight in self.loss.ramped.items()}
+        if len(self.loss.losses) > 1:
+            rest |= {f"{phase}_loss_{name}": means[phase][name] for phase in means for name in self.loss.losses}
+        row: dict[str, float] = {"epoch": self.current_epoch + 1, "lr": rates["decoder"]}
+        if self.params.train.encoder_lr is not None:
+            row["lr_encoder"] = rates["encoder"]
+        return row | {name: round(value, 6) for name, value in (first | dict(sorted(rest.items()))).items()}
+
+    def _batches(self) -> EpochBatches:
+        loader: Any = self.trainer.train_dataloader
+        batches: EpochBatches = loader.batch_sampler
+        return batches
+
+    def _val_batches(self) -> int:
+        loader: Any = self.trainer.val_dataloaders
+        return len(loader.batch_sampler.batches)
+
+
+class _Means:
+    """Means over images of the loss and its terms, summed on the device: nothing waits for it within an epoch."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.images = 0
+
+    def add(self, total: Tensor, terms: dict[str, Tensor], images: int) -> None:
+        self.images += images
+        for name, value in {"total": total, **terms}.items():
+            value = value.detach().double() * images
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+
+    def latest(self) -> float:
+        return self.sums["total"].item() / self.images if self.images else float("nan")
+
+    def over_processes(self, strategy: Any) -> dict[str, float]:
+        values = [*self.sums.values()]
+        sums = torch.stack([*values, torch.full_like(values[0], self.images)])
+        *totals, images = strategy.reduce(sums, reduce_op="sum").tolist()
+        return {name: total / images for name, total in zip(self.sums, totals, strict=True)}

@@ -1,0 +1,35 @@
+"""What a machine lets a run die of, told in one line with what to change."""
+
+import re
+
+import torch
+
+from losslab.errors import InputError
+
+
+def explained(error: BaseException, batch_size: int, epochs_done: int) -> InputError | None:
+    """The line for memory that ran out or a worker that was killed; None for anything else."""
+    kept = (
+        f"the checkpoint of epoch {epochs_done} is kept: with the same params, start again and it goes on from there"
+        if epochs_done
+        else "no epoch was finished yet"
+    )
+    text = str(error)
+    on_device = isinstance(error, torch.OutOfMemoryError)
+    if (
+        on_device
+        or isinstance(error, MemoryError)
+        or "can't allocate memory" in text
+        or "Cannot allocate memory" in text
+    ):
+        where = "the device's memory" if on_device else "memory"
+        return InputError(
+            f"out of {where} in epoch {epochs_done + 1}: set train.batch_size below {batch_size} (train.accumulate above its "
+            f"value keeps the images per optimizer step), prepare.size lower, or a smaller net; {kept}"
+        )
+    if killed := re.search(r"DataLoader worker \(pid[^)]*\) (.*?)(?:\. |$)", text):
+        return InputError(
+            f"epoch {epochs_done + 1}: a process that loads data {killed[1]}, most likely for want of memory or /dev/shm: "
+            f"set train.workers lower, 0 loads within the training process; {kept}"
+        )
+    return None
