@@ -1,0 +1,240 @@
+import errno
+import multiprocessing
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from losslab.data.prepared import Prepared
+from losslab.errors import InputError
+from losslab.params import Params
+from losslab.training import EpochRow, Trained, checkpoint_of, plan, train
+from losslab.training.checkpoints import run_key
+from tests.training.test_fitting import changed, weights_of
+
+
+class Killed(BaseException):
+    """Stands for kill -9: nothing may be done any more."""
+
+
+class KillAt(Callback):
+    def __init__(self, epoch: int, hook: str) -> None:
+        self.epoch = epoch
+        setattr(self, hook, self.kill)
+
+    def kill(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.current_epoch == self.epoch:
+            raise Killed
+
+
+def run(params: Params, data: Prepared, folder: Path, told: list[str] | None = None, **options: Any) -> Trained:
+    planned = plan(params, data)
+    lines: list[str] = [] if told is None else told
+    with checkpoint_of(planned.description, folder, lines.append) as checkpoint:
+        return train(planned, checkpoint, **options)
+
+
+def kill_in(epoch: int, hook: str, params: Params, data: Prepared, folder: Path) -> list[EpochRow]:
+    """Train until the hook of this epoch, counted from 0; returns the epochs that were told of."""
+    rows: list[EpochRow] = []
+    with pytest.raises(Killed):
+        run(params, data, folder, on_epoch=rows.append, callbacks=[KillAt(epoch, hook)])
+    return rows
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "dropout, schedule, average": {
+        "encoder": "tu-tf_efficientnet_lite0",
+        "train": {
+            "optimizer": "adamw",
+            "weight_decay": 0.01,
+            "schedule": "one_cycle",
+            "warmup_epochs": 0.5,
+            "ema": 0.9,
+        },
+    },
+    "frozen encoder, plateau, ramp": {
+        "loss": "dice+0:1*bce",
+        "train": {
+            "optimizer": "sgd",
+            "schedule": "plateau",
+            "schedule_options": {"patience": 1},
+            "freeze_encoder_epochs": 2,
+            "encoder_lr": 1e-4,
+            "accumulate": 2,
+            "clip_grad_norm": 0.5,
+            "augmentation": "strong",
+        },
+    },
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_killed_and_started_again_it_ends_in_the_same_bits(
+    case: str, tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+) -> None:
+    params = changed(changed(tiny_params, train={"epochs": 4, "batch_size": 2}), **CASES[case])
+    whole = run(params, tiny_data, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    assert len(kill_in(1, "on_train_batch_end", params, tiny_data, folder)) == 1
+    assert kill_in(2, "on_validation_batch_start", params, tiny_data, folder) == whole.history[1:2]
+    rows: list[EpochRow] = []
+    resumed = run(params, tiny_data, folder, on_epoch=rows.append)
+    assert rows == whole.history[2:], "an epoch was trained twice, or left out"
+    assert resumed.history == whole.history
+    assert weights_of(resumed) == weights_of(whole)
+
+
+def test_killed_after_its_last_epoch_it_trains_no_more(
+    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+) -> None:
+    whole = run(tiny_params, tiny_data, tmp_path)
+    rows: list[EpochRow] = []
+    again = run(tiny_params, tiny_data, tmp_path, on_epoch=rows.append)
+    assert rows == [] and weights_of(again) == weights_of(whole) and again.history == whole.history
+
+
+def test_early_stop_stands_when_the_run_is_started_again(
+    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+) -> None:
+    params = changed(tiny_params, train={"epochs": 30, "lr": 0.05, "early_stopping": 2})
+    stopped = run(params, tiny_data, tmp_path)
+    scores = [row["val_miou"] for row in stopped.history]
+    assert len(scores) < 30 and max(scores) == scores[-3] > max(scores[-2:])
+    assert run(params, tiny_data, tmp_path).history == stopped.history
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "of another run", "no checkpoint"])
+def test_checkpoint_that_cannot_be_trusted_is_set_aside(
+    damage: str, tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+) -> None:
+    other = changed(tiny_params, seed=1)
+    whole = run(tiny_params, tiny_data, tmp_path / "whole")
+    kill_in(1, "on_train_epoch_start", other if damage == "of another run" else tiny_params, tiny_data, tmp_path)
+    (path,) = tmp_path.glob("*.ckpt")
+    content = bytearray(path.read_bytes())
+    if damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    elif damage == "one bit":
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+    elif damage == "of another run":
+        path = path.replace(tmp_path / f"{run_key(plan(tiny_params, tiny_data).description)}.ckpt")
+    else:
+        torch.save({"epoch": 1}, path)
+    told: list[str] = []
+    assert weights_of(run(tiny_params, tiny_data, tmp_path, told)) == weights_of(whole)
+    reason = "it is of other params, data or code" if damage == "of another run" else "it is not whole"
+    assert len(told) == 1 and f"{path} is not used: {reason}; it is now {path.stem}.set-aside" in told[0]
+    assert path.with_suffix(".set-aside").exists()
+
+
+def test_checkpoint_of_other_params_is_told_of_and_kept(
+    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+) -> None:
+    kill_in(1, "on_train_epoch_start", tiny_params, tiny_data, tmp_path)
+    told: list[str] = []
+    trained = run(changed(tiny_params, seed=1), tiny_data, tmp_path, told)
+    assert len(trained.history) == 2
+    assert len(told) == 1 and told[0].startswith("1 checkpoint of other params, data or code in")
+    assert len(list(tmp_path.glob("*.ckpt"))) == 2
+
+
+def test_key_is_of_params_data_and_code_but_not_of_workers(
+    tiny_params: Params, tiny_data: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key(**changes: Any) -> str:
+        return run_key(plan(changed(tiny_params, **changes), tiny_data).description)
+
+    assert key() == key() == key(train={"workers": 2})
+    described = plan(tiny_params, tiny_data).description
+    keys = {key(), key(seed=1), key(train={"lr": 0.01}), key(loss="dice"), run_key({**described, "data_md5": "x"})}
+    monkeypatch.setattr("losslab.training.checkpoints._code", lambda: "changed")
+    assert len(keys | {key()}) == 6
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("unexpected pos 64")])
+def test_disk_that_is_full_is_told_and_leaves_the_last_checkpoint_usable(
+    error: Exception, tiny_params: Params, tiny_data: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second checkpoint fails half-way."""
+    params = changed(tiny_params, train={"epochs": 3})
+    whole = run(params, tiny_data, tmp_path / "whole")
+    save, folder, saved = torch.save, tmp_path / "full", []
+
+    def half(content: Any, file: Any) -> None:
+        saved.append(1)
+        if len(saved) == 2:
+            file.write(b"half of it")
+            raise error
+        save(content, file)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(InputError, match=r"cannot be written \(.*MB are free\): make room"),
+    ):
+        patch.setattr(torch, "save", half)
+        run(params, tiny_data, folder)
+    assert {path.suffix for path in folder.iterdir()} <= {".ckpt", ".lock"}
+    rows: list[EpochRow] = []
+    assert weights_of(run(params, tiny_data, folder, on_epoch=rows.append)) == weights_of(whole)
+    assert [row["epoch"] for row in rows] == [2, 3]
+
+
+def test_same_run_beside_this_one_waits(tmp_path: Path) -> None:
+    description: dict[str, Any] = {"run": {"train": {}}}
+    told: list[str] = []
+    order: list[str] = []
+
+    def second() -> None:
+        with checkpoint_of(description, tmp_path, told.append):
+            order.append("second")
+
+    with checkpoint_of(description, tmp_path, pytest.fail):
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not told:
+            time.sleep(0.1)
+        order.append("first")
+    thread.join(timeout=30)
+    assert order == ["first", "second"] and told[0].startswith("another process trains this very run")
+
+
+def test_memory_that_runs_out_is_told_with_what_to_change(
+    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+) -> None:
+    class Hungry(Callback):
+        def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+            if trainer.current_epoch == 1:
+                torch.empty(2**60)
+
+    message = r"out of memory in epoch 2: set train.batch_size below 3 .*the checkpoint of epoch 1 is kept"
+    with pytest.raises(InputError, match=message):
+        run(tiny_params, tiny_data, tmp_path, callbacks=[Hungry()])
+    assert len(run(tiny_params, tiny_data, tmp_path).history) == 2
+
+
+def test_worker_that_is_killed_is_told_with_what_to_change(
+    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+) -> None:
+    class Killer(Callback):
+        def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
+            if trainer.current_epoch == 1:
+                for worker in multiprocessing.active_children():
+                    worker.kill()
+                    worker.join()
+
+    message = (
+        r"epoch 2: a process that loads data .* set train.workers lower, 0 loads .*the checkpoint of epoch 1 is kept"
+    )
+    params = changed(tiny_params, train={"workers": 1, "batch_size": 1})
+    with pytest.raises(InputError, match=message):
+        run(params, tiny_data, tmp_path, callbacks=[Killer()])
+    shutil.rmtree(tmp_path)
