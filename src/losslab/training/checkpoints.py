@@ -98,6 +98,8 @@ def checkpoint_of(description: Mapping[str, Any], folder: Path, say: Say, main: 
         checkpoint.load(say)
         yield checkpoint
     finally:
+        if not checkpoint.path.exists():  # whoever waits for the lock sees that it is gone, and makes another
+            Path(lock.lock_file).unlink(missing_ok=True)
         lock.release()
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import lightning as L
@@ -14,7 +14,7 @@ from losslab.data.training_set import EpochBatches, training_loader
 from losslab.errors import DivergedError
 from losslab.inference import to_input, to_labels
 from losslab.losses.total import TotalLoss
-from losslab.metrics import SegmentationMetrics
+from losslab.metrics import confusion_per_image, scores_of
 from losslab.params import Params
 from losslab.randomness import derive
 from losslab.training.divergence import Watch
@@ -46,8 +46,9 @@ class SegmentationModule(L.LightningModule):
         self.params, self.prepared, self.scores = params, prepared, scores
         self.classes, self.mean, self.std = description["classes"], description["mean"], description["std"]
         self.factor: Callable[[int, Sequence[float]], float] = lambda step, scores: 1.0
-        self.val_metrics = SegmentationMetrics(description["num_classes"], description["ignore_index"])
-        self.means = {"train": _Means(), "val": _Means()}
+        self.labels, self.ignore_index = max(description["num_classes"], 2), description["ignore_index"]
+        self.confusion: Tensor | int = 0
+        self.means = {phase: _Means(loss.losses) for phase in ("train", "val")}
         self.averaged = 0
         self.watch = Watch(list(loss.losses), train.lr)
 
@@ -76,7 +77,7 @@ class SegmentationModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         self.loss.set_epoch(self.current_epoch, self.params.train.epochs)
         self.watch.begin(self.current_epoch, "train", self.trainer)
-        self.means["train"] = _Means()
+        self.means["train"] = _Means(self.loss.losses)
         if self.params.train.freeze_encoder_epochs and self.encoder is not None:
             frozen = self.current_epoch < self.params.train.freeze_encoder_epochs
             self.encoder.requires_grad_(not frozen)
@@ -118,8 +119,8 @@ class SegmentationModule(L.LightningModule):
     def on_validation_epoch_start(self) -> None:
         self.watch.drain()
         self.watch.begin(self.current_epoch, "val", self.trainer)
-        self.means["val"] = _Means()
-        self.val_metrics.reset()
+        self.means["val"] = _Means(self.loss.losses)
+        self.confusion = 0
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         number = self.trainer.global_rank + batch_index * self.trainer.world_size
@@ -132,7 +133,8 @@ class SegmentationModule(L.LightningModule):
         if self.trainer.world_size == 1:
             self.watch.loss(number, logits, terms, total)
         self.means["val"].add(total, terms, len(images))
-        self.val_metrics.update(to_labels(logits.float()), target)
+        counts = confusion_per_image(to_labels(logits.float()), target, self.labels, self.ignore_index)
+        self.confusion = self.confusion + counts.sum(dim=0)
 
     def on_validation_epoch_end(self) -> None:
         self.watch.drain()
@@ -140,13 +142,14 @@ class SegmentationModule(L.LightningModule):
     def epoch_row(self) -> dict[str, float]:
         """The row of history.csv of the epoch that ends; every process must call it."""
         rates = {group["name"]: group["lr"] for group in self.trainer.optimizers[0].param_groups}
-        means = {phase: self.means[phase].over_processes(self.trainer.strategy) for phase in ("train", "val")}
+        means = {phase: self.means[phase].over_processes(self) for phase in ("train", "val")}
         if not math.isfinite(means["val"]["total"]):  # found by all processes at once, so that none waits for another
             lr = self.params.train.lr
             raise DivergedError(
                 f"epoch {self.current_epoch + 1}: the val loss is not finite: set train.lr below {lr:g}"
             )
-        scores = self.val_metrics.compute()
+        confusion = torch.zeros(self.labels, self.labels, dtype=torch.int64, device=self.device) + self.confusion
+        scores = scores_of(self.trainer.strategy.reduce(confusion, reduce_op="sum"))
         first = {f"{phase}_loss": means[phase]["total"] for phase in means} | {"val_miou": float(scores["miou"])}
         rest = {f"val_iou_{name}": float(iou) for name, iou in zip(self.classes, scores["iou"], strict=True)}
         rest |= {f"weight_{name}": weight for name, weight in self.loss.ramped.items()}
@@ -170,21 +173,21 @@ class SegmentationModule(L.LightningModule):
 class _Means:
     """Means over images of the loss and its terms, summed on the device: nothing waits for it within an epoch."""
 
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
+    def __init__(self, names: Iterable[str]) -> None:
+        self.names = ["total", *names]
+        self.sums: Tensor | float = 0.0
         self.images = 0
 
     def add(self, total: Tensor, terms: dict[str, Tensor], images: int) -> None:
         self.images += images
-        for name, value in {"total": total, **terms}.items():
-            value = value.detach().double() * images
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.sums = self.sums + torch.stack([total, *terms.values()]).detach().double() * images
 
     def latest(self) -> float:
-        return self.sums["total"].item() / self.images if self.images else float("nan")
+        return self.sums[0].item() / self.images if isinstance(self.sums, Tensor) else math.nan
 
-    def over_processes(self, strategy: Any) -> dict[str, float]:
-        values = [*self.sums.values()]
-        sums = torch.stack([*values, torch.full_like(values[0], self.images)])
-        *totals, images = strategy.reduce(sums, reduce_op="sum").tolist()
-        return {name: total / images for name, total in zip(self.sums, totals, strict=True)}
+    def over_processes(self, module: L.LightningModule) -> dict[str, float]:
+        """The means of all processes, some of which may have had no images."""
+        sums = torch.zeros(len(self.names), dtype=torch.float64, device=module.device) + self.sums
+        totals = module.trainer.strategy.reduce(torch.cat([sums, sums.new_tensor([self.images])]), reduce_op="sum")
+        *values, images = totals.tolist()
+        return {name: value / images for name, value in zip(self.names, values, strict=True)}

@@ -32,4 +32,8 @@ def explained(error: BaseException, batch_size: int, epochs_done: int) -> InputE
             f"epoch {epochs_done + 1}: a process that loads data {killed[1]}, most likely for want of memory or /dev/shm: "
             f"set train.workers lower, 0 loads within the training process; {kept}"
         )
+    if "Connection closed by peer" in text or "Connection reset by peer" in text:
+        return InputError(
+            f"epoch {epochs_done + 1}: another process of this run ended, its own message says why; {kept}"
+        )
     return None

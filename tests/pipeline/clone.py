@@ -1,0 +1,77 @@
+"""A temporary clone with tiny data, in which commands run as a user's would."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from tests.conftest import ROOT, TINY_CARD, TINY_CHANGES, merge
+
+
+class Clone:
+    """A committed copy of the working tree, in which commands run as a user's would."""
+
+    def __init__(self, folder: Path, changes: dict[str, Any] | None = None) -> None:
+        self.folder = folder
+        listed = subprocess.run(
+            ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for name in filter(None, listed.stdout.split("\0")):
+            if (ROOT / name).is_file():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, folder / name)
+        (folder / "data/catalog/tiny.yaml").write_text(yaml.safe_dump(TINY_CARD), encoding="utf-8")
+        params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
+        (folder / "params.yaml").write_text(
+            yaml.safe_dump(merge(params, merge(TINY_CHANGES, changes or {}))), encoding="utf-8"
+        )
+        (folder / "dvc.lock").unlink(missing_ok=True)
+        self.run("git init -q -b main && git config user.name t && git config user.email t@t && git add -A")
+        self.run("git commit -q -m start")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "GIT_"))}
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        return inherited | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
+
+    def run(self, command: str, ok: bool = True, **environment: str) -> str:
+        env = self.environment | environment
+        done = subprocess.run(
+            command, shell=True, cwd=self.folder, env=env, capture_output=True, text=True, check=False
+        )
+        output = done.stdout + done.stderr
+        assert (done.returncode == 0) == ok, output
+        return output
+
+    def outs(self) -> dict[str, bytes]:
+        places = ("data/raw", "data/prepared", "models", "reports")
+        return {
+            str(path.relative_to(self.folder)): path.read_bytes()
+            for place in places
+            for path in sorted((self.folder / place).rglob("*"))
+            if path.is_file() and path.name != ".gitignore"
+        }
+
+    def mlflow(self) -> MlflowClient:
+        """A client on a copy: within one process MLflow keeps a store open, also one that was deleted and made anew."""
+        copy = self.folder / ".losslab" / f"{time.monotonic_ns()}.db"
+        shutil.copy(self.folder / "mlflow.db", copy)
+        return MlflowClient(f"sqlite:///{copy}")
+
+    def runs(self) -> list[Run]:
+        client = self.mlflow()
+        experiments = [found.experiment_id for found in client.search_experiments()]
+        return list(client.search_runs(experiments))
+
+
+def stages_run(output: str) -> list[str]:
+    return re.findall(r"Running stage '(\w+)'", output)

@@ -1,0 +1,89 @@
+"""Runs that are killed with -9 and started again end in the same bytes as one that was left alone."""
+
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.clone import Clone
+
+pytestmark = pytest.mark.pipeline
+EPOCHS = 6
+CHANGES = {"train": {"epochs": EPOCHS}}
+
+
+def kill_dvc(clone: Clone, moment: Callable[[str], bool], group: bool) -> str:
+    """Run `dvc repro` and kill it, or all its process group, when its output (and whatever else) says so; returns the output."""
+    log = clone.folder / ".losslab" / "output.txt"
+    log.parent.mkdir(exist_ok=True)
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            ["dvc", "repro"],
+            cwd=clone.folder,
+            env=clone.environment,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        while process.poll() is None:
+            if moment(log.read_text()):
+                if group:
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:
+                    process.kill()
+                break
+            time.sleep(0.001)
+        assert process.wait() == -signal.SIGKILL, f"it ended before the moment to kill it: {log.read_text()}"
+    return log.read_text()
+
+
+def after(text: str, seconds: float) -> Callable[[str], bool]:
+    seen: list[float] = []
+
+    def moment(output: str) -> bool:
+        if text in output and not seen:
+            seen.append(time.monotonic())
+        return bool(seen) and time.monotonic() - seen[0] >= seconds
+
+    return moment
+
+
+def exists(folder: Path, pattern: str) -> Callable[[str], bool]:
+    return lambda output: any(folder.glob(pattern))
+
+
+def test_ten_kills_change_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
+    whole = Clone(tmp_path_factory.mktemp("whole"), CHANGES)
+    whole.run("dvc repro")
+    clone = Clone(tmp_path_factory.mktemp("killed"), CHANGES)
+    chance = random.Random(0)
+    moments = {
+        "between prepare and train": after("Running stage 'train'", 0),
+        "before the first epoch ends": after("Running stage 'train'", chance.uniform(0.5, 3)),
+        "while a checkpoint is written": exists(clone.folder, ".losslab/checkpoints/.*.partial"),
+        "in an epoch": after("epoch 2/", chance.uniform(0, 0.3)),
+        "in an epoch or its validation": after("epoch 3/", chance.uniform(0, 0.6)),
+        "while another checkpoint is written": lambda output: (
+            "epoch 4/" in output and any(clone.folder.glob(".losslab/checkpoints/.*.partial"))
+        ),
+        "after the last epoch": after(f"epoch {EPOCHS}/", 0),
+        "while the model is written": exists(clone.folder, "models/.*.partial"),
+        "between train and evaluate": after("Running stage 'evaluate'", 0),
+        "in a later stage": after("Running stage 'evaluate'", chance.uniform(0.5, 4)),
+    }
+    for number, (name, moment) in enumerate(moments.items()):
+        output = kill_dvc(clone, moment, group=number % 3 != 2)
+        assert "Traceback" not in output, f"{name}: {output}"
+    output = clone.run("dvc repro")
+    assert clone.outs() == whole.outs()
+    assert clone.run("cat dvc.lock") == whole.run("cat dvc.lock")
+    (run,) = clone.runs()
+    assert run.info.status == "FINISHED" and "test_miou" in run.data.metrics
+    history = clone.mlflow().get_metric_history(run.info.run_id, "val_miou")
+    assert [point.step for point in history] == list(range(1, EPOCHS + 1))
+    assert not list((clone.folder / ".losslab/checkpoints").iterdir())
