@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,53 @@ def test_run_that_breaks_is_marked(
     with pytest.raises(type(error)), begin(params, root, warnings):
         raise error
     assert runs(root, params.dataset)[0].info.status == status
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), None])
+def test_interrupted_run_goes_on_as_the_same_run(
+    error: BaseException | None, params: Params, root: Path, outs: Path, warnings: list[str]
+) -> None:
+    """None: killed, nothing could be told. Its first epoch was logged; it comes again out of the checkpoint."""
+    with suppress(KeyboardInterrupt), ExitStack() as killed:
+        run = killed.enter_context(begin(params, root, warnings))
+        run.log_epoch(HISTORY[0])
+        if error is None:
+            killed.pop_all()
+        else:
+            raise error
+    train(params, root, outs, warnings)
+    (done,) = runs(root, params.dataset)
+    assert done.info.status == "FINISHED" and "losslab.model_md5" in done.data.tags
+    assert [step for step, _ in series(root, done, "train_loss")] == [0, 1, 2]
+    assert warnings == []
+
+
+def test_experiment_that_is_queued_again_goes_on_under_its_new_name(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for experiment in ("first-try", "second-try"):
+        monkeypatch.setenv("DVC_EXP_NAME", experiment)
+        with suppress(ZeroDivisionError), begin(params, root, warnings) as run:
+            run.log_epoch(HISTORY[0])
+            raise ZeroDivisionError
+    monkeypatch.delenv("DVC_EXP_NAME")
+    train(params, root, outs, warnings)
+    (run,) = runs(root, params.dataset)
+    assert "dvc.experiment" not in run.data.tags and not run.info.run_name.startswith("first-try")
+
+
+def test_complete_run_is_repeated_as_a_new_one(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(params, root, outs, warnings)
+    train(params, root, outs, warnings)  # killed before DVC took the outs: no report yet
+    assert len(runs(root, params.dataset)) == 1
+    tracking.record(outs, root, warnings.append, "report", 1.0)
+    train(params, root, outs, warnings)
+    assert len(runs(root, params.dataset)) == 2
+    monkeypatch.setenv("DVC_EXP_NAME", "other")
+    train(params, root, outs, warnings)
+    assert len(runs(root, params.dataset)) == 3
 
 
 def test_experiment_and_baseline_are_tagged(
