@@ -1,6 +1,8 @@
 """Scores of a trained net on a split, and the tables and pictures that the evaluate stage writes."""
 
 import math
+import os
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,31 @@ SUMMARY = ("miou", "mdice", "pixel_accuracy", "mean_accuracy", "miou_per_image")
 SCORED: tuple[SplitName, ...] = ("val", "test")
 
 
+class LabelMaps:
+    """Label maps in the order they came, in a temporary file: memory does not grow with the images."""
+
+    def __init__(self) -> None:
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 — closed, and gone, with this object
+        self.shape: tuple[int, ...] = (0, 0)
+        self.count = 0
+
+    def add(self, maps: Labels) -> None:
+        """Append `[N, H, W]`."""
+        self.file.seek(0, os.SEEK_END)
+        self.file.write(maps.tobytes())
+        self.count, self.shape = self.count + len(maps), maps.shape[1:]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Labels:
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        pixels = math.prod(self.shape)
+        self.file.seek(index * pixels)
+        return np.frombuffer(self.file.read(pixels), np.uint8).reshape(self.shape)
+
+
 @dataclass(frozen=True)
 class SplitResult:
     classes: list[str]
@@ -33,8 +60,7 @@ class SplitResult:
     names: list[str]
     confusions: torch.Tensor
     """One matrix per image, in the order of `names`."""
-    predictions: Labels
-    """`[N, H, W]`."""
+    predictions: LabelMaps
 
 
 def evaluate(
@@ -55,19 +81,19 @@ def evaluate(
         if data[key] != description[key]:
             raise InputError(f"{key}: the model has {description[key]}, {prepared.folder} has {data[key]}; train again")
     metrics = SegmentationMetrics(description["num_classes"], description["ignore_index"])
-    predictions = []
+    predictions = LabelMaps()
     batches = evaluation_loader(prepared, split, batch_size)
     device, precision = device_for(description), description["precision"]
     for prediction, target in predict(net, batches, description["mean"], description["std"], precision, device):
         metrics.update(prediction, target)
-        predictions.append(prediction.to(torch.uint8).numpy())
+        predictions.add(prediction.to(torch.uint8).numpy())
         step(len(prediction))
     return SplitResult(
         description["classes"],
         metrics.compute(),
         prepared.names(split),
         metrics.per_image(),
-        np.concatenate(predictions),
+        predictions,
     )
 
 
