@@ -292,7 +292,7 @@ def test_precision_auto_follows_the_hardware(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_encoder_that_cannot_take_the_size_is_told(tiny_params: Params, tiny_data: Prepared) -> None:
     with pytest.raises(InputError, match=r"encoder: this net cannot take images of prepare.size 64: "):
-        plan(changed(tiny_params, encoder="tu-swin_tiny_patch4_window7_224"), tiny_data)
+        plan(changed(tiny_params, encoder="tu-maxvit_pico_rw_256"), tiny_data)
 
 
 def test_what_the_hardware_lacks_is_told(
