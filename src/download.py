@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 def main(params: "Params") -> None:
     from losslab.data.cards import read_card
     from losslab.data.fetch import fetch
+    from losslab.models.hub import check_reachable
 
+    check_reachable(params.encoder, params.encoder_weights)  # here, not after the data have been fetched and prepared
     card = read_card(params.dataset)
     source = params.download.source
     files = fetch(

@@ -6,6 +6,8 @@ from typer.testing import CliRunner
 
 from losslab.cli import app
 from losslab.losses import available, build_loss
+from losslab.models.registry import ARCHS
+from tests.conftest import TINY_CHANGES, write_params
 
 
 def test_losses_lists_each_on_a_line_of_its_own() -> None:
@@ -42,3 +44,53 @@ def test_cards_that_cannot_be_written_are_told_in_one_line(tmp_path: Path, monke
     done = CliRunner().invoke(app, ["losses", "--cards"])
     assert done.exit_code == 1
     assert done.output.strip().splitlines()[-1] == "ERROR: reports: File exists"
+
+
+def test_archs_lists_each_on_a_line_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = ["segformer", "dpt", "simple_cnn", "simple_segnet"]
+    monkeypatch.setattr("losslab.models.registry.ARCHS", {name: ARCHS[name] for name in listed})
+    write_params(tmp_path, TINY_CHANGES | {"encoder": "resnet18", "arch": "segformer"})
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["archs"])
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == listed
+    rows = {line.split()[0]: line.split() for line in lines[1:-1]}
+    assert rows["segformer"][1] == "resnet18" and rows["dpt"][1] == "tu-vit_tiny_patch16_224"
+    assert rows["simple_cnn"][1:4] == ["7,347", "0.01", "4"]
+    assert lines[-1].startswith("One image of 64x64, 3 outputs.")
+
+
+def test_archs_json_counts_what_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("losslab.models.registry.ARCHS", {name: ARCHS[name] for name in ("simple_cnn", "linknet")})
+    done = CliRunner().invoke(app, ["archs", "--json", "--size", "50", "--encoder", "resnet18"])
+    cnn, linknet = json.loads(done.stdout)
+    assert cnn["parameters"] == 7217 and linknet["encoder"] == "resnet18"
+    # Images of 50 are padded to 52; convolutions of 3x3 and transposed ones of 2x2, two per multiply-add.
+    per_pixel = 3 * 16 * 9 + 16 * 32 * 9 / 4 + 32 * 16 * 4 / 16 + 16 * 1 * 4 / 4
+    assert cnn["gflops"] == pytest.approx(2 * 52 * 52 * per_pixel / 1e9, abs=1e-3)
+
+
+def test_archs_says_where_a_net_cannot_take_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("losslab.models.registry.ARCHS", {"dpt": ARCHS["dpt"]})
+    done = CliRunner().invoke(app, ["archs", "--size", "64", "--encoder", "tu-beit_base_patch16_224"])
+    assert "not at this size" in done.output
+    done = CliRunner().invoke(app, ["archs", "--size", "224", "--encoder", "tu-beit_base_patch16_224"])
+    assert "not at this size" not in done.output and "tu-beit_base_patch16_224" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "ERROR: params.yaml: no such file; run from the root of the repository, or give --size"),
+        (["--size", "64", "--encoder", "resnet81"], "ERROR: encoder: 'resnet81' is unknown to smp and timm"),
+    ],
+)
+def test_archs_that_cannot_be_listed_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["archs", *arguments])
+    assert done.exit_code == 1 and done.output.splitlines()[-1].startswith(complaint)

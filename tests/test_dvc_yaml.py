@@ -24,9 +24,11 @@ PLUMBING = {
     "stage",
     "tracking",
     "data/__init__",
+    "models/hub",
     "reporting/__init__",
 }
-"""Carries data and messages but shapes no out: params and schema hold no default, files writes what it is given."""
+"""Carries data and messages but shapes no out: params and schema hold no default, files writes what it is given, hub only
+finds out whether weights can be had."""
 
 
 @cache

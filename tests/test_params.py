@@ -44,10 +44,12 @@ def test_shipped_params_are_short() -> None:
         ({"arch": "unit"}, r"arch: 'unit' is not one of unet"),
         ({"encoder": None}, r"encoder is null; arch unet needs one"),
         ({"dataset": "lesions"}, r"dataset: 'lesions' is not one of oxford_pet, synthetic_lesions, tiny"),
-        ({"prepare": {"size": 100}}, r"prepare.size is 100; arch unet needs a multiple of 32, such as 96 or 128"),
-        ({"prepare": {"size": 5}}, r"such as 32"),
+        ({"encoder": None, "arch": "segnet", "encoder_weights": "imagenet"}, r"encoder_weights is 'imagenet'; without"),
+        ({"arch": "segnet"}, r"encoder is 'resnet18'; arch segnet takes none: null"),
+        ({"prepare": {"size": 0}}, r"prepare.size is 0; it must be greater than 0"),
         ({"prepare": {"split": {"val": 0.6, "test": 0.5}}}, r"prepare.split: val 0.6 and test 0.5 leave nothing"),
         ({"prepare": {"size": 32}, "train": {"batch_size": 1}}, r"train.batch_size is 1 at prepare.size 32"),
+        ({"arch": "pan", "train": {"batch_size": 1}}, r"train.batch_size is 1; arch pan pools .* make it 2 or more"),
         ({"report": {"examples": -1}}, r"report.examples is -1"),
         ({"seed": -1, "train": {"workers": -1}}, r"seed is -1.*; train.workers is -1"),
     ],
@@ -59,6 +61,21 @@ def test_fault_is_told_in_one_line_with_key_value_and_what_is_allowed(
         load(write_params(tmp_path, changes))
     assert "params.yaml: " in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prepare": {"size": 100}},
+        {"prepare": {"size": 5}},
+        {"arch": "unet", "train": {"batch_size": 1}},
+        {"arch": "pspnet", "prepare": {"size": 32}, "train": {"batch_size": 1}},
+        {"arch": "simple_cnn", "encoder": None, "prepare": {"size": 4}, "train": {"batch_size": 1}},
+        {"encoder_weights": "weights/resnet18.safetensors"},
+    ],
+)
+def test_possible_values_are_taken(tmp_path: Path, changes: dict[str, Any]) -> None:
+    load(write_params(tmp_path, changes))
 
 
 def test_missing_key_is_named(tmp_path: Path) -> None:

@@ -82,6 +82,60 @@ def losses(
         typer.echo("More: losslab losses --cards, losslab losses --json, docs/losses.md")
 
 
+@app.command()
+def archs(
+    as_json: Annotated[bool, typer.Option("--json", help="Print all there is to know as JSON.")] = False,
+    size: Annotated[int | None, typer.Option(min=1, max=4096, help="Pixels a side; else prepare.size.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="An encoder; else that of params.yaml.")] = None,
+) -> None:
+    """List the nets: parameters, and GFLOPs (10^9 operations, two per multiply-add) of one image forward.
+
+    Each is built on the encoder of params.yaml, or, where it cannot be, on one that it goes with.
+    """
+    from tqdm import tqdm
+
+    from losslab.models.registry import ARCHS
+
+    try:
+        asked = _survey_of(size, encoder)
+        from losslab.models.survey import cost
+
+        names = tqdm(ARCHS, desc="archs", unit=" nets", leave=False, disable=None, delay=2)
+        costs = [cost(name, *asked) for name in names]
+    except InputError as error:
+        _leave(error)
+    if as_json:
+        typer.echo(json.dumps([cost.describe() for cost in costs], indent=2, ensure_ascii=False))
+        return
+    rows = [
+        (
+            cost.arch,
+            cost.encoder or "",
+            f"{cost.parameters:,}",
+            f"{cost.gflops:.2f}" if cost.gflops is not None else "not at this size",
+            str(cost.stride),
+            cost.source,
+        )
+        for cost in costs
+    ]
+    _print_table(("arch", "encoder", "parameters", "GFLOPs", "stride", "source"), rows)
+    pixels, outputs, _ = asked
+    typer.echo(f"One image of {pixels}x{pixels}, {outputs} outputs. More: losslab archs --json, docs/architectures.md")
+
+
+def _survey_of(size: int | None, encoder: str | None) -> tuple[int, int, str | None]:
+    """Size, number of outputs and encoder to list the archs for: of params.yaml, where the command does not say."""
+    from losslab import params
+    from losslab.data.cards import read_card
+
+    if not Path("params.yaml").exists():
+        if size is None:
+            raise InputError("params.yaml: no such file; run from the root of the repository, or give --size")
+        return size, 1, encoder
+    run = params.load()
+    return size or run.prepare.size, read_card(run.dataset).num_outputs, encoder or run.encoder
+
+
 def _write_cards() -> None:
     from tqdm import tqdm
 

@@ -13,7 +13,7 @@ from losslab.data.cards import read_card
 from losslab.errors import InputError
 from losslab.losses.check import check_options
 from losslab.losses.expression import parse
-from losslab.models.registry import check_given, find
+from losslab.models.registry import check_batch, check_given
 from losslab.schedules import check_schedule
 from losslab.schema import Section, checked, read_yaml
 
@@ -141,14 +141,4 @@ def _check_across(params: Params, catalog: Path) -> None:
         for key, unset in (("encoder_lr", None), ("freeze_encoder_epochs", 0)):
             if (value := getattr(params.train, key)) != unset:
                 raise InputError(f"train.{key} is {value}; arch {params.arch} has no encoder: {unset or 'null'}")
-    arch = find(params.arch)
-    size, stride = params.prepare.size, arch.stride
-    if size % stride:
-        near = [value for value in (size // stride * stride, (size // stride + 1) * stride) if value]
-        raise InputError(
-            f"prepare.size is {size}; arch {arch.name} needs a multiple of {stride}, such as {' or '.join(map(str, near))}"
-        )
-    if params.train.batch_size == 1 and size == stride:
-        raise InputError(
-            f"train.batch_size is 1 at prepare.size {size}: batch norm needs more than one value; make one of them larger"
-        )
+    check_batch(params.arch, params.prepare.size, params.train.batch_size)

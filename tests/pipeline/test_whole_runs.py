@@ -84,7 +84,7 @@ def test_experiment_with_another_loss_runs_three_stages(clone: Clone) -> None:
     [
         ("train.batch_size=0", "train.batch_size is 0; it must be greater than 0"),
         ("report.examples=few", "report.examples is 'few'; it must be a valid integer"),
-        ("prepare.size=100", "prepare.size is 100; arch unet needs a multiple of 32"),
+        ("prepare.size=0", "prepare.size is 0; it must be greater than 0"),
     ],
 )
 def test_impossible_value_ends_the_first_stage_that_runs(clone: Clone, change: str, complaint: str) -> None:

@@ -228,7 +228,7 @@ def test_model_description_is_enough_to_use_the_model(trained: Trained, tiny_dat
 
 def test_encoder_that_cannot_take_the_size_is_told(tiny_params: Params, tiny_data: Prepared) -> None:
     with pytest.raises(InputError, match=r"encoder: this net cannot take images of prepare.size 64: "):
-        plan(changed(tiny_params, encoder="tu-swin_tiny_patch4_window7_224"), tiny_data)
+        plan(changed(tiny_params, encoder="tu-maxvit_pico_rw_256"), tiny_data)
 
 
 def test_what_the_hardware_lacks_is_told(

@@ -9,13 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from losslab.errors import InputError
-from losslab.files import read_json, whole, write_json
+from losslab.files import file_sha256, read_json, whole, write_json
+from losslab.models import hub
 from losslab.models.registry import available, check_given, find
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["available", "build_model", "check_encoder", "check_size", "load", "normalisation", "save"]
+    from losslab.models.segmentation_net import SegmentationNet
+
+__all__ = [
+    "available",
+    "build_model",
+    "check_encoder",
+    "check_size",
+    "load",
+    "normalisation",
+    "save",
+    "weights_digest",
+]
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
@@ -26,68 +38,87 @@ def build_model(
     encoder: str | None = None,
     encoder_weights: str | None = None,
     in_channels: int = 3,
-) -> "nn.Module":
-    """Build a net: images float `[N, in_channels, H, W]` in, logits `[N, num_classes, H, W]` out.
+) -> "SegmentationNet":
+    """Build a net: images float `[N, in_channels, H, W]` of any size in, logits `[N, num_classes, H, W]` out.
 
-    H and W must be multiples of the arch's stride (see `losslab.models.registry`).
+    Weights are drawn from torch's global random numbers: seed them before. `.net` is smp's net or the hand-written one,
+    `.encoder` smp's encoder or None.
+
+    Args:
+        encoder_weights: None, the name of published weights such as imagenet, or a local file (see `load_encoder`).
 
     Raises:
-        InputError: unknown arch or encoder, an encoder where none is taken or none where one is needed, encoder weights
-            that do not exist or cannot be fetched.
+        InputError: unknown arch or encoder, an encoder where none is taken or none where one is needed, a pair that
+            cannot be, encoder weights that do not exist, cannot be fetched or do not fit.
     """
     check_encoder(arch, encoder, encoder_weights)
-    spec = find(arch)
-    module, _, function = spec.target.partition(":")
-    build = getattr(importlib.import_module(f"losslab.models.{module}"), function)
-    net: nn.Module = build(num_classes, encoder, encoder_weights, in_channels)
-    return net
+    return _build(arch, num_classes, encoder, encoder_weights, in_channels)
 
 
 def check_encoder(arch: str, encoder: str | None, encoder_weights: str | None) -> None:
     """Raise InputError for an encoder or weights that the arch cannot have, without any network call."""
     check_given(arch, encoder, encoder_weights)
     if encoder is not None:
-        from losslab.models.smp_nets import check_names
+        from losslab.models.smp_nets import check_names, check_pair
 
         check_names(encoder, encoder_weights)
+        check_pair(arch, encoder)
 
 
-def check_size(net: "nn.Module", size: int) -> None:
-    """Raise InputError when the net cannot take images of size x size: some encoders have sizes of their own."""
-    import torch
+def check_size(net: "nn.Module", size: int, batch_size: int | None = None) -> None:
+    """Raise InputError when the net cannot take images of size x size: some encoders have sizes of their own.
 
-    training = net.training
-    try:
-        with torch.no_grad():  # what a net caches here must still serve in training
-            net.eval()(torch.zeros(1, 3, size, size))
-    except (RuntimeError, AssertionError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"encoder: this net cannot take images of prepare.size {size}: {reason}") from error
-    finally:
-        net.train(training)
+    With a batch size of 1, also when it cannot train on one image at a time, as some encoders' batch norm cannot.
+    """
+    from losslab.models.trial import fault
+
+    if reason := fault(net, size):
+        raise InputError(f"encoder: this net cannot take images of prepare.size {size}: {reason}")
+    if batch_size == 1 and (reason := fault(net, size, training=True)):
+        raise InputError(f"train.batch_size is 1, on which this net cannot train: {reason}; make it 2 or more")
 
 
 def normalisation(encoder: str | None, encoder_weights: str | None) -> tuple[list[float], list[float]] | None:
-    """Mean and standard deviation (0..1 units, per channel) that pretrained encoder weights expect; None without any."""
+    """Mean and standard deviation (0..1 units, per channel) that pretrained encoder weights expect; None without any.
+
+    Makes no network call. Weights in a local file are taken to expect what the encoder's published ones do.
+    """
     if encoder is None or encoder_weights is None:
         return None
-    from losslab.models.smp_nets import pretrained_normalisation
+    from losslab.models.pretrained import expected_normalisation
 
-    return pretrained_normalisation(encoder, encoder_weights)
+    return expected_normalisation(encoder, encoder_weights)
+
+
+def weights_digest(encoder_weights: str | None) -> str | None:
+    """sha256 of the local file that `encoder_weights` names; None where it names none.
+
+    The content of that file is part of what a run is, and neither params.yaml nor DVC knows it.
+
+    Raises:
+        InputError: the file does not exist.
+    """
+    if encoder_weights is None or not hub.is_file(encoder_weights):
+        return None
+    return file_sha256(hub.find_file(encoder_weights))
 
 
 def save(folder: Path, net: "nn.Module", description: dict[str, Any]) -> None:
-    """Write `model.safetensors` and `model.json`. The description needs arch, encoder and num_classes to be loaded again."""
+    """Write `model.safetensors` and `model.json`. The description needs arch, encoder and num_classes to be loaded again.
+
+    The weights are those of `net.net`, under its own names: a model on an encoder loads straight into smp's class, such as
+    `smp.Unet("resnet18", encoder_weights=None, classes=3).load_state_dict(safetensors.torch.load_file(...))`.
+    """
     from safetensors.torch import save_file
 
     # Saved weights are plain row-major: channels_last is a matter of the run, not of the model.
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in net.state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _inner(net).state_dict().items()}
     with whole(folder / WEIGHTS) as partial:
         save_file(weights, partial)
     write_json(folder / DESCRIPTION, description)
 
 
-def load(folder: Path | str) -> "tuple[nn.Module, dict[str, Any]]":
+def load(folder: Path | str) -> "tuple[SegmentationNet, dict[str, Any]]":
     """Rebuild the net that `save` kept, in eval mode on the CPU, with its description.
 
     Raises:
@@ -99,10 +130,31 @@ def load(folder: Path | str) -> "tuple[nn.Module, dict[str, Any]]":
     folder = Path(folder)
     try:
         description = read_json(folder / DESCRIPTION)
-        net = build_model(description["arch"], description["num_classes"], description["encoder"])
-        net.load_state_dict(load_file(folder / WEIGHTS))
+        net = _build(description["arch"], description["num_classes"], description["encoder"])
+        net.net.load_state_dict(load_file(folder / WEIGHTS))
     except FileNotFoundError as error:
         raise InputError(f"{error.filename or folder / WEIGHTS}: no such file; the train stage writes it") from None
     except (json.JSONDecodeError, KeyError, SafetensorError, RuntimeError) as error:
         raise InputError(f"{folder}: {WEIGHTS} and {DESCRIPTION} are not of one model: {error}") from None
     return net.eval(), description
+
+
+def _build(
+    arch: str, num_classes: int, encoder: str | None, encoder_weights: str | None = None, in_channels: int = 3
+) -> "SegmentationNet":
+    spec = find(arch)
+    if encoder is not None:
+        from losslab.models.smp_nets import build
+
+        return build(spec, num_classes, encoder, encoder_weights, in_channels)
+    from losslab.models.segmentation_net import SegmentationNet
+
+    module, _, name = spec.target.partition(":")
+    net: nn.Module = getattr(importlib.import_module(module), name)(num_classes, in_channels)
+    return SegmentationNet(net, spec.stride, spec.smallest)
+
+
+def _inner(net: "nn.Module") -> "nn.Module":
+    from losslab.models.segmentation_net import SegmentationNet
+
+    return net.net if isinstance(net, SegmentationNet) else net

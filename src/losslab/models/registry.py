@@ -4,25 +4,178 @@ from dataclasses import dataclass
 
 from losslab.errors import InputError
 
+SMP = "segmentation_models_pytorch"
+
 
 @dataclass(frozen=True)
 class ArchSpec:
-    """`target` is `module:function` below losslab.models; height and width must be multiples of `stride`."""
+    """What can be known of an arch without building it.
+
+    `stride` is that of the deepest feature map (pixels per feature): images are padded to a multiple of it, and to no
+    less than `smallest`. An arch that `pools_to_one` puts one value per channel and image through batch norm, so it
+    cannot train on one image at a time. `encoders` are some that it goes with, the first of which it is listed with.
+    """
 
     name: str
     target: str
+    """`module:class`."""
     stride: int
-    takes_encoder: bool
     summary: str
+    source: str
+    """The paper, or the seed notebook that wrote it out."""
+    encoders: tuple[str, ...] = ()
+    smallest: int = 1
+    pools_to_one: bool = False
+    idle_parameters: bool = False
+    """Whether some get no gradient: stages of the encoder that the decoder does not read."""
 
+    @property
+    def takes_encoder(self) -> bool:
+        return bool(self.encoders)
+
+
+_ANY = ("resnet18", "mit_b0", "tu-convnext_atto")
+_CONVOLUTIONAL = ("resnet18", "efficientnet-b0", "tu-mobilenetv3_small_050")
+_VIT = ("tu-vit_tiny_patch16_224", "tu-vit_base_patch16_224", "tu-deit_small_distilled_patch16_224")
 
 _SPECS = [
     ArchSpec(
         name="unet",
-        target="smp_nets:unet",
+        target=f"{SMP}:Unet",
         stride=32,
-        takes_encoder=True,
-        summary="U-Net (Ronneberger et al. 2015, arXiv 1505.04597) on any encoder of smp or timm",
+        summary="encoder and decoder joined by skips at every scale",
+        source="Ronneberger et al. 2015, arXiv 1505.04597",
+        encoders=_ANY,
+    ),
+    ArchSpec(
+        name="unetplusplus",
+        target=f"{SMP}:UnetPlusPlus",
+        stride=32,
+        summary="unet with nested, dense skips",
+        source="Zhou et al. 2018, arXiv 1807.10165",
+        encoders=_CONVOLUTIONAL,
+    ),
+    ArchSpec(
+        name="manet",
+        target=f"{SMP}:MAnet",
+        stride=32,
+        summary="unet with attention over positions and scales",
+        source="Fan et al. 2020, doi 10.1109/ACCESS.2020.3025372",
+        encoders=_ANY,
+    ),
+    ArchSpec(
+        name="linknet",
+        target=f"{SMP}:Linknet",
+        stride=32,
+        summary="skips that are added, not concatenated: small and fast",
+        source="Chaurasia and Culurciello 2017, arXiv 1707.03718",
+        encoders=_CONVOLUTIONAL,
+    ),
+    ArchSpec(
+        name="fpn",
+        target=f"{SMP}:FPN",
+        stride=32,
+        summary="a pyramid of features, each scale segmented, then summed",
+        source="Kirillov et al. 2019, arXiv 1901.02446",
+        encoders=_ANY,
+    ),
+    ArchSpec(
+        name="pspnet",
+        target=f"{SMP}:PSPNet",
+        stride=8,
+        summary="pools the features of stride 8 over grids of 1, 2, 3 and 6",
+        source="Zhao et al. 2017, arXiv 1612.01105",
+        encoders=_ANY,
+        idle_parameters=True,
+    ),
+    ArchSpec(
+        name="deeplabv3",
+        target=f"{SMP}:DeepLabV3",
+        stride=8,
+        summary="dilated encoder, atrous spatial pyramid pooling",
+        source="Chen et al. 2017, arXiv 1706.05587",
+        encoders=_CONVOLUTIONAL,
+        pools_to_one=True,
+    ),
+    ArchSpec(
+        name="deeplabv3plus",
+        target=f"{SMP}:DeepLabV3Plus",
+        stride=16,
+        summary="deeplabv3 with a skip from stride 4",
+        source="Chen et al. 2018, arXiv 1802.02611",
+        encoders=_CONVOLUTIONAL,
+        pools_to_one=True,
+    ),
+    ArchSpec(
+        name="pan",
+        target=f"{SMP}:PAN",
+        stride=16,
+        summary="pyramid attention on a dilated encoder",
+        source="Li et al. 2018, arXiv 1805.10180",
+        encoders=_CONVOLUTIONAL,
+        smallest=128,  # its attention halves the features of stride 16 three times
+        pools_to_one=True,
+    ),
+    ArchSpec(
+        name="upernet",
+        target=f"{SMP}:UPerNet",
+        stride=32,
+        summary="pyramid pooling on top of a feature pyramid",
+        source="Xiao et al. 2018, arXiv 1807.10221",
+        encoders=_ANY,
+        pools_to_one=True,
+    ),
+    ArchSpec(
+        name="segformer",
+        target=f"{SMP}:Segformer",
+        stride=32,
+        summary="all scales through one small MLP; the paper's encoders are mit_b0 to mit_b5",
+        source="Xie et al. 2021, arXiv 2105.15203",
+        encoders=("mit_b0", "resnet18", "tu-convnext_atto"),
+    ),
+    ArchSpec(
+        name="dpt",
+        target=f"{SMP}:DPT",
+        stride=32,
+        summary="dense prediction on a plain vision transformer",
+        source="Ranftl et al. 2021, arXiv 2103.13413",
+        encoders=_VIT,
+        idle_parameters=True,
+    ),
+    ArchSpec(
+        name="segnet",
+        target="losslab.models.segnet:SegNet",
+        stride=32,
+        summary="unpools where the encoder's max pooling found its maxima",
+        source="Badrinarayanan et al. 2015, arXiv 1511.00561, as in seed notebook 1",
+    ),
+    ArchSpec(
+        name="vanilla_unet",
+        target="losslab.models.vanilla_unet:VanillaUNet",
+        stride=16,
+        summary="max pooling, nearest upsampling, no batch norm",
+        source="Ronneberger et al. 2015, arXiv 1505.04597, as in seed notebook 1",
+    ),
+    ArchSpec(
+        name="strided_unet",
+        target="losslab.models.strided_unet:StridedUNet",
+        stride=16,
+        summary="vanilla_unet with strided and transposed convolutions",
+        source="seed notebook 1",
+    ),
+    ArchSpec(
+        name="simple_cnn",
+        target="losslab.models.simple_cnn:SimpleCNN",
+        stride=4,
+        summary="two convolutions down, two transposed up, no skips",
+        source="seed notebook 2",
+    ),
+    ArchSpec(
+        name="simple_segnet",
+        target="losslab.models.simple_segnet:SimpleSegNet",
+        stride=4,
+        summary="simple_cnn, twice as wide",
+        source="seed notebook 4",
     ),
 ]
 ARCHS: dict[str, ArchSpec] = {spec.name: spec for spec in _SPECS}
@@ -35,13 +188,30 @@ def available() -> list[str]:
 
 def check_given(arch: str, encoder: str | None, encoder_weights: str | None) -> None:
     """Raise InputError where an encoder is missing or not wanted; whether it exists only smp and timm can tell."""
-    needed = find(arch).takes_encoder
-    if needed and encoder is None:
-        raise InputError(f"encoder is null; arch {arch} needs one, such as resnet18")
-    if not needed and encoder is not None:
+    spec = find(arch)
+    if spec.takes_encoder and encoder is None:
+        raise InputError(f"encoder is null; arch {arch} needs one, such as {spec.encoders[0]}")
+    if not spec.takes_encoder and encoder is not None:
         raise InputError(f"encoder is {encoder!r}; arch {arch} takes none: null")
     if encoder is None and encoder_weights is not None:
         raise InputError(f"encoder_weights is {encoder_weights!r}; without an encoder it must be null")
+
+
+def check_batch(arch: str, size: int, batch_size: int) -> None:
+    """Raise InputError where batch norm would see one value per channel in training, as far as the arch alone tells.
+
+    An encoder may pool to one value as well; only `losslab.models.check_size` finds that out.
+    """
+    spec = find(arch)
+    if batch_size == 1 and spec.pools_to_one:
+        raise InputError(
+            f"train.batch_size is 1; arch {arch} pools each image to one value, and batch norm needs two: "
+            "make it 2 or more"
+        )
+    if batch_size == 1 and max(size, spec.smallest) <= spec.stride and spec.takes_encoder:
+        raise InputError(
+            f"train.batch_size is 1 at prepare.size {size}: batch norm needs more than one value; make one of them larger"
+        )
 
 
 def find(arch: str) -> ArchSpec:

@@ -1,68 +1,159 @@
 """The decoders of segmentation-models-pytorch (smp), on its own and timm's encoders."""
 
 import difflib
+import functools
+import importlib
 import logging
+import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
-import segmentation_models_pytorch as smp
 import timm
 from segmentation_models_pytorch.encoders import encoders as smp_encoders
 from torch import nn
 
 from losslab.errors import InputError
+from losslab.models import hub
+from losslab.models.encoder_weights import load_encoder
+from losslab.models.grid_pool import use_grid_pool
+from losslab.models.pretrained import TIMM, check_weights
+from losslab.models.registry import ArchSpec, available, find
+from losslab.models.segmentation_net import SegmentationNet
+from losslab.models.trial import fault, in_short, on_cpu, on_meta, speaks_of_meta
 
-_TIMM = "tu-"
 
-
-def unet(num_classes: int, encoder: str, encoder_weights: str | None, in_channels: int) -> nn.Module:
-    # smp takes True for a timm encoder, whose pretrained tag is part of its name.
-    weights = True if encoder_weights is not None and encoder.startswith(_TIMM) else encoder_weights
-    with _explained(encoder, encoder_weights):
-        net: nn.Module = smp.Unet(encoder, encoder_weights=weights, in_channels=in_channels, classes=num_classes)
-    return net
+def build(
+    spec: ArchSpec, num_classes: int, encoder: str, encoder_weights: str | None, in_channels: int
+) -> SegmentationNet:
+    """Build smp's net of this arch; the pair must have passed `check_pair`."""
+    file = None
+    if encoder_weights is not None and hub.is_file(encoder_weights):
+        if in_channels != 3:
+            raise InputError(f"encoder_weights: {encoder_weights} is of an encoder for 3 channels, not {in_channels}")
+        file, encoder_weights = hub.find_file(encoder_weights), None
+    hub.check_reachable(encoder, encoder_weights)
+    with _quiet():
+        try:
+            net = _net(spec, num_classes, encoder, encoder_weights, in_channels)
+        except Exception as error:  # whatever the hub's clients raise
+            if encoder_weights is None:
+                raise
+            raise hub.unavailable(encoder, encoder_weights, in_short(error)) from error
+    if file is not None:
+        load_encoder(net.encoder, file)
+    use_grid_pool(net)
+    return SegmentationNet(net, _stride(spec, net), spec.smallest)
 
 
 def check_names(encoder: str, encoder_weights: str | None) -> None:
     """Raise InputError for names that smp and timm do not know, without any network call."""
-    known = list(smp_encoders) + [_TIMM + name for name in timm.list_models(exclude_filters="test_*")]
-    if encoder not in known:
+    known = list(smp_encoders) + [TIMM + name for name in timm.list_models(exclude_filters="test_*")]
+    name, _, tag = encoder.partition(".")
+    if encoder not in known and not (tag and name in known and name.startswith(TIMM)):
         close = difflib.get_close_matches(encoder, known, n=5, cutoff=0.4)
         hint = f"close to it: {', '.join(close)}; " if close else ""
         raise InputError(
-            f"encoder: {encoder!r} is unknown to smp and timm; {hint}timm's names start with {_TIMM}, as tu-resnet18"
+            f"encoder: {encoder!r} is unknown to smp and timm; {hint}timm's names start with {TIMM}, as tu-resnet18"
         )
-    if encoder_weights is None:
+    if tag:
+        tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{name.removeprefix(TIMM)}.*")]
+        if tag not in tags:
+            raise InputError(f"encoder: {encoder!r}: timm's {name} has no tag {tag}, but {', '.join(tags) or 'none'}")
+    if encoder_weights is not None:
+        check_weights(encoder, encoder_weights)
+
+
+def check_pair(arch: str, encoder: str) -> None:
+    """Raise InputError where smp cannot put this arch on this encoder, with what goes together.
+
+    Nobody publishes the pairs, so they are tried, on torch's meta device: no weights, no arithmetic, no random numbers.
+    """
+    if (reason := obstacle(arch, encoder)) is None:
         return
-    names = ["imagenet"] if encoder.startswith(_TIMM) else list(smp_encoders[encoder]["pretrained_settings"])
-    if encoder_weights not in names:
-        raise InputError(
-            f"encoder_weights: {encoder_weights!r} does not exist for {encoder}; use null or {', '.join(names)}"
-        )
+    if "output_stride" in reason:
+        reason = "it cannot be dilated"
+    others = [name for name in available() if find(name).takes_encoder and obstacle(name, encoder) is None]
+    raise InputError(
+        f"encoder: arch {arch} cannot be built on {encoder!r} ({reason}); {arch} goes with "
+        f"{', '.join(find(arch).encoders)} and more (docs/architectures.md); "
+        f"{encoder} goes with {', '.join(others) or 'no arch'}"
+    )
 
 
-def pretrained_normalisation(encoder: str, encoder_weights: str) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation per channel, 0..1 units; smp keeps those of its own encoders beside their weights."""
-    with _explained(encoder, encoder_weights):
-        settings = smp.encoders.get_preprocessing_params(encoder, encoder_weights)
-    return [float(value) for value in settings["mean"]], [float(value) for value in settings["std"]]
+@functools.cache
+def obstacle(arch: str, encoder: str) -> str | None:
+    """Why smp cannot put this arch on this encoder; None where it can, if only at a size of the encoder's own."""
+    spec = find(arch)
+    reason = None
+    for place in (on_meta, on_cpu):
+        with place(), _quiet():
+            try:
+                net = _net(spec, 2, encoder, None, 3)
+            except Exception as error:
+                reason = in_short(error)
+                if not speaks_of_meta(error):
+                    break
+                continue
+        for size in _sizes(spec, net):
+            if (reason := fault(net, size)) is None:
+                return None
+        if not speaks_of_meta(reason or ""):
+            break
+    return reason
+
+
+def _sizes(spec: ArchSpec, net: nn.Module) -> list[int]:
+    """Sizes to try: two that fit the stride, and what a timm encoder was made for."""
+    stride = _stride(spec, net)
+    config = getattr(getattr(net.encoder, "model", None), "pretrained_cfg", None) or {}
+    own = config.get("input_size", (3, 224, 224))[-1]
+    return [-(-max(spec.smallest, size) // stride) * stride for size in (64, 128)] + [own]
+
+
+def _net(spec: ArchSpec, num_classes: int, encoder: str, encoder_weights: str | None, in_channels: int) -> Any:
+    module, _, name = spec.target.partition(":")
+    # smp takes True for a timm encoder, whose pretrained tag is part of its name.
+    weights = True if encoder_weights is not None and encoder.startswith(TIMM) else encoder_weights
+    return getattr(importlib.import_module(module), name)(
+        encoder,
+        encoder_weights=weights,
+        in_channels=in_channels,
+        classes=num_classes,
+        **_timm_options(spec.name == "dpt", encoder),
+    )
+
+
+@functools.cache
+def _timm_options(whole: bool, encoder: str) -> dict[str, Any]:
+    """Options that let a timm encoder take images of any size, where it has them; `whole` is a plain transformer."""
+    if not encoder.startswith(TIMM):
+        return {}
+    options: dict[str, Any] = {"num_classes": 0} if whole else {}  # the features do not reach the classifier
+    asked = options | {"dynamic_img_size": True}
+    try:
+        with on_meta():
+            timm.create_model(encoder.removeprefix(TIMM), features_only=not whole, **asked)
+    except Exception:  # most know no such option; what else is wrong is found when the net itself is built
+        return options
+    return asked
+
+
+def _stride(spec: ArchSpec, net: Any) -> int:
+    """What the decoder needs and what the encoder does: patches of 14 pixels, say, on which no decoder counts."""
+    return math.lcm(spec.stride, int(net.encoder.output_stride))
 
 
 @contextmanager
-def _explained(encoder: str, encoder_weights: str | None) -> Iterator[None]:
-    """Turn what smp, timm and their hub clients raise (any type) into one line; their retries stay silent."""
-    hub = logging.getLogger("huggingface_hub")
-    level = hub.level
-    hub.setLevel(logging.ERROR)
+def _quiet() -> Iterator[None]:
+    """Without the retries of the hub's client and the advice of smp, which is not for the reader of a run's output."""
+    client = logging.getLogger("huggingface_hub")
+    level = client.level
+    client.setLevel(logging.ERROR)
     try:
-        yield
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if encoder_weights is None:
-            raise InputError(f"encoder: a Unet on {encoder!r} cannot be built: {reason}") from error
-        raise InputError(
-            f"encoder_weights: {encoder_weights!r} for {encoder} could not be fetched ({reason}); "
-            "null trains from scratch, without the network"
-        ) from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
-        hub.setLevel(level)
+        client.setLevel(level)

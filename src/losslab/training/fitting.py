@@ -14,6 +14,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from losslab.errors import DivergedError
+from losslab.models.registry import find
 from losslab.schedules import best_epoch, check_schedule, learning_rate_factor, stalled
 from losslab.training.checkpoints import RECORD, Checkpoint, WholeFiles
 from losslab.training.module import SegmentationModule
@@ -98,11 +99,12 @@ def train(
 
 
 def _strategy(plan: Plan) -> Any:
-    """Lightning's strategy of that name; DDP must be told of an encoder that does not take part at first."""
+    """Lightning's strategy of that name; DDP must be told of parameters that do not take part, if only at first."""
     settings = plan.params.train
     several = settings.devices * settings.nodes > 1
     if several and settings.strategy in ("auto", "ddp"):
-        return DDPStrategy(find_unused_parameters=settings.freeze_encoder_epochs > 0)
+        idle = settings.freeze_encoder_epochs > 0 or find(plan.params.arch).idle_parameters
+        return DDPStrategy(find_unused_parameters=idle)
     return settings.strategy
 
 

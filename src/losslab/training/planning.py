@@ -19,7 +19,7 @@ from losslab.losses.check import check_options
 from losslab.losses.class_weights import class_weights
 from losslab.losses.expression import parse
 from losslab.losses.total import TotalLoss
-from losslab.models import build_model, check_encoder, check_size, normalisation
+from losslab.models import build_model, check_encoder, check_size, normalisation, weights_digest
 from losslab.params import Params
 from losslab.randomness import derive
 
@@ -57,7 +57,7 @@ def plan(params: Params, prepared: Prepared) -> Plan:
     mean, std = normalisation(params.encoder, params.encoder_weights) or (data["mean"], data["std"])
     torch.manual_seed(derive(params.seed, "weights"))
     net = build_model(params.arch, num_outputs(len(classes)), params.encoder, params.encoder_weights)
-    check_size(net, size)
+    check_size(net, size, params.train.batch_size)
     loss = _loss_for(params, data)
     description = {
         "arch": params.arch,
@@ -71,6 +71,7 @@ def plan(params: Params, prepared: Prepared) -> Plan:
         "std": std,
         "precision": precision,
         "data_md5": prepared.md5(),
+        "encoder_weights_sha256": weights_digest(params.encoder_weights),
         "run": params.model_dump(include=RECORDED),
     }
     inexact = _inexact_step(net, loss, size, device) if device.type == "cuda" else []

@@ -1,0 +1,47 @@
+"""Seed 1's second U-Net: strided convolutions for pooling, transposed ones for upsampling, no batch norm.
+
+Its skips are taken after the downsampling, so none has the image's own resolution.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+class StridedUNet(nn.Module):
+    def __init__(self, num_classes: int, in_channels: int = 3) -> None:
+        super().__init__()
+        self.encoder = nn.ModuleList([_down(in_channels, 64), _down(64, 128), _down(128, 256), _down(256, 512)])
+        self.bottleneck = nn.Sequential(
+            nn.Conv2d(512, 1024, 3, padding=1), nn.ReLU(), nn.Conv2d(1024, 512, 3, padding=1), nn.ReLU()
+        )
+        self.decoder = nn.ModuleList([_up(1024, 512, 256), _up(512, 256, 128), _up(256, 128, 64), _up(128, 64, 64)])
+        self.output = nn.Conv2d(64, num_classes, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features, skips = images, []
+        for stage in self.encoder:
+            features = stage(features)
+            skips.append(features)
+        features = self.bottleneck(features)
+        for stage, skip in zip(self.decoder, reversed(skips), strict=True):
+            features = stage(torch.cat([features, skip], dim=1))
+        logits: Tensor = self.output(features)
+        return logits
+
+
+def _down(in_channels: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(channels, channels, 2, stride=2),
+        nn.ReLU(),
+    )
+
+
+def _up(in_channels: int, between: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.ConvTranspose2d(in_channels, between, 2, stride=2),
+        nn.ReLU(),
+        nn.Conv2d(between, out_channels, 3, padding=1),
+        nn.ReLU(),
+    )

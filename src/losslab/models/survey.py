@@ -1,0 +1,65 @@
+"""What each arch costs, without building any for real."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from losslab.models import build_model
+from losslab.models.registry import find
+from losslab.models.smp_nets import check_names, obstacle
+from losslab.models.trial import on_meta
+
+
+@dataclass(frozen=True)
+class Cost:
+    arch: str
+    encoder: str | None
+    """The one asked for, or the first of the arch's own where that cannot be."""
+    parameters: int
+    gflops: float | None
+    """10^9 floating-point operations for one image, forward, two for a multiplication with its addition; counted are
+    convolutions, matrix products and attention. None where the net cannot take images of this size."""
+    stride: int
+    summary: str
+    source: str
+
+    def describe(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return asdict(self)
+
+
+def cost(arch: str, size: int, num_classes: int, encoder: str | None) -> Cost:
+    """Count an arch's parameters, and its operations on one image of size x size, on torch's meta device.
+
+    Raises:
+        InputError: smp and timm do not know the encoder.
+    """
+    spec = find(arch)
+    if encoder is not None:
+        check_names(encoder, None)
+    if spec.takes_encoder and (encoder is None or obstacle(arch, encoder) is not None):
+        encoder = spec.encoders[0]
+    chosen = encoder if spec.takes_encoder else None
+    with on_meta():
+        net = build_model(arch, num_classes, chosen)
+    return Cost(
+        arch,
+        chosen,
+        sum(parameter.numel() for parameter in net.parameters()),
+        _gflops(net, size),
+        net.stride,
+        spec.summary,
+        spec.source,
+    )
+
+
+def _gflops(net: nn.Module, size: int) -> float | None:
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            net.eval()(torch.zeros(1, 3, size, size, device="meta"))
+    except (RuntimeError, AssertionError, ValueError):  # some encoders have sizes of their own
+        return None
+    return round(float(counter.get_total_flops()) / 1e9, 3)
