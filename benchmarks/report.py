@@ -30,7 +30,7 @@ class Comparison:
     """Some rounds of all contestants with one setting."""
 
     figures: dict[str, dict[str, Spread]]
-    """Contestant → train and evaluation (img/s), peak_mib, peak_worker_mib, first_step_s, gpu_busy where there is a GPU."""
+    """Contestant → train and evaluation (img/s), peak_mib, peak_worker_mib, first_step_s; gpu_busy where there is a GPU."""
     ratios: dict[str, dict[str, Spread]]
     """train and evaluation → contestant → losslab's img/s over its, round by round."""
 
