@@ -117,7 +117,9 @@ def markdown(summary: Mapping[str, Any]) -> str:
     lines = [
         "# losslab's speed",
         "",
-        f"{machine['hardware']}; {' '.join(machine['features'])}, {bf16}; {machine['threads']} threads; {versions}.",
+        f"{machine['hardware']}; {' '.join(machine['features'])}, {bf16}; {machine['threads']} threads; {versions}. "
+        + ("" if machine["load"] is None else f"Load before the start: {machine['load']:.1f}. ")
+        + " ".join(f"{name}={value}" for name, value in machine["environment"].items()),
         f"{summary['data']}. Unet on {settings['encoder']}, {settings['size']} x {settings['size']}, "
         f"batch {settings['batch_size']}, {settings['images']} training images. Median of {settings['rounds']} rounds "
         "(lowest to highest).",

@@ -40,6 +40,8 @@ def results() -> dict[str, Any]:
             "hardware": "CPU, 2 cores",
             "features": ["avx2"],
             "threads": 2,
+            "load": 0.25,
+            "environment": {"OMP_NUM_THREADS": "1"},
             "native_bf16": False,
             "cuda": False,
             "versions": {"torch": "2"},
@@ -102,6 +104,7 @@ def test_markdown_and_json_say_the_same(tmp_path: Path) -> None:
     assert "| c. losslab | 4.00 (2.00 to 4.00) |  | 4.00 |  | 10.0 | 900 |" in text
     assert "| a. notebook loop | 1.00 (0.40 to 1.33) | 4.00 (3.00 to 5.00) | 2.00 | 2.00 | 10.0 | 900 |" in text
     assert "| 40 | 112 |  |" in text
+    assert "Load before the start: 0.2. OMP_NUM_THREADS=1" in text
     write_json(tmp_path / "bench.json", summary)
     content = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     assert content["comparison"]["ratios"]["train"]["notebook"] == {"median": 4.0, "low": 3.0, "high": 5.0}
