@@ -1,0 +1,185 @@
+"""From measurements to figures, ratios and verdicts; Markdown of them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.spread import Spread, spread
+
+TITLES = {
+    "notebook": "a. notebook loop",
+    "lightning": "b. smp's Lightning example",
+    "losslab": "c. losslab",
+    "losslab_free": "c. losslab, not deterministic",
+}
+FASTER_NATIVE_BF16, FASTER, FASTER_GPU, MORE_MEMORY, FIRST_STEP_S = 4.0, 1.5, 5.0, 1.1, 12.0
+
+Round = Mapping[str, Mapping[str, Any]]
+"""Contestant → what its stopwatch says, and `first_step_s`."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    claim: str
+    measured: str
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Some rounds of all contestants with one setting."""
+
+    figures: dict[str, dict[str, Spread]]
+    """Contestant → train and evaluation (img/s), peak_mib, peak_worker_mib, first_step_s; gpu_busy where there is a GPU."""
+    ratios: dict[str, dict[str, Spread]]
+    """train and evaluation → contestant → losslab's img/s over its, round by round."""
+
+
+def images_per_second(epochs: Sequence[Sequence[float]]) -> float:
+    """Of (seconds, images) of each epoch, the first one left out."""
+    counted = epochs[1:]
+    return sum(images for _, images in counted) / sum(seconds for seconds, _ in counted)
+
+
+def compare(rounds: Sequence[Round]) -> Comparison:
+    names = list(rounds[0])
+    figures: dict[str, dict[str, Spread]] = {}
+    ratios: dict[str, dict[str, Spread]] = {}
+    for name in names:
+        own = [measured[name] for measured in rounds]
+        figures[name] = {kind: spread(images_per_second(m[kind]) for m in own) for kind in ("train", "evaluation")}
+        for kind in ("peak_mib", "peak_worker_mib", "first_step_s"):
+            figures[name][kind] = spread(m[kind] for m in own)
+        busy = [share for m in own for share in m["gpu_busy"][1:] if share is not None]
+        if busy:
+            figures[name]["gpu_busy"] = spread(busy)
+    for kind in ("train", "evaluation"):
+        ratios[kind] = {
+            name: spread(
+                images_per_second(measured["losslab"][kind]) / images_per_second(measured[name][kind])
+                for measured in rounds
+            )
+            for name in names
+            if name != "losslab"
+        }
+    return Comparison(figures, ratios)
+
+
+def summarise(results: Mapping[str, Any]) -> dict[str, Any]:
+    """All that is reported, ready for JSON; `results` is what benchmarks.run measured."""
+    cpu = compare(results["rounds"])
+    gpu = compare(results["gpu_rounds"]) if results["gpu_rounds"] else None
+    verdicts = list(_verdicts(results, cpu, gpu))
+    return {
+        "machine": results["machine"],
+        "data": results["data"],
+        "settings": results["settings"],
+        "comparison": asdict(cpu),
+        "memory": results["memory"],
+        "imports": results["imports"],
+        "gpu": asdict(gpu) if gpu else None,
+        "verdicts": [asdict(verdict) for verdict in verdicts],
+        "measurements": {"rounds": results["rounds"], "gpu_rounds": results["gpu_rounds"]},
+    }
+
+
+def _verdicts(results: Mapping[str, Any], cpu: Comparison, gpu: Comparison | None) -> Iterator[Verdict]:
+    def at_least(what: str, ratio: Spread, wanted: float) -> Verdict:
+        return Verdict(f"{what}: at least {wanted:g} times", f"{ratio:.2f}", ratio.median >= wanted)
+
+    def at_most(what: str, value: Spread | float, wanted: float, unit: str = "") -> Verdict:
+        median = value.median if isinstance(value, Spread) else value
+        return Verdict(f"{what}: at most {wanted:g}{unit}", f"{value:.2f}{unit}", median <= wanted)
+
+    native = results["machine"]["native_bf16"]
+    kind = "with" if native else "without"
+    wanted = FASTER_NATIVE_BF16 if native else FASTER
+    if not results["machine"]["cuda"]:
+        yield at_least(
+            f"training over the notebook loop, on a CPU {kind} native bf16", cpu.ratios["train"]["notebook"], wanted
+        )
+    yield at_least("training over smp's example", cpu.ratios["train"]["lightning"], 1.0)
+    yield at_least("evaluation over smp's example", cpu.ratios["evaluation"]["lightning"], 1.0)
+    memory = results["memory"]
+    yield at_most("peak memory at 10 times the images", memory["peak_mib"][1] / memory["peak_mib"][0], MORE_MEMORY)
+    yield at_most(
+        "python src/train.py to the end of its first step", cpu.figures["losslab"]["first_step_s"], FIRST_STEP_S, " s"
+    )
+    if gpu:
+        yield at_least("on the GPU, training over the notebook loop", gpu.ratios["train"]["notebook"], FASTER_GPU)
+        yield at_least("on the GPU, training over smp's example", gpu.ratios["train"]["lightning"], 1.0)
+
+
+def markdown(summary: Mapping[str, Any]) -> str:
+    machine, settings, memory = summary["machine"], summary["settings"], summary["memory"]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    bf16 = "native bf16" if machine["native_bf16"] else "no native bf16"
+    lines = [
+        "# losslab's speed",
+        "",
+        f"{machine['hardware']}; {' '.join(machine['features'])}, {bf16}; {machine['threads']} threads; {versions}. "
+        + ("" if machine["load"] is None else f"Load before the start: {machine['load']:.1f}. ")
+        + " ".join(f"{name}={value}" for name, value in machine["environment"].items()),
+        f"{summary['data']}. Unet on {settings['encoder']}, {settings['size']} x {settings['size']}, "
+        f"batch {settings['batch_size']}, {settings['images']} training images. Median of {settings['rounds']} rounds "
+        "(lowest to highest).",
+        "",
+        *_comparison(summary["comparison"]),
+        "",
+        "| claim | measured | |",
+        "|---|---|---|",
+        *(
+            f"| {verdict['claim']} | {verdict['measured']} | {'PASS' if verdict['passed'] else 'FAIL'} |"
+            for verdict in summary["verdicts"]
+        ),
+        "",
+        "## Memory and images",
+        "",
+        "losslab's train and evaluate. Pages of mapped files count as resident until the system takes them back; anonymous "
+        "memory is the process's own.",
+        "",
+        "| images | peak resident, MiB | peak anonymous, MiB |",
+        "|---|---|---|",
+        *(
+            f"| {images} | {peak:.0f} | {'' if own is None else f'{own:.0f}'} |"
+            for images, peak, own in zip(memory["images"], memory["peak_mib"], memory["anonymous_mib"], strict=True)
+        ),
+        "",
+        "## Imports",
+        "",
+        "Seconds in a fresh process, with all that each imports in turn.",
+        "",
+        "| module | s |",
+        "|---|---|",
+        *(f"| {module} | {seconds:.2f} |" for module, seconds in summary["imports"].items()),
+    ]
+    if summary["gpu"]:
+        price = summary["gpu"]["ratios"]["train"]["losslab_free"]
+        lines += ["", "## GPU", "", *_comparison(summary["gpu"]), ""]
+        lines += [f"Deterministic training runs at {_text(price, '.2f')} of the speed of training that is not."]
+    return "\n".join(lines) + "\n"
+
+
+def _comparison(comparison: Mapping[str, Any]) -> Iterator[str]:
+    columns: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
+        "training, img/s": lambda _, own: _text(own["train"], ".2f"),
+        "losslab/this": lambda name, _: _ratio(comparison["ratios"]["train"], name),
+        "evaluation, img/s": lambda _, own: _text(own["evaluation"], ".2f"),
+        "losslab/this ": lambda name, _: _ratio(comparison["ratios"]["evaluation"], name),
+        "first step, s": lambda _, own: _text(own["first_step_s"], ".1f"),
+        "peak memory, MiB": lambda _, own: f"{own['peak_mib']['median']:.0f}",
+    }
+    if any("gpu_busy" in own for own in comparison["figures"].values()):
+        columns["GPU busy"] = lambda _, own: _text(own["gpu_busy"], ".0%") if "gpu_busy" in own else ""
+    yield f"| | {' | '.join(columns)} |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for name, own in comparison["figures"].items():
+        yield f"| {TITLES[name]} | {' | '.join(column(name, own) for column in columns.values())} |"
+
+
+def _ratio(ratios: Mapping[str, Any], name: str) -> str:
+    return _text(ratios[name], ".2f") if name in ratios else ""
+
+
+def _text(value: Mapping[str, float], spec: str) -> str:
+    return format(Spread(**value), spec)

@@ -1,0 +1,52 @@
+"""What is compared: the same data, net and batch size for every contestant."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+CAMVID = ROOT.parent / "shared/datasets/camvid"
+
+LR = 1e-3
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's, as the notebooks and smp's example have them; losslab takes those of the data."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Passed to contestants as JSON."""
+
+    size: int
+    batch_size: int
+    images: int
+    """Training images; half as many are evaluated."""
+    epochs: int
+    """Measured epochs; one more comes first and is not counted."""
+    encoder: str
+    deterministic: bool = True
+    """losslab's training as it is; False, for its price on a GPU, lets it draw nondeterministic kernels."""
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self))
+
+
+@dataclass(frozen=True)
+class Work:
+    """A temporary folder laid out as losslab's repository: params.yaml, data/catalog, data/raw, data/prepared."""
+
+    folder: Path
+
+    @property
+    def params(self) -> Path:
+        return self.folder / "params.yaml"
+
+    @property
+    def raw(self) -> Path:
+        return self.folder / "data/raw" / DATASET
+
+    @property
+    def prepared(self) -> Path:
+        return self.folder / "data/prepared" / DATASET
+
+
+DATASET = "bench"

@@ -1,0 +1,140 @@
+"""What `make bench` makes of measurements, and that each contestant measures; no time is asserted."""
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import run
+from benchmarks.data import make, repeat
+from benchmarks.report import compare, images_per_second, markdown, summarise
+from benchmarks.settings import Settings, Work
+from losslab.data.prepared import Prepared
+from losslab.files import write_json
+
+TINY = Settings(size=64, batch_size=2, images=4, epochs=1, encoder="tu-mobilenetv3_small_050")
+
+
+def measured(train_s: float, evaluation_s: float) -> dict[str, Any]:
+    """A stopwatch that saw eight images in a slow first epoch and in a second one, and half as many evaluated."""
+    return {
+        "train": [[100.0, 8], [train_s, 8]],
+        "evaluation": [[100.0, 4], [evaluation_s, 4]],
+        "first_step_s": 10.0,
+        "gpu_busy": [],
+        "peak_mib": 900.0,
+        "peak_worker_mib": 0.0,
+    }
+
+
+def results() -> dict[str, Any]:
+    rounds = [
+        {"notebook": measured(8, 2), "lightning": measured(4, 2), "losslab": measured(2, 1)},
+        {"notebook": measured(6, 2), "lightning": measured(4, 2), "losslab": measured(2, 1)},
+        {"notebook": measured(20, 2), "lightning": measured(1, 2), "losslab": measured(4, 1)},
+    ]
+    return {
+        "machine": {
+            "hardware": "CPU, 2 cores",
+            "features": ["avx2"],
+            "threads": 2,
+            "load": 0.25,
+            "environment": {"OMP_NUM_THREADS": "1"},
+            "native_bf16": False,
+            "cuda": False,
+            "versions": {"torch": "2"},
+        },
+        "data": "images",
+        "settings": {"size": 64, "batch_size": 2, "images": 8, "epochs": 1, "encoder": "resnet18", "rounds": 3},
+        "rounds": rounds,
+        "memory": {"images": [4, 40], "peak_mib": [100.0, 112.0], "anonymous_mib": [90.0, None]},
+        "imports": {"torch": 1.5},
+        "gpu_rounds": [],
+    }
+
+
+def verdicts(summary: dict[str, Any]) -> dict[str, bool]:
+    return {verdict["claim"]: verdict["passed"] for verdict in summary["verdicts"]}
+
+
+def test_the_first_epoch_does_not_count() -> None:
+    assert images_per_second([(100, 8), (2, 8), (6, 8)]) == 2
+
+
+def test_ratios_are_taken_round_by_round() -> None:
+    ratios = compare(results()["rounds"]).ratios["train"]
+    assert (ratios["notebook"].median, ratios["notebook"].low, ratios["notebook"].high) == (4, 3, 5)
+    assert (ratios["lightning"].median, ratios["lightning"].low, ratios["lightning"].high) == (2, 0.25, 2)
+
+
+def test_verdicts_follow_the_medians() -> None:
+    passed = verdicts(summarise(results()))
+    assert passed["training over the notebook loop, on a CPU without native bf16: at least 1.5 times"]
+    assert passed["training over smp's example: at least 1 times"]
+    assert not passed["peak memory at 10 times the images: at most 1.1"]
+    assert passed["python src/train.py to the end of its first step: at most 12 s"]
+
+
+def test_native_bf16_asks_for_more() -> None:
+    content = copy.deepcopy(results())
+    content["machine"]["native_bf16"] = True
+    content["rounds"] = content["rounds"][1:2]
+    assert not verdicts(summarise(content))[
+        "training over the notebook loop, on a CPU with native bf16: at least 4 times"
+    ]
+
+
+def test_a_gpu_brings_its_own_table_and_the_price_of_determinism() -> None:
+    content = results()
+    content["machine"]["cuda"] = True
+    content["gpu_rounds"] = [one | {"losslab_free": measured(1, 1)} for one in content["rounds"]]
+    for one in content["gpu_rounds"]:
+        one["losslab"] = one["losslab"] | {"gpu_busy": [0.1, 0.9]}
+    text = markdown(summarise(content))
+    assert "## GPU" in text
+    assert "| 90% |" in text
+    assert "Deterministic training runs at 0.50 (0.25 to 0.50) of the speed" in text
+
+
+def test_markdown_and_json_say_the_same(tmp_path: Path) -> None:
+    summary = summarise(results())
+    text = markdown(summary)
+    assert "| c. losslab | 4.00 (2.00 to 4.00) |  | 4.00 |  | 10.0 | 900 |" in text
+    assert "| a. notebook loop | 1.00 (0.40 to 1.33) | 4.00 (3.00 to 5.00) | 2.00 | 2.00 | 10.0 | 900 |" in text
+    assert "| 40 | 112 |  |" in text
+    assert "Load before the start: 0.2. OMP_NUM_THREADS=1" in text
+    write_json(tmp_path / "bench.json", summary)
+    content = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
+    assert content["comparison"]["ratios"]["train"]["notebook"] == {"median": 4.0, "low": 3.0, "high": 5.0}
+    assert markdown(content) == text
+
+
+def test_an_option_out_of_range_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run.main(["--size", "100"])
+    assert "--size is 100; it must be a multiple of 32" in capsys.readouterr().err
+
+
+def test_repeated_data_are_whole(tmp_path: Path) -> None:
+    work = Work(tmp_path / "work")
+    make(work, TINY, drawn=True)
+    repeat(work.prepared, tmp_path / "more", 3)
+    few, many = Prepared(work.prepared), Prepared(tmp_path / "more")
+    assert [len(many.images(split)) for split in ("train", "val", "test")] == [12, 6, 6]
+    assert (many.masks("val")[2:4] == few.masks("val")).all()
+    assert many.names("test") == few.names("test") * 3
+
+
+@pytest.mark.pipeline
+def test_every_contestant_measures(tmp_path: Path) -> None:
+    work = Work(tmp_path / "work")
+    make(work, TINY, drawn=True)
+    for name in run.CONTESTANTS:
+        measures = run.contest(name, work, TINY)
+        assert [images for _, images in measures["train"]] == [4, 4]
+        assert [images for _, images in measures["evaluation"]] == [2, 2]
+        assert measures["first_step_s"] > 0
+    assert run.first_step(work) > 0
+    assert (work.folder / "mlflow.db").exists()  # in the temporary folder, not in the user's repository
