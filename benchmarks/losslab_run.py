@@ -1,7 +1,5 @@
 """Contestant c: losslab's own plan, train and evaluate on its prepared arrays."""
 
-import inspect
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -16,29 +14,24 @@ from losslab.params import Params, load
 
 def run(work: Work, settings: Settings, num_classes: int, stopwatch: Stopwatch) -> None:
     params, prepared = load(work.params), Prepared(work.prepared)
-    trained = train_with(params, prepared, work.folder, EpochClock(stopwatch), settings.deterministic)
+    trained = train_with(params, prepared, EpochClock(stopwatch), settings.deterministic)
     for _ in range(1 + settings.epochs):
         with stopwatch.epoch(stopwatch.evaluation, len(prepared.images("test"))):
             evaluate(trained.net, trained.description, prepared, "test", params.evaluate.batch_size)
 
 
 def train_with(
-    params: Params, prepared: Prepared, scratch: Path, callback: L.Callback, deterministic: bool = True
+    params: Params, prepared: Prepared, callback: L.Callback, deterministic: bool = True
 ) -> training.Trained:
     """losslab's training with one more Lightning callback."""
     planned = training.plan(params, prepared)
-    options: dict[str, Any] = {}
-    if "callbacks" in inspect.signature(training.train).parameters:
-        options["callbacks"] = [callback]
     whole_trainer = L.Trainer
 
     def trainer(**chosen: Any) -> L.Trainer:
-        if not options:
-            chosen["callbacks"] = [*chosen["callbacks"], callback]
         return whole_trainer(**chosen | {"deterministic": deterministic and chosen["deterministic"]})
 
     L.Trainer = trainer  # type: ignore[assignment, misc]
     try:
-        return training.train(planned, scratch / "scratch", **options)
+        return training.train(planned, callbacks=[callback])
     finally:
         L.Trainer = whole_trainer  # type: ignore[misc]

@@ -1,13 +1,11 @@
 """Peak memory of losslab's train and evaluate for one prepared folder: `python -m benchmarks.memory FOLDER OUT`.
 
-Prepared arrays are mapped: pages of them that were read count as resident until the system wants them back. Beside the
-peak of all resident memory stands that of anonymous memory, what the process itself has taken.
+Beside the peak of all resident memory stands that of anonymous memory, what the process itself has taken.
 """
 
 import json
 import resource
 import sys
-import tempfile
 import threading
 from pathlib import Path
 
@@ -26,8 +24,7 @@ def main(folder: str, out: str) -> None:
     work = Work(Path(folder))
     anonymous = AnonymousPeak()
     params, prepared = load(work.params), Prepared(work.prepared)
-    with tempfile.TemporaryDirectory() as scratch:
-        trained = train_with(params, prepared, Path(scratch), EpochClock(Stopwatch()))
+    trained = train_with(params, prepared, EpochClock(Stopwatch()))
     evaluate(trained.net, trained.description, prepared, "test", params.evaluate.batch_size)
     peaks = {"peak_mib": peak_mib(resource.RUSAGE_SELF), "anonymous_mib": anonymous.stop()}
     Path(out).write_text(json.dumps(peaks), encoding="utf-8")

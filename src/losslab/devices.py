@@ -1,7 +1,8 @@
 """Where a net runs and in which precision."""
 
+import ctypes
 import os
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any
 
 import torch
@@ -49,6 +50,20 @@ def _native_bf16(device: torch.device) -> bool:
 def is_main_process() -> bool:
     """Whether this process writes: the only one, or the first of several that torchrun, SLURM or Lightning started."""
     return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep the memory that it frees, where its C library is glibc.
+
+    glibc gives large blocks back at once, and each step pays for getting every page of them anew.
+    """
+    with suppress(AttributeError, OSError, TypeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(_M_MMAP_MAX, 0)
+        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
 
 
 def hardware() -> str:

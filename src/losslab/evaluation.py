@@ -16,7 +16,7 @@ from torch import nn
 
 from losslab.data.cards import SplitName
 from losslab.data.prepared import Prepared, evaluation_loader
-from losslab.devices import device_for
+from losslab.devices import device_for, keep_freed_memory
 from losslab.errors import InputError
 from losslab.files import Row, whole, write_csv, write_json
 from losslab.inference import predict
@@ -80,6 +80,7 @@ def evaluate(
     for key in ("classes", "size", "ignore_index"):
         if data[key] != description[key]:
             raise InputError(f"{key}: the model has {description[key]}, {prepared.folder} has {data[key]}; train again")
+    keep_freed_memory()
     metrics = SegmentationMetrics(description["num_classes"], description["ignore_index"])
     predictions = LabelMaps()
     batches = evaluation_loader(prepared, split, batch_size)

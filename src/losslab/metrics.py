@@ -61,16 +61,17 @@ def confusion_per_image(prediction: Tensor, target: Tensor, num_labels: int, ign
             wanted = list(target.shape) if target.ndim == 3 else "[N, H, W]"
             raise ValueError(f"{name} must be int64 {wanted}, not {kind} {list(labels.shape)}")
     count = len(target)
-    valid = torch.ones_like(target, dtype=torch.bool) if ignore_index is None else target != ignore_index
-    image = torch.arange(count, device=target.device).view(-1, 1, 1).expand_as(target)[valid]
-    truth, guess = target[valid], prediction[valid]
-    for name, labels in (("target", truth), ("prediction", guess)):
+    # Ignored pixels are counted as one more true class, and left out at the end: picking out the others is slower.
+    ignored = torch.zeros_like(target, dtype=torch.bool) if ignore_index is None else target == ignore_index
+    guess = prediction.masked_fill(ignored, 0)
+    for name, labels in (("target", target.masked_fill(ignored, 0)), ("prediction", guess)):
         low, high = (int(value) for value in labels.aminmax()) if labels.numel() else (0, 0)
         if low < 0 or high >= num_labels:
             raise ValueError(f"{name} holds labels {low} to {high}; {num_labels} classes allow 0 to {num_labels - 1}")
-    cells = num_labels * num_labels
-    pairs = (image * num_labels + truth) * num_labels + guess
-    return torch.bincount(pairs, minlength=count * cells).view(count, num_labels, num_labels)
+    image = torch.arange(count, device=target.device).view(-1, 1, 1)
+    pairs = (image * (num_labels + 1) + target.masked_fill(ignored, num_labels)) * num_labels + guess
+    counts = torch.bincount(pairs.flatten(), minlength=count * (num_labels + 1) * num_labels)
+    return counts.view(count, num_labels + 1, num_labels)[:, :num_labels]
 
 
 def scores_of(confusion: Tensor) -> dict[str, Tensor]:

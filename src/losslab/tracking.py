@@ -11,7 +11,9 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,11 +38,9 @@ Warn = Callable[[str], None]
 class Run:
     """One MLflow run that is being trained. Without a store every call does nothing."""
 
-    def __init__(self, store: "_Store | None", run_id: str, warn: Warn, last_epoch: int = -1) -> None:
-        self.store, self.run_id, self.warn = store, run_id, warn
-        self.last_epoch = last_epoch
-        """The last that the store has, maybe from before an interruption."""
-        self.failed = store is None
+    def __init__(self, opening: "Future[_Opened]", warn: Warn) -> None:
+        self.opening, self.warn = opening, warn
+        self.failed = False
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """Log one row of history.csv that the store does not have yet.
@@ -48,27 +48,40 @@ class Run:
         After a failure none is tried again: a store that hangs must not hold up each epoch.
         """
         epoch = int(row["epoch"])
-        if not self.failed and epoch > self.last_epoch:
-            self._try(lambda client: client.log_batch(self.run_id, metrics=_metrics(row, epoch)))
-            self.last_epoch = epoch
+
+        def log(run: _Opened) -> None:
+            if epoch > run.last_epoch:
+                run.store.client.log_batch(run.run_id, metrics=_metrics(row, epoch))
+                run.last_epoch = epoch
+
+        if not self.failed:
+            self._try(log)
 
     def trained(self, models: Path, seconds: float) -> None:
         """Name the model that came out, by which later stages find this run, and add what they lack."""
         tags = {MODEL_MD5: file_md5(models / "model.safetensors"), f"{DURATION}.train": f"{seconds:.1f}"}
-        self._try(lambda client: client.log_batch(self.run_id, tags=_run_tags(tags)))
+        self._try(lambda run: run.store.client.log_batch(run.run_id, tags=_run_tags(tags)))
 
     def end(self, status: str) -> None:
-        self._try(lambda client: client.set_terminated(self.run_id, status))
+        self._try(lambda run: run.store.client.set_terminated(run.run_id, status))
 
-    def _try(self, call: "Callable[[MlflowClient], object]") -> None:
-        if self.store is None:
-            return
+    def _try(self, call: "Callable[[_Opened], object]") -> None:
+        if self.opening.done() and self.opening.exception() is not None and self.failed:
+            return  # there is no run, and that has been told
         try:
-            call(self.store.client)
+            call(self.opening.result())
         except Exception as error:
             if not self.failed:
                 self.warn(_unreachable(error))
             self.failed = True
+
+
+@dataclass
+class _Opened:
+    store: "_Store"
+    run_id: str
+    last_epoch: int = -1
+    """The last that the store has, maybe from before an interruption."""
 
 
 @contextmanager
@@ -81,25 +94,26 @@ def training_run(params: Params, key: str, data_md5: str, hardware: str, root: P
         key: what the run's result depends on, as one hash: an interrupted run is found by it.
         root: the main DVC repository, where the store lies unless MLFLOW_TRACKING_URI says otherwise.
     """
-    run = Run(None, "", warn)
-    try:
+
+    def open_run() -> _Opened:
         store = _Store(root)
         experiment = os.environ.get("DVC_EXP_NAME")
         tags = _tags(data_md5, experiment) | {HARDWARE: hardware, KEY: key}
         found = store.interrupted(params.dataset, key, experiment)
         if found is None:
-            run = Run(store, store.create(params.model_dump(), tags), warn)
-        else:
-            store.reopen(found.info.run_id, params.model_dump(), tags)
-            run = Run(store, found.info.run_id, warn, int(found.data.metrics.get("epoch", -1)))
-    except Exception as error:
-        warn(_unreachable(error))
-    try:
-        yield run
-    except BaseException as error:
-        run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
-    run.end("FINISHED")
+            return _Opened(store, store.create(params.model_dump(), tags))
+        store.reopen(found.info.run_id, params.model_dump(), tags)
+        return _Opened(store, found.info.run_id, int(found.data.metrics.get("epoch", -1)))
+
+    # Importing MLflow and opening its store takes seconds, which the first steps need not wait for.
+    with ThreadPoolExecutor(1) as beside:
+        run = Run(beside.submit(open_run), warn)
+        try:
+            yield run
+        except BaseException as error:
+            run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+        run.end("FINISHED")
 
 
 def record(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", "report"], seconds: float) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
+from losslab.devices import keep_freed_memory
 from losslab.errors import DivergedError
 from losslab.models.registry import find
 from losslab.schedules import best_epoch, check_schedule, learning_rate_factor, stalled
@@ -53,6 +54,7 @@ def train(
         InputError: memory or disk space ran out, or a loading process was killed.
     """
     settings, net = plan.params.train, plan.net
+    keep_freed_memory()
     # Deterministic algorithms alone give the same bits; filling fresh memory with NaN as well costs 5 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
