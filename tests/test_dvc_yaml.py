@@ -19,6 +19,7 @@ PLUMBING = {
     "__init__",
     "errors",
     "files",
+    "quick_torchmetrics",
     "params",
     "schema",
     "stage",

@@ -4,8 +4,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchmetrics import Metric
-from torchmetrics.utilities import dim_zero_cat
+
+import losslab.quick_torchmetrics  # noqa: F401 — before what imports torchmetrics
+
+from torchmetrics import Metric  # isort: skip
+from torchmetrics.utilities import dim_zero_cat  # isort: skip
 
 
 class SegmentationMetrics(Metric):

@@ -3,6 +3,8 @@
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from losslab.models.upsampling import FastUpsampling
+
 
 class SegmentationNet(nn.Module):
     """Pads images to what the net can take and crops its logits back.
@@ -30,7 +32,8 @@ class SegmentationNet(nn.Module):
         bottom, right = self._lacking(height), self._lacking(width)
         if bottom or right:
             images = F.pad(images, (0, right, 0, bottom))
-        logits: Tensor = self.net(images)
+        with FastUpsampling():
+            logits: Tensor = self.net(images)
         return logits[..., :height, :width] if bottom or right else logits
 
     def _lacking(self, side: int) -> int:
