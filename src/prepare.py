@@ -12,7 +12,9 @@ if TYPE_CHECKING:
 def main(params: "Params") -> None:
     from losslab.data.cards import read_card
     from losslab.data.prepare import prepare
+    from losslab.models.hub import check_reachable
 
+    check_reachable(params.encoder, params.encoder_weights)
     audit = prepare(
         read_card(params.dataset),
         Path("data/raw") / params.dataset,

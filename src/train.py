@@ -1,5 +1,6 @@
 """train: fit the net to the training images, keep the epoch with the best val mIoU."""
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -15,15 +16,15 @@ def main(params: "Params") -> None:
     from losslab import models, tracking
     from losslab.data.prepared import Prepared
     from losslab.devices import hardware, is_main_process
-    from losslab.files import write_csv
+    from losslab.files import file_md5, write_csv
     from losslab.losses.expression import advice
     from losslab.training import EpochRow, checkpoint_of, plan, train
 
     began = time.monotonic()
     planned = plan(params, Prepared(Path("data/prepared") / params.dataset))
-    keep = stage.main_repo() / ".losslab/checkpoints"
+    keep, taken_in = stage.checkpoints(), stage.md5_in_lock("models/model.safetensors")
     if not is_main_process():
-        with checkpoint_of(planned.description, keep, stage.warn, main=False) as checkpoint:
+        with checkpoint_of(planned.description, keep, stage.warn, taken_in, main=False) as checkpoint:
             train(planned, checkpoint)
         return
     if hint := advice(params.loss):
@@ -32,7 +33,7 @@ def main(params: "Params") -> None:
         stage.warn(f"not bit-exact on this device, for want of deterministic versions: {', '.join(planned.inexact)}")
     root, data_md5 = stage.main_repo(), planned.description["data_md5"]
     with (
-        checkpoint_of(planned.description, keep, stage.warn) as checkpoint,
+        checkpoint_of(planned.description, keep, stage.warn, taken_in) as checkpoint,
         tracking.training_run(params, checkpoint.key, data_md5, hardware(), root, stage.warn) as run,
     ):
 
@@ -43,15 +44,18 @@ def main(params: "Params") -> None:
                 f"  val loss {row['val_loss']:.4f}  val mIoU {row['val_miou']:.4f}  {time.monotonic() - began:.0f} s"
             )
 
-        for row in checkpoint.record["rows"]:
+        for row in checkpoint.rows:
             run.log_epoch(row)
-        if checkpoint.content is not None:
-            stage.say(f"goes on after epoch {len(checkpoint.record['rows'])}, where this run was interrupted")
+        if checkpoint.rows:
+            stage.say(f"goes on after epoch {len(checkpoint.rows)}, where this run was interrupted")
         trained = train(planned, checkpoint, on_epoch, sys.stderr.isatty())
         models.save(Path("models"), trained.net, trained.description)
         write_csv(Path("reports/history.csv"), trained.history)
         run.trained(Path("models"), seconds=time.monotonic() - began)
-        checkpoint.remove()
+        if "DVC_STAGE" in os.environ:
+            checkpoint.finish(file_md5(Path("models/model.safetensors")))
+        else:
+            checkpoint.remove()
 
 
 if __name__ == "__main__":

@@ -50,6 +50,19 @@ def test_shipped_params_are_short() -> None:
         ({"prepare": {"split": {"val": 0.6, "test": 0.5}}}, r"prepare.split: val 0.6 and test 0.5 leave nothing"),
         ({"prepare": {"size": 32}, "train": {"batch_size": 1}}, r"train.batch_size is 1 at prepare.size 32"),
         ({"arch": "pan", "train": {"batch_size": 1}}, r"train.batch_size is 1; arch pan pools .* make it 2 or more"),
+        (
+            {"train": {"batch_size": 4, "devices": 2, "strategy": "ddp_spawn"}},
+            r"strategy 'ddp_spawn' copies .*; use ddp",
+        ),
+        ({"train": {"workers": 9999}}, r"train.workers is 9999"),
+        (
+            {"arch": "segnet", "encoder": None, "train": {"freeze_encoder_epochs": 1}},
+            r"train.freeze_encoder_epochs is 1; arch segnet has no encoder: 0",
+        ),
+        (
+            {"arch": "segnet", "encoder": None, "train": {"encoder_lr": 0.1}},
+            r"train.encoder_lr is 0.1; arch segnet has no encoder: null",
+        ),
         ({"report": {"examples": -1}}, r"report.examples is -1"),
         ({"seed": -1, "train": {"workers": -1}}, r"seed is -1.*; train.workers is -1"),
     ],

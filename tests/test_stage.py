@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from losslab.stage import md5_in_lock
 from tests.conftest import ROOT, TINY_CHANGES, write_params
 
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
@@ -65,3 +66,35 @@ def test_python_without_the_packages_is_told_how_to_get_them(tmp_path: Path) -> 
     assert done.returncode == 1
     assert "Run `make setup`, then `. .venv/bin/activate`" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "stages: 1", "a: [", "stages: {train: {outs: [{path: models/other, md5: y}]}}"]
+)
+def test_out_that_dvc_has_not_taken_in_has_no_md5(
+    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if text is not None:
+        Path("dvc.lock").write_text(text, encoding="utf-8")
+    assert md5_in_lock("models/model") is None
+
+
+def test_out_that_dvc_has_taken_in_has_the_md5_of_dvc_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    lock = "schema: '2.0'\nstages:\n  a:\n    cmd: a\n  train:\n    outs:\n    - path: models/model\n      md5: x\n"
+    Path("dvc.lock").write_text(lock, encoding="utf-8")
+    assert md5_in_lock("models/model") == "x"
+
+
+@pytest.mark.parametrize(
+    "error", ["MemoryError()", "RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: you')"]
+)
+def test_memory_that_runs_out_in_any_stage_is_one_line(error: str, tmp_path: Path) -> None:
+    write_params(tmp_path, {})
+    code = f"from losslab import stage\ndef main(params): raise {error}\nstage.run(main)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "ERROR: -c: out of memory: set train.batch_size, or evaluate.batch_size, or prepare.size lower"
+    ]

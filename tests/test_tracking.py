@@ -142,6 +142,21 @@ def test_experiment_that_is_queued_again_goes_on_under_its_new_name(
     assert "dvc.experiment" not in run.data.tags and not run.info.run_name.startswith("first-try")
 
 
+def test_same_run_of_another_repository_is_left_alone(
+    params: Params,
+    root: Path,
+    warnings: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    with begin(params, root, warnings) as first:
+        first.log_epoch(HISTORY[0])
+        with begin(params, tmp_path_factory.mktemp("another"), warnings) as second:
+            second.log_epoch(HISTORY[0])
+    assert len(runs(root, params.dataset)) == 2
+
+
 def test_complete_run_is_repeated_as_a_new_one(
     params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
@@ -17,7 +18,7 @@ def pick_device(requested: str) -> torch.device:
     return torch.device("cuda" if requested != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def device_for(description: dict[str, Any]) -> torch.device:
+def device_for(description: Mapping[str, Any]) -> torch.device:
     """Where to run a model of this model.json: where it was trained, or on what there is."""
     return pick_device("cpu" if description["run"]["train"]["device"] == "cpu" else "auto")
 

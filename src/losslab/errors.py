@@ -7,3 +7,11 @@ class InputError(ValueError):
 
 class DivergedError(InputError):
     """A loss, or the net's output, was not finite: told with the epoch, the step, the term and a remedy."""
+
+
+def out_of_memory(error: BaseException) -> str | None:
+    """Which memory ran out, where an error is of that."""
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+        return "the device's memory"
+    told = ("can't allocate memory", "Cannot allocate memory")
+    return "memory" if isinstance(error, MemoryError) or any(text in str(error) for text in told) else None

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from losslab.devices import autocast
 
 
-def to_input(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+def to_input(images: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> Tensor:
     """uint8 `[N, H, W, 3]` → normalised float32 `[N, 3, H, W]`, channels_last; mean and std in 0..1 units."""
-    scale = torch.tensor(std, device=images.device) * 255
-    shift = torch.tensor(mean, device=images.device) * 255
+    scale = torch.as_tensor(std, device=images.device) * 255
+    shift = torch.as_tensor(mean, device=images.device) * 255
     return ((images.float() - shift) / scale).permute(0, 3, 1, 2)
 
 

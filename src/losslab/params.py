@@ -66,7 +66,7 @@ class Train(Section):
     devices: int = Field(gt=0)
     nodes: int = Field(gt=0)
     strategy: str = Field(min_length=1)
-    workers: int = Field(ge=0)
+    workers: int = Field(ge=0, le=512)
 
     @model_validator(mode="after")
     def _fit_each_other(self) -> Self:
@@ -74,6 +74,10 @@ class Train(Section):
         if self.batch_size % processes:
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be dealt to {processes} processes (devices x nodes); make it a multiple"
+            )
+        if self.strategy.endswith(("spawn", "fork", "notebook")):
+            raise ValueError(
+                f"strategy {self.strategy!r} copies this process, and a run is more than what a copy holds; use ddp"
             )
         for name in ("warmup_epochs", "freeze_encoder_epochs"):
             if getattr(self, name) >= self.epochs:
@@ -140,5 +144,7 @@ def _check_across(params: Params, catalog: Path) -> None:
     if params.encoder is None:
         for key, unset in (("encoder_lr", None), ("freeze_encoder_epochs", 0)):
             if (value := getattr(params.train, key)) != unset:
-                raise InputError(f"train.{key} is {value}; arch {params.arch} has no encoder: {unset or 'null'}")
+                raise InputError(
+                    f"train.{key} is {value}; arch {params.arch} has no encoder: {'null' if unset is None else unset}"
+                )
     check_batch(params.arch, params.prepare.size, params.train.batch_size)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from losslab.errors import InputError
+from losslab.errors import InputError, out_of_memory
 
 if TYPE_CHECKING:
     from losslab.params import Params
@@ -33,6 +33,10 @@ def run(main: "Callable[[Params], None]") -> NoReturn:
         _leave(f"{error}: {sys.executable} is not losslab's Python. Run `make setup`, then `. .venv/bin/activate`")
     except FileNotFoundError as error:
         _leave(f"{error.filename}: no such file; if an earlier stage writes it, run dvc repro")
+    except (MemoryError, RuntimeError) as error:
+        if (where := out_of_memory(error)) is None:
+            raise
+        _leave(f"out of {where}: set train.batch_size, or evaluate.batch_size, or prepare.size lower")
     except OSError as error:
         _leave(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt:
@@ -55,6 +59,23 @@ def warn(line: str) -> None:
 def main_repo() -> Path:
     """The root of the user's repository, also from a queued experiment, which runs in a copy below `.dvc/tmp`."""
     return Path(os.environ.get("DVC_ROOT", "."))
+
+
+def checkpoints() -> Path:
+    """Where the checkpoints of unfinished runs lie."""
+    return main_repo() / ".losslab/checkpoints"
+
+
+def md5_in_lock(out: str) -> str | None:
+    """The md5 of an out that DVC has taken in, from dvc.lock of the current folder."""
+    from losslab.schema import read_yaml
+
+    try:
+        stages = read_yaml(Path("dvc.lock"))["stages"].values()
+    except (FileNotFoundError, InputError, KeyError, TypeError, AttributeError):
+        return None
+    found = (entry["md5"] for stage in stages for entry in stage.get("outs", []) if entry.get("path") == out)
+    return next(found, None)
 
 
 def _die_with(parent: int) -> None:

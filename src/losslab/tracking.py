@@ -10,6 +10,7 @@ import logging
 import os
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from filelock import FileLock
 
 from losslab.errors import InputError
-from losslab.files import file_md5, read_csv, read_json, whole
+from losslab.files import file_md5, read_csv, read_json, whole, write_text
 from losslab.params import Params
 from losslab.schema import read_yaml
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 MODEL_MD5, DATA_MD5, REPORT_MD5 = "losslab.model_md5", "losslab.data_md5", "losslab.report_md5"
 EXPERIMENT, BASELINE, HARDWARE, DURATION = "dvc.experiment", "dvc.baseline_rev", "losslab.hardware", "losslab.seconds"
-KEY = "losslab.run_key"
+KEY, REPOSITORY = "losslab.run_key", "losslab.repository"
 FINAL = {"test": "test", "val": "best_val"}
 """Splits of metrics.json → prefixes in MLflow: `val_miou` is the series over epochs, `best_val_miou` the kept model's."""
 Warn = Callable[[str], None]
@@ -99,7 +100,8 @@ def training_run(params: Params, key: str, data_md5: str, hardware: str, root: P
         store = _Store(root)
         experiment = os.environ.get("DVC_EXP_NAME")
         tags = _tags(data_md5, experiment) | {HARDWARE: hardware, KEY: key}
-        found = store.interrupted(params.dataset, key, experiment)
+        tags |= {REPOSITORY: _repository(root)}
+        found = store.interrupted(params.dataset, tags)
         if found is None:
             return _Opened(store, store.create(params.model_dump(), tags))
         store.reopen(found.info.run_id, params.model_dump(), tags)
@@ -202,14 +204,15 @@ class _Store:
         self._log_params(run_id, params)
         return run_id
 
-    def interrupted(self, dataset: str, key: str, experiment: str | None) -> Any | None:
-        """The newest run with this key that was not trained to its end, or, within one DVC experiment, not reported.
+    def interrupted(self, dataset: str, tags: Mapping[str, str]) -> Any | None:
+        """The newest run of this key and repository that was not trained to its end, or, within one DVC experiment, not reported.
 
-        An experiment that is queued again has another name: what is left of the first is its beginning.
+        An experiment that is queued again has another name: what is left of the first is its beginning. A store may be
+        shared, and in another repository the same run may be going on.
         """
-        for run in self.search(dataset, {KEY: key}):
+        for run in self.search(dataset, {name: tags[name] for name in (KEY, REPOSITORY)}):
             unfinished = run.info.status != "FINISHED"
-            same = run.data.tags.get(EXPERIMENT) == experiment and REPORT_MD5 not in run.data.tags
+            same = run.data.tags.get(EXPERIMENT) == tags.get(EXPERIMENT) and REPORT_MD5 not in run.data.tags
             if unfinished or same:
                 return run
         return None
@@ -303,6 +306,14 @@ def _tags(data_md5: str, experiment: str | None) -> dict[str, str]:
         tags["mlflow.user"] = getpass.getuser()
     optional = {EXPERIMENT: experiment, BASELINE: os.environ.get("DVC_EXP_BASELINE_REV") or _git_head()}
     return tags | {key: value for key, value in optional.items() if value}
+
+
+def _repository(root: Path) -> str:
+    """What tells this copy of the repository from others, also where they share a store: made once, and kept."""
+    path = root / ".losslab/id"
+    if not path.exists():
+        write_text(path, uuid.uuid4().hex)
+    return path.read_text(encoding="utf-8")
 
 
 def _git_head() -> str | None:

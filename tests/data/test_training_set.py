@@ -7,7 +7,7 @@ import torch
 
 from losslab.data.augmentation import LEAVING_VOID
 from losslab.data.prepared import Prepared, Rows, evaluation_loader
-from losslab.data.training_set import training_loader
+from losslab.data.training_set import EpochBatches, training_loader
 from losslab.errors import InputError
 
 RECIPES = ["none", "flip", "seed_lab7", "affine", "strong"]
@@ -98,6 +98,16 @@ def test_last_batch_of_one_image_is_left_out_of_training(tiny_data: Prepared) ->
     assert [len(batch) for batch in batches_of(tiny_data, 0, batch_size=5)] == [5]
     assert [len(batch) for batch in batches_of(tiny_data, 0, batch_size=4)] == [4, 2]
     assert [len(batch) for batch in batches_of(tiny_data, 0, batch_size=9)] == [6]
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "world", "fewest"),
+    [(6, 3, 1, 3), (7, 3, 1, 3), (8, 3, 1, 2), (1, 3, 1, 1), (6, 4, 2, 1), (9, 4, 2, 2), (7, 4, 2, 1), (5, 6, 3, 1)],
+)
+def test_fewest_samples_of_a_process_in_a_step(count: int, batch_size: int, world: int, fewest: int) -> None:
+    batches = [EpochBatches(count, batch_size, 0, rank, world) for rank in range(world)]
+    assert min(len(batch) for rank in batches for batch in rank) == fewest
+    assert {rank.fewest() for rank in batches} == {fewest}
 
 
 def test_every_image_is_drawn_once_in_an_epoch(tiny_data: Prepared) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import pytest
 import segmentation_models_pytorch as smp
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -85,6 +86,19 @@ class BaseModelTester:
             models.save(tmp_path / str(memory_format), net.to(memory_format=memory_format), {})
         first, second = ((folder / "model.safetensors").read_bytes() for folder in sorted(tmp_path.iterdir()))
         assert first == second
+
+
+def test_disk_that_is_full_is_told_and_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"old")
+
+    def full(tensors: Any, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(InputError, match=r"model.safetensors cannot be written: I/O error: No space left on device"):
+        models.save(tmp_path, nn.Linear(1, 1), {})
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("model.safetensors", b"old")]
 
 
 class TestUnet(BaseModelTester):
@@ -236,11 +250,10 @@ def test_no_net_pools_to_a_grid_by_torch(arch: str) -> None:
 def test_net_that_cannot_train_on_one_image_is_told() -> None:
     net = models.build_model("unet", 3, "tu-skresnet18")
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    models.check_size(net, 64, batch_size=2)
-    with pytest.raises(
-        InputError, match=r"train.batch_size is 1, on which this net cannot train: Expected more than 1"
-    ):
-        models.check_size(net, 64, batch_size=1)
+    models.check_size(net, 64, fewest=2)
+    message = r"train.batch_size leaves one image for a step of a process, .* cannot train: Expected more than 1"
+    with pytest.raises(InputError, match=message):
+        models.check_size(net, 64, fewest=1)
     assert net.training and all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 

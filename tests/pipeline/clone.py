@@ -39,7 +39,12 @@ class Clone:
 
     @property
     def environment(self) -> dict[str, str]:
-        inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_", "GIT_"))}
+        left_out = ("DVC_", "MLFLOW_", "GIT_", "OMP_")
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
+        inherited |= {
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": "0",
+        }  # threads that spin would hold up other tests
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return inherited | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
 

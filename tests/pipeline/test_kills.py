@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -57,7 +58,7 @@ def exists(folder: Path, pattern: str) -> Callable[[str], bool]:
     return lambda output: any(folder.glob(pattern))
 
 
-def test_ten_kills_change_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_kills_at_any_moment_change_nothing(tmp_path_factory: pytest.TempPathFactory) -> None:
     whole = Clone(tmp_path_factory.mktemp("whole"), CHANGES)
     whole.run("dvc repro")
     clone = Clone(tmp_path_factory.mktemp("killed"), CHANGES)
@@ -73,6 +74,7 @@ def test_ten_kills_change_nothing(tmp_path_factory: pytest.TempPathFactory) -> N
         ),
         "after the last epoch": after(f"epoch {EPOCHS}/", 0),
         "while the model is written": exists(clone.folder, "models/.*.partial"),
+        "trained, but not yet taken in by DVC": exists(clone.folder, ".losslab/checkpoints/*.finished"),
         "between train and evaluate": after("Running stage 'evaluate'", 0),
         "in a later stage": after("Running stage 'evaluate'", chance.uniform(0.5, 4)),
     }
@@ -87,3 +89,41 @@ def test_ten_kills_change_nothing(tmp_path_factory: pytest.TempPathFactory) -> N
     history = clone.mlflow().get_metric_history(run.info.run_id, "val_miou")
     assert [point.step for point in history] == list(range(1, EPOCHS + 1))
     assert not list((clone.folder / ".losslab/checkpoints").iterdir())
+
+
+def test_queued_experiment_whose_worker_died_goes_on_when_it_is_queued_again(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    whole = Clone(tmp_path_factory.mktemp("whole"), {"train": {"epochs": 3}})
+    whole.run("dvc repro")
+    clone = Clone(tmp_path_factory.mktemp("queue"), {"train": {"epochs": 3}})
+    clone.run("dvc repro prepare")
+    clone.run("dvc exp run --queue -n first -S train.epochs=3 -f && dvc queue start >/dev/null 2>&1")
+    deadline = time.monotonic() + 200
+    while not list(clone.folder.glob(".losslab/checkpoints/*.ckpt")):
+        assert time.monotonic() < deadline, clone.run("dvc queue status")
+        time.sleep(0.005)
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and _works_for(process, clone.folder):
+            os.kill(int(process.name), signal.SIGKILL)
+    assert re.search(r"first\s.*Running", clone.run("dvc queue status"))
+    clone.run("dvc queue kill first")
+    clone.run("dvc exp run --queue -n second -S train.epochs=3 -f && dvc queue start >/dev/null 2>&1")
+    while "Success" not in (status := clone.run("dvc queue status")):
+        assert time.monotonic() < deadline, status
+        time.sleep(1)
+    clone.run("dvc exp apply second")
+    assert clone.outs() == whole.outs()
+    (run,) = clone.runs()
+    assert run.data.tags["dvc.experiment"] == "second" and run.info.status == "FINISHED"
+    history = clone.mlflow().get_metric_history(run.info.run_id, "val_miou")
+    assert [point.step for point in history] == [1, 2, 3]
+
+
+def _works_for(process: Path, folder: Path) -> bool:
+    """Whether a process was started in a folder and does DVC's or losslab's work there."""
+    try:
+        command, place = (process / "cmdline").read_bytes(), (process / "cwd").readlink()
+    except OSError:  # it is gone
+        return False
+    return place.is_relative_to(folder) and (b"dvc" in command or b"src/train.py" in command)

@@ -150,6 +150,13 @@ def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> 
     assert "left out workspace: reports/metrics.json is not what dvc.lock says" in clone.run("losslab sync")
 
 
+def test_training_that_is_forced_again_is_done_again(clone: Clone) -> None:
+    """No later stage runs, which would say that DVC has taken in the first."""
+    for _ in range(2):
+        output = clone.run("dvc repro --force -s train")
+        assert "epoch 1/2" in output and "goes on" not in output
+
+
 def test_without_a_store_the_run_is_whole_and_warns(clone: Clone) -> None:
     output = clone.run("dvc repro --force -s train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
     assert output.count("WARNING: MLflow at http://127.0.0.1:9 cannot be used") == 1

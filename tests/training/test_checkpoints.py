@@ -1,5 +1,6 @@
 import errno
 import multiprocessing
+import os
 import shutil
 import threading
 import time
@@ -17,6 +18,8 @@ from losslab.params import Params
 from losslab.training import EpochRow, Trained, checkpoint_of, plan, train
 from losslab.training.checkpoints import run_key
 from tests.training.test_fitting import changed, weights_of
+
+DESCRIPTION: dict[str, Any] = {"run": {"train": {"device": "cpu"}}}
 
 
 class Killed(BaseException):
@@ -48,10 +51,17 @@ def kill_in(epoch: int, hook: str, params: Params, data: Prepared, folder: Path)
     return rows
 
 
+@pytest.fixture
+def tiny_params(tiny_params: Params) -> Params:
+    """With the net that trains fastest."""
+    return changed(tiny_params, arch="simple_cnn", encoder=None)
+
+
 CASES: dict[str, dict[str, Any]] = {
     "default": {},
     "dropout, schedule, average": {
-        "encoder": "tu-tf_efficientnet_lite0",
+        "arch": "deeplabv3plus",
+        "encoder": "tu-mobilenetv3_small_050",
         "train": {
             "optimizer": "adamw",
             "weight_decay": 0.01,
@@ -61,6 +71,8 @@ CASES: dict[str, dict[str, Any]] = {
         },
     },
     "frozen encoder, plateau, ramp": {
+        "arch": "unet",
+        "encoder": "tu-mobilenetv3_small_050",
         "loss": "dice+0:1*bce",
         "train": {
             "optimizer": "sgd",
@@ -99,6 +111,32 @@ def test_killed_after_its_last_epoch_it_trains_no_more(
     rows: list[EpochRow] = []
     again = run(tiny_params, tiny_data, tmp_path, on_epoch=rows.append)
     assert rows == [] and weights_of(again) == weights_of(whole) and again.history == whole.history
+
+
+def test_finished_run_is_kept_until_its_model_was_taken_in(
+    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+) -> None:
+    planned = plan(tiny_params, tiny_data)
+    with checkpoint_of(planned.description, tmp_path, pytest.fail) as checkpoint:
+        whole = train(planned, checkpoint)
+        checkpoint.finish("model")
+    for taken_in, trained in ((None, 0), ("another", 0), ("model", 2)):
+        again, rows = plan(tiny_params, tiny_data), list[EpochRow]()
+        with checkpoint_of(again.description, tmp_path, pytest.fail, taken_in) as checkpoint:
+            assert weights_of(train(again, checkpoint, rows.append)) == weights_of(whole)
+        assert len(rows) == trained
+
+
+def test_finished_run_of_others_is_forgotten_after_a_day(tmp_path: Path) -> None:
+    for name in ("old.model.finished", "new.model.finished", "other.ckpt", "other.set-aside", ".other.ckpt.partial"):
+        (tmp_path / name).write_bytes(b"x")
+    os.utime(tmp_path / "old.model.finished", (0, 0))
+    told: list[str] = []
+    with checkpoint_of(DESCRIPTION, tmp_path, told.append):
+        pass
+    assert not (tmp_path / "old.model.finished").exists() and (tmp_path / "new.model.finished").exists()
+    assert len(told) == 1 and told[0].startswith("3 checkpoints of other params")
+    assert not list(tmp_path.glob("*.lock"))
 
 
 def test_early_stop_stands_when_the_run_is_started_again(
@@ -156,8 +194,11 @@ def test_key_is_of_params_data_and_code_but_not_of_workers(
     assert key() == key() == key(train={"workers": 2})
     described = plan(tiny_params, tiny_data).description
     keys = {key(), key(seed=1), key(train={"lr": 0.01}), key(loss="dice"), run_key({**described, "data_md5": "x"})}
-    monkeypatch.setattr("losslab.training.checkpoints._code", lambda: "changed")
-    assert len(keys | {key()}) == 6
+    for name, other in (("_code", "changed"), ("version", "0"), ("device_for", torch.device("meta"))):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"losslab.training.checkpoints.{name}", lambda *_, other=other: other)
+            keys.add(key())
+    assert len(keys) == 8
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("unexpected pos 64")])
@@ -189,15 +230,14 @@ def test_disk_that_is_full_is_told_and_leaves_the_last_checkpoint_usable(
 
 
 def test_same_run_beside_this_one_waits(tmp_path: Path) -> None:
-    description: dict[str, Any] = {"run": {"train": {}}}
     told: list[str] = []
     order: list[str] = []
 
     def second() -> None:
-        with checkpoint_of(description, tmp_path, told.append):
+        with checkpoint_of(DESCRIPTION, tmp_path, told.append):
             order.append("second")
 
-    with checkpoint_of(description, tmp_path, pytest.fail):
+    with checkpoint_of(DESCRIPTION, tmp_path, pytest.fail):
         thread = threading.Thread(target=second)
         thread.start()
         while not told:
@@ -205,6 +245,17 @@ def test_same_run_beside_this_one_waits(tmp_path: Path) -> None:
         order.append("first")
     thread.join(timeout=30)
     assert order == ["first", "second"] and told[0].startswith("another process trains this very run")
+
+
+def test_same_run_beside_one_of_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    message = r"another process trains this very run .*: start again when it has ended"
+    with (
+        checkpoint_of(DESCRIPTION, tmp_path, pytest.fail),
+        pytest.raises(InputError, match=message),
+        checkpoint_of(DESCRIPTION, tmp_path, pytest.fail),
+    ):
+        pass
 
 
 def test_memory_that_runs_out_is_told_with_what_to_change(

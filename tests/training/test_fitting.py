@@ -16,6 +16,8 @@ from losslab.metrics import SegmentationMetrics
 from losslab.params import Params
 from losslab.training import EpochRow, Trained, checkpoint_of, plan
 from losslab.training import train as train_planned
+from losslab.training.planning import inexact_operations
+from losslab.training.troubles import explained
 from tests.conftest import merge
 
 
@@ -34,6 +36,15 @@ def trained(tiny_params: Params, tiny_data: Prepared) -> Trained:
 
 def weights_of(trained: Trained) -> bytes:
     return b"".join(tensor.numpy().tobytes() for tensor in trained.net.state_dict().values())
+
+
+def val_miou(trained: Trained, data: Prepared) -> float:
+    metrics = SegmentationMetrics(3)
+    mean, std = trained.description["mean"], trained.description["std"]
+    batches = evaluation_loader(data, "val", 2)
+    for prediction, target in predict(trained.net, batches, mean, std, "32-true", torch.device("cpu")):
+        metrics.update(prediction, target)
+    return float(metrics.compute()["miou"])
 
 
 def test_training_is_bit_exact(trained: Trained, tiny_params: Params, tiny_data: Prepared) -> None:
@@ -61,13 +72,8 @@ def test_kept_weights_are_those_of_the_best_val_miou(tiny_params: Params, tiny_d
     params = changed(tiny_params, train={"epochs": 4, "lr": 0.05})
     trained = train(params, tiny_data)
     history = [row["val_miou"] for row in trained.history]
-    metrics = SegmentationMetrics(3)
-    mean, std = trained.description["mean"], trained.description["std"]
-    batches = evaluation_loader(tiny_data, "val", 2)
-    for prediction, target in predict(trained.net, batches, mean, std, "32-true", torch.device("cpu")):
-        metrics.update(prediction, target)
     assert max(history) > history[-1], "the last epoch is the best: this test shows nothing"
-    assert float(metrics.compute()["miou"]) == pytest.approx(max(history), abs=1e-5)
+    assert val_miou(trained, tiny_data) == pytest.approx(max(history), abs=1e-5)
 
 
 def test_each_epoch_is_handed_on_while_it_trains(tiny_params: Params, tiny_data: Prepared) -> None:
@@ -240,3 +246,55 @@ def test_what_the_hardware_lacks_is_told(
         plan(changed(tiny_params, train={"device": "cuda"}), tiny_data)
     with pytest.raises(InputError, match=r"train.precision is '16-mixed', which needs CUDA"):
         plan(changed(tiny_params, train={"precision": "16-mixed"}), tiny_data)
+
+
+@pytest.mark.parametrize(
+    ("train", "environment", "complaint"),
+    [
+        ({"devices": 2, "strategy": "dpp"}, {}, r"devices 2, nodes 1 and strategy 'dpp' on cpu: "),
+        ({"nodes": 2}, {}, r"train.nodes is 2, and nothing says where the others are: start with torchrun or srun"),
+        ({}, {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}, r"torchrun has started 2 processes; .* is 1: make them"),
+    ],
+)
+def test_devices_that_cannot_be_had_are_told(
+    train: dict[str, Any],
+    environment: dict[str, str],
+    complaint: str,
+    tiny_params: Params,
+    tiny_data: Prepared,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=complaint) as caught:
+        train_planned(plan(changed(tiny_params, train={"batch_size": 4, **train}), tiny_data))
+    assert "\n" not in str(caught.value)
+
+
+def test_step_of_one_image_is_refused_where_the_net_needs_two(tiny_params: Params, tiny_data: Prepared) -> None:
+    """Six images in batches of 4 over two processes: the last gives each of them one."""
+    params = changed(tiny_params, arch="deeplabv3plus", train={"devices": 2, "batch_size": 4})
+    with pytest.raises(InputError, match=r"train.batch_size leaves one image for a step of a process"):
+        plan(params, tiny_data)
+    plan(changed(params, train={"batch_size": 6}), tiny_data)
+
+
+def test_operations_without_a_deterministic_version_are_named() -> None:
+    """As torch words its warnings."""
+    warned = [
+        "upsample_bilinear2d_backward_out_cuda does not have a deterministic implementation, but you set "
+        "'torch.use_deterministic_algorithms(True, warn_only=True)'.",
+        "Deterministic behavior was enabled with either `torch.use_deterministic_algorithms(True)` or … but this operation "
+        "is not deterministic because it uses CuBLAS and you have CUDA >= 10.2.",
+        "something else",
+    ]
+    assert inexact_operations(warned) == [
+        "cuBLAS with this CUBLAS_WORKSPACE_CONFIG",
+        "upsample_bilinear2d_backward_out_cuda",
+    ]
+
+
+@pytest.mark.parametrize("workers", ["(pid 77) is killed by signal: Killed", "(pid(s) 77, 78) exited unexpectedly"])
+def test_workers_that_end_are_told_whatever_torch_calls_them(workers: str) -> None:
+    told = explained(RuntimeError(f"DataLoader worker {workers}. "), 4, 1)
+    assert told is not None and "a process that loads data " + workers.partition(") ")[2].split(") ")[-1] in str(told)

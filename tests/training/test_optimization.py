@@ -9,7 +9,7 @@ from losslab.data.prepared import Prepared
 from losslab.params import Params
 from losslab.training import plan, train
 from losslab.training.optimization import optimizer_of, parameter_groups, update_average
-from tests.training.test_fitting import changed
+from tests.training.test_fitting import changed, val_miou
 
 
 class Net(nn.Module):
@@ -43,6 +43,14 @@ def test_norms_and_biases_are_not_decayed_and_the_encoder_has_its_own_rate(name:
 def test_without_a_rate_of_its_own_the_encoder_learns_as_the_rest(tiny_params: Params) -> None:
     net = Net()
     assert {group["lr"] for group in parameter_groups(net, net.encoder, tiny_params.train)} == {0.001}
+
+
+def test_fp16_gradients_can_be_clipped(tiny_params: Params) -> None:
+    """Lightning refuses to clip where the optimizer takes the scale out of the gradients itself, as fused ones do."""
+    net = Net()
+    for clip, fused in ((None, True), (1.0, False)):
+        train = changed(tiny_params, train={"precision": "16-mixed", "clip_grad_norm": clip}).train
+        assert optimizer_of(net, net.encoder, train).defaults["fused"] == fused
 
 
 def test_average_starts_quickly_and_ends_at_its_decay() -> None:
@@ -81,11 +89,21 @@ def test_frozen_encoder_does_not_change_until_its_time(tiny_params: Params, tiny
     assert changes.found == [False, False, True]
 
 
+def test_parameters_that_an_encoder_never_trains_stay_so(tiny_params: Params, tiny_data: Prepared) -> None:
+    planned = plan(changed(tiny_params, train={"freeze_encoder_epochs": 1}), tiny_data)
+    fixed = next(iter(planned.net.encoder.parameters()))  # type: ignore[union-attr]
+    fixed.requires_grad_(False)
+    before = fixed.clone()
+    train(planned)
+    assert not fixed.requires_grad and torch.equal(fixed, before)
+
+
 def test_average_is_what_is_validated_and_kept(tiny_params: Params, tiny_data: Prepared) -> None:
     plain = train(plan(tiny_params, tiny_data))
     averaged = train(plan(changed(tiny_params, train={"ema": 0.99}), tiny_data))
     assert averaged.history[0]["train_loss"] == plain.history[0]["train_loss"]
     assert averaged.history[0]["val_loss"] != plain.history[0]["val_loss"]
+    assert val_miou(averaged, tiny_data) == pytest.approx(max(row["val_miou"] for row in averaged.history), abs=1e-5)
 
 
 def test_gradients_are_added_up_over_steps(tiny_params: Params, tiny_data: Prepared) -> None:

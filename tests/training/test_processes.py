@@ -1,47 +1,99 @@
 """Two processes with gloo, as `python src/train.py` starts them."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from losslab.data.prepared import Prepared
 from losslab.files import read_csv, read_json
 from tests.conftest import ROOT, TINY_CHANGES, merge, write_params
 
 CHANGES = {"encoder": None, "arch": "simple_cnn", "train": {"devices": 2, "batch_size": 4, "ema": 0.9}}
+OUTS = ("models/model.safetensors", "models/model.json", "reports/history.csv")
 
 
-def run(folder: Path, data: Prepared, *command: str) -> str:
-    write_params(folder, merge(TINY_CHANGES, CHANGES))
+def start(folder: Path, data: Prepared, *command: str, **changes: Any) -> "subprocess.Popen[str]":
+    write_params(folder, merge(TINY_CHANGES, merge(CHANGES, changes)))
     place = folder / "data/prepared/tiny"
     place.parent.mkdir(parents=True, exist_ok=True)
     if not place.exists():
         place.symlink_to(data.folder)
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
-    done = subprocess.run(
-        [*command, str(ROOT / "src/train.py")],
+    return subprocess.Popen(
+        [*(command or [sys.executable]), str(ROOT / "src/train.py")],
         cwd=folder,
         env=inherited | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        check=False,
+        start_new_session=True,
     )
-    output = done.stdout + done.stderr
-    assert done.returncode == 0, output
+
+
+def run(folder: Path, data: Prepared, *command: str, **changes: Any) -> str:
+    process = start(folder, data, *command, **changes)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
     return output
 
 
-@pytest.mark.pipeline
-def test_two_processes_train_one_model_and_only_the_first_writes(tmp_path: Path, tiny_data: Prepared) -> None:
-    """Started by Lightning or by torchrun. The val images make one batch, so the second process has none."""
-    output = run(tmp_path / "lightning", tiny_data, sys.executable)
+@pytest.fixture(scope="module")
+def whole(tiny_data: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two processes that Lightning started. The val images make one batch, so the second process has none."""
+    folder = tmp_path_factory.mktemp("lightning")
+    output = run(folder, tiny_data)
     assert [output.count(f"epoch {epoch}/2  loss") for epoch in (1, 2)] == [1, 1]
-    run(tmp_path / "torchrun", tiny_data, sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
-    for name in ("models/model.safetensors", "models/model.json", "reports/history.csv"):
-        assert (tmp_path / "lightning" / name).read_bytes() == (tmp_path / "torchrun" / name).read_bytes()
-    assert read_json(tmp_path / "lightning/models/model.json")["run"]["train"]["devices"] == 2
-    assert len(read_csv(tmp_path / "lightning/reports/history.csv")) == 2
-    assert not list((tmp_path / "lightning/.losslab/checkpoints").iterdir())
+    return folder
+
+
+@pytest.mark.pipeline
+def test_two_processes_train_one_model_and_only_the_first_writes(
+    whole: Path, tmp_path: Path, tiny_data: Prepared
+) -> None:
+    """Started by Lightning or by torchrun."""
+    run(tmp_path, tiny_data, sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
+    for name in OUTS:
+        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+    assert read_json(whole / "models/model.json")["run"]["train"]["devices"] == 2
+    assert len(read_csv(whole / "reports/history.csv")) == 2
+    assert not list((whole / ".losslab/checkpoints").iterdir())
+
+
+@pytest.mark.pipeline
+def test_two_processes_learn_what_one_does(whole: Path, tmp_path: Path, tiny_data: Prepared) -> None:
+    """Without batch norm: the sums are only rounded differently."""
+    run(tmp_path, tiny_data, train={"devices": 1})
+    one, two = (load_file(folder / "models/model.safetensors") for folder in (tmp_path, whole))
+    assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-4
+    rows = [read_csv(folder / "reports/history.csv") for folder in (tmp_path, whole)]
+    for column in ("train_loss", "val_loss", "val_miou"):
+        alone, together = (torch.tensor([float(row[column]) for row in table]) for table in rows)
+        torch.testing.assert_close(alone, together, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.pipeline
+def test_two_processes_that_are_killed_go_on(whole: Path, tmp_path: Path, tiny_data: Prepared) -> None:
+    process = start(tmp_path, tiny_data)
+    assert process.stdout is not None
+    while "epoch 1/2" not in process.stdout.readline():
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert "goes on after epoch 1" in run(tmp_path, tiny_data)
+    for name in OUTS:
+        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+
+
+@pytest.mark.pipeline
+def test_encoder_of_which_parts_take_no_part_trains_in_two_processes(tmp_path: Path, tiny_data: Prepared) -> None:
+    """smp leaves EfficientNet's last convolution where it is and never calls it."""
+    output = run(tmp_path, tiny_data, arch="unet", encoder="efficientnet-b0", train={"batch_size": 6, "ema": None})
+    assert "epoch 2/2" in output
+    assert "unused" not in output

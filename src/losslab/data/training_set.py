@@ -46,6 +46,11 @@ class EpochBatches(Sampler[list[Key]]):
             # A process must take part in every step: without a sample of its own it takes one that weighs nothing.
             yield [(self.epoch, index) for index in batch[self.rank :: self.world] or batch[:1]]
 
+    def fewest(self) -> int:
+        """The fewest samples that any process has in a step."""
+        rest = self.count - (len(self) - 1) * self.batch_size
+        return max(1, min(self.batch_size, rest) // self.world)
+
     def weight(self, number: int) -> float:
         """What this process's loss counts in the mean over processes of batch `number`: its share of the samples."""
         size = min(self.batch_size, self.count - number * self.batch_size)

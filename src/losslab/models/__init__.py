@@ -65,17 +65,21 @@ def check_encoder(arch: str, encoder: str | None, encoder_weights: str | None) -
         check_pair(arch, encoder)
 
 
-def check_size(net: "nn.Module", size: int, batch_size: int | None = None) -> None:
+def check_size(net: "nn.Module", size: int, fewest: int | None = None) -> None:
     """Raise InputError when the net cannot take images of size x size: some encoders have sizes of their own.
 
-    With a batch size of 1, also when it cannot train on one image at a time, as some encoders' batch norm cannot.
+    Where the fewest images that it is given in a step are 1, also when it cannot train on one image at a time, as some
+    encoders' batch norm cannot.
     """
     from losslab.models.trial import fault
 
     if reason := fault(net, size):
         raise InputError(f"encoder: this net cannot take images of prepare.size {size}: {reason}")
-    if batch_size == 1 and (reason := fault(net, size, training=True)):
-        raise InputError(f"train.batch_size is 1, on which this net cannot train: {reason}; make it 2 or more")
+    if fewest == 1 and (reason := fault(net, size, training=True)):
+        raise InputError(
+            f"train.batch_size leaves one image for a step of a process, on which this net cannot train: {reason}; "
+            "choose another, or fewer train.devices"
+        )
 
 
 def normalisation(encoder: str | None, encoder_weights: str | None) -> tuple[list[float], list[float]] | None:
@@ -109,12 +113,16 @@ def save(folder: Path, net: "nn.Module", description: dict[str, Any]) -> None:
     The weights are those of `net.net`, under its own names: a model on an encoder loads straight into smp's class, such as
     `smp.Unet("resnet18", encoder_weights=None, classes=3).load_state_dict(safetensors.torch.load_file(...))`.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     # Saved weights are plain row-major: channels_last is a matter of the run, not of the model.
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _inner(net).state_dict().items()}
     with whole(folder / WEIGHTS) as partial:
-        save_file(weights, partial)
+        try:
+            save_file(weights, partial)
+        except SafetensorError as error:  # what it makes of a full disk
+            raise InputError(f"{folder / WEIGHTS} cannot be written: {error}") from error
     write_json(folder / DESCRIPTION, description)
 
 

@@ -26,7 +26,6 @@ class ArchSpec:
     encoders: tuple[str, ...] = ()
     smallest: int = 1
     pools_to_one: bool = False
-    idle_parameters: bool = False
     """Whether some get no gradient: stages of the encoder that the decoder does not read."""
 
     @property
@@ -86,7 +85,6 @@ _SPECS = [
         summary="pools the features of stride 8 over grids of 1, 2, 3 and 6",
         source="Zhao et al. 2017, arXiv 1612.01105",
         encoders=_ANY,
-        idle_parameters=True,
     ),
     ArchSpec(
         name="deeplabv3",
@@ -140,7 +138,6 @@ _SPECS = [
         summary="dense prediction on a plain vision transformer",
         source="Ranftl et al. 2021, arXiv 2103.13413",
         encoders=_VIT,
-        idle_parameters=True,
     ),
     ArchSpec(
         name="segnet",

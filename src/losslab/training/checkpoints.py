@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,72 +18,118 @@ from filelock import FileLock, Timeout
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 import losslab
+from losslab.devices import device_for
 from losslab.errors import InputError
 from losslab.files import whole
 
 KEY, RECORD = "losslab_key", "losslab_record"
+PACKAGES = (
+    "torch",
+    "lightning",
+    "numpy",
+    "albumentations",
+    "opencv-python-headless",
+    "segmentation-models-pytorch",
+    "timm",
+)
+"""Those whose version may change the bits of a run."""
+SUFFIXES = {".ckpt", ".partial", ".set-aside", ".finished"}
+DAY_S = 86400
 Say = Callable[[str], None]
 
 
 def run_key(description: Mapping[str, Any]) -> str:
-    """What a run's weights depend on, as one hash: its params and data (from model.json), losslab's code and torch's version.
+    """What a run's weights depend on, as one hash: its params and data (from model.json), losslab's code, the versions of the
+    packages that compute, and the kind of device.
 
     The number of workers that load data is left out: it changes nothing but speed.
     """
     run = description["run"]
     train = {key: value for key, value in run["train"].items() if key != "workers"}
-    known = {**description, "run": {**run, "train": train}, "code": _code(), "torch": torch.__version__}
+    known = {
+        **description,
+        "run": {**run, "train": train},
+        "code": _code(),
+        "packages": [version(name) for name in PACKAGES],
+        "device": device_for(description).type,
+    }
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Checkpoint:
-    """The checkpoint file of the run with this key. `content` is what was found there and can be trusted, or None."""
+    """The checkpoint file of the run with this key.
+
+    A run that is trained to its end leaves it as `KEY.MD5.finished`, by the md5 of its model: until DVC has taken in what
+    was written, a kill would cost the whole training. Later stages, for which DVC has, remove it.
+    """
 
     def __init__(self, folder: Path, key: str) -> None:
-        self.path, self.key = folder / f"{key}.ckpt", key
-        self.content: dict[str, Any] | None = None
+        self.folder, self.key = folder, key
+        self.path = folder / f"{key}.ckpt"
+        self.found: Path | None = None
+        """The file that an interrupted run left and that can be trusted."""
+        self.rows: list[dict[str, float]] = []
+        """The finished epochs, as in history.csv."""
+        self.weights: dict[str, torch.Tensor] | None = None
+        """Those of the best epoch."""
 
-    @property
-    def record(self) -> dict[str, Any]:
-        """The finished epochs: `rows` of history.csv, and `weights` of the best."""
-        record: dict[str, Any] = {"rows": [], "weights": None}
-        return record if self.content is None else self.content[RECORD]
+    def load(self, say: Say, model_md5: str | None = None) -> None:
+        """Read what an interrupted run left; what cannot be trusted is renamed, with a line, and the run begins anew.
 
-    def load(self, say: Say) -> None:
-        """Read what an interrupted run left; what cannot be trusted is renamed, with a line, and the run begins anew."""
-        if not self.path.exists():
+        Args:
+            model_md5: of the model that DVC has taken in; a finished run of it was not interrupted, but is wanted again.
+        """
+        for done in self.folder.glob(f"{self.key}.*.finished"):
+            if done.name == f"{self.key}.{model_md5}.finished":
+                done.unlink(missing_ok=True)
+        path = next((path for path in [self.path, *self.folder.glob(f"{self.key}.*.finished")] if path.exists()), None)
+        if path is None:
             return
         try:
-            with zipfile.ZipFile(self.path) as archive:  # torch does not look at the checksums that it writes
+            with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums that it writes
                 broken = archive.testzip()
             if broken is not None:
                 raise zipfile.BadZipFile(broken)
-            content = torch.load(self.path, map_location="cpu", weights_only=True)
+            content = torch.load(path, map_location="cpu", weights_only=True)
             reason = None if content[KEY] == self.key else "it is of other params, data or code"
+            self.rows, self.weights = content[RECORD]["rows"], content[RECORD]["weights"]
         except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError):
-            content, reason = None, "it is not whole"
+            reason = "it is not whole"
         if reason is not None:
+            self.rows, self.weights = [], None
             aside = self.path.with_suffix(".set-aside")
             with suppress(FileNotFoundError):  # another process of this run was faster
-                self.path.replace(aside)
-            say(f"the checkpoint {self.path} is not used: {reason}; it is now {aside.name}, and training begins anew")
+                path.replace(aside)
+            say(f"the checkpoint {path} is not used: {reason}; it is now {aside.name}, and training begins anew")
             return
-        self.content = content
+        self.found = path
+
+    def finish(self, model_md5: str) -> None:
+        """Keep it only for as long as DVC has not taken in the model that came out."""
+        if self.path.exists():
+            self.path.replace(self.folder / f"{self.key}.{model_md5}.finished")
 
     def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+        for path in [self.path, *self.folder.glob(f"{self.key}.*.finished")]:
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
-def checkpoint_of(description: Mapping[str, Any], folder: Path, say: Say, main: bool = True) -> Iterator[Checkpoint]:
+def checkpoint_of(
+    description: Mapping[str, Any], folder: Path, say: Say, model_md5: str | None = None, main: bool = True
+) -> Iterator[Checkpoint]:
     """The checkpoint of this run, for its body alone to use; one that a killed run left is loaded. It stays in the folder.
 
     Args:
+        model_md5: see Checkpoint.load.
         main: whether this is the process that writes; the others of the same run only read.
+
+    Raises:
+        InputError: the same run is being trained, and this one, of several processes, cannot wait for it.
     """
     checkpoint = Checkpoint(folder, run_key(description))
     if not main:
-        checkpoint.load(say)
+        checkpoint.load(say, model_md5)
         yield checkpoint
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,16 +138,17 @@ def checkpoint_of(description: Mapping[str, Any], folder: Path, say: Say, main: 
         # A killed DVC leaves its stage behind for a second; longer is a run of the same params beside this one.
         lock.acquire(timeout=3)
     except Timeout:
-        say("another process trains this very run (same params, data and code): waiting for it")
+        other = "another process trains this very run (same params, data and code)"
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # the processes beside this one have begun already
+            raise InputError(f"{other}: start again when it has ended") from None
+        say(f"{other}: waiting for it")
         lock.acquire()
     try:
-        _tell_of_others(folder, checkpoint, say)
-        checkpoint.load(say)
+        _tell_of_others(folder, checkpoint.key, say)
+        checkpoint.load(say, model_md5)
         yield checkpoint
     finally:
-        if not checkpoint.path.exists():  # whoever waits for the lock sees that it is gone, and makes another
-            Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+        _give_back(lock)
 
 
 class WholeFiles(TorchCheckpointIO):
@@ -125,22 +173,36 @@ class WholeFiles(TorchCheckpointIO):
             ) from error
 
 
-def _tell_of_others(folder: Path, checkpoint: Checkpoint, say: Say) -> None:
+def _tell_of_others(folder: Path, own: str, say: Say) -> None:
     """Name the checkpoints of other runs that nobody trains now: they are kept for these, and take room."""
     left = []
-    for path in sorted(folder.glob("*.ckpt")):
-        lock = FileLock(folder / f"{path.stem}.lock")
+    for path in sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES):
+        key = path.name.lstrip(".").partition(".")[0]
+        lock = FileLock(folder / f"{key}.lock")
         with suppress(Timeout, FileNotFoundError):
-            if path != checkpoint.path:
-                with lock.acquire(timeout=0):
-                    left.append(path.stat())
+            if key != own:
+                lock.acquire(timeout=0)
+                try:
+                    stat = path.stat()
+                    if path.suffix == ".finished" and time.time() - stat.st_mtime > DAY_S:
+                        path.unlink()  # DVC took it in long ago, and no later stage had to run
+                    elif path.suffix != ".finished":
+                        left.append(stat)
+                finally:
+                    _give_back(lock)
     if left:
         size = sum(stat.st_size for stat in left) / 2**20
-        days = (time.time() - min(stat.st_mtime for stat in left)) / 86400
+        days = (time.time() - min(stat.st_mtime for stat in left)) / DAY_S
         say(
             f"{len(left)} checkpoint{'s' if len(left) > 1 else ''} of other params, data or code in {folder} "
             f"({size:.0f} MB, up to {days:.0f} days old): kept for those runs, not used for this one"
         )
+
+
+def _give_back(lock: FileLock) -> None:
+    """Release a lock and leave no file of it: whoever waits for it sees that it is gone, and makes another."""
+    Path(lock.lock_file).unlink(missing_ok=True)
+    lock.release()
 
 
 def _code() -> str:

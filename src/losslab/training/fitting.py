@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,16 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from losslab.devices import keep_freed_memory
-from losslab.errors import DivergedError
-from losslab.models.registry import find
+from losslab.errors import DivergedError, InputError
 from losslab.schedules import best_epoch, check_schedule, learning_rate_factor, stalled
 from losslab.training.checkpoints import RECORD, Checkpoint, WholeFiles
 from losslab.training.module import SegmentationModule
@@ -51,7 +55,8 @@ def train(
 
     Raises:
         DivergedError: the loss is not finite; the checkpoint is that of the last finished epoch.
-        InputError: memory or disk space ran out, or a loading process was killed.
+        InputError: devices, nodes or a strategy that cannot be had; memory or disk space ran out, or a loading process was
+            killed.
     """
     settings, net = plan.params.train, plan.net
     keep_freed_memory()
@@ -61,27 +66,8 @@ def train(
     record = _Record(checkpoint, on_epoch, settings.early_stopping)
     module = SegmentationModule(net, plan.loss, plan.params, plan.prepared, plan.description, record.scores)
     if not record.complete(settings.epochs):
-        trainer = L.Trainer(
-            accelerator="gpu" if plan.device.type == "cuda" else "cpu",
-            devices=settings.devices,
-            num_nodes=settings.nodes,
-            strategy=_strategy(plan),
-            sync_batchnorm=plan.device.type == "cuda" and settings.devices * settings.nodes > 1,
-            precision=plan.description["precision"],
-            max_epochs=settings.epochs,
-            accumulate_grad_batches=settings.accumulate,
-            gradient_clip_val=settings.clip_grad_norm,
-            deterministic="warn" if plan.inexact else True,
-            logger=False,
-            callbacks=[record, *callbacks, *([_Bar()] if progress else [])],
-            plugins=[WholeFiles(checkpoint.key)] if checkpoint is not None else [],
-            enable_checkpointing=False,
-            enable_progress_bar=progress,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            use_distributed_sampler=False,
-        )
-        resume = checkpoint.path if checkpoint is not None and checkpoint.content is not None else None
+        trainer = _trainer(plan, checkpoint, [record, *callbacks, *([_Bar()] if progress else [])], progress)
+        resume = checkpoint.found if checkpoint is not None else None
         with warnings.catch_warnings():
             # Lightning advises workers and warns of its own internals; neither is for the reader of a run's output.
             warnings.filterwarnings("ignore", module="lightning")
@@ -100,13 +86,50 @@ def train(
     return Trained(net.eval(), plan.description, record.rows)
 
 
-def _strategy(plan: Plan) -> Any:
-    """Lightning's strategy of that name; DDP must be told of parameters that do not take part, if only at first."""
+def _trainer(plan: Plan, checkpoint: Checkpoint | None, callbacks: list[Callback], progress: bool) -> L.Trainer:
     settings = plan.params.train
-    several = settings.devices * settings.nodes > 1
-    if several and settings.strategy in ("auto", "ddp"):
-        idle = settings.freeze_encoder_epochs > 0 or find(plan.params.arch).idle_parameters
-        return DDPStrategy(find_unused_parameters=idle)
+    plugins: list[Any] = [WholeFiles(checkpoint.key)] if checkpoint is not None else []
+    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # it would leave checkpoints of its own
+    try:
+        trainer = L.Trainer(
+            accelerator="gpu" if plan.device.type == "cuda" else "cpu",
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=_strategy(plan),
+            sync_batchnorm=plan.device.type == "cuda" and settings.devices * settings.nodes > 1,
+            precision=plan.description["precision"],
+            max_epochs=settings.epochs,
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.clip_grad_norm,
+            deterministic="warn" if plan.inexact else True,
+            logger=False,
+            callbacks=callbacks,
+            plugins=plugins,
+            enable_checkpointing=False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+    except (ValueError, RuntimeError, TypeError, ImportError, MisconfigurationException) as error:
+        chosen = f"devices {settings.devices}, nodes {settings.nodes} and strategy {settings.strategy!r}"
+        reason = " ".join(str(error).split())
+        raise InputError(f"train: Lightning cannot run with {chosen} on {plan.device.type}: {reason}") from error
+    environment = getattr(trainer.strategy, "cluster_environment", None)
+    if settings.nodes > 1 and isinstance(environment, LightningEnvironment) and "MASTER_ADDR" not in os.environ:
+        raise InputError(
+            f"train.nodes is {settings.nodes}, and nothing says where the others are: start with torchrun or srun, "
+            "as docs/training.md shows"
+        )
+    return trainer
+
+
+def _strategy(plan: Plan) -> Any:
+    """Lightning's strategy of that name; DDP must be told that some parameters take no part, as in many encoders."""
+    settings = plan.params.train
+    if settings.devices * settings.nodes > 1 and settings.strategy in ("auto", "ddp"):
+        return DDPStrategy(find_unused_parameters=plan.params.encoder is not None)
     return settings.strategy
 
 
@@ -122,9 +145,8 @@ class _Record(Callback):
     def __init__(
         self, checkpoint: Checkpoint | None, on_epoch: Callable[[EpochRow], None], patience: int | None
     ) -> None:
-        known = checkpoint.record if checkpoint is not None else {"rows": [], "weights": None}
-        self.rows: list[EpochRow] = list(known["rows"])
-        self.weights: dict[str, Tensor] | None = known["weights"]
+        self.rows: list[EpochRow] = list(checkpoint.rows) if checkpoint is not None else []
+        self.weights: dict[str, Tensor] | None = checkpoint.weights if checkpoint is not None else None
         self.scores = [row["val_miou"] for row in self.rows]
         self.checkpoint, self.on_epoch, self.patience = checkpoint, on_epoch, patience
 

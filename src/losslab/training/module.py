@@ -44,12 +44,18 @@ class SegmentationModule(L.LightningModule):
         self.average = copy.deepcopy(self.net).requires_grad_(False).eval() if train.ema is not None else None
         self.loss = loss
         self.params, self.prepared, self.scores = params, prepared, scores
-        self.classes, self.mean, self.std = description["classes"], description["mean"], description["std"]
+        self.classes = description["classes"]
+        self.mean: Tensor  # on the device, so that no step waits for them to come there
+        self.std: Tensor
+        for name in ("mean", "std"):
+            self.register_buffer(name, torch.tensor(description[name]), persistent=False)
         self.factor: Callable[[int, Sequence[float]], float] = lambda step, scores: 1.0
         self.labels, self.ignore_index = max(description["num_classes"], 2), description["ignore_index"]
         self.confusion: Tensor | int = 0
         self.means = {phase: _Means(loss.losses) for phase in ("train", "val")}
         self.averaged = 0
+        encoder = [] if self.encoder is None else self.encoder.parameters()
+        self.to_freeze = [parameter for parameter in encoder if parameter.requires_grad]
         self.watch = Watch(list(loss.losses), train.lr)
 
     @property
@@ -80,7 +86,8 @@ class SegmentationModule(L.LightningModule):
         self.means["train"] = _Means(self.loss.losses)
         if self.params.train.freeze_encoder_epochs and self.encoder is not None:
             frozen = self.current_epoch < self.params.train.freeze_encoder_epochs
-            self.encoder.requires_grad_(not frozen)
+            for parameter in self.to_freeze:
+                parameter.requires_grad_(not frozen)
             self.encoder.train(not frozen)  # its batch norm keeps the statistics that it came with
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:

@@ -9,11 +9,13 @@ from losslab.params import Train
 def optimizer_of(net: nn.Module, encoder: nn.Module | None, train: Train) -> torch.optim.Optimizer:
     """The optimizer of params.train; each group keeps its base learning rate as `base_lr`."""
     groups = parameter_groups(net, encoder, train)
+    # A fused optimizer takes the scale out of fp16 gradients itself, too late to clip them.
+    fused = not (train.precision == "16-mixed" and train.clip_grad_norm is not None)
     if train.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, fused=True)
+        return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, fused=fused)
     if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=train.lr, fused=True)
-    return torch.optim.Adam(groups, lr=train.lr, fused=True)
+        return torch.optim.AdamW(groups, lr=train.lr, fused=fused)
+    return torch.optim.Adam(groups, lr=train.lr, fused=fused)
 
 
 def parameter_groups(net: nn.Module, encoder: nn.Module | None, train: Train) -> list[dict[str, object]]:

@@ -1,5 +1,6 @@
 """All that can be wrong with a run's params, found out before anything is trained."""
 
+import os
 import re
 import warnings
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import nn
 from losslab.data.augmentation import LEAVING_VOID
 from losslab.data.cards import IGNORE_INDEX, num_outputs
 from losslab.data.prepared import Prepared
+from losslab.data.training_set import EpochBatches
 from losslab.devices import pick_device, pick_precision
 from losslab.errors import InputError
 from losslab.inference import to_input
@@ -49,7 +51,9 @@ def plan(params: Params, prepared: Prepared) -> Plan:
         InputError: an encoder, its weights, a device or a precision that cannot be had; a net that cannot take images of
             this size; no prepared data.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without, cuBLAS has no deterministic mode
     device = pick_device(params.train.device)
+    _check_launch(params)
     precision = pick_precision(params.train.precision, device)
     check_encoder(params.arch, params.encoder, params.encoder_weights)
     data = prepared.describe()
@@ -57,7 +61,10 @@ def plan(params: Params, prepared: Prepared) -> Plan:
     mean, std = normalisation(params.encoder, params.encoder_weights) or (data["mean"], data["std"])
     torch.manual_seed(derive(params.seed, "weights"))
     net = build_model(params.arch, num_outputs(len(classes)), params.encoder, params.encoder_weights)
-    check_size(net, size, params.train.batch_size)
+    processes = params.train.devices * params.train.nodes
+    batches = EpochBatches(len(prepared.rows("train", "images")), params.train.batch_size, params.seed, world=processes)
+    # On CUDA batch norm is over all processes.
+    check_size(net, size, batches.fewest() * (processes if device.type == "cuda" else 1))
     loss = _loss_for(params, data)
     description = {
         "arch": params.arch,
@@ -78,14 +85,27 @@ def plan(params: Params, prepared: Prepared) -> Plan:
     return Plan(params, prepared, device, net, loss, description, inexact)
 
 
+def _check_launch(params: Params) -> None:
+    """Raise InputError where a launcher has started other processes than params.train has."""
+    started, wanted = int(os.environ.get("WORLD_SIZE", "1")), params.train.devices * params.train.nodes
+    if "TORCHELASTIC_RUN_ID" in os.environ and started != wanted:
+        raise InputError(
+            f"torchrun has started {started} processes; train.devices x train.nodes is {wanted}: make them the same"
+        )
+
+
 def inexact_operations(warned: list[str]) -> list[str]:
     """The operations that torch names in its warnings of missing determinism."""
     found = (re.match(r"(\S+) (?:\S+ ){0,6}?does not have a deterministic implementation", text) for text in warned)
-    return sorted({match[1] for match in found if match})
+    named = {match[1] for match in found if match}
+    if any("it uses CuBLAS" in text for text in warned):
+        named.add("cuBLAS with this CUBLAS_WORKSPACE_CONFIG")
+    return sorted(named)
 
 
 def _inexact_step(net: nn.Module, loss: TotalLoss, size: int, device: torch.device) -> list[str]:
     """Try one step on the device and collect what torch says of it; the net is left as it was."""
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))))
     kept = {name: value.clone() for name, value in net.state_dict().items()}
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)

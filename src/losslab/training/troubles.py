@@ -2,9 +2,7 @@
 
 import re
 
-import torch
-
-from losslab.errors import InputError
+from losslab.errors import InputError, out_of_memory
 
 
 def explained(error: BaseException, batch_size: int, epochs_done: int) -> InputError | None:
@@ -15,19 +13,12 @@ def explained(error: BaseException, batch_size: int, epochs_done: int) -> InputE
         else "no epoch was finished yet"
     )
     text = str(error)
-    on_device = isinstance(error, torch.OutOfMemoryError)
-    if (
-        on_device
-        or isinstance(error, MemoryError)
-        or "can't allocate memory" in text
-        or "Cannot allocate memory" in text
-    ):
-        where = "the device's memory" if on_device else "memory"
+    if (where := out_of_memory(error)) is not None:
         return InputError(
             f"out of {where} in epoch {epochs_done + 1}: set train.batch_size below {batch_size} (train.accumulate above its "
             f"value keeps the images per optimizer step), prepare.size lower, or a smaller net; {kept}"
         )
-    if killed := re.search(r"DataLoader worker \(pid[^)]*\) (.*?)(?:\. |$)", text):
+    if killed := re.search(r"DataLoader worker \(pid(?:\(s\))? [^)]*\) (.*?)(?:\. |$)", text):
         return InputError(
             f"epoch {epochs_done + 1}: a process that loads data {killed[1]}, most likely for want of memory or /dev/shm: "
             f"set train.workers lower, 0 loads within the training process; {kept}"
