@@ -103,21 +103,19 @@ def test_changing_the_report_runs_it_alone(clone: Clone) -> None:
     assert stages_run(clone.run("dvc exp run -S report.examples=1")) == ["report"]
 
 
-def test_queue_of_four_from_an_empty_store_loses_nothing(clone: Clone) -> None:
+def test_queue_from_an_empty_store_loses_nothing(clone: Clone) -> None:
     (clone.folder / "mlflow.db").unlink()
     shutil.rmtree(clone.folder / "mlartifacts")
-    clone.run("dvc exp run --queue -S 'loss=dice,focal' -S 'seed=1,2'")
-    clone.run("dvc queue start -j 4")
+    clone.run("dvc exp run --queue -S 'loss=dice,focal' -S seed=1")
+    clone.run("dvc queue start -j 2 >/dev/null 2>&1")
     deadline = time.monotonic() + 300
     while "Running" in (status := clone.run("dvc queue status")) or "Queued" in status:
         assert time.monotonic() < deadline, status
         time.sleep(2)
-    assert status.count("Success") == 4, status
+    assert status.count("Success") == 2, status
     runs = clone.runs()
-    assert [run.info.status for run in runs] == ["FINISHED"] * 4
-    assert {(run.data.params["loss"], run.data.params["seed"]) for run in runs} == {
-        (loss, s) for loss in ("dice", "focal") for s in "12"
-    }
+    assert [run.info.status for run in runs] == ["FINISHED"] * 2
+    assert {(run.data.params["loss"], run.data.params["seed"]) for run in runs} == {("dice", "1"), ("focal", "1")}
     client = clone.mlflow()
     for run in runs:
         assert [point.step for point in client.get_metric_history(run.info.run_id, "val_miou")] == [1, 2]
@@ -141,7 +139,7 @@ def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> 
     runs = {run.data.tags.get("dvc.experiment"): run for run in clone.runs()}
     assert "added again" in output and "added workspace" in output
     assert runs["again"].data.params["loss"] == "dice" and "test_miou" in runs["again"].data.metrics
-    assert len([run for run in runs.values() if run.data.params["loss"] == "focal"]) == 2
+    assert len([run for run in runs.values() if run.data.params["loss"] == "focal"]) == 1
     assert "prepared-only" not in runs and "left out prepared-only: not run to its end" in output
     assert all(run.info.status == "FINISHED" for run in runs.values())
     assert "sync: 0 added" in clone.run("losslab sync")
@@ -150,15 +148,10 @@ def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> 
     assert "left out workspace: reports/metrics.json is not what dvc.lock says" in clone.run("losslab sync")
 
 
-def test_training_that_is_forced_again_is_done_again(clone: Clone) -> None:
-    """No later stage runs, which would say that DVC has taken in the first."""
-    for _ in range(2):
-        output = clone.run("dvc repro --force -s train")
-        assert "epoch 1/2" in output and "goes on" not in output
-
-
 def test_without_a_store_the_run_is_whole_and_warns(clone: Clone) -> None:
-    output = clone.run("dvc repro --force -s train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+    for _ in range(2):  # forced again it trains again, though no later stage has said that DVC has taken in the first
+        output = clone.run("dvc repro --force -s train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
+        assert "epoch 1/2" in output and "goes on" not in output
     assert output.count("WARNING: MLflow at http://127.0.0.1:9 cannot be used") == 1
     assert clone.run("git status --porcelain") == ""
     assert "sync: 0 added" in clone.run("losslab sync")
