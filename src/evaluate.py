@@ -15,13 +15,10 @@ def main(params: "Params") -> None:
 
     from losslab import evaluation, models, tracking
     from losslab.data.prepared import Prepared
-    from losslab.files import file_md5
 
     began = time.monotonic()
     net, description = models.load("models")
-    # That DVC runs this stage says that it has taken in what train wrote: there is nothing to go on with.
-    for path in stage.checkpoints().glob(f"*.{file_md5(Path('models/model.safetensors'))}.finished"):
-        path.unlink(missing_ok=True)
+    stage.forget_finished()
     prepared = Prepared(Path("data/prepared") / params.dataset)
     results = {}
     for split in evaluation.SCORED:

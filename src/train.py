@@ -22,9 +22,9 @@ def main(params: "Params") -> None:
 
     began = time.monotonic()
     planned = plan(params, Prepared(Path("data/prepared") / params.dataset))
-    keep, taken_in = stage.checkpoints(), stage.md5_in_lock("models/model.safetensors")
+    stage.forget_finished()
     if not is_main_process():
-        with checkpoint_of(planned.description, keep, stage.warn, taken_in, main=False) as checkpoint:
+        with checkpoint_of(planned.description, stage.checkpoints(), stage.warn, main=False) as checkpoint:
             train(planned, checkpoint)
         return
     if hint := advice(params.loss):
@@ -33,8 +33,10 @@ def main(params: "Params") -> None:
         stage.warn(f"not bit-exact on this device, for want of deterministic versions: {', '.join(planned.inexact)}")
     root, data_md5 = stage.main_repo(), planned.description["data_md5"]
     with (
-        checkpoint_of(planned.description, keep, stage.warn, taken_in) as checkpoint,
-        tracking.training_run(params, checkpoint.key, data_md5, hardware(), root, stage.warn) as run,
+        checkpoint_of(planned.description, stage.checkpoints(), stage.warn) as checkpoint,
+        tracking.training_run(
+            params, checkpoint.key, data_md5, hardware(), root, stage.warn, resumed=bool(checkpoint.rows)
+        ) as run,
     ):
 
         def on_epoch(row: EpochRow) -> None:
@@ -53,7 +55,8 @@ def main(params: "Params") -> None:
         write_csv(Path("reports/history.csv"), trained.history)
         run.trained(Path("models"), seconds=time.monotonic() - began)
         if "DVC_STAGE" in os.environ:
-            checkpoint.finish(file_md5(Path("models/model.safetensors")))
+            checkpoint.finish([file_md5(Path("models") / name) for name in (models.WEIGHTS, models.DESCRIPTION)])
+            stage.forget_finished()  # a run that was forced, with outs that DVC knows
         else:
             checkpoint.remove()
 

@@ -1,12 +1,17 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from losslab.cli import app
 from losslab.losses import available, build_loss
+from losslab.models import build_model
 from losslab.models.registry import ARCHS
+from losslab.models.segmentation_net import SegmentationNet
+from losslab.models.survey import cost
 from tests.conftest import TINY_CHANGES, write_params
 
 
@@ -79,6 +84,18 @@ def test_archs_says_where_a_net_cannot_take_the_size(tmp_path: Path, monkeypatch
     assert "not at this size" in done.output
     done = CliRunner().invoke(app, ["archs", "--size", "224", "--encoder", "tu-beit_base_patch16_224"])
     assert "not at this size" not in done.output and "tu-beit_base_patch16_224" in done.output
+
+
+def test_net_that_cannot_be_built_on_the_meta_device_is_counted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = cost("simple_cnn", 32, 1, None)
+
+    def build(*asked: Any) -> SegmentationNet:
+        if torch.empty(0).is_meta:
+            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+        return build_model(*asked)
+
+    monkeypatch.setattr("losslab.models.survey.build_model", build)
+    assert cost("simple_cnn", 32, 1, None) == counted
 
 
 @pytest.mark.parametrize(

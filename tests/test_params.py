@@ -51,8 +51,8 @@ def test_shipped_params_are_short() -> None:
         ({"prepare": {"size": 32}, "train": {"batch_size": 1}}, r"train.batch_size is 1 at prepare.size 32"),
         ({"arch": "pan", "train": {"batch_size": 1}}, r"train.batch_size is 1; arch pan pools .* make it 2 or more"),
         (
-            {"train": {"batch_size": 4, "devices": 2, "strategy": "ddp_spawn"}},
-            r"strategy 'ddp_spawn' copies .*; use ddp",
+            {"train": {"batch_size": 4, "devices": 2, "strategy": "DDP_spawn_x"}},
+            r"strategy 'DDP_spawn_x' copies .*; use ddp",
         ),
         ({"train": {"workers": 9999}}, r"train.workers is 9999"),
         (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from losslab.stage import md5_in_lock
+from losslab.stage import checkpoints, forget_finished
 from tests.conftest import ROOT, TINY_CHANGES, write_params
 
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
@@ -68,23 +68,23 @@ def test_python_without_the_packages_is_told_how_to_get_them(tmp_path: Path) -> 
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize(
-    "text", [None, "", "stages: 1", "a: [", "stages: {train: {outs: [{path: models/other, md5: y}]}}"]
-)
-def test_out_that_dvc_has_not_taken_in_has_no_md5(
-    text: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("known_by", ["dvc.lock", ".dvc/cache/runs/5b/5bb7/4d01", None])
+def test_checkpoint_of_a_finished_run_goes_when_dvc_knows_all_its_outs(
+    known_by: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if text is not None:
-        Path("dvc.lock").write_text(text, encoding="utf-8")
-    assert md5_in_lock("models/model") is None
-
-
-def test_out_that_dvc_has_taken_in_has_the_md5_of_dvc_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    lock = "schema: '2.0'\nstages:\n  a:\n    cmd: a\n  train:\n    outs:\n    - path: models/model\n      md5: x\n"
-    Path("dvc.lock").write_text(lock, encoding="utf-8")
-    assert md5_in_lock("models/model") == "x"
+    if known_by is not None:
+        Path(known_by).parent.mkdir(parents=True, exist_ok=True)
+        Path(known_by).write_text(
+            "outs:\n- path: models/x\n  md5: aaa\n- path: models/y\n  md5: bbb\n", encoding="utf-8"
+        )
+    checkpoints().mkdir(parents=True)
+    names = {"1.aaa.bbb.finished", "2.bbb.aaa.finished", "3.aaa.ccc.finished", "4.ckpt"}
+    for name in names:
+        (checkpoints() / name).touch()
+    forget_finished()
+    left = {"3.aaa.ccc.finished", "4.ckpt"} if known_by is not None else names
+    assert {path.name for path in checkpoints().iterdir()} == left
 
 
 @pytest.mark.parametrize(

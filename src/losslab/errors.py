@@ -11,7 +11,7 @@ class DivergedError(InputError):
 
 def out_of_memory(error: BaseException) -> str | None:
     """Which memory ran out, where an error is of that."""
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, without importing it
+    if "out of memory" in str(error):  # torch's, of several types
         return "the device's memory"
     told = ("can't allocate memory", "Cannot allocate memory")
     return "memory" if isinstance(error, MemoryError) or any(text in str(error) for text in told) else None

@@ -75,7 +75,7 @@ class Train(Section):
             raise ValueError(
                 f"batch_size {self.batch_size} cannot be dealt to {processes} processes (devices x nodes); make it a multiple"
             )
-        if self.strategy.endswith(("spawn", "fork", "notebook")):
+        if any(kind in self.strategy.lower() for kind in ("spawn", "fork", "notebook")):
             raise ValueError(
                 f"strategy {self.strategy!r} copies this process, and a run is more than what a copy holds; use ddp"
             )

@@ -5,6 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -62,20 +63,21 @@ def main_repo() -> Path:
 
 
 def checkpoints() -> Path:
-    """Where the checkpoints of unfinished runs lie."""
+    """Where the checkpoints lie of runs that are not done, or of which DVC may not know yet."""
     return main_repo() / ".losslab/checkpoints"
 
 
-def md5_in_lock(out: str) -> str | None:
-    """The md5 of an out that DVC has taken in, from dvc.lock of the current folder."""
-    from losslab.schema import read_yaml
-
-    try:
-        stages = read_yaml(Path("dvc.lock"))["stages"].values()
-    except (FileNotFoundError, InputError, KeyError, TypeError, AttributeError):
-        return None
-    found = (entry["md5"] for stage in stages for entry in stage.get("outs", []) if entry.get("path") == out)
-    return next(found, None)
+def forget_finished() -> None:
+    """Remove the checkpoints of finished runs, `KEY.MD5.….finished`, whose outs DVC has taken in: in this folder, or in
+    another that shares its run cache."""
+    known = [Path("dvc.lock"), *(main_repo() / ".dvc/cache/runs").glob("*/*/*")]
+    finished = {path: path.name.split(".")[1:-1] for path in checkpoints().glob("*.finished")}
+    for file in known if finished else []:
+        with suppress(FileNotFoundError):
+            text = file.read_text(encoding="utf-8", errors="replace")
+            for path in [path for path, md5s in finished.items() if all(md5 in text for md5 in md5s)]:
+                path.unlink(missing_ok=True)
+                del finished[path]
 
 
 def _die_with(parent: int) -> None:

@@ -86,7 +86,9 @@ class _Opened:
 
 
 @contextmanager
-def training_run(params: Params, key: str, data_md5: str, hardware: str, root: Path, warn: Warn) -> Iterator[Run]:
+def training_run(
+    params: Params, key: str, data_md5: str, hardware: str, root: Path, warn: Warn, resumed: bool = False
+) -> Iterator[Run]:
     """Begin a run, or go on with one that was interrupted, and end it as FINISHED, KILLED or FAILED.
 
     The body logs to what is yielded.
@@ -94,14 +96,16 @@ def training_run(params: Params, key: str, data_md5: str, hardware: str, root: P
     Args:
         key: what the run's result depends on, as one hash: an interrupted run is found by it.
         root: the main DVC repository, where the store lies unless MLFLOW_TRACKING_URI says otherwise.
+        resumed: whether some of its epochs were trained by a process that was killed.
     """
 
     def open_run() -> _Opened:
         store = _Store(root)
         experiment = os.environ.get("DVC_EXP_NAME")
         tags = _tags(data_md5, experiment) | {HARDWARE: hardware, KEY: key}
-        tags |= {REPOSITORY: _repository(root)}
-        found = store.interrupted(params.dataset, tags)
+        with store.lock:
+            tags |= {REPOSITORY: _repository(root)}
+        found = store.interrupted(params.dataset, tags, resumed)
         if found is None:
             return _Opened(store, store.create(params.model_dump(), tags))
         store.reopen(found.info.run_id, params.model_dump(), tags)
@@ -204,16 +208,17 @@ class _Store:
         self._log_params(run_id, params)
         return run_id
 
-    def interrupted(self, dataset: str, tags: Mapping[str, str]) -> Any | None:
-        """The newest run of this key and repository that was not trained to its end, or, within one DVC experiment, not reported.
+    def interrupted(self, dataset: str, tags: Mapping[str, str], resumed: bool) -> Any | None:
+        """The newest run of this key and repository that was not trained to its end, or that has no report and is of the
+        same DVC experiment or about to be resumed.
 
         An experiment that is queued again has another name: what is left of the first is its beginning. A store may be
         shared, and in another repository the same run may be going on.
         """
         for run in self.search(dataset, {name: tags[name] for name in (KEY, REPOSITORY)}):
             unfinished = run.info.status != "FINISHED"
-            same = run.data.tags.get(EXPERIMENT) == tags.get(EXPERIMENT) and REPORT_MD5 not in run.data.tags
-            if unfinished or same:
+            same = resumed or run.data.tags.get(EXPERIMENT) == tags.get(EXPERIMENT)
+            if unfinished or (same and REPORT_MD5 not in run.data.tags):
                 return run
         return None
 
@@ -309,7 +314,7 @@ def _tags(data_md5: str, experiment: str | None) -> dict[str, str]:
 
 
 def _repository(root: Path) -> str:
-    """What tells this copy of the repository from others, also where they share a store: made once, and kept."""
+    """What tells this clone of the repository from others with which it shares a store: made once, and kept."""
     path = root / ".losslab/id"
     if not path.exists():
         write_text(path, uuid.uuid4().hex)

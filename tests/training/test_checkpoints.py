@@ -1,6 +1,5 @@
 import errno
 import multiprocessing
-import os
 import shutil
 import threading
 import time
@@ -17,7 +16,7 @@ from losslab.errors import InputError
 from losslab.params import Params
 from losslab.training import EpochRow, Trained, checkpoint_of, plan, train
 from losslab.training.checkpoints import run_key
-from tests.training.test_fitting import changed, weights_of
+from tests.training.test_fitting import LAUNCHED_BY_TORCHRUN, changed, weights_of
 
 DESCRIPTION: dict[str, Any] = {"run": {"train": {"device": "cpu"}}}
 
@@ -113,30 +112,32 @@ def test_killed_after_its_last_epoch_it_trains_no_more(
     assert rows == [] and weights_of(again) == weights_of(whole) and again.history == whole.history
 
 
-def test_finished_run_is_kept_until_its_model_was_taken_in(
+def test_finished_run_is_not_trained_again_until_it_is_forgotten(
     tiny_params: Params, tiny_data: Prepared, tmp_path: Path
 ) -> None:
     planned = plan(tiny_params, tiny_data)
     with checkpoint_of(planned.description, tmp_path, pytest.fail) as checkpoint:
         whole = train(planned, checkpoint)
-        checkpoint.finish("model")
-    for taken_in, trained in ((None, 0), ("another", 0), ("model", 2)):
+        checkpoint.finish(["a", "b"])
+    (finished,) = tmp_path.glob("*.a.b.finished")
+    for trained in (0, 2):
         again, rows = plan(tiny_params, tiny_data), list[EpochRow]()
-        with checkpoint_of(again.description, tmp_path, pytest.fail, taken_in) as checkpoint:
+        with checkpoint_of(again.description, tmp_path, pytest.fail) as checkpoint:
             assert weights_of(train(again, checkpoint, rows.append)) == weights_of(whole)
+            checkpoint.finish(["a", "b"])
         assert len(rows) == trained
+        finished.unlink()
 
 
-def test_finished_run_of_others_is_forgotten_after_a_day(tmp_path: Path) -> None:
-    for name in ("old.model.finished", "new.model.finished", "other.ckpt", "other.set-aside", ".other.ckpt.partial"):
+def test_what_others_left_is_told_of_and_kept(tmp_path: Path) -> None:
+    names = {"1.a.b.finished", "2.ckpt", "2.set-aside", ".2.ckpt.partial"}
+    for name in names:
         (tmp_path / name).write_bytes(b"x")
-    os.utime(tmp_path / "old.model.finished", (0, 0))
     told: list[str] = []
     with checkpoint_of(DESCRIPTION, tmp_path, told.append):
         pass
-    assert not (tmp_path / "old.model.finished").exists() and (tmp_path / "new.model.finished").exists()
-    assert len(told) == 1 and told[0].startswith("3 checkpoints of other params")
-    assert not list(tmp_path.glob("*.lock"))
+    assert len(told) == 1 and told[0].startswith("4 checkpoints of other params, data or code, or broken, in ")
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def test_early_stop_stands_when_the_run_is_started_again(
@@ -181,7 +182,7 @@ def test_checkpoint_of_other_params_is_told_of_and_kept(
     told: list[str] = []
     trained = run(changed(tiny_params, seed=1), tiny_data, tmp_path, told)
     assert len(trained.history) == 2
-    assert len(told) == 1 and told[0].startswith("1 checkpoint of other params, data or code in")
+    assert len(told) == 1 and told[0].startswith("1 checkpoint of other params, data or code,")
     assert len(list(tmp_path.glob("*.ckpt"))) == 2
 
 
@@ -248,7 +249,8 @@ def test_same_run_beside_this_one_waits(tmp_path: Path) -> None:
 
 
 def test_same_run_beside_one_of_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in LAUNCHED_BY_TORCHRUN.items():
+        monkeypatch.setenv(name, value)
     message = r"another process trains this very run .*: start again when it has ended"
     with (
         checkpoint_of(DESCRIPTION, tmp_path, pytest.fail),

@@ -38,6 +38,10 @@ def weights_of(trained: Trained) -> bytes:
     return b"".join(tensor.numpy().tobytes() for tensor in trained.net.state_dict().values())
 
 
+LAUNCHED_BY_TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+LAUNCHED_BY_SRUN = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "job", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
 def val_miou(trained: Trained, data: Prepared) -> float:
     metrics = SegmentationMetrics(3)
     mean, std = trained.description["mean"], trained.description["std"]
@@ -253,7 +257,9 @@ def test_what_the_hardware_lacks_is_told(
     [
         ({"devices": 2, "strategy": "dpp"}, {}, r"devices 2, nodes 1 and strategy 'dpp' on cpu: "),
         ({"nodes": 2}, {}, r"train.nodes is 2, and nothing says where the others are: start with torchrun or srun"),
-        ({}, {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2"}, r"torchrun has started 2 processes; .* is 1: make them"),
+        ({}, LAUNCHED_BY_TORCHRUN, r"torchrun or srun has started 2 processes; .* is 1: make them the same"),
+        ({}, LAUNCHED_BY_SRUN, r"torchrun or srun has started 4 processes; .* is 1: make them the same"),
+        ({"nodes": 2, "devices": 2}, LAUNCHED_BY_SRUN, r"Lightning cannot run with .*--ntasks-per-node"),
     ],
 )
 def test_devices_that_cannot_be_had_are_told(
@@ -264,6 +270,7 @@ def test_devices_that_cannot_be_had_are_told(
     tiny_data: Prepared,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(InputError, match=complaint) as caught:

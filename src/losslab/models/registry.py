@@ -26,7 +26,6 @@ class ArchSpec:
     encoders: tuple[str, ...] = ()
     smallest: int = 1
     pools_to_one: bool = False
-    """Whether some get no gradient: stages of the encoder that the decoder does not read."""
 
     @property
     def takes_encoder(self) -> bool:

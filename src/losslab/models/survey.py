@@ -1,4 +1,4 @@
-"""What each arch costs, without building any for real."""
+"""What each arch costs, on torch's meta device where that will do."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from losslab.models import build_model
 from losslab.models.registry import find
 from losslab.models.smp_nets import check_names, obstacle
-from losslab.models.trial import on_meta
+from losslab.models.trial import on_cpu, on_meta, speaks_of_meta
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Cost:
 
 
 def cost(arch: str, size: int, num_classes: int, encoder: str | None) -> Cost:
-    """Count an arch's parameters, and its operations on one image of size x size, on torch's meta device.
+    """Count an arch's parameters, and its operations on one image of size x size.
 
     Raises:
         InputError: smp and timm do not know the encoder.
@@ -43,8 +43,14 @@ def cost(arch: str, size: int, num_classes: int, encoder: str | None) -> Cost:
     if spec.takes_encoder and (encoder is None or obstacle(arch, encoder) is not None):
         encoder = spec.encoders[0]
     chosen = encoder if spec.takes_encoder else None
-    with on_meta():
-        net = build_model(arch, num_classes, chosen)
+    try:
+        with on_meta():
+            net = build_model(arch, num_classes, chosen)
+    except RuntimeError as error:
+        if not speaks_of_meta(error):
+            raise
+        with on_cpu():
+            net = build_model(arch, num_classes, chosen)
     return Cost(
         arch,
         chosen,
@@ -57,9 +63,10 @@ def cost(arch: str, size: int, num_classes: int, encoder: str | None) -> Cost:
 
 
 def _gflops(net: nn.Module, size: int) -> float | None:
+    device = next(net.parameters()).device
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            net.eval()(torch.zeros(1, 3, size, size, device="meta"))
+            net.eval()(torch.zeros(1, 3, size, size, device=device))
     except (RuntimeError, AssertionError, ValueError):  # some encoders have sizes of their own
         return None
     return round(float(counter.get_total_flops()) / 1e9, 3)

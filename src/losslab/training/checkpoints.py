@@ -7,7 +7,7 @@ import pickle
 import shutil
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ import losslab
 from losslab.devices import device_for
 from losslab.errors import InputError
 from losslab.files import whole
+from losslab.training.launch import launched
 
 KEY, RECORD = "losslab_key", "losslab_record"
 PACKAGES = (
@@ -34,7 +35,6 @@ PACKAGES = (
 )
 """Those whose version may change the bits of a run."""
 SUFFIXES = {".ckpt", ".partial", ".set-aside", ".finished"}
-DAY_S = 86400
 Say = Callable[[str], None]
 
 
@@ -59,8 +59,8 @@ def run_key(description: Mapping[str, Any]) -> str:
 class Checkpoint:
     """The checkpoint file of the run with this key.
 
-    A run that is trained to its end leaves it as `KEY.MD5.finished`, by the md5 of its model: until DVC has taken in what
-    was written, a kill would cost the whole training. Later stages, for which DVC has, remove it.
+    A run that is trained to its end leaves it as `KEY.MD5.….finished`, by the md5s of what was written: until DVC has taken
+    that in, a kill would cost the whole training.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -73,15 +73,8 @@ class Checkpoint:
         self.weights: dict[str, torch.Tensor] | None = None
         """Those of the best epoch."""
 
-    def load(self, say: Say, model_md5: str | None = None) -> None:
-        """Read what an interrupted run left; what cannot be trusted is renamed, with a line, and the run begins anew.
-
-        Args:
-            model_md5: of the model that DVC has taken in; a finished run of it was not interrupted, but is wanted again.
-        """
-        for done in self.folder.glob(f"{self.key}.*.finished"):
-            if done.name == f"{self.key}.{model_md5}.finished":
-                done.unlink(missing_ok=True)
+    def load(self, say: Say) -> None:
+        """Read what an interrupted run left; what cannot be trusted is renamed, with a line, and the run begins anew."""
         path = next((path for path in [self.path, *self.folder.glob(f"{self.key}.*.finished")] if path.exists()), None)
         if path is None:
             return
@@ -93,6 +86,8 @@ class Checkpoint:
             content = torch.load(path, map_location="cpu", weights_only=True)
             reason = None if content[KEY] == self.key else "it is of other params, data or code"
             self.rows, self.weights = content[RECORD]["rows"], content[RECORD]["weights"]
+        except FileNotFoundError:  # another run has just been told that it is not needed any more
+            return
         except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError):
             reason = "it is not whole"
         if reason is not None:
@@ -104,10 +99,10 @@ class Checkpoint:
             return
         self.found = path
 
-    def finish(self, model_md5: str) -> None:
-        """Keep it only for as long as DVC has not taken in the model that came out."""
-        if self.path.exists():
-            self.path.replace(self.folder / f"{self.key}.{model_md5}.finished")
+    def finish(self, md5s: Sequence[str]) -> None:
+        """Keep it only for as long as DVC has not taken in the files of these md5s."""
+        with suppress(FileNotFoundError):
+            (self.found or self.path).replace(self.folder / ".".join([self.key, *md5s, "finished"]))
 
     def remove(self) -> None:
         for path in [self.path, *self.folder.glob(f"{self.key}.*.finished")]:
@@ -115,13 +110,10 @@ class Checkpoint:
 
 
 @contextmanager
-def checkpoint_of(
-    description: Mapping[str, Any], folder: Path, say: Say, model_md5: str | None = None, main: bool = True
-) -> Iterator[Checkpoint]:
+def checkpoint_of(description: Mapping[str, Any], folder: Path, say: Say, main: bool = True) -> Iterator[Checkpoint]:
     """The checkpoint of this run, for its body alone to use; one that a killed run left is loaded. It stays in the folder.
 
     Args:
-        model_md5: see Checkpoint.load.
         main: whether this is the process that writes; the others of the same run only read.
 
     Raises:
@@ -129,7 +121,7 @@ def checkpoint_of(
     """
     checkpoint = Checkpoint(folder, run_key(description))
     if not main:
-        checkpoint.load(say, model_md5)
+        checkpoint.load(say)
         yield checkpoint
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -139,13 +131,13 @@ def checkpoint_of(
         lock.acquire(timeout=3)
     except Timeout:
         other = "another process trains this very run (same params, data and code)"
-        if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # the processes beside this one have begun already
+        if launched() is not None:  # the processes beside this one have begun already
             raise InputError(f"{other}: start again when it has ended") from None
         say(f"{other}: waiting for it")
         lock.acquire()
     try:
         _tell_of_others(folder, checkpoint.key, say)
-        checkpoint.load(say, model_md5)
+        checkpoint.load(say)
         yield checkpoint
     finally:
         _give_back(lock)
@@ -174,7 +166,7 @@ class WholeFiles(TorchCheckpointIO):
 
 
 def _tell_of_others(folder: Path, own: str, say: Say) -> None:
-    """Name the checkpoints of other runs that nobody trains now: they are kept for these, and take room."""
+    """Say how many checkpoints of other runs lie there that nobody trains now: they take room."""
     left = []
     for path in sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES):
         key = path.name.lstrip(".").partition(".")[0]
@@ -183,19 +175,15 @@ def _tell_of_others(folder: Path, own: str, say: Say) -> None:
             if key != own:
                 lock.acquire(timeout=0)
                 try:
-                    stat = path.stat()
-                    if path.suffix == ".finished" and time.time() - stat.st_mtime > DAY_S:
-                        path.unlink()  # DVC took it in long ago, and no later stage had to run
-                    elif path.suffix != ".finished":
-                        left.append(stat)
+                    left.append(path.stat())
                 finally:
                     _give_back(lock)
     if left:
         size = sum(stat.st_size for stat in left) / 2**20
-        days = (time.time() - min(stat.st_mtime for stat in left)) / DAY_S
+        days = (time.time() - min(stat.st_mtime for stat in left)) / 86400
         say(
-            f"{len(left)} checkpoint{'s' if len(left) > 1 else ''} of other params, data or code in {folder} "
-            f"({size:.0f} MB, up to {days:.0f} days old): kept for those runs, not used for this one"
+            f"{len(left)} checkpoint{'s' if len(left) > 1 else ''} of other params, data or code, or broken, in {folder} "
+            f"({size:.0f} MB, up to {days:.0f} days old): kept, not used for this run"
         )
 
 

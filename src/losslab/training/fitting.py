@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,6 @@ from typing import Any
 
 import lightning as L
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy
@@ -22,6 +18,7 @@ from losslab.devices import keep_freed_memory
 from losslab.errors import DivergedError, InputError
 from losslab.schedules import best_epoch, check_schedule, learning_rate_factor, stalled
 from losslab.training.checkpoints import RECORD, Checkpoint, WholeFiles
+from losslab.training.launch import environments
 from losslab.training.module import SegmentationModule
 from losslab.training.planning import Plan
 from losslab.training.troubles import explained
@@ -88,11 +85,9 @@ def train(
 
 def _trainer(plan: Plan, checkpoint: Checkpoint | None, callbacks: list[Callback], progress: bool) -> L.Trainer:
     settings = plan.params.train
-    plugins: list[Any] = [WholeFiles(checkpoint.key)] if checkpoint is not None else []
-    if SLURMEnvironment.detect() and not TorchElasticEnvironment.detect():
-        plugins.append(SLURMEnvironment(auto_requeue=False))  # it would leave checkpoints of its own
+    files = [WholeFiles(checkpoint.key)] if checkpoint is not None else []
     try:
-        trainer = L.Trainer(
+        return L.Trainer(
             accelerator="gpu" if plan.device.type == "cuda" else "cpu",
             devices=settings.devices,
             num_nodes=settings.nodes,
@@ -105,7 +100,7 @@ def _trainer(plan: Plan, checkpoint: Checkpoint | None, callbacks: list[Callback
             deterministic="warn" if plan.inexact else True,
             logger=False,
             callbacks=callbacks,
-            plugins=plugins,
+            plugins=[*files, *environments()],
             enable_checkpointing=False,
             enable_progress_bar=progress,
             enable_model_summary=False,
@@ -116,19 +111,13 @@ def _trainer(plan: Plan, checkpoint: Checkpoint | None, callbacks: list[Callback
         chosen = f"devices {settings.devices}, nodes {settings.nodes} and strategy {settings.strategy!r}"
         reason = " ".join(str(error).split())
         raise InputError(f"train: Lightning cannot run with {chosen} on {plan.device.type}: {reason}") from error
-    environment = getattr(trainer.strategy, "cluster_environment", None)
-    if settings.nodes > 1 and isinstance(environment, LightningEnvironment) and "MASTER_ADDR" not in os.environ:
-        raise InputError(
-            f"train.nodes is {settings.nodes}, and nothing says where the others are: start with torchrun or srun, "
-            "as docs/training.md shows"
-        )
-    return trainer
 
 
 def _strategy(plan: Plan) -> Any:
     """Lightning's strategy of that name; DDP must be told that some parameters take no part, as in many encoders."""
     settings = plan.params.train
-    if settings.devices * settings.nodes > 1 and settings.strategy in ("auto", "ddp"):
+    chosen = settings.strategy.lower()
+    if chosen == "ddp" or (chosen == "auto" and settings.devices * settings.nodes > 1):
         return DDPStrategy(find_unused_parameters=plan.params.encoder is not None)
     return settings.strategy
 

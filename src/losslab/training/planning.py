@@ -24,6 +24,7 @@ from losslab.losses.total import TotalLoss
 from losslab.models import build_model, check_encoder, check_size, normalisation, weights_digest
 from losslab.params import Params
 from losslab.randomness import derive
+from losslab.training.launch import check_launch
 
 RECORDED = {"dataset", "seed", "loss", "loss_options", "arch", "encoder", "encoder_weights", "train"}
 """The params that model.json keeps beside the weights."""
@@ -53,7 +54,11 @@ def plan(params: Params, prepared: Prepared) -> Plan:
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without, cuBLAS has no deterministic mode
     device = pick_device(params.train.device)
-    _check_launch(params)
+    check_launch(params.train)
+    if device.type == "cuda" and params.train.devices > torch.cuda.device_count():
+        raise InputError(
+            f"train.devices is {params.train.devices}; torch finds {torch.cuda.device_count()} CUDA devices here"
+        )
     precision = pick_precision(params.train.precision, device)
     check_encoder(params.arch, params.encoder, params.encoder_weights)
     data = prepared.describe()
@@ -81,17 +86,8 @@ def plan(params: Params, prepared: Prepared) -> Plan:
         "encoder_weights_sha256": weights_digest(params.encoder_weights),
         "run": params.model_dump(include=RECORDED),
     }
-    inexact = _inexact_step(net, loss, size, device) if device.type == "cuda" else []
+    inexact = _inexact_step(net, loss, size) if device.type == "cuda" else []
     return Plan(params, prepared, device, net, loss, description, inexact)
-
-
-def _check_launch(params: Params) -> None:
-    """Raise InputError where a launcher has started other processes than params.train has."""
-    started, wanted = int(os.environ.get("WORLD_SIZE", "1")), params.train.devices * params.train.nodes
-    if "TORCHELASTIC_RUN_ID" in os.environ and started != wanted:
-        raise InputError(
-            f"torchrun has started {started} processes; train.devices x train.nodes is {wanted}: make them the same"
-        )
 
 
 def inexact_operations(warned: list[str]) -> list[str]:
@@ -103,8 +99,8 @@ def inexact_operations(warned: list[str]) -> list[str]:
     return sorted(named)
 
 
-def _inexact_step(net: nn.Module, loss: TotalLoss, size: int, device: torch.device) -> list[str]:
-    """Try one step on the device and collect what torch says of it; the net is left as it was."""
+def _inexact_step(net: nn.Module, loss: TotalLoss, size: int) -> list[str]:
+    """Try one step on this process's CUDA device and collect what torch says of it; the net is left as it was."""
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))))
     kept = {name: value.clone() for name, value in net.state_dict().items()}
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
