@@ -32,6 +32,7 @@ PACKAGES = (
     "opencv-python-headless",
     "segmentation-models-pytorch",
     "timm",
+    "gudhi",
 )
 """Those whose version may change the bits of a run."""
 SUFFIXES = {".ckpt", ".partial", ".set-aside", ".finished"}
