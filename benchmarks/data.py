@@ -9,8 +9,8 @@ import yaml
 
 from benchmarks.settings import CAMVID, DATASET, ROOT, Settings, Work
 from losslab.data.cards import SPLITS, read_card
-from losslab.data.fetch import fetch
-from losslab.data.prepare import prepare
+from losslab.data.fetching.fetch import fetch
+from losslab.data.preparing.prepare import prepare
 from losslab.data.synthetic import Draws, draw_lesion
 from losslab.params import load
 
@@ -51,7 +51,7 @@ def make(work: Work, settings: Settings, drawn: bool) -> str:
     work.params.write_text(yaml.safe_dump(_params(settings)), encoding="utf-8")
     params, card = load(work.params), read_card(DATASET, catalog)
     fetch(DATASET, card, source, work.raw, work.folder / "downloads")
-    prepare(card, work.raw, settings.size, params.prepare.split, work.prepared)
+    prepare(card, work.raw, params.prepare, work.prepared)
     name = f"drawn lesions of {DRAWN_SIZE} x {DRAWN_SIZE}" if drawn else "CamVid, 480 x 360"
     return f"{name}, {len(classes)} classes, PNG"
 

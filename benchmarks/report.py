@@ -13,6 +13,7 @@ TITLES = {
     "losslab_free": "c. losslab, not deterministic",
 }
 FASTER_NATIVE_BF16, FASTER, FASTER_GPU, MORE_MEMORY, FIRST_STEP_S = 4.0, 1.5, 5.0, 1.1, 12.0
+PREPARED_A_SECOND, MORE_TO_PREPARE = 250, 1.5  # of 40 MiB or so, for names and counts
 
 Round = Mapping[str, Mapping[str, Any]]
 """Contestant → what its stopwatch says, and `first_step_s`."""
@@ -76,10 +77,27 @@ def summarise(results: Mapping[str, Any]) -> dict[str, Any]:
         "settings": results["settings"],
         "comparison": asdict(cpu),
         "memory": results["memory"],
+        "preparing": _preparing(results["preparing"]),
         "imports": results["imports"],
         "gpu": asdict(gpu) if gpu else None,
         "verdicts": [asdict(verdict) for verdict in verdicts],
-        "measurements": {"rounds": results["rounds"], "gpu_rounds": results["gpu_rounds"]},
+        "measurements": {
+            "rounds": results["rounds"],
+            "gpu_rounds": results["gpu_rounds"],
+            "preparing": results["preparing"]["rounds"],
+        },
+    }
+
+
+def _preparing(results: Mapping[str, Any]) -> dict[str, Any]:
+    rates = {who: spread(one[who]["images_per_s"] for one in results["rounds"]) for who in ("plain_loop", "losslab")}
+    ratio = spread(one["losslab"]["images_per_s"] / one["plain_loop"]["images_per_s"] for one in results["rounds"])
+    return {
+        "data": results["data"],
+        "images": results["images"],
+        "images_per_s": {who: asdict(rate) for who, rate in rates.items()},
+        "ratio": asdict(ratio),
+        "anonymous_mib": results["anonymous_mib"],
     }
 
 
@@ -105,6 +123,14 @@ def _verdicts(results: Mapping[str, Any], cpu: Comparison, gpu: Comparison | Non
     yield at_most(
         "python src/train.py to the end of its first step", cpu.figures["losslab"]["first_step_s"], FIRST_STEP_S, " s"
     )
+    preparing = _preparing(results["preparing"])
+    rate = Spread(**preparing["images_per_s"]["losslab"])
+    yield Verdict(
+        f"prepare: at least {PREPARED_A_SECOND} images a second", f"{rate:.0f}", rate.median >= PREPARED_A_SECOND
+    )
+    few, many = preparing["anonymous_mib"]
+    if few and many:
+        yield at_most("prepare's own memory at 10 times the images", many / few, MORE_TO_PREPARE)
     if gpu:
         yield at_least("on the GPU, training over the notebook loop", gpu.ratios["train"]["notebook"], FASTER_GPU)
         yield at_least("on the GPU, training over smp's example", gpu.ratios["train"]["lightning"], 1.0)
@@ -112,6 +138,7 @@ def _verdicts(results: Mapping[str, Any], cpu: Comparison, gpu: Comparison | Non
 
 def markdown(summary: Mapping[str, Any]) -> str:
     machine, settings, memory = summary["machine"], summary["settings"], summary["memory"]
+    preparing = summary["preparing"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
     bf16 = "native bf16" if machine["native_bf16"] else "no native bf16"
     lines = [
@@ -141,9 +168,21 @@ def markdown(summary: Mapping[str, Any]) -> str:
         "| images | peak resident, MiB | peak anonymous, MiB |",
         "|---|---|---|",
         *(
-            f"| {images} | {peak:.0f} | {'' if own is None else f'{own:.0f}'} |"
+            f"| {images} | {peak:.0f} | {_mib(own)} |"
             for images, peak, own in zip(memory["images"], memory["peak_mib"], memory["anonymous_mib"], strict=True)
         ),
+        "",
+        "## Preparing",
+        "",
+        f"{preparing['data']}; the loop is one thread of OpenCV that checks nothing and holds all in memory, losslab audits "
+        "and splits on all cores.",
+        "",
+        "| | images/s | own memory, MiB |",
+        "|---|---|---|",
+        f"| plain loop, {preparing['images'][0]} images | {_text(preparing['images_per_s']['plain_loop'], '.0f')} | |",
+        f"| losslab, {preparing['images'][0]} images | {_text(preparing['images_per_s']['losslab'], '.0f')} "
+        f"({_text(preparing['ratio'], '.2f')} times the loop) | {_mib(preparing['anonymous_mib'][0])} |",
+        f"| losslab, {preparing['images'][1]} images | | {_mib(preparing['anonymous_mib'][1])} |",
         "",
         "## Imports",
         "",
@@ -175,6 +214,10 @@ def _comparison(comparison: Mapping[str, Any]) -> Iterator[str]:
     yield "|---" * (len(columns) + 1) + "|"
     for name, own in comparison["figures"].items():
         yield f"| {TITLES[name]} | {' | '.join(column(name, own) for column in columns.values())} |"
+
+
+def _mib(value: float | None) -> str:
+    return "" if value is None else f"{value:.0f}"
 
 
 def _ratio(ratios: Mapping[str, Any], name: str) -> str:

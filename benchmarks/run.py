@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from benchmarks import imports
+from benchmarks import imports, preparing
 from benchmarks.data import make, repeat
 from benchmarks.report import markdown, summarise
 from benchmarks.settings import CAMVID, ROOT, Settings, Work
@@ -52,6 +52,7 @@ def measure(settings: Settings, rounds: int, drawn: bool, folder: Path) -> dict[
         "settings": asdict(settings) | {"rounds": rounds},
         "rounds": [_round(work, settings, CONTESTANTS) for _ in tqdm(range(rounds), desc="rounds", disable=None)],
         "memory": _memory(folder / "memory", drawn),
+        "preparing": _preparing(folder / "preparing", rounds, preparing.FEW, preparing.MANY),
         "imports": imports.seconds(rounds=1),
         "gpu_rounds": [],
     }
@@ -103,6 +104,21 @@ def _memory(folder: Path, drawn: bool) -> dict[str, list[Any]]:
         for name, value in json.loads(out.read_text(encoding="utf-8")).items():
             memory[name].append(value)
     return memory
+
+
+def _preparing(folder: Path, rounds: int, few: int, many: int) -> dict[str, Any]:
+    """Images a second of the plain loop and of losslab's prepare with few images, and prepare's memory with few and many."""
+
+    def measured(who: str, place: str) -> dict[str, float]:
+        _python("-m", "benchmarks.preparing", who, str(folder / place), str(folder / "out.json"))
+        content: dict[str, float] = json.loads((folder / "out.json").read_text(encoding="utf-8"))
+        return content
+
+    data = preparing.make(folder / "many", many)
+    preparing.link_some(folder / "many", folder / "few", few)
+    contests = [{who: measured(who, "few") for who in ("plain_loop", "losslab")} for _ in range(rounds)]
+    memory = [contests[0]["losslab"]["anonymous_mib"], measured("losslab", "many")["anonymous_mib"]]
+    return {"data": data, "images": [few, many], "rounds": contests, "anonymous_mib": memory}
 
 
 def _python(*arguments: str, cwd: Path | None = None) -> str:

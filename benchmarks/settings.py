@@ -6,6 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 CAMVID = ROOT.parent / "shared/datasets/camvid"
+PETS = ROOT.parent / "shared/datasets/oxford_pet"
 
 LR = 1e-3
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -1,4 +1,4 @@
-"""download: put the dataset that its card describes into data/raw/<dataset>."""
+"""download: put the dataset that its card describes into data/raw/<dataset>/fetched."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,21 +11,23 @@ if TYPE_CHECKING:
 
 def main(params: "Params") -> None:
     from losslab.data.cards import read_card
-    from losslab.data.fetch import fetch
+    from losslab.data.fetching.fetch import fetch
     from losslab.models.hub import check_reachable
 
     check_reachable(params.encoder, params.encoder_weights)  # here, not after the data have been fetched and prepared
     card = read_card(params.dataset)
     source = params.download.source
-    files = fetch(
+    fetched = fetch(
         params.dataset,
         card,
         # A relative source is meant from the user's repository, also in a queued experiment.
         None if source is None else stage.main_repo() / Path(source).expanduser(),
         Path("data/raw") / params.dataset,
-        stage.main_repo() / ".losslab/downloads" / params.dataset,
+        stage.downloads(params.dataset),
+        stage.main_repo() / "data/manual" / params.dataset,
+        lambda line: stage.say(f"download: {line}"),
     )
-    stage.say(f"download: {card.title}, {files} files, licence: {card.licence}")
+    stage.say(f"download: {card.title}, {fetched.files} files {fetched.origin}, licence: {card.licence}")
 
 
 if __name__ == "__main__":

@@ -11,22 +11,27 @@ if TYPE_CHECKING:
 
 def main(params: "Params") -> None:
     from losslab.data.cards import read_card
-    from losslab.data.prepare import prepare
+    from losslab.data.preparing.audit import AuditError, summary
+    from losslab.data.preparing.prepare import prepare
+    from losslab.files import write_json
     from losslab.models.hub import check_reachable
 
+    stage.forget_downloads(params.dataset)
     check_reachable(params.encoder, params.encoder_weights)
-    audit = prepare(
-        read_card(params.dataset),
-        Path("data/raw") / params.dataset,
-        params.prepare.size,
-        params.prepare.split,
-        Path("data/prepared") / params.dataset,
-    )
+    out, raw = (Path("data") / kind / params.dataset for kind in ("prepared", "raw"))
+    try:
+        audit = prepare(read_card(params.dataset), raw, params.prepare, out)
+    except AuditError as error:
+        # A failed stage leaves no out, and a failed experiment not even its folder: what was found is kept elsewhere.
+        kept = stage.main_repo() / ".losslab/audits" / f"{params.dataset}.json"
+        write_json(kept, error.audit)
+        stage.tell(f"audit: {line}" for line in summary(error.audit))
+        stage.tell([f"audit: all of it is in {kept}"])
+        raise
+    stage.tell(f"audit: {line}" for line in summary(audit))
+    if audit["findings"]:
+        stage.tell([f"audit: all of it is in {out}/audit.json"])
     stage.say("prepare: " + ", ".join(f"{count} {split}" for split, count in audit["images"].items()) + " images")
-    for reason, skipped in audit["skipped"].items():
-        stage.say(f"prepare: skipped {skipped['count']}, {reason}: {', '.join(skipped['examples'])}")
-    if audit["duplicates"]["across_splits"]:
-        stage.warn(f"{audit['duplicates']['across_splits']} images stand in more than one split; see audit.json")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def main(params: "Params") -> None:
     from losslab.reporting.page import write_report
 
     began = time.monotonic()
-    write_report(Path("models"), Path("reports"), params.report.examples)
+    write_report(Path("models"), Path("reports"), Path("data/prepared") / params.dataset, params.report.examples)
     tracking.record(Path(), stage.main_repo(), stage.warn, "report", time.monotonic() - began)
     stage.say("report: reports/report.html")
 

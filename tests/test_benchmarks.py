@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmarks import run
@@ -50,6 +51,15 @@ def results() -> dict[str, Any]:
         "settings": {"size": 64, "batch_size": 2, "images": 8, "epochs": 1, "encoder": "resnet18", "rounds": 3},
         "rounds": rounds,
         "memory": {"images": [4, 40], "peak_mib": [100.0, 112.0], "anonymous_mib": [90.0, None]},
+        "preparing": {
+            "data": "pets",
+            "images": [6, 60],
+            "rounds": [
+                {"plain_loop": {"images_per_s": 100.0}, "losslab": {"images_per_s": rate}}
+                for rate in (200.0, 260.0, 300.0)
+            ],
+            "anonymous_mib": [100.0, 120.0],
+        },
         "imports": {"torch": 1.5},
         "gpu_rounds": [],
     }
@@ -125,6 +135,21 @@ def test_repeated_data_are_whole(tmp_path: Path) -> None:
     assert [len(many.images(split)) for split in ("train", "val", "test")] == [12, 6, 6]
     assert (many.masks("val")[2:4] == few.masks("val")).all()
     assert many.names("test") == few.names("test") * 3
+
+
+def test_preparing_is_measured_beside_the_loop_and_with_many_images(tmp_path: Path) -> None:
+    measured = run._preparing(tmp_path / "images", rounds=1, few=6, many=12)
+    assert (
+        measured["rounds"][0]["losslab"]["images_per_s"] > 0 and measured["rounds"][0]["plain_loop"]["images_per_s"] > 0
+    )
+    arrays = [
+        np.load(tmp_path / f"images/many/out/{split}/images.npy", mmap_mode="r") for split in ("train", "val", "test")
+    ]
+    assert sum(map(len, arrays)) == 12 and len(np.load(tmp_path / "images/few/images.npy", mmap_mode="r")) == 6
+    text = markdown(summarise(results()))
+    assert "| losslab, 6 images | 260 (200 to 300) (2.60 (2.00 to 3.00) times the loop) | 100 |" in text
+    assert "| prepare: at least 250 images a second | 260 (200 to 300) | PASS |" in text
+    assert "| prepare's own memory at 10 times the images: at most 1.5 | 1.20 | PASS |" in text
 
 
 @pytest.mark.pipeline

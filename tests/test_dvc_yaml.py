@@ -25,11 +25,14 @@ PLUMBING = {
     "stage",
     "tracking",
     "data/__init__",
+    "data/fetching/__init__",
+    "data/fetching/downloads",
+    "data/preparing/__init__",
     "models/hub",
     "reporting/__init__",
 }
 """Carries data and messages but shapes no out: params and schema hold no default, files writes what it is given, hub only
-finds out whether weights can be had."""
+finds out whether weights can be had, downloads brings the file with the card's checksum or none."""
 
 
 @cache
@@ -97,7 +100,7 @@ def test_stage_depends_on_exactly_the_code_it_runs(stage: str) -> None:
     assert {str(dep.relative_to(ROOT)) for dep in unused} == set()
 
 
-OWNED = [param for stage in DVC["stages"].values() for param in stage["params"]]
+OWNED = [param for stage in DVC["stages"].values() for param in stage["params"] if isinstance(param, str)]
 
 
 def leaves(values: Any, prefix: str = "") -> list[str]:
@@ -116,6 +119,10 @@ def test_run_cache_sees_every_param() -> None:
     for leaf in leaves(yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))):
         (param,) = (param for param in OWNED if leaf == param or leaf.startswith(f"{param}."))
         assert not {"size", "nfiles"} & set(leaf.removeprefix(param).split(".")), leaf
+    for path in (ROOT / "data/catalog").glob("*.yaml"):
+        card = yaml.safe_load(path.read_text(encoding="utf-8"))
+        for leaf in leaves({"source": card["source"]}):
+            assert not {"size", "nfiles"} & set(leaf.split(".")), leaf
     for spec in LOSSES.values():
         assert not {"size", "nfiles"} & set(spec.options.model_fields), spec.name
 
@@ -123,3 +130,12 @@ def test_run_cache_sees_every_param() -> None:
 def test_no_out_is_committed() -> None:
     outs = [out for stage in DVC["stages"].values() for out in stage.get("outs", []) + stage.get("metrics", [])]
     assert all(isinstance(out, str) for out in outs), "an out with options (persist, cache) breaks the run cache"
+
+
+def test_download_depends_on_its_part_of_the_card_alone() -> None:
+    """A changed colour or title must not fetch a dataset again."""
+    stage = DVC["stages"]["download"]
+    assert [param for param in stage["params"] if isinstance(param, dict)] == [
+        {"data/catalog/${dataset}.yaml": ["source", "layout"]}
+    ]
+    assert not [dep for dep in stage["deps"] if not dep.startswith("src/")]

@@ -14,8 +14,8 @@ RESULTS = ["reports/metrics.json", "reports/report.html", "reports/figures"]
 
 
 def lock(**changes: Any) -> dict[str, Any]:
-    """A dvc.lock of two stages; `changes` replaces what train read."""
-    read = {"data": "d1", "loss": "dice", "lr": 0.001} | changes
+    """A dvc.lock of three stages; `changes` replaces what they read."""
+    read = {"data": "d1", "loss": "dice", "lr": 0.001, "raw": "data/raw/tiny"} | changes
     train = {
         "deps": [{"path": "data/prepared/tiny", "md5": read["data"]}, {"path": "src/train.py", "md5": "code"}],
         "params": {"params.yaml": {"loss": read["loss"], "train.lr": read["lr"]}},
@@ -24,7 +24,11 @@ def lock(**changes: Any) -> dict[str, Any]:
         ],
     }
     rest = {"outs": [{"path": path, "md5": path} for path in RESULTS]}
-    prepare = {"outs": [{"path": "data/prepared/tiny", "md5": "d1"}]}
+    # What prepare read is more than what download left: the user's own data may lie beside it.
+    prepare = {
+        "deps": [{"path": read["raw"], "md5": "r2"}],
+        "outs": [{"path": "data/prepared/tiny", "md5": "d1"}],
+    }
     return {"stages": {"prepare": prepare, "train": train, "report": rest}}
 
 
@@ -44,7 +48,7 @@ def test_numbers_are_read_as_dvc_reads_them() -> None:
     assert isinstance(found(yaml.safe_dump(lock()), "dataset: tiny\nloss: dice\ntrain: {lr: 1e-3}\n"), Outs)
 
 
-@pytest.mark.parametrize("stale", [{"data": "d0"}, {"loss": "focal"}, {"lr": 0.1}])
+@pytest.mark.parametrize("stale", [{"data": "d0"}, {"loss": "focal"}, {"lr": 0.1}, {"raw": "data/raw/other"}])
 def test_run_on_other_data_or_params_is_not_finished(stale: dict[str, Any]) -> None:
     assert found(yaml.safe_dump(lock(**stale))) == LeftOut("calm-cat", "not run to its end")
 

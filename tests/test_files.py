@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from losslab.files import read_csv, read_json, whole, write_csv, write_json, write_text
+from losslab.files import open_folders, read_csv, read_json, scratch, whole, write_csv, write_json, write_text
 
 
 def test_file_or_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -23,6 +23,27 @@ def test_folder_replaces_folder_and_leftovers_of_a_killed_run(tmp_path: Path) ->
             partial.mkdir()
             (partial / content).write_text(content)
         assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["out", f"out/{content}"]
+
+
+def test_scratch_is_empty_first_and_gone_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/leftover").touch()
+    with pytest.raises(RuntimeError), scratch(tmp_path / "work") as folder:
+        assert list(folder.iterdir()) == []
+        (folder / "new").touch()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_locked_folders_are_opened_and_links_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "work/a/b").mkdir(parents=True)
+    (tmp_path / "other").mkdir(mode=0o700)
+    (tmp_path / "work/a/link").symlink_to(tmp_path / "other")
+    (tmp_path / "work/a/b").chmod(0)
+    (tmp_path / "work/a").chmod(0)
+    open_folders(tmp_path / "work")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "work").rglob("*")}
+    assert modes == {"a": 0o755, "b": 0o755, "link": 0o700}
 
 
 def test_tables_are_the_same_on_every_system_and_nan_is_empty(tmp_path: Path) -> None:

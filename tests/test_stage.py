@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from losslab.stage import checkpoints, forget_finished
+from losslab.stage import checkpoints, downloads, forget_downloads, forget_finished
 from tests.conftest import ROOT, TINY_CHANGES, write_params
 
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
@@ -85,6 +86,47 @@ def test_checkpoint_of_a_finished_run_goes_when_dvc_knows_all_its_outs(
     forget_finished()
     left = {"3.aaa.ccc.finished", "4.ckpt"} if known_by is not None else names
     assert {path.name for path in checkpoints().iterdir()} == left
+
+
+@pytest.mark.parametrize("fetching", [False, True])
+def test_archives_go_when_prepare_begins_unless_they_are_in_use(
+    fetching: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    for dataset in ("mine", "other"):
+        downloads(dataset).mkdir(parents=True)
+        (downloads(dataset) / "data.zip").touch()
+    lock = FileLock(downloads("mine").with_name("mine.lock"))
+    if fetching:
+        lock.acquire()
+    forget_downloads("mine")
+    lock.release()
+    assert downloads("mine").exists() == fetching
+    assert (downloads("other") / "data.zip").exists()
+    forget_downloads("none")
+    assert not downloads("none").with_name("none.lock").exists()
+
+
+def test_prepare_forgets_what_was_downloaded(tmp_path: Path) -> None:
+    write_params(tmp_path, TINY_CHANGES)
+    (tmp_path / ".losslab/downloads/tiny").mkdir(parents=True)
+    run_stage("prepare", tmp_path)
+    assert not (tmp_path / ".losslab/downloads/tiny").exists()
+
+
+def test_download_tells_files_licence_and_where_from(tmp_path: Path) -> None:
+    write_params(tmp_path, TINY_CHANGES)
+    assert run_stage("download", tmp_path).stdout == "download: Tiny lesions, 22 files drawn here, licence: CC0-1.0\n"
+    assert len(list((tmp_path / "data/raw/tiny/fetched").rglob("*.bmp"))) == 22
+
+
+def test_manual_step_is_told_in_one_line(tmp_path: Path) -> None:
+    write_params(tmp_path, {"dataset": "ph2", "prepare": {"split": {"method": "random"}}})
+    done = run_stage("download", tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("ERROR: download: ph2: PH2Dataset.rar cannot be fetched by a program: fill in the form at ")
+    assert f"put it at {tmp_path}/data/manual/ph2/PH2Dataset.rar" in line
 
 
 @pytest.mark.parametrize(

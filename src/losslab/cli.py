@@ -1,16 +1,17 @@
 """`losslab …`: what works across runs."""
 
 import json
-import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
+from losslab import datasets_cli
+from losslab.console import leave, print_table
 from losslab.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(datasets_cli.app, name="datasets")
 
 
 @app.callback()
@@ -46,7 +47,7 @@ def sync() -> None:
                 added += 1
                 typer.echo(f"added {outs.experiment or WORKSPACE}")
     except InputError as error:
-        _leave(error)
+        leave(error)
     typer.echo(f"sync: {added} added, {known} already there" + (f", {failed} failed" if failed else ""))
     if failed:
         raise typer.Exit(1)
@@ -61,7 +62,7 @@ def losses(
     from losslab.losses.registry import LOSSES
 
     if cards and as_json:
-        _leave(InputError("losses: --json and --cards are two things; ask for one"))
+        leave(InputError("losses: --json and --cards are two things; ask for one"))
     if cards:
         _write_cards()
     elif as_json:
@@ -78,7 +79,7 @@ def losses(
             )
             for spec in LOSSES.values()
         ]
-        _print_table(("loss", "kind", "binary, multiclass", "use it as", "options", "source"), rows)
+        print_table(("loss", "kind", "binary, multiclass", "use it as", "options", "source"), rows)
         typer.echo("More: losslab losses --cards, losslab losses --json, docs/losses.md")
 
 
@@ -103,7 +104,7 @@ def archs(
         names = tqdm(ARCHS, desc="archs", unit=" nets", leave=False, disable=None, delay=2)
         costs = [cost(name, *asked) for name in names]
     except InputError as error:
-        _leave(error)
+        leave(error)
     if as_json:
         typer.echo(json.dumps([cost.describe() for cost in costs], indent=2, ensure_ascii=False))
         return
@@ -118,7 +119,7 @@ def archs(
         )
         for cost in costs
     ]
-    _print_table(("arch", "encoder", "parameters", "GFLOPs", "stride", "source"), rows)
+    print_table(("arch", "encoder", "parameters", "GFLOPs", "stride", "source"), rows)
     pixels, outputs, _ = asked
     typer.echo(f"One image of {pixels}x{pixels}, {outputs} outputs. More: losslab archs --json, docs/architectures.md")
 
@@ -147,7 +148,7 @@ def _write_cards() -> None:
     try:
         write_cards(path, hardware(), tqdm(available(), desc="cards", unit=" losses", disable=None))
     except OSError as error:
-        _leave(InputError(f"{error.filename or path}: {error.strerror or error}"))
+        leave(InputError(f"{error.filename or path}: {error.strerror or error}"))
     typer.echo(f"wrote {path}")
 
 
@@ -156,20 +157,3 @@ def _shown(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
     return "null" if value is None else str(value).lower()
-
-
-def _print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*header, box=None, pad_edge=False, header_style="bold")
-    for row in rows:
-        table.add_row(*row)
-    # Piped, each row stays on its line.
-    console = Console() if sys.stdout.isatty() else Console(width=1000)
-    console.print(table, highlight=False)
-
-
-def _leave(error: InputError) -> NoReturn:
-    typer.echo(f"ERROR: {' '.join(str(error).split())}", err=True)
-    raise typer.Exit(1)

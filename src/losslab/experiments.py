@@ -125,8 +125,9 @@ def _is_current(stage: dict[str, Any], outs: dict[str, Any], params: dict[str, A
 
     After `dvc exp run … prepare` the later stages' entries are still there, but of the run before.
     """
+    raw = f"data/raw/{params['dataset']}"  # no out as a whole: beside what was fetched it may hold the user's own
     data = (dep for dep in stage.get("deps", []) if not dep["path"].startswith(("src/", "data/catalog/")))
     recorded = stage.get("params", {}).get("params.yaml", {}).items()
-    return all(outs.get(dep["path"]) == dep.get("md5") for dep in data) and all(
+    return all(dep["path"] == raw or outs.get(dep["path"]) == dep.get("md5") for dep in data) and all(
         reduce(lambda values, part: values[part], key.split("."), params) == value for key, value in recorded
     )

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,31 @@ def whole(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         _remove(partial)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Yield `path` as an empty folder that is gone afterwards; what a killed run left in it is cleared away first."""
+    clear(path)
+    try:
+        yield path
+    finally:
+        _remove(path)
+
+
+def clear(folder: Path) -> None:
+    """Make an empty folder of whatever is there."""
+    _remove(folder)
+    folder.mkdir(parents=True)
+
+
+def open_folders(folder: Path) -> None:
+    """Let the user into `folder` and all folders below it, whatever an archive said."""
+    folder.chmod(0o755)
+    for place, names, _ in os.walk(folder):  # top down: it enters those of `names` afterwards
+        for path in (Path(place) / name for name in names):
+            if not path.is_symlink():
+                path.chmod(0o755)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -93,6 +119,10 @@ def _is_nan(value: object) -> bool:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        try:
+            shutil.rmtree(path)
+        except PermissionError:
+            open_folders(path)
+            shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)

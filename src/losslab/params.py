@@ -24,10 +24,13 @@ class Download(Section):
 
 
 class Split(Section):
-    method: Literal["official", "random"]
+    method: Literal["official", "random", "stratified", "grouped", "kfold"]
     val: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
+    folds: int = Field(ge=2)
+    fold: int = Field(ge=0)
+    """Which of the folds is the test split, of kfold."""
 
     @model_validator(mode="after")
     def _leave_some_to_train(self) -> Self:
@@ -35,11 +38,17 @@ class Split(Section):
             raise ValueError(
                 f"val {self.val} and test {self.test} leave nothing to train on; their sum must be below 1"
             )
+        if self.fold >= self.folds:
+            raise ValueError(f"fold is {self.fold}; with {self.folds} folds it must be 0 to {self.folds - 1}")
         return self
 
 
 class Prepare(Section):
     size: int = Field(gt=0, le=4096)
+    fit: Literal["stretch", "letterbox"]
+    limit: int | None = Field(ge=3)
+    """Prepare no more images than these, for a quick look."""
+    audit: Literal["strict", "warn"]
     split: Split
 
 
@@ -136,8 +145,11 @@ def _check_across(params: Params, catalog: Path) -> None:
     if params.dataset not in datasets:
         raise InputError(f"dataset: {params.dataset!r} is not one of {', '.join(datasets)} (the cards in data/catalog)")
     card = read_card(params.dataset, catalog)
-    if params.prepare.split.method == "official" and not card.has_official_split:
+    method = params.prepare.split.method
+    if method == "official" and not card.has_official_split:
         raise InputError(f"prepare.split.method is 'official'; {params.dataset} has no lists of its own: use random")
+    if method == "grouped" and card.group is None:
+        raise InputError(f"prepare.split.method is 'grouped'; {params.dataset}'s card has no group: use random")
     check_options([term.name for term in parse(params.loss)], params.loss_options, card.num_outputs)
     check_schedule(params.train.schedule, params.train.schedule_options)
     check_given(params.arch, params.encoder, params.encoder_weights)

@@ -43,7 +43,7 @@ def checked(schema: type[Schema], content: Any, path: Path) -> Schema:
 
 def _explained(fault: Any, schema: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in fault["loc"])
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = re.sub("^(Value error, |[A-Z][a-z]+ should )", "", fault["msg"])
     if fault["type"] == "extra_forbidden":
         allowed = _keys(schema, fault["loc"][:-1])
         return f"{key}: unknown key" + (f"; allowed here: {', '.join(allowed)}" if allowed else "")
@@ -51,7 +51,7 @@ def _explained(fault: Any, schema: type[BaseModel]) -> str:
         return f"{key}: missing"
     if fault["type"] in ("value_error", "wrong_source"):
         return f"{key}: {message}" if key else message
-    return f"{key} is {fault['input']!r}; it must be {message}"
+    return f"{key} is {fault['input']!r}; it must {message}"
 
 
 def _keys(annotation: Any, location: tuple[int | str, ...]) -> list[str]:

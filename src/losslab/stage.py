@@ -1,10 +1,11 @@
 """What the five stage scripts share: read params.yaml, do the work, say what is wrong in one line."""
 
 import os
+import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -53,6 +54,12 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
+def tell(lines: Iterable[str]) -> None:
+    """Print lines on stderr."""
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
 def warn(line: str) -> None:
     print(f"WARNING: {line}", file=sys.stderr, flush=True)
 
@@ -78,6 +85,22 @@ def forget_finished() -> None:
             for path in [path for path, md5s in finished.items() if all(md5 in text for md5 in md5s)]:
                 path.unlink(missing_ok=True)
                 del finished[path]
+
+
+def downloads(dataset: str) -> Path:
+    """Where the archives lie that a dataset is fetched as."""
+    return main_repo() / ".losslab/downloads" / dataset
+
+
+def forget_downloads(dataset: str) -> None:
+    """Remove a dataset's archives: when prepare begins, DVC has taken in what was in them. They stay while another
+    process fetches it."""
+    folder = downloads(dataset)
+    if folder.is_dir():
+        from filelock import FileLock, Timeout
+
+        with suppress(Timeout), FileLock(folder.with_name(f"{dataset}.lock"), timeout=0):
+            shutil.rmtree(folder)
 
 
 def _die_with(parent: int) -> None:

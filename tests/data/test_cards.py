@@ -24,6 +24,9 @@ def test_pet_card_has_the_published_checksums_and_three_classes() -> None:
     assert [(c.name, c.values) for c in card.classes] == [("pet", [1]), ("background", [2]), ("border", [3])]
 
 
+ARCHIVE = {"name": "a.zip", "md5": "0" * 32, "bytes": 1, "unpacked": 1, "urls": ["http://x/a.zip"]}
+
+
 @pytest.mark.parametrize(
     ("changes", "complaint"),
     [
@@ -31,7 +34,13 @@ def test_pet_card_has_the_published_checksums_and_three_classes() -> None:
         ({"layout": "pets"}, "layout is 'pets'; it must be 'split_folders'"),
         ({"classes": [{"name": "a", "color": [0, 0, 256], "values": [0]}]}, "classes.0.color.2 is 256"),
         ({"void": [2]}, "raw value 2 stands twice"),
-        ({"void": [300]}, "void.0 is 300"),
+        ({"void": [70000]}, "void.0: 70000 is no mask value: a number from 0 to 65535, or a colour such as"),
+        ({"void": [[0, 0, 256]]}, r"void.0: \[0, 0, 256\] is no mask value"),
+        ({"void": [True]}, "void.0: True is no mask value"),
+        ({"void": [[0, 0, 0]]}, "classes and void mix numbers and colours"),
+        ({"group": "^[a-z]+"}, r"group: '\^\[a-z\]\+' must have one pair of brackets"),
+        ({"group": "(a)(b)"}, r"group: '\(a\)\(b\)' must have one pair of brackets"),
+        ({"group": "(a"}, r"group: '\(a' is no regular expression: missing \)"),
         (
             {"classes": [{"nam": "a", "color": [0, 0, 0], "values": [0]}]},
             r"classes.0.nam: unknown key; allowed here: name, color",
@@ -40,9 +49,16 @@ def test_pet_card_has_the_published_checksums_and_three_classes() -> None:
         ({"source": {"folder": None, "url": "x"}}, r"source.folder.url: unknown key; allowed here: folder$"),
         (
             {"source": {"archives": [{"nam": 1}]}},
-            r"source.archives.archives.0.nam: unknown key; allowed here: name, md5, urls$",
+            r"source.archives.archives.0.nam: unknown key; allowed here: name, md5, bytes, unpacked, urls$",
         ),
-        ({"source": {"generater": "lesions"}}, r": source: has one of the keys generator, archives, folder$"),
+        ({"source": {"archives": [ARCHIVE | {"md5": None}]}}, r"a.zip has urls, so it needs its md5"),
+        ({"source": {"archives": [ARCHIVE | {"urls": []}]}}, r"a.zip has no urls; then source.manual must say how"),
+        ({"source": {"archives": [ARCHIVE | {"urls": ["ftp://x/y"]}]}}, r"urls.0 is 'ftp://x/y'; it must match"),
+        ({"source": {"archives": [ARCHIVE | {"name": "../a.zip"}]}}, r"name is '../a.zip'; it must match"),
+        ({"source": {"archives": [ARCHIVE | {"unpacked": 0}]}}, r"unpacked is 0; it must be greater than 0"),
+        ({"source": {"archives": []}}, r"source.archives.archives is \[\]; it must have at least 1 item"),
+        ({"source": {"own": "x"}}, r"source.own.own is 'x'; it must be None$"),
+        ({"source": {"generater": "lesions"}}, r": source: has one of the keys generator, archives, folder, own$"),
     ],
 )
 def test_fault_in_a_card_is_told_with_its_file(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:

@@ -16,7 +16,7 @@ def drawn() -> list[tuple[np.ndarray, np.ndarray]]:
 
 def test_same_bytes_on_every_machine(tmp_path: Path) -> None:
     """The sum was taken once; another numpy, OpenCV or processor must give it too."""
-    generate(Generator(generator="lesions", seed=1, size=128, images={"train": 2, "val": 1}), tmp_path)
+    generate(Generator(generator="lesions", seed=1, pixels=128, images={"train": 2, "val": 1}), tmp_path)
     files = sorted(path for path in tmp_path.rglob("*.bmp"))
     assert [str(path.relative_to(tmp_path)) for path in files][:2] == ["train/images/0000.bmp", "train/images/0001.bmp"]
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()
@@ -62,4 +62,4 @@ def test_brightness_alone_does_not_tell_the_classes_apart(drawn: list[tuple[np.n
 def test_shipped_card_draws_160_40_40_images_of_128() -> None:
     source = read_card("synthetic_lesions", ROOT / "data/catalog").source
     assert isinstance(source, Generator)
-    assert (source.images, source.size) == ({"train": 160, "val": 40, "test": 40}, 128)
+    assert (source.images, source.pixels) == ({"train": 160, "val": 40, "test": 40}, 128)

@@ -72,7 +72,8 @@ def test_ramp_survives_the_grammar_of_dvc_exp_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["losslab.params", "losslab.losses", "losslab.models", "losslab.data.prepare", "losslab.reporting.page"]
+    "module",
+    ["losslab.params", "losslab.losses", "losslab.models", "losslab.data.preparing.prepare", "losslab.reporting.page"],
 )
 def test_light_modules_do_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('torch', 'mlflow', 'lightning')))"

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from losslab.data.preparing.audit import write_up
+from losslab.data.preparing.findings import Finding
 from losslab.files import write_csv, write_json
 from losslab.reporting.page import ERROR_COLOUR, write_report
 
 CLASSES = ["sky & sea", "road"]
+SPLIT = {"method": "kfold", "val": 0.2, "test": 0.2, "seed": 3, "folds": 5, "fold": 1}
 
 
 @pytest.fixture
@@ -64,11 +67,36 @@ def outs(tmp_path: Path) -> Path:
             image.save(reports / f"predictions/test-{i}.{kind}.png")
     examples = [{"file": f"test-{i}", "image": f"im{i}", "rank": i + 1, "of": 6, "iou": 1 - i / 6} for i in range(6)]
     write_csv(reports / "predictions/examples.csv", examples)
+    audited(tmp_path / "prepared", pairs=8)
     return tmp_path
 
 
+def audited(prepared: Path, pairs: int) -> None:
+    """What prepare leaves for the page, with pairs of images that look alike."""
+    coverage = {"sky & sea": {"share": 0.9, "images": 6}, "road": {"share": 0.00012, "images": 1}, "void": {"share": 0}}
+    alike = [
+        {
+            "first": {"split": "train", "image": f"im{i}", "index": i},
+            "second": {"split": "test", "image": "im0", "index": 0},
+            "correlation": 0.99,
+        }
+        for i in range(pairs)
+    ]
+    findings = [Finding("hidden file", f"images/._{i}<b>") for i in range(9)] if pairs else []
+    audit = {
+        "settings": {"fit": "stretch", "audit": "warn", "limit": 60, "split": SPLIT},
+        "images": {"train": 1234, "val": 2, "test": 1},
+        "coverage": dict.fromkeys(("train", "val", "test"), coverage),
+        "near_duplicates": {"count": pairs, "pairs": alike},
+    }
+    write_json(prepared / "audit.json", audit | write_up(findings))
+    for split in ("train", "test"):
+        (prepared / split).mkdir(exist_ok=True)
+        np.save(prepared / split / "images.npy", np.zeros((8, 32, 32, 3), np.uint8))
+
+
 def report_of(outs: Path, examples: int = 6) -> str:
-    write_report(outs / "models", outs / "reports", examples)
+    write_report(outs / "models", outs / "reports", outs / "prepared", examples)
     return (outs / "reports/report.html").read_text(encoding="utf-8")
 
 
@@ -137,3 +165,21 @@ def test_page_without_examples_says_so(outs: Path) -> None:
     assert "No predictions were kept" in report_of(outs, examples=0)
     write_csv(outs / "reports/predictions/examples.csv", [])
     assert "No predictions were kept" in report_of(outs)
+
+
+def test_data_and_what_the_audit_found_are_shown(outs: Path) -> None:
+    page = report_of(outs)
+    assert (
+        "split: kfold, split seed: 3, val: 0.2, test: 0.2, fold: 1 of 5, fit: stretch, audit: warn, limit: 60" in page
+    )
+    assert "train, 1,234 images" in page and "0.012" in page and "<td>void</td>" not in page
+    assert (
+        "images/._0&lt;b&gt;; images/._1&lt;b&gt;; images/._2&lt;b&gt;; …" in page and "9</td><td>hidden file" in page
+    )
+    assert "6 of 8, the most alike first" in page and page.count("and test/im0, correlation 0.990") == 6
+
+
+def test_data_without_a_finding_are_called_so(outs: Path) -> None:
+    audited(outs / "prepared", pairs=0)
+    page = report_of(outs)
+    assert "The audit found nothing wrong." in page and "look alike" not in page

@@ -62,7 +62,7 @@ def generate(source: Generator, folder: Path, step: Callable[[], object] = lambd
         for kind in ("images", "masks"):
             (folder / split / kind).mkdir(parents=True)
         for _ in range(count):
-            image, mask = draw_lesion(Draws(source.seed, number), source.size)
+            image, mask = draw_lesion(Draws(source.seed, number), source.pixels)
             for kind, pixels in (("images", image[..., ::-1]), ("masks", mask)):
                 path = folder / split / kind / f"{number:04d}.bmp"
                 if not cv2.imwrite(str(path), np.ascontiguousarray(pixels)):

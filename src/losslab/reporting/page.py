@@ -1,7 +1,5 @@
 """reports/report.html: one file, readable offline, that shows a run to somebody who did not do it."""
 
-import base64
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,9 @@ from PIL import Image
 
 from losslab.files import JsonObject, read_csv, read_json, whole, write_text
 from losslab.reporting import figures
+from losslab.reporting.data_section import data_section
+from losslab.reporting.pictures import data_uri, picture
 
-LARGEST_SIDE = 320
-"""Pixels; larger examples are shrunk for the page."""
 ERROR_COLOUR = (230, 40, 60)
 
 
@@ -29,8 +27,8 @@ class Example:
     """Caption → data URI."""
 
 
-def write_report(models: Path, reports: Path, examples: int) -> None:
-    """Write `figures/*.png` and `report.html` from the outs of train and evaluate.
+def write_report(models: Path, reports: Path, prepared: Path, examples: int) -> None:
+    """Write `figures/*.png` and `report.html` from the outs of prepare, train and evaluate.
 
     Args:
         examples: how many of the kept predictions to show, in equal parts best, between and worst.
@@ -41,7 +39,7 @@ def write_report(models: Path, reports: Path, examples: int) -> None:
         folder.mkdir()
         confusion = [row for row in read_csv(reports / "confusion.csv") if row["split"] == "test"]
         figures.draw_all(history, confusion, per_class, read_csv(reports / "per_image.csv"), folder)
-        pictures = {path.stem: _data_uri(path.read_bytes()) for path in sorted(folder.glob("*.png"))}
+        pictures = {path.stem: data_uri(path.read_bytes()) for path in sorted(folder.glob("*.png"))}
     kept = max(range(len(history)), key=lambda index: float(history[index]["val_miou"] or 0))
     page = render(
         "report.html.j2",
@@ -50,6 +48,7 @@ def write_report(models: Path, reports: Path, examples: int) -> None:
         settings=_settings(model),
         metrics=metrics,
         per_class=per_class,
+        data=data_section(prepared),
         epochs=len(history),
         kept=kept + 1,
         summary=_summary(metrics),
@@ -133,7 +132,7 @@ def _example(folder: Path, row: dict[str, str], ignore_index: int | None) -> Exa
         int(row["rank"]),
         int(row["of"]),
         row["iou"],
-        {name: _picture(picture) for name, picture in shown.items()},
+        {name: picture(image) for name, image in shown.items()},
     )
 
 
@@ -149,15 +148,3 @@ def _errors(
     wrong = (truth != prediction) & ((truth != ignore_index) if ignore_index is not None else True)
     shown[wrong] = ERROR_COLOUR
     return shown
-
-
-def _picture(image: Image.Image) -> str:
-    if max(image.size) > LARGEST_SIDE:
-        image.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.NEAREST)
-    buffer = io.BytesIO()
-    image.save(buffer, format="PNG")
-    return _data_uri(buffer.getvalue())
-
-
-def _data_uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")

@@ -184,7 +184,7 @@ def _tell_of_others(folder: Path, own: str, say: Say) -> None:
         days = (time.time() - min(stat.st_mtime for stat in left)) / 86400
         say(
             f"{len(left)} checkpoint{'s' if len(left) > 1 else ''} of other params, data or code, or broken, in {folder} "
-            f"({size:.0f} MB, up to {days:.0f} days old): kept, not used for this run"
+            f"({size:.0f} MB, up to {days:.0f} days old): kept for when that run is started again, else remove them"
         )
 
 

@@ -1,0 +1,117 @@
+"""From files to arrays: losslab's prepare beside the loop that people write, and its memory with ten times the images.
+
+`python -m benchmarks.preparing WHO FOLDER OUT` measures one of both in a process of its own.
+"""
+
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import yaml
+
+from benchmarks.anonymous_peak import AnonymousPeak
+from benchmarks.settings import PETS
+from losslab.data.cards import read_card
+from losslab.data.preparing.prepare import prepare
+from losslab.data.synthetic import Draws, draw_lesion
+from losslab.params import Prepare, Split
+
+SIZE = 256
+WIDTH, HEIGHT = 500, 375
+FEW, MANY = 600, 6000
+CARD = {
+    "title": "Benchmark",
+    "licence": "that of its images",
+    "citation": "none",
+    "home": None,
+    "source": {"own": None},
+    "layout": "folders",
+    "classes": [{"name": name, "color": [0, 99, 9], "values": [n]} for n, name in enumerate(("a", "b", "c", "d"))],
+    "void": [],
+}
+
+
+def make(folder: Path, images: int) -> str:
+    """JPEGs of 500 x 375 with PNG masks in `folder`/own: random cuts of real pets where they are there, else drawn."""
+    for kind in ("images", "masks"):
+        (folder / "own" / kind).mkdir(parents=True)
+    (folder / "bench.yaml").write_text(yaml.safe_dump(CARD), encoding="utf-8")
+    generator = np.random.default_rng(0)
+    pets = sorted((PETS / "images").glob("*.jpg"))
+    for number in range(images):
+        if pets:
+            path = pets[number % len(pets)]
+            image = cv2.imread(str(path))
+            mask = cv2.imread(str(PETS / "annotations/trimaps" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
+        else:
+            drawn, mask = draw_lesion(Draws(9, number), 416)
+            image = np.ascontiguousarray(drawn[..., ::-1])
+        _save(folder / "own", f"{number:05d}", *_cut(image, mask, generator))
+    return f"{'pets' if pets else 'drawn lesions'}, JPEG of {WIDTH} x {HEIGHT} with PNG masks, to {SIZE} x {SIZE}"
+
+
+def link_some(folder: Path, some: Path, images: int) -> None:
+    """The first of these images as a dataset of their own."""
+    for kind in ("images", "masks"):
+        (some / "own" / kind).mkdir(parents=True)
+        for path in sorted((folder / "own" / kind).iterdir())[:images]:
+            (some / "own" / kind / path.name).hardlink_to(path)
+    (some / "bench.yaml").write_bytes((folder / "bench.yaml").read_bytes())
+
+
+def plain_loop(folder: Path) -> None:
+    """One thread of OpenCV, everything held in memory, nothing checked."""
+    cv2.setNumThreads(1)
+    paths = sorted((folder / "own/images").glob("*.jpg"))
+    pictures, labels = [], []
+    for path in paths:
+        image: Any = cv2.cvtColor(np.asarray(cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
+        mask: Any = cv2.imread(str(folder / "own/masks" / f"{path.stem}.png"), cv2.IMREAD_GRAYSCALE)
+        pictures.append(cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA))
+        labels.append(cv2.resize(mask, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST))
+    np.save(folder / "images.npy", np.stack(pictures))
+    np.save(folder / "masks.npy", np.stack(labels))
+
+
+def losslab(folder: Path) -> None:
+    split = Split(method="random", val=0.2, test=0.2, seed=0, folds=5, fold=0)
+    how = Prepare(size=SIZE, fit="stretch", limit=None, audit="strict", split=split)
+    prepare(read_card("bench", folder), folder, how, folder / "out")
+
+
+def main(who: str, place: str, out: str) -> None:
+    folder = Path(place)
+    images = len(list((folder / "own/images").iterdir()))
+    shutil.rmtree(folder / "out", ignore_errors=True)
+    anonymous = AnonymousPeak()
+    began = time.perf_counter()
+    {"plain_loop": plain_loop, "losslab": losslab}[who](folder)
+    seconds = time.perf_counter() - began
+    measured: dict[str, Any] = {"images_per_s": images / seconds, "anonymous_mib": anonymous.stop()}
+    Path(out).write_text(json.dumps(measured), encoding="utf-8")
+
+
+def _cut(image: Any, mask: Any, generator: np.random.Generator) -> tuple[Any, Any]:
+    height, width = mask.shape
+    share = generator.uniform(0.6, 1)
+    tall, wide = int(height * share), int(width * share)
+    top, left = int(generator.integers(height - tall + 1)), int(generator.integers(width - wide + 1))
+    parts = (array[top : top + tall, left : left + wide] for array in (image, mask))
+    return (
+        cv2.resize(next(parts), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR),
+        cv2.resize(next(parts), (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST),
+    )
+
+
+def _save(own: Path, name: str, image: Any, mask: Any) -> None:
+    cv2.imwrite(str(own / f"images/{name}.jpg"), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    cv2.imwrite(str(own / f"masks/{name}.png"), mask)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,39 @@
+"""How commands talk: tables, sizes, and the one line of an error."""
+
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import typer
+
+from losslab.errors import InputError
+
+
+def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*map(Text, row))  # as it stands: brackets in it are no markup
+    # Piped, each row stays on its line.
+    console = Console() if sys.stdout.isatty() else Console(width=1000)
+    console.print(table, highlight=False)
+
+
+def told_bytes(count: int) -> str:
+    """As shops and browsers count: 811 MB is 811 million bytes."""
+    size, units = float(count), ["bytes", "kB", "MB", "GB"]
+    while size >= 999.5 and len(units) > 1:
+        size, units = size / 1000, units[1:]
+    return f"{size:.1f} {units[0]}" if size < 9.95 and units[0] != "bytes" else f"{size:.0f} {units[0]}"
+
+
+def leave(error: InputError) -> NoReturn:
+    complain(error)
+    raise typer.Exit(1)
+
+
+def complain(error: InputError) -> None:
+    typer.echo(f"ERROR: {' '.join(str(error).split())}", err=True)

@@ -1,0 +1,1 @@
+"""Datasets from the network, from archives and from disk, whole or not at all."""

@@ -1,0 +1,1 @@
+"""From a dataset's files to arrays: decoded, checked, resized, dealt into splits, and audited."""
