@@ -105,8 +105,8 @@ class ExampleModel(pl.LightningModule):
 
 def run(work: Work, settings: Settings, num_classes: int, stopwatch: Stopwatch) -> None:
     resize = A.Resize(settings.size, settings.size)
-    train_set = ExampleDataset(work.raw / "train", A.Compose([resize, A.HorizontalFlip(p=0.5)]))
-    valid_set = ExampleDataset(work.raw / "test", A.Compose([resize]))
+    train_set = ExampleDataset(work.files / "train", A.Compose([resize, A.HorizontalFlip(p=0.5)]))
+    valid_set = ExampleDataset(work.files / "test", A.Compose([resize]))
     workers = os.cpu_count() or 1
     train_loader = DataLoader(train_set, batch_size=settings.batch_size, shuffle=True, num_workers=workers)
     valid_loader = DataLoader(valid_set, batch_size=settings.batch_size, shuffle=False, num_workers=workers)

@@ -54,8 +54,8 @@ def run(work: Work, settings: Settings, num_classes: int, stopwatch: Stopwatch) 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     last = [A.Normalize(), ToTensorV2()]
     resize = A.Resize(settings.size, settings.size)
-    train_set = NotebookDataset(work.raw / "train", A.Compose([resize, A.HorizontalFlip(p=0.5), *last]))
-    test_set = NotebookDataset(work.raw / "test", A.Compose([resize, *last]))
+    train_set = NotebookDataset(work.files / "train", A.Compose([resize, A.HorizontalFlip(p=0.5), *last]))
+    test_set = NotebookDataset(work.files / "test", A.Compose([resize, *last]))
     train_loader = DataLoader(train_set, batch_size=settings.batch_size, shuffle=True)
     test_loader = DataLoader(test_set, batch_size=settings.batch_size, shuffle=False)
 

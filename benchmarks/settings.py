@@ -46,6 +46,11 @@ class Work:
         return self.folder / "data/raw" / DATASET
 
     @property
+    def files(self) -> Path:
+        """The PNGs, by split."""
+        return self.raw / "fetched"
+
+    @property
     def prepared(self) -> Path:
         return self.folder / "data/prepared" / DATASET
 

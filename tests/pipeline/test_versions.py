@@ -27,7 +27,7 @@ def draw(folder: Path, numbers: range) -> None:
 
 
 def test_own_data_through_two_versions_and_back_and_to_another_clone(tmp_path: Path) -> None:
-    clone = Clone(tmp_path / "clone")
+    clone = Clone(tmp_path / "clone", {"train": {"epochs": 1}})
     draw(tmp_path, range(12))
     own = clone.folder / "data/raw/cells/own"
 
@@ -54,7 +54,7 @@ def test_own_data_through_two_versions_and_back_and_to_another_clone(tmp_path: P
     assert stages_run(output) == ["prepare", "train", "evaluate", "report"]
     clone.run("git add -A && git commit -q -m v2")
     assert sum(read_json(clone.folder / "data/prepared/cells/audit.json")["images"].values()) == 16
-    assert "test.miou" in clone.run("dvc metrics diff v1") and "test.miou" in clone.run("dvc exp diff v1")
+    assert "test.miou" in clone.run("dvc exp diff v1")
     assert "cell 15.png" in clone.run("dvc diff v1")
     second = clone.outs()
 
