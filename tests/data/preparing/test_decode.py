@@ -27,13 +27,10 @@ def noise(shape: tuple[int, ...], kind: type = np.uint8) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, shape).astype(kind)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "P", "RGBA", "LA", "CMYK", "YCbCr", "1"])
-@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP"])
-def test_images_are_read_whatever_their_mode_and_name(tmp_path: Path, mode: str, form: str) -> None:
+@pytest.mark.parametrize(("form", "mode"), [(form, mode) for form, modes in HELD.items() for mode in modes])
+def test_images_are_read_whatever_their_mode_and_name(tmp_path: Path, form: str, mode: str) -> None:
     red = Image.new("RGB", (60, 40), RED).convert(mode)
     path = tmp_path / "IMAGE 1.JPG"  # a name that says nothing
-    if mode not in HELD[form]:
-        pytest.skip(f"{form} holds no {mode}")
     red.save(path, format=form)
     pixels = read_image(path).pixels
     assert pixels.shape == (40, 60, 3) and pixels.dtype == np.uint8
