@@ -276,6 +276,17 @@ def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
         prepared_from(tmp_path)
 
 
+def test_split_that_fails_for_what_was_left_out_says_so(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    for number in range(7):
+        cut(own / f"images/im{number}.png")
+    with pytest.raises(
+        AuditError, match=r"1 image cannot be split .* \(left out before: 7 x truncated image\)"
+    ) as caught:
+        prepared_from(tmp_path)
+    assert len(caught.value.audit["findings"]) == 7
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

@@ -59,7 +59,7 @@ def prepare(card: Card, raw: Path, how: Prepare, out: Path, workers: int | None 
         the audit.
 
     Raises:
-        AuditError: bad files, where `how.audit` is strict.
+        AuditError: bad files, where `how.audit` is strict, or where too few are left without them.
         InputError: a split that cannot be made.
     """
     cv2.setNumThreads(1)  # the threads are ours
@@ -79,8 +79,14 @@ def prepare(card: Card, raw: Path, how: Prepare, out: Path, workers: int | None 
             if how.audit == "strict":
                 _stop_on_errors(findings)
             if not kept:
-                raise InputError(f"{folder}: none of its {len(chosen)} images can be used: {_reasons(findings)}")
-            audit = _deal(card, kept, ledger, how, spool, findings, partial)
+                line = f"{folder}: none of its {len(chosen)} images can be used: {_reasons(findings)}"
+                raise AuditError(line, write_up(findings))
+            try:
+                audit = _deal(card, kept, ledger, how, spool, findings, partial)
+            except InputError as error:
+                if not (left_out := _reasons(findings)):
+                    raise
+                raise AuditError(f"{error} (left out before: {left_out})", write_up(findings)) from None
         write_json(partial / "audit.json", audit)
     return audit
 
