@@ -12,7 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from losslab.cli import app
-from losslab.console import told_bytes
+from losslab.files import told_bytes
 from tests.conftest import ROOT, TINY_CARD, write_params
 
 

@@ -22,14 +22,6 @@ def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
     console.print(table, highlight=False)
 
 
-def told_bytes(count: int) -> str:
-    """As shops and browsers count: 811 MB is 811 million bytes."""
-    size, units = float(count), ["bytes", "kB", "MB", "GB"]
-    while size >= 999.5 and len(units) > 1:
-        size, units = size / 1000, units[1:]
-    return f"{size:.1f} {units[0]}" if size < 9.95 and units[0] != "bytes" else f"{size:.0f} {units[0]}"
-
-
 def leave(error: InputError) -> NoReturn:
     complain(error)
     raise typer.Exit(1)

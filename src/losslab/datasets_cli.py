@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from losslab.console import complain, leave, print_table, told_bytes
+from losslab.console import complain, leave, print_table
 from losslab.errors import InputError
+from losslab.files import told_bytes
 
 if TYPE_CHECKING:
     from losslab.data.cards import RawValue

@@ -90,8 +90,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, site: Site, answer: Answer, body: bytes) -> None:
         for start in range(0, len(body), 1 << 16):
-            self.wfile.write(body[start : start + (1 << 16)])
-            site.sent += len(body[start : start + (1 << 16)])
+            part = body[start : start + (1 << 16)]
+            site.sent += len(part)  # before the client has it, and may go on to look
+            self.wfile.write(part)
             time.sleep(answer.pause_s)
         if answer.stalls:
             site.closing.wait(20)

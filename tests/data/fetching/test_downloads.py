@@ -8,8 +8,9 @@ import pytest
 
 from losslab.data.cards import Archive
 from losslab.data.fetching import downloads
-from losslab.data.fetching.downloads import Patience, download, readable
+from losslab.data.fetching.downloads import Patience, download
 from losslab.errors import InputError
+from losslab.files import told_bytes
 from tests.data.fetching.site import Answer, Site, serving
 
 BODY = bytes(range(256)) * 2000  # 512 kB
@@ -38,7 +39,7 @@ def get(folder: Path, *urls: str, size: int | None = len(BODY), patience: Patien
 
 def test_says_what_comes_from_where(tmp_path: Path, site: Site) -> None:
     assert get(tmp_path, site.put("data", Answer(BODY))) == ["data.tar.gz, 512 kB, from 127.0.0.1"]
-    assert [readable(size) for size in (12, 1_234_000, 791_918_971, 4_000_000_000)] == [
+    assert [told_bytes(size) for size in (12, 1_234_000, 791_918_971, 4_000_000_000)] == [
         "12 bytes",
         "1.2 MB",
         "792 MB",

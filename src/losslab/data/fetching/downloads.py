@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from losslab.data.cards import Archive
 from losslab.errors import InputError
-from losslab.files import file_md5
+from losslab.files import file_md5, told_bytes
 
 Say = Callable[[str], object]
 """Takes a line for the user."""
@@ -68,7 +68,7 @@ def download(archive: Archive, folder: Path, say: Say, patience: Patience) -> tu
     target.unlink(missing_ok=True)
     reasons = []
     for url, host in hosts.items():
-        size = f", {readable(archive.bytes)}" if archive.bytes else ""
+        size = f", {told_bytes(archive.bytes)}" if archive.bytes else ""
         say(f"{archive.name}{size}, from {host}")
         try:
             _fill(part, url, archive, say, patience)
@@ -81,13 +81,6 @@ def download(archive: Archive, folder: Path, say: Say, patience: Patience) -> tu
         f"{archive.name} could not be downloaded ({'; '.join(reasons)}). If you have it on disk: "
         "dvc exp run -S download.source=FOLDER"
     )
-
-
-def readable(size: int) -> str:
-    for unit, name in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if size >= unit:
-            return f"{size / unit:.1f} {name}" if size < 10 * unit else f"{size / unit:.0f} {name}"
-    return f"{size} bytes"
 
 
 def _fill(part: Path, url: str, archive: Archive, say: Say, patience: Patience) -> None:
@@ -140,12 +133,12 @@ def _receive(part: Path, url: str, archive: Archive, say: Say, patience: Patienc
             if have and not begin and kind == "text/html":
                 raise _RefusedError(_wrong(kind))  # a login page is no reason to give up what is there
             if begin:
-                say(f"{archive.name} goes on at {readable(begin)}")
+                say(f"{archive.name} goes on at {told_bytes(begin)}")
             size = _append(response, part, begin, limit, total)
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
         raise _explained(error, part, archive, patience) from None
     if archive.bytes is not None and size < archive.bytes:
-        raise _HitchError(f"cut off at {readable(size)}")
+        raise _HitchError(f"cut off at {told_bytes(size)}")
     return kind
 
 
@@ -211,7 +204,7 @@ def _explained(error: Exception, part: Path, archive: Archive, patience: Patienc
     if isinstance(error, requests.TooManyRedirects):
         return _RefusedError("redirects without end")
     if isinstance(error, urllib3.exceptions.HTTPError):
-        return _HitchError(f"cut off at {readable(_size(part))}")
+        return _HitchError(f"cut off at {told_bytes(_size(part))}")
     if isinstance(error, requests.exceptions.ProxyError):
         return _HitchError("cannot connect to the proxy")
     if isinstance(error, requests.ConnectionError):

@@ -144,7 +144,8 @@ def summary(audit: Mapping[str, Any]) -> list[str]:
             name: " / ".join(_percent(audit["coverage"][split][name]["share"]) for split in audit["images"])
             for name in audit["coverage"]["train"]
         }
-        told = [f"{name} {share}" for name, share in shares.items() if name != "void" or _any(share)]
+        has_void = any(audit["coverage"][split]["void"]["share"] for split in audit["images"])
+        told = [f"{name} {share}" for name, share in shares.items() if name != "void" or has_void]
         more = f"; and {len(told) - MOST_CLASSES} more" if len(told) > MOST_CLASSES else ""
         lines.append(f"% of pixels in {' / '.join(audit['images'])}: {'; '.join(told[:MOST_CLASSES])}{more}")
     for kind, told in audit["by_kind"].items():
@@ -157,7 +158,3 @@ def summary(audit: Mapping[str, Any]) -> list[str]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f}" if share >= 0.001 or share == 0 else f"{100 * share:.2f}"
-
-
-def _any(shares: str) -> bool:
-    return any(float(share) > 0 for share in shares.split(" / "))
