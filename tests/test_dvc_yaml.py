@@ -28,6 +28,7 @@ PLUMBING = {
     "data/fetching/__init__",
     "data/fetching/downloads",
     "data/preparing/__init__",
+    "metrics/__init__",
     "models/hub",
     "reporting/__init__",
 }

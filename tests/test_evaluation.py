@@ -26,7 +26,7 @@ class Brightness(nn.Module):
 @pytest.fixture
 def description(tiny_data: Prepared) -> dict[str, Any]:
     data = tiny_data.describe()
-    kept = {key: data[key] for key in ("classes", "size", "ignore_index", "palette")}
+    kept = {key: data[key] for key in ("classes", "size", "fit", "ignore_index", "palette")}
     return {
         **kept,
         "num_classes": 3,

@@ -16,11 +16,12 @@ from torch import nn
 
 from losslab.data.cards import SplitName
 from losslab.data.prepared import Prepared, evaluation_loader
-from losslab.devices import device_for, keep_freed_memory
+from losslab.devices import keep_freed_memory
 from losslab.errors import InputError
 from losslab.files import Row, whole, write_csv, write_json
-from losslab.inference import predict
-from losslab.metrics import SegmentationMetrics, scores_of
+from losslab.inference import to_labels
+from losslab.metrics.confusion import SegmentationMetrics, scores_of
+from losslab.predictor import Predictor
 
 Labels = npt.NDArray[np.uint8]
 SUMMARY = ("miou", "mdice", "pixel_accuracy", "mean_accuracy", "miou_per_image")
@@ -77,16 +78,17 @@ def evaluate(
         InputError: the model was trained for other classes or another size than the prepared data has.
     """
     data = prepared.describe()
-    for key in ("classes", "size", "ignore_index"):
+    for key in ("classes", "size", "fit", "ignore_index"):
         if data[key] != description[key]:
             raise InputError(f"{key}: the model has {description[key]}, {prepared.folder} has {data[key]}; train again")
     keep_freed_memory()
     metrics = SegmentationMetrics(description["num_classes"], description["ignore_index"])
     predictions = LabelMaps()
     batches = evaluation_loader(prepared, split, batch_size)
-    device, precision = device_for(description), description["precision"]
-    for prediction, target in predict(net, batches, description["mean"], description["std"], precision, device):
-        metrics.update(prediction, target)
+    predictor = Predictor(net, description)
+    for images, target in batches:
+        prediction = to_labels(predictor.logits(images)).cpu()
+        metrics.update(prediction, target.long())
         predictions.add(prediction.to(torch.uint8).numpy())
         step(len(prediction))
     return SplitResult(

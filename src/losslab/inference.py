@@ -1,11 +1,9 @@
-"""From images to label maps with a trained net."""
+"""What goes into a net, and what its logits mean."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
-
-from losslab.devices import autocast
+from torch import Tensor
 
 
 def to_input(images: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> Tensor:
@@ -20,17 +18,8 @@ def to_labels(logits: Tensor) -> Tensor:
     return (logits.squeeze(1) > 0).long() if logits.shape[1] == 1 else logits.argmax(dim=1)
 
 
-def predict(
-    net: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    mean: Sequence[float],
-    std: Sequence[float],
-    precision: str,
-    device: torch.device,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (prediction, target), both int64 `[N, H, W]` on the CPU, for batches of uint8 `[N, H, W, 3]` images."""
-    net = net.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    for images, target in batches:
-        with torch.inference_mode(), autocast(precision, device):
-            logits = net(to_input(images.to(device), mean, std))
-        yield to_labels(logits.float()).cpu(), target.long()
+def to_probabilities(logits: Tensor) -> Tensor:
+    """Logits `[N, C, H, W]` → the probability of each class `[N, max(C, 2), H, W]`; one logit is of the second of two."""
+    if logits.shape[1] == 1:
+        return torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=1)
+    return logits.softmax(dim=1)

@@ -5,7 +5,7 @@ changing any result.
 """
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -96,6 +96,11 @@ class Train(Section):
 
 class Evaluate(Section):
     batch_size: int = Field(gt=0)
+    resolution: Literal["prepared", "original"]
+    """Score at the size of the prepared images, or at the size that the files have."""
+    tta: Literal["none", "flip", "flip_scale"]
+    tolerances: list[Annotated[int, Field(gt=0, le=64)]] = Field(min_length=1)
+    """Pixels by which a contour may be off, of the surface Dice."""
     predictions: int = Field(ge=0)
 
 

@@ -11,9 +11,10 @@ import torch
 from losslab.data.prepared import Prepared, evaluation_loader
 from losslab.devices import pick_device
 from losslab.errors import DivergedError, InputError
-from losslab.inference import predict
+from losslab.inference import to_labels
 from losslab.metrics import SegmentationMetrics
 from losslab.params import Params
+from losslab.predictor import Predictor
 from losslab.training import EpochRow, Trained, checkpoint_of, plan
 from losslab.training import train as train_planned
 from losslab.training.planning import inexact_operations
@@ -44,10 +45,9 @@ LAUNCHED_BY_SRUN = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "job", "SLURM_PROCID"
 
 def val_miou(trained: Trained, data: Prepared) -> float:
     metrics = SegmentationMetrics(3)
-    mean, std = trained.description["mean"], trained.description["std"]
-    batches = evaluation_loader(data, "val", 2)
-    for prediction, target in predict(trained.net, batches, mean, std, "32-true", torch.device("cpu")):
-        metrics.update(prediction, target)
+    predictor = Predictor(trained.net, trained.description | {"precision": "32-true"}, device=torch.device("cpu"))
+    for images, target in evaluation_loader(data, "val", 2):
+        metrics.update(to_labels(predictor.logits(images)), target.long())
     return float(metrics.compute()["miou"])
 
 

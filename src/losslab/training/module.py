@@ -14,7 +14,7 @@ from losslab.data.training_set import EpochBatches, training_loader
 from losslab.errors import DivergedError
 from losslab.inference import to_input, to_labels
 from losslab.losses.total import TotalLoss
-from losslab.metrics import confusion_per_image, scores_of
+from losslab.metrics.confusion import confusion_per_image, scores_of
 from losslab.params import Params
 from losslab.randomness import derive
 from losslab.training.divergence import Watch

@@ -79,6 +79,7 @@ def plan(params: Params, prepared: Prepared) -> Plan:
         "palette": data["palette"],
         "ignore_index": ignore_index,
         "size": size,
+        "fit": data["fit"],
         "mean": mean,
         "std": std,
         "precision": precision,

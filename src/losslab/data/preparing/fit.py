@@ -1,5 +1,6 @@
 """Images and masks at the size that nets are trained on: stretched, or in their own shape with padding."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 import cv2
@@ -11,31 +12,58 @@ from losslab.data.preparing.decode import Pixels
 Fit = Literal["stretch", "letterbox"]
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where an image lies within size x size pixels, in pixels."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+
+
+def place_of(height: int, width: int, size: int, fit: Fit) -> Place:
+    """Where an image of height x width goes: everywhere, or with `letterbox` in its own shape in the middle, the longer side
+    of `size` pixels."""
+    if fit == "stretch":
+        return Place(0, 0, size, size)
+    longer = max(height, width)
+    rows, columns = max(round(height * size / longer), 1), max(round(width * size / longer), 1)
+    return Place((size - rows) // 2, (size - columns) // 2, rows, columns)
+
+
 def resized(image: Pixels, mask: Pixels, size: int, fit: Fit) -> tuple[Pixels, Pixels]:
     """RGB `[H, W, 3]` and labels `[H, W]` at their new size, not yet padded.
 
-    Images are resized by area where they shrink, linearly where they grow; masks by nearest neighbour, so that no label is
-    made up. `letterbox` keeps the shape: the longer side gets `size` pixels.
+    Masks are resized by nearest neighbour, so that no label is made up.
     """
-    height, width = mask.shape
-    if fit == "letterbox":
-        longer = max(height, width)
-        new = (max(round(width * size / longer), 1), max(round(height * size / longer), 1))
-    else:
-        new = (size, size)
-    shrinks = new[0] <= width and new[1] <= height
-    smaller = cv2.resize(image, new, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    labels = cv2.resize(mask, new, interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(smaller, np.uint8), np.asarray(labels, np.uint8)
+    place = place_of(mask.shape[0], mask.shape[1], size, fit)
+    labels = cv2.resize(mask, (place.width, place.height), interpolation=cv2.INTER_NEAREST_EXACT)
+    return _resized_image(image, place), np.asarray(labels, np.uint8)
 
 
 def padded(image: Pixels, mask: Pixels, size: int) -> tuple[Pixels, Pixels]:
     """In the middle of size x size pixels: black and void around it."""
-    height, width = mask.shape
+    return _padded(image, size, 0), _padded(mask, size, IGNORE_INDEX)
+
+
+def fitted_image(image: Pixels, size: int, fit: Fit) -> Pixels:
+    """An image alone, as prepare would give it to the net: RGB `[H, W, 3]` → `[size, size, 3]`."""
+    return _padded(_resized_image(image, place_of(image.shape[0], image.shape[1], size, fit)), size, 0)
+
+
+def _resized_image(image: Pixels, place: Place) -> Pixels:
+    """By area where it shrinks, linearly where it grows."""
+    shrinks = place.width <= image.shape[1] and place.height <= image.shape[0]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (place.width, place.height), interpolation=how), np.uint8)
+
+
+def _padded(pixels: Pixels, size: int, value: int) -> Pixels:
+    height, width = pixels.shape[:2]
     if (height, width) == (size, size):
-        return image, mask
+        return pixels
     top, left = (size - height) // 2, (size - width) // 2
-    square, labels = np.zeros((size, size, 3), np.uint8), np.full((size, size), IGNORE_INDEX, np.uint8)
-    square[top : top + height, left : left + width] = image
-    labels[top : top + height, left : left + width] = mask
-    return square, labels
+    square = np.full((size, size, *pixels.shape[2:]), value, np.uint8)
+    square[top : top + height, left : left + width] = pixels
+    return square

@@ -284,6 +284,7 @@ def _describe(card: Card, how: Prepare, totals: dict[SplitName, Totals]) -> dict
         "palette": [list(label_class.color) for label_class in card.classes],
         "ignore_index": IGNORE_INDEX if card.void or how.fit == "letterbox" else None,
         "size": how.size,
+        "fit": how.fit,
         "images": {name: total.images for name, total in totals.items()},
         "pixels": {name: total.pixels.tolist() for name, total in totals.items()},
         "pixels_where_present": {name: total.pixels_where_present.tolist() for name, total in totals.items()},
