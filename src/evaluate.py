@@ -1,4 +1,4 @@
-"""evaluate: score the trained net on the val and test images."""
+"""evaluate: score the trained net on the val and test images, and on some of those it was trained on."""
 
 import time
 from pathlib import Path
@@ -7,36 +7,57 @@ from typing import TYPE_CHECKING
 from losslab import stage
 
 if TYPE_CHECKING:
+    from losslab.data.cards import SplitName
     from losslab.params import Params
 
 
 def main(params: "Params") -> None:
     from tqdm import tqdm
 
-    from losslab import evaluation, models, tracking
+    from losslab import models, tracking
+    from losslab.data.cards import read_card
     from losslab.data.prepared import Prepared
+    from losslab.evaluation import evaluate, original_truths, prepared_truths, write_examples, write_tables
+    from losslab.files import write_json
 
     began = time.monotonic()
     net, description = models.load("models")
     stage.forget_finished()
-    prepared = Prepared(Path("data/prepared") / params.dataset)
-    results = {}
-    for split in evaluation.SCORED:
-        with tqdm(total=len(prepared.names(split)), desc=f"evaluate {split}", unit=" images", disable=None) as bar:
-            results[split] = evaluation.evaluate(
-                net, description, prepared, split, params.evaluate.batch_size, bar.update
+    prepared, how = Prepared(Path("data/prepared") / params.dataset), params.evaluate
+    images = {split: len(prepared.names(split)) for split in ("train", "val", "test")}
+    images["train"] = min(images["train"], images["val"])
+    results, truths = {}, {}
+    splits: list[SplitName] = ["train", "val", "test"]
+    for split in splits:
+        if how.resolution == "original":
+            raw = Path("data/raw") / params.dataset
+            truths[split] = original_truths(prepared, split, read_card(params.dataset), raw)
+        else:
+            truths[split] = prepared_truths(prepared, split)
+        with tqdm(total=images[split], desc=f"evaluate {split}", unit=" images", disable=None) as bar:
+            results[split] = evaluate(
+                net,
+                description,
+                prepared,
+                split,
+                how.batch_size,
+                bar.update,
+                tta=how.tta,
+                truths=truths[split],
+                tolerances=None if split == "train" else how.tolerances,
+                most=images[split],
             )
     reports = Path("reports")
-    evaluation.write_tables(results, reports)
-    evaluation.write_predictions(
-        results["test"], prepared, "test", description["palette"], params.evaluate.predictions, reports / "predictions"
+    write_tables(results, reports)
+    write_json(reports / "evaluation.json", how.model_dump(include={"resolution", "tta", "tolerances"}))
+    write_examples(
+        results["test"], truths["test"], "test", description["palette"], how.predictions, reports / "predictions"
     )
     tracking.record(Path(), stage.main_repo(), stage.warn, "evaluate", time.monotonic() - began)
     for split, result in results.items():
-        per_class = ", ".join(
-            f"{name} {iou:.3f}" for name, iou in zip(result.classes, result.scores["iou"], strict=True)
-        )
-        stage.say(f"evaluate: {split} mIoU {result.scores['miou']:.4f} (IoU: {per_class})")
+        scores = result.pixels.compute()
+        per_class = ", ".join(f"{name} {iou:.3f}" for name, iou in zip(result.classes, scores["iou"], strict=True))
+        stage.say(f"evaluate: {split} mIoU {scores['miou']:.4f} (IoU: {per_class})")
 
 
 if __name__ == "__main__":

@@ -17,13 +17,14 @@ DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
 PLUMBING = {
     "__init__",
+    "cores",
     "errors",
     "files",
     "quick_torchmetrics",
     "params",
     "schema",
     "stage",
-    "tracking",
+    "tracking/__init__",
     "data/__init__",
     "data/fetching/__init__",
     "data/fetching/downloads",
@@ -77,8 +78,9 @@ def closure(path: Path) -> set[Path]:
 
 
 def templates(path: Path) -> set[Path]:
-    """The templates that a file names, and those that they include."""
-    named = {path.parent / name for name in re.findall(r'"([\w.]+\.j2)"', path.read_text(encoding="utf-8"))}
+    """The templates and scripts that a file names, and those that they include."""
+    text = path.read_text(encoding="utf-8")
+    named = {SRC / "losslab/reporting" / name for name in re.findall(r'"([\w./]+\.(?:j2|js))"', text)}
     return named.union(*(templates(template) for template in named))
 
 

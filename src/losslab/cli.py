@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from losslab import datasets_cli
+from losslab import datasets_cli, export_cli, predict_cli
 from losslab.console import leave, print_table
 from losslab.errors import InputError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(datasets_cli.app, name="datasets")
+app.command()(predict_cli.predict)
+app.add_typer(export_cli.app)
 
 
 @app.callback()

@@ -1,7 +1,8 @@
 """The outs of runs that DVC keeps: those of the workspace, and of every experiment in its cache."""
 
+import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -17,16 +18,16 @@ from losslab.errors import InputError
 from losslab.files import file_md5, folder_md5
 from losslab.schema import parse_yaml
 
+MODEL, DESCRIPTION = "models/model.safetensors", "models/model.json"
 RECORD = (
     "params.yaml",
-    "models/model.json",
+    DESCRIPTION,
     "reports/history.csv",
     "reports/metrics.json",
     "reports/report.html",
     "reports/figures",
 )
 """What of a run is needed to show it elsewhere: not the weights, not the data."""
-MODEL = "models/model.safetensors"
 WORKSPACE = "workspace"
 
 
@@ -74,16 +75,68 @@ def runs_of(root: Path) -> Iterator[Outs | LeftOut]:
     Raises:
         InputError: no DVC repository.
     """
-    try:
-        repo = Repo(str(root))
-    except DvcException as error:
-        raise InputError(f"{root.resolve()} is no DVC repository ({error}); run at the root of your clone") from None
-    with repo:
+    with _repo(root) as repo:
         yield _workspace(root)
         for baseline, found in repo.experiments.ls(all_commits=True).items():
             for name, revision in found:
                 fs = DVCFileSystem(str(root), rev=revision)
                 yield _read(fs.read_text, name, baseline, root, revision)
+
+
+@contextmanager
+def model_of(model_md5: str, root: Path) -> Iterator[Path]:
+    """A folder with the weights of this md5 and their model.json: the workspace's, or of DVC's cache, or of an experiment
+    whose outs lie in a remote.
+
+    Raises:
+        InputError: they are nowhere any more, or no DVC repository.
+    """
+    weights = root / MODEL
+    if weights.is_file() and (root / DESCRIPTION).is_file() and file_md5(weights) == model_md5:
+        yield weights.parent
+        return
+    with _repo(root) as repo, TemporaryDirectory() as name:
+        folder = Path(name)
+        if not _copy_cached(repo, model_md5, folder) and not _copy_of_experiment(repo, model_md5, root, folder):
+            raise InputError(
+                f"the model of this run (md5 {model_md5}) is neither in models/ nor in DVC's cache any more; train it again"
+            )
+        yield folder
+
+
+def _copy_cached(repo: Repo, model_md5: str, folder: Path) -> bool:
+    """By the entry that DVC keeps of each stage that ran here: it names the model.json of these weights."""
+    for entry in sorted(Path(repo.stage_cache.cache_dir).glob("*/*/*")):
+        text = entry.read_text(encoding="utf-8", errors="replace")
+        if model_md5 in text:
+            md5s = {out["path"]: out.get("md5") for out in parse_yaml(text).get("outs", [])}
+            if md5s.get(MODEL) == model_md5 and DESCRIPTION in md5s:
+                cached = {path: Path(repo.cache.local.oid_to_path(md5s[path])) for path in (MODEL, DESCRIPTION)}
+                if all(file.is_file() for file in cached.values()):
+                    for path, file in cached.items():
+                        shutil.copyfile(file, folder / Path(path).name)
+                    return True
+    return False
+
+
+def _copy_of_experiment(repo: Repo, model_md5: str, root: Path, folder: Path) -> bool:
+    for baseline, found in repo.experiments.ls(all_commits=True).items():
+        for name, revision in found:
+            fs = DVCFileSystem(str(root), rev=revision)
+            outs = _read(fs.read_text, name, baseline, root, revision)
+            if isinstance(outs, Outs) and outs.model_md5 == model_md5:
+                with suppress(OSError, DvcException):
+                    for path in (MODEL, DESCRIPTION):
+                        fs.get(path, str(folder / Path(path).name))
+                    return True
+    return False
+
+
+def _repo(root: Path) -> Repo:
+    try:
+        return Repo(str(root))
+    except DvcException as error:
+        raise InputError(f"{root.resolve()} is no DVC repository ({error}); run at the root of your clone") from None
 
 
 def _workspace(root: Path) -> Outs | LeftOut:

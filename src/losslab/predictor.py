@@ -87,9 +87,26 @@ def restored(logits: Tensor, height: int, width: int, fit: Fit) -> Tensor:
 
     Logits of padding are cut off, the others resized bilinearly.
     """
+    return restored_rows(logits, height, width, fit, 0, height)
+
+
+def restored_rows(logits: Tensor, height: int, width: int, fit: Fit, top: int, bottom: int) -> Tensor:
+    """Rows `top` to `bottom` of `restored`, bit for bit, without the others: `[N, C, bottom - top, width]`."""
     place = place_of(height, width, logits.shape[-1], fit)
     kept = logits[..., place.top : place.top + place.height, place.left : place.left + place.width]
-    return kept if kept.shape[-2:] == (height, width) else _resized(kept, height, width)
+    if kept.shape[-2:] == (height, width):
+        return kept[..., top:bottom, :]
+    columns, rows = _centres(width, 0, width), _centres(height, top, bottom)
+    grid = torch.stack([columns.expand(len(rows), -1), rows[:, None].expand(-1, width)], dim=-1).to(kept)
+    # Not F.interpolate, which cannot give some rows alone: here each value depends on its own place only.
+    return F.grid_sample(
+        kept.contiguous(), grid.expand(len(kept), -1, -1, -1), padding_mode="border", align_corners=False
+    )
+
+
+def _centres(length: int, start: int, stop: int) -> Tensor:
+    """Of pixels `start` to `stop` of `length`, where -1 and 1 are the ends."""
+    return (torch.arange(start, stop, dtype=torch.float64) + 0.5) * 2 / length - 1
 
 
 def _resized(maps: Tensor, height: int, width: int) -> Tensor:

@@ -1,103 +1,30 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from losslab.data.preparing.audit import write_up
-from losslab.data.preparing.findings import Finding
-from losslab.files import write_csv, write_json
-from losslab.reporting.page import ERROR_COLOUR, write_report
+from losslab.files import read_csv, read_json, write_csv, write_json
+from losslab.reporting.outs import read_outs
+from losslab.reporting.page import page_of, write_report
+from tests.reporting.made_up import MadeUp, write_outs
 
-CLASSES = ["sky & sea", "road"]
-SPLIT = {"method": "kfold", "val": 0.2, "test": 0.2, "seed": 3, "folds": 5, "fold": 1}
+FIGURES = {"curves.png", "confusion.png", "iou_by_class.png", "iou_by_image.png", "reliability.png", "examples.png"}
 
 
 @pytest.fixture
 def outs(tmp_path: Path) -> Path:
-    """The outs of train and evaluate of a made-up run, with an evil class name."""
-    reports = tmp_path / "reports"
-    train = {
-        "epochs": 2,
-        "batch_size": 4,
-        "lr": 0.001,
-        "augmentation": "flip",
-        "precision": "auto",
-        "device": "auto",
-        "workers": 0,
-    }
-    run = {"dataset": "roads", "seed": 0, "loss": "focal", "loss_options": {"gamma": 3.0}, "encoder": "resnet18"}
-    model = {
-        "arch": "unet",
-        "classes": CLASSES,
-        "palette": [[0, 0, 255], [90, 90, 90]],
-        "ignore_index": 255,
-        "size": 32,
-        "precision": "32-true",
-        "data_md5": "abc.dir",
-        "run": run | {"encoder_weights": None, "train": train},
-    }
-    write_json(tmp_path / "models/model.json", model)
-    scores = {"miou": 0.5, "mdice": 0.6, "pixel_accuracy": 0.7, "mean_accuracy": 0.8, "miou_per_image": 0.9}
-    write_json(
-        reports / "metrics.json", {s: scores | {"iou": {"sky & sea": 0.75, "road": None}} for s in ("test", "val")}
-    )
-    epochs = [
-        {"epoch": e + 1, "lr": 0.001, "train_loss": 1 / (e + 1), "val_loss": 2.0, "val_miou": m, "val_iou_road": m}
-        for e, m in enumerate([0.4, 0.3])
-    ]
-    write_csv(reports / "history.csv", epochs)
-    rows: list[dict[str, Any]] = [
-        {"split": s, "class": c, "iou": 0.5, "dice": float("nan"), "accuracy": 0.5, "support": 10}
-        for s in ("val", "test")
-        for c in CLASSES
-    ]
-    write_csv(reports / "per_class.csv", rows)
-    write_csv(reports / "per_image.csv", [{"split": "test", "image": f"im{i}", "iou": i / 6} for i in range(6)])
-    write_csv(reports / "confusion.csv", [{"split": "test", "truth": c, CLASSES[0]: 3, CLASSES[1]: 1} for c in CLASSES])
-    (reports / "predictions").mkdir()
-    for i in range(6):
-        Image.new("RGB", (32, 32), (40, 40, 40)).save(reports / f"predictions/test-{i}.image.png")
-        for kind, labels in (("truth", [0, 1, 255, 255]), ("prediction", [0, 0, 0, 1])):
-            image = Image.fromarray(np.repeat(np.array(labels, np.uint8), 8)[None].repeat(32, axis=0))
-            image.putpalette([0, 0, 255, 90, 90, 90] + [0] * 762)
-            image.save(reports / f"predictions/test-{i}.{kind}.png")
-    examples = [{"file": f"test-{i}", "image": f"im{i}", "rank": i + 1, "of": 6, "iou": 1 - i / 6} for i in range(6)]
-    write_csv(reports / "predictions/examples.csv", examples)
-    audited(tmp_path / "prepared", pairs=8)
-    return tmp_path
-
-
-def audited(prepared: Path, pairs: int) -> None:
-    """What prepare leaves for the page, with pairs of images that look alike."""
-    coverage = {"sky & sea": {"share": 0.9, "images": 6}, "road": {"share": 0.00012, "images": 1}, "void": {"share": 0}}
-    alike = [
-        {
-            "first": {"split": "train", "image": f"im{i}", "index": i},
-            "second": {"split": "test", "image": "im0", "index": 0},
-            "correlation": 0.99,
-        }
-        for i in range(pairs)
-    ]
-    findings = [Finding("hidden file", f"images/._{i}<b>") for i in range(9)] if pairs else []
-    audit = {
-        "settings": {"fit": "stretch", "audit": "warn", "limit": 60, "split": SPLIT},
-        "images": {"train": 1234, "val": 2, "test": 1},
-        "coverage": dict.fromkeys(("train", "val", "test"), coverage),
-        "near_duplicates": {"count": pairs, "pairs": alike},
-    }
-    write_json(prepared / "audit.json", audit | write_up(findings))
-    for split in ("train", "test"):
-        (prepared / split).mkdir(exist_ok=True)
-        np.save(prepared / split / "images.npy", np.zeros((8, 32, 32, 3), np.uint8))
+    return write_outs(tmp_path)
 
 
 def report_of(outs: Path, examples: int = 6) -> str:
-    write_report(outs / "models", outs / "reports", outs / "prepared", examples)
-    return (outs / "reports/report.html").read_text(encoding="utf-8")
+    return page_of(read_outs(outs / "models", outs / "reports", outs / "prepared"), examples)
+
+
+def files_of(outs: Path) -> dict[str, bytes]:
+    write_report(outs / "models", outs / "reports", outs / "prepared", 6)
+    figures = {path.name: path.read_bytes() for path in (outs / "reports/figures").iterdir()}
+    return figures | {"report.html": (outs / "reports/report.html").read_bytes()}
 
 
 class Links(HTMLParser):
@@ -113,52 +40,66 @@ def test_page_needs_no_other_file(outs: Path) -> None:
     page = report_of(outs)
     parser = Links()
     parser.feed(page)
-    assert parser.links and all(link.startswith("data:") for link in parser.links)
-    assert "<script" not in page and "url(" not in page and "@import" not in page
+    assert parser.links and all(link.startswith(("data:", "#")) for link in parser.links)
+    assert (
+        set(re.findall(r"url\(([^)]{5})", page)) == {"data:"}
+        and "@import" not in page
+        and "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    )
 
 
 def test_page_shows_what_was_run_and_how_well(outs: Path) -> None:
     page = report_of(outs)
     for text in (
-        "focal (gamma = 3.0)",
-        "resnet18, from scratch",
+        "(gamma = 3.0)",
+        "resnet18",
+        "from scratch",
         "abc.dir",
-        "Mean IoU 0.500 on the test images",
-        "im5",
+        "Roads &amp; &lt;b&gt;seas",
+        "rise = 0.15",
+        "kept is epoch 5",
     ):
-        assert text in page
-    assert "sky &amp; sea" in page and "sky & sea" not in page
-    assert "the weights kept are those of epoch 1" in page
-    assert [title for title in ("Best", "Between", "Worst") if f"<h3>{title}</h3>" in page] == [
-        "Best",
-        "Between",
-        "Worst",
-    ]
+        assert text in page, text
+    assert "On 40 test images the net reaches a mean IoU of 0.750" in page
+    assert "What limits it: the weakest class is tree &lt;b&gt; (IoU 0.620); 68.0 % of the wrong pixels lie" in page
+    assert "device" not in page.split('id="run"')[1].split("</section>")[0]
 
 
-def test_best_and_worst_images_are_the_ends_of_the_ranking(outs: Path) -> None:
-    page = report_of(outs, examples=3)
-    assert re.findall(r"<p>(im\d): mIoU", page) == ["im0", "im2", "im5"]
-    assert re.findall(r"<h3>(\w+)</h3>\s*<div[^>]*>\s*<p>(im\d)", report_of(outs, examples=2)) == [
-        ("Best", "im0"),
-        ("Worst", "im5"),
-    ]
+def test_net_and_how_it_was_scored_are_told(outs: Path) -> None:
+    page = report_of(outs)
+    assert "14,328,209" in page
+    assert "lite0.safetensors, sha256 0123456789ab…" in page and "/home/me" not in page
+    assert "the size of the files, mean over mirror images" in page
 
 
-def test_errors_are_marked_but_not_in_void(outs: Path) -> None:
-    from losslab.reporting.page import _errors
+@pytest.mark.parametrize(
+    "evil", ["</script><script>alert(1)</script>", "a\"b'c", "{x} {{ y }} {% z %}", "$\\frac$ 100 %"]
+)
+def test_names_are_text_and_nothing_else(tmp_path: Path, evil: str) -> None:
+    outs = write_outs(tmp_path, MadeUp(classes=(evil, "road", "sky")))
+    examples = read_csv(outs / "reports/predictions/examples.csv")
+    write_csv(outs / "reports/predictions/examples.csv", [row | {"image": evil} for row in examples])
+    page = report_of(outs)
+    assert page.count("<script") == 1 and page.count("</script") == 1
+    assert not re.search(r'data-name="a"', page)
+    assert all(group in page for group in ("Best", "Median", "Worst", "Random"))
 
-    truth, prediction = np.array([[0, 1, 255]], np.uint8), np.array([[0, 0, 0]], np.uint8)
-    shown = _errors(np.zeros((1, 3, 3), np.uint8), truth, prediction, 255)
-    assert [tuple(pixel) == ERROR_COLOUR for pixel in shown[0]] == [False, True, False]
+
+def test_each_group_of_examples_is_shown(outs: Path) -> None:
+    page = report_of(outs, examples=8)
+    groups = dict(re.findall(r"<h3>(Best|Median|Worst|Random)</h3>(.*?)(?=<h3>|<dialog)", page, re.DOTALL))
+    assert {name: re.findall(r'data-name="(\w+)"', part) for name, part in groups.items()} == {
+        "Best": ["im1", "im2"],
+        "Median": ["im20", "im21"],
+        "Worst": ["im40", "im39"],
+        "Random": ["im7", "im8"],
+    }
 
 
 def test_same_input_gives_the_same_bytes(outs: Path) -> None:
-    page = report_of(outs)
-    figures = {path.name: path.read_bytes() for path in (outs / "reports/figures").iterdir()}
-    assert set(figures) == {"curves.png", "confusion.png", "iou_by_class.png", "iou_by_image.png"}
-    assert report_of(outs) == page
-    assert {path.name: path.read_bytes() for path in (outs / "reports/figures").iterdir()} == figures
+    files = files_of(outs)
+    assert set(files) == FIGURES | {"report.html"}
+    assert files_of(outs) == files
 
 
 def test_page_without_examples_says_so(outs: Path) -> None:
@@ -167,19 +108,86 @@ def test_page_without_examples_says_so(outs: Path) -> None:
     assert "No predictions were kept" in report_of(outs)
 
 
-def test_data_and_what_the_audit_found_are_shown(outs: Path) -> None:
+def test_page_of_the_poorest_run_is_whole(tmp_path: Path) -> None:
+    """One epoch, one image, one term, no void, no example, no row in any table about confidence and errors."""
+    run = MadeUp(("background", "pet"), epochs=1, images=1, examples=0, ignore_index=None, terms=("focal",), rich=False)
+    files = files_of(write_outs(tmp_path, run))
+    page = files["report.html"].decode()
+    assert set(files) == FIGURES - {"examples.png"} | {"report.html"}
+    assert page.endswith("</html>") and "nan" not in page.split("<script>")[0].split("</style>")[1].lower()
+    assert (
+        "evaluate wrote no calibration" in page
+        and "evaluate wrote no strata" in page
+        and "void: not scored" not in page
+    )
+    assert "training ended while" in page and "1 image." in page
+
+
+def test_scores_that_mean_nothing_are_dashes(outs: Path) -> None:
+    """A class in neither truth nor prediction, in per_class.csv, metrics.json and the curves."""
+    reports = outs / "reports"
+    gone = dict.fromkeys(("iou", "dice", "precision", "recall", "boundary_iou", "surface_dice_1", "hd95"), "")
+    per_class = [
+        row | (gone | {"support": "0", "predicted": "0"} if row["class"] == "road" else {})
+        for row in read_csv(reports / "per_class.csv")
+    ]
+    write_csv(reports / "per_class.csv", per_class)
+    write_csv(reports / "history.csv", [row | {"val_iou_road": ""} for row in read_csv(reports / "history.csv")])
+    confusion = [
+        {
+            key: "0" if "road" in (key, row["truth"]) and key not in ("split", "truth") else cell
+            for key, cell in row.items()
+        }
+        for row in read_csv(reports / "confusion.csv")
+    ]
+    write_csv(reports / "confusion.csv", confusion)
+    metrics = read_json(reports / "metrics.json")
+    metrics["test"] |= {"hd95": None}
+    write_json(reports / "metrics.json", metrics)
     page = report_of(outs)
+    assert "In neither truth nor prediction, and in no mean: road." in page
+    assert "HD95, px</span>" not in page and 'class="value none"' in page
+
+
+def test_binary_scores_are_headlines(tmp_path: Path) -> None:
+    outs = write_outs(tmp_path, MadeUp(("background", "pet")))
+    metrics = read_json(outs / "reports/metrics.json")
+    metrics["test"] |= {"seed_score": 0.61, "threshold": 0.4, "miou_at_threshold": 0.7654}
+    write_json(outs / "reports/metrics.json", metrics)
+    page = report_of(outs)
+    assert "seed score" in page and "0.610" in page and "0.765" in page and "best on val: 0.4" in page
+
+
+def test_largest_gallery_stays_under_five_megabytes(tmp_path: Path) -> None:
+    """24 noisy examples of 1024 px in 11 classes: pictures shrink until all fit."""
+    run = MadeUp(tuple(f"class {index}" for index in range(11)), side=1024, examples=1, detail=8, near_duplicates=8)
+    folder = write_outs(tmp_path, run) / "reports/predictions"
+    (row,) = read_csv(folder / "examples.csv")
+    for index in range(24):
+        for kind in ("image", "truth", "prediction"):
+            (folder / f"copy-{index}.{kind}.png").hardlink_to(folder / f"test-0.{kind}.png")
+    write_csv(folder / "examples.csv", [row | {"file": f"copy-{index}"} for index in range(24)])
+    page = report_of(tmp_path, examples=24)
+    assert 1_000_000 < len(page.encode()) < 5_000_000 and page.count('class="example"') == 24
+
+
+def test_page_of_many_classes_shows_the_weakest(tmp_path: Path) -> None:
+    page = report_of(write_outs(tmp_path, MadeUp(tuple(f"class {index}" for index in range(50)), epochs=2, examples=0)))
+    assert "21 other classes" in page and "20 of 50 classes" in page and len(page.encode()) < 5_000_000
+    assert "class 49 against the rest" in page and "class 19 against the rest" not in page
+
+
+def test_data_and_what_the_audit_found_are_shown(tmp_path: Path) -> None:
+    page = report_of(write_outs(tmp_path, MadeUp(near_duplicates=8, findings=9, ignore_index=None)))
     assert (
         "split: kfold, split seed: 3, val: 0.2, test: 0.2, fold: 1 of 5, fit: stretch, audit: warn, limit: 60" in page
     )
-    assert "train, 1,234 images" in page and "0.012" in page and "<td>void</td>" not in page
-    assert (
-        "images/._0&lt;b&gt;; images/._1&lt;b&gt;; images/._2&lt;b&gt;; …" in page and "9</td><td>hidden file" in page
-    )
+    assert "train, 1,234 images" in page and ">void</th>" not in page
+    assert "9 × hidden file" in page and "images/._0&lt;b&gt;; images/._1&lt;b&gt;; images/._2&lt;b&gt;; …" in page
     assert "6 of 8, the most alike first" in page and page.count("and test/im0, correlation 0.990") == 6
 
 
 def test_data_without_a_finding_are_called_so(outs: Path) -> None:
-    audited(outs / "prepared", pairs=0)
     page = report_of(outs)
     assert "The audit found nothing wrong." in page and "look alike" not in page
+    assert "nothing in the numbers speaks against trusting that" in page

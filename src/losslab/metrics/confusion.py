@@ -1,5 +1,7 @@
-"""Segmentation metrics, all derived from int64 confusion matrices, one per image, added up: never from batch means."""
+"""Metrics of label maps that follow from int64 confusion matrices, added up: never from batch means."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -10,12 +12,16 @@ import losslab.quick_torchmetrics  # noqa: F401 — before what imports torchmet
 from torchmetrics import Metric  # isort: skip
 from torchmetrics.utilities import dim_zero_cat  # isort: skip
 
+Images = Tensor | Sequence[Tensor]
+"""A batch: one tensor, or one for each image where sizes differ."""
+LABEL_TYPES = (torch.int64, torch.uint8)
+
 
 class SegmentationMetrics(Metric):
-    """IoU, Dice and accuracies of label maps.
+    """IoU, Dice, precision, recall and what follows from them, of label maps.
 
     The values do not depend on batch size, order of batches or number of processes. A class absent from truth and
-    prediction is NaN and left out of the mean; one that is only predicted scores 0.
+    prediction is NaN and left out of the mean; one that is in only one of them scores 0.
 
     Args:
         num_classes: classes; 1 means binary data, counted as two classes, background (0) and foreground (1).
@@ -25,74 +31,156 @@ class SegmentationMetrics(Metric):
     is_differentiable = False
     higher_is_better = True
     full_state_update = False
-    confusions: list[Tensor]
+    confusion: Tensor
+    pixels: list[Tensor]
 
     def __init__(self, num_classes: int, ignore_index: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if num_classes < 1:
             raise ValueError(f"num_classes is {num_classes}; it must be 1 (binary) or more")
+        self.is_binary = num_classes == 1
         self.num_labels = max(num_classes, 2)
         self.ignore_index = ignore_index
-        self.add_state("confusions", default=[], dist_reduce_fx="cat")
+        empty = torch.zeros(self.num_labels, self.num_labels, dtype=torch.int64)
+        self.add_state("confusion", default=empty, dist_reduce_fx="sum")
+        self.add_state("pixels", default=[], dist_reduce_fx="cat")
 
-    def update(self, prediction: Tensor, target: Tensor) -> None:
-        """Count a batch, both int64 `[N, H, W]`. Raises ValueError for other shapes, types or labels."""
-        self.confusions.append(confusion_per_image(prediction, target, self.num_labels, self.ignore_index))
+    def update(self, prediction: Images, target: Images) -> None:
+        """Count a batch, both int64 (or uint8) `[N, H, W]`, or as many of `[H, W]`.
+
+        Raises:
+            ValueError: other shapes, types or labels.
+        """
+        if not isinstance(target, Tensor) or not isinstance(prediction, Tensor):
+            for guess, truth in zip(prediction, target, strict=True):
+                self._count(guess[None], truth[None])
+        else:
+            self._count(prediction, target)
+
+    def _count(self, prediction: Tensor, target: Tensor) -> None:
+        confusions = confusion_per_image(prediction, target, self.num_labels, self.ignore_index)
+        self.confusion = self.confusion + confusions.sum(dim=0)
+        hit, truth, guess = confusions.diagonal(dim1=1, dim2=2), confusions.sum(dim=2), confusions.sum(dim=1)
+        self.pixels.append(torch.stack([hit, truth, guess], dim=1))
 
     def compute(self) -> dict[str, Tensor]:
-        """All scores, float64, C = classes:
+        """All of `scores_of` for the sum of all images, and
 
-        `miou`, `mdice`, `pixel_accuracy`, `mean_accuracy` and `miou_per_image` (the mean over images of their mIoU)
-        0-dim; `iou`, `dice`, `accuracy`, `support` (true pixels) `[C]`; `confusion` int64 `[C, C]`, truth in rows.
+        `miou_per_image`: the mean over images of their mIoU; `images` int64 `[C]`: those whose truth has the class;
+        `confusion` int64 `[C, C]`, truth in rows; for binary data `seed_score`: the mean over images of theirs.
         """
-        confusion = self.per_image().sum(dim=0)
-        scores = scores_of(confusion)
-        return {**scores, "miou_per_image": scores_of(self.per_image())["miou"].nanmean(), "confusion": confusion}
+        per_image = self.per_image()
+        scores = scores_of(self.confusion) | {
+            "miou_per_image": exact_mean(per_image["miou"]),
+            "images": (per_image["support"] > 0).sum(dim=0),
+            "confusion": self.confusion,
+        }
+        return scores | ({"seed_score": exact_mean(per_image["seed_score"])} if self.is_binary else {})
 
-    def per_image(self) -> Tensor:
-        """One confusion matrix per image in the order they came, int64 `[N, C, C]`."""
-        if isinstance(self.confusions, list) and not self.confusions:
-            return torch.zeros(0, self.num_labels, self.num_labels, dtype=torch.int64)
-        return dim_zero_cat(self.confusions)
+    def per_image(self) -> dict[str, Tensor]:
+        """The scores of each image in the order they came, `[N]`, per class `[N, C]`: those that need no whole matrix."""
+        # Of each image three numbers for each class are kept, not its matrix: memory must not grow with classes squared.
+        none = torch.zeros(0, 3, self.num_labels, dtype=torch.int64, device=self.confusion.device)
+        pixels = dim_zero_cat(self.pixels) if len(self.pixels) else none
+        hit, truth, guess = pixels.unbind(dim=1)
+        scores = _scores_of_pixels(hit, truth, guess)
+        if self.is_binary:
+            scores["seed_score"] = seed_score(hit[:, 1], (truth + guess - hit)[:, 1])
+        return scores
 
 
 def confusion_per_image(prediction: Tensor, target: Tensor, num_labels: int, ignore_index: int | None) -> Tensor:
-    """Count (truth, prediction) pairs of each image: int64 `[N, H, W]` twice in, int64 `[N, C, C]` out."""
-    for name, labels in (("prediction", prediction), ("target", target)):
-        if labels.ndim != 3 or labels.shape != target.shape or labels.dtype != torch.int64:
-            kind = str(labels.dtype).removeprefix("torch.")
-            wanted = list(target.shape) if target.ndim == 3 else "[N, H, W]"
-            raise ValueError(f"{name} must be int64 {wanted}, not {kind} {list(labels.shape)}")
-    count = len(target)
+    """Count (truth, prediction) pairs of each image: `[N, H, W]` twice in, int64 `[N, C, C]` out."""
     # Ignored pixels are counted as one more true class, and left out at the end: picking out the others is slower.
-    ignored = torch.zeros_like(target, dtype=torch.bool) if ignore_index is None else target == ignore_index
-    guess = prediction.masked_fill(ignored, 0)
-    for name, labels in (("target", target.masked_fill(ignored, 0)), ("prediction", guess)):
-        low, high = (int(value) for value in labels.aminmax()) if labels.numel() else (0, 0)
-        if low < 0 or high >= num_labels:
-            raise ValueError(f"{name} holds labels {low} to {high}; {num_labels} classes allow 0 to {num_labels - 1}")
+    ignored = ignored_in(target, ignore_index)
+    check_labels(prediction, target, num_labels, ignored)
+    count = len(target)
     image = torch.arange(count, device=target.device).view(-1, 1, 1)
-    pairs = (image * (num_labels + 1) + target.masked_fill(ignored, num_labels)) * num_labels + guess
+    truth, guess = target.long().masked_fill(ignored, num_labels), prediction.masked_fill(ignored, 0)
+    pairs = (image * (num_labels + 1) + truth) * num_labels + guess
     counts = torch.bincount(pairs.flatten(), minlength=count * (num_labels + 1) * num_labels)
     return counts.view(count, num_labels + 1, num_labels)[:, :num_labels]
 
 
-def scores_of(confusion: Tensor) -> dict[str, Tensor]:
-    """Scores of confusion matrices `[…, C, C]`: per class `[…, C]`, their means and pixel accuracy `[…]`, float64.
+def check_labels(prediction: Tensor, target: Tensor, num_labels: int, ignored: Tensor) -> None:
+    """Raises ValueError unless both are int64 or uint8 `[N, H, W]` and hold only labels, but where `ignored`."""
+    for name, labels in (("prediction", prediction), ("target", target)):
+        if labels.ndim != 3 or labels.shape != target.shape or labels.dtype not in LABEL_TYPES:
+            kind = str(labels.dtype).removeprefix("torch.")
+            wanted = list(target.shape) if target.ndim == 3 else "[N, H, W]"
+            raise ValueError(f"{name} must be int64 {wanted}, not {kind} {list(labels.shape)}")
+    for name, labels in (("target", target), ("prediction", prediction)):
+        known = labels.masked_fill(ignored, 0)
+        low, high = (int(value) for value in known.aminmax()) if known.numel() else (0, 0)
+        if low < 0 or high >= num_labels:
+            raise ValueError(f"{name} holds labels {low} to {high}; {num_labels} classes allow 0 to {num_labels - 1}")
 
-    IoU = TP/(TP+FP+FN), Dice = 2TP/(2TP+FP+FN), accuracy of a class = TP/(TP+FN); 0/0 is NaN, means leave it out.
+
+def ignored_in(target: Tensor, ignore_index: int | None) -> Tensor:
+    return torch.zeros_like(target, dtype=torch.bool) if ignore_index is None else target == ignore_index
+
+
+def scores_of(confusion: Tensor) -> dict[str, Tensor]:
+    """Scores of confusion matrices `[…, C, C]`, float64. A class absent from truth and prediction is NaN, and means leave
+    it out; one that is in only one of them has 0 everywhere.
+
+    Of each class `[…, C]`: `iou` TP/(TP+FP+FN), `dice` 2TP/(2TP+FP+FN), `precision` TP/(TP+FP), `recall` TP/(TP+FN),
+    `hit` TP, `support` TP+FN, `predicted` TP+FP. `[…]`: their means `miou`, `mdice`, `mprecision`, `mean_accuracy` (of recall);
+    `fwiou`, the mean IoU weighted by support; `pixel_accuracy`; `classes_scored`, how many classes are in truth or
+    prediction; `mcc`, Gorodkin's R_K (2004), Matthews' correlation for two classes, NaN where truth or prediction has but
+    one class.
     """
-    counts = confusion.to(torch.float64)
-    hit = counts.diagonal(dim1=-2, dim2=-1)
-    truth, guess = counts.sum(dim=-1), counts.sum(dim=-2)
-    iou, dice, accuracy = hit / (truth + guess - hit), 2 * hit / (truth + guess), hit / truth
+    hit, truth, guess = confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(dim=-1), confusion.sum(dim=-2)
+    return _scores_of_pixels(hit, truth, guess) | {"mcc": _mcc(hit, truth, guess)}
+
+
+def seed_score(intersection: Tensor, union: Tensor) -> Tensor:
+    """The seeds' thresholded score: ⌈clamp(20·(IoU − 0.5), 0, 10)⌉ / 10, float64; 1 where the union is empty.
+
+    In whole numbers, so that an IoU of exactly 0.55 is not rounded up by a float's last digit.
+    """
+    steps = -((10 * union - 20 * intersection) // union.clamp(min=1))  # the ceiling of 20·(I/U) − 10
+    return torch.where(union == 0, 10, steps.clamp(0, 10)).to(torch.float64) / 10
+
+
+def exact_mean(values: Tensor) -> Tensor:
+    """The mean of a 1-d tensor without its NaNs, float64, the same bits in whatever order the values come; NaN for none."""
+    kept = values[~values.isnan()].tolist()
+    return torch.tensor(math.fsum(kept) / len(kept) if kept else math.nan, dtype=torch.float64)
+
+
+def _scores_of_pixels(hit: Tensor, truth: Tensor, guess: Tensor) -> dict[str, Tensor]:
+    """From hit, true and predicted pixels of each class, int64 `[…, C]`."""
+    both = truth + guess
+    hit, truth, guess = (counts.to(torch.float64) for counts in (hit, truth, guess))
+    iou, dice = hit / (both - hit), 2 * hit / both
+    # Never found though it is there, or found though it is not: 0. Only 0/0 for want of any pixel is NaN.
+    precision, recall = (torch.where(both > 0, hit / of.clamp(min=1), math.nan) for of in (guess, truth))
+    total = truth.sum(dim=-1)
     return {
         "miou": iou.nanmean(dim=-1),
         "mdice": dice.nanmean(dim=-1),
-        "pixel_accuracy": hit.sum(dim=-1) / truth.sum(dim=-1),
-        "mean_accuracy": accuracy.nanmean(dim=-1),
+        "mprecision": precision.nanmean(dim=-1),
+        "mean_accuracy": recall.nanmean(dim=-1),
+        "fwiou": (truth * iou).nansum(dim=-1) / total,
+        "pixel_accuracy": hit.sum(dim=-1) / total,
+        "classes_scored": (both > 0).sum(dim=-1),
         "iou": iou,
         "dice": dice,
-        "accuracy": accuracy,
+        "precision": precision,
+        "recall": recall,
+        "hit": hit,
         "support": truth,
+        "predicted": guess,
     }
+
+
+def _mcc(hit: Tensor, truth: Tensor, guess: Tensor) -> Tensor:
+    hit, truth, guess = (counts.to(torch.float64) for counts in (hit, truth, guess))
+    # In shares of all pixels, for the products of counts go beyond what floats tell apart.
+    total = truth.sum(dim=-1, keepdim=True)
+    truth, guess, right = truth / total, guess / total, hit.sum(dim=-1) / total.squeeze(-1)
+    covariance = right - (truth * guess).sum(dim=-1)
+    spread = (1 - truth.square().sum(dim=-1)) * (1 - guess.square().sum(dim=-1))
+    alone = ((truth == 1).any(dim=-1)) | ((guess == 1).any(dim=-1))
+    return torch.where(alone, math.nan, covariance / spread.sqrt())

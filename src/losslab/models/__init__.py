@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from losslab.errors import InputError
+from losslab.errors import InputError, out_of_memory
 from losslab.files import file_sha256, read_json, whole, write_json
 from losslab.models import hub
 from losslab.models.registry import available, check_given, find
@@ -143,6 +143,8 @@ def load(folder: Path | str) -> "tuple[SegmentationNet, dict[str, Any]]":
     except FileNotFoundError as error:
         raise InputError(f"{error.filename or folder / WEIGHTS}: no such file; the train stage writes it") from None
     except (json.JSONDecodeError, KeyError, SafetensorError, RuntimeError) as error:
+        if out_of_memory(error):
+            raise
         raise InputError(f"{folder}: {WEIGHTS} and {DESCRIPTION} are not of one model: {error}") from None
     return net.eval(), description
 

@@ -1,6 +1,6 @@
 """The figures of one run, as PNG files that depend on nothing but their input."""
 
-from collections.abc import Mapping, Sequence
+import math
 from pathlib import Path
 
 import matplotlib
@@ -10,19 +10,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from losslab.files import whole
+from losslab.reporting.outs import Outs, Table, column, of_split
 
+MOST_NUMBERS = 20
+"""Classes: the cells of a larger matrix are too small to write in, and slow to draw."""
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#666666"
-Table = Sequence[Mapping[str, str]]
 
 
-def draw_all(history: Table, confusion: Table, per_class: Table, per_image: Table, folder: Path) -> None:
-    """Write curves.png, confusion.png, iou_by_class.png and iou_by_image.png, whatever the user's matplotlibrc says."""
-    with matplotlib.rc_context(matplotlib.rcParamsDefault):
-        draw_curves(history, folder / "curves.png")
-        draw_confusion(confusion, folder / "confusion.png")
-        draw_iou_by_class(per_class, folder / "iou_by_class.png")
-        draw_iou_by_image(per_image, folder / "iou_by_image.png")
+def draw_all(outs: Outs, folder: Path) -> None:
+    """Write curves.png, confusion.png, iou_by_class.png, iou_by_image.png and reliability.png, whatever matplotlibrc says."""
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, "text.parse_math": False}):  # names are no formulas
+        draw_curves(outs.history, folder / "curves.png")
+        draw_confusion(of_split(outs.confusion, "test"), folder / "confusion.png")
+        draw_iou_by_class(outs.per_class, folder / "iou_by_class.png")
+        draw_iou_by_image(outs.per_image, folder / "iou_by_image.png")
+        draw_reliability(outs.calibration, folder / "reliability.png")
 
 
 def draw_curves(history: Table, path: Path) -> None:
@@ -30,22 +33,22 @@ def draw_curves(history: Table, path: Path) -> None:
     figure = new_figure(9.0, 3.4)
     left, right = figure.subplots(1, 2)
     epochs = [int(row["epoch"]) for row in history]
-    for column, colour, label in (("train_loss", BLUE, "train"), ("val_loss", ORANGE, "val")):
-        left.plot(epochs, _column(history, column), color=colour, marker="o", markersize=3, label=label)
-    losses = np.array([_column(history, "train_loss"), _column(history, "val_loss")])
+    for name, colour, label in (("train_loss", BLUE, "train"), ("val_loss", ORANGE, "val")):
+        left.plot(epochs, column(history, name), color=colour, marker="o", markersize=3, label=label)
+    losses = np.array([column(history, "train_loss"), column(history, "val_loss")])
     if np.nanmin(losses) > 0 and np.nanmax(losses) > 20 * np.nanmin(losses):
         left.set_yscale("log")  # one early outlier would flatten the rest
     left.legend(frameon=False)
     label_axes(left, "Loss", "epoch", "loss")
-    miou = _column(history, "val_miou")
+    miou = column(history, "val_miou")
     right.plot(epochs, miou, color=BLUE, marker="o", markersize=3, label="mean")
-    for column in history[0]:
-        if column.startswith("val_iou_") and len(history[0]) < 20:
-            right.plot(epochs, _column(history, column), color=GREY, linewidth=0.8, alpha=0.8)
-            right.annotate(
-                column.removeprefix("val_iou_"), (epochs[-1], _column(history, column)[-1]), fontsize=7, color=GREY
-            )
-    best = int(np.nanargmax(miou))
+    for name in history[0]:
+        if name.startswith("val_iou_") and len(history[0]) < 20:
+            scores = column(history, name)
+            right.plot(epochs, scores, color=GREY, linewidth=0.8, alpha=0.8)
+            if not math.isnan(scores[-1]):
+                right.annotate(name.removeprefix("val_iou_"), (epochs[-1], scores[-1]), fontsize=7, color=GREY)
+    best = max(range(len(miou)), key=lambda index: -1.0 if math.isnan(miou[index]) else miou[index])
     right.plot(epochs[best], miou[best], "o", color=ORANGE, markersize=7, label=f"kept: epoch {epochs[best]}")
     right.set_ylim(0, 1)
     right.legend(frameon=False, loc="lower right")
@@ -61,13 +64,15 @@ def draw_confusion(confusion: Table, path: Path) -> None:
     names = [row["truth"] for row in confusion]
     counts = np.array([[float(row[name]) for name in names] for row in confusion])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    side = max(3.6, 0.55 * len(names) + 2)
+    side = min(max(3.6, 0.55 * len(names) + 2), 14.0)
     figure = new_figure(side, side)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(shares.shape):
-        colour = "white" if shares[row, column] > 0.55 else "black"
-        axes.text(column, row, f"{100 * shares[row, column]:.1f}", ha="center", va="center", fontsize=8, color=colour)
+    if len(names) <= MOST_NUMBERS:
+        for i, j in np.ndindex(shares.shape):
+            colour = "white" if shares[i, j] > 0.55 else "black"
+            number = axes.text(j, i, f"{100 * shares[i, j]:.1f}", ha="center", va="center", fontsize=8, color=colour)
+            number.set_in_layout(False)  # it lies within the axes; measuring each takes long
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
     axes.set_yticks(range(len(names)), names)
     label_axes(axes, "Confusion, % of true pixels (test)", "predicted", "truth")
@@ -95,13 +100,32 @@ def draw_iou_by_class(per_class: Table, path: Path) -> None:
 def draw_iou_by_image(per_image: Table, path: Path) -> None:
     """How the test images' mIoU spreads."""
     scores = [float(row["iou"] or "nan") for row in per_image if row["split"] == "test"]
+    scores = [score for score in scores if score == score]
     figure = new_figure(6.0, 2.8)
     axes = figure.subplots()
     axes.hist(scores, bins=np.linspace(0, 1, 41).tolist(), color=BLUE)
-    axes.axvline(float(np.nanmedian(scores)), color=ORANGE, label=f"median {np.nanmedian(scores):.3f}")
+    if scores:
+        axes.axvline(float(np.median(scores)), color=ORANGE, label=f"median {np.median(scores):.3f}")
+        axes.legend(frameon=False)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(frameon=False)
     label_axes(axes, "Test images by their mIoU", "mIoU of the image", "images")
+    _save(figure, path)
+
+
+def draw_reliability(calibration: Table, path: Path) -> None:
+    """Accuracy against confidence on val and test."""
+    figure = new_figure(3.8, 3.6)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="as it says")
+    for split, colour in (("val", GREEN), ("test", BLUE)):
+        rows = of_split(calibration, split)
+        axes.plot(
+            column(rows, "confidence"), column(rows, "accuracy"), color=colour, marker="o", markersize=3, label=split
+        )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1)
+    axes.legend(frameon=False)
+    label_axes(axes, "Reliability", "mean confidence of the bin", "accuracy of its pixels")
     _save(figure, path)
 
 
@@ -116,10 +140,6 @@ def label_axes(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _column(table: Table, name: str) -> list[float]:
-    return [float(row[name] or "nan") for row in table]
 
 
 def _save(figure: Figure, path: Path) -> None:

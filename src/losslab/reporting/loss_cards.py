@@ -24,7 +24,7 @@ from losslab.losses.registry import LOSSES, Kind, LossSpec
 from losslab.reporting import loss_probes
 from losslab.reporting.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
 from losslab.reporting.loss_probes import PROBABILITIES, Probes
-from losslab.reporting.page import render
+from losslab.reporting.rendering import render
 
 TITLES: dict[Kind, str] = {
     "pixel": "Pixel by pixel",

@@ -75,6 +75,7 @@ def plan(params: Params, prepared: Prepared) -> Plan:
         "arch": params.arch,
         "encoder": params.encoder,
         "num_classes": num_outputs(len(classes)),
+        "parameters": sum(parameter.numel() for parameter in net.parameters()),
         "classes": classes,
         "palette": data["palette"],
         "ignore_index": ignore_index,

@@ -44,6 +44,20 @@ class Picture:
             pixels = pixels[::-1]
         return Picture(np.ascontiguousarray(pixels), self.orientation, self.is_deep)
 
+    def drawn_on(self, shape: tuple[int, ...]) -> "Picture":
+        """As whoever drew a mask of this shape (height, width) saw it: as stored, or turned where only that fits.
+
+        Raises:
+            UnusableError: neither fits.
+        """
+        shown = self.pixels.shape[:2]
+        if shape == shown:
+            return self
+        if self.orientation >= 5 and shape == shown[::-1]:
+            return self.turned()
+        told = f"{shape[1]} x {shape[0]}, its image {shown[1]} x {shown[0]} (width x height)"
+        raise UnusableError("size mismatch", told)
+
 
 def read_image(path: Path) -> Picture:
     """The picture in a file: 1, 8 or 16 bits, grey, palette, RGB, RGBA (alpha is dropped), CMYK; the first of several.
@@ -51,7 +65,11 @@ def read_image(path: Path) -> Picture:
     Raises:
         UnusableError: unreadable, or truncated.
     """
-    content = _content(path, "unreadable image")
+    return image_in(_content(path, "unreadable image"))
+
+
+def image_in(content: bytes) -> Picture:
+    """The same, of the bytes of a file."""
     try:
         with Image.open(io.BytesIO(content)) as opened:
             tagged = "exif" in opened.info or opened.format == "TIFF"

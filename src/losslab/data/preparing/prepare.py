@@ -1,6 +1,5 @@
 """Raw files into arrays that training can map into memory: decode, check, resize, deal out, and write down what was found."""
 
-import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,6 +12,7 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
+from losslab.cores import cores
 from losslab.data.cards import IGNORE_INDEX, SPLITS, Card, SplitName
 from losslab.data.preparing.audit import (
     AuditError,
@@ -166,7 +166,7 @@ def _decoded_ahead(
     card: Card, folder: Path, samples: Sequence[Sample], labels: LabelMap, how: Prepare, workers: int | None
 ) -> Iterator[Iterator[Decoded | Finding]]:
     """What `_decode` gives for each sample, in order; a few are decoded ahead on all cores, no more are held."""
-    threads = workers or _cores()
+    threads = workers or cores()
     ahead = max(min(MOST_AHEAD, AHEAD_BYTES // (4 * how.size * how.size)), 2 * threads)
     pool = ThreadPoolExecutor(threads)
 
@@ -192,14 +192,10 @@ def _decode(card: Card, folder: Path, sample: Sample, labels: LabelMap, how: Pre
         picture = read_image(path)
         path = sample.mask
         values = read_mask(path, card.in_colours)
-        shape, shown = values.shape[:2], picture.pixels.shape[:2]
-        if shape != shown and picture.orientation >= 5 and shape == shown[::-1]:
-            picture = picture.turned()
+        shape, stored = values.shape[:2], picture
+        picture = stored.drawn_on(shape)
+        if picture is not stored:
             found.append(Finding("rotated by its EXIF tag", sample.name))
-        elif shape != shown:
-            raise UnusableError(
-                "size mismatch", f"{shape[1]} x {shape[0]}, its image {shown[1]} x {shown[0]} (width x height)"
-            )
         elif picture.orientation > 1:
             found.append(Finding("EXIF turn not applied", sample.name))
         mask = labels.labels(values)
@@ -291,7 +287,3 @@ def _describe(card: Card, how: Prepare, totals: dict[SplitName, Totals]) -> dict
         "mean": mean,
         "std": std,
     }
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,10 +8,13 @@ import numpy as np
 from PIL import Image
 
 from losslab.data.cards import SPLITS
-from losslab.files import JsonObject, read_json
-from losslab.reporting.pictures import picture
+from losslab.files import JsonObject
+from losslab.reporting.outs import Outs
+from losslab.reporting.pictures import photo
 
 MOST_PAIRS = 6
+LARGEST_SIDE = 320
+"""Pixels; larger pictures of a pair are shrunk for the page."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,9 @@ class Alike:
     """Name and data URI of either image."""
 
 
-def data_section(prepared: Path) -> dict[str, Any]:
+def data_section(outs: Outs) -> dict[str, Any]:
     """From audit.json, and the arrays for the pictures of pairs."""
-    audit = read_json(prepared / "audit.json")
+    audit = outs.audit
     names = list(audit["coverage"][SPLITS[0]])
     rows = [Coverage(name, [_cell(audit["coverage"][split][name]) for split in SPLITS]) for name in names]
     pairs = audit["near_duplicates"]["pairs"]
@@ -39,7 +42,7 @@ def data_section(prepared: Path) -> dict[str, Any]:
         "images": audit["images"],
         "coverage": [row for row in rows if row.name != "void" or any(share != "0" for share, _ in row.cells)],
         "findings": audit["by_kind"],
-        "alike": [_alike(prepared, pair) for pair in pairs[:MOST_PAIRS]],
+        "alike": [_alike(outs.prepared, pair) for pair in pairs[:MOST_PAIRS]],
         "alike_in_all": audit["near_duplicates"]["count"],
     }
 
@@ -65,5 +68,10 @@ def _alike(prepared: Path, pair: JsonObject) -> Alike:
     pictures = []
     for end in ends:
         pixels = np.load(prepared / end["split"] / "images.npy", mmap_mode="r")[end["index"]]
-        pictures.append((f"{end['split']}/{end['image']}", picture(Image.fromarray(np.asarray(pixels)))))
+        pictures.append((f"{end['split']}/{end['image']}", photo(_small(Image.fromarray(np.asarray(pixels))))))
     return Alike(f"correlation {pair['correlation']:.3f}", pictures)
+
+
+def _small(image: Image.Image) -> Image.Image:
+    image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+    return image

@@ -1,0 +1,152 @@
+"""Where errors are: by the size of objects, by their number, and by the distance to the next class."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+import losslab.quick_torchmetrics  # noqa: F401 — before what imports torchmetrics
+from losslab.metrics.confusion import Images
+from losslab.metrics.images import VOID, Counts, Labels, as_bytes, labels_in, side_by_side, where
+
+from torchmetrics import Metric  # isort: skip
+
+SIZES = {"tiny": 0.001, "small": 0.01, "medium": 0.1, "large": math.inf}
+"""Of an object, a connected part of the true class: a smaller share of the image's pixels than this (void aside)."""
+COUNTS = {"0": 0, "1": 1, "2-3": 3, "4-7": 7, "8+": math.inf}
+"""Objects of a class in an image: at most so many."""
+BORDERS = {"1": 1, "2": 2, "3-4": 4, "5-8": 8, "9-16": 16, ">16": math.inf}
+"""Pixels to the nearest border between true classes: at most so many; 1 touches it."""
+
+
+@dataclass(frozen=True)
+class ImageStrata:
+    """Counts of one image."""
+
+    sizes: Counts
+    """`[C, SIZES, (objects, images, pixels, found)]`."""
+    counts: Counts
+    """`[C, COUNTS, (objects, images, pixels, found, union)]`."""
+    borders: Counts
+    """`[C, BORDERS, (pixels, wrong)]`."""
+
+
+class StratifiedErrors(Metric):
+    """Counts of right and wrong pixels by size of objects, number of objects, and distance to the next class.
+
+    The counts do not depend on batch size, order or number of processes.
+
+    Args:
+        num_classes, ignore_index: as of SegmentationMetrics.
+    """
+
+    is_differentiable = False
+    full_state_update = False
+    sizes: Tensor
+    counts: Tensor
+    borders: Tensor
+
+    def __init__(self, num_classes: int, ignore_index: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.num_labels, self.ignore_index = max(num_classes, 2), ignore_index
+        for name, counts in vars(_nothing(self.num_labels)).items():
+            self.add_state(name, default=torch.from_numpy(counts), dist_reduce_fx="sum")
+
+    def update(self, prediction: Images, target: Images) -> None:
+        """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`."""
+        pairs = as_bytes(prediction, target, self.num_labels, self.ignore_index)
+        for image in side_by_side(lambda pair: strata_of(*pair, self.num_labels), pairs):
+            self.sizes = self.sizes + torch.from_numpy(image.sizes).to(self.sizes.device)
+            self.counts = self.counts + torch.from_numpy(image.counts).to(self.counts.device)
+            self.borders = self.borders + torch.from_numpy(image.borders).to(self.borders.device)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The counts of all images, as of ImageStrata: `sizes`, `counts`, `borders`."""
+        return {"sizes": self.sizes, "counts": self.counts, "borders": self.borders}
+
+
+def strata_of(prediction: Labels, truth: Labels, num_labels: int) -> ImageStrata:
+    """Counts of one image, uint8 `[H, W]` each, VOID in both where the truth is open."""
+    strata = _nothing(num_labels)
+    strata.borders[:] = _by_border(prediction, truth)[:num_labels]
+    strata.counts[:, 0, 1] = 1  # images without an object, but for the classes below
+    known = int((truth != VOID).sum())
+    for label in labels_in(prediction, truth, num_labels):
+        true, guessed = where(truth, label), where(prediction, label)
+        areas, found = _objects(true, guessed)
+        union = cv2.countNonZero(true | guessed)
+        place = np.searchsorted(list(COUNTS.values()), len(areas))
+        strata.counts[label, 0] = 0
+        strata.counts[label, place] = len(areas), 1, areas.sum(), found.sum(), union
+        sizes = np.searchsorted(list(SIZES.values()), areas / max(known, 1), side="right")
+        for size in np.unique(sizes):
+            own = sizes == size
+            strata.sizes[label, size] = own.sum(), 1, areas[own].sum(), found[own].sum()
+    return strata
+
+
+def _nothing(num_labels: int) -> ImageStrata:
+    shapes = ((len(SIZES), 4), (len(COUNTS), 5), (len(BORDERS), 2))
+    return ImageStrata(*(np.zeros((num_labels, *shape), np.int64) for shape in shapes))
+
+
+def _objects(true: Labels, guessed: Labels) -> tuple[Counts, Counts]:
+    """Pixels of each connected part of a mask (also over corners), and how many of them were found."""
+    left, top, width, height = cv2.boundingRect(true)
+    if not width:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    own = np.ascontiguousarray(true[top : top + height, left : left + width])
+    count, parts = cv2.connectedComponents(own, connectivity=8)
+    hit = (own & guessed[top : top + height, left : left + width]) > 0
+    areas, found = (np.bincount(parts[mask], minlength=count)[1:] for mask in (own > 0, hit))
+    return areas, found
+
+
+def _by_border(prediction: Labels, truth: Labels) -> Counts:
+    """Pixels and wrong pixels of each label byte by distance to the nearest border, `[256, BORDERS, 2]`."""
+    wrong = prediction != truth
+    index = (truth.astype(np.int32) * len(BORDERS) + border_strata(truth)) * 2 + wrong
+    counts = np.bincount(index.ravel(), minlength=256 * len(BORDERS) * 2).reshape(256, len(BORDERS), 2)
+    return np.stack([counts.sum(axis=2), counts[..., 1]], axis=2)
+
+
+def border_strata(truth: Labels) -> Labels:
+    """Which of BORDERS each pixel is in, uint8 `[H, W]`. A pixel that touches another class is 1 away from the border, one
+    that is d pixels from such a pixel d + 1.
+
+    Void between two classes hides a border: it is taken to lie in the middle.
+    """
+    labels = _without_void(truth)
+    touches = np.zeros(truth.shape, np.uint8)
+    for ours, others in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
+        differs = labels[ours] != labels[others]
+        touches[ours] |= differs
+        touches[others] |= differs
+    # Five discs are quicker than the distance of every pixel, and as exact.
+    within = [cv2.dilate(touches, disc, borderType=cv2.BORDER_CONSTANT, borderValue=(0,)) for disc in _DISCS]
+    return np.asarray(np.sum(np.equal(within, 0), axis=0), np.uint8)
+
+
+def _without_void(truth: Labels) -> Labels:
+    """Void takes the label of its nearest neighbour."""
+    void = where(truth, VOID)
+    if not void.any() or void.all():
+        return truth
+    _, nearest = cv2.distanceTransformWithLabels(void, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
+    known = void == 0
+    labels = np.zeros(int(nearest.max()) + 1, np.uint8)
+    labels[nearest[known]] = truth[known]
+    filled: Labels = labels[nearest]
+    return filled
+
+
+def _disc(radius: int) -> Labels:
+    rows, columns = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return np.asarray(rows**2 + columns**2 <= radius**2, np.uint8)
+
+
+_DISCS = [_disc(int(most) - 1) for most in BORDERS.values() if most < math.inf]

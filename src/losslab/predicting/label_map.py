@@ -1,0 +1,46 @@
+"""From the logits of an image to its labels, a few rows at a time: an image may be much larger than its net's input."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from losslab.data.preparing.fit import Fit
+from losslab.inference import to_labels
+from losslab.predictor import restored_rows
+
+Labels = npt.NDArray[np.uint8]
+Rows = tuple[int, Tensor]
+"""The number of the first row, and logits float32 `[1, K, rows, W]` of some rows of an image at its own size."""
+
+LOGITS_AT_ONCE = 1 << 23
+"""Numbers: 32 MB, and labels of 8 bytes each beside them."""
+
+
+def restored_in_rows(logits: Tensor, height: int, width: int, fit: Fit) -> Iterator[Rows]:
+    """Logits `[1, K, size, size]` of one image that prepare has fitted, at its own size, from top to bottom."""
+    at_once = rows_at_once(logits.shape[1], width)
+    for top in range(0, height, at_once):
+        yield top, restored_rows(logits, height, width, fit, top, min(top + at_once, height))
+
+
+def in_fewer_rows(parts: Iterable[Rows]) -> Iterator[Rows]:
+    """The same rows, no more at once than memory is meant for."""
+    for top, logits in parts:
+        at_once = rows_at_once(logits.shape[1], logits.shape[-1])
+        for start in range(0, logits.shape[-2], at_once):
+            yield top + start, logits[..., start : start + at_once, :]
+
+
+def labels_of_rows(logits: Tensor, threshold: float = 0.5) -> Labels:
+    """Logits `[1, K, rows, W]` → labels uint8 `[rows, W]`; with one logit, 1 where its probability is above `threshold`."""
+    if logits.shape[1] == 1 and threshold != 0.5:
+        logits = logits - math.log(threshold / (1 - threshold))
+    return np.asarray(to_labels(logits)[0].to(torch.uint8).cpu().numpy())
+
+
+def rows_at_once(outputs: int, width: int) -> int:
+    return max(LOGITS_AT_ONCE // (outputs * width), 1)

@@ -1,0 +1,234 @@
+"""What the numbers of a run give reason to doubt. Each rule looks at the outs and speaks, or does not."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from losslab.reporting.formats import listed, percent, plural, score
+from losslab.reporting.outs import Outs, column
+from losslab.reporting.sections.calibration import overconfidence
+from losslab.reporting.spread import mean_of
+
+GAP = 0.1
+"""Of mIoU, from training to val images."""
+SMALL_GAP = 0.03
+"""Of mIoU: less is no matter, however sure."""
+FEW_IMAGES = 30
+FEW_WITH_CLASS = 5
+WIDE = 0.05
+"""Half a 95 % interval of mIoU."""
+CALIBRATION_ERROR = 0.05
+LEAKS = ("duplicate across splits", "near-duplicate across splits", "group in several splits")
+
+
+@dataclass(frozen=True)
+class Note:
+    about: Literal["trust", "limit"]
+    """Trust: the score may not be what it seems. Limit: it is, and could be better."""
+    title: str
+    text: str
+    advice: str
+
+
+Rule = Callable[[Outs], Note | None]
+
+
+def leak(outs: Outs) -> Note | None:
+    """The audit found images, or groups of them, in more than one split."""
+    found = {kind: outs.audit["by_kind"][kind]["count"] for kind in LEAKS if kind in outs.audit["by_kind"]}
+    if not found:
+        return None
+    told = listed([f"{number:,} × {kind}" for kind, number in found.items()])
+    return Note(
+        "trust",
+        "the same or nearly the same images are in several splits",
+        f"The audit counts {told}: the net may know test images from training.",
+        "Look at the pairs under Data; prepare.split.method: grouped keeps groups together.",
+    )
+
+
+def val_above_train(outs: Outs) -> Note | None:
+    """Val is better than the sample of training images, which were learned from."""
+    train, val = outs.miou("train"), outs.miou("val")
+    if not val - train > SMALL_GAP:
+        return None
+    return Note(
+        "trust",
+        "the net is better on validation than on training images",
+        f"mIoU {score(val)} on val, {score(train)} on training images: learned images should not be the harder ones.",
+        "Compare how the splits were drawn: val may be easier, small, or leak from train.",
+    )
+
+
+def test_far_from_val(outs: Outs) -> Note | None:
+    """Test and val differ by more than images drawn at random would."""
+    test, val = mean_of(outs.image_scores("test")), mean_of(outs.image_scores("val"))
+    gap, chance = test.value - val.value, math.hypot(test.half_width, val.half_width)
+    if not (abs(gap) > SMALL_GAP and abs(gap) > chance):
+        return None
+    return Note(
+        "trust",
+        f"test images score far {'above' if gap > 0 else 'below'} validation images",
+        f"The mean mIoU of an image is {score(test.value)} on test and {score(val.value)} on val; "
+        f"chance alone gives differences of about ± {score(chance)}.",
+        "The splits differ in kind: look how they were drawn, and which images are worst.",
+    )
+
+
+def few_test_images(outs: Outs) -> Note | None:
+    """The test images are too few for a sure mean."""
+    mean = mean_of(outs.image_scores("test"))
+    if mean.images >= FEW_IMAGES and not mean.half_width > WIDE:
+        return None
+    interval = f": their mean mIoU is {score(mean.value)} ± {score(mean.half_width)} (95 %)" if mean.images > 1 else ""
+    return Note(
+        "trust",
+        "there are few test images for how much they differ",
+        f"{plural(mean.images, 'image')}{interval}.",
+        "Take no difference smaller than that for real; kfold splits use all images for testing.",
+    )
+
+
+def rare_class(outs: Outs) -> Note | None:
+    """A class is in so few test images that its score is theirs."""
+    images = outs.class_scores("test", "images")
+    rare = [name for name, number in images.items() if 0 < number < FEW_WITH_CLASS]
+    if not rare:
+        return None
+    told = listed([f"{name} in {plural(int(images[name]), 'image')}" for name in rare])
+    return Note(
+        "trust",
+        f"{'a class is' if len(rare) == 1 else 'some classes are'} in hardly any test image",
+        f"{told}: the IoU of such a class says little about other images.",
+        "prepare.split.method: stratified spreads rare classes over the splits.",
+    )
+
+
+def absent_class(outs: Outs) -> Note | None:
+    """A class of the card is in no image of a split."""
+    missing = {
+        split: [name for name in outs.classes if outs.audit["coverage"][split][name]["images"] == 0]
+        for split in ("train", "val", "test")
+    }
+    told = [f"{listed(names)} in no {split} image" for split, names in missing.items() if names]
+    if not told:
+        return None
+    return Note(
+        "trust",
+        "a class is absent from a split",
+        f"{listed(told)}. It is in no mean where neither truth nor prediction has it.",
+        "Another split, such as stratified; or take the class out of the card.",
+    )
+
+
+def never_predicted(outs: Outs) -> Note | None:
+    """A class that the test images have is predicted nowhere."""
+    predicted, support = (outs.class_scores("test", key) for key in ("predicted", "support"))
+    never = [name for name in outs.classes if predicted.get(name) == 0 and support.get(name, 0) > 0]
+    if not never:
+        return None
+    return Note(
+        "limit",
+        f"{listed(never)} {'is' if len(never) == 1 else 'are'} never predicted",
+        "No test pixel was called so, though some are.",
+        "A loss that weighs rare classes (dice, focal, class weights), more epochs, or larger prepare.size for small objects.",
+    )
+
+
+def learned_by_heart(outs: Outs) -> Note | None:
+    """Training images score far above val images."""
+    train, val = outs.miou("train"), outs.miou("val")
+    if not train - val > GAP:
+        return None
+    return Note(
+        "limit",
+        "the net overfits: it is much better on training images",
+        f"mIoU {score(train)} on a sample of the training images, {score(val)} on val.",
+        "More images, stronger augmentation, pretrained encoder weights, weight decay, or fewer epochs.",
+    )
+
+
+def val_loss_rises(outs: Outs) -> Note | None:
+    """Val loss went up while train loss went on down; said of no loss whose weights change."""
+    if any(name.startswith("weight_") for name in outs.history[0]):
+        return None
+    train, val = column(outs.history, "train_loss"), column(outs.history, "val_loss")
+    lowest = min(range(len(val)), key=lambda index: math.inf if math.isnan(val[index]) else val[index])
+    later = val[lowest + 1 :][-3:]
+    if (
+        len(later) < 2
+        or not sum(later) / len(later) - val[lowest] > GAP * abs(val[lowest])
+        or not train[-1] < train[lowest]
+    ):
+        return None
+    epoch = outs.history[lowest]["epoch"]
+    return Note(
+        "limit",
+        "the validation loss rises while the training loss falls",
+        f"Val loss was lowest in epoch {epoch} ({score(val[lowest])}) and ended at {score(val[-1])}, "
+        f"while train loss fell from {score(train[lowest])} to {score(train[-1])}.",
+        "The net learns the training images by heart: stronger augmentation, weight decay, or train.early_stopping.",
+    )
+
+
+def undertrained(outs: Outs) -> Note | None:
+    """The best epoch is the last one."""
+    if outs.kept != len(outs.history) - 1:
+        return None
+    return Note(
+        "limit",
+        "training ended while val mIoU was still rising",
+        f"The best epoch is the last of {len(outs.history)}: val mIoU {score(column(outs.history, 'val_miou')[-1])}.",
+        "More train.epochs, or a schedule that ends.",
+    )
+
+
+def badly_calibrated(outs: Outs) -> Note | None:
+    """Confidence is not accuracy."""
+    error = outs.score("test", "ece")
+    if not error > CALIBRATION_ERROR:
+        return None
+    over = overconfidence(outs, "test") > 0
+    return Note(
+        "limit",
+        f"the net is {'over' if over else 'under'}confident",
+        f"ECE {score(error)} on test: its probabilities are off by {percent(error)} percentage points on average.",
+        "Do not read its probabilities as such before they are calibrated, as by temperature scaling on val.",
+    )
+
+
+def accuracy_hides(outs: Outs) -> Note | None:
+    """Most pixels are right, and some classes are not."""
+    accuracy, miou = outs.score("test", "pixel_accuracy"), outs.score("test", "miou")
+    if not (accuracy > 0.8 and accuracy - miou > 0.25):
+        return None
+    return Note(
+        "limit",
+        "a high pixel accuracy hides weak classes",
+        f"{percent(accuracy)} % of the test pixels are right, but mIoU is {score(miou)}: large classes carry the accuracy.",
+        "Quote mIoU and the IoU of each class; a region loss (dice, lovasz) weighs classes alike.",
+    )
+
+
+RULES: dict[str, Rule] = {
+    "no image in several splits": leak,
+    "val not above train": val_above_train,
+    "test near val": test_far_from_val,
+    "enough test images": few_test_images,
+    "each class in enough test images": rare_class,
+    "each class in each split": absent_class,
+    "each class predicted": never_predicted,
+    "train near val": learned_by_heart,
+    "val loss falls with train loss": val_loss_rises,
+    "best epoch before the last": undertrained,
+    "confidence is accuracy": badly_calibrated,
+    "pixel accuracy near mIoU": accuracy_hides,
+}
+"""What is so when the rule does not speak → the rule; those about trust first."""
+
+
+def notes_of(outs: Outs) -> tuple[list[Note], list[str]]:
+    """What the rules say, and what is as it should be."""
+    found = {name: rule(outs) for name, rule in RULES.items()}
+    return [note for note in found.values() if note is not None], [name for name, note in found.items() if note is None]

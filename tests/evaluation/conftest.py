@@ -1,0 +1,46 @@
+"""A net whose every prediction can be worked out from the arrays."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from losslab.data.prepared import Prepared
+from losslab.evaluation import SplitResult, evaluate
+
+
+class Brightness(nn.Module):
+    """Labels a pixel by its red channel alone: the darker half is the second class."""
+
+    def __init__(self, outputs: int = 3) -> None:
+        super().__init__()
+        self.outputs = outputs
+
+    def forward(self, images: Tensor) -> Tensor:
+        red = images[:, :1]
+        return 1 - red if self.outputs == 1 else torch.cat([red - 1, 0 * red, 0 * red - 9], dim=1)
+
+
+def description_of(prepared: Prepared) -> dict[str, Any]:
+    """model.json as far as evaluation reads it."""
+    data = prepared.describe()
+    kept = {key: data[key] for key in ("classes", "size", "fit", "ignore_index", "palette")}
+    return {
+        **kept,
+        "num_classes": 1 if len(data["classes"]) == 2 else len(data["classes"]),
+        "mean": [0.0] * 3,
+        "std": [0.5] * 3,
+        "precision": "32-true",
+        "run": {"train": {"device": "cpu"}},
+    }
+
+
+@pytest.fixture
+def description(tiny_data: Prepared) -> dict[str, Any]:
+    return description_of(tiny_data)
+
+
+@pytest.fixture
+def result(tiny_data: Prepared, description: dict[str, Any]) -> SplitResult:
+    return evaluate(Brightness(), description, tiny_data, "test", 2)

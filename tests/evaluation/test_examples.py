@@ -1,0 +1,71 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from losslab.data.prepared import Prepared
+from losslab.evaluation import SplitResult, prepared_truths, write_examples
+from losslab.evaluation.examples import GROUPS, choose
+from losslab.files import read_csv
+
+NAMES = [f"im{index}" for index in range(100)]
+
+
+def test_groups_are_ends_middle_and_any() -> None:
+    groups = choose(range(100), NAMES, 12)
+    assert list(groups) == list(GROUPS)
+    assert groups["best"] == [0, 1, 2] and groups["worst"] == [97, 98, 99] and groups["median"] == [48, 49, 50]
+    assert len(groups["random"]) == 3 and groups["random"] == sorted(groups["random"])
+
+
+def test_no_image_is_chosen_twice_and_as_many_as_there_are() -> None:
+    for images in range(12):
+        for count in range(16):
+            chosen = [index for group in choose(range(images), NAMES, count).values() for index in group]
+            assert len(set(chosen)) == len(chosen) == min(images, count)
+
+
+def test_random_images_do_not_depend_on_the_net() -> None:
+    forwards, backwards = (set(choose(order, NAMES, 40)["random"]) for order in (range(100), range(99, -1, -1)))
+    assert len(forwards & backwards) >= 8
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 9])
+def test_pictures_and_their_ranks_are_kept(
+    count: int, result: SplitResult, tiny_data: Prepared, description: dict[str, Any], tmp_path: Path
+) -> None:
+    folder = tmp_path / "predictions"
+    write_examples(result, prepared_truths(tiny_data, "test"), "test", description["palette"], count, folder)
+    assert len(list(folder.glob("*.png"))) == 3 * min(count, 3)
+    rows = read_csv(folder / "examples.csv")
+    groups = {row["group"]: row for row in rows}
+    if count == 2:
+        assert [(row["group"], row["rank"], row["of"]) for row in rows] == [("best", "1", "3"), ("worst", "3", "3")]
+    if count == 3:
+        assert float(groups["best"]["iou"]) >= float(groups["median"]["iou"]) >= float(groups["worst"]["iou"])
+    assert result.details is not None
+    for row in rows:
+        index = result.names.index(row["image"])
+        prediction = Image.open(folder / f"{row['file']}.prediction.png")
+        assert np.array_equal(np.asarray(prediction), result.details.predictions[index])
+        first = result.details.predictions[index][0, 0]
+        assert prediction.convert("RGB").getpixel((0, 0)) == tuple(description["palette"][first])
+        truth, image = (np.asarray(Image.open(folder / f"{row['file']}.{kind}.png")) for kind in ("truth", "image"))
+        assert np.array_equal(truth, tiny_data.masks("test")[index])
+        assert np.array_equal(image, tiny_data.images("test")[index])
+
+
+def test_large_pictures_are_shrunk(result: SplitResult, description: dict[str, Any], tmp_path: Path) -> None:
+    class Large:
+        def masks(self, indices: Any) -> list[Any]:
+            return [np.full((1500, 600), 255, np.uint8)]
+
+        def image(self, index: int) -> Any:
+            return np.zeros((1500, 600, 3), np.uint8)
+
+    write_examples(result, Large(), "test", description["palette"], 1, tmp_path / "p")  # type: ignore[arg-type]
+    (image,), (truth,) = (list((tmp_path / "p").glob(f"*.{kind}.png")) for kind in ("image", "truth"))
+    assert Image.open(image).size == Image.open(truth).size == (409, 1024)
+    assert np.unique(np.asarray(Image.open(truth))).tolist() == [255]

@@ -1,0 +1,46 @@
+"""Nets small enough to know what they must answer, and their model.json."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+CPU = torch.device("cpu")
+
+
+def description(outputs: int, **changes: Any) -> dict[str, Any]:
+    """As model.json, of a net that was trained on 16 x 16 pixels."""
+    names = [f"class{label}" for label in range(max(outputs, 2))]
+    return {
+        "num_classes": outputs,
+        "classes": names,
+        "palette": [[40 * label % 256, 255 - 40 * label % 256, 90] for label in range(len(names))],
+        "size": 16,
+        "fit": "stretch",
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+        "precision": "32-true",
+        "run": {"train": {"device": "cpu"}},
+    } | changes
+
+
+def small_net(outputs: int, seed: int = 0) -> nn.Module:
+    """Two 3 x 3 convolutions: each logit sees two pixels to every side."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, outputs, 3, padding=1)).eval()
+
+
+class OneSize(nn.Module):
+    """As some ViT encoders."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[-2:] != (16, 16):
+            raise AssertionError(f"Input height ({images.shape[-2]}) doesn't match model (16).")
+        return images[:, :2]
+
+
+def noise(shape: tuple[int, ...], seed: int = 0) -> npt.NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)

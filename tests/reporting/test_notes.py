@@ -1,0 +1,143 @@
+"""Each rule speaks where it should, and not where it should not."""
+
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from losslab.reporting import notes
+from losslab.reporting.outs import Outs, read_outs
+from tests.reporting.made_up import MadeUp, write_outs
+
+Change = Callable[[Outs], Outs]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Outs:
+    """The outs of a run that no rule has anything to say about."""
+    folder = write_outs(tmp_path_factory.mktemp("outs"), MadeUp(examples=0))
+    return read_outs(folder / "models", folder / "reports", folder / "prepared")
+
+
+def rows(name: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
+    def changed(outs: Outs) -> Outs:
+        values: dict[str, Any] = {name: [row | change(dict(row)) for row in getattr(outs, name)]}
+        return replace(outs, **values)
+
+    return changed
+
+
+def scores(**changed: float) -> Change:
+    return lambda outs: replace(outs, metrics={split: old | changed for split, old in outs.metrics.items()})
+
+
+def iou_of(split: str, added: float) -> Change:
+    return rows("per_class", lambda row: {"iou": str(float(row["iou"]) + added)} if row["split"] == split else {})
+
+
+def iou_of_images(added: float, images: int = 40) -> Change:
+    """Every test image's own IoU moved; and only so many of them."""
+
+    def change(outs: Outs) -> Outs:
+        kept = [row for row in outs.per_image if row["split"] == "val" or int(row["image"][2:]) < images]
+        return replace(
+            outs,
+            per_image=[
+                {**row, "iou": str(float(row["iou"]) + added)} if row["split"] == "test" else row for row in kept
+            ],
+        )
+
+    return change
+
+
+def losses(train: list[float], val: list[float], **more: float) -> Change:
+    table = [
+        {"epoch": str(e), "train_loss": str(t), "val_loss": str(v), "val_miou": "0.5"}
+        | {key: str(w) for key, w in more.items()}
+        for e, (t, v) in enumerate(zip(train, val, strict=True), start=1)
+    ]
+    return lambda outs: replace(outs, history=table)
+
+
+def audited(kind: str) -> Change:
+    return lambda outs: replace(outs, audit=outs.audit | {"by_kind": {kind: {"count": 3}}})
+
+
+def absent(split: str, name: str) -> Change:
+    def change(outs: Outs) -> Outs:
+        audit = deepcopy(outs.audit)
+        audit["coverage"][split][name]["images"] = 0
+        return replace(outs, audit=audit)
+
+    return change
+
+
+def of_class(name: str, split: str, **cells: str) -> Change:
+    return rows("per_class", lambda row: cells if row["class"] == name and row["split"] == split else {})
+
+
+TRAIN = [1.0, 0.5, 0.3, 0.2, 0.1]
+FIRES: list[tuple[notes.Rule, Change, str]] = [
+    (notes.leak, audited("near-duplicate across splits"), "3 × near-duplicate across splits"),
+    (notes.leak, audited("group in several splits"), "group in several splits"),
+    (notes.val_above_train, iou_of("val", 0.1), "mIoU 0.820 on val, 0.760 on training images"),
+    (notes.test_far_from_val, iou_of_images(-0.1), "0.646 on test and 0.746 on val"),
+    (notes.few_test_images, iou_of_images(0, images=4), "4 images: their mean mIoU is 0.611 ± 0.015"),
+    (notes.few_test_images, iou_of_images(0, images=1), "1 image."),
+    (notes.few_test_images, iou_of_images(0, images=0), "0 images."),
+    (notes.rare_class, of_class("road", "test", images="2"), "road in 2 images"),
+    (notes.absent_class, absent("train", "road"), "road in no train image"),
+    (notes.never_predicted, of_class("road", "test", predicted="0"), "road is never predicted"),
+    (notes.learned_by_heart, iou_of("train", 0.2), "mIoU 0.960 on a sample of the training images, 0.720 on val"),
+    (notes.val_loss_rises, losses(TRAIN, [1.0, 0.5, 0.6, 0.7, 0.8]), "lowest in epoch 2 (0.500) and ended at 0.800"),
+    (notes.undertrained, losses(TRAIN[:1], TRAIN[:1]), "the last of 1: val mIoU 0.500"),
+    (notes.badly_calibrated, scores(ece=0.12), "ECE 0.120 on test"),
+    (
+        notes.accuracy_hides,
+        scores(pixel_accuracy=0.95, miou=0.5),
+        "95.0 % of the test pixels are right, but mIoU is 0.500",
+    ),
+]
+
+SILENT: list[tuple[notes.Rule, Change]] = [
+    (notes.leak, audited("hidden file")),
+    (notes.val_above_train, iou_of("val", 0.05)),
+    (notes.test_far_from_val, iou_of_images(-0.02)),
+    (notes.few_test_images, iou_of_images(0.1)),
+    (notes.rare_class, of_class("road", "test", images="0")),
+    (notes.absent_class, lambda outs: outs),
+    (notes.never_predicted, of_class("road", "test", predicted="0", support="0")),
+    (notes.learned_by_heart, iou_of("train", 0.05)),
+    (notes.val_loss_rises, losses(TRAIN, [1.0, 0.6, 0.5, 0.52, 0.51])),
+    (notes.val_loss_rises, losses(TRAIN, [1.0, 0.9, 0.8, 0.7, 0.9])),
+    (notes.val_loss_rises, losses([0.1, 0.2, 0.4, 0.7, 0.9], [0.1, 0.2, 0.4, 0.7, 0.9])),
+    (notes.val_loss_rises, losses(TRAIN, [1.0, 0.5, 0.6, 0.7, 0.8], weight_boundary=0.1)),
+    (notes.undertrained, losses(TRAIN, TRAIN)),
+    (notes.badly_calibrated, scores(ece=float("nan"))),
+    (notes.accuracy_hides, scores(pixel_accuracy=0.95, miou=0.8)),
+]
+
+
+def name_of(case: object) -> str | None:
+    return getattr(case, "__name__", "").replace("<lambda>", "change") or None
+
+
+@pytest.mark.parametrize(("rule", "change", "told"), FIRES, ids=name_of)
+def test_rule_fires(sound: Outs, rule: notes.Rule, change: Change, told: str) -> None:
+    note = rule(change(sound))
+    assert note is not None and told in f"{note.title}. {note.text}" and note.advice
+
+
+@pytest.mark.parametrize(("rule", "change"), SILENT, ids=name_of)
+def test_rule_is_silent(sound: Outs, rule: notes.Rule, change: Change) -> None:
+    assert rule(change(sound)) is None
+
+
+def test_sound_run_has_no_note(sound: Outs) -> None:
+    assert notes.notes_of(sound) == ([], list(notes.RULES))
+
+
+def test_each_rule_is_tested_both_ways() -> None:
+    assert {rule for rule, *_ in FIRES} == {rule for rule, *_ in SILENT} == set(notes.RULES.values())
