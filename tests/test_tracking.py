@@ -157,6 +157,22 @@ def test_same_run_of_another_repository_is_left_alone(
     assert len(runs(root, params.dataset)) == 2
 
 
+def test_model_that_is_scored_otherwise_is_another_run(
+    params: Params, root: Path, outs: Path, warnings: list[str]
+) -> None:
+    train(params, root, outs, warnings)
+    tracking.record(outs, root, warnings.append, "report", 1.0)
+    path = outs / "params.yaml"
+    changed = path.read_text(encoding="utf-8").replace("resolution: prepared", "resolution: original")
+    path.write_text(changed, encoding="utf-8")
+    for _ in range(2):
+        tracking.record(outs, root, warnings.append, "report", 1.0)
+    found = {
+        run.data.params["evaluate.resolution"]: run.data.metrics["test_miou"] for run in runs(root, params.dataset)
+    }
+    assert found == {"prepared": 0.5, "original": 0.5} and len(runs(root, params.dataset)) == 2 and not warnings
+
+
 def test_complete_run_is_repeated_as_a_new_one(
     params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -109,7 +109,9 @@ def test_two_exports_are_the_same_bytes(exported: dict[FormatName, Exported], mo
 
 
 def test_one_logit_comes_with_its_own_rule_for_labels(tmp_path: Path) -> None:
-    model = save_small_model(tmp_path / "binary", num_classes=1)
+    model = save_small_model(
+        tmp_path / "binary", num_classes=1, classes=["skin", "lesion"], palette=[[240, 200, 170], [150, 50, 90]]
+    )
     card = read_card("torchscript", export(Wanted("torchscript", model)).path)
     assert card["label"] == "1 where the logit is positive, else 0"
 
@@ -195,14 +197,28 @@ def test_model_trained_in_bf16_is_told_to_leave_in_float32(tmp_path: Path) -> No
     assert code == 0 and err.startswith("NOTE: trained in bf16-mixed, exported in float32")
 
 
+def test_registered_model_can_be_exported(tmp_path: Path) -> None:
+    """It no longer says of which dataset it is."""
+    model = save_small_model(tmp_path / "models", run={"train": {"device": "cpu"}})
+    assert "noise" in export(Wanted("torchscript", model)).origin
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--model", "nowhere"], "ERROR: nowhere/model.json: no such file"),
-        (["-o", "models"], "ERROR: --output: models is a folder"),
+        (["-o", "models"], "ERROR: --output: models must be a file that ends in .ts"),
+        (
+            ["-o", "models/model.safetensors"],
+            "ERROR: --output: models/model.safetensors must be a file that ends in .ts",
+        ),
+        (["-o", "folder.ts"], "ERROR: --output: folder.ts is a folder"),
         (["--images", "gone.png"], "ERROR: --images: gone.png: "),
     ],
 )
 def test_bad_input_is_told_in_one_line(arguments: list[str], complaint: str, model: Path) -> None:
+    Path("folder.ts").mkdir()
+    before = (model / "model.safetensors").read_bytes()
     code, _, err = told("--format", "torchscript", *arguments)
+    assert (model / "model.safetensors").read_bytes() == before
     assert code == 1 and err.startswith(complaint) and err.count("\n") == 1

@@ -49,9 +49,17 @@ def test_sweep_is_that_of_thresholding_every_pixel(seed: int) -> None:
         for label in range(3):
             pair = (target == label).flatten(), above[label]
             for name, score in (("precision", precision_score), ("recall", recall_score)):
-                expected = score(*pair, zero_division=np.nan)
+                expected = score(*pair, zero_division=0)
                 assert found[name][label, place] == pytest.approx(expected, nan_ok=True), (name, label, place)
             assert found["iou"][label, place] == pytest.approx(jaccard_score(*pair))
+
+
+def test_class_that_truth_or_prediction_lacks_scores_as_label_maps_do() -> None:
+    """0 where one of them has it, NaN where neither does."""
+    probabilities = torch.tensor([0.9, 0.1, 0.0]).view(1, 3, 1, 1)
+    found = scores(probabilities, torch.tensor([[[1]]]))
+    for name in ("precision", "recall", "iou", "dice"):
+        assert found[name][:2, 49].tolist() == [0, 0] and found[name][2, 49].isnan(), name
 
 
 def test_one_half_is_where_two_classes_part() -> None:

@@ -226,7 +226,18 @@ def test_interrupted_run_leaves_whole_files_only(folder: Path, wanted: Wanted) -
 def test_name_that_is_too_long_for_a_mask_is_told_and_the_rest_is_done(folder: Path, probabilities: bool) -> None:
     (folder / "in/0.png").rename(folder / f"in/{'x' * 250}.png")
     outcome = run(folder, predictor(), Wanted(probabilities=probabilities))
-    assert outcome.images == 6 and outcome.failures[0][1] == "its mask cannot be written: File name too long"
+    assert outcome.images == 6 and outcome.failures[0][1].endswith("cannot be written: File name too long")
+
+
+def test_image_too_long_for_an_overlay_is_told_and_the_rest_is_done(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("losslab.predicting.masks.LONGEST", 30)
+    outcome = run(folder, predictor(), Wanted(overlays=True))
+    assert outcome.images + len(outcome.failures) == len(list((folder / "in").iterdir()))
+    assert outcome.images and {reason.split(": ")[1] for _, reason in outcome.failures} == {
+        "a JPEG has at most 30 pixels a side"
+    }
 
 
 def test_same_command_again_gives_the_same_bytes(folder: Path) -> None:

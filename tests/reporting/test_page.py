@@ -53,7 +53,6 @@ def test_page_shows_what_was_run_and_how_well(outs: Path) -> None:
     for text in (
         "(gamma = 3.0)",
         "resnet18",
-        "from scratch",
         "abc.dir",
         "Roads &amp; &lt;b&gt;seas",
         "rise = 0.15",

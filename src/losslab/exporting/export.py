@@ -12,6 +12,7 @@ from losslab.exporting.parity import Parity, parity
 from losslab.exporting.sample import sample
 from losslab.files import file_md5, whole
 from losslab.models.trial import fault, in_short
+from losslab.predicting.model import read_description
 
 TOLERANCE = 1e-3
 """Of logits, absolute: a probability moves by at most a quarter of it."""
@@ -50,14 +51,18 @@ def export(wanted: Wanted) -> Exported:
     Raises:
         InputError: no model, no way to export it, or other logits than torch's: then there is no file.
     """
+    read_description(wanted.model)
     net, description = models.load(wanted.model)
-    path = wanted.path or wanted.model / f"model{SUFFIXES[wanted.format]}"
+    suffix = SUFFIXES[wanted.format]
+    path = wanted.path or wanted.model / f"model{suffix}"
+    if path.suffix != suffix:  # no folder, and no file that is read: neither weights nor images end so
+        raise InputError(f"--output: {path} must be a file that ends in {suffix}, as {wanted.format} does")
     if path.is_dir():
         raise InputError(f"--output: {path} is a folder; name the file")
     size = wanted.size or description["size"]
     if reason := fault(net, size):
         raise InputError(f"--size: this net cannot take images of {size}x{size}: {reason}")
-    prepared = Path("data/prepared") / description["run"]["dataset"]
+    prepared = Path("data/prepared") / description["run"].get("dataset", "")  # a registered model has none
     images = sample(wanted.images, prepared, size, description["fit"])
     about = card(net, description, file_md5(wanted.model / models.WEIGHTS))
     attempts: Sequence[Varies] = ("batch and size", "batch", "nothing") if wanted.size is None else ("batch", "nothing")

@@ -1,5 +1,6 @@
 """How far probabilities can be trusted, and what another threshold would give."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,8 +88,9 @@ class CalibrationMetrics(Metric):
             "fp": fp,
             "fn": fn,
             "tn": tn,
-            "precision": hit / (tp + fp),
-            "recall": hit / (tp + fn),
+            # As of label maps: NaN where truth and prediction lack the class, 0 where one of them does.
+            "precision": torch.where(hit + fp + fn > 0, hit / (tp + fp).clamp(min=1), math.nan),
+            "recall": torch.where(hit + fp + fn > 0, hit / (tp + fn).clamp(min=1), math.nan),
             "dice": 2 * hit / (2 * tp + fp + fn),
             "iou": hit / (tp + fp + fn),
         }

@@ -21,6 +21,8 @@ BACKGROUND = "background"
 """A class of this name is not tinted in overlays."""
 QUALITY = 90
 """Of JPEG."""
+LONGEST = 65500
+"""Pixels of a JPEG's side, in libjpeg."""
 ROWS = 512
 """That are tinted at once."""
 
@@ -38,7 +40,13 @@ def save_mask(labels: Labels, palette: Palette, path: Path) -> None:
 
 def save_overlay(image: Pixels, labels: Labels, palette: Palette, tinted: Sequence[bool], path: Path) -> None:
     """Image RGB `[H, W, 3]`, half covered with the colours of the classes that are `tinted`, fully where a class ends, as
-    JPEG."""
+    JPEG.
+
+    Raises:
+        OSError: too large for a JPEG, or not to be written.
+    """
+    if max(labels.shape) > LONGEST:
+        raise OSError(f"a JPEG has at most {LONGEST} pixels a side")
     pixels = overlay(image, labels, palette, tinted)
     with whole(path) as partial:
         Image.fromarray(pixels).save(partial, format="JPEG", quality=QUALITY)

@@ -225,9 +225,9 @@ class _Outputs:
         try:
             saved()
         except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:  # which is of this file only
+            if error.errno not in (None, errno.ENAMETOOLONG):  # those are of this file only
                 raise
-            self.fail(image.job, f"its mask cannot be written: {error.strerror}")
+            self.fail(image.job, f"what is predicted of it cannot be written: {error.strerror or error}")
         else:
             self._done(image)
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MODEL_MD5, DATA_MD5, REPORT_MD5 = "losslab.model_md5", "losslab.data_md5", "losslab.report_md5"
 EXPERIMENT, BASELINE = "dvc.experiment", "dvc.baseline_rev"
 KEY, REPOSITORY = "losslab.run_key", "losslab.repository"
+SCORING = ("resolution", "tta", "tolerances")
+"""Of params.evaluate: what scores depend on."""
 FINAL = {"test": "test", "val": "best_val"}
 """Splits of metrics.json → prefixes in MLflow: `val_miou` is the series over epochs, `best_val_miou` the kept model's."""
 
@@ -107,24 +109,26 @@ class Store:
             self.client.search_runs([self.experiment(dataset)], conditions, order_by=["attributes.start_time DESC"])
         )
 
-    def find(self, dataset: str, model_md5: str, experiment: str | None) -> str | None:
-        """The newest run of this model and DVC experiment.
+    def find(self, params: Mapping[str, Any], model_md5: str, experiment: str | None) -> str | None:
+        """The newest run of this model and DVC experiment, scored as `params` say: another resolution is another run, as
+        neither params nor metrics of a run can be taken back.
 
         Without an experiment: one that belongs to none, or that an experiment left without a report, as when `dvc repro`
         goes on where `dvc exp run` stopped. A complete run of an experiment is never taken for the workspace's.
         """
-        if experiment is not None:
-            runs = self.search(dataset, {MODEL_MD5: model_md5, EXPERIMENT: experiment})
-        else:
-            found = self.search(dataset, {MODEL_MD5: model_md5})
-            runs = [run for run in found if EXPERIMENT not in run.data.tags]
-            runs += [run for run in found if REPORT_MD5 not in run.data.tags]
+        of_experiment = {EXPERIMENT: experiment} if experiment is not None else {}
+        scoring = {f"evaluate.{key}": str(params["evaluate"][key]) for key in SCORING}
+        found = self.search(params["dataset"], {MODEL_MD5: model_md5} | of_experiment)
+        runs = [run for run in found if scoring.items() <= run.data.params.items()]
+        if experiment is None:
+            finished = [run for run in runs if EXPERIMENT not in run.data.tags]
+            runs = finished + [run for run in runs if REPORT_MD5 not in run.data.tags]
         return str(runs[0].info.run_id) if runs else None
 
     def complete(self, outs: Path, model_md5: str, experiment: str | None, with_report: bool) -> str:
         """Make the run of these outs hold all that they say: create it when it is not there, add what it lacks."""
         params = read_yaml(outs / "params.yaml")
-        run_id = self.find(params["dataset"], model_md5, experiment)
+        run_id = self.find(params, model_md5, experiment)
         if run_id is None:
             tags = tags_of(read_json(outs / "models/model.json")["data_md5"], experiment)
             run_id = self.create(params, tags | {MODEL_MD5: model_md5})
