@@ -26,6 +26,8 @@ def test_pet_card_has_the_published_checksums_and_three_classes() -> None:
 
 ARCHIVE = {"name": "a.zip", "md5": "0" * 32, "bytes": 1, "unpacked": 1, "urls": ["http://x/a.zip"]}
 
+OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
+
 
 @pytest.mark.parametrize(
     ("changes", "complaint"),
@@ -38,6 +40,13 @@ ARCHIVE = {"name": "a.zip", "md5": "0" * 32, "bytes": 1, "unpacked": 1, "urls": 
         ({"void": [[0, 0, 256]]}, r"void.0: \[0, 0, 256\] is no mask value"),
         ({"void": [True]}, "void.0: True is no mask value"),
         ({"void": [[0, 0, 0]]}, "classes and void mix numbers and colours"),
+        *[
+            (
+                {"classes": [{"name": name, "color": [0, 0, 0], "values": [0]}, OTHER]},
+                f"a class is called {name}; split, ",
+            )
+            for name in ("split", "Truth", "ALL")
+        ],
         ({"group": "^[a-z]+"}, r"group: '\^\[a-z\]\+' must have one pair of brackets"),
         ({"group": "(a)(b)"}, r"group: '\(a\)\(b\)' must have one pair of brackets"),
         ({"group": "(a"}, r"group: '\(a' is no regular expression: missing \)"),

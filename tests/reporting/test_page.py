@@ -119,7 +119,9 @@ def test_page_of_the_poorest_run_is_whole(tmp_path: Path) -> None:
         and "evaluate wrote no strata" in page
         and "void: not scored" not in page
     )
-    assert "training ended while" in page and "1 image." in page
+    assert "training ended while" not in page and "1 image." in page
+    assert re.search(r"Not checked: .*best epoch before the last \(fewer than two epochs\)", page)
+    assert "<li>best epoch before the last</li>" not in page
 
 
 def test_scores_that_mean_nothing_are_dashes(outs: Path) -> None:

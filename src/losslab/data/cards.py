@@ -14,6 +14,8 @@ IGNORE_INDEX = 255
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+COLUMNS = ("split", "truth", "all")
+"""What stands in reports beside the names of classes: columns of confusion.csv, and all classes in strata.csv."""
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -168,6 +170,10 @@ class Card(Section):
         names = [label_class.name for label_class in self.classes]
         if "void" in map(str.lower, names):
             raise ValueError("a class is called void; what is void stands in void, which is no class")
+        if columns := [name for name in names if name.lower() in COLUMNS]:
+            raise ValueError(
+                f"a class is called {columns[0]}; {', '.join(COLUMNS)} name columns and rows of the reports"
+            )
         for what, items in (("raw value", values), ("class name", names)):
             twice = sorted({item for item in items if items.count(item) > 1})
             if twice:

@@ -1,4 +1,4 @@
-"""What the numbers of a run give reason to doubt. Each rule looks at the outs and speaks, or does not."""
+"""What the numbers of a run give reason to doubt. Each rule looks at the outs and speaks, or does not, or cannot tell."""
 
 import math
 from collections.abc import Callable
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from losslab.reporting.formats import listed, percent, plural, score
-from losslab.reporting.outs import Outs, column
-from losslab.reporting.sections.calibration import overconfidence
+from losslab.reporting.outs import Outs, column, of_split
+from losslab.reporting.sections.calibration import LEAST_GAP, overconfidence
 from losslab.reporting.spread import mean_of
 
 GAP = 0.1
@@ -31,7 +31,15 @@ class Note:
     advice: str
 
 
-Rule = Callable[[Outs], Note | None]
+@dataclass(frozen=True)
+class CannotTell:
+    """The outs do not hold what a rule looks at."""
+
+    why: str
+
+
+Rule = Callable[[Outs], Note | CannotTell | None]
+"""None: looked, and found nothing."""
 
 
 def leak(outs: Outs) -> Note | None:
@@ -48,23 +56,28 @@ def leak(outs: Outs) -> Note | None:
     )
 
 
-def val_above_train(outs: Outs) -> Note | None:
+def val_above_train(outs: Outs) -> Note | CannotTell | None:
     """Val is better than the sample of training images, which were learned from."""
-    train, val = outs.miou("train"), outs.miou("val")
-    if not val - train > SMALL_GAP:
+    pair = _train_and_val(outs)
+    if isinstance(pair, CannotTell):
+        return pair
+    if not pair.val - pair.train > SMALL_GAP:
         return None
     return Note(
         "trust",
         "the net is better on validation than on training images",
-        f"mIoU {score(val)} on val, {score(train)} on training images: learned images should not be the harder ones.",
+        f"mIoU {score(pair.val)} on val, {score(pair.train)} on training images{pair.without}: "
+        "learned images should not be the harder ones.",
         "Compare how the splits were drawn: val may be easier, small, or leak from train.",
     )
 
 
-def test_far_from_val(outs: Outs) -> Note | None:
+def test_far_from_val(outs: Outs) -> Note | CannotTell | None:
     """Test and val differ by more than images drawn at random would."""
     test, val = mean_of(outs.image_scores("test")), mean_of(outs.image_scores("val"))
     gap, chance = test.value - val.value, math.hypot(test.half_width, val.half_width)
+    if math.isnan(chance):
+        return CannotTell("fewer than two images with a score in test or val")
     if not (abs(gap) > SMALL_GAP and abs(gap) > chance):
         return None
     return Note(
@@ -90,10 +103,13 @@ def few_test_images(outs: Outs) -> Note | None:
     )
 
 
-def rare_class(outs: Outs) -> Note | None:
-    """A class is in so few test images that its score is theirs."""
+def rare_class(outs: Outs) -> Note | CannotTell | None:
+    """A class is in so few of the test images that its score is theirs; of a test set as small as that no class can be rare."""
+    total = len(of_split(outs.per_image, "test"))
+    if total < FEW_WITH_CLASS:
+        return CannotTell(f"fewer than {FEW_WITH_CLASS} test images")
     images = outs.class_scores("test", "images")
-    rare = [name for name, number in images.items() if 0 < number < FEW_WITH_CLASS]
+    rare = [name for name, number in images.items() if 0 < number < min(FEW_WITH_CLASS, total / 2)]
     if not rare:
         return None
     told = listed([f"{name} in {plural(int(images[name]), 'image')}" for name in rare])
@@ -136,25 +152,31 @@ def never_predicted(outs: Outs) -> Note | None:
     )
 
 
-def learned_by_heart(outs: Outs) -> Note | None:
+def learned_by_heart(outs: Outs) -> Note | CannotTell | None:
     """Training images score far above val images."""
-    train, val = outs.miou("train"), outs.miou("val")
-    if not train - val > GAP:
+    pair = _train_and_val(outs)
+    if isinstance(pair, CannotTell):
+        return pair
+    if not pair.train - pair.val > GAP:
         return None
     return Note(
         "limit",
         "the net overfits: it is much better on training images",
-        f"mIoU {score(train)} on a sample of the training images, {score(val)} on val.",
+        f"mIoU {score(pair.train)} on a sample of the training images, {score(pair.val)} on val{pair.without}.",
         "More images, stronger augmentation, pretrained encoder weights, weight decay, or fewer epochs.",
     )
 
 
-def val_loss_rises(outs: Outs) -> Note | None:
+def val_loss_rises(outs: Outs) -> Note | CannotTell | None:
     """Val loss went up while train loss went on down; said of no loss whose weights change."""
     if any(name.startswith("weight_") for name in outs.history[0]):
-        return None
+        return CannotTell("the weights of the loss change")
+    if len(outs.history) < 3:
+        return CannotTell("fewer than three epochs")
     train, val = column(outs.history, "train_loss"), column(outs.history, "val_loss")
-    lowest = min(range(len(val)), key=lambda index: math.inf if math.isnan(val[index]) else val[index])
+    if any(map(math.isnan, train + val)):
+        return CannotTell("the loss of an epoch is no number")
+    lowest = min(range(len(val)), key=val.__getitem__)
     later = val[lowest + 1 :][-3:]
     if (
         len(later) < 2
@@ -172,35 +194,45 @@ def val_loss_rises(outs: Outs) -> Note | None:
     )
 
 
-def undertrained(outs: Outs) -> Note | None:
-    """The best epoch is the last one."""
+def undertrained(outs: Outs) -> Note | CannotTell | None:
+    """The best epoch is the last one, better than the one before."""
+    if len(outs.history) < 2:
+        return CannotTell("fewer than two epochs")
+    before, last = column(outs.history, "val_miou")[-2:]
+    if math.isnan(before) or math.isnan(last):
+        return CannotTell("val mIoU of the last two epochs is no number")
     if outs.kept != len(outs.history) - 1:
         return None
     return Note(
         "limit",
         "training ended while val mIoU was still rising",
-        f"The best epoch is the last of {len(outs.history)}: val mIoU {score(column(outs.history, 'val_miou')[-1])}.",
+        f"The best epoch is the last of {len(outs.history)}: val mIoU {score(last)}, {score(before)} before it.",
         "More train.epochs, or a schedule that ends.",
     )
 
 
-def badly_calibrated(outs: Outs) -> Note | None:
-    """Confidence is not accuracy."""
+def badly_calibrated(outs: Outs) -> Note | CannotTell | None:
+    """Confidence is not accuracy; in which direction, where it is mostly one."""
     error = outs.score("test", "ece")
+    if math.isnan(error):
+        return CannotTell("test has no ECE")
     if not error > CALIBRATION_ERROR:
         return None
-    over = overconfidence(outs, "test") > 0
+    gap = overconfidence(outs, "test")
+    direction = "overconfident" if gap > 0 else "underconfident"
     return Note(
         "limit",
-        f"the net is {'over' if over else 'under'}confident",
+        f"the net is {direction}" if abs(gap) >= LEAST_GAP else "the net's confidence is off",
         f"ECE {score(error)} on test: its probabilities are off by {percent(error)} percentage points on average.",
         "Do not read its probabilities as such before they are calibrated, as by temperature scaling on val.",
     )
 
 
-def accuracy_hides(outs: Outs) -> Note | None:
+def accuracy_hides(outs: Outs) -> Note | CannotTell | None:
     """Most pixels are right, and some classes are not."""
     accuracy, miou = outs.score("test", "pixel_accuracy"), outs.score("test", "miou")
+    if math.isnan(accuracy) or math.isnan(miou):
+        return CannotTell("test has no pixel accuracy or no mIoU")
     if not (accuracy > 0.8 and accuracy - miou > 0.25):
         return None
     return Note(
@@ -216,7 +248,7 @@ RULES: dict[str, Rule] = {
     "val not above train": val_above_train,
     "test near val": test_far_from_val,
     "enough test images": few_test_images,
-    "each class in enough test images": rare_class,
+    "no class rare among test images": rare_class,
     "each class in each split": absent_class,
     "each class predicted": never_predicted,
     "train near val": learned_by_heart,
@@ -228,7 +260,31 @@ RULES: dict[str, Rule] = {
 """What is so when the rule does not speak → the rule; those about trust first."""
 
 
-def notes_of(outs: Outs) -> tuple[list[Note], list[str]]:
-    """What the rules say, and what is as it should be."""
+def notes_of(outs: Outs) -> tuple[list[Note], list[str], list[str]]:
+    """What the rules say, what is as it should be, and what nobody could tell, with why."""
     found = {name: rule(outs) for name, rule in RULES.items()}
-    return [note for note in found.values() if note is not None], [name for name, note in found.items() if note is None]
+    return (
+        [note for note in found.values() if isinstance(note, Note)],
+        [name for name, note in found.items() if note is None],
+        [f"{name} ({note.why})" for name, note in found.items() if isinstance(note, CannotTell)],
+    )
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """mIoU of the classes that train and val both score: of other classes it would compare unlike things."""
+
+    train: float
+    val: float
+    without: str
+    """What to add to the two numbers, where a class is left out."""
+
+
+def _train_and_val(outs: Outs) -> _Pair | CannotTell:
+    train, val = outs.class_scores("train"), outs.class_scores("val")
+    both = [name for name in outs.classes if name in train and name in val]
+    if not both:
+        return CannotTell("no class is scored in both train and val")
+    left_out = [name for name in outs.classes if (name in train) != (name in val)]
+    told = f" (without {listed(left_out)}, scored in only one of them)" if left_out else ""
+    return _Pair(outs.miou("train", both), outs.miou("val", both), told)

@@ -65,10 +65,14 @@ class Outs:
         chosen = sorted(self.classes, key=lambda name: scores.get(name, math.inf))[:most]
         return [name for name in self.classes if name in chosen]
 
-    def miou(self, split: str) -> float:
-        """Mean of the classes' IoU in per_class.csv, which has the sample of training images too; NaN without any."""
+    def miou(self, split: str, classes: Sequence[str]) -> float:
+        """Mean IoU of these classes in per_class.csv, which has the sample of training images too.
+
+        Args:
+            classes: at least one; each scored in the split.
+        """
         scores = self.class_scores(split)
-        return sum(scores.values()) / len(scores) if scores else math.nan
+        return sum(scores[name] for name in classes) / len(classes)
 
     def image_scores(self, split: str) -> list[float]:
         """mIoU of each image that has one."""

@@ -49,7 +49,7 @@ def write_report(models: Path, reports: Path, prepared: Path, examples: int) -> 
 
 
 def page_of(outs: Outs, examples: int) -> str:
-    notes, fine = notes_of(outs)
+    notes, fine, unchecked = notes_of(outs)
     return render(
         "report.html.j2",
         title=run.title(outs),
@@ -57,6 +57,7 @@ def page_of(outs: Outs, examples: int) -> str:
         headlines=_headlines(outs),
         notes=notes,
         fine=fine,
+        unchecked=unchecked,
         run={"facts": run.facts(outs), "settings": run.settings(outs.model)},
         data=data.data_section(outs),
         curves=training.curves(outs),

@@ -293,6 +293,12 @@ NOTHING: dict[str, Any] = {}
             None,
             "^--classes names void, which is no class: --void tells its values$",
         ),
+        (
+            NOTHING,
+            {"classes": ["a", "All"], "void": [3]},
+            None,
+            "a class is called All; split, truth, all name columns and rows of the reports$",
+        ),
         (NOTHING, {"classes": ["a", ""]}, None, "^--classes: '' is no name for a class: letters"),
         (
             NOTHING,

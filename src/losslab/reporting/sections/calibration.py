@@ -10,6 +10,8 @@ from losslab.reporting.outs import Line, Outs, column, number, of_split
 SPLITS = ("test", "val")
 MOST = 30
 """Sweeps on a page."""
+LEAST_GAP = 0.005
+"""Of mean confidence and accuracy: less has no direction."""
 
 
 def calibration(outs: Outs) -> list[Chart]:
@@ -34,7 +36,7 @@ def _reliability(outs: Outs) -> Chart:
     gap = overconfidence(outs, "test")
     direction = "more" if gap > 0 else "less"
     reading = f"ECE {score(ece)} on test: confidence and accuracy differ by {percent(ece)} percentage points on average"
-    reading += f"; the net is {direction} sure than it is right." if abs(gap) >= 0.005 else "."
+    reading += f"; the net is {direction} sure than it is right." if abs(gap) >= LEAST_GAP else "."
     return Chart(
         "chart-reliability",
         "Reliability",
