@@ -165,10 +165,17 @@ def test_full_disk_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_interrupt_is_told_in_one_line_and_leaves_whole_files(folder: Path) -> None:
-    for number in range(3, 9000):  # more than are done between the first mask and the signal
+    for number in range(3, 2000):  # more than are done between the first mask and the signal
         Path(f"in/{number}.png").symlink_to("0.png")
     command = [sys.executable, "-c", "from losslab.cli import app; app()", "predict", "in", "-o", "out", "--overlays"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite that runs in the background hands on that SIGINT is to be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while not (folder / "out/0.png").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -180,7 +187,7 @@ def test_interrupt_is_told_in_one_line_and_leaves_whole_files(folder: Path) -> N
         "ERROR: interrupted; the masks that are in out are whole\n",
     )
     written = list((folder / "out").iterdir())
-    assert 0 < len(written) < 18000 and not [path for path in written if path.name.startswith(".")]
+    assert 0 < len(written) < 4000 and not [path for path in written if path.name.startswith(".")]
     for path in written:
         with Image.open(path) as opened:
             opened.load()
