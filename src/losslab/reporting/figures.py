@@ -7,7 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from losslab.files import whole
 from losslab.reporting.outs import Outs, Table, column, of_split
@@ -38,6 +38,8 @@ def draw_curves(history: Table, path: Path) -> None:
     losses = np.array([column(history, "train_loss"), column(history, "val_loss")])
     if np.nanmin(losses) > 0 and np.nanmax(losses) > 20 * np.nanmin(losses):
         left.set_yscale("log")  # one early outlier would flatten the rest
+        left.yaxis.set_major_formatter("{x:g}")  # the default writes TeX, and text here is text
+        left.yaxis.set_minor_formatter(NullFormatter())
     left.legend(frameon=False)
     label_axes(left, "Loss", "epoch", "loss")
     miou = column(history, "val_miou")
