@@ -47,7 +47,14 @@ TINY_CHANGES: dict[str, Any] = {
 }
 
 
-FIRST = ["test_kills.py", "test_whole_runs.py", "test_versions.py", "test_benchmarks.py", "test_processes.py"]
+FIRST = [
+    "test_kills.py",
+    "test_whole_runs.py",
+    "test_studies.py",
+    "test_versions.py",
+    "test_benchmarks.py",
+    "test_processes.py",
+]
 """The longest files: what begins last should be short."""
 
 

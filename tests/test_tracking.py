@@ -216,6 +216,44 @@ def test_later_stages_complete_the_run_that_train_began(
     assert warnings == []
 
 
+def test_run_carries_its_record_and_the_way_back(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "calm-cat")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    write_csv(outs / "reports/per_image.csv", [{"image": "a", "iou": 0.5}])
+    (outs / "dvc.lock").write_text("stages: {}\n", encoding="utf-8")
+    train(params, root, outs, warnings)
+    tracking.record(outs, root, warnings.append, "report", 1.0)
+    (run,) = (run for run in tracking.tracked_runs(root) if run.experiment == "calm-cat" and run.threads == 3)
+    assert (run.has_outs, run.train_seconds, run.hardware) == (True, 12.3, "a chip")
+    note = runs(root, params.dataset)[0].data.tags["mlflow.note.content"]
+    assert f"`losslab reproduce {run.run_id}`" in note and "DVC experiment `calm-cat`" in note
+    tracking.download_outs(run, tmp_path / "all", root)
+    tracking.download_outs(run, tmp_path / "one", root, "models/model.json")
+    kept = ["dvc.lock", "models/model.json", "params.yaml"]
+    kept += [f"reports/{name}" for name in ("history.csv", "metrics.json", "per_image.csv")]
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/**/*") if path.is_file()}
+    assert {f"all/{name}" for name in kept} | {"one/models/model.json"} <= found
+    assert (tmp_path / "all/reports/history.csv").read_bytes() == (outs / "reports/history.csv").read_bytes()
+    assert warnings == []
+
+
+def test_run_of_an_older_losslab_is_given_its_record_by_sync(params: Params, root: Path, outs: Path) -> None:
+    md5s = [file_md5(outs / path) for path in ("models/model.safetensors", "reports/report.html")]
+    tracking.rebuild(outs, md5s[0], "old-cat", "abc", root)
+    client, (run,) = MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), runs(root, params.dataset)
+    client.delete_tag(run.info.run_id, "losslab.outs")
+    (old,) = (each for each in tracking.tracked_runs(root) if each.experiment == "old-cat")
+    with pytest.raises(InputError, match="an older losslab recorded it; `losslab sync`"):
+        tracking.download_outs(old, outs / "got", root)
+    assert not tracking.is_recorded(params.dataset, md5s[0], md5s[1], "old-cat", root)
+
+
+def test_looking_for_runs_makes_no_store(tmp_path: Path) -> None:
+    assert tracking.tracked_runs(tmp_path) == [] and not list(tmp_path.iterdir())
+
+
 def test_two_runs_of_one_model_are_told_apart_by_experiment(
     params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from losslab import datasets_cli, export_cli, predict_cli
+from losslab import compare_cli, datasets_cli, export_cli, predict_cli, study_cli, trust_cli
 from losslab.console import leave, print_table
 from losslab.errors import InputError
 
@@ -14,6 +14,10 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 app.add_typer(datasets_cli.app, name="datasets")
 app.command()(predict_cli.predict)
 app.add_typer(export_cli.app)
+app.add_typer(study_cli.app, name="study")
+app.command()(compare_cli.compare)
+app.command()(trust_cli.verify)
+app.command()(trust_cli.reproduce)
 
 
 @app.callback()

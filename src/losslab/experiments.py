@@ -1,9 +1,10 @@
 """The outs of runs that DVC keeps: those of the workspace, and of every experiment in its cache."""
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,20 +15,19 @@ from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
+from losslab.dvc_cache import Cache
 from losslab.errors import InputError
 from losslab.files import file_md5, folder_md5
 from losslab.schema import parse_yaml
+from losslab.tracking.store import KEPT
 
 MODEL, DESCRIPTION = "models/model.safetensors", "models/model.json"
-RECORD = (
-    "params.yaml",
-    DESCRIPTION,
-    "reports/history.csv",
-    "reports/metrics.json",
-    "reports/report.html",
-    "reports/figures",
-)
+REPORT = ("reports/report.html", "reports/figures")
+RECORD = (*KEPT, *REPORT)
 """What of a run is needed to show it elsewhere: not the weights, not the data."""
+FINISHED = (MODEL, DESCRIPTION, "reports/history.csv", "reports/metrics.json", *REPORT)
+"""The outs without which a run is not finished; older pipelines had fewer tables beside them."""
+COMMITTED = ("params.yaml", "dvc.lock")
 WORKSPACE = "workspace"
 
 
@@ -43,21 +43,35 @@ class Outs:
     report_md5: str
     root: Path
     revision: str | None
+    """The commit with its params.yaml and dvc.lock; None for the workspace."""
+    params: Mapping[str, Any] = field(compare=False, repr=False)
+    """The content of params.yaml."""
+    lock: Mapping[str, Any] = field(compare=False, repr=False)
+    """The content of dvc.lock."""
 
-    def files(self) -> AbstractContextManager[Path]:
-        """A folder that holds RECORD. Raises InputError when the cache does not have them any more."""
-        return nullcontext(self.root) if self.revision is None else self._checked_out(self.revision)
+    @property
+    def md5s(self) -> dict[str, Any]:
+        """Path → md5 of all outs."""
+        return _outs(self.lock["stages"])
 
     @contextmanager
-    def _checked_out(self, revision: str) -> Iterator[Path]:
+    def files(self, paths: Sequence[str] = RECORD) -> Iterator[Path]:
+        """A folder, for reading alone, that holds those of `paths` that the run has.
+
+        Raises:
+            InputError: neither DVC's cache nor its remote has them any more.
+        """
+        if self.revision is None:
+            yield self.root
+            return
         with TemporaryDirectory() as name:
-            folder, fs = Path(name), DVCFileSystem(str(self.root), rev=revision)
-            for path in RECORD:
+            folder, cache, md5s = Path(name), Cache(self.root), self.md5s
+            for path in paths:
                 (folder / path).parent.mkdir(exist_ok=True)
-                try:
-                    fs.get(path, str(folder / path), recursive=path == "reports/figures")
-                except (OSError, DvcException) as error:
-                    raise InputError(f"{self.experiment}: {path} is not in DVC's cache: {error}") from None
+                if path in COMMITTED:
+                    (folder / path).write_bytes(_shown(self.root, self.revision, path))
+                elif path in md5s and not cache.link(md5s[path], folder / path):
+                    raise InputError(f"{self.experiment}: {path} is neither in DVC's cache nor in its remote")
             yield folder
 
 
@@ -76,11 +90,26 @@ def runs_of(root: Path) -> Iterator[Outs | LeftOut]:
         InputError: no DVC repository.
     """
     with _repo(root) as repo:
-        yield _workspace(root)
+        yield workspace_run(root)
         for baseline, found in repo.experiments.ls(all_commits=True).items():
             for name, revision in found:
-                fs = DVCFileSystem(str(root), rev=revision)
-                yield _read(fs.read_text, name, baseline, root, revision)
+                yield run_at(root, name, baseline, revision)
+
+
+def run_at(root: Path, name: str | None, baseline: str | None, revision: str) -> Outs | LeftOut:
+    """One run, by its commit: quicker than `runs_of` where the names are known.
+
+    Args:
+        name: of the experiment; None: the run that a commit's own dvc.lock holds.
+    """
+    return _read(lambda path: _shown(root, revision, path).decode("utf-8", "replace"), name, baseline, root, revision)
+
+
+def _shown(root: Path, revision: str, path: str) -> bytes:
+    shown = subprocess.run(["git", "show", f"{revision}:{path}"], cwd=root, capture_output=True, check=False)
+    if shown.returncode:
+        raise FileNotFoundError(path)
+    return shown.stdout
 
 
 @contextmanager
@@ -122,9 +151,9 @@ def _copy_cached(repo: Repo, model_md5: str, folder: Path) -> bool:
 def _copy_of_experiment(repo: Repo, model_md5: str, root: Path, folder: Path) -> bool:
     for baseline, found in repo.experiments.ls(all_commits=True).items():
         for name, revision in found:
-            fs = DVCFileSystem(str(root), rev=revision)
-            outs = _read(fs.read_text, name, baseline, root, revision)
+            outs = run_at(root, name, baseline, revision)
             if isinstance(outs, Outs) and outs.model_md5 == model_md5:
+                fs = DVCFileSystem(str(root), rev=revision)
                 with suppress(OSError, DvcException):
                     for path in (MODEL, DESCRIPTION):
                         fs.get(path, str(folder / Path(path).name))
@@ -139,12 +168,13 @@ def _repo(root: Path) -> Repo:
         raise InputError(f"{root.resolve()} is no DVC repository ({error}); run at the root of your clone") from None
 
 
-def _workspace(root: Path) -> Outs | LeftOut:
+def workspace_run(root: Path) -> Outs | LeftOut:
+    """The run whose outs lie in the workspace."""
     found = _read(lambda name: (root / name).read_text(encoding="utf-8"), None, None, root, None)
     if isinstance(found, LeftOut):
         return found
-    recorded = _outs(parse_yaml((root / "dvc.lock").read_text(encoding="utf-8"))["stages"])
-    for name in (name for name in RECORD if name != "params.yaml"):
+    recorded = found.md5s
+    for name in (name for name in RECORD if name in recorded):
         path = root / name
         if not path.exists() or (folder_md5(path) if path.is_dir() else file_md5(path)) != recorded[name]:
             return LeftOut(WORKSPACE, f"{name} is not what dvc.lock says: dvc checkout, or dvc repro")
@@ -156,11 +186,12 @@ def _read(
 ) -> Outs | LeftOut:
     name = experiment or WORKSPACE
     try:
-        stages, params = parse_yaml(text_of("dvc.lock"))["stages"], parse_yaml(text_of("params.yaml"))
+        lock, params = parse_yaml(text_of("dvc.lock")), parse_yaml(text_of("params.yaml"))
+        stages = lock["stages"]
         outs = _outs(stages)
-        if {*RECORD[1:], MODEL} <= outs.keys() and all(_is_current(stage, outs, params) for stage in stages.values()):
+        if {*FINISHED} <= outs.keys() and all(_is_current(stage, outs, params) for stage in stages.values()):
             report, model = outs["reports/report.html"], outs[MODEL]
-            return Outs(experiment, baseline, params["dataset"], model, report, root, revision)
+            return Outs(experiment, baseline, params["dataset"], model, report, root, revision, params, lock)
     except (OSError, DvcException):
         return LeftOut(name, "no dvc.lock or params.yaml")
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):

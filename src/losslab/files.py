@@ -87,11 +87,17 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def folder_md5(folder: Path) -> str:
-    """The md5 that DVC gives a folder, as it stands in dvc.lock."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    """The md5 that DVC gives a folder, as it stands in dvc.lock: without what .dvcignore names."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and not _ignored(path.relative_to(folder)))
     entries = [{"md5": file_md5(path), "relpath": path.relative_to(folder).as_posix()} for path in files]
     entries.sort(key=lambda entry: entry["relpath"])
     return hashlib.md5(json.dumps(entries, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _ignored(path: Path) -> bool:
+    return path.suffix == ".pyc" or any(
+        part == "__pycache__" or (part.startswith(".") and part.endswith(".partial")) for part in path.parts
+    )
 
 
 def file_md5(path: Path) -> str:

@@ -136,11 +136,16 @@ def load(path: Path | str = "params.yaml") -> Params:
         content = read_yaml(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run from the root of the repository") from None
-    params = checked(Params, content, path)
+    return check(content, path, path.parent / "data/catalog")
+
+
+def check(content: Any, where: Path | str, catalog: Path) -> Params:
+    """What would be the content of a params.yaml, checked. Raises InputError that begins with `where` it stands."""
+    params = checked(Params, content, where)
     try:
-        _check_across(params, path.parent / "data/catalog")
+        _check_across(params, catalog)
     except InputError as error:
-        raise InputError(f"{path}: {error}") from None
+        raise InputError(f"{where}: {error}") from None
     return params
 
 

@@ -31,7 +31,7 @@ def parse_yaml(text: str) -> Any:
     return yaml.load(text, _Yaml12Loader)
 
 
-def checked(schema: type[Schema], content: Any, path: Path) -> Schema:
+def checked(schema: type[Schema], content: Any, path: Path | str) -> Schema:
     """The content as `schema`. Raises InputError that names the file and each fault: key, value, what is allowed."""
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no keys; it must have {', '.join(schema.model_fields)}")

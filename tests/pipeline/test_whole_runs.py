@@ -79,6 +79,25 @@ def test_experiment_with_another_loss_runs_three_stages(clone: Clone) -> None:
     assert {"train_loss_bce", "train_loss_dice", "test_miou"} <= set(run.data.metrics)
 
 
+def test_run_is_verified_in_a_clone_and_put_back_whatever_the_workspace_holds(clone: Clone) -> None:
+    """The committed run, by its MLflow id; it is trained again, with the threads that it had."""
+    run = next(run for run in clone.runs() if "dvc.experiment" not in run.data.tags)
+    threads = run.data.tags["losslab.threads"]
+    clone.run("sed -i 's/^loss: .*/loss: dice/' params.yaml && rm dvc.lock")
+    kept = ".dvc/cache mlartifacts .losslab models reports mlflow.db params.yaml"
+    listing = f"find {kept} -type f -printf '%p %s %T@\\n' | sort; git for-each-ref; git status --porcelain"
+    before = clone.run(listing)
+    output = clone.run(f"losslab verify {run.info.run_id[:8]}", OMP_NUM_THREADS=str(int(threads) + 1))
+    assert stages_run(output) == ["prepare", "train", "evaluate"] and "epoch 2/2" in output
+    assert f"{threads} thread" in output and "as recorded" in output and "identical: 13 outs" in output
+    assert clone.run(listing) == before
+    clone.run("rm -r models")
+    assert "would be lost" in clone.run(f"losslab reproduce {run.info.run_id}", ok=False)
+    assert "and 14 outs" in clone.run(f"losslab reproduce {run.info.run_id} --force")
+    assert stages_run(clone.run("dvc repro")) == []
+    assert clone.run("git diff -- dvc.lock") == ""
+
+
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from losslab.errors import InputError
 from losslab.files import file_md5
+from losslab.tracking.lookup import trained_runs
 from losslab.tracking.store import DATA_MD5, EXPERIMENT, MODEL_MD5, Store, store_name, told
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def find_run(run: str, root: Path) -> FoundRun:
     """
     with told():
         store = Store(root)
-        trained = _trained(store)
+        trained = trained_runs(store)
     if run == WORKSPACE:
         return _of_workspace(trained, root)
     found = [each for each in trained if run in (each.info.run_id, each.info.run_name, each.data.tags.get(EXPERIMENT))]
@@ -102,21 +103,6 @@ def register(run: FoundRun, served: Served, name: str, root: Path) -> tuple[str,
         versions = json.dumps([{"name": name, "version": made.version}])  # by which MLflow's pages link the two
         client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": versions})
         return str(made.version), True
-
-
-def _trained(store: Store) -> "list[MlflowRun]":
-    """Newest first. In Python: names may hold any quotes, and MLflow cannot ask for one of several tags."""
-    experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
-    found: list[Any] = []
-    token = None
-    while experiments:
-        page = store.client.search_runs(
-            experiments, f"tags.`{MODEL_MD5}` != ''", order_by=["attributes.start_time DESC"], page_token=token
-        )
-        found += page
-        if not (token := page.token):
-            break
-    return found
 
 
 def _of_workspace(trained: "list[MlflowRun]", root: Path) -> FoundRun:

@@ -14,8 +14,10 @@ from losslab.params import Params
 from losslab.tracking.store import (
     BASELINE,
     EXPERIMENT,
+    HAS_OUTS,
     KEY,
     MODEL_MD5,
+    OUTS,
     REPORT_MD5,
     REPOSITORY,
     Store,
@@ -28,6 +30,8 @@ from losslab.tracking.store import (
 )
 
 HARDWARE, DURATION = "losslab.hardware", "losslab.seconds"
+THREADS = "losslab.threads"
+"""That computed, in each process: another number rounds differently."""
 Warn = Callable[[str], None]
 
 
@@ -94,12 +98,14 @@ def training_run(
         resumed: whether some of its epochs were trained by a process that was killed.
     """
 
+    threads = _threads(params)  # asked here: another thread may be told another number
+
     def open_run() -> _Opened:
         store = Store(root)
         experiment = os.environ.get("DVC_EXP_NAME")
-        tags = tags_of(data_md5, experiment) | {HARDWARE: hardware, KEY: key}
+        tags = tags_of(data_md5, experiment) | threads | {HARDWARE: hardware, KEY: key}
         with store.lock:
-            tags |= {REPOSITORY: _repository(root)}
+            tags |= {REPOSITORY: repository_id(root)}
         found = store.interrupted(params.dataset, tags, resumed)
         if found is None:
             return _Opened(store, store.create(params.model_dump(), tags))
@@ -130,13 +136,25 @@ def record(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", "repor
         warn(_unreachable(error))
 
 
+def _threads(params: Params) -> dict[str, str]:
+    """The tag that says how many threads compute; none where Lightning shares them out among processes it starts."""
+    import torch
+
+    if (told := os.environ.get("OMP_NUM_THREADS")) is None and params.train.devices * params.train.nodes > 1:
+        return {}
+    return {THREADS: told or str(torch.get_num_threads())}
+
+
 def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str | None, root: Path) -> bool:
-    """Whether MLflow holds the complete run of this model and report, and of this DVC experiment where one is named.
+    """Whether MLflow holds the complete run of this model and report with its record, and of this DVC experiment where one
+    is named.
 
     Raises:
         InputError: the store cannot be used.
     """
-    tags = {MODEL_MD5: model_md5, REPORT_MD5: report_md5} | ({EXPERIMENT: experiment} if experiment else {})
+    tags = {MODEL_MD5: model_md5, REPORT_MD5: report_md5, HAS_OUTS: OUTS} | (
+        {EXPERIMENT: experiment} if experiment else {}
+    )
     with told():
         return bool(Store(root).search(dataset, tags))
 
@@ -158,7 +176,7 @@ def rebuild(outs: Path, model_md5: str, experiment: str | None, baseline: str | 
             store.client.set_tag(run_id, BASELINE, baseline)
 
 
-def _repository(root: Path) -> str:
+def repository_id(root: Path) -> str:
     """What tells this clone of the repository from others with which it shares a store: made once, and kept."""
     path = root / ".losslab/id"
     if not path.exists():

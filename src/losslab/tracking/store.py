@@ -3,11 +3,13 @@
 import getpass
 import logging
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
@@ -22,6 +24,24 @@ if TYPE_CHECKING:
 MODEL_MD5, DATA_MD5, REPORT_MD5 = "losslab.model_md5", "losslab.data_md5", "losslab.report_md5"
 EXPERIMENT, BASELINE = "dvc.experiment", "dvc.baseline_rev"
 KEY, REPOSITORY = "losslab.run_key", "losslab.repository"
+NOTE = "mlflow.note.content"
+"""What MLflow's page of a run shows as its description."""
+OUTS = "outs"
+"""The artifact folder with a run's record: what of the repository tells what it was and what came out, under the same paths."""
+HAS_OUTS = "losslab.outs"
+LOCK = "dvc.lock"
+KEPT = (
+    "params.yaml",
+    LOCK,
+    "models/model.json",
+    "reports/history.csv",
+    "reports/metrics.json",
+    "reports/evaluation.json",
+    "reports/per_class.csv",
+    "reports/per_image.csv",
+    "reports/strata.csv",
+)
+"""What OUTS holds. While the report stage runs, its own entry in dvc.lock is still that of the run before, or missing."""
 SCORING = ("resolution", "tta", "tolerances")
 """Of params.evaluate: what scores depend on."""
 FINAL = {"test": "test", "val": "best_val"}
@@ -37,8 +57,8 @@ class Store:
     """
 
     def __init__(self, root: Path) -> None:
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
-        self.database = (root / uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
+        uri = _uri()
+        self.database = _database(root)
         self.lock = FileLock(
             root / ".losslab/mlflow.lock"
             if self.database is None
@@ -71,6 +91,7 @@ class Store:
         experiment, name = self.experiment(params["dataset"]), _name(params, tags)
         run_id = str(self.client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id)
         self._log_params(run_id, params)
+        self._describe(run_id, tags.get(EXPERIMENT))
         return run_id
 
     def interrupted(self, dataset: str, tags: Mapping[str, str], resumed: bool) -> Any | None:
@@ -94,8 +115,13 @@ class Store:
         if EXPERIMENT not in tags and EXPERIMENT in known.tags:
             self.client.delete_tag(run_id, EXPERIMENT)
         self.client.log_batch(run_id, tags=run_tags(tags))
+        if known.tags.get(NOTE) in (None, _note(run_id, known.tags.get(EXPERIMENT))):  # else somebody wrote one
+            self._describe(run_id, tags.get(EXPERIMENT))
         if not known.params:
             self._log_params(run_id, params)
+
+    def _describe(self, run_id: str, experiment: str | None) -> None:
+        self.client.set_tag(run_id, NOTE, _note(run_id, experiment))
 
     def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -133,6 +159,8 @@ class Store:
             tags = tags_of(read_json(outs / "models/model.json")["data_md5"], experiment)
             run_id = self.create(params, tags | {MODEL_MD5: model_md5})
         run = self.client.get_run(run_id)
+        if NOTE not in run.data.tags:  # of an older losslab
+            self._describe(run_id, run.data.tags.get(EXPERIMENT))
         if run.info.status == "RUNNING":  # the model is there, so training has ended
             self.client.set_terminated(run_id, "FINISHED")
         logged = run.data.metrics
@@ -150,14 +178,47 @@ class Store:
             report = outs / "reports/report.html"
             self.client.log_artifact(run_id, str(report))
             self.client.log_artifacts(run_id, str(outs / "reports/figures"), "figures")
-            self.client.log_batch(run_id, tags=run_tags({REPORT_MD5: file_md5(report)}))
+            self._keep(run_id, outs)
+            self.client.log_batch(run_id, tags=run_tags({REPORT_MD5: file_md5(report), HAS_OUTS: OUTS}))
         return run_id
+
+    def _keep(self, run_id: str, outs: Path) -> None:
+        """Upload the run's record, all at once."""
+        with TemporaryDirectory() as name:
+            for path in (path for path in KEPT if (outs / path).is_file()):
+                (Path(name) / path).parent.mkdir(exist_ok=True)
+                shutil.copyfile(outs / path, Path(name) / path)
+            self.client.log_artifacts(run_id, name, OUTS)
+
+
+def is_there(root: Path) -> bool:
+    """Whether there is a store to look into; a server is taken to be."""
+    database = _database(root)
+    return database is None or database.exists()
+
+
+def _uri() -> str:
+    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def _database(root: Path) -> Path | None:
+    """The file of a SQLite store; None for a server."""
+    uri = _uri()
+    return (root / uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
 
 
 def _name(params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
     net = "-".join(str(params[key]) for key in ("arch", "encoder") if params[key] is not None)
     name = f"{params['loss']} {net} seed {params['seed']}"
     return f"{tags[EXPERIMENT]}: {name}" if EXPERIMENT in tags else name
+
+
+def _note(run_id: str, experiment: str | None) -> str:
+    lines = [
+        f"`losslab reproduce {run_id}` puts this run into the workspace,",
+        f"`losslab verify {run_id}` runs it again and compares.",
+    ]
+    return " ".join(lines) + (f"\n\nDVC experiment `{experiment}`" if experiment is not None else "")
 
 
 def _mlflow_client() -> "type[MlflowClient]":

@@ -1,0 +1,155 @@
+"""How often verdicts are wrong: simulated studies whose truth is known, judged as `losslab compare` judges real ones.
+
+python -m benchmarks.verdicts [studies]: false claims in studies of equal cells (any claim in a study, after Holm), and how
+often a true difference of 2 points between two cells is claimed, beside what tests over images or seeds alone do. Writes
+the table to reports/benchmarks/verdicts.md and its figure to docs/verdicts.svg.
+"""
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from scipy import stats
+from tqdm import tqdm
+
+from losslab.files import whole, write_text
+from losslab.study.comparing.statistics import ALPHA, Scores, holm
+from losslab.study.comparing.verdicts import judge
+
+IMAGES, TRUE = 60, 0.02
+SEEDS = (2, 3, 5)
+CELLS = (3, 6)
+SEED_SDS = {
+    "0": (0.0,),
+    "0.5": (0.5,),
+    "1.5": (1.5,),
+    "0.3, one cell 2": (2.0, 0.3, 0.3, 0.3, 0.3, 0.3),
+    "half 0.3, half 2": (0.3, 2.0),
+}
+"""Points: the standard deviation of a run's mean that its seed makes, of each cell."""
+SLOPE = 0.107
+"""Of the mean score of such images by their logit: makes points of logits."""
+Study = dict[str, Scores]
+Test = Callable[[Study], bool]
+
+
+def study(rng: np.random.Generator, cells: int, seeds: int, seed_sds: tuple[float, ...], true: float = 0.0) -> Study:
+    """Scores of 0 to 1, most of them high and some very low, as IoUs of images are; cells are equal but for the first.
+
+    What image and net, and image and run, do together has a standard deviation of about 2 points.
+    """
+    image = 1.9 + rng.normal(0, 1, IMAGES)
+    found = {}
+    for cell in range(cells):
+        of_cell = rng.normal(0, 0.02 / SLOPE, IMAGES)
+        of_seeds = rng.normal(0, 1, (seeds, 1)) * seed_sds[cell % len(seed_sds)] / 100 / SLOPE
+        of_runs = of_seeds + rng.normal(0, 0.02 / SLOPE, (seeds, IMAGES))
+        moved = true / SLOPE if cell == 0 else 0.0
+        found[f"cell {cell}"] = 1 / (1 + np.exp(-(image + of_cell + of_runs + moved)))
+    return found
+
+
+def _ours(cells: Study) -> bool:
+    return any(pair.is_real for pair in judge({name: [[scores]] for name, scores in cells.items()}).pairs)
+
+
+def _over_images(cells: Study) -> bool:
+    return _any(cells, lambda a, b: float(stats.ttest_rel(a.mean(axis=0), b.mean(axis=0)).pvalue))
+
+
+def _over_seeds(cells: Study) -> bool:
+    return _any(cells, lambda a, b: float(stats.ttest_ind(a.mean(axis=1), b.mean(axis=1), equal_var=False).pvalue))
+
+
+def _any(cells: Study, p_value: Callable[[Scores, Scores], float]) -> bool:
+    pairs = itertools.combinations(cells.values(), 2)
+    return min(holm([p_value(first, second) for first, second in pairs])) < ALPHA
+
+
+TESTS: dict[str, Test] = {
+    "losslab": _ours,
+    "paired t over images": _over_images,
+    "Welch t over seeds": _over_seeds,
+}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Of one test on one kind of study, as shares of the studies."""
+
+    seeds: int
+    seed_sd: str
+    test: str
+    false: tuple[float, ...]
+    """Of the studies of as many equal cells as CELLS says."""
+    power: float
+    """True differences of two cells that are claimed."""
+
+
+def rates(studies: int, seeds: int, seed_sd: str) -> list[Rates]:
+    """Of all tests, on the same drawn studies."""
+    rng = np.random.default_rng([seeds, list(SEED_SDS).index(seed_sd)])
+    sds = SEED_SDS[seed_sd]
+    equal = [[study(rng, cells, seeds, sds) for _ in range(studies)] for cells in CELLS]
+    better = [study(rng, 2, seeds, sds, TRUE) for _ in range(studies)]
+
+    def share(test: Test, found: list[Study]) -> float:
+        return float(np.mean([test(cells) for cells in found]))
+
+    return [
+        Rates(seeds, seed_sd, name, tuple(share(test, found) for found in equal), share(test, better))
+        for name, test in TESTS.items()
+    ]
+
+
+def table(found: list[Rates], studies: int) -> Iterator[str]:
+    """As Markdown."""
+    yield f"{studies} studies each, {IMAGES} test images; false claims with 3 / with 6 equal cells / claims of a true 2 points,"
+    yield "in % of the studies."
+    yield ""
+    yield "| seeds | seed sd, points | " + " | ".join(TESTS) + " |"
+    yield "|---|---|" + "---|" * len(TESTS)
+    for (seeds, seed_sd), group in itertools.groupby(found, lambda rate: (rate.seeds, rate.seed_sd)):
+        told = [
+            f"{' / '.join(f'{100 * false:.1f}' for false in rate.false)} / {100 * rate.power:.0f}" for rate in group
+        ]
+        yield f"| {seeds} | {seed_sd} | {' | '.join(told)} |"
+
+
+def draw(found: list[Rates], path: Path) -> None:
+    """False claims by number of seeds and their standard deviation, for each test; the same bytes each time."""
+    with rc_context({"svg.hashsalt": "losslab", "svg.fonttype": "none", "font.size": 9}):
+        figure = Figure(figsize=(8, 3.2), layout="constrained")
+        axes = figure.subplots(1, len(SEEDS), sharey=True)
+        for place, seeds in zip(axes, SEEDS, strict=True):
+            for offset, test in enumerate(TESTS):
+                rows = [rate for rate in found if (rate.seeds, rate.test) == (seeds, test)]
+                xs = np.arange(len(rows)) + 0.25 * (offset - 1)
+                place.bar(xs, [100 * max(rate.false) for rate in rows], 0.23, label=test)
+            place.axhline(100 * ALPHA, color="black", linewidth=0.8, linestyle="--")
+            place.set(title=f"{seeds} seeds", xlabel="seed sd, points", xticks=range(len(SEED_SDS)), ylim=(0, 100))
+            place.set_xticklabels([name.replace(", ", ",\n") for name in SEED_SDS])
+        axes[0].set_ylabel("studies with a false claim, %")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside upper center", ncols=len(TESTS), frameon=False)
+        with whole(path) as partial:
+            figure.savefig(partial, format="svg", metadata={"Date": None})
+
+
+def main() -> None:
+    studies = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
+    kinds = list(itertools.product(SEEDS, SEED_SDS))
+    found = [rate for kind in tqdm(kinds, desc="studies", disable=None) for rate in rates(studies, *kind)]
+    lines = list(table(found, studies))
+    print("\n".join(lines))
+    write_text(Path("reports/benchmarks/verdicts.md"), "\n".join(lines) + "\n")
+    draw(found, Path("docs/verdicts.svg"))
+
+
+if __name__ == "__main__":
+    main()

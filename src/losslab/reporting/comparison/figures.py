@@ -1,0 +1,218 @@
+"""The figures of a comparison, as PNG files that depend on nothing but their input: for papers, slides and pull requests."""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from losslab.files import whole
+from losslab.reporting.charts import BOTTOM, LEFT, RIGHT
+from losslab.reporting.comparison.curves import Panel, panels
+from losslab.reporting.comparison.forest import axis_of_differences, difference_of
+from losslab.reporting.comparison.heats import Grid, grids
+from losslab.reporting.comparison.pareto import Pareto, paretos
+from losslab.reporting.comparison.ranking import lines_of
+from losslab.reporting.comparison.ranks import AXIS, END, START, WIDTH, diagram
+from losslab.reporting.comparison.told import digits_of
+from losslab.reporting.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
+from losslab.study.comparing.comparison import Comparison, Ranks
+from losslab.study.comparing.verdicts import Pair
+
+MOST_PAIRS = 30
+"""In the forest plot: those of the best, where there are more."""
+COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+STYLES = ("-", "--", ":", "-.")
+
+
+def draw_all(comparison: Comparison, folder: Path) -> None:
+    """Write scores, forest, heat, pareto, curves and ranks, those that there is something to draw of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, "text.parse_math": False}):  # names are no formulas
+        draw_scores(comparison, folder / "scores.png")
+        if comparison.verdict is not None and comparison.verdict.pairs:
+            draw_forest(comparison, comparison.verdict.pairs, folder / "forest.png")
+        if found := grids(comparison):
+            draw_heat(comparison, found, folder / "heat.png")
+        draw_pareto(comparison, folder / "pareto.png")
+        draw_curves(comparison, folder / "curves.png")
+        if comparison.ranks is not None:
+            draw_ranks(comparison.ranks, folder / "ranks.png")
+
+
+def draw_scores(comparison: Comparison, path: Path) -> None:
+    """A row for each cell: a dot for each seed, the mean, and its 95 % interval."""
+    lines = lines_of(comparison)
+    figure = new_figure(7.0, 0.36 * len(lines) + 1.0)
+    axes = figure.subplots()
+    for row, (cell, line) in enumerate(zip(comparison.cells, lines, strict=True)):
+        if line.interval is not None:
+            axes.plot(line.interval, (row, row), color=BLUE, linewidth=5, alpha=0.3, solid_capstyle="butt")
+        axes.plot([run.score for run in cell.runs], [row] * len(cell.runs), "o", color=BLUE, markersize=4)
+        axes.plot(line.mean, row, "|", color="black", markersize=13, markeredgewidth=1.6)
+    axes.set_yticks(range(len(lines)), [line.name for line in lines])
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    axes.grid(axis="x", linewidth=0.4)
+    direction = "higher" if comparison.metric.higher_is_better else "lower"
+    label_axes(
+        axes, "Seeds, mean and 95 % interval of each cell", f"{comparison.metric.title} ({direction} is better)", ""
+    )
+    _save(figure, path)
+
+
+def draw_forest(comparison: Comparison, pairs: Sequence[Pair], path: Path) -> None:
+    """Differences of pairs with their 95 % intervals, filled where they are told apart."""
+    if len(pairs) > MOST_PAIRS:
+        pairs = [pair for pair in pairs if pair.better == pairs[0].better]
+    differences = [difference_of(pair, comparison.metric) for pair in pairs]
+    axis = axis_of_differences(differences, comparison.metric.unit)
+    figure = new_figure(8.0, 0.3 * len(pairs) + 1.0)
+    axes = figure.subplots()
+    axes.axvline(0, color=GREY, linewidth=0.9, linestyle="--")
+    for row, one in enumerate(differences):
+        colour = BLUE if one.kind == "real" else GREY
+        if not math.isnan(one.low):
+            axes.plot((one.low, one.high), (row, row), "--" if one.kind == "nets" else "-", color=colour)
+        axes.plot(one.middle, row, "o", color=colour, markerfacecolor=colour if one.kind == "real" else "white")
+    axes.set_yticks(range(len(pairs)), [f"{pair.better} over {pair.worse}" for pair in pairs])
+    axes.set_ylim(len(pairs) - 0.5, -0.5)
+    axes.set_xlim(axis.low, axis.high)
+    label_axes(
+        axes, "Differences with 95 % intervals; filled: told apart after Holm", f"{axis.label} the first is better", ""
+    )
+    _save(figure, path)
+
+
+def draw_heat(comparison: Comparison, found: Sequence[Grid], path: Path) -> None:
+    """Means of every two axes, the darker the better."""
+    rows = max(len(grid.rows) for grid in found)
+    width = sum(0.95 * len(grid.columns) + 1.7 for grid in found)
+    figure = new_figure(max(4.0, width), max(2.2, 0.55 * rows + 1.5))
+    digits, higher = digits_of(comparison.metric), comparison.metric.higher_is_better
+    for axes, grid in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
+        means = np.array(grid.means())
+        known = means[~np.isnan(means)]
+        low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+        axes.imshow(means, cmap="Blues" if higher else "Blues_r", vmin=low, vmax=high if high > low else low + 1)
+        for i, j in np.ndindex(means.shape):
+            share = (means[i, j] - low) / (high - low) if high > low else 0.0
+            dark = share > 0.6 if higher else share < 0.4 and high > low
+            axes.text(
+                j,
+                i,
+                "–" if math.isnan(means[i, j]) else f"{means[i, j]:.{digits}f}",
+                ha="center",
+                va="center",
+                fontsize=8,
+                color="white" if dark and not math.isnan(means[i, j]) else "black",
+            )
+        axes.set_xticks(range(len(grid.columns)), grid.columns, rotation=30, ha="right")
+        axes.set_yticks(range(len(grid.rows)), grid.rows)
+        label_axes(axes, comparison.metric.title, grid.columns_are, grid.rows_are)
+    _save(figure, path)
+
+
+def draw_pareto(comparison: Comparison, path: Path) -> None:
+    """Quality against each cost that differs, laid out as on the page. Nothing where none does."""
+    found, _ = paretos(comparison)
+    if not found:
+        return
+    crowded = [plot for plot in found if not plot.is_named]
+    key = [f"{line.rank}  {line.name}" for line in lines_of(comparison)] if crowded else []
+    figure = new_figure(4.8 * len(found), 3.0 + 0.15 * len(key))
+    for axes, plot in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
+        _draw_front(axes, plot)
+    if key:
+        figure.supxlabel("\n".join(key), fontsize=8, x=0.02, ha="left")
+    _save(figure, path)
+
+
+def _draw_front(axes: Axes, plot: Pareto) -> None:
+    """In the page's drawing units: 480 x 300, 100 of them an inch."""
+    axes.set_xlim(0, 480)
+    axes.set_ylim(300, 0)
+    axes.set_axis_off()
+    axes.text(4, 12, plot.y.label, fontsize=9)
+    axes.text(RIGHT, 294, plot.x.label, fontsize=9, ha="right")
+    axes.plot((LEFT, RIGHT), (BOTTOM, BOTTOM), color="black", linewidth=0.8)
+    for y, told in plot.y_ticks:
+        axes.plot((LEFT, RIGHT), (y, y), color="#dddddd", linewidth=0.6)
+        axes.text(LEFT - 6, y, told, fontsize=8, ha="right", va="center")
+    for x, told in plot.x_ticks:
+        axes.plot((x, x), (BOTTOM, BOTTOM + 5), color="black", linewidth=0.8)
+        axes.text(x, BOTTOM + 18, told, fontsize=8, ha="center")
+    axes.plot(*zip(*plot.front, strict=True), color=BLUE, linewidth=1.4, alpha=0.6)
+    for point in plot.points:
+        label = point.long if plot.is_named else point.short
+        colour = BLUE if point.on_front else GREY
+        axes.plot(
+            point.x, point.y, "o", markersize=6, color=colour, markerfacecolor=BLUE if point.on_front else "white"
+        )
+        if label is None:
+            continue
+        ha = {"start": "left", "middle": "center", "end": "right"}[label.anchor]
+        axes.text(label.x, label.y, label.text, fontsize=7.6, ha=ha, color="black" if point.on_front else GREY)
+        if label.leader is not None:
+            axes.plot(label.leader[::2], label.leader[1::2], color=GREY, linewidth=0.6)
+
+
+def draw_curves(comparison: Comparison, path: Path) -> None:
+    """val mIoU by each axis in small multiples: means over seeds, and seeds thin. Nothing without histories."""
+    found = [[part for part in parts if part.curves] for _, parts in panels(comparison, "val_miou")]
+    found = [parts for parts in found if parts]
+    if not found:
+        return
+    columns = max(len(parts) for parts in found)
+    figure = new_figure(min(3.2 * columns + 1.2, 16.0), 2.9 * len(found))
+    grid = figure.subplots(len(found), columns, squeeze=False, sharey=True)
+    for row, parts in zip(grid, found, strict=True):
+        for axes, part in zip(row, parts, strict=False):
+            _draw_panel(axes, part)
+        for axes in row[len(parts) :]:
+            axes.set_visible(False)
+        row[len(parts) - 1].legend(frameon=False, fontsize=7, loc="lower right")
+        row[0].set_ylabel("val mIoU")
+    _save(figure, path)
+
+
+def _draw_panel(axes: Axes, panel: Panel) -> None:
+    for curve in panel.curves:
+        colour, style = COLOURS[curve.style % len(COLOURS)], STYLES[curve.style // len(COLOURS) % len(STYLES)]
+        for xs, ys in curve.runs:
+            axes.plot(xs, ys, style, color=colour, linewidth=0.6, alpha=0.5)
+        axes.plot(curve.epochs, curve.mean, style, color=colour, linewidth=1.8, label=curve.name)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    label_axes(axes, panel.title or "All cells", "epoch", "")
+
+
+def draw_ranks(ranks: Ranks, path: Path) -> None:
+    """The critical-difference diagram, as on the page."""
+    found = diagram(ranks)
+    figure = new_figure(WIDTH / 90, (found.height + 12) / 90)
+    axes = figure.subplots()
+    axes.set_xlim(0, WIDTH)
+    axes.set_ylim(found.height + 6, 0)
+    axes.set_axis_off()
+    axes.plot((START, START + found.ruler), (20, 20), "|-", color="black", markersize=7, linewidth=1)
+    axes.text(START + found.ruler + 8, 20, f"critical difference {found.critical}", va="center", fontsize=9)
+    axes.plot((START, END), (AXIS, AXIS), color="black", linewidth=1)
+    for x, rank in found.ticks:
+        axes.plot((x, x), (AXIS, AXIS - 6), color="black", linewidth=1)
+        axes.text(x, AXIS - 10, str(rank), ha="center", va="bottom", fontsize=9)
+    for one in found.ranked:
+        side = START - 6 if one.is_left else END + 6
+        axes.plot((one.x, one.x, side), (AXIS, one.y, one.y), color=GREY, linewidth=0.9)
+        away, ha = (-6, "right") if one.is_left else (6, "left")
+        axes.text(side + away, one.y, f"{one.name}  {one.rank}", ha=ha, va="center", fontsize=9)
+    for left, right, y in found.bars:
+        axes.plot((left, right), (y, y), color=ORANGE, linewidth=4, solid_capstyle="round")
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with whole(path) as partial:
+        figure.savefig(partial, format="png", metadata={"Software": None})

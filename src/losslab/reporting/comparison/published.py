@@ -1,0 +1,62 @@
+"""Published numbers beside ours."""
+
+import statistics
+from dataclasses import dataclass
+
+from losslab.reporting.comparison.ranking import lines_of
+from losslab.reporting.comparison.told import digits_of, mean_sd
+from losslab.reporting.formats import ABSENT, brief, score
+from losslab.study.card import label
+from losslab.study.comparing.comparison import Comparison
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    labels: list[str]
+    """Of each axis; a dash where the source has none."""
+    values: list[str]
+    ours: str
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    axes: list[str]
+    columns: list[str]
+    """The source's own words."""
+    rows: list[PublishedRow]
+    source: str
+    how: str
+    metric: str
+    ours: str
+    """What our column is."""
+    differs: str
+
+
+def published_table(comparison: Comparison) -> PublishedTable | None:
+    if comparison.published is None:
+        return None
+    published, metric, digits = comparison.published, comparison.metric, digits_of(comparison.metric)
+    axes = [axis for axis in comparison.axes if any(axis in row.cell for row in published.rows)]
+    columns = list(dict.fromkeys(name for row in published.rows for name in row.values))
+    lines = list(zip(comparison.cells, lines_of(comparison), strict=True))
+    rows = []
+    for row in published.rows:
+        wanted = {axis: label(value) for axis, value in row.cell.items()}
+        ours = [line for cell, line in lines if wanted.items() <= cell.labels.items()]
+        told = ABSENT
+        if len(ours) == 1:
+            told = mean_sd(ours[0].mean, ours[0].sd, digits)
+        elif ours:
+            told = f"{score(statistics.fmean(line.mean for line in ours), digits)}, mean of {len(ours)} cells"
+        values = [brief(row.values[name]) if name in row.values else ABSENT for name in columns]
+        rows.append(PublishedRow([wanted.get(axis, ABSENT) for axis in axes], values, told))
+    return PublishedTable(
+        axes,
+        columns,
+        rows,
+        published.source,
+        published.how,
+        published.metric,
+        f"{metric.title}, {metric.about}",
+        "Where these two lines differ, theirs and ours were measured differently: then orders compare, numbers do not.",
+    )

@@ -1,0 +1,63 @@
+"""The CSV files of a comparison: a row for each run, and a row for each cell."""
+
+from losslab.files import Row
+from losslab.reporting.comparison.ranking import lines_of
+from losslab.study.comparing.comparison import ComparedCell, Comparison
+
+TAKEN = {
+    *("cell", "run", "seed", "metric", "score", "mlflow_run", "rank", "seeds", "mean", "sd", "low", "high", "mark"),
+    *("parameters", "gflops", "image_ms", "train_seconds"),
+}
+"""Names of columns."""
+
+
+def run_rows(comparison: Comparison) -> list[Row]:
+    """For comparison.csv; `score` is of the metric, on test."""
+    return [
+        {
+            "cell": cell.name,
+            **_labels(comparison, cell),
+            "run": run.name,
+            "seed": run.seed,
+            "metric": comparison.metric.key,
+            "score": run.score,
+            **_cost(cell),
+            "train_seconds": run.train_seconds,
+            "mlflow_run": run.mlflow_run,
+        }
+        for cell in comparison.cells
+        for run in cell.runs
+    ]
+
+
+def cell_rows(comparison: Comparison) -> list[Row]:
+    """For cells.csv; `low` and `high` are the 95 % interval of the mean."""
+    rows: list[Row] = []
+    for cell, line in zip(comparison.cells, lines_of(comparison), strict=True):
+        low, high = line.interval or (None, None)
+        rows.append(
+            {
+                "rank": line.rank,
+                "cell": cell.name,
+                **_labels(comparison, cell),
+                "metric": comparison.metric.key,
+                "seeds": line.seeds,
+                "mean": line.mean,
+                "sd": line.sd,
+                "low": low,
+                "high": high,
+                "mark": line.mark,
+                **_cost(cell),
+                "train_seconds": cell.train_seconds,
+            }
+        )
+    return rows
+
+
+def _labels(comparison: Comparison, cell: ComparedCell) -> dict[str, str]:
+    """Axis → label; an axis that is called as another column gets a longer name."""
+    return {f"axis {axis}" if axis in TAKEN else axis: cell.labels.get(axis, "") for axis in comparison.axes}
+
+
+def _cost(cell: ComparedCell) -> dict[str, object]:
+    return {"parameters": cell.parameters, "gflops": cell.gflops, "image_ms": cell.image_ms}

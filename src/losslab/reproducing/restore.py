@@ -1,0 +1,165 @@
+"""The workspace as a run left it: params.yaml, dvc.lock, and what DVC's cache has of its outs."""
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dvc.utils.serialize import dumps_yaml
+
+from losslab import tracking
+from losslab.dvc_cache import Cache
+from losslab.errors import InputError
+from losslab.experiments import COMMITTED, WORKSPACE, Outs
+from losslab.files import file_md5, folder_md5, write_text
+from losslab.reproducing.named import Record
+from losslab.reproducing.verify import first_changed
+from losslab.study.runs import experiments, shown
+from losslab.tracking.store import LOCK
+
+STAGES = ["download", "prepare", "train", "evaluate", "report"]
+SHOWN = 3
+"""Paths that a message names."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    outs: int
+    """That are in the workspace now."""
+    missing: list[str]
+    """Outs that are nowhere any more."""
+    code: str | None
+    """What of the code is not as it was; only when forced."""
+
+
+def restore(record: Record, root: Path, force: bool = False) -> Restored:
+    """Put the workspace into the state of a run. Code is never touched; what is refused leaves all as it is.
+
+    Args:
+        force: also where changes that are kept nowhere are lost, or the code is another.
+
+    Raises:
+        InputError: it is refused, and why.
+    """
+    if record.name == WORKSPACE or record.lock is None:
+        raise InputError(f"{record.name}: that is the state the workspace is in")
+    changed = first_changed(record.lock, root) or _changed_data(record, root)
+    if not force:
+        _refuse_other_code(record, changed, root)
+        _refuse_losses(record, root)
+    before = {name: (root / name).read_bytes() if (root / name).exists() else None for name in COMMITTED}
+    texts = _texts(record, root)
+    try:
+        for name, text in texts.items():
+            write_text(root / name, text)
+        missing = _missing(record, root)
+        if missing:
+            _dvc(root, "fetch", must=False)  # from a remote, where there is one
+            missing = _missing(record, root)
+        _dvc(root, "checkout", "--force", "--allow-missing", *STAGES)
+    except BaseException:
+        for name, content in before.items():
+            (root / name).unlink(missing_ok=True) if content is None else (root / name).write_bytes(content)
+        _dvc(root, "checkout", "--force", "--allow-missing", *STAGES, must=False)
+        raise
+    return Restored(len(record.md5s) - len(missing), missing, changed)
+
+
+def _texts(record: Record, root: Path) -> dict[str, str]:
+    if isinstance(record.source, Outs):
+        return {name: shown(root, str(record.source.revision), name) for name in COMMITTED}
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        tracking.download_outs(record.source, folder, root, "params.yaml")
+        return {"params.yaml": (folder / "params.yaml").read_text(encoding="utf-8"), LOCK: dumps_yaml(record.lock)}
+
+
+def _refuse_other_code(record: Record, changed: str | None, root: Path) -> None:
+    if changed is None:
+        return
+    target = _where_code_is(record, root)
+    if target is None:
+        raise InputError(
+            f"{changed} is not what it was when {record.name} ran, and was never committed so; --force takes params and outs alone"
+        )
+    if _git(root, "status", "--porcelain", "--", changed):
+        raise InputError(f"{changed} has changes that are not committed: git stash, or commit them, first")
+    raise InputError(f"{changed} is not what it was when {record.name} ran: git checkout {target} first")
+
+
+def _where_code_is(record: Record, root: Path) -> str | None:
+    """The commit to check out: the baseline, where it has the code of the run; else the experiment's own."""
+    same = record.baseline is not None and not _git(
+        root, "diff", "--name-only", str(record.baseline), str(record.revision), "--", "src", "data", "dvc.yaml"
+    )
+    commit = record.baseline if same else record.revision
+    return commit[:10] if commit is not None else None
+
+
+def _changed_data(record: Record, root: Path) -> str | None:
+    """What Git tracks of the data, and the pipeline itself, if they are not as at the run's commit."""
+    if record.revision is None:
+        return None
+    names = _git(root, "diff", "--name-only", record.revision, "--", f"data/raw/{record.dataset}", "dvc.yaml")
+    return names[0] if names else None
+
+
+def _refuse_losses(record: Record, root: Path) -> None:
+    changed = _git(root, "diff", "--name-only", "HEAD", "--", *COMMITTED)
+    if changed and not _is_kept(root):
+        raise InputError(
+            f"{' and '.join(changed)}: changes that are neither committed nor an experiment's would be lost; dvc exp save keeps "
+            "them, --force drops them"
+        )
+    cache, lost = Cache(root), []
+    for path, md5 in record.md5s.items():
+        out = root / path
+        if not path.startswith("data/") and out.exists():
+            here = folder_md5(out) if out.is_dir() else file_md5(out)
+            if here != md5 and not cache.has(here):
+                lost.append(path)
+    if lost:
+        raise InputError(
+            f"{_listed(lost)}: not in DVC's cache, so lost; dvc commit keeps what is there, --force drops it"
+        )
+
+
+def _is_kept(root: Path) -> bool:
+    """Whether an experiment has the very params.yaml and dvc.lock of the workspace, as `dvc exp run` leaves them there."""
+    here = _git(root, "hash-object", *(name for name in COMMITTED if (root / name).exists()))
+    return any(
+        [line.split()[2] for line in _git(root, "ls-tree", revision, *COMMITTED)] == _in_tree_order(here)
+        for _, _, revision in experiments(root)
+    )
+
+
+def _in_tree_order(hashes: Sequence[str]) -> list[str]:
+    """Git lists dvc.lock before params.yaml."""
+    return list(reversed(hashes))
+
+
+def _missing(record: Record, root: Path) -> list[str]:
+    cache = Cache(root)
+    return [path for path, md5 in record.md5s.items() if not cache.has(md5)]
+
+
+def _listed(paths: Sequence[str]) -> str:
+    return ", ".join(paths[:SHOWN]) + (f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else "")
+
+
+def _git(root: Path, *arguments: str) -> list[str]:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=False)
+    if done.returncode:
+        told = done.stderr.strip().splitlines()
+        raise InputError(f"git {arguments[0]}: {told[0] if told else f'exit code {done.returncode}'}")
+    return done.stdout.splitlines()
+
+
+def _dvc(root: Path, *arguments: str, must: bool = True) -> None:
+    command = [sys.executable, "-m", "dvc", arguments[0], "-q", *arguments[1:]]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if must and done.returncode:
+        told = (done.stderr or done.stdout).strip().splitlines()
+        raise InputError(f"dvc {arguments[0]}: {told[0] if told else f'exit code {done.returncode}'}")

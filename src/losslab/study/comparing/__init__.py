@@ -1,0 +1,1 @@
+"""From the runs of a study to a verdict: evidence, statistics, and what may be said."""

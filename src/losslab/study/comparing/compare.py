@@ -1,0 +1,188 @@
+"""From the runs of several cells to a comparison: who is best, by how much, and whether that is real."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from losslab.errors import InputError
+from losslab.files import JsonObject
+from losslab.study.card import Published
+from losslab.study.comparing.breakdowns import by_class, by_strata
+from losslab.study.comparing.comparison import Breakdown, ComparedCell, ComparedRun, Comparison, Factor, Metric, Ranks
+from losslab.study.comparing.evidence import Evidence, score_of, test_sets
+from losslab.study.comparing.measuring import NetCost
+from losslab.study.comparing.scores import metrics_of
+from losslab.study.comparing.side_by_side import gallery
+from losslab.study.comparing.statistics import Blocks, ranking, usual_of
+from losslab.study.comparing.table import Table
+from losslab.study.comparing.telling import factor_headline, headline, warnings
+from losslab.study.comparing.verdicts import Verdict, judge, sentence
+
+LEAST_BLOCKS, LEAST_RANKED = 5, 3
+"""Test sets and cells from which on ranks are compared."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be compared, and how it is called."""
+
+    name: str
+    title: str
+    question: str
+    metric: str
+    axes: Mapping[str, Sequence[str]]
+    """Axis → labels, in the order to show them."""
+    published: Published | None = None
+    warnings: tuple[str, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+
+
+def compare(runs: Sequence[Evidence], asked: Asked, cost_of: Callable[[JsonObject], NetCost]) -> Comparison:
+    """Compare runs by one metric.
+
+    Args:
+        runs: those of a cell differ in their seed alone.
+        cost_of: from the content of a model.json.
+
+    Raises:
+        InputError: no runs, no such metric, other test sets.
+    """
+    if not runs:
+        raise InputError(f"{asked.name}: no run is done yet: losslab study run {asked.name}")
+    runs, doubled = _distinct(runs)
+    sets = test_sets(runs, asked.axes)
+    several = list(sets) != [""]
+    block_axis = next((axis for axis, labels in asked.axes.items() if several and set(sets) <= set(labels)), None)
+    table = Table(sets, block_axis, {axis: labels for axis, labels in asked.axes.items() if axis != block_axis})
+    if not table.cells:
+        raise InputError(f"{asked.name}: no cell has runs on all test sets yet: losslab study status {asked.name}")
+    metric = _metric(asked.metric, sets)
+    verdict = _verdict(table, metric)
+    order = [standing.name for standing in verdict.standings] if verdict is not None else _by_mean(table, metric)
+    factors = _factors(table, metric) if verdict is not None and len(table.axes) > 1 else []
+    first, alone = runs[0], len(sets) == 1
+    ordered = {name: table.cells[name] for name in order}
+    return Comparison(
+        name=asked.name,
+        title=asked.title,
+        question=asked.question,
+        metric=metric,
+        dataset=", ".join(dict.fromkeys(str(run.params["dataset"]) for run in runs)),
+        images=sum(len(part[0].images) for part in sets.values()),
+        classes=first.classes,
+        palette=[(colour[0], colour[1], colour[2]) for colour in first.model["palette"]],
+        ignore_index=first.model["ignore_index"],
+        axes=_present(table),
+        cells=[_cell(table, name, metric, cost_of) for name in order],
+        verdict=verdict,
+        headline=" ".join([headline(verdict, metric, order, table), *(factor_headline(factor) for factor in factors)]),
+        sentences=[sentence(pair) for pair in verdict.pairs] if verdict is not None else [],
+        factors=factors,
+        ranks=_ranks(table, metric) if verdict is not None else None,
+        breakdowns=_breakdowns(table, ordered, metric) if alone and len(order) > 1 else [],
+        gallery=gallery(ordered) if alone else [],
+        published=asked.published,
+        warnings=[*asked.warnings, *doubled, *warnings(table, metric)],
+        facts=dict(asked.facts),
+    )
+
+
+def _distinct(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
+    """Without those whose model another has too: they would count one training twice."""
+    kept: dict[tuple[str, str], Evidence] = {}
+    told = []
+    for run in runs:
+        same = kept.setdefault((run.cell, run.model_md5), run)
+        if same is not run:
+            told.append(f"{run.name} is the same model as {same.name} and counts once.")
+    seeds = Counter((run.cell, run.seed) for run in kept.values())
+    told += [
+        f"{count} runs of {cell} have seed {seed}, but other weights: other code or hardware. They count as seeds of their own."
+        for (cell, seed), count in seeds.items()
+        if count > 1
+    ]
+    return list(kept.values()), told
+
+
+def _metric(key: str, sets: Mapping[str, Sequence[Evidence]]) -> Metric:
+    runs = [run for part in sets.values() for run in part]
+    known = metrics_of(runs[0].metrics, runs[0].classes)
+    if key not in known:
+        raise InputError(f"--metric {key}: must be one of {', '.join(known)}")
+    for run in runs:
+        if key not in metrics_of(run.metrics, run.classes):
+            raise InputError(f"cannot be compared: {run.name} has no {key}, {runs[0].name} has")
+    found = known[key]
+    for part in sets.values():
+        if found.has_images and np.any([np.isnan(run.shares(key)) for run in part], axis=0).all():
+            raise InputError(f"--metric {key}: no test image has it in every run; compare by another")
+    return found
+
+
+def _subjects(table: Table, metric: str, cells: Sequence[str]) -> dict[str, dict[str, Blocks]]:
+    """What is told apart: "" → cells, and each axis → its labels."""
+    found = {"": {cell: table.blocks([cell], metric) for cell in cells}}
+    if len(table.axes) > 1:
+        for axis, labels in table.factors().items():
+            found[axis] = {label: table.blocks(averaged, metric) for label, averaged in labels.items()}
+    return found
+
+
+def _verdict(table: Table, metric: Metric) -> Verdict | None:
+    if not metric.has_images or len(table.cells) < 2:
+        return None
+    return judge(_subjects(table, metric.key, list(table.cells))[""], metric.higher_is_better, point=metric.point)
+
+
+def _by_mean(table: Table, metric: Metric) -> list[str]:
+    means = {name: np.mean([score_of(run, metric) for run in runs]) for name, runs in table.cells.items()}
+    return sorted(means, key=lambda name: (-means[name] if metric.higher_is_better else means[name], name))
+
+
+def _breakdowns(table: Table, cells: Mapping[str, Sequence[Evidence]], metric: Metric) -> list[Breakdown]:
+    return [by_class(cells, metric, lambda key: _subjects(table, key, list(cells))), *by_strata(cells)]
+
+
+def _factors(table: Table, metric: Metric) -> list[Factor]:
+    subjects = _subjects(table, metric.key, list(table.cells))
+    usual = usual_of(scores for blocks in subjects[""].values() for cells in blocks for scores in cells)
+    found = []
+    for axis, averaged in table.factors().items():
+        verdict = judge(subjects[axis], metric.higher_is_better, usual, metric.point)
+        others = {
+            name: {table.labels(cell)[name] for cells in averaged.values() for cell in cells}
+            for name in table.axes
+            if name != axis
+        }
+        over = " x ".join(f"{name} ({', '.join(sorted(labels))})" for name, labels in others.items())
+        found.append(Factor(axis, over, verdict, [sentence(pair) for pair in verdict.pairs]))
+    return found
+
+
+def _cell(table: Table, name: str, metric: Metric, cost_of: Callable[[JsonObject], NetCost]) -> ComparedCell:
+    runs = sorted(table.cells[name], key=lambda run: run.seed)
+    cost = cost_of(runs[0].model)
+    compared = [
+        ComparedRun(run.name, run.seed, score_of(run, metric), run.history, run.train_seconds, run.mlflow_run)
+        for run in runs
+    ]
+    return ComparedCell(name, table.labels(name), compared, cost.parameters, cost.gflops, cost.image_ms)
+
+
+def _present(table: Table) -> dict[str, list[str]]:
+    return {
+        axis: [label for label in labels if any(table.labels(cell)[axis] == label for cell in table.cells)]
+        for axis, labels in table.axes.items()
+    }
+
+
+def _ranks(table: Table, metric: Metric) -> Ranks | None:
+    names = list(table.cells)
+    if len(table.sets) < LEAST_BLOCKS or len(names) < LEAST_RANKED:
+        return None
+    sign = 1 if metric.higher_is_better else -1
+    means = [[sign * np.nanmean(table.matrix(cell, label, metric.key)) for cell in names] for label in table.sets]
+    found = ranking(np.array(means))
+    return Ranks(names, found.mean_ranks, found.p, found.critical_difference, list(table.sets))

@@ -1,0 +1,64 @@
+"""Runs as a table: cells on one test set, or on several."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from losslab.study.comparing.evidence import Evidence
+from losslab.study.comparing.statistics import Blocks, Scores
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells on one or several test sets."""
+
+    sets: Mapping[str, Sequence[Evidence]]
+    block_axis: str | None
+    """The axis whose labels are test sets of their own."""
+    axes: Mapping[str, Sequence[str]]
+    """The others."""
+
+    @cached_property
+    def cells(self) -> dict[str, list[Evidence]]:
+        """Name → its runs on all test sets; cells that are not on every test set are left out."""
+        found: dict[str, list[Evidence]] = {}
+        for run in itertools.chain.from_iterable(self.sets.values()):
+            found.setdefault(self.name(run), []).append(run)
+        return {name: runs for name, runs in found.items() if all(self.runs_of(name, label) for label in self.sets)}
+
+    def name(self, run: Evidence) -> str:
+        return ", ".join(label for axis, label in run.labels.items() if axis != self.block_axis) or "all"
+
+    def labels(self, cell: str) -> dict[str, str]:
+        return {axis: label for axis, label in self.cells[cell][0].labels.items() if axis != self.block_axis}
+
+    def blocks(self, cells: Sequence[str], metric: str) -> Blocks:
+        """Of cells that are averaged."""
+        return [[self.matrix(cell, label, metric) for cell in cells] for label in self.sets]
+
+    def matrix(self, cell: str, label: str, metric: str) -> Scores:
+        return np.stack([run.shares(metric) for run in self.runs_of(cell, label)])
+
+    def factors(self) -> dict[str, dict[str, list[str]]]:
+        """Axis → label → the cells over which it is averaged: those whose other labels go with every label of the axis."""
+        found = {}
+        for axis, labels in self.axes.items():
+            rest = {
+                label: {self._other(cell, axis): cell for cell in self.cells if self.labels(cell)[axis] == label}
+                for label in labels
+            }
+            present = {label: cells for label, cells in rest.items() if cells}
+            common = set.intersection(*(set(cells) for cells in present.values())) if present else set()
+            if len(present) > 1 and common:
+                order = [other for other in next(iter(present.values())) if other in common]
+                found[axis] = {label: [cells[other] for other in order] for label, cells in present.items()}
+        return found
+
+    def _other(self, cell: str, axis: str) -> str:
+        return ", ".join(label for name, label in self.labels(cell).items() if name != axis)
+
+    def runs_of(self, cell: str, label: str) -> list[Evidence]:
+        return [run for run in self.sets[label] if self.name(run) == cell]

@@ -1,0 +1,236 @@
+"""From the scores of several cells to what may be said of them: a ranking, every pair, and sentences."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from losslab.study.comparing.statistics import (
+    ALPHA,
+    Blocks,
+    Estimate,
+    Scores,
+    Usual,
+    difference,
+    holm,
+    images_only,
+    mean_of,
+    seeds_needed,
+    usual_of,
+)
+
+LEAST_FREEDOM = 4
+"""Of the runs of two that are compared: three seeds of each."""
+POINT = 0.01
+"""Differences of scores are told in points, hundredths."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One cell, or one label of an axis."""
+
+    name: str
+    mean: float
+    seeds: int
+    """Of the cell that has the fewest."""
+    sd: float | None
+    """Over seeds, of one run (of several cells: the root of their mean variance); None with one seed."""
+    interval: tuple[float, float] | None
+    """95 %; None with one seed."""
+    rank: int
+    """1 is best, by the mean."""
+    is_leading: bool
+    """No other is better, after Holm's correction; with one or two seeds nobody leads."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two of them, the one with the better mean first; differences are in the metric's own direction, so never negative."""
+
+    better: str
+    worse: str
+    gap: float
+    estimate: Estimate | None
+    """Of better less worse; None where one seed or one image leaves the variance unknown."""
+    p: float | None
+    """After Holm's correction over all pairs; of the images alone where there is no estimate."""
+    of_these_nets: Estimate | None
+    """With one seed in a cell: over the images alone, so of these very nets."""
+    point: float = POINT
+    """What one point is: 0.01 of a score; 1 where the score is in pixels."""
+
+    @property
+    def is_real(self) -> bool:
+        return self.may_be_claimed and self.p is not None and self.p < ALPHA
+
+    @property
+    def may_be_claimed(self) -> bool:
+        """Two runs know their own spread too poorly: where cells differ in it, claims from them are false too often."""
+        return self.estimate is not None and _freedom(self.estimate) >= LEAST_FREEDOM
+
+    @property
+    def seeds(self) -> int:
+        return self.estimate.spread.seeds if self.estimate is not None else 1
+
+    @property
+    def seeds_to_see_a_point(self) -> int | None:
+        """Seeds in each cell that show a true difference of a point with a power of 80 %; None: no number does."""
+        return seeds_needed(self.estimate, self.point) if self.estimate is not None else None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    standings: list[Standing]
+    """The best first."""
+    pairs: list[Pair]
+    """The best cell's first, in the order of standings."""
+    best: list[str]
+    """The cell that is better than all others, or those that cannot be told from the one with the best mean."""
+
+    @property
+    def is_decided(self) -> bool:
+        return len(self.best) == 1 and len(self.standings) > 1
+
+
+def judge(
+    subjects: Mapping[str, Blocks], higher_is_better: bool = True, usual: Usual | None = None, point: float = POINT
+) -> Verdict:
+    """Rank cells, or labels of an axis, and compare every two of them.
+
+    Images that a run has no score of count for none.
+
+    Args:
+        subjects: name → its scores; all on the same test sets.
+        usual: between runs; None: of the cells given here.
+        point: what differences are told in; 1 for pixels.
+    """
+    return judge_each({"": subjects}, higher_is_better, usual, point)[""]
+
+
+def judge_each(
+    questions: Mapping[str, Mapping[str, Blocks]],
+    higher_is_better: bool = True,
+    usual: Usual | None = None,
+    point: float = POINT,
+) -> dict[str, Verdict]:
+    """As `judge`, of several things that are told together, such as the classes: corrected for all their pairs."""
+    sign = 1 if higher_is_better else -1
+    found = {question: _compared(subjects, sign, usual, point) for question, subjects in questions.items()}
+    pairs = iter(_corrected([pair for _, of_question in found.values() for pair in of_question]))
+    return {
+        question: _verdict(standings, [next(pairs) for _ in of_question])
+        for question, (standings, of_question) in found.items()
+    }
+
+
+def _compared(
+    subjects: Mapping[str, Blocks], sign: int, usual: Usual | None, point: float
+) -> tuple[list[Standing], list[Pair]]:
+    """Before p-values are corrected, and before it is known who leads."""
+    known = _with_scores(subjects)
+    signed = {name: [[sign * scores for scores in cells] for cells in blocks] for name, blocks in known.items()}
+    if usual is None:
+        usual = usual_of(scores for blocks in known.values() for cells in blocks for scores in cells)
+    means = {name: _mean(blocks) for name, blocks in known.items()}
+    order = sorted(known, key=lambda name: (-sign * means[name], name))
+    pairs = [_pair(a, b, signed[a], signed[b], usual, point) for a, b in itertools.combinations(order, 2)]
+    return [_standing(name, known[name], means[name], usual, rank) for rank, name in enumerate(order, start=1)], pairs
+
+
+def _verdict(standings: list[Standing], pairs: list[Pair]) -> Verdict:
+    judged = {name for pair in pairs if pair.may_be_claimed for name in (pair.better, pair.worse)}
+    leading = judged - {pair.worse for pair in pairs if pair.is_real}
+    first = standings[0].name
+    unclear = [pair.worse for pair in pairs if pair.better == first and not pair.is_real]
+    told = [replace(standing, is_leading=standing.name in leading) for standing in standings]
+    return Verdict(told, pairs, [first, *unclear])
+
+
+def sentence(pair: Pair) -> str:
+    """What may be said of two."""
+    apart = f"{pair.gap / pair.point:.1f} {_unit(pair)}s"
+    if pair.estimate is None or pair.p is None:
+        if pair.of_these_nets is None or pair.p is None:
+            return f"{pair.better} and {pair.worse}: one test image, so nothing can be said."
+        here = "differ" if pair.p < ALPHA else "cannot be told apart"
+        return (
+            f"{pair.better} is {apart} better than {pair.worse}, with one seed: these two nets {here} on such "
+            f"images ({_interval(pair.of_these_nets, pair.point)}); whether another seed would turn it round, one seed cannot tell."
+        )
+    if not pair.may_be_claimed:
+        told = f"{pair.seeds} seeds ({_interval(pair.estimate, pair.point)})"
+        return f"{pair.better} is {apart} better than {pair.worse} with {told}: too few to claim a difference, which takes 3."
+    told = f"{_interval(pair.estimate, pair.point)}, p {_p(pair.p)} after Holm"
+    if pair.is_real:
+        return f"{pair.better} beats {pair.worse} by {apart} ({told})."
+    return f"{pair.better} and {pair.worse} cannot be told apart with {pair.seeds} seeds ({told}); {_outlook(pair)}."
+
+
+def _outlook(pair: Pair) -> str:
+    needed, one = pair.seeds_to_see_a_point, f"1 {_unit(pair)}"
+    if needed is None:
+        return f"no number of seeds would show {one} on so few test images"
+    if needed <= pair.seeds:
+        return f"a true difference of {one} would probably have been seen"
+    return f"about {needed - pair.seeds} more would be needed to see {one}"
+
+
+def _unit(pair: Pair) -> str:
+    return "pixel" if pair.point == 1 else "point"
+
+
+def _with_scores(subjects: Mapping[str, Blocks]) -> dict[str, list[list[Scores]]]:
+    """Only the images that all runs have a score of."""
+    known = [
+        ~np.any([np.isnan(scores).any(axis=0) for cells in blocks for scores in cells], axis=0)
+        for blocks in zip(*subjects.values(), strict=True)
+    ]
+    return {
+        name: [[scores[:, kept] for scores in cells] for cells, kept in zip(blocks, known, strict=True)]
+        for name, blocks in subjects.items()
+    }
+
+
+def _mean(blocks: Blocks) -> float:
+    return float(np.mean([np.mean([scores.mean() for scores in cells]) for cells in blocks]))
+
+
+def _pair(a: str, b: str, first: Blocks, second: Blocks, usual: Usual, point: float) -> Pair:
+    estimate, gap = difference(first, second, usual), _mean(first) - _mean(second)
+    if estimate is None:
+        nets = images_only(first, second)
+        return Pair(a, b, gap, None, nets.p if nets is not None else None, nets, point)
+    return Pair(a, b, gap, estimate, estimate.p, None, point)
+
+
+def _corrected(pairs: Sequence[Pair]) -> list[Pair]:
+    p_values = iter(holm([pair.p for pair in pairs if pair.p is not None]))
+    return [replace(pair, p=next(p_values)) if pair.p is not None else pair for pair in pairs]
+
+
+def _freedom(estimate: Estimate) -> int:
+    return sum(part.count - 1 for part in estimate.spread.runs)
+
+
+def _standing(name: str, blocks: Blocks, mean: float, usual: Usual, rank: int) -> Standing:
+    cells = [scores.mean(axis=1) for cells in blocks for scores in cells]
+    fewest = min(len(runs) for runs in cells)
+    found = mean_of(blocks, usual)
+    return Standing(
+        name,
+        mean,
+        fewest,
+        float(np.sqrt(np.mean([runs.var(ddof=1) for runs in cells]))) if fewest > 1 else None,
+        (found.low, found.high) if found is not None else None,
+        rank,
+        is_leading=False,
+    )
+
+
+def _interval(estimate: Estimate, points: float) -> str:
+    return f"95 % CI {estimate.low / points:.1f} to {estimate.high / points:.1f}"
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"

@@ -1,0 +1,238 @@
+"""Runs of a study on a Ray cluster: each in a clone of its own, its outs in the DVC remote, its commit sent back."""
+
+import hashlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from dvc.config import Config
+from dvc.config_schema import RelPath
+from filelock import FileLock
+
+from losslab import tracking
+from losslab.errors import InputError
+from losslab.files import write_text
+from losslab.study import cell
+from losslab.study.engine import ATTEMPTS, Ended, failure
+from losslab.study.plan import Run
+from losslab.study.runs import shown
+from losslab.study.state import State
+from losslab.study.worker import Job, end_leftover
+
+PLACE = "losslab-ray"
+"""In a node's folder for temporary files: a DVC cache for all runs, and a folder for each that goes on."""
+LOCAL_CONFIG = Path(".dvc/config.local")
+TOLD = ("MLFLOW_", "AWS_", "AZURE_", "GOOGLE_", "OMP_")
+"""Beginnings of environment variables that go to the nodes: MLflow's URI, the remotes' passwords."""
+PATIENCE = 10.0
+"""Seconds that a cluster has to answer."""
+
+
+class RayEngine:
+    shares_data = False
+
+    def __init__(self, state: State, baseline: str, address: str | None, jobs: int) -> None:
+        self.ray, self.state, self.baseline, self.jobs = _ray(), state, baseline, jobs
+        _check_address(address)
+        _check_tracking(os.environ.get("MLFLOW_TRACKING_URI"))
+        _check_remote(state.root, baseline)
+        local = state.root / LOCAL_CONFIG
+        sent = {
+            "repository": _bundle(state.root),
+            "id": tracking.repository_id(state.root),
+            "local_config": local.read_bytes() if local.is_file() else None,
+            "baseline": baseline,
+            "environment": {key: value for key, value in os.environ.items() if key.startswith(TOLD)},
+        }
+        _connect(self.ray, address)
+        self.shared = self.ray.put(sent)
+        self.works: dict[Any, tuple[Run, float]] = {}
+
+    def prepare(self, run: Run) -> Ended:
+        return Ended(run, 0.0)  # each node does it, once
+
+    def free(self) -> bool:
+        return len(self.works) < self.jobs
+
+    def start(self, run: Run) -> None:
+        train = run.params["train"]
+        task = self.ray.remote(_run_on_node).options(
+            name=run.name,
+            max_retries=ATTEMPTS - 1,  # of what kills Ray's own process
+            num_gpus=train["devices"] if train["device"] == "cuda" else 0,
+            scheduling_strategy="SPREAD",
+            # It would kill the worker alone, who ends all that it started when this task is gone.
+            runtime_env={"env_vars": {"RAY_kill_child_processes_on_worker_exit": "false"}},
+        )
+        self.works[task.remote(self.shared, run.name, run.params)] = (run, time.monotonic())
+
+    def ended(self) -> list[Ended]:
+        if not self.works:
+            return []
+        ready, _ = self.ray.wait(list(self.works), num_returns=1, timeout=0.5)
+        return [self._taken(task) for task in ready]
+
+    def working(self) -> list[Run]:
+        return [run for run, _ in self.works.values()]
+
+    def close(self) -> None:
+        self.works = {}
+        self.ray.shutdown()  # ends this driver's tasks
+
+    def _taken(self, task: Any) -> Ended:
+        run, began = self.works.pop(task)
+        seconds, result = time.monotonic() - began, b""
+        try:
+            code, log, result = self.ray.get(task)
+            reason = failure(code, log) if code != 0 else None
+        except Exception as error:  # Ray's own: a node or its worker died as often as it may, or has no losslab
+            log = str(error)
+            lines = [line.strip() for line in log.splitlines() if line.strip()] or [type(error).__name__]
+            reason = f"Ray: {lines[-1 if isinstance(error, self.ray.exceptions.RayTaskError) else 0]}"  # of a traceback
+        write_text(self.state.log(run.name), log)
+        if reason is not None:
+            return Ended(run, seconds, reason)
+        received = self.state.folder / f"{run.name}.bundle"
+        received.write_bytes(result)
+        cell.fetch(received, self.state.root, run.name, self.baseline)
+        received.unlink()
+        return Ended(run, seconds)
+
+
+def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tuple[int, str, bytes]:
+    """Exit code, output, and the experiment as a Git bundle. Tried again on the same node, it goes on from its checkpoint."""
+    place = Path(tempfile.gettempdir()) / f"{PLACE}-{os.getuid()}"
+    home = place / hashlib.md5(f"{sent['id']} {sent['baseline']} {name}".encode()).hexdigest()
+    (home / LOCAL_CONFIG).parent.mkdir(parents=True, exist_ok=True)
+    (home / "source.bundle").write_bytes(sent["repository"])
+    write_text(home / ".losslab/id", sent["id"])
+    if sent["local_config"] is not None:
+        (home / LOCAL_CONFIG).write_bytes(sent["local_config"])
+    result = home / "result.bundle"
+    job = Job(
+        home=str(home),
+        source=str(home / "source.bundle"),
+        slot=str(home / "slot"),
+        cache=str(place / "cache"),
+        baseline=sent["baseline"],
+        params=params,
+        experiment=None,
+        parent=os.getpid(),
+        result=str(result),
+    )
+    for _ in range(ATTEMPTS):
+        end_leftover(Path(job.slot))
+        shutil.rmtree(job.slot, ignore_errors=True)
+        with FileLock(
+            place / f"{params['dataset']}.lock"
+        ):  # the first makes the data, the others find them in the cache
+            code, log = _work(job, sent["environment"])
+        if code == 0:
+            code, log = _work(replace(job, experiment=name), sent["environment"])
+        if not cell.was_killed(code, log):
+            break
+    found = code, log, result.read_bytes() if code == 0 else b""
+    if code == 0:
+        shutil.rmtree(home, ignore_errors=True)
+    return found
+
+
+def _work(job: Job, environment: dict[str, str]) -> tuple[int, str]:
+    """A worker's exit code and output."""
+    path, log = Path(job.home) / "job.json", Path(job.home) / "log"
+    job.write(path)
+    inherited = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}  # Ray's; it changes bits
+    with log.open("wb") as output:
+        code = subprocess.Popen(  # run() too would kill the worker alone
+            [sys.executable, "-m", "losslab.study.worker", str(path)],
+            env=inherited | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        ).wait()
+    return code, log.read_text(encoding="utf-8", errors="replace")
+
+
+def _ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here calls home otherwise
+    try:
+        return import_module("ray")
+    except ModuleNotFoundError:
+        raise InputError("--engine ray: the package is not installed: uv pip install 'losslab[ray]'") from None
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    before = signal.getsignal(signal.SIGTERM)  # Ray puts its own in the place of that which `study stop` needs
+    with tempfile.TemporaryFile() as told:  # what its C++ writes, past Python
+        stderr = os.dup(2)
+        os.dup2(told.fileno(), 2)
+        try:
+            ray.init(address=address, log_to_driver=False, logging_level="error")
+        except Exception as error:  # Ray's own, of many types
+            told.seek(0)
+            token = b"AuthToken" in told.read()
+            reason = (
+                "it asks for a token: RAY_AUTH_MODE=token, and the token" if token else " ".join(str(error).split())
+            )
+            raise InputError(f"--address {address}: no Ray cluster: {reason}") from None
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            signal.signal(signal.SIGTERM, before)
+
+
+def _check_address(address: str | None) -> None:
+    """Tell at once where nobody listens; Ray tries for minutes."""
+    if address in ("auto", "local"):
+        return
+    host, colon, port = (address or "").rpartition(":")
+    if not colon or not port.isdigit() or "/" in host:
+        told = f"--address {address}: must" if address else "--engine ray: needs --address, which must"
+        raise InputError(f"{told} be HOST:PORT of the cluster's head, auto on one of its nodes, or local to start one")
+    try:
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    except (OSError, OverflowError) as error:
+        raise InputError(f"--address {address}: no Ray cluster: {error}") from None
+
+
+def _check_tracking(uri: str | None) -> None:
+    if not uri:
+        raise InputError("--engine ray: set MLFLOW_TRACKING_URI to a server that all nodes reach")
+    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+        raise InputError(
+            f"MLFLOW_TRACKING_URI is {uri}, another file on each node; it must be a server's, or an absolute path"
+        )
+
+
+def _check_remote(root: Path, baseline: str) -> None:
+    """The nodes know what is committed and config.local, and no user's own configuration."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "config").write_text(shown(root, baseline, ".dvc/config"), encoding="utf-8")
+        if (root / LOCAL_CONFIG).is_file():
+            shutil.copy(root / LOCAL_CONFIG, folder)
+        levels = [Config(folder, validate=False).load_one(level) for level in ("local", "repo")]
+    name = next(filter(None, (level["core"].get("remote") for level in levels)), None)
+    url = next(filter(None, (level["remote"].get(name, {}).get("url") for level in levels)), None)
+    if url is None:
+        raise InputError("--engine ray: no DVC remote is committed, for the outs: dvc remote add -d NAME URL")
+    if isinstance(url, RelPath):
+        raise InputError(
+            f"--engine ray: the DVC remote {name} has a relative path, another folder on each node: make it absolute"
+        )
+
+
+def _bundle(root: Path) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "repository.bundle"
+        cell.bundle(root, path)
+        return path.read_bytes()

@@ -1,0 +1,135 @@
+"""What of a study is not in Git or DVC: who runs it, what failed and why, logs. All in .losslab/study/<key>/."""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from losslab.errors import InputError
+from losslab.files import JsonObject, read_json, write_json
+from losslab.study.plan import Run, Study
+from losslab.study.worker import end_leftovers
+
+PLACE = Path(".losslab/study")
+PATIENCE = 20.0
+"""Seconds in which processes that are told to end must be gone."""
+
+
+@dataclass(frozen=True)
+class State:
+    root: Path
+    key: str
+
+    @property
+    def folder(self) -> Path:
+        return self.root / PLACE / self.key
+
+    def log(self, run: str) -> Path:
+        return self.folder / "logs" / f"{run}.log"
+
+    def failures(self, runs: Iterable[Run]) -> dict[Run, JsonObject]:
+        """Of these runs those that failed, on these very params, and have not been run since: `reason` and `log`."""
+        found = {run: self.folder / "failed" / f"{run.name}.json" for run in runs}
+        told = {run: read_json(path) for run, path in found.items() if path.exists()}
+        return {run: about for run, about in told.items() if about["params"] == digest(run)}
+
+    def failed(self, run: Run, reason: str) -> None:
+        content = {"reason": reason, "log": str(self.log(run.name).relative_to(self.root)), "params": digest(run)}
+        write_json(self.folder / "failed" / f"{run.name}.json", content)
+
+    def forget_failures(self) -> None:
+        shutil.rmtree(self.folder / "failed", ignore_errors=True)
+
+    @contextmanager
+    def running(self, study: Study, jobs: int) -> Iterator[Callable[[list[str]], None]]:
+        """Be the one process that runs this study; what is yielded takes the names of the runs that go on.
+
+        Raises:
+            InputError: another process runs it.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock, path = self._lock(), self.folder / "running.json"
+        try:
+            lock.acquire(timeout=1)  # who only looks holds it for a moment
+        except Timeout:
+            raise InputError(
+                f"{self.key} is being run by process {self._about().get('pid', '?')}: losslab study status, or stop"
+            ) from None
+        about = {"pid": os.getpid(), "jobs": jobs}
+        try:
+            write_json(path, about)
+            write_json(self.folder / "study.json", {"name": study.name, "sets": list(study.sets), "alias": study.alias})
+            yield lambda names: write_json(path, {**about, "runs": names})
+        finally:
+            path.unlink(missing_ok=True)
+            lock.release()
+
+    def runner(self) -> JsonObject | None:
+        """What the process said that runs this study now; None where none does, also after a kill."""
+        if not self.folder.is_dir():
+            return None
+        try:
+            with self._lock().acquire(timeout=0):
+                return None
+        except Timeout:
+            return self._about()
+
+    def stop(self) -> bool:
+        """End the process that runs this study, and its workers. Returns whether there was one.
+
+        Raises:
+            InputError: it does not end.
+        """
+        runner = self.runner()
+        if runner is None or "pid" not in runner:
+            end_leftovers(self.folder)
+            return False
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with suppress(ProcessLookupError):
+                os.kill(int(runner["pid"]), number)
+            deadline = time.monotonic() + PATIENCE
+            while time.monotonic() < deadline:
+                if self.runner() is None:
+                    end_leftovers(self.folder)
+                    return True
+                time.sleep(0.2)
+        raise InputError(f"process {runner['pid']} does not end")
+
+    def origin(self) -> tuple[str, tuple[str, ...], str | None]:
+        """The study's name, and the sets and alias that it was run with."""
+        try:
+            about = read_json(self.folder / "study.json")
+            return about["name"], tuple(about["sets"]), about["alias"]
+        except FileNotFoundError:
+            return self.key, (), None
+
+    def clear_slots(self) -> None:
+        for slot in self.folder.glob("slot-*"):
+            if slot.is_dir():
+                shutil.rmtree(slot, ignore_errors=True)
+
+    def _about(self) -> JsonObject:
+        try:
+            return read_json(self.folder / "running.json")
+        except (FileNotFoundError, json.JSONDecodeError):
+            return {}
+
+    def _lock(self) -> FileLock:
+        return FileLock(self.folder / "lock")
+
+
+def states(root: Path) -> list[State]:
+    """Of all studies that were ever run here."""
+    return [State(root, path.name) for path in sorted((root / PLACE).glob("*")) if path.is_dir()]
+
+
+def digest(run: Run) -> str:
+    return hashlib.sha256(json.dumps(run.params, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,90 @@
+"""A small repository with studies in it, and experiments as a run leaves them, without running any."""
+
+import hashlib
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from losslab.study.cell import ref_of
+from losslab.study.plan import Run, Study, read_study
+from tests.conftest import TINY_CHANGES, write_params
+
+STUDY: dict[str, Any] = {
+    "title": "Small",
+    "question": "Which?",
+    "params": {"train": {"epochs": 3}},
+    "grid": {
+        "loss": ["cross_entropy", "dice"],
+        "net": {"unet": {"arch": "unet"}, "segnet": {"arch": "segnet", "encoder": None}},
+    },
+    "seeds": [0, 1],
+}
+
+
+class Repository:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        write_params(root, TINY_CHANGES)
+        (root / ".dvc").mkdir()
+        (root / ".dvc/config").write_text("")
+        (root / ".dvc/.gitignore").write_text("/cache\n/tmp\n/config.local\n")
+        self.study("small", STUDY)
+        self.git("init", "-q", "-b", "main")
+        self.commit()
+
+    def git(self, *arguments: str, **environment: str) -> str:
+        who = {f"GIT_{role}_{key}": "t" for role in ("AUTHOR", "COMMITTER") for key in ("NAME", "EMAIL")}
+        env = os.environ | who | environment
+        done = subprocess.run(["git", *arguments], cwd=self.root, env=env, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    def commit(self) -> str:
+        self.git("add", "-A")
+        self.git("commit", "-q", "-m", "c")
+        return self.git("rev-parse", "HEAD")
+
+    def study(self, name: str, content: Any) -> None:
+        path = self.root / "studies" / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False))
+
+    def read(self, name: str = "small", *sets: str, alias: str | None = None) -> Study:
+        return read_study(name, self.root, sets, alias)
+
+    def _cached(self, content: bytes) -> str:
+        """Put into DVC's cache; returns its md5."""
+        md5 = hashlib.md5(content).hexdigest()
+        path = self.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        return md5
+
+    def experiment(
+        self, run: Run, val_miou: float, whole: bool = True, left: Path | None = None, **changes: Any
+    ) -> None:
+        """As a finished run leaves it: a commit under refs/exps, its scores in the cache; not `whole`: without a report.
+
+        Args:
+            left: a folder with outs, which go into the cache.
+        """
+        metrics = {"test": {"miou": val_miou - 0.01}, "val": {"miou": val_miou}}
+        outs = dict.fromkeys(["models/model.json", "reports/history.csv", "reports/figures"], "")
+        outs["models/model.safetensors"] = f"{run.name}.weights"
+        outs |= {"reports/report.html": ""} if whole else {}
+        outs["reports/metrics.json"] = self._cached(json.dumps(metrics).encode())
+        for file in left.rglob("*.*") if left is not None else ():
+            outs[file.relative_to(left or file).as_posix()] = self._cached(file.read_bytes())
+        stages = {"train": {"outs": [{"path": path, "md5": md5 or path} for path, md5 in outs.items()]}}
+        index = str(self.root / ".git/index.experiment")
+        self.git("read-tree", "HEAD", GIT_INDEX_FILE=index)
+        for path, content in {"params.yaml": run.params | changes, "dvc.lock": {"stages": stages}}.items():
+            blob = self.root / ".git/blob"
+            blob.write_text(yaml.safe_dump(content))
+            sha = self.git("hash-object", "-w", str(blob))
+            self.git("update-index", "--add", "--cacheinfo", f"100644,{sha},{path}", GIT_INDEX_FILE=index)
+        tree, head = self.git("write-tree", GIT_INDEX_FILE=index), self.git("rev-parse", "HEAD")
+        self.git("update-ref", ref_of(run.name, head), self.git("commit-tree", tree, "-p", head, "-m", "e"))

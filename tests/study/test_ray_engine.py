@@ -1,0 +1,98 @@
+"""What `--engine ray` refuses, and what it does on a node, without a cluster: tests/pipeline/test_studies.py has one."""
+
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from losslab.errors import InputError
+from losslab.study import ray_engine
+from losslab.study.cell import bundle
+from losslab.study.plan import runs
+from losslab.study.ray_engine import RayEngine
+from losslab.study.runs import head
+from losslab.study.state import State
+from losslab.study.worker import Job
+from tests.study.repository import Repository
+
+REMOTE = "[core]\nremote = store\n['remote \"store\"']\nurl = {}\n"
+
+
+@pytest.fixture
+def ready(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    """All that the engine needs is there but Ray."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
+    monkeypatch.setattr(ray_engine, "_ray", lambda: None)
+    (repository.root / ".dvc/config").write_text(REMOTE.format("s3://bucket/store"))
+    repository.commit()
+    return repository
+
+
+def refused(repository: Repository, address: str | None = "local") -> str:
+    with pytest.raises(InputError) as told:
+        RayEngine(State(repository.root, "small"), head(repository.root), address, 1)
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def test_missing_package_is_told(ready: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert refused(ready) == "--engine ray: the package is not installed: uv pip install 'losslab[ray]'"
+
+
+@pytest.mark.parametrize("address", [None, "foo", "ray://head:10001", "head:"])
+def test_address_that_is_none_is_told(address: str | None, ready: Repository) -> None:
+    assert "be HOST:PORT of the cluster's head, auto on one of its nodes, or local" in refused(ready, address)
+
+
+def test_address_where_nobody_listens_is_told_at_once(ready: Repository) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        assert refused(ready, address).startswith(f"--address {address}: no Ray cluster: ")
+
+
+@pytest.mark.parametrize("uri", ["", "sqlite:///mlflow.db"])
+def test_tracking_store_that_nodes_do_not_share_is_told(
+    uri: str, ready: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert "MLFLOW_TRACKING_URI" in refused(ready)
+
+
+def test_remote_that_nodes_do_not_know_is_told(ready: Repository) -> None:
+    path = ready.root / ".dvc/config"
+    path.write_text("")
+    ready.commit()
+    path.write_text(REMOTE.format("/store"))  # but it is not committed
+    assert "no DVC remote is committed" in refused(ready)
+    path.write_text(REMOTE.format("../store"))
+    ready.commit()
+    assert "the DVC remote store has a relative path" in refused(ready)
+
+
+@pytest.mark.parametrize(("codes", "expected"), [([0, -9, 0, 75, 0, 0], 0), ([-9] * 3, -9), ([0, 1], 1), ([1], 1)])
+def test_killed_worker_is_started_again_on_its_node(
+    codes: list[int], expected: int, ready: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each attempt one code for preparing the data, and one for the run."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    bundle(ready.root, tmp_path / "repository")
+    left, jobs = list(codes), []
+
+    def work(job: Job, environment: dict[str, str]) -> tuple[int, str]:
+        jobs.append(job)
+        Path(str(job.result)).write_bytes(b"result")
+        return left.pop(0), "log"
+
+    monkeypatch.setattr(ray_engine, "_work", work)
+    sent: dict[str, Any] = {"repository": b"", "id": "1", "local_config": None, "baseline": "0" * 40, "environment": {}}
+    run = runs(ready.read())[0]
+    found = ray_engine._run_on_node(sent, run.name, run.params)
+    assert found == (expected, "log", b"result" if expected == 0 else b"") and not left
+    assert {job.experiment for job in jobs} <= {None, run.name} and jobs[0].experiment is None
+    assert Path(jobs[0].home).exists() == (expected != 0), "what can go on stays"
