@@ -91,6 +91,7 @@ def comparison_of(folder: Path, made: MadeUpComparison = MadeUpComparison()) -> 
         breakdowns=_breakdowns(made, order, rng),
         gallery=_gallery(folder, order, made.side) if made.side else [],
         published=_published(labels),
+        published_metric=HD95,
         warnings=list(made.warnings),
         facts={"study": "studies/demo.yaml", "commit": "5cc2311", "epochs": "6", "seeds": "0, 1, 2"},
     )
@@ -113,11 +114,16 @@ def _cell(made: MadeUpComparison, name: str, labels: Mapping[str, str], scores: 
     big = "simple" not in name
     runs = [
         ComparedRun(
-            f"demo-{number}-s{seed}", seed, float(row.mean()), _history(made, seed, number), 70.0 + 9 * number + seed * 2
-            if made.known else None, f"{number:02d}{seed:030d}"
+            name=f"demo-{number}-s{seed}",
+            seed=seed,
+            score=float(row.mean()),
+            history=_history(made, seed, number),
+            like_published=0.5 + 0.1 * seed,
+            train_seconds=70.0 + 9 * number + seed * 2 if made.known else None,
+            mlflow_run=f"{number:02d}{seed:030d}",
         )
         for seed, row in enumerate(scores)
-    ]  # fmt: skip
+    ]
     parameters, gflops, time = (6_600_000, 1.62, 14.2) if big else (97_000, 0.31, 3.4)
     return ComparedCell(
         name, labels, runs, parameters, gflops if made.known else None, time + 0.1 * number if made.known else None

@@ -186,7 +186,7 @@ def test_three_axes_have_a_heat_map_for_each_two(tmp_path: Path) -> None:
 
 
 def test_score_without_single_images_is_not_judged_and_the_page_says_why(tmp_path: Path) -> None:
-    ece = Metric("ece", "ECE", False, 0.01, "points", False, "over all test images together")
+    ece = Metric("ece", "ECE", False, 0.01, "points", False, "over all", "single images have no ECE")
     comparison = made(tmp_path, metric=ece, judged=False, known=False)
     page = page_of(comparison)
     assert "single images have no ECE" in page and "single images have no ECE" in markdown_of(comparison)

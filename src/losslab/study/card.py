@@ -32,6 +32,8 @@ class Published(Section):
     """How they were measured, in a sentence."""
     metric: str
     """In the source's own word."""
+    ours: str | None = None
+    """The score of evaluate that is nearest to it, such as seed_score."""
     rows: list[Row] = Field(min_length=1)
 
 

@@ -20,21 +20,24 @@ def write_run(
     size: int = 64,
     first: int = 0,
     resolution: str = "prepared",
+    hairy: int | None = None,
 ) -> None:
     """Outs of a run that finds a share `quality` of each class in each image, give or take.
 
     Args:
         first: number of the first test image: another test set.
         size: pixels a side: other true pixels.
+        hairy: images that have hair at all; None: every one.
     """
     truth_rng, rng = np.random.default_rng(first), np.random.default_rng([seed, int(1000 * quality)])
     rows = []
     for number in range(first, first + images):
         hair = int(truth_rng.integers(size, size * size // 4))
+        hair = hair if hairy is None or number - first < hairy else 0
         truth = np.array([size * size - hair, hair])
         hit = np.floor(truth * np.clip(quality + truth_rng.normal(0, 0.05) + rng.normal(0, 0.01, 2), 0, 1)).astype(int)
         predicted = hit + (truth - hit)[::-1]
-        ious = hit / (truth + predicted - hit)
+        ious = hit / np.maximum(truth + predicted - hit, 1)
         row: dict[str, Any] = {
             "split": "test",
             "image": f"test/{number:04}",
@@ -44,7 +47,14 @@ def write_run(
         for label, name in enumerate(CLASSES):
             row |= {f"hit_{name}": hit[label], f"truth_{name}": truth[label], f"predicted_{name}": predicted[label]}
         rows.append(row)
-    scores: dict[str, Any] = {"miou": 0.5, "miou_per_image": 0.5, "hd95": 5.0, "ece": 1 - quality, "classes_scored": 2}
+    scores: dict[str, Any] = {
+        "miou": 0.5,
+        "mdice": 0.5,
+        "miou_per_image": 0.5,
+        "hd95": 5.0,
+        "ece": 1 - quality,
+        "classes_scored": 2,
+    }
     scores |= {"iou": dict.fromkeys(CLASSES, 0.5)}
     strata = [
         {

@@ -102,6 +102,53 @@ def test_other_test_sets_and_metrics_are_refused_with_the_reason(
         compared([*grid(tmp_path), other], axes={"loss": ["dice", "bce", "other"]})
 
 
+def test_axis_whose_test_sets_share_images_is_refused(tmp_path: Path) -> None:
+    """Another size of the same images is no other test set: they would count twice."""
+    sizes = {"64": {}, "32": {"size": 32}, "half": {"first": 20}}
+    for other in ("32", "half"):
+        runs = [run(tmp_path, {"size": size}, 0.9, seed, **sizes[size]) for size in ("64", other) for seed in range(3)]
+        with pytest.raises(InputError, match="cannot be compared: other test sets"):
+            compared(runs, axes={"size": ["64", other]})
+
+
+def test_class_that_few_test_images_have_is_shown_and_not_judged(tmp_path: Path) -> None:
+    runs = [
+        run(tmp_path, {"loss": loss}, quality, seed, hairy=2)
+        for loss, quality in (("dice", 0.9), ("bce", 0.8))
+        for seed in range(3)
+    ]
+    axes = {"loss": ["dice", "bce"]}
+    found = compared(runs, "iou_hair", axes)
+    assert found.verdict is None and found.cells[0].name == "dice" and found.cells[0].runs[0].score > 0
+    assert "nothing is judged, as only 2 of the test images have hair" in found.headline
+    by_class = compared(runs, axes=axes).breakdowns[0]
+    assert "hair is not judged: only 2 of the test images have hair." in by_class.sentences
+    assert by_class.rows[0][1][1].mean == pytest.approx(sum(one.score for one in found.cells[0].runs) / 3)
+
+
+def test_published_scores_stand_beside_the_nearest_of_ours(tmp_path: Path) -> None:
+    published = Published.model_validate(
+        {
+            "source": "s",
+            "how": "h",
+            "metric": "Dice",
+            "ours": "mdice",
+            "rows": [{"cell": {"loss": "dice"}, "values": {"d": 0.7}}],
+        }
+    )
+    runs = grid(tmp_path)
+    asked = Asked("demo", "Title", "Which?", "miou", AXES, published)
+    found = compare(runs, asked, lambda model: NetCost(1, None, None))
+    assert found.published_metric is not None and found.published_metric.title == "mean Dice"
+    assert found.cells[0].runs[0].like_published == pytest.approx(runs[0].shares("mdice").mean())
+    with pytest.raises(InputError, match=r"published\.ours: beauty: must be one of"):
+        compare(
+            runs,
+            replace(asked, published=published.model_copy(update={"ours": "beauty"})),
+            lambda model: NetCost(1, None, None),
+        )
+
+
 def test_folds_are_test_sets_of_one_comparison(tmp_path: Path) -> None:
     """Five folds, three losses: each loss is averaged over the folds, and ranks are compared too."""
     losses = {"dice": 0.9, "bce": 0.85, "focal": 0.8}
@@ -109,11 +156,11 @@ def test_folds_are_test_sets_of_one_comparison(tmp_path: Path) -> None:
         run(tmp_path, {"loss": loss, "fold": str(fold)}, quality + 0.001 * fold, seed, first=100 * fold)
         for loss, quality in losses.items()
         for fold in range(5)
-        for seed in range(2)
+        for seed in range(3)
     ]
     found = compared(runs, axes={"loss": list(losses), "fold": [str(fold) for fold in range(5)]})
     assert [cell.name for cell in found.cells] == ["dice", "bce", "focal"] and found.images == 200
-    assert len(found.cells[0].runs) == 10 and list(found.axes) == ["loss"]
+    assert len(found.cells[0].runs) == 15 and list(found.axes) == ["loss"]
     assert found.ranks is not None and list(found.ranks.mean_ranks) == [1, 2, 3] and len(found.ranks.blocks) == 5
     assert found.verdict is not None and found.verdict.is_decided
 
@@ -159,13 +206,6 @@ def test_table_of_an_older_losslab_is_told(tmp_path: Path) -> None:
     (tmp_path / "reports/strata.csv").unlink()
     with pytest.raises(InputError, match=r"old: has no reports/strata\.csv; evaluate it again"):
         read_evidence(tmp_path, "old", {}, {"seed": 0}, "md5")
-
-
-def test_published_numbers_go_along() -> None:
-    published = Published.model_validate(
-        {"source": "s", "how": "h", "metric": "IoU", "rows": [{"cell": {"loss": "dice"}, "values": {"iou": 0.7}}]}
-    )
-    assert Asked("a", "b", "c", "miou", AXES, published).published == published
 
 
 def test_nets_are_counted_and_timed_once_each() -> None:

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from losslab.metrics.confusion import SegmentationMetrics
-from losslab.study.comparing.scores import metrics_of, shares
+from losslab.study.comparing.scores import metrics_of, pooled_score, shares
 
 CLASSES = ["sky", "road", "car"]
 
@@ -83,3 +83,15 @@ def test_metrics_that_single_images_have_can_be_shared_out() -> None:
         if metric.has_images:
             assert shares(rows, CLASSES, key).shape == (30,)
     assert np.isnan(shares(rows, CLASSES, "boundary_iou")).all()
+
+
+def test_class_of_one_image_alone_has_no_shares() -> None:
+    """Without that image there is no score, so nothing is known of how it varies."""
+    rows, _ = rows_of(5)
+    none = dict.fromkeys(("hit_car", "truth_car", "predicted_car"), "0")
+    alone = [rows[0], *(row | none for row in rows[1:])]
+    assert np.isnan(shares(alone, CLASSES, "iou_car")).all()
+    assert not np.isnan(shares(alone, CLASSES, "miou")).any()
+    assert pooled_score(alone, CLASSES, "iou_car") == pytest.approx(
+        float(shares(rows[:1] * 2, CLASSES, "iou_car").mean())
+    )

@@ -138,6 +138,7 @@ def test_runs_that_happen_to_agree_are_not_taken_for_sure() -> None:
 def test_holm_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.5, 0.9]) == pytest.approx([1, 1])
+    assert holm([0.01, 0.01, 0.03], [2, 1, 1]) == pytest.approx([0.02, 0.02, 0.03])
     assert holm([]) == []
 
 

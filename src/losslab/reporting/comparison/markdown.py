@@ -136,9 +136,10 @@ def _published(comparison: Comparison) -> list[str]:
     headings = [
         *found.axes,
         *(f"published {name}" for name in found.columns),
+        *([f"ours: {found.like}"] if found.like else []),
         f"ours: {comparison.metric.title}",
     ]
-    rows = [[*row.labels, *row.values, row.ours] for row in found.rows]
+    rows = [[*row.labels, *row.values, *([row.like] if found.like else []), row.ours] for row in found.rows]
     words = [f"Source: {found.source}", f"Theirs ({found.metric}): {found.how}", f"Ours: {found.ours}", found.differs]
     return ["### Published numbers beside ours", table(headings, rows, len(found.axes)), *_listed(words)]
 

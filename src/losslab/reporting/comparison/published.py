@@ -1,13 +1,14 @@
 """Published numbers beside ours."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from losslab.reporting.comparison.ranking import lines_of
 from losslab.reporting.comparison.told import digits_of, mean_sd
 from losslab.reporting.formats import ABSENT, brief, score
 from losslab.study.card import label
-from losslab.study.comparing.comparison import Comparison
+from losslab.study.comparing.comparison import ComparedCell, Comparison
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,8 @@ class PublishedRow:
     """Of each axis; a dash where the source has none."""
     values: list[str]
     ours: str
+    like: str
+    """Ours by the metric that is nearest to theirs."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ class PublishedTable:
     metric: str
     ours: str
     """What our column is."""
+    like: str | None
+    """What the metric is that is nearest to theirs; None where it is not named."""
     differs: str
 
 
@@ -48,8 +53,9 @@ def published_table(comparison: Comparison) -> PublishedTable | None:
             told = mean_sd(ours[0].mean, ours[0].sd, digits)
         elif ours:
             told = f"{score(statistics.fmean(line.mean for line in ours), digits)}, mean of {len(ours)} cells"
+        cells = [cell for cell in comparison.cells if wanted.items() <= cell.labels.items()]
         values = [brief(row.values[name]) if name in row.values else ABSENT for name in columns]
-        rows.append(PublishedRow([wanted.get(axis, ABSENT) for axis in axes], values, told))
+        rows.append(PublishedRow([wanted.get(axis, ABSENT) for axis in axes], values, told, _like(cells)))
     return PublishedTable(
         axes,
         columns,
@@ -58,5 +64,13 @@ def published_table(comparison: Comparison) -> PublishedTable | None:
         published.how,
         published.metric,
         f"{metric.title}, {metric.about}",
-        "Where these two lines differ, theirs and ours were measured differently: then orders compare, numbers do not.",
+        comparison.published_metric.title if comparison.published_metric is not None else None,
+        "Where theirs and ours were measured differently, orders compare and numbers do not.",
     )
+
+
+def _like(cells: Sequence[ComparedCell]) -> str:
+    scores = [run.like_published for cell in cells for run in cell.runs if run.like_published is not None]
+    if not scores:
+        return ABSENT
+    return mean_sd(statistics.fmean(scores), statistics.stdev(scores) if len(cells) == 1 < len(scores) else None, 3)

@@ -12,7 +12,7 @@ def unjudged(comparison: Comparison) -> str | None:
         return "Nothing is judged: there is one cell alone, so nothing to compare it with."
     if not comparison.metric.has_images:
         return (
-            f"Nothing is judged: single images have no {comparison.metric.title}, so nobody knows how much another test set "
+            f"Nothing is judged: {comparison.metric.why_not}, so nobody knows how much another test set "
             "would change it. The order below is that of the means alone."
         )
     return "Nothing is judged: the scores of single images are not known. The order below is that of the means alone."

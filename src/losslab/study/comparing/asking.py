@@ -17,7 +17,15 @@ from losslab.study.plan import Run, Study, cells, every_run
 from losslab.study.runs import chosen_values, done_runs, found_runs
 from losslab.study.state import State
 
-IRRELEVANT = ("seed", "download", "report", "evaluate.batch_size", "evaluate.predictions")
+IRRELEVANT = (
+    "seed",
+    "download",
+    "report",
+    "prepare.audit",
+    "train.workers",
+    "evaluate.batch_size",
+    "evaluate.predictions",
+)
 """Params that change no score, or that seeds are told apart by."""
 SHOWN = (
     *("dataset", "loss", "arch", "encoder", "encoder_weights", "prepare.size", "prepare.fit", "prepare.limit"),
@@ -83,7 +91,7 @@ def about_runs(names: Sequence[str], metric: str, root: Path, name: str | None =
         name: of the comparison; None: made of the runs'.
 
     Raises:
-        InputError: an unknown run, or one that stands twice.
+        InputError: an unknown run, or one run alone.
     """
     if len(names) < 2:
         raise InputError("--runs: give two runs at least")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from losslab.study.comparing.comparison import Breakdown, Figure, Metric
-from losslab.study.comparing.evidence import Evidence, Line
+from losslab.study.comparing.evidence import Evidence, Line, judged
 from losslab.study.comparing.scores import metrics_of
 from losslab.study.comparing.statistics import Blocks
 from losslab.study.comparing.verdicts import Verdict, judge_each, sentence
@@ -38,12 +38,12 @@ def by_class(cells: Cells, metric: Metric, subjects: Subjects) -> Breakdown:
     """
     first = next(iter(cells.values()))[0]
     kind = OF_CLASS.get(metric.key, "iou")
+    runs = [run for of_cell in cells.values() for run in of_cell]
     known = metrics_of(first.metrics, first.classes)
-    keys = {name: known[f"{kind}_{name}"] for name in first.classes}
-    scored = [name for name, key in keys.items() if not math.isnan(first.score(f"iou_{name}"))]
-    found = {name: subjects(keys[name].key) for name in scored}
+    metrics = {name: judged(known[f"{kind}_{name}"], runs) for name in first.classes}
+    found = {name: subjects(metric.key) for name, metric in metrics.items() if metric.has_images}
     of_cells = judge_each({name: questions[""] for name, questions in found.items()})
-    axes = [axis for axis in next(iter(found.values())) if axis] or [""]
+    axes = [axis for axis in next(iter(found.values()), {}) if axis] or [""]
     told = [
         f"{name}: {sentence(pair)}"
         for axis in axes
@@ -51,12 +51,19 @@ def by_class(cells: Cells, metric: Metric, subjects: Subjects) -> Breakdown:
         for pair in verdict.pairs
         if pair.is_real
     ]
+    told += [f"{name} is not judged: {metric.why_not}." for name, metric in metrics.items() if not metric.has_images]
+    columns = [
+        {cell: _figure(of_cells[name], cell) for cell in cells}
+        if name in of_cells
+        else {cell: _spread([run.score(metric.key) for run in of_cell]) for cell, of_cell in cells.items()}
+        for name, metric in metrics.items()
+    ]
     return Breakdown(
         id="class",
         title=f"By class: {'IoU' if kind == 'iou' else kind}",
         about="Over the pixels of all test images; mean and standard deviation over seeds.",
         columns=first.classes,
-        rows=[(cell, [_figure(of_cells.get(name), cell) for name in first.classes]) for cell in cells],
+        rows=[(cell, [column[cell] for column in columns]) for cell in cells],
         is_judged=True,
         higher_is_better=True,
         sentences=told or ["No class has a difference that is real."],
@@ -100,9 +107,7 @@ def _stratum_scores(rows: Sequence[Line], column: str) -> dict[str, float]:
     return found
 
 
-def _figure(verdict: Verdict | None, cell: str) -> Figure:
-    if verdict is None:
-        return Figure(math.nan, None, False)
+def _figure(verdict: Verdict, cell: str) -> Figure:
     standing = next(standing for standing in verdict.standings if standing.name == cell)
     return Figure(standing.mean, standing.sd, verdict.is_decided and verdict.best == [cell])
 

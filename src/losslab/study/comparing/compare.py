@@ -11,14 +11,14 @@ from losslab.files import JsonObject
 from losslab.study.card import Published
 from losslab.study.comparing.breakdowns import by_class, by_strata
 from losslab.study.comparing.comparison import Breakdown, ComparedCell, ComparedRun, Comparison, Factor, Metric, Ranks
-from losslab.study.comparing.evidence import Evidence, score_of, test_sets
+from losslab.study.comparing.evidence import Evidence, judged, score_of, test_sets
 from losslab.study.comparing.measuring import NetCost
 from losslab.study.comparing.scores import metrics_of
 from losslab.study.comparing.side_by_side import gallery
 from losslab.study.comparing.statistics import Blocks, ranking, usual_of
 from losslab.study.comparing.table import Table
 from losslab.study.comparing.telling import factor_headline, headline, warnings
-from losslab.study.comparing.verdicts import Verdict, judge, sentence
+from losslab.study.comparing.verdicts import Verdict, judge_each, sentence
 
 LEAST_BLOCKS, LEAST_RANKED = 5, 3
 """Test sets and cells from which on ranks are compared."""
@@ -58,10 +58,16 @@ def compare(runs: Sequence[Evidence], asked: Asked, cost_of: Callable[[JsonObjec
     table = Table(sets, block_axis, {axis: labels for axis, labels in asked.axes.items() if axis != block_axis})
     if not table.cells:
         raise InputError(f"{asked.name}: no cell has runs on all test sets yet: losslab study status {asked.name}")
-    metric = _metric(asked.metric, sets)
-    verdict = _verdict(table, metric)
+    metric = _metric(asked.metric, sets, "--metric")
+    like = (
+        _metric(asked.published.ours, sets, "published.ours:")
+        if asked.published is not None and asked.published.ours
+        else None
+    )
+    verdicts = _verdicts(table, metric)
+    verdict = verdicts.get("")
     order = [standing.name for standing in verdict.standings] if verdict is not None else _by_mean(table, metric)
-    factors = _factors(table, metric) if verdict is not None and len(table.axes) > 1 else []
+    factors = [_factor(table, axis, found) for axis, found in verdicts.items() if axis]
     first, alone = runs[0], len(sets) == 1
     ordered = {name: table.cells[name] for name in order}
     return Comparison(
@@ -75,7 +81,7 @@ def compare(runs: Sequence[Evidence], asked: Asked, cost_of: Callable[[JsonObjec
         palette=[(colour[0], colour[1], colour[2]) for colour in first.model["palette"]],
         ignore_index=first.model["ignore_index"],
         axes=_present(table),
-        cells=[_cell(table, name, metric, cost_of) for name in order],
+        cells=[_cell(table, name, metric, like, cost_of) for name in order],
         verdict=verdict,
         headline=" ".join([headline(verdict, metric, order, table), *(factor_headline(factor) for factor in factors)]),
         sentences=[sentence(pair) for pair in verdict.pairs] if verdict is not None else [],
@@ -84,6 +90,7 @@ def compare(runs: Sequence[Evidence], asked: Asked, cost_of: Callable[[JsonObjec
         breakdowns=_breakdowns(table, ordered, metric) if alone and len(order) > 1 else [],
         gallery=gallery(ordered) if alone else [],
         published=asked.published,
+        published_metric=like,
         warnings=[*asked.warnings, *doubled, *warnings(table, metric)],
         facts=dict(asked.facts),
     )
@@ -106,18 +113,17 @@ def _distinct(runs: Sequence[Evidence]) -> tuple[list[Evidence], list[str]]:
     return list(kept.values()), told
 
 
-def _metric(key: str, sets: Mapping[str, Sequence[Evidence]]) -> Metric:
+def _metric(key: str, sets: Mapping[str, Sequence[Evidence]], where: str) -> Metric:
     runs = [run for part in sets.values() for run in part]
     known = metrics_of(runs[0].metrics, runs[0].classes)
     if key not in known:
-        raise InputError(f"--metric {key}: must be one of {', '.join(known)}")
+        raise InputError(f"{where} {key}: must be one of {', '.join(known)}")
     for run in runs:
         if key not in metrics_of(run.metrics, run.classes):
             raise InputError(f"cannot be compared: {run.name} has no {key}, {runs[0].name} has")
     found = known[key]
     for part in sets.values():
-        if found.has_images and np.any([np.isnan(run.shares(key)) for run in part], axis=0).all():
-            raise InputError(f"--metric {key}: no test image has it in every run; compare by another")
+        found = judged(found, part)
     return found
 
 
@@ -130,14 +136,17 @@ def _subjects(table: Table, metric: str, cells: Sequence[str]) -> dict[str, dict
     return found
 
 
-def _verdict(table: Table, metric: Metric) -> Verdict | None:
+def _verdicts(table: Table, metric: Metric) -> dict[str, Verdict]:
+    """Of cells, and of each axis, told together; none where nothing can be judged."""
     if not metric.has_images or len(table.cells) < 2:
-        return None
-    return judge(_subjects(table, metric.key, list(table.cells))[""], metric.higher_is_better, point=metric.point)
+        return {}
+    subjects = _subjects(table, metric.key, list(table.cells))
+    usual = usual_of(scores for blocks in subjects[""].values() for cells in blocks for scores in cells)
+    return judge_each(subjects, metric.higher_is_better, usual, metric.point)
 
 
 def _by_mean(table: Table, metric: Metric) -> list[str]:
-    means = {name: np.mean([score_of(run, metric) for run in runs]) for name, runs in table.cells.items()}
+    means = {name: np.mean([table.score(run, metric) for run in runs]) for name, runs in table.cells.items()}
     return sorted(means, key=lambda name: (-means[name] if metric.higher_is_better else means[name], name))
 
 
@@ -145,27 +154,28 @@ def _breakdowns(table: Table, cells: Mapping[str, Sequence[Evidence]], metric: M
     return [by_class(cells, metric, lambda key: _subjects(table, key, list(cells))), *by_strata(cells)]
 
 
-def _factors(table: Table, metric: Metric) -> list[Factor]:
-    subjects = _subjects(table, metric.key, list(table.cells))
-    usual = usual_of(scores for blocks in subjects[""].values() for cells in blocks for scores in cells)
-    found = []
-    for axis, averaged in table.factors().items():
-        verdict = judge(subjects[axis], metric.higher_is_better, usual, metric.point)
-        others = {
-            name: {table.labels(cell)[name] for cells in averaged.values() for cell in cells}
-            for name in table.axes
-            if name != axis
-        }
-        over = " x ".join(f"{name} ({', '.join(sorted(labels))})" for name, labels in others.items())
-        found.append(Factor(axis, over, verdict, [sentence(pair) for pair in verdict.pairs]))
-    return found
+def _factor(table: Table, axis: str, verdict: Verdict) -> Factor:
+    averaged = [cell for cells in table.factors()[axis].values() for cell in cells]
+    others = {name: {table.labels(cell)[name] for cell in averaged} for name in table.axes if name != axis}
+    over = " x ".join(f"{name} ({', '.join(sorted(labels))})" for name, labels in others.items())
+    return Factor(axis, over, verdict, [sentence(pair) for pair in verdict.pairs])
 
 
-def _cell(table: Table, name: str, metric: Metric, cost_of: Callable[[JsonObject], NetCost]) -> ComparedCell:
+def _cell(
+    table: Table, name: str, metric: Metric, like: Metric | None, cost_of: Callable[[JsonObject], NetCost]
+) -> ComparedCell:
     runs = sorted(table.cells[name], key=lambda run: run.seed)
     cost = cost_of(runs[0].model)
     compared = [
-        ComparedRun(run.name, run.seed, score_of(run, metric), run.history, run.train_seconds, run.mlflow_run)
+        ComparedRun(
+            run.name,
+            run.seed,
+            table.score(run, metric),
+            run.history,
+            score_of(run, like) if like is not None else None,
+            run.train_seconds,
+            run.mlflow_run,
+        )
         for run in runs
     ]
     return ComparedCell(name, table.labels(name), compared, cost.parameters, cost.gflops, cost.image_ms)

@@ -21,9 +21,12 @@ class Metric:
     unit: str
     """Of differences: points, or pixels."""
     has_images: bool
-    """Whether single test images have it; else what another test set would change is unknown, and nothing is judged."""
+    """Whether single test images have it, and enough of them; else what another test set would change is unknown, and nothing
+    is judged."""
     about: str
     """In a sentence: over what it is a mean."""
+    why_not: str = ""
+    """Why nothing is judged, where `has_images` is false."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class ComparedRun:
     """Of the metric, on test."""
     history: Sequence[Mapping[str, str]]
     """Rows of history.csv."""
+    like_published: float | None
+    """Its score by the metric that is nearest to the published one; None where the study names none."""
     train_seconds: float | None
     """As MLflow has it; None where it does not."""
     mlflow_run: str | None
@@ -161,6 +166,8 @@ class Comparison:
     breakdowns: Sequence[Breakdown]
     gallery: Sequence[GalleryImage]
     published: Published | None
+    published_metric: Metric | None
+    """The one that is nearest to the published one, where the study names it."""
     warnings: Sequence[str]
     """What a reader must know before the numbers: missing runs, one seed, duplicates in the data."""
     facts: Mapping[str, str]

@@ -1,19 +1,20 @@
 """What runs leave to compare them by, and whether they can be compared at all."""
 
-import json
+import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from losslab.errors import InputError
 from losslab.files import JsonObject, read_csv, read_json
 from losslab.study.comparing.comparison import Metric
-from losslab.study.comparing.scores import Numbers, shares
+from losslab.study.comparing.scores import LEAST_IMAGES, Numbers, class_of, pooled_score, shares
 
 Line = Mapping[str, str]
 
@@ -58,8 +59,9 @@ class Evidence:
 
     def score(self, metric: str) -> float:
         """Over the test set; NaN where it means nothing."""
-        kind, _, name = metric.partition("_")
-        value = self.metrics["iou"].get(name) if kind == "iou" and name in self.classes else self.metrics.get(metric)
+        if class_of(metric, self.classes) is not None:
+            return pooled_score(self.images, self.classes, metric)
+        value = self.metrics.get(metric)
         return math.nan if value is None else float(value)
 
     def shares(self, metric: str) -> Numbers:
@@ -67,9 +69,34 @@ class Evidence:
         return shares(self.images, self.classes, metric)
 
 
-def score_of(run: Evidence, metric: Metric) -> float:
-    """A run's score; of what single images have, their mean, so that what is shown is what is judged."""
-    return float(np.nanmean(run.shares(metric.key))) if metric.has_images else run.score(metric.key)
+def judged(metric: Metric, runs: Sequence[Evidence]) -> Metric:
+    """The metric, with a reason where it cannot be judged by these runs' images.
+
+    Raises:
+        InputError: a metric of single images that none has in every run.
+    """
+    name = class_of(metric.key, runs[0].classes)
+    if not metric.has_images:
+        return metric
+    if name is not None:
+        having = sum(pixels[runs[0].classes.index(name)] > 0 for pixels in runs[0].truth.values())
+        if having < LEAST_IMAGES:
+            return replace(metric, has_images=False, why_not=f"only {having} of the test images have {name}")
+    shared = np.stack([run.shares(metric.key) for run in runs])
+    lacking = [run.name for run, shares in zip(runs, shared, strict=True) if np.isnan(shares).all()]
+    if lacking:
+        return replace(metric, has_images=False, why_not=f"{lacking[0]} has no {metric.title}, or by one image alone")
+    if np.isnan(shared).any(axis=0).all():
+        return replace(metric, has_images=False, why_not=f"no test image has {metric.title} in every run")
+    return metric
+
+
+def score_of(run: Evidence, metric: Metric, images: npt.NDArray[np.bool_] | None = None) -> float:
+    """A run's score; of what single images have, the mean of these images, so that what is shown is what is judged."""
+    if not metric.has_images:
+        return run.score(metric.key)
+    found = run.shares(metric.key)
+    return float(np.nanmean(found if images is None else found[images]))
 
 
 def read_evidence(
@@ -120,7 +147,8 @@ def read_evidence(
 
 
 def test_sets(runs: Sequence[Evidence], axes: Mapping[str, Sequence[str]]) -> dict[str, list[Evidence]]:
-    """The runs by test set. There is one, or one for each label of an axis, as of `dataset` or of folds.
+    """The runs by test set. There is one, or one for each label of an axis, as of `dataset` or of folds: other datasets, or
+    no image in two of them.
 
     Returns:
         Label of that axis → its runs; one entry named "" where all are of the same test set.
@@ -132,16 +160,11 @@ def test_sets(runs: Sequence[Evidence], axes: Mapping[str, Sequence[str]]) -> di
         return {"": list(runs)}
     for axis, labels in axes.items():
         parts = {label: [run for run in runs if run.labels.get(axis) == label] for label in labels}
-        data = [{_data(run) for run in part} for part in parts.values()]
-        chooses_data = all(len(of_label) == 1 for of_label in data) and len(set().union(*data)) == len(data)
-        if chooses_data and all(_difference(part) is None for part in parts.values()):
+        sets = [(str(part[0].params["dataset"]), part[0].truth.keys()) for part in parts.values() if part]
+        apart = all(one[0] != other[0] or not one[1] & other[1] for one, other in itertools.combinations(sets, 2))
+        if len(sets) == len(parts) > 1 and apart and all(_difference(part) is None for part in parts.values()):
             return parts
     raise InputError(f"cannot be compared: {reason}")
-
-
-def _data(run: Evidence) -> str:
-    """The params that say which images are tested on."""
-    return json.dumps([run.params["dataset"], run.params["prepare"]], sort_keys=True)
 
 
 def _difference(runs: Sequence[Evidence]) -> str | None:

@@ -45,7 +45,8 @@ def counts_of(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> Coun
 
 
 def shares(rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: str) -> Numbers:
-    """Each image's share `[images]` of a run's score; their mean is the score. NaN where an image has none.
+    """Each image's share `[images]` of a run's score; their mean is the score. NaN where an image has none; all are NaN where
+    one image alone has a class, so that nothing is known of the score without it.
 
     Args:
         metric: a key of METRICS that single images have, or `iou_<class>` and so on for one class.
@@ -55,12 +56,17 @@ def shares(rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: st
     """
     if metric in COLUMNS:
         return np.array([float(row[COLUMNS[metric]] or "nan") for row in rows])
-    score = _pooled(metric, classes)
-    counts = counts_of(rows, classes)
+    score, counts, number = _pooled(metric, classes), counts_of(rows, classes), len(rows)
     whole, without = score(counts.total())[0], score(counts.without_each())
-    number = len(rows)
+    if np.isnan(without).any():
+        return np.full(number, np.nan)
     pseudo = number * whole - (number - 1) * without
-    return np.asarray(pseudo - np.nanmean(pseudo) + whole)
+    return np.asarray(pseudo - pseudo.mean() + whole)
+
+
+def pooled_score(rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: str) -> float:
+    """Of all test images together; NaN where it means nothing. Raises KeyError: no such metric."""
+    return float(_pooled(metric, classes)(counts_of(rows, classes).total())[0])
 
 
 def _ratio(above: Numbers, below: Numbers) -> Numbers:
@@ -126,8 +132,8 @@ def _pooled(metric: str, classes: Sequence[str]) -> Callable[[Counts], Numbers]:
         return lambda counts: _mean_over_classes(by_class(counts))
     if metric in POOLED:
         return POOLED[metric]
-    kind, _, name = metric.partition("_")
-    if kind in BY_CLASS and name in classes:
+    kind = metric.partition("_")[0]
+    if (name := class_of(metric, classes)) is not None:
         of_class, label = BY_CLASS[kind], list(classes).index(name)
         return lambda counts: np.asarray(of_class(counts)[..., label])
     raise KeyError(metric)
@@ -159,6 +165,16 @@ NO_SCORES = ("classes_scored", "threshold", "iou")
 """In metrics.json, but nothing to compare by."""
 
 
+LEAST_IMAGES = 3
+"""With a class, in the truth, for its score to be judged."""
+
+
+def class_of(metric: str, classes: Sequence[str]) -> str | None:
+    """Of which class a metric is; None: of all."""
+    kind, _, name = metric.partition("_")
+    return name if kind in BY_CLASS and name in classes else None
+
+
 def metrics_of(scores: Mapping[str, object], classes: Sequence[str]) -> dict[str, Metric]:
     """What runs can be compared by.
 
@@ -172,8 +188,8 @@ def metrics_of(scores: Mapping[str, object], classes: Sequence[str]) -> dict[str
 
 def _metric(key: str, classes: Sequence[str]) -> Metric:
     in_pixels = key == "hd95"
-    kind, _, name = key.partition("_")
-    of_class = kind in BY_CLASS and name in classes
+    kind, name = key.partition("_")[0], class_of(key, classes)
+    of_class = name is not None
     if key in COLUMNS:
         about = "mean over the test images" + (
             " that have it in every run" if in_pixels or key == "boundary_iou" else ""
@@ -184,12 +200,14 @@ def _metric(key: str, classes: Sequence[str]) -> Metric:
         about = "over the pixels of all test images"
     else:
         about = "over all test images together; single images do not have it"
+    title = f"{'IoU' if kind == 'iou' else kind} of {name}" if of_class else TITLES.get(key, key.replace("_", " "))
     return Metric(
         key=key,
-        title=f"{'IoU' if kind == 'iou' else kind} of {name}" if of_class else TITLES.get(key, key.replace("_", " ")),
+        title=title,
         higher_is_better=key not in LESS_IS_BETTER,
         point=1 if in_pixels else 0.01,
         unit="pixels" if in_pixels else "points",
+        why_not=f"single test images have no {title}",
         has_images=key in COLUMNS or key in MEANS or key in POOLED or of_class,
         about=about,
     )

@@ -138,13 +138,19 @@ def images_only(first: Blocks, second: Blocks, level: float = 1 - ALPHA) -> Esti
     return None if any(len(images) < 2 for images in apart) else _estimate(apart, (), level)
 
 
-def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for being several (Holm, Scandinavian Journal of Statistics 6, 1979), in their order."""
-    order = sorted(range(len(p_values)), key=p_values.__getitem__)
-    corrected, highest = [0.0] * len(p_values), 0.0
-    for rank, index in enumerate(order):
-        highest = max(highest, min((len(p_values) - rank) * p_values[index], 1.0))
+def holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
+    """p-values corrected for being several (Holm, Scandinavian Journal of Statistics 6, 1979), in their order.
+
+    Args:
+        weights: shares that each may use up of the level, of any sum; None: equal ones.
+    """
+    weights = weights or [1.0] * len(p_values)
+    order = sorted(range(len(p_values)), key=lambda index: p_values[index] / weights[index])
+    corrected, highest, left = [0.0] * len(p_values), 0.0, sum(weights)
+    for index in order:
+        highest = max(highest, min(left / weights[index] * p_values[index], 1.0))
         corrected[index] = highest
+        left -= weights[index]
     return corrected
 
 

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
-from losslab.study.comparing.evidence import Evidence
+from losslab.study.comparing.comparison import Metric
+from losslab.study.comparing.evidence import Evidence, score_of
 from losslab.study.comparing.statistics import Blocks, Scores
 
 
@@ -40,7 +42,19 @@ class Table:
         return [[self.matrix(cell, label, metric) for cell in cells] for label in self.sets]
 
     def matrix(self, cell: str, label: str, metric: str) -> Scores:
-        return np.stack([run.shares(metric) for run in self.runs_of(cell, label)])
+        """`[seeds, images]`, of the images that all runs have a score of."""
+        return np.stack([run.shares(metric)[self.known(label, metric)] for run in self.runs_of(cell, label)])
+
+    def known(self, label: str, metric: str) -> npt.NDArray[np.bool_]:
+        """Of the images of a test set, those that every run has a score of."""
+        return ~np.any(
+            [np.isnan(run.shares(metric)) for run in self.sets[label] if self.name(run) in self.cells], axis=0
+        )
+
+    def score(self, run: Evidence, metric: Metric) -> float:
+        """A run's, on what is judged."""
+        label = next(label for label, part in self.sets.items() if run in part)
+        return score_of(run, metric, self.known(label, metric.key) if metric.has_images else None)
 
     def factors(self) -> dict[str, dict[str, list[str]]]:
         """Axis → label → the cells over which it is averaged: those whose other labels go with every label of the axis."""

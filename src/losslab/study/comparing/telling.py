@@ -6,15 +6,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from losslab.study.comparing.comparison import Factor, Metric
-from losslab.study.comparing.evidence import Evidence, score_of
+from losslab.study.comparing.evidence import Evidence
 from losslab.study.comparing.table import Table
 from losslab.study.comparing.verdicts import Standing, Verdict, sentence
 
 
 def headline(verdict: Verdict | None, metric: Metric, order: Sequence[str], table: Table) -> str:
     if verdict is None:
-        best = np.mean([score_of(run, metric) for run in table.cells[order[0]]])
-        why = "there is one cell alone" if len(order) < 2 else f"single test images have no {metric.title}"
+        best = np.mean([table.score(run, metric) for run in table.cells[order[0]]])
+        why = "there is one cell alone" if len(order) < 2 else metric.why_not
         return f"{order[0]} has the best {metric.title} ({_number(float(best), metric)}); nothing is judged, as {why}."
     leader = verdict.standings[0]
     if not any(pair.may_be_claimed for pair in verdict.pairs):
@@ -64,8 +64,8 @@ def warnings(table: Table, metric: Metric) -> list[str]:
             f"{rising} of {len(runs)} runs were best in their last epoch: longer training may change the order."
         )
     if metric.has_images:
-        for label, part in table.sets.items():
-            known = ~np.any([np.isnan(run.shares(metric.key)) for run in part], axis=0)
+        for label in table.sets:
+            known = table.known(label, metric.key)
             if not known.all():
                 of = f" of {label}" if label else ""
                 found.append(

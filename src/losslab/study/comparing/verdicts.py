@@ -10,7 +10,6 @@ from losslab.study.comparing.statistics import (
     ALPHA,
     Blocks,
     Estimate,
-    Scores,
     Usual,
     difference,
     holm,
@@ -20,8 +19,8 @@ from losslab.study.comparing.statistics import (
     usual_of,
 )
 
-LEAST_FREEDOM = 4
-"""Of the runs of two that are compared: three seeds of each."""
+LEAST_SEEDS = 3
+"""In each cell: two runs know their own spread too poorly, and where cells differ in it, claims are false too often."""
 POINT = 0.01
 """Differences of scores are told in points, hundredths."""
 
@@ -54,11 +53,13 @@ class Pair:
     estimate: Estimate | None
     """Of better less worse; None where one seed or one image leaves the variance unknown."""
     p: float | None
-    """After Holm's correction over all pairs; of the images alone where there is no estimate."""
+    """After Holm's correction over all pairs that are told together; of the images alone where there is no estimate."""
     of_these_nets: Estimate | None
     """With one seed in a cell: over the images alone, so of these very nets."""
     point: float = POINT
     """What one point is: 0.01 of a score; 1 where the score is in pixels."""
+    share: float = 1.0
+    """Of the level, that the correction leaves to this pair at its strictest."""
 
     @property
     def is_real(self) -> bool:
@@ -66,8 +67,7 @@ class Pair:
 
     @property
     def may_be_claimed(self) -> bool:
-        """Two runs know their own spread too poorly: where cells differ in it, claims from them are false too often."""
-        return self.estimate is not None and _freedom(self.estimate) >= LEAST_FREEDOM
+        return self.seeds >= LEAST_SEEDS
 
     @property
     def seeds(self) -> int:
@@ -75,8 +75,9 @@ class Pair:
 
     @property
     def seeds_to_see_a_point(self) -> int | None:
-        """Seeds in each cell that show a true difference of a point with a power of 80 %; None: no number does."""
-        return seeds_needed(self.estimate, self.point) if self.estimate is not None else None
+        """Seeds in each cell that show a true difference of a point with a power of 80 %, after the correction at its
+        strictest; None: no number does."""
+        return seeds_needed(self.estimate, self.point, ALPHA * self.share) if self.estimate is not None else None
 
 
 @dataclass(frozen=True)
@@ -98,10 +99,8 @@ def judge(
 ) -> Verdict:
     """Rank cells, or labels of an axis, and compare every two of them.
 
-    Images that a run has no score of count for none.
-
     Args:
-        subjects: name → its scores; all on the same test sets.
+        subjects: name → its scores, none of which is NaN; all on the same test sets.
         usual: between runs; None: of the cells given here.
         point: what differences are told in; 1 for pixels.
     """
@@ -114,10 +113,11 @@ def judge_each(
     usual: Usual | None = None,
     point: float = POINT,
 ) -> dict[str, Verdict]:
-    """As `judge`, of several things that are told together, such as the classes: corrected for all their pairs."""
+    """As `judge`, of several things that are told together, such as cells and axes: p-values are corrected for all their
+    pairs, so that a claim among all of them is false in 5 of 100 studies at most. Each question has as much of that."""
     sign = 1 if higher_is_better else -1
     found = {question: _compared(subjects, sign, usual, point) for question, subjects in questions.items()}
-    pairs = iter(_corrected([pair for _, of_question in found.values() for pair in of_question]))
+    pairs = iter(_corrected([of_question for _, of_question in found.values()]))
     return {
         question: _verdict(standings, [next(pairs) for _ in of_question])
         for question, (standings, of_question) in found.items()
@@ -128,14 +128,15 @@ def _compared(
     subjects: Mapping[str, Blocks], sign: int, usual: Usual | None, point: float
 ) -> tuple[list[Standing], list[Pair]]:
     """Before p-values are corrected, and before it is known who leads."""
-    known = _with_scores(subjects)
-    signed = {name: [[sign * scores for scores in cells] for cells in blocks] for name, blocks in known.items()}
+    signed = {name: [[sign * scores for scores in cells] for cells in blocks] for name, blocks in subjects.items()}
     if usual is None:
-        usual = usual_of(scores for blocks in known.values() for cells in blocks for scores in cells)
-    means = {name: _mean(blocks) for name, blocks in known.items()}
-    order = sorted(known, key=lambda name: (-sign * means[name], name))
+        usual = usual_of(scores for blocks in subjects.values() for cells in blocks for scores in cells)
+    means = {name: _mean(blocks) for name, blocks in subjects.items()}
+    order = sorted(subjects, key=lambda name: (-sign * means[name], name))
     pairs = [_pair(a, b, signed[a], signed[b], usual, point) for a, b in itertools.combinations(order, 2)]
-    return [_standing(name, known[name], means[name], usual, rank) for rank, name in enumerate(order, start=1)], pairs
+    return [
+        _standing(name, subjects[name], means[name], usual, rank) for rank, name in enumerate(order, start=1)
+    ], pairs
 
 
 def _verdict(standings: list[Standing], pairs: list[Pair]) -> Verdict:
@@ -180,18 +181,6 @@ def _unit(pair: Pair) -> str:
     return "pixel" if pair.point == 1 else "point"
 
 
-def _with_scores(subjects: Mapping[str, Blocks]) -> dict[str, list[list[Scores]]]:
-    """Only the images that all runs have a score of."""
-    known = [
-        ~np.any([np.isnan(scores).any(axis=0) for cells in blocks for scores in cells], axis=0)
-        for blocks in zip(*subjects.values(), strict=True)
-    ]
-    return {
-        name: [[scores[:, kept] for scores in cells] for cells, kept in zip(blocks, known, strict=True)]
-        for name, blocks in subjects.items()
-    }
-
-
 def _mean(blocks: Blocks) -> float:
     return float(np.mean([np.mean([scores.mean() for scores in cells]) for cells in blocks]))
 
@@ -204,13 +193,16 @@ def _pair(a: str, b: str, first: Blocks, second: Blocks, usual: Usual, point: fl
     return Pair(a, b, gap, estimate, estimate.p, None, point)
 
 
-def _corrected(pairs: Sequence[Pair]) -> list[Pair]:
-    p_values = iter(holm([pair.p for pair in pairs if pair.p is not None]))
-    return [replace(pair, p=next(p_values)) if pair.p is not None else pair for pair in pairs]
-
-
-def _freedom(estimate: Estimate) -> int:
-    return sum(part.count - 1 for part in estimate.spread.runs)
+def _corrected(questions: Sequence[Sequence[Pair]]) -> list[Pair]:
+    asked = [[pair for pair in pairs if pair.p is not None] for pairs in questions]
+    shares = [1 / len(pairs) / sum(map(bool, asked)) for pairs in asked for _ in pairs]
+    p_values = holm([pair.p for pairs in asked for pair in pairs if pair.p is not None], shares)
+    told = iter(zip(p_values, shares, strict=True))
+    found = []
+    for pair in (pair for pairs in questions for pair in pairs):
+        p, share = next(told) if pair.p is not None else (None, 1.0)
+        found.append(replace(pair, p=p, share=share))
+    return found
 
 
 def _standing(name: str, blocks: Blocks, mean: float, usual: Usual, rank: int) -> Standing:
