@@ -47,9 +47,9 @@ class Table:
 
     def known(self, label: str, metric: str) -> npt.NDArray[np.bool_]:
         """Of the images of a test set, those that every run has a score of."""
-        return ~np.any(
-            [np.isnan(run.shares(metric)) for run in self.sets[label] if self.name(run) in self.cells], axis=0
-        )
+        lacking = [np.isnan(run.shares(metric)) for run in self.sets[label] if self.name(run) in self.cells]
+        known: npt.NDArray[np.bool_] = ~np.any(np.stack(lacking), axis=0)
+        return known
 
     def score(self, run: Evidence, metric: Metric) -> float:
         """A run's, on what is judged."""
