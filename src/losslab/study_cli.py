@@ -43,6 +43,8 @@ def list_studies(as_json: AsJson = False) -> None:
             found.append((study, len(cells(study)), number_of_runs(study), len(_planned(study)[1])))
         except InputError as error:
             faults.append(error)
+        except OSError as error:  # a folder of this name, or a file that may not be read
+            faults.append(_of_file(error))
     if as_json:
         keys = ("cells", "runs", "done")
         about = [
@@ -251,7 +253,11 @@ def _told() -> Iterator[None]:
     except InputError as error:
         leave(error)
     except OSError as error:
-        leave(InputError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
+        leave(_of_file(error))
+
+
+def _of_file(error: OSError) -> InputError:
+    return InputError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def _engine(kind: str, address: str | None, state: "State", baseline: str, jobs: int) -> "Engine":

@@ -37,6 +37,14 @@ def test_list_tells_a_broken_study_and_shows_the_others(inside: Repository) -> N
     assert "Small" in output and "ERROR: studies/broken.yaml: seeds is []" in output
 
 
+def test_list_tells_a_file_that_cannot_be_read_and_shows_the_others(inside: Repository) -> None:
+    (inside.root / "studies/folder.yaml").mkdir()
+    (inside.root / "studies/gone.yaml").symlink_to("nowhere")
+    output = study("list", code=1)
+    assert "Small" in output and "ERROR: studies/folder.yaml: Is a directory" in output
+    assert "ERROR: studies/gone.yaml: No such file or directory" in output
+
+
 def test_show_tells_cells_and_params(inside: Repository) -> None:
     output = study("show", "small", "--set", "train.epochs=1")
     assert "4 cells, seeds 0, 1: 8 runs" in output and "on tiny at 64 px, 1 epochs" in output
