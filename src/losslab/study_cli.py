@@ -103,6 +103,7 @@ def run(
             raise InputError("--address: is of --engine ray")
         study = named_study(name, ROOT, tuple(sets or ()), alias)
         state, baseline = State(ROOT, study.key), head(ROOT)
+        _refuse_taken_alias(study, state)
         for line in _uncommitted():
             typer.echo(f"WARNING: {line}", err=True)
         with state.running(study, jobs) as tell_running, _display(study, state) as display, _ends_well(study):
@@ -244,6 +245,16 @@ def _ends_well(study: "Study") -> Iterator[None]:
         ) from None
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _refuse_taken_alias(study: "Study", state: "State") -> None:
+    origin = state.origin()
+    if origin[2] is not None and origin != (study.name, study.sets, study.alias):
+        was = _arguments(origin[0], origin[1], None)
+        raise InputError(
+            f"--as {study.alias}: was of {was}, and the names of its experiments would be the same; take another, or remove "
+            f"{state.folder} if they may be replaced"
+        )
 
 
 @contextmanager

@@ -96,6 +96,16 @@ def test_wrong_input_is_told_in_one_line(arguments: list[str], complaint: str, i
     assert output.startswith("ERROR: ") and complaint in output and len(output.splitlines()) == 1
 
 
+@pytest.mark.parametrize("arguments", [["other"], ["small"], ["small", "--set", "train.lr=0.2"]])
+def test_alias_of_another_study_or_of_other_sets_is_refused(arguments: list[str], inside: Repository) -> None:
+    inside.study("other", STUDY)
+    with State(inside.root, "quick").running(inside.read("small", "train.lr=0.1", alias="quick"), 1):
+        pass
+    output = study("run", *arguments, "--as", "quick", code=1)
+    assert output.startswith("ERROR: --as quick: was of small --set train.lr=0.1, ") and len(output.splitlines()) == 1
+    assert "take another, or remove .losslab/study/quick if" in output
+
+
 def test_nothing_to_stop_is_no_error(inside: Repository) -> None:
     assert study("stop", "small") == "small was not running\n"
 
