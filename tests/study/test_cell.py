@@ -70,7 +70,7 @@ def test_clone_takes_nothing_uncommitted_along_and_gives_back_an_experiment(
     root, folder = repository.root, tmp_path_factory.mktemp("slots") / "slot"
     run, baseline = runs(repository.read())[0], head(repository.root)
     (root / "params.yaml").write_text("dirty: 1\n")
-    (root / ".dvc/config.local").write_text("['remote \"s\"']\npassword = p\n")
+    (root / ".dvc/config.local").write_text("['remote \"s\"']\nurl = ssh://host/s\npassword = p\n")
     make_clone(folder, root, root, baseline, root / ".dvc/cache")
     assert "dirty" not in (folder / "params.yaml").read_text()
     local = folder / ".dvc/config.local"
