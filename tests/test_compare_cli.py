@@ -13,7 +13,8 @@ def test_comparisons_of_one_name_are_written_one_at_a_time(tmp_path: Path, monke
     monkeypatch.setattr(compare_cli, "PATIENCE", 0.1)
     one, other = Path("reports/comparisons/one"), Path("reports/comparisons/other")
     with compare_cli._alone(one), compare_cli._alone(other):
-        with pytest.raises(InputError, match="one is being written by another losslab compare; give this one another"):
-            compare_cli._alone(one).__enter__()
+        third = compare_cli._alone(one)
+        with pytest.raises(InputError, match="one is being written by another losslab compare; give this"):
+            third.__enter__()
     with compare_cli._alone(one):
         pass
