@@ -1,5 +1,7 @@
 """`losslab compare`: which loss or architecture is better, and whether the difference is real."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
     from losslab.study.comparing.comparison import Comparison
 
 ROOT, PLACE = Path(), Path("reports/comparisons")
+LOCKS = Path(".losslab/comparisons")
+PATIENCE = 60.0
+"""Seconds that another comparison of the same name has to be written."""
 DEFAULT_METRIC = "miou"
 
 
@@ -62,8 +67,28 @@ def _compare(
     folder = PLACE / (name or question.asked.name + ("" if metric == DEFAULT_METRIC else f"-{metric}"))
     with question.evidence() as evidence, tqdm(desc="measuring", unit=" nets", leave=False, disable=None) as bar:
         found = compare_runs(evidence, question.asked, Meter(timing, lambda net: bar.update()))
-        write_comparison(found, ROOT / folder)
+        with _alone(folder):
+            write_comparison(found, ROOT / folder)
     return found, folder
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Be the one that writes a comparison of this name; another is waited for."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(ROOT / LOCKS / f"{folder.name}.lock")
+    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except Timeout:
+        raise InputError(
+            f"{folder} is being written by another losslab compare; give this one another --name"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _tell(found: "Comparison") -> None:

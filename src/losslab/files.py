@@ -63,6 +63,13 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_private(path: Path, content: bytes) -> None:
+    """Write what only its owner may read, such as passwords."""
+    path.unlink(missing_ok=True)  # the mode is given to new files alone
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(content)
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write indented JSON; NaN is written as null, because JSON has none."""
     write_text(path, json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")

@@ -43,6 +43,8 @@ def list_studies(as_json: AsJson = False) -> None:
             found.append((study, len(cells(study)), number_of_runs(study), len(_planned(study)[1])))
         except InputError as error:
             faults.append(error)
+        except OSError as error:  # a folder of this name, or a file that may not be read
+            faults.append(_of_file(error))
     if as_json:
         keys = ("cells", "runs", "done")
         about = [
@@ -101,6 +103,7 @@ def run(
             raise InputError("--address: is of --engine ray")
         study = named_study(name, ROOT, tuple(sets or ()), alias)
         state, baseline = State(ROOT, study.key), head(ROOT)
+        _refuse_taken_alias(study, state)
         for line in _uncommitted():
             typer.echo(f"WARNING: {line}", err=True)
         with state.running(study, jobs) as tell_running, _display(study, state) as display, _ends_well(study):
@@ -244,6 +247,16 @@ def _ends_well(study: "Study") -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _refuse_taken_alias(study: "Study", state: "State") -> None:
+    origin = state.origin()
+    if origin[2] is not None and origin != (study.name, study.sets, study.alias):
+        was = _arguments(origin[0], origin[1], None)
+        raise InputError(
+            f"--as {study.alias}: was of {was}, and the names of its experiments would be the same; take another, or remove "
+            f"{state.folder} if they may be replaced"
+        )
+
+
 @contextmanager
 def _told() -> Iterator[None]:
     try:
@@ -251,7 +264,11 @@ def _told() -> Iterator[None]:
     except InputError as error:
         leave(error)
     except OSError as error:
-        leave(InputError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
+        leave(_of_file(error))
+
+
+def _of_file(error: OSError) -> InputError:
+    return InputError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def _engine(kind: str, address: str | None, state: "State", baseline: str, jobs: int) -> "Engine":

@@ -10,7 +10,7 @@ from dvc.repo import Repo
 
 from losslab import tracking
 from losslab.errors import InputError
-from losslab.reproducing.named import record_of, records_of
+from losslab.reproducing.named import Finder, record_of
 from losslab.tracking import TrackedRun
 from tests.reproducing.repository import Runs
 
@@ -66,8 +66,9 @@ def test_files_come_from_the_cache_without_opening_dvc_for_each(runs: Runs, monk
         init(*given, **named)
 
     monkeypatch.setattr(Repo, "__init__", counted)
-    for name, record in zip(names, records_of(names, runs.root), strict=True):
-        with record.files() as folder:
+    finder = Finder(runs.root)
+    for name in names:
+        with finder.record(name).files() as folder:
             assert f"loss: {name}\n" in (folder / "params.yaml").read_text()
             assert (folder / "reports/metrics.json").read_text().startswith('{"test"')
             assert (folder / "reports/predictions/in/b.png").read_text() == "b" and (folder / "dvc.lock").is_file()

@@ -3,12 +3,22 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from losslab.errors import InputError
+from losslab.files import write_text
+from losslab.reproducing import restore as restoring
 from losslab.reproducing.named import record_of
 from losslab.reproducing.restore import _is_kept, restore
 from tests.reproducing.repository import Runs
 
+PIPELINE = """stages:
+  download: {cmd: "true", outs: ["data/raw/${dataset}/fetched"]}
+  prepare: {cmd: "true", outs: ["data/prepared/${dataset}"]}
+  train: {cmd: "true", outs: [models/model.safetensors, models/model.json, reports/history.csv]}
+  evaluate: {cmd: "true", outs: [reports/metrics.json]}
+  report: {cmd: "true", outs: [reports/report.html, reports/figures]}
+"""
 pytestmark = pytest.mark.usefixtures("tracked")
 
 
@@ -59,3 +69,60 @@ def test_params_that_an_experiment_has_are_no_loss(runs: Runs) -> None:
     for name in ("params.yaml", "dvc.lock"):
         (runs.root / name).write_text(runs.git("show", f"{revision}:{name}") + "\n")
     assert _is_kept(runs.root)
+
+
+@pytest.fixture
+def pipeline(runs: Runs) -> Runs:
+    """With the stages that DVC needs to check outs out."""
+    write_text(runs.root / "dvc.yaml", PIPELINE)
+    with (runs.root / ".gitignore").open("a") as file:
+        file.write("/data/prepared/\n")
+    runs.commit()
+    return runs
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_data_are_left_alone_where_the_cache_has_not_those_of_the_run(force: bool, pipeline: Runs) -> None:
+    lock = pipeline.lock()
+    for stage in ("download", "prepare"):
+        lock["stages"][stage]["outs"][0]["md5"] = "0" * 32 + ".dir"
+    pipeline.run("calm-cat", lock)
+    mine = [pipeline.root / "data/raw/tiny/fetched/mine.txt", pipeline.root / "data/prepared/tiny/mine.csv"]
+    for path in mine:
+        write_text(path, "mine")
+    restored = restore(record_of("calm-cat", pipeline.root), pipeline.root, force)
+    assert restored.missing == ["data/raw/tiny/fetched", "data/prepared/tiny"]
+    assert (pipeline.root / "models/model.safetensors").read_text() == "weights"
+    assert all(path.read_text() == "mine" for path in mine)
+
+
+def test_data_that_are_kept_nowhere_are_not_overwritten(pipeline: Runs) -> None:
+    pipeline.run("calm-cat", pipeline.lock())
+    mine = pipeline.root / "data/prepared/tiny/mine.csv"
+    write_text(mine, "mine")
+    with pytest.raises(InputError, match=r"data/prepared/tiny: not in DVC's cache, so lost; dvc commit"):
+        restore(record_of("calm-cat", pipeline.root), pipeline.root)
+    assert mine.read_text() == "mine" and not (pipeline.root / "dvc.lock").exists()
+
+
+def test_checkout_that_fails_leaves_data(pipeline: Runs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that the dvc.lock before has an md5 of, which the cache has not."""
+    lock = pipeline.lock()
+    lock["stages"]["prepare"]["outs"][0]["md5"] = "0" * 32 + ".dir"
+    write_text(pipeline.root / "dvc.lock", yaml.safe_dump(lock))
+    pipeline.commit()
+    pipeline.run("calm-cat", lock, loss="dice")
+    mine = pipeline.root / "data/prepared/tiny/mine.csv"
+    write_text(mine, "mine")
+    dvc, commands = restoring._dvc, []
+
+    def first_fails(root: Path, *arguments: str, must: bool = True) -> None:
+        commands.append(arguments[0])
+        if commands.count("checkout") == 1 and arguments[0] == "checkout":
+            raise InputError("dvc checkout: disk full")
+        dvc(root, *arguments, must=must)
+
+    monkeypatch.setattr(restoring, "_dvc", first_fails)
+    with pytest.raises(InputError, match="disk full"):
+        restore(record_of("calm-cat", pipeline.root), pipeline.root)
+    assert commands.count("checkout") == 2 and mine.read_text() == "mine"

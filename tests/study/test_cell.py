@@ -70,9 +70,12 @@ def test_clone_takes_nothing_uncommitted_along_and_gives_back_an_experiment(
     root, folder = repository.root, tmp_path_factory.mktemp("slots") / "slot"
     run, baseline = runs(repository.read())[0], head(repository.root)
     (root / "params.yaml").write_text("dirty: 1\n")
+    (root / ".dvc/config.local").write_text("['remote \"s\"']\nurl = ssh://host/s\npassword = p\n")
     make_clone(folder, root, root, baseline, root / ".dvc/cache")
     assert "dirty" not in (folder / "params.yaml").read_text()
-    assert str(root / ".dvc/cache") in (folder / ".dvc/config.local").read_text()
+    local = folder / ".dvc/config.local"
+    assert str(root / ".dvc/cache") in local.read_text() and "password = p" in local.read_text()
+    assert local.stat().st_mode & 0o777 == 0o600
     write_params(folder / "params.yaml", run.params)
     (folder / "dvc.lock").write_text("stages: {}\n")
     commit(folder, "m")

@@ -1,5 +1,6 @@
 """What `--engine ray` refuses, and what it does on a node, without a cluster: tests/pipeline/test_studies.py has one."""
 
+import os
 import socket
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from losslab.errors import InputError
+from losslab.files import write_text
 from losslab.study import ray_engine
 from losslab.study.cell import bundle
 from losslab.study.plan import runs
@@ -82,17 +84,32 @@ def test_killed_worker_is_started_again_on_its_node(
     """Of each attempt one code for preparing the data, and one for the run."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     bundle(ready.root, tmp_path / "repository")
-    left, jobs = list(codes), []
+    left, jobs, config = list(codes), [], Path(".dvc/config.local")
+    (tmp_path / f"losslab-ray-{os.getuid()}").mkdir(mode=0o755)
 
     def work(job: Job, environment: dict[str, str]) -> tuple[int, str]:
         jobs.append(job)
+        local = Path(job.home) / config
+        assert local.read_bytes() == b"password" and local.stat().st_mode & 0o777 == 0o600
+        write_text(Path(job.slot) / config, "password")
         Path(str(job.result)).write_bytes(b"result")
         return left.pop(0), "log"
 
     monkeypatch.setattr(ray_engine, "_work", work)
-    sent: dict[str, Any] = {"repository": b"", "id": "1", "local_config": None, "baseline": "0" * 40, "environment": {}}
+    sent: dict[str, Any] = {"repository": b"", "id": "1", "local_config": b"password", "baseline": "0" * 40}
+    sent["environment"] = {}
     run = runs(ready.read())[0]
     found = ray_engine._run_on_node(sent, run.name, run.params)
     assert found == (expected, "log", b"result" if expected == 0 else b"") and not left
     assert {job.experiment for job in jobs} <= {None, run.name} and jobs[0].experiment is None
     assert Path(jobs[0].home).exists() == (expected != 0), "what can go on stays"
+    assert not list(tmp_path.rglob("losslab-ray-*/**/config.local")), "but no password"
+    assert Path(jobs[0].home).parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_folder_on_a_node_that_is_not_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    (tmp_path / "anothers").mkdir()
+    (tmp_path / f"losslab-ray-{os.getuid()}").symlink_to("anothers")
+    with pytest.raises(InputError, match="is another user's, or a link; it must be removed"):
+        ray_engine._own_place()

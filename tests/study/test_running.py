@@ -1,5 +1,6 @@
 """In what order a study is run and what counts as done, with an engine that runs nothing."""
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from losslab.errors import InputError
+from losslab.files import write_json
 from losslab.study.engine import Ended
 from losslab.study.plan import Run, Study, every_run, runs
 from losslab.study.running import Outcome, Progress, run_study
@@ -183,6 +185,30 @@ def test_what_a_killed_runner_left_does_not_count_as_running(content: dict[str, 
     state.folder.mkdir(parents=True)
     (state.folder / "running.json").write_text(str(content).replace("'", '"'))
     assert state.runner() is None and state.stop() is False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells when a process was started")
+def test_pid_that_a_killed_runner_left_is_not_signalled(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also while a new runner has the lock and has not yet said who it is."""
+    state, signalled = State(repository.root, "small"), []
+    monkeypatch.setattr(os, "kill", lambda pid, number: signalled.append(pid))
+    monkeypatch.setattr("losslab.study.state.BEGINNING", 0.2)
+    state.folder.mkdir(parents=True)
+    with state._lock():
+        write_json(state.folder / "running.json", {"pid": os.getpid(), "started": "1", "jobs": 1})
+        assert State(repository.root, "small").stop() is False and signalled == []
+
+
+def test_runner_removes_what_a_killed_one_left_before_it_writes(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, left = State(repository.root, "small"), []
+    write_json(state.folder / "running.json", {"pid": 1, "jobs": 1})
+    monkeypatch.setattr("losslab.study.state.write_json", lambda path, _: left.append(path.exists()))
+    with state.running(repository.read(), 1):
+        assert left[0] is False
 
 
 def test_log_is_beside_the_state(repository: Repository) -> None:

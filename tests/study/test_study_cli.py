@@ -37,6 +37,14 @@ def test_list_tells_a_broken_study_and_shows_the_others(inside: Repository) -> N
     assert "Small" in output and "ERROR: studies/broken.yaml: seeds is []" in output
 
 
+def test_list_tells_a_file_that_cannot_be_read_and_shows_the_others(inside: Repository) -> None:
+    (inside.root / "studies/folder.yaml").mkdir()
+    (inside.root / "studies/gone.yaml").symlink_to("nowhere")
+    output = study("list", code=1)
+    assert "Small" in output and "ERROR: studies/folder.yaml: Is a directory" in output
+    assert "ERROR: studies/gone.yaml: No such file or directory" in output
+
+
 def test_show_tells_cells_and_params(inside: Repository) -> None:
     output = study("show", "small", "--set", "train.epochs=1")
     assert "4 cells, seeds 0, 1: 8 runs" in output and "on tiny at 64 px, 1 epochs" in output
@@ -86,6 +94,16 @@ def test_status_names_other_sets_and_knows_an_alias(inside: Repository) -> None:
 def test_wrong_input_is_told_in_one_line(arguments: list[str], complaint: str, inside: Repository) -> None:
     output = study(*arguments, code=1)
     assert output.startswith("ERROR: ") and complaint in output and len(output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["other"], ["small"], ["small", "--set", "train.lr=0.2"]])
+def test_alias_of_another_study_or_of_other_sets_is_refused(arguments: list[str], inside: Repository) -> None:
+    inside.study("other", STUDY)
+    with State(inside.root, "quick").running(inside.read("small", "train.lr=0.1", alias="quick"), 1):
+        pass
+    output = study("run", *arguments, "--as", "quick", code=1)
+    assert output.startswith("ERROR: --as quick: was of small --set train.lr=0.1, ") and len(output.splitlines()) == 1
+    assert "take another, or remove .losslab/study/quick if" in output
 
 
 def test_nothing_to_stop_is_no_error(inside: Repository) -> None:

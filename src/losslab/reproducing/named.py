@@ -95,12 +95,6 @@ def record_of(text: str, root: Path) -> Record:
     return Finder(root).record(text)
 
 
-def records_of(texts: Sequence[str], root: Path) -> list[Record]:
-    """As `record_of`, for several: what there is, is listed once."""
-    finder = Finder(root)
-    return [finder.record(text) for text in texts]
-
-
 class Finder:
     """The runs of a repository and of its MLflow store, listed when they are first asked for."""
 

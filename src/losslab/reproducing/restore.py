@@ -2,26 +2,30 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from dvc.utils.serialize import dumps_yaml
 
 from losslab import tracking
 from losslab.dvc_cache import Cache
 from losslab.errors import InputError
-from losslab.experiments import COMMITTED, WORKSPACE, Outs
+from losslab.experiments import COMMITTED, REPORT, WORKSPACE, Outs
 from losslab.files import file_md5, folder_md5, write_text
 from losslab.reproducing.named import Record
 from losslab.reproducing.verify import first_changed
+from losslab.schema import parse_yaml
 from losslab.study.runs import experiments, shown
 from losslab.tracking.store import LOCK
 
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
 SHOWN = 3
 """Paths that a message names."""
+DATA = "data/"
+"""Below which outs are left alone where the cache has not those of the run: they may be the user's."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,31 @@ def restore(record: Record, root: Path, force: bool = False) -> Restored:
         if missing:
             _dvc(root, "fetch", must=False)  # from a remote, where there is one
             missing = _missing(record, root)
-        _dvc(root, "checkout", "--force", "--allow-missing", *STAGES)
+        _checkout(root, record.lock)
     except BaseException:
         for name, content in before.items():
             (root / name).unlink(missing_ok=True) if content is None else (root / name).write_bytes(content)
-        _dvc(root, "checkout", "--force", "--allow-missing", *STAGES, must=False)
+        if (lock := before[LOCK]) is not None:
+            _checkout(root, parse_yaml(lock.decode()), must=False)
         raise
     return Restored(len(record.md5s) - len(missing), missing, changed)
+
+
+def _checkout(root: Path, lock: Mapping[str, Any], must: bool = True) -> None:
+    """Of all stages but those whose data the cache lacks: DVC would remove what is there in their place, whosever it is."""
+    cache, stages = Cache(root), lock.get("stages", {})
+    outs = {stage: {out["path"]: out["md5"] for out in stages.get(stage, {}).get("outs", [])} for stage in STAGES}
+    lacking = {
+        stage
+        for stage, md5s in outs.items()
+        for path, md5 in md5s.items()
+        if path.startswith(DATA) and not cache.has(md5)
+    }
+    unknown = {
+        stage for stage in STAGES if not outs[stage] and stage != "report"
+    }  # a report of another run must not stay
+    targets = [stage for stage in STAGES if stage not in lacking | unknown]
+    _dvc(root, "checkout", "--force", "--allow-missing", *targets, must=must)
 
 
 def _texts(record: Record, root: Path) -> dict[str, str]:
@@ -114,9 +136,9 @@ def _refuse_losses(record: Record, root: Path) -> None:
             "them, --force drops them"
         )
     cache, lost = Cache(root), []
-    for path, md5 in record.md5s.items():
+    for path, md5 in {**dict.fromkeys(REPORT, ""), **record.md5s}.items():
         out = root / path
-        if not path.startswith("data/") and out.exists():
+        if out.exists() and (cache.has(md5) or not path.startswith(DATA)):
             here = folder_md5(out) if out.is_dir() else file_md5(out)
             if here != md5 and not cache.has(here):
                 lost.append(path)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from losslab.errors import InputError
+from losslab.files import write_private
 from losslab.schema import parse_yaml
 
 KILLED = 75
@@ -42,7 +43,7 @@ def make_clone(folder: Path, source: Path, home: Path, baseline: str, cache: Pat
         _git(folder, "checkout", "-q", "--detach", "--force", baseline)
         local = home / ".dvc/config.local"
         if local.is_file():  # where remotes have their passwords
-            (folder / ".dvc/config.local").write_bytes(local.read_bytes())
+            write_private(folder / ".dvc/config.local", local.read_bytes())
         _configure(folder, {"core__check_update": False, **config, "cache__dir": str(cache)})
         own = [path.relative_to(folder).as_posix() for path in folder.glob("data/raw/*/*.dvc")]
         if own:  # what `dvc add` tracks, no stage brings

@@ -94,6 +94,8 @@ def read_study(name: str, root: Path, sets: tuple[str, ...] = (), alias: str | N
         raise InputError(f"--as {alias}: letters, digits, _ and . alone, and no study's own name")
     base = applied(committed_params(root), changes_of(card.params, "params"))
     study = Study(name, card, base, _changes_of(sets), alias, tuple(sorted(sets)))
+    if not cells(study):
+        raise InputError(f"studies/{name}.yaml: skip removes every cell of the grid; it must leave one at least")
     seen: dict[str, Run] = {}
     for run in every_run(study):
         if (same := seen.setdefault(json.dumps(run.params, sort_keys=True), run)) is not run:

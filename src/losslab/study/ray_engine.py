@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -20,7 +21,7 @@ from filelock import FileLock
 
 from losslab import tracking
 from losslab.errors import InputError
-from losslab.files import write_text
+from losslab.files import write_private, write_text
 from losslab.study import cell
 from losslab.study.engine import ATTEMPTS, Ended, failure
 from losslab.study.plan import Run
@@ -110,13 +111,13 @@ class RayEngine:
 
 def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tuple[int, str, bytes]:
     """Exit code, output, and the experiment as a Git bundle. Tried again on the same node, it goes on from its checkpoint."""
-    place = Path(tempfile.gettempdir()) / f"{PLACE}-{os.getuid()}"
+    place = _own_place()
     home = place / hashlib.md5(f"{sent['id']} {sent['baseline']} {name}".encode()).hexdigest()
     (home / LOCAL_CONFIG).parent.mkdir(parents=True, exist_ok=True)
     (home / "source.bundle").write_bytes(sent["repository"])
     write_text(home / ".losslab/id", sent["id"])
     if sent["local_config"] is not None:
-        (home / LOCAL_CONFIG).write_bytes(sent["local_config"])
+        write_private(home / LOCAL_CONFIG, sent["local_config"])
     result = home / "result.bundle"
     job = Job(
         home=str(home),
@@ -129,21 +130,39 @@ def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tup
         parent=os.getpid(),
         result=str(result),
     )
-    for _ in range(ATTEMPTS):
-        end_leftover(Path(job.slot))
-        shutil.rmtree(job.slot, ignore_errors=True)
-        with FileLock(
-            place / f"{params['dataset']}.lock"
-        ):  # the first makes the data, the others find them in the cache
-            code, log = _work(job, sent["environment"])
-        if code == 0:
-            code, log = _work(replace(job, experiment=name), sent["environment"])
-        if not cell.was_killed(code, log):
-            break
+    try:
+        for _ in range(ATTEMPTS):
+            end_leftover(Path(job.slot))
+            shutil.rmtree(job.slot, ignore_errors=True)
+            # The first makes the data, the others find them in the cache.
+            with FileLock(place / f"{params['dataset']}.lock"):
+                code, log = _work(job, sent["environment"])
+            if code == 0:
+                code, log = _work(replace(job, experiment=name), sent["environment"])
+            if not cell.was_killed(code, log):
+                break
+    finally:  # passwords; the next attempt brings them again
+        for folder in (home, Path(job.slot)):
+            (folder / LOCAL_CONFIG).unlink(missing_ok=True)
     found = code, log, result.read_bytes() if code == 0 else b""
     if code == 0:
         shutil.rmtree(home, ignore_errors=True)
     return found
+
+
+def _own_place() -> Path:
+    """The folder of this user on this node, closed to all others: passwords pass through it.
+
+    Raises:
+        InputError: somebody else has made it.
+    """
+    place = Path(tempfile.gettempdir()) / f"{PLACE}-{os.getuid()}"
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = place.lstat()
+    if about.st_uid != os.getuid() or not stat.S_ISDIR(about.st_mode):
+        raise InputError(f"{place} on {socket.gethostname()} is another user's, or a link; it must be removed")
+    place.chmod(0o700)
+    return place
 
 
 def _work(job: Job, environment: dict[str, str]) -> tuple[int, str]:

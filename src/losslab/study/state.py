@@ -21,6 +21,8 @@ from losslab.study.worker import end_leftovers
 PLACE = Path(".losslab/study")
 PATIENCE = 20.0
 """Seconds in which processes that are told to end must be gone."""
+BEGINNING = 2.0
+"""Seconds that a process has to say that it runs a study, once it has the lock."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ class State:
             raise InputError(
                 f"{self.key} is being run by process {self._about().get('pid', '?')}: losslab study status, or stop"
             ) from None
-        about = {"pid": os.getpid(), "jobs": jobs}
         try:
+            path.unlink(missing_ok=True)  # of one that was killed
+            about = {"pid": os.getpid(), "started": _started(os.getpid()), "jobs": jobs}
             write_json(path, about)
             write_json(self.folder / "study.json", {"name": study.name, "sets": list(study.sets), "alias": study.alias})
             yield lambda names: write_json(path, {**about, "runs": names})
@@ -88,13 +91,14 @@ class State:
         Raises:
             InputError: it does not end.
         """
-        runner = self.runner()
-        if runner is None or "pid" not in runner:
+        runner = self._known_runner()
+        if runner is None:
             end_leftovers(self.folder)
             return False
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
-                os.kill(int(runner["pid"]), number)
+                if _is_meant(runner):
+                    os.kill(int(runner["pid"]), number)
             deadline = time.monotonic() + PATIENCE
             while time.monotonic() < deadline:
                 if self.runner() is None:
@@ -116,6 +120,15 @@ class State:
             if slot.is_dir():
                 shutil.rmtree(slot, ignore_errors=True)
 
+    def _known_runner(self) -> JsonObject | None:
+        """Who runs this study; waits a moment for one that has just begun to say so, over what a killed one left."""
+        deadline = time.monotonic() + BEGINNING
+        while (runner := self.runner()) is not None and time.monotonic() < deadline:
+            if _is_meant(runner):
+                return runner
+            time.sleep(0.1)
+        return None
+
     def _about(self) -> JsonObject:
         try:
             return read_json(self.folder / "running.json")
@@ -124,6 +137,19 @@ class State:
 
     def _lock(self) -> FileLock:
         return FileLock(self.folder / "lock")
+
+
+def _is_meant(runner: JsonObject) -> bool:
+    """Whether its pid is still that of the process that wrote it."""
+    return "pid" in runner and runner.get("started") == _started(int(runner["pid"]))
+
+
+def _started(pid: int) -> str | None:
+    """When a process was started, as Linux counts it; None where that cannot be known."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
 
 
 def states(root: Path) -> list[State]:
