@@ -1,17 +1,25 @@
-"""Imports torchmetrics, which Lightning imports too, without scipy.signal.
+"""Imports torchmetrics, which Lightning imports too, without what its metrics of audio, its detectors and its plots need.
 
-torchmetrics gives scipy.signal a function that it lost, for an audio metric that is not used here; importing it takes a second
-of every stage's start.
+They are not used here; importing scipy.signal, torchvision and matplotlib for them takes seconds of every stage's start.
 """
 
 import sys
 from types import ModuleType
+from unittest.mock import patch
+
+from lightning_utilities.core.imports import RequirementCache
+
+UNUSED = ("matplotlib", "torchvision")
 
 if not {"torchmetrics", "scipy.signal"} & sys.modules.keys():
     stand_in = ModuleType("scipy.signal")
-    stand_in.hamming = None  # type: ignore[attr-defined]
+    stand_in.hamming = None  # type: ignore[attr-defined]  # which torchmetrics gives it otherwise
+    is_met = RequirementCache.__bool__
     sys.modules["scipy.signal"] = stand_in
     try:
-        import torchmetrics as torchmetrics
+        with patch.object(
+            RequirementCache, "__bool__", lambda asked: asked.requirement not in UNUSED and is_met(asked)
+        ):
+            import torchmetrics as torchmetrics
     finally:
         del sys.modules["scipy.signal"]  # who imports it from now on gets the real one
