@@ -147,7 +147,7 @@ def draw(found: list[Rates], path: Path) -> None:
                 place.bar(xs, [100 * max(rate.false) for rate in rows], 0.23, label=test)
             place.axhline(100 * ALPHA, color="black", linewidth=0.8, linestyle="--")
             place.set(title=f"{seeds} seeds", xlabel="seed sd, points", xticks=range(len(SEED_SDS)), ylim=(0, 100))
-            place.set_xticklabels([name.replace(", ", ",\n") for name in SEED_SDS])
+            place.set_xticklabels([name.replace(", ", ",\n") for name in SEED_SDS], fontsize=7)
         axes[0].set_ylabel("studies with a false claim, %")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(TESTS), frameon=False)
