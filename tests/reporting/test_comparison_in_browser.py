@@ -1,17 +1,13 @@
 """A comparison's page as a reader meets it, in headless Chromium: twelve cells, offline, with and without a script."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from losslab.reporting.comparison.page import page_of
 from tests.reporting.comparison_factory import MadeUpComparison, comparison_of
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on PATH")
 PHONE, DESK = 375, 1440
 LOSSES, NETS = ["0.5*bce+0.5*dice", "cross_entropy", "focal_tversky", "lovasz"], ["unet_resnet18", "mit_b0", "segnet"]
 TEXTS = [
@@ -19,14 +15,6 @@ TEXTS = [
     ".forest tbody .soft", "#heat-0 tbody td", ".names li", ".pictures small", "figcaption", "nav a",
     ".choices [aria-pressed=true]",
 ]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        found = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
