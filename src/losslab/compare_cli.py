@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from losslab.console import leave, print_table
+from losslab.console import print_table, told_errors
 from losslab.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,12 +30,8 @@ def compare(
     timing: Annotated[bool, typer.Option(help="Time each net here, a few seconds each.")] = True,
 ) -> None:
     """Compare the runs of a study, or any runs on the same test set, and write reports/comparisons/NAME/."""
-    try:
+    with told_errors():
         found, folder = _compare(names, runs, metric, sets or [], alias, name, timing)
-    except InputError as error:
-        leave(error)
-    except OSError as error:
-        leave(InputError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
     _tell(found)
     typer.echo(f"wrote {folder}/index.html")
 

@@ -1,7 +1,8 @@
 """How commands talk: tables, sizes, and the one line of an error."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NoReturn
 
 import typer
@@ -29,3 +30,19 @@ def leave(error: InputError) -> NoReturn:
 
 def complain(error: InputError) -> None:
     typer.echo(f"ERROR: {' '.join(str(error).split())}", err=True)
+
+
+@contextmanager
+def told_errors() -> Iterator[None]:
+    """End with one line, and exit code 1, where the input is wrong or a file cannot be had."""
+    try:
+        yield
+    except InputError as error:
+        leave(error)
+    except OSError as error:
+        leave(of_file(error))
+
+
+def of_file(error: OSError) -> InputError:
+    """What is wrong with which file."""
+    return InputError(f"{error.filename}: {error.strerror}" if error.filename else str(error))

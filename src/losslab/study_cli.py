@@ -1,7 +1,6 @@
 """`losslab study …`: grids of runs that run themselves."""
 
 import json
-import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -11,15 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from losslab.console import complain, leave, print_table
+from losslab.console import complain, of_file, print_table, told_errors
 from losslab.errors import InputError
-from losslab.stage import say
 
 if TYPE_CHECKING:
-    from losslab.experiments import Outs
     from losslab.study.engine import Engine
     from losslab.study.plan import Run, Study
-    from losslab.study.running import Progress
     from losslab.study.state import State
 
 app = typer.Typer(no_args_is_help=True, help="Grids of runs: list, show, run, status, stop.")
@@ -35,16 +31,17 @@ def list_studies(as_json: AsJson = False) -> None:
     """List the studies: what they ask, how many runs they take, how many are done."""
     from losslab.study import card as cards
     from losslab.study.plan import cells, number_of_runs, read_study
+    from losslab.study.status import planned_runs
 
     found, faults = [], []
     for name in cards.names(ROOT / cards.STUDIES):
         try:
             study = read_study(name, ROOT)
-            found.append((study, len(cells(study)), number_of_runs(study), len(_planned(study)[1])))
+            found.append((study, len(cells(study)), number_of_runs(study), len(planned_runs(study, ROOT)[1])))
         except InputError as error:
             faults.append(error)
         except OSError as error:  # a folder of this name, or a file that may not be read
-            faults.append(_of_file(error))
+            faults.append(of_file(error))
     if as_json:
         keys = ("cells", "runs", "done")
         about = [
@@ -72,7 +69,7 @@ def show(name: Name, sets: Sets = None, alias: Alias = None, as_json: AsJson = F
     """Show a study: its question, its cells, and what they change in params.yaml."""
     from losslab.study.named import named_study
 
-    with _told():
+    with told_errors():
         study = named_study(name, ROOT, tuple(sets or ()), alias)
         if as_json:
             typer.echo(json.dumps(_described(study), indent=2, ensure_ascii=False))
@@ -97,8 +94,9 @@ def run(
     from losslab.study.running import run_study
     from losslab.study.runs import head
     from losslab.study.state import State
+    from losslab.study_display import display
 
-    with _told():
+    with told_errors():
         if address is not None and engine != "ray":
             raise InputError("--address: is of --engine ray")
         study = named_study(name, ROOT, tuple(sets or ()), alias)
@@ -106,15 +104,15 @@ def run(
         _refuse_taken_alias(study, state)
         for line in _uncommitted():
             typer.echo(f"WARNING: {line}", err=True)
-        with state.running(study, jobs) as tell_running, _display(study, state) as display, _ends_well(study):
+        with state.running(study, jobs) as tell_running, display(study, state) as shown, _ends_well(study):
             made = _engine(engine, address, state, baseline, jobs)
             try:
 
                 def idle(working: "list[Run]") -> None:
-                    if display.shows(working):
+                    if shown.shows(working):
                         tell_running([run.name for run in working])
 
-                outcome = run_study(study, ROOT, state, made, jobs, display.told, idle, display.preparing)
+                outcome = run_study(study, ROOT, state, made, jobs, shown.told, idle, shown.preparing)
             finally:
                 made.close()
     failed = f", {outcome.failed} failed: losslab study status {study.alias or study.name}" if outcome.failed else ""
@@ -128,10 +126,12 @@ def status(name: Name, sets: Sets = None, alias: Alias = None, as_json: AsJson =
     """Tell which runs of a study are done, which go on, and which failed and why."""
     from losslab.study.named import named_study
     from losslab.study.state import State, states
+    from losslab.study.status import status_of
+    from losslab.study_display import told_score
 
-    with _told():
+    with told_errors():
         study = named_study(name, ROOT, tuple(sets or ()), alias)
-        rows = _status(study)
+        rows = status_of(study, ROOT)
         runner = State(ROOT, study.key).runner()
         if as_json:
             about = {"study": study.name, "key": study.key, "running": runner is not None, "runs": rows}
@@ -141,8 +141,8 @@ def status(name: Name, sets: Sets = None, alias: Alias = None, as_json: AsJson =
             (
                 row["name"],
                 row["state"],
-                _score(row["val_miou"]),
-                _score(row["test_miou"]),
+                told_score(row["val_miou"]),
+                told_score(row["test_miou"]),
                 row["reason"] or row["progress"] or "",
             )
             for row in rows
@@ -161,7 +161,7 @@ def stop(name: Name) -> None:
     from losslab.study.named import named_study
     from losslab.study.state import states
 
-    with _told():
+    with told_errors():
         stopped = [state for state in states(ROOT) if name in (state.key, state.origin()[0]) and state.stop()]
         if not stopped:
             named_study(name, ROOT)  # is there such a study at all?
@@ -169,64 +169,6 @@ def stop(name: Name) -> None:
             typer.echo(f"stopped; to go on: losslab study run {_arguments(*state.origin())}")
         if not stopped:
             typer.echo(f"{name} was not running")
-
-
-class _Display:
-    """One line for each run that ends, and on a terminal a bar with what goes on."""
-
-    def __init__(self, study: "Study", state: "State") -> None:
-        from tqdm import tqdm
-
-        from losslab.study.plan import number_of_runs
-
-        self.study, self.state = study, state
-        self.names: list[str] = []
-        _, done, _ = _planned(study)
-        typer.echo(f"{study.key}: {len(done)} of {number_of_runs(study)} runs are done")
-        self.bar = tqdm(
-            total=number_of_runs(study),
-            initial=len(done),
-            desc=study.key,
-            disable=None,
-            leave=False,
-            bar_format="{desc} {bar} {n_fmt}/{total_fmt}{postfix}",
-        )
-        self.eta = ""
-
-    def preparing(self, run: "Run") -> None:
-        say(f"preparing {run.params['dataset']}")
-
-    def told(self, progress: "Progress") -> None:
-        ended, left = progress.ended, progress.of - progress.over
-        if ended.reason is None:
-            result = (
-                f"val mIoU {_score(progress.val_miou)}  test mIoU {_score(progress.test_miou)}  {ended.seconds:.0f} s"
-            )
-        else:
-            result = f"FAILED: {ended.reason}"
-        self.eta = f", about {_duration(progress.eta)}" if left and progress.eta is not None else ""
-        say(f"[{progress.over}/{progress.of}] {ended.run.name}  {result}  ({left} to go{self.eta})")
-        self.bar.n = progress.over
-        self.bar.refresh()
-
-    def shows(self, working: "list[Run]") -> bool:
-        """Show what goes on. Returns whether it is something else than before."""
-        names = [run.name for run in working]
-        changed, self.names = names != self.names, names
-        if not self.bar.disable:
-            own = f"{self.study.alias or self.study.name}-"
-            told = [f"{name.removeprefix(own)} {_progress(self.state.log(name)) or ''}".strip() for name in names]
-            self.bar.set_postfix_str("; ".join(told) + self.eta)
-        return changed
-
-
-@contextmanager
-def _display(study: "Study", state: "State") -> Iterator[_Display]:
-    display = _Display(study, state)
-    try:
-        yield display
-    finally:
-        display.bar.close()
 
 
 @contextmanager
@@ -257,20 +199,6 @@ def _refuse_taken_alias(study: "Study", state: "State") -> None:
         )
 
 
-@contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except InputError as error:
-        leave(error)
-    except OSError as error:
-        leave(_of_file(error))
-
-
-def _of_file(error: OSError) -> InputError:
-    return InputError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-
-
 def _engine(kind: str, address: str | None, state: "State", baseline: str, jobs: int) -> "Engine":
     from losslab.dvc_cache import cache
 
@@ -281,43 +209,6 @@ def _engine(kind: str, address: str | None, state: "State", baseline: str, jobs:
     from losslab.study.engine import LocalEngine
 
     return LocalEngine(state, baseline, cache(ROOT), jobs)
-
-
-def _planned(study: "Study") -> "tuple[list[Run], dict[Run, Outs], dict[Run, Any]]":
-    """The runs that are known to be needed; of these the done ones, and the failed ones."""
-    from losslab.study.plan import every_run, runs
-    from losslab.study.runs import chosen_values, found_runs
-    from losslab.study.state import State
-
-    every = every_run(study)
-    found = found_runs(every, ROOT)
-    failed = {run: about for run, about in State(ROOT, study.key).failures(every).items() if run not in found}
-    planned = runs(study, chosen_values(study, found, failed, ROOT))
-    return planned, {run: found[run] for run in planned if run in found}, failed
-
-
-def _status(study: "Study") -> list[dict[str, Any]]:
-    from losslab.study.runs import scores
-    from losslab.study.state import State
-
-    planned, done, failed = _planned(study)
-    state = State(ROOT, study.key)
-    runner = state.runner()
-    going = [] if runner is None else runner.get("runs", [])
-    rows = []
-    for run in planned:
-        row: dict[str, Any] = {"name": run.name, "cell": dict(run.cell.labels), "tuned": run.tuned, "seed": run.seed}
-        row |= {"state": "missing" if runner is None else "waiting"}
-        row |= dict.fromkeys(("val_miou", "test_miou", "reason", "log", "progress"))
-        if run in done:
-            measured = scores(done[run], ROOT)
-            row |= {"state": "done", **{f"{split}_miou": measured[split]["miou"] for split in ("val", "test")}}
-        elif run.name in going:
-            row |= {"state": "running", "progress": _progress(state.log(run.name))}
-        elif run in failed:
-            row |= {"state": "failed", "reason": failed[run]["reason"], "log": failed[run]["log"]}
-        rows.append(row)
-    return rows
 
 
 def _tell_counts(study: "Study", rows: list[dict[str, Any]], runner: dict[str, Any] | None) -> None:
@@ -403,25 +294,6 @@ def _arguments(name: str, sets: tuple[str, ...], alias: str | None) -> str:
 
     named = f" --as {alias}" if alias is not None else ""
     return name + "".join(f" --set {shlex.quote(text)}" for text in sets) + named
-
-
-def _progress(log: Path) -> str | None:
-    try:
-        found = re.findall(r"^epoch \d+/\d+", log.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-    except FileNotFoundError:
-        return None
-    return found[-1] if found else None
-
-
-def _score(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def _told_value(value: object) -> str:
