@@ -6,7 +6,7 @@ import pytest
 
 from losslab.losses import available
 from losslab.losses.registry import LOSSES
-from losslab.reporting import loss_probes
+from losslab.reporting import loss_probes as loss_probes
 from losslab.reporting.loss_cards import write_cards
 from losslab.reporting.loss_probes import PROBABILITIES, Cost, half_precision, measure_step, probe
 

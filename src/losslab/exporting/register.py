@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from losslab.experiments import model_of
-from losslab.exporting import served_model
+from losslab.exporting import served_model as served_model
 from losslab.exporting.shipped_code import shipped
 from losslab.files import folder_md5, read_json, write_json, write_text
 from losslab.models import DESCRIPTION, WEIGHTS

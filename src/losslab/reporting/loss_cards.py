@@ -21,9 +21,8 @@ from PIL import Image
 from losslab.files import write_text
 from losslab.losses import build_loss
 from losslab.losses.registry import LOSSES, Kind, LossSpec
-from losslab.reporting import loss_probes
 from losslab.reporting.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
-from losslab.reporting.loss_probes import PROBABILITIES, Probes
+from losslab.reporting.loss_probes import PROBABILITIES, STEP_SHAPE, SURE, Probes, probe, shapes
 from losslab.reporting.rendering import render
 
 TITLES: dict[Kind, str] = {
@@ -59,8 +58,8 @@ def write_cards(path: Path, hardware: str, names: Iterable[str]) -> None:
         base=times.get("cross_entropy"),
         shapes=_pictures(),
         legend={"right": RIGHT, "missed": MISSED, "invented": INVENTED},
-        sure=loss_probes.SURE,
-        step="×".join(map(str, loss_probes.STEP_SHAPE)),
+        sure=SURE,
+        step="×".join(map(str, STEP_SHAPE)),
         hardware=hardware,
         python=platform.python_version(),
         shade=_shade,
@@ -69,7 +68,7 @@ def write_cards(path: Path, hardware: str, names: Iterable[str]) -> None:
 
 
 def _card(spec: LossSpec) -> LossCard:
-    probes = loss_probes.probe(spec.name)
+    probes = probe(spec.name)
     exact = probes.shapes["exact"]
     return LossCard(
         spec=spec,
@@ -156,7 +155,7 @@ def _svg(figure: Figure) -> str:
 
 def _pictures() -> dict[str, tuple[str, int]]:
     """Shape → a picture of right, missed and invented pixels, and how many are wrong."""
-    scenes = loss_probes.shapes()
+    scenes = shapes()
     exact = scenes["exact"]
     return {name: (_picture(exact, mask), int((exact != mask).sum())) for name, mask in scenes.items()}
 

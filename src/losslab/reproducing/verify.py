@@ -16,7 +16,7 @@ from losslab.files import file_md5, folder_md5
 from losslab.reproducing.differences import difference
 from losslab.reproducing.named import Record
 from losslab.schema import read_yaml
-from losslab.study import cell
+from losslab.study.cell import make_clone, reproduce, write_params
 from losslab.tracking.store import LOCK
 
 PLACE = Path(".losslab/verify")
@@ -66,20 +66,20 @@ def verify(record: Record, root: Path, say: Say, threads: int | None = None, kee
         clone, cache = folder / "clone", Cache(root)
         say(f"verify {record.name}: code of commit {revision[:10]}, {_told_threads(record, threads)}")
         # Nothing of the clone is to stay elsewhere: neither outs in the cache, nor DVC's notes on them.
-        cell.make_clone(clone, root, root, revision, folder / "cache", core__site_cache_dir=str(folder / "site"))
+        make_clone(clone, root, root, revision, folder / "cache", core__site_cache_dir=str(folder / "site"))
         if (changed := first_changed(lock, clone)) is not None:
             raise InputError(
                 f"{record.name}: {changed} was not committed as it was when this ran ({revision[:10]} has another), so it cannot "
                 "be run again"
             )
-        cell.write_params(clone / "params.yaml", record.params)
+        write_params(clone / "params.yaml", record.params)
         stages = _place_data(record, lock, clone, cache, say)
         environment = {
             "DVC_ROOT": str(clone),
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
         } | ({"OMP_NUM_THREADS": str(threads)} if threads is not None else {})
         how = ["--force", "--no-run-cache", "--no-commit", "--single-item"]
-        if cell.reproduce(clone, [*how, *stages], environment, [held], own_group=True):
+        if reproduce(clone, [*how, *stages], environment, [held], own_group=True):
             raise InputError(f"{record.name}: it did not run to its end again; what it said is above")
         return _compared(record, lock, stages, clone, folder, cache, threads, revision)
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from losslab.reporting.comparison import told
+from losslab.reporting.comparison.told import digits_of, digits_of_breakdown, duration, gflops, interval, mean_sd, milliseconds, parameters
 from losslab.reporting.comparison.published import published_table
 from losslab.reporting.comparison.ranking import Line, lines_of, lines_of_verdict, note_of
 from losslab.reporting.comparison.ranks import reading_of
@@ -71,24 +71,24 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _marked(line: Line, digits: int) -> str | Bold:
-    score = told.mean_sd(line.mean, line.sd, digits)
+    score = mean_sd(line.mean, line.sd, digits)
     return Bold(score) if line.mark == "best" else f"{score} †" if line.mark == "together" else score
 
 
 def _cells(comparison: Comparison) -> list[str]:
-    metric, digits = comparison.metric, told.digits_of(comparison.metric)
+    metric, digits = comparison.metric, digits_of(comparison.metric)
     headings = [*comparison.axes, metric.title, "95 % CI", "seeds", "parameters", "GFLOPs", "training", "per image"]
     rows = [
         [
             str(line.rank),
             *(cell.labels[axis] for axis in comparison.axes),
             _marked(line, digits),
-            told.interval(line.interval, digits),
+            interval(line.interval, digits),
             str(line.seeds),
-            told.parameters(cell.parameters),
-            told.gflops(cell.gflops),
-            told.duration(cell.train_seconds),
-            told.milliseconds(cell.image_ms),
+            parameters(cell.parameters),
+            gflops(cell.gflops),
+            duration(cell.train_seconds),
+            milliseconds(cell.image_ms),
         ]
         for cell, line in zip(comparison.cells, lines_of(comparison), strict=True)
     ]
@@ -101,9 +101,9 @@ def _cells(comparison: Comparison) -> list[str]:
 
 
 def _factor(comparison: Comparison, factor: Factor) -> list[str]:
-    digits = told.digits_of(comparison.metric)
+    digits = digits_of(comparison.metric)
     rows = [
-        [line.name, _marked(line, digits), told.interval(line.interval, digits)]
+        [line.name, _marked(line, digits), interval(line.interval, digits)]
         for line in lines_of_verdict(factor.verdict)
     ]
     return [
@@ -115,10 +115,10 @@ def _factor(comparison: Comparison, factor: Factor) -> list[str]:
 
 
 def _breakdown(breakdown: Breakdown) -> list[str]:
-    digits = told.digits_of_breakdown(breakdown)
+    digits = digits_of_breakdown(breakdown)
     rows = []
     for name, figures in breakdown.rows:
-        cells = [told.mean_sd(one.mean, one.sd, digits) for one in figures]
+        cells = [mean_sd(one.mean, one.sd, digits) for one in figures]
         bold = [one.is_best and breakdown.is_judged for one in figures]
         rows.append([name, *(Bold(cell) if best else cell for cell, best in zip(cells, bold, strict=True))])
     return [

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from losslab.reporting.comparison import told
+from losslab.reporting.comparison.told import digits_of, digits_of_breakdown, duration, gflops, interval, mean_sd, milliseconds, parameters, sort_key
 from losslab.reporting.comparison.curves import groupings
 from losslab.reporting.comparison.forest import Forest, forest_of
 from losslab.reporting.comparison.gallery import gallery
@@ -101,12 +101,12 @@ def page_of(comparison: Comparison) -> str:
 
 def _rows(comparison: Comparison, lines: Sequence[Line]) -> list[CellRow]:
     scores = {cell.name: [run.score for run in cell.runs] for cell in comparison.cells}
-    digits = told.digits_of(comparison.metric)
+    digits = digits_of(comparison.metric)
     return [
         CellRow(
             line,
-            told.mean_sd(line.mean, line.sd, digits),
-            told.interval(line.interval, digits),
+            mean_sd(line.mean, line.sd, digits),
+            interval(line.interval, digits),
             strip,
             [
                 Number(cell.labels[axis], str(list(labels).index(cell.labels[axis])))
@@ -120,18 +120,18 @@ def _rows(comparison: Comparison, lines: Sequence[Line]) -> list[CellRow]:
 
 def _costs(cell: ComparedCell) -> list[Number]:
     return [
-        Number(told.parameters(cell.parameters), str(cell.parameters)),
-        Number(told.gflops(cell.gflops), told.sort_key(cell.gflops)),
-        Number(told.duration(cell.train_seconds), told.sort_key(cell.train_seconds)),
-        Number(told.milliseconds(cell.image_ms), told.sort_key(cell.image_ms)),
+        Number(parameters(cell.parameters), str(cell.parameters)),
+        Number(gflops(cell.gflops), sort_key(cell.gflops)),
+        Number(duration(cell.train_seconds), sort_key(cell.train_seconds)),
+        Number(milliseconds(cell.image_ms), sort_key(cell.image_ms)),
     ]
 
 
 def _factor(comparison: Comparison, factor: Factor, number: int) -> FactorView:
     lines = lines_of_verdict(factor.verdict)
-    digits = told.digits_of(comparison.metric)
+    digits = digits_of(comparison.metric)
     rows = [
-        (line, told.mean_sd(line.mean, line.sd, digits), told.interval(line.interval, digits), strip)
+        (line, mean_sd(line.mean, line.sd, digits), interval(line.interval, digits), strip)
         for line, strip in zip(lines, strips_of(lines, {}), strict=True)
     ]
     forest = forest_of(f"forest-axis-{number}", "Differences", factor.verdict.pairs, comparison.metric)
@@ -139,13 +139,13 @@ def _factor(comparison: Comparison, factor: Factor, number: int) -> FactorView:
 
 
 def _breakdown(breakdown: Breakdown) -> BreakdownView:
-    digits = told.digits_of_breakdown(breakdown)
+    digits = digits_of_breakdown(breakdown)
     rows = [
         (
             name,
             [
                 (
-                    Number(told.mean_sd(one.mean, one.sd, digits), "" if math.isnan(one.mean) else f"{one.mean:.9g}"),
+                    Number(mean_sd(one.mean, one.sd, digits), "" if math.isnan(one.mean) else f"{one.mean:.9g}"),
                     one.is_best and breakdown.is_judged,
                 )
                 for one in figures

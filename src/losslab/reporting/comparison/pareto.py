@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from losslab.reporting.axes import Axis, axis_of
 from losslab.reporting.charts import BOTTOM, LEFT, RIGHT, TOP
-from losslab.reporting.comparison import told
+from losslab.reporting.comparison.told import digits_of, duration, milliseconds, parameters
 from losslab.reporting.comparison.labels import Box, Label, Place, placed
 from losslab.reporting.comparison.ranking import Line, lines_of
 from losslab.reporting.formats import brief, listed, score
@@ -33,21 +33,21 @@ COSTS = (
         "parameters",
         "parameters, millions",
         lambda cell: cell.parameters / 1e6,
-        lambda cell: told.parameters(cell.parameters),
+        lambda cell: parameters(cell.parameters),
     ),
     Cost(
         "image",
         "time per image",
         "milliseconds an image",
         lambda cell: cell.image_ms,
-        lambda cell: told.milliseconds(cell.image_ms),
+        lambda cell: milliseconds(cell.image_ms),
     ),
     Cost(
         "training",
         "training time",
         "minutes of training, mean over seeds",
         lambda cell: None if cell.train_seconds is None else cell.train_seconds / 60,
-        lambda cell: told.duration(cell.train_seconds),
+        lambda cell: duration(cell.train_seconds),
     ),
 )
 
@@ -142,7 +142,7 @@ def _pareto(comparison: Comparison, cost: Cost, candidates: Sequence[Candidate])
     beside = placed(places, [one.cell.name for one in candidates], NAME_SIZE, bounds, lines)
     names: Sequence[Label | None] = [None] * len(places) if None in beside else beside
     ranks = placed(places, [str(one.line.rank) for one in candidates], NUMBER_SIZE, bounds, lines, reach=16)
-    digits = told.digits_of(metric)
+    digits = digits_of(metric)
     points = [
         Point(
             round(place[0], 1),
