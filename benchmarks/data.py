@@ -8,10 +8,10 @@ import numpy as np
 import yaml
 
 from benchmarks.settings import CAMVID, DATASET, ROOT, Settings, Work
-from losslab.data.cards import SPLITS, read_card
-from losslab.data.fetching.fetch import fetch
-from losslab.data.preparing.prepare import prepare
-from losslab.data.synthetic import Draws, draw_lesion
+from losslab.cards import SPLITS, read_card
+from losslab.data.download.fetch import fetch
+from losslab.data.download.synthetic import RandomStream, draw_lesion
+from losslab.data.prepare.prepare import prepare
 from losslab.params import load
 
 CAMVID_CLASSES = [
@@ -88,7 +88,7 @@ def _link_camvid(folder: Path, split: str, count: int) -> None:
 
 def _draw(folder: Path, stream: int, count: int) -> None:
     for number in range(count):
-        image, mask = draw_lesion(Draws(stream, number), DRAWN_SIZE)
+        image, mask = draw_lesion(RandomStream(stream, number), DRAWN_SIZE)
         for kind, pixels in (("images", image[..., ::-1]), ("masks", mask)):
             cv2.imwrite(str(folder / kind / f"{number:04d}.png"), np.ascontiguousarray(pixels))
 

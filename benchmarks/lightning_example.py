@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.data import mapping
 from benchmarks.settings import LR, MEAN, STD, Settings, Work
 from benchmarks.stopwatch import EpochClock, Stopwatch
-from losslab.data.cards import IGNORE_INDEX
+from losslab.cards import IGNORE_INDEX
 
 
 class ExampleDataset(Dataset[tuple[Any, Any]]):

@@ -7,24 +7,24 @@ import lightning as L
 from benchmarks.settings import Settings, Work
 from benchmarks.stopwatch import EpochClock, Stopwatch
 from losslab import training
-from losslab.data.prepared import Prepared
-from losslab.evaluation import evaluate
+from losslab.data.loading.arrays import PreparedData
+from losslab.evaluation import evaluate_split
 from losslab.params import Params, load
 
 
 def run(work: Work, settings: Settings, num_classes: int, stopwatch: Stopwatch) -> None:
-    params, prepared = load(work.params), Prepared(work.prepared)
+    params, prepared = load(work.params), PreparedData(work.prepared)
     trained = train_with(params, prepared, EpochClock(stopwatch), settings.deterministic)
     for _ in range(1 + settings.epochs):
         with stopwatch.epoch(stopwatch.evaluation, len(prepared.images("test"))):
-            evaluate(trained.net, trained.description, prepared, "test", params.evaluate.batch_size)
+            evaluate_split(trained.net, trained.description, prepared, "test", params.evaluate.batch_size)
 
 
 def train_with(
-    params: Params, prepared: Prepared, callback: L.Callback, deterministic: bool = True
-) -> training.Trained:
+    params: Params, prepared: PreparedData, callback: L.Callback, deterministic: bool = True
+) -> training.TrainedNet:
     """losslab's training with one more Lightning callback."""
-    planned = training.plan(params, prepared)
+    planned = training.plan_training(params, prepared)
     whole_trainer = L.Trainer
 
     def trainer(**chosen: Any) -> L.Trainer:
@@ -32,6 +32,6 @@ def train_with(
 
     L.Trainer = trainer  # type: ignore[assignment, misc]
     try:
-        return training.train(planned, callbacks=[callback])
+        return training.train_net(planned, callbacks=[callback])
     finally:
         L.Trainer = whole_trainer  # type: ignore[misc]

@@ -6,7 +6,7 @@ import platform
 
 import torch
 
-from losslab.devices import hardware, pick_precision
+from losslab.runtime.devices import describe_hardware, pick_precision
 
 FEATURES = ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512_f", "avx2", "bf16", "sve", "neon")
 THREADING = ("OMP_", "GOMP_", "KMP_", "MKL_", "TORCH_", "MALLOC_", "GLIBC_", "THP_", "LD_PRELOAD")
@@ -17,7 +17,7 @@ def main() -> None:
     capabilities = torch.cpu.get_capabilities()
     cpu = torch.device("cpu")
     facts = {
-        "hardware": hardware(),
+        "hardware": describe_hardware(),
         "features": [name for name in FEATURES if capabilities.get(name)],
         "threads": torch.get_num_threads(),
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,

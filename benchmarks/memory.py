@@ -12,17 +12,17 @@ from benchmarks.anonymous_peak import AnonymousPeak
 from benchmarks.losslab_run import train_with
 from benchmarks.settings import Work
 from benchmarks.stopwatch import EpochClock, Stopwatch, peak_mib
-from losslab.data.prepared import Prepared
-from losslab.evaluation import evaluate
+from losslab.data.loading.arrays import PreparedData
+from losslab.evaluation import evaluate_split
 from losslab.params import load
 
 
 def main(folder: str, out: str) -> None:
     work = Work(Path(folder))
     anonymous = AnonymousPeak()
-    params, prepared = load(work.params), Prepared(work.prepared)
+    params, prepared = load(work.params), PreparedData(work.prepared)
     trained = train_with(params, prepared, EpochClock(Stopwatch()))
-    evaluate(trained.net, trained.description, prepared, "test", params.evaluate.batch_size)
+    evaluate_split(trained.net, trained.description, prepared, "test", params.evaluate.batch_size)
     peaks = {"peak_mib": peak_mib(resource.RUSAGE_SELF), "anonymous_mib": anonymous.stop()}
     Path(out).write_text(json.dumps(peaks), encoding="utf-8")
 

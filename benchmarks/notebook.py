@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.data import mapping
 from benchmarks.settings import LR, Settings, Work
 from benchmarks.stopwatch import Stopwatch
-from losslab.data.cards import IGNORE_INDEX
+from losslab.cards import IGNORE_INDEX
 
 MAP = mapping()
 

@@ -16,10 +16,10 @@ import yaml
 
 from benchmarks.anonymous_peak import AnonymousPeak
 from benchmarks.settings import PETS
-from losslab.data.cards import read_card
-from losslab.data.preparing.prepare import prepare
-from losslab.data.synthetic import Draws, draw_lesion
-from losslab.params import Prepare, Split
+from losslab.cards import read_card
+from losslab.data.download.synthetic import RandomStream, draw_lesion
+from losslab.data.prepare.prepare import prepare
+from losslab.params import PrepareParams, SplitParams
 
 SIZE = 256
 WIDTH, HEIGHT = 500, 375
@@ -49,7 +49,7 @@ def make(folder: Path, images: int) -> str:
             image = cv2.imread(str(path))
             mask = cv2.imread(str(PETS / "annotations/trimaps" / f"{path.stem}.png"), cv2.IMREAD_UNCHANGED)
         else:
-            drawn, mask = draw_lesion(Draws(9, number), 416)
+            drawn, mask = draw_lesion(RandomStream(9, number), 416)
             image = np.ascontiguousarray(drawn[..., ::-1])
         _save(folder / "own", f"{number:05d}", *_cut(image, mask, generator))
     return f"{'pets' if pets else 'drawn lesions'}, JPEG of {WIDTH} x {HEIGHT} with PNG masks, to {SIZE} x {SIZE}"
@@ -79,8 +79,8 @@ def plain_loop(folder: Path) -> None:
 
 
 def losslab(folder: Path) -> None:
-    split = Split(method="random", val=0.2, test=0.2, seed=0, folds=5, fold=0)
-    how = Prepare(size=SIZE, fit="stretch", limit=None, audit="strict", split=split)
+    split = SplitParams(method="random", val=0.2, test=0.2, seed=0, folds=5, fold=0)
+    how = PrepareParams(size=SIZE, fit="stretch", limit=None, audit="strict", split=split)
     prepare(read_card("bench", folder), folder, how, folder / "out")
 
 

@@ -18,7 +18,7 @@ from benchmarks.data import make
 from benchmarks.losslab_run import train_with
 from benchmarks.run import options_of
 from benchmarks.settings import CAMVID, Settings, Work
-from losslab.data.prepared import Prepared
+from losslab.data.loading.arrays import PreparedData
 from losslab.params import load
 
 TIMED_EPOCH, PROFILED_EPOCH = 1, 2
@@ -76,7 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="losslab-profile-") as folder:
         work = Work(Path(folder))
         data = make(work, settings, options.drawn or not CAMVID.is_dir())
-        train_with(load(work.params), Prepared(work.prepared), phases)
+        train_with(load(work.params), PreparedData(work.prepared), phases)
     total = sum(phases.seconds.values())
     print(f"{data}; Unet on {settings.encoder}, {settings.size} x {settings.size}, batch {settings.batch_size}")
     print(f"{total / phases.steps * 1000:.0f} ms a step, {settings.batch_size * phases.steps / total:.2f} img/s\n")

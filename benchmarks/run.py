@@ -21,7 +21,7 @@ from benchmarks import imports, preparing
 from benchmarks.data import make, repeat
 from benchmarks.report import markdown, summarise
 from benchmarks.settings import CAMVID, ROOT, Settings, Work
-from losslab.files import write_json, write_text
+from losslab.io.files import write_json, write_text
 
 CONTESTANTS = ("notebook", "lightning", "losslab")
 GPU = Settings(size=256, batch_size=32, images=320, epochs=2, encoder="resnet18")

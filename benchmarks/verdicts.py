@@ -17,9 +17,15 @@ from matplotlib.figure import Figure
 from scipy import stats
 from tqdm import tqdm
 
-from losslab.files import whole, write_text
-from losslab.study.comparing.statistics import ALPHA, Blocks, Scores, holm, usual_of
-from losslab.study.comparing.verdicts import judge_each
+from losslab.comparison.statistics import (
+    ALPHA,
+    Blocks,
+    Scores,
+    compute_variance_floor,
+    correct_holm,
+)
+from losslab.comparison.verdicts import judge_all
+from losslab.io.files import atomic_write, write_text
 
 IMAGES, TRUE = 60, 0.02
 SEEDS = {"3": (3,), "5": (5,), "3 and 6": (3, 6)}
@@ -68,7 +74,7 @@ def _ours(cells: Study) -> bool:
         nets = [every[:LOSSES], every[LOSSES:]]
         questions["loss"] = {str(loss): [[net[loss] for net in nets]] for loss in range(LOSSES)}
         questions["net"] = {str(place): [net] for place, net in enumerate(nets)}
-    found = judge_each(questions, usual=usual_of(every))
+    found = judge_all(questions, usual=compute_variance_floor(every))
     return any(pair.is_real for verdict in found.values() for pair in verdict.pairs)
 
 
@@ -82,7 +88,7 @@ def _over_seeds(cells: Study) -> bool:
 
 def _any(cells: Study, p_value: Callable[[Scores, Scores], float]) -> bool:
     pairs = itertools.combinations(cells.values(), 2)
-    return min(holm([p_value(first, second) for first, second in pairs])) < ALPHA
+    return min(correct_holm([p_value(first, second) for first, second in pairs])) < ALPHA
 
 
 TESTS: dict[str, Test] = {
@@ -151,7 +157,7 @@ def draw(found: list[Rates], path: Path) -> None:
         axes[0].set_ylabel("studies with a false claim, %")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=len(TESTS), frameon=False)
-        with whole(path) as partial:
+        with atomic_write(path) as partial:
             figure.savefig(partial, format="svg", metadata={"Date": None})
 
 

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
 
 
 def main(params: "Params") -> None:
-    from losslab.data.cards import read_card
-    from losslab.data.fetching.fetch import fetch
+    from losslab.cards import read_card
+    from losslab.data.download.fetch import fetch
     from losslab.models.hub import check_reachable
 
     check_reachable(params.encoder, params.encoder_weights)  # here, not after the data have been fetched and prepared
@@ -21,14 +21,14 @@ def main(params: "Params") -> None:
         params.dataset,
         card,
         # A relative source is meant from the user's repository, also in a queued experiment.
-        None if source is None else stage.main_repo() / Path(source).expanduser(),
+        None if source is None else stage.find_main_repo() / Path(source).expanduser(),
         Path("data/raw") / params.dataset,
-        stage.downloads(params.dataset),
-        stage.main_repo() / "data/manual" / params.dataset,
-        lambda line: stage.say(f"download: {line}"),
+        stage.find_downloads_folder(params.dataset),
+        stage.find_main_repo() / "data/manual" / params.dataset,
+        lambda line: stage.print_line(f"download: {line}"),
     )
-    stage.say(f"download: {card.title}, {fetched.files} files {fetched.origin}, licence: {card.licence}")
+    stage.print_line(f"download: {card.title}, {fetched.files} files {fetched.origin}, licence: {card.licence}")
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    stage.run_stage(main)

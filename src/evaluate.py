@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from losslab import stage
 
 if TYPE_CHECKING:
-    from losslab.data.cards import SplitName
+    from losslab.cards import SplitName
     from losslab.params import Params
 
 
@@ -15,15 +15,21 @@ def main(params: "Params") -> None:
     from tqdm import tqdm
 
     from losslab import models, tracking
-    from losslab.data.cards import read_card
-    from losslab.data.prepared import Prepared
-    from losslab.evaluation import evaluate, original_truths, prepared_truths, write_examples, write_tables
-    from losslab.files import write_json
+    from losslab.cards import read_card
+    from losslab.data.loading.arrays import PreparedData
+    from losslab.evaluation import (
+        build_original_targets,
+        build_prepared_targets,
+        evaluate_split,
+        write_examples,
+        write_tables,
+    )
+    from losslab.io.files import write_json
 
     began = time.monotonic()
     net, description = models.load("models")
     stage.forget_finished()
-    prepared, how = Prepared(Path("data/prepared") / params.dataset), params.evaluate
+    prepared, how = PreparedData(Path("data/prepared") / params.dataset), params.evaluate
     images = {split: len(prepared.names(split)) for split in ("train", "val", "test")}
     images["train"] = min(images["train"], images["val"])
     results, truths = {}, {}
@@ -31,11 +37,11 @@ def main(params: "Params") -> None:
     for split in splits:
         if how.resolution == "original":
             raw = Path("data/raw") / params.dataset
-            truths[split] = original_truths(prepared, split, read_card(params.dataset), raw)
+            truths[split] = build_original_targets(prepared, split, read_card(params.dataset), raw)
         else:
-            truths[split] = prepared_truths(prepared, split)
+            truths[split] = build_prepared_targets(prepared, split)
         with tqdm(total=images[split], desc=f"evaluate {split}", unit=" images", disable=None) as bar:
-            results[split] = evaluate(
+            results[split] = evaluate_split(
                 net,
                 description,
                 prepared,
@@ -53,12 +59,12 @@ def main(params: "Params") -> None:
     write_examples(
         results["test"], truths["test"], "test", description["palette"], how.predictions, reports / "predictions"
     )
-    tracking.record(Path(), stage.main_repo(), stage.warn, "evaluate", time.monotonic() - began)
+    tracking.record_stage(Path(), stage.find_main_repo(), stage.print_warning, "evaluate", time.monotonic() - began)
     for split, result in results.items():
         scores = result.pixels.compute()
         per_class = ", ".join(f"{name} {iou:.3f}" for name, iou in zip(result.classes, scores["iou"], strict=True))
-        stage.say(f"evaluate: {split} mIoU {scores['miou']:.4f} (IoU: {per_class})")
+        stage.print_line(f"evaluate: {split} mIoU {scores['miou']:.4f} (IoU: {per_class})")
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    stage.run_stage(main)

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
 
 
 def main(params: "Params") -> None:
-    from losslab.data.cards import read_card
-    from losslab.data.preparing.audit import AuditError, summary
-    from losslab.data.preparing.prepare import prepare
-    from losslab.files import write_json
+    from losslab.cards import read_card
+    from losslab.data.prepare.audit import AuditError, summarize_audit
+    from losslab.data.prepare.prepare import prepare
+    from losslab.io.files import write_json
     from losslab.models.hub import check_reachable
 
     stage.forget_downloads(params.dataset)
@@ -23,16 +23,18 @@ def main(params: "Params") -> None:
         audit = prepare(read_card(params.dataset), raw, params.prepare, out)
     except AuditError as error:
         # A failed stage leaves no out, and a failed experiment not even its folder: what was found is kept elsewhere.
-        kept = stage.main_repo() / ".losslab/audits" / f"{params.dataset}.json"
+        kept = stage.find_main_repo() / ".losslab/audits" / f"{params.dataset}.json"
         write_json(kept, error.audit)
-        stage.tell(f"audit: {line}" for line in summary(error.audit))
-        stage.tell([f"audit: all of it is in {kept}"])
+        stage.print_lines(f"audit: {line}" for line in summarize_audit(error.audit))
+        stage.print_lines([f"audit: all of it is in {kept}"])
         raise
-    stage.tell(f"audit: {line}" for line in summary(audit))
+    stage.print_lines(f"audit: {line}" for line in summarize_audit(audit))
     if audit["findings"]:
-        stage.tell([f"audit: all of it is in {out}/audit.json"])
-    stage.say("prepare: " + ", ".join(f"{count} {split}" for split, count in audit["images"].items()) + " images")
+        stage.print_lines([f"audit: all of it is in {out}/audit.json"])
+    stage.print_line(
+        "prepare: " + ", ".join(f"{count} {split}" for split, count in audit["images"].items()) + " images"
+    )
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    stage.run_stage(main)

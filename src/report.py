@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 def main(params: "Params") -> None:
     from losslab import tracking
-    from losslab.reporting.page import write_report
+    from losslab.reporting.run.page import write_report
 
     began = time.monotonic()
     write_report(Path("models"), Path("reports"), Path("data/prepared") / params.dataset, params.report.examples)
-    tracking.record(Path(), stage.main_repo(), stage.warn, "report", time.monotonic() - began)
-    stage.say("report: reports/report.html")
+    tracking.record_stage(Path(), stage.find_main_repo(), stage.print_warning, "report", time.monotonic() - began)
+    stage.print_line("report: reports/report.html")
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    stage.run_stage(main)

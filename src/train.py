@@ -14,34 +14,50 @@ if TYPE_CHECKING:
 
 def main(params: "Params") -> None:
     from losslab import models, tracking
-    from losslab.data.prepared import Prepared
-    from losslab.devices import hardware, is_main_process
-    from losslab.files import file_md5, write_csv
-    from losslab.losses.expression import advice
-    from losslab.training import EpochRow, checkpoint_of, plan, train
+    from losslab.data.loading.arrays import PreparedData
+    from losslab.io.files import write_csv
+    from losslab.io.hashing import compute_file_md5
+    from losslab.losses.expression import find_advice
+    from losslab.runtime.devices import describe_hardware, is_main_process
+    from losslab.training import (
+        EpochRow,
+        open_checkpoint,
+        plan_training,
+        train_net,
+    )
 
     began = time.monotonic()
-    planned = plan(params, Prepared(Path("data/prepared") / params.dataset))
+    planned = plan_training(params, PreparedData(Path("data/prepared") / params.dataset))
     stage.forget_finished()
     if not is_main_process():
-        with checkpoint_of(planned.description, stage.checkpoints(), stage.warn, main=False) as checkpoint:
-            train(planned, checkpoint)
+        with open_checkpoint(
+            planned.description, stage.find_checkpoints_folder(), stage.print_warning, main=False
+        ) as checkpoint:
+            train_net(planned, checkpoint)
         return
-    if hint := advice(params.loss):
-        stage.warn(hint)
+    if hint := find_advice(params.loss):
+        stage.print_warning(hint)
     if planned.inexact:
-        stage.warn(f"not bit-exact on this device, for want of deterministic versions: {', '.join(planned.inexact)}")
-    root, data_md5 = stage.main_repo(), planned.description["data_md5"]
+        stage.print_warning(
+            f"not bit-exact on this device, for want of deterministic versions: {', '.join(planned.inexact)}"
+        )
+    root, data_md5 = stage.find_main_repo(), planned.description["data_md5"]
     with (
-        checkpoint_of(planned.description, stage.checkpoints(), stage.warn) as checkpoint,
-        tracking.training_run(
-            params, checkpoint.key, data_md5, hardware(), root, stage.warn, resumed=bool(checkpoint.rows)
+        open_checkpoint(planned.description, stage.find_checkpoints_folder(), stage.print_warning) as checkpoint,
+        tracking.track_training(
+            params,
+            checkpoint.key,
+            data_md5,
+            describe_hardware(),
+            root,
+            stage.print_warning,
+            resumed=bool(checkpoint.rows),
         ) as run,
     ):
 
         def on_epoch(row: EpochRow) -> None:
             run.log_epoch(row)
-            stage.say(
+            stage.print_line(
                 f"epoch {row['epoch']}/{params.train.epochs}  loss {row['train_loss']:.4f}"
                 f"  val loss {row['val_loss']:.4f}  val mIoU {row['val_miou']:.4f}  {time.monotonic() - began:.0f} s"
             )
@@ -49,17 +65,19 @@ def main(params: "Params") -> None:
         for row in checkpoint.rows:
             run.log_epoch(row)
         if checkpoint.rows:
-            stage.say(f"goes on after epoch {len(checkpoint.rows)}, where this run was interrupted")
-        trained = train(planned, checkpoint, on_epoch, sys.stderr.isatty())
+            stage.print_line(f"goes on after epoch {len(checkpoint.rows)}, where this run was interrupted")
+        trained = train_net(planned, checkpoint, on_epoch, sys.stderr.isatty())
         models.save(Path("models"), trained.net, trained.description)
         write_csv(Path("reports/history.csv"), trained.history)
         run.trained(Path("models"), seconds=time.monotonic() - began)
         if "DVC_STAGE" in os.environ:
-            checkpoint.finish([file_md5(Path("models") / name) for name in (models.WEIGHTS, models.DESCRIPTION)])
+            checkpoint.finish(
+                [compute_file_md5(Path("models") / name) for name in (models.WEIGHTS, models.DESCRIPTION)]
+            )
             stage.forget_finished()  # a run that was forced, with outs that DVC knows
         else:
             checkpoint.remove()
 
 
 if __name__ == "__main__":
-    stage.run(main)
+    stage.run_stage(main)

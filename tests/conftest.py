@@ -10,11 +10,16 @@ import torch
 import yaml
 from hypothesis import settings
 
-from losslab.data.cards import Card, read_card
-from losslab.data.fetching.fetch import fetch
-from losslab.data.prepared import Prepared
-from losslab.data.preparing.prepare import prepare
-from losslab.params import Params, Prepare, Split, load
+from losslab.cards import Card, read_card
+from losslab.data.download.fetch import fetch
+from losslab.data.loading.arrays import PreparedData
+from losslab.data.prepare.prepare import prepare
+from losslab.params import (
+    Params,
+    PrepareParams,
+    SplitParams,
+    load,
+)
 
 # The same examples every time: a suite that fails by chance tells nothing about the change that it ran on.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -102,14 +107,14 @@ def tiny_card(tmp_path_factory: pytest.TempPathFactory) -> Card:
 
 
 @pytest.fixture(scope="session")
-def tiny_data(tiny_card: Card, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+def tiny_data(tiny_card: Card, tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
     """Six training, two val and three test images of 64 x 64, drawn and prepared once."""
     folder = tmp_path_factory.mktemp("tiny")
     fetch("tiny", tiny_card, None, folder / "raw", folder / "downloads")
-    split = Split(method="official", val=0.2, test=0.2, seed=0, folds=5, fold=0)
-    how = Prepare(size=64, fit="stretch", limit=None, audit="strict", split=split)
+    split = SplitParams(method="official", val=0.2, test=0.2, seed=0, folds=5, fold=0)
+    how = PrepareParams(size=64, fit="stretch", limit=None, audit="strict", split=split)
     prepare(tiny_card, folder / "raw", how, folder / "prepared")
-    return Prepared(folder / "prepared")
+    return PreparedData(folder / "prepared")
 
 
 @pytest.fixture

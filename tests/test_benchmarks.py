@@ -12,8 +12,8 @@ from benchmarks import run
 from benchmarks.data import make, repeat
 from benchmarks.report import compare, images_per_second, markdown, summarise
 from benchmarks.settings import Settings, Work
-from losslab.data.prepared import Prepared
-from losslab.files import write_json
+from losslab.data.loading.arrays import PreparedData
+from losslab.io.files import write_json
 
 TINY = Settings(size=64, batch_size=2, images=4, epochs=1, encoder="tu-mobilenetv3_small_050")
 
@@ -131,7 +131,7 @@ def test_repeated_data_are_whole(tmp_path: Path) -> None:
     work = Work(tmp_path / "work")
     make(work, TINY, drawn=True)
     repeat(work.prepared, tmp_path / "more", 3)
-    few, many = Prepared(work.prepared), Prepared(tmp_path / "more")
+    few, many = PreparedData(work.prepared), PreparedData(tmp_path / "more")
     assert [len(many.images(split)) for split in ("train", "val", "test")] == [12, 6, 6]
     assert (many.masks("val")[2:4] == few.masks("val")).all()
     assert many.names("test") == few.names("test") * 3

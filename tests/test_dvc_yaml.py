@@ -17,24 +17,32 @@ DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
 PLUMBING = {
     "__init__",
-    "cores",
+    "data/__init__",
+    "data/download/http",
+    "data/download/__init__",
+    "data/images/__init__",
+    "data/loading/__init__",
+    "data/prepare/__init__",
     "errors",
-    "files",
-    "quick_torchmetrics",
+    "inference/__init__",
+    "io/__init__",
+    "io/files",
+    "io/git",
+    "io/hashing",
+    "io/yaml",
+    "metrics/__init__",
+    "metrics/torchmetrics",
+    "models/hub",
     "params",
-    "schema",
+    "reporting/__init__",
+    "runtime/__init__",
+    "runtime/parallel",
+    "runtime/processes",
     "stage",
     "tracking/__init__",
-    "data/__init__",
-    "data/fetching/__init__",
-    "data/fetching/downloads",
-    "data/preparing/__init__",
-    "metrics/__init__",
-    "models/hub",
-    "reporting/__init__",
 }
-"""Carries data and messages but shapes no out: params and schema hold no default, files writes what it is given, hub only
-finds out whether weights can be had, downloads brings the file with the card's checksum or none."""
+"""Carries data and messages but shapes no out: params and io hold no default and write what they are given, hub only
+finds out whether weights can be had, http brings the file with the card's checksum or none."""
 
 
 @cache

@@ -5,11 +5,17 @@ import pytest
 import torch
 
 from losslab.errors import InputError
-from losslab.schedules import SCHEDULES, best_epoch, check_schedule, learning_rate_factor, stalled
+from losslab.schedules import (
+    SCHEDULES,
+    build_lr_factor,
+    check_schedule,
+    find_best_epoch,
+    has_stalled,
+)
 
 
 def factors(name: str, options: dict[str, Any] | None = None, warmup: int = 0, steps: int = 20) -> list[float]:
-    factor = learning_rate_factor(check_schedule(name, options or {}), warmup, steps)
+    factor = build_lr_factor(check_schedule(name, options or {}), warmup, steps)
     return [factor(step, []) for step in range(steps)]
 
 
@@ -46,7 +52,7 @@ def test_one_cycle_rises_to_one_and_falls_to_its_end() -> None:
 
 
 def test_plateau_falls_when_the_score_has_not_risen() -> None:
-    factor = learning_rate_factor(check_schedule("plateau", {"decay": 0.1, "patience": 2}), 0, 100)
+    factor = build_lr_factor(check_schedule("plateau", {"decay": 0.1, "patience": 2}), 0, 100)
     scores = [0.1, 0.3, 0.3, 0.2, 0.4, 0.4, 0.4, 0.3, 0.3]
     assert [factor(0, scores[:epochs]) for epochs in range(len(scores) + 1)] == pytest.approx(
         [1, 1, 1, 1, 0.1, 0.1, 0.1, 0.01, 0.01, 0.001]
@@ -75,11 +81,11 @@ def test_wrong_option_is_told(name: str, options: dict[str, Any], complaint: str
 
 
 def test_best_epoch_is_the_first_of_the_highest_and_never_nan() -> None:
-    assert best_epoch([0.1, 0.5, 0.5, 0.2]) == 1
-    assert best_epoch([math.nan, 0.1, math.nan]) == 1
-    assert best_epoch([math.nan]) == 0
+    assert find_best_epoch([0.1, 0.5, 0.5, 0.2]) == 1
+    assert find_best_epoch([math.nan, 0.1, math.nan]) == 1
+    assert find_best_epoch([math.nan]) == 0
 
 
 def test_early_stopping_waits_for_its_patience() -> None:
-    assert [stalled([0.2, 0.5, 0.4, 0.5][:epochs], 2) for epochs in range(5)] == [False, False, False, False, True]
-    assert not stalled([0.5, 0.1, 0.1, 0.1], None)
+    assert [has_stalled([0.2, 0.5, 0.4, 0.5][:epochs], 2) for epochs in range(5)] == [False, False, False, False, True]
+    assert not has_stalled([0.5, 0.1, 0.1, 0.1], None)

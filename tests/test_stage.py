@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from losslab.stage import checkpoints, downloads, forget_downloads, forget_finished
+from losslab.stage import (
+    find_checkpoints_folder,
+    find_downloads_folder,
+    forget_downloads,
+    forget_finished,
+)
 from tests.conftest import ROOT, TINY_CHANGES, write_params
 
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
@@ -79,13 +84,13 @@ def test_checkpoint_of_a_finished_run_goes_when_dvc_knows_all_its_outs(
         Path(known_by).write_text(
             "outs:\n- path: models/x\n  md5: aaa\n- path: models/y\n  md5: bbb\n", encoding="utf-8"
         )
-    checkpoints().mkdir(parents=True)
+    find_checkpoints_folder().mkdir(parents=True)
     names = {"1.aaa.bbb.finished", "2.bbb.aaa.finished", "3.aaa.ccc.finished", "4.ckpt"}
     for name in names:
-        (checkpoints() / name).touch()
+        (find_checkpoints_folder() / name).touch()
     forget_finished()
     left = {"3.aaa.ccc.finished", "4.ckpt"} if known_by is not None else names
-    assert {path.name for path in checkpoints().iterdir()} == left
+    assert {path.name for path in find_checkpoints_folder().iterdir()} == left
 
 
 @pytest.mark.parametrize("fetching", [False, True])
@@ -94,17 +99,17 @@ def test_archives_go_when_prepare_begins_unless_they_are_in_use(
 ) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     for dataset in ("mine", "other"):
-        downloads(dataset).mkdir(parents=True)
-        (downloads(dataset) / "data.zip").touch()
-    lock = FileLock(downloads("mine").with_name("mine.lock"))
+        find_downloads_folder(dataset).mkdir(parents=True)
+        (find_downloads_folder(dataset) / "data.zip").touch()
+    lock = FileLock(find_downloads_folder("mine").with_name("mine.lock"))
     if fetching:
         lock.acquire()
     forget_downloads("mine")
     lock.release()
-    assert downloads("mine").exists() == fetching
-    assert (downloads("other") / "data.zip").exists()
+    assert find_downloads_folder("mine").exists() == fetching
+    assert (find_downloads_folder("other") / "data.zip").exists()
     forget_downloads("none")
-    assert not downloads("none").with_name("none.lock").exists()
+    assert not find_downloads_folder("none").with_name("none.lock").exists()
 
 
 def test_prepare_forgets_what_was_downloaded(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ class DivergedError(InputError):
     """A loss, or the net's output, was not finite: told with the epoch, the step, the term and a remedy."""
 
 
-def out_of_memory(error: BaseException) -> str | None:
+def find_exhausted_memory(error: BaseException) -> str | None:
     """Which memory ran out, where an error is of that."""
     if "out of memory" in str(error):  # torch's, of several types
         return "the device's memory"

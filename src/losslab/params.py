@@ -9,21 +9,21 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from losslab.data.cards import read_card
+from losslab.cards import read_card
 from losslab.errors import InputError
+from losslab.io.yaml import Section, read_yaml, validate
 from losslab.losses.check import check_options
-from losslab.losses.expression import parse
-from losslab.models.registry import check_batch, check_given
+from losslab.losses.expression import parse_expression
+from losslab.models.registry import check_batch, check_encoder_given
 from losslab.schedules import check_schedule
-from losslab.schema import Section, checked, read_yaml
 
 
-class Download(Section):
+class DownloadParams(Section):
     source: str | None
     """A folder in the dataset's layout, or one holding its archives; None: the network, or the generator."""
 
 
-class Split(Section):
+class SplitParams(Section):
     method: Literal["official", "random", "stratified", "grouped", "kfold"]
     val: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
@@ -43,16 +43,16 @@ class Split(Section):
         return self
 
 
-class Prepare(Section):
+class PrepareParams(Section):
     size: int = Field(gt=0, le=4096)
     fit: Literal["stretch", "letterbox"]
     limit: int | None = Field(ge=3)
     """Prepare no more images than these, for a quick look."""
     audit: Literal["strict", "warn"]
-    split: Split
+    split: SplitParams
 
 
-class Train(Section):
+class TrainParams(Section):
     epochs: int = Field(gt=0)
     batch_size: int = Field(gt=0)
     """Images of a step over all devices."""
@@ -94,7 +94,7 @@ class Train(Section):
         return self
 
 
-class Evaluate(Section):
+class EvaluateParams(Section):
     batch_size: int = Field(gt=0)
     resolution: Literal["prepared", "original"]
     """Score at the size of the prepared images, or at the size that the files have."""
@@ -104,7 +104,7 @@ class Evaluate(Section):
     predictions: int = Field(ge=0)
 
 
-class Report(Section):
+class ReportParams(Section):
     examples: int = Field(ge=0)
 
 
@@ -118,11 +118,11 @@ class Params(Section):
     arch: str
     encoder: str | None
     encoder_weights: str | None
-    download: Download
-    prepare: Prepare
-    train: Train
-    evaluate: Evaluate
-    report: Report
+    download: DownloadParams
+    prepare: PrepareParams
+    train: TrainParams
+    evaluate: EvaluateParams
+    report: ReportParams
 
 
 def load(path: Path | str = "params.yaml") -> Params:
@@ -136,12 +136,12 @@ def load(path: Path | str = "params.yaml") -> Params:
         content = read_yaml(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; run from the root of the repository") from None
-    return check(content, path, path.parent / "data/catalog")
+    return check_params(content, path, path.parent / "data/catalog")
 
 
-def check(content: Any, where: Path | str, catalog: Path) -> Params:
+def check_params(content: Any, where: Path | str, catalog: Path) -> Params:
     """What would be the content of a params.yaml, checked. Raises InputError that begins with `where` it stands."""
-    params = checked(Params, content, where)
+    params = validate(Params, content, where)
     try:
         _check_across(params, catalog)
     except InputError as error:
@@ -160,9 +160,9 @@ def _check_across(params: Params, catalog: Path) -> None:
         raise InputError(f"prepare.split.method is 'official'; {params.dataset} has no lists of its own: use random")
     if method == "grouped" and card.group is None:
         raise InputError(f"prepare.split.method is 'grouped'; {params.dataset}'s card has no group: use random")
-    check_options([term.name for term in parse(params.loss)], params.loss_options, card.num_outputs)
+    check_options([term.name for term in parse_expression(params.loss)], params.loss_options, card.num_outputs)
     check_schedule(params.train.schedule, params.train.schedule_options)
-    check_given(params.arch, params.encoder, params.encoder_weights)
+    check_encoder_given(params.arch, params.encoder, params.encoder_weights)
     if params.encoder is None:
         for key, unset in (("encoder_lr", None), ("freeze_encoder_epochs", 0)):
             if (value := getattr(params.train, key)) != unset:

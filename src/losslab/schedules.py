@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import Field, ValidationError
 
 from losslab.errors import InputError
-from losslab.schema import Section
+from losslab.io.yaml import Section
 
 
 class Constant(Section):
@@ -92,7 +92,7 @@ def check_schedule(name: str, options: dict[str, Any]) -> Constant:
         raise InputError(f"{key} is {fault['input']!r}; it must be {must}") from None
 
 
-def learning_rate_factor(schedule: Constant, warmup: int, steps: int) -> Callable[[int, Sequence[float]], float]:
+def build_lr_factor(schedule: Constant, warmup: int, steps: int) -> Callable[[int, Sequence[float]], float]:
     """A function of (optimizer steps done, val mIoU of the epochs done) → factor of the base learning rate.
 
     Args:
@@ -110,12 +110,12 @@ def learning_rate_factor(schedule: Constant, warmup: int, steps: int) -> Callabl
     return factor
 
 
-def stalled(scores: Sequence[float], patience: int | None) -> bool:
+def has_stalled(scores: Sequence[float], patience: int | None) -> bool:
     """Whether the best score is `patience` epochs old, so that early stopping ends the run."""
-    return patience is not None and len(scores) - 1 - best_epoch(scores) >= patience if scores else False
+    return patience is not None and len(scores) - 1 - find_best_epoch(scores) >= patience if scores else False
 
 
-def best_epoch(scores: Sequence[float]) -> int:
+def find_best_epoch(scores: Sequence[float]) -> int:
     """The index of the highest score, the first of equals; a NaN never wins, but a first one stands until beaten."""
     best = 0
     for index, score in enumerate(scores):

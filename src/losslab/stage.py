@@ -10,13 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from losslab.errors import InputError, out_of_memory
+from losslab.errors import InputError, find_exhausted_memory
 
 if TYPE_CHECKING:
     from losslab.params import Params
 
 
-def run(main: "Callable[[Params], None]") -> NoReturn:
+def run_stage(main: "Callable[[Params], None]") -> NoReturn:
     """Call `main` with the checked params.yaml of the current folder; leave with exit code 0, or 1 and one line.
 
     Heavy imports belong inside `main`: then a bad params.yaml is told before they are paid for, and a missing
@@ -36,7 +36,7 @@ def run(main: "Callable[[Params], None]") -> NoReturn:
     except FileNotFoundError as error:
         _leave(f"{error.filename}: no such file; if an earlier stage writes it, run dvc repro")
     except (MemoryError, RuntimeError) as error:
-        if (where := out_of_memory(error)) is None:
+        if (where := find_exhausted_memory(error)) is None:
             raise
         _leave(f"out of {where}: set train.batch_size, or evaluate.batch_size, or prepare.size lower")
     except OSError as error:
@@ -46,7 +46,7 @@ def run(main: "Callable[[Params], None]") -> NoReturn:
     sys.exit(0)
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Print a line on stdout, above a progress bar where one is shown."""
     from tqdm import tqdm
 
@@ -54,31 +54,31 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-def tell(lines: Iterable[str]) -> None:
+def print_lines(lines: Iterable[str]) -> None:
     """Print lines on stderr."""
     for line in lines:
         print(line, file=sys.stderr, flush=True)
 
 
-def warn(line: str) -> None:
+def print_warning(line: str) -> None:
     print(f"WARNING: {line}", file=sys.stderr, flush=True)
 
 
-def main_repo() -> Path:
+def find_main_repo() -> Path:
     """The root of the user's repository, also from a queued experiment, which runs in a copy below `.dvc/tmp`."""
     return Path(os.environ.get("DVC_ROOT", "."))
 
 
-def checkpoints() -> Path:
+def find_checkpoints_folder() -> Path:
     """Where the checkpoints lie of runs that are not done, or of which DVC may not know yet."""
-    return main_repo() / ".losslab/checkpoints"
+    return find_main_repo() / ".losslab/checkpoints"
 
 
 def forget_finished() -> None:
     """Remove the checkpoints of finished runs, `KEY.MD5.….finished`, whose outs DVC has taken in: in this folder, or in
     another that shares its run cache."""
-    known = [Path("dvc.lock"), *(main_repo() / ".dvc/cache/runs").glob("*/*/*")]
-    finished = {path: path.name.split(".")[1:-1] for path in checkpoints().glob("*.finished")}
+    known = [Path("dvc.lock"), *(find_main_repo() / ".dvc/cache/runs").glob("*/*/*")]
+    finished = {path: path.name.split(".")[1:-1] for path in find_checkpoints_folder().glob("*.finished")}
     for file in known if finished else []:
         with suppress(FileNotFoundError):
             text = file.read_text(encoding="utf-8", errors="replace")
@@ -87,15 +87,15 @@ def forget_finished() -> None:
                 del finished[path]
 
 
-def downloads(dataset: str) -> Path:
+def find_downloads_folder(dataset: str) -> Path:
     """Where the archives lie that a dataset is fetched as."""
-    return main_repo() / ".losslab/downloads" / dataset
+    return find_main_repo() / ".losslab/downloads" / dataset
 
 
 def forget_downloads(dataset: str) -> None:
     """Remove a dataset's archives: when prepare begins, DVC has taken in what was in them. They stay while another
     process fetches it."""
-    folder = downloads(dataset)
+    folder = find_downloads_folder(dataset)
     if folder.is_dir():
         from filelock import FileLock, Timeout
 

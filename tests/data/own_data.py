@@ -7,13 +7,13 @@ import numpy as np
 import yaml
 from PIL import Image
 
-from losslab.data.cards import Card, read_card
-from losslab.data.prepared import Prepared
-from losslab.data.preparing.prepare import prepare
-from losslab.params import Prepare, Split
+from losslab.cards import Card, read_card
+from losslab.data.loading.arrays import PreparedData
+from losslab.data.prepare.prepare import prepare
+from losslab.params import PrepareParams, SplitParams
 from tests.conftest import TINY_CARD
 
-RANDOM = Split(method="random", val=0.25, test=0.25, seed=0, folds=5, fold=0)
+RANDOM = SplitParams(method="random", val=0.25, test=0.25, seed=0, folds=5, fold=0)
 
 
 def make_folders(folder: Path, count: int = 8) -> Path:
@@ -41,17 +41,19 @@ def own_card(folder: Path, **changes: Any) -> Card:
     return read_card("own", folder)
 
 
-def how(**changes: Any) -> Prepare:
+def how(**changes: Any) -> PrepareParams:
     """32 x 32 pixels, a random split, bad files left out; or as `changes` say."""
-    split = RANDOM.model_copy(update={key: changes.pop(key) for key in list(changes) if key in Split.model_fields})
+    split = RANDOM.model_copy(
+        update={key: changes.pop(key) for key in list(changes) if key in SplitParams.model_fields}
+    )
     content: dict[str, Any] = {"size": 32, "fit": "stretch", "limit": None, "audit": "warn"} | changes
-    return Prepare(**content, split=split)
+    return PrepareParams(**content, split=split)
 
 
-def prepared_from(folder: Path, card: Card | None = None, **changes: Any) -> tuple[dict[str, Any], Prepared]:
+def prepared_from(folder: Path, card: Card | None = None, **changes: Any) -> tuple[dict[str, Any], PreparedData]:
     """The audit, and the prepared data, of `folder`/raw."""
     audit = prepare(card or own_card(folder), folder / "raw", how(**changes), folder / "out")
-    return audit, Prepared(folder / "out")
+    return audit, PreparedData(folder / "out")
 
 
 def files_by_kind(audit: dict[str, Any], *severities: str) -> dict[str, list[str]]:
@@ -62,7 +64,7 @@ def files_by_kind(audit: dict[str, Any], *severities: str) -> dict[str, list[str
     return found
 
 
-def pixels_of(prepared: Prepared, name: str) -> tuple[Any, Any]:
+def pixels_of(prepared: PreparedData, name: str) -> tuple[Any, Any]:
     """Prepared image and mask of a name, in whichever split."""
     for split in ("train", "val", "test"):
         if name in prepared.names(split):

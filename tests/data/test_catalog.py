@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 import yaml
 
-from losslab.data.cards import read_card
-from losslab.data.catalog import Entry, read_catalog
+from losslab.cards import read_card
+from losslab.data.catalog import CatalogEntry, read_catalog
 from losslab.errors import InputError
 from tests.conftest import ROOT, TINY_CARD
 
@@ -16,7 +16,7 @@ def write(root: Path, name: str, **changes: Any) -> None:
     path.write_text(yaml.safe_dump(TINY_CARD | changes), encoding="utf-8")
 
 
-def entry(root: Path) -> Entry:
+def entry(root: Path) -> CatalogEntry:
     (only,) = read_catalog(root)
     return only
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from losslab.data.prepared import Prepared
-from losslab.evaluation import SplitResult, evaluate
+from losslab.data.loading.arrays import PreparedData
+from losslab.evaluation import SplitResult, evaluate_split
 
 
 class Brightness(nn.Module):
@@ -22,7 +22,7 @@ class Brightness(nn.Module):
         return 1 - red if self.outputs == 1 else torch.cat([red - 1, 0 * red, 0 * red - 9], dim=1)
 
 
-def description_of(prepared: Prepared) -> dict[str, Any]:
+def description_of(prepared: PreparedData) -> dict[str, Any]:
     """model.json as far as evaluation reads it."""
     data = prepared.describe()
     kept = {key: data[key] for key in ("classes", "size", "fit", "ignore_index", "palette")}
@@ -37,10 +37,10 @@ def description_of(prepared: Prepared) -> dict[str, Any]:
 
 
 @pytest.fixture
-def description(tiny_data: Prepared) -> dict[str, Any]:
+def description(tiny_data: PreparedData) -> dict[str, Any]:
     return description_of(tiny_data)
 
 
 @pytest.fixture
-def result(tiny_data: Prepared, description: dict[str, Any]) -> SplitResult:
-    return evaluate(Brightness(), description, tiny_data, "test", 2)
+def result(tiny_data: PreparedData, description: dict[str, Any]) -> SplitResult:
+    return evaluate_split(Brightness(), description, tiny_data, "test", 2)

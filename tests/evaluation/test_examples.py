@@ -5,16 +5,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from losslab.data.prepared import Prepared
-from losslab.evaluation import SplitResult, prepared_truths, write_examples
-from losslab.evaluation.examples import GROUPS, choose
-from losslab.files import read_csv
+from losslab.data.loading.arrays import PreparedData
+from losslab.evaluation import SplitResult, build_prepared_targets, write_examples
+from losslab.evaluation.examples import GROUPS, choose_examples
+from losslab.io.files import read_csv
 
 NAMES = [f"im{index}" for index in range(100)]
 
 
 def test_groups_are_ends_middle_and_any() -> None:
-    groups = choose(range(100), NAMES, 12)
+    groups = choose_examples(range(100), NAMES, 12)
     assert list(groups) == list(GROUPS)
     assert groups["best"] == [0, 1, 2] and groups["worst"] == [97, 98, 99] and groups["median"] == [48, 49, 50]
     assert len(groups["random"]) == 3 and groups["random"] == sorted(groups["random"])
@@ -23,21 +23,23 @@ def test_groups_are_ends_middle_and_any() -> None:
 def test_no_image_is_chosen_twice_and_as_many_as_there_are() -> None:
     for images in range(12):
         for count in range(16):
-            chosen = [index for group in choose(range(images), NAMES, count).values() for index in group]
+            chosen = [index for group in choose_examples(range(images), NAMES, count).values() for index in group]
             assert len(set(chosen)) == len(chosen) == min(images, count)
 
 
 def test_random_images_do_not_depend_on_the_net() -> None:
-    forwards, backwards = (set(choose(order, NAMES, 40)["random"]) for order in (range(100), range(99, -1, -1)))
+    forwards, backwards = (
+        set(choose_examples(order, NAMES, 40)["random"]) for order in (range(100), range(99, -1, -1))
+    )
     assert len(forwards & backwards) >= 8
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 9])
 def test_pictures_and_their_ranks_are_kept(
-    count: int, result: SplitResult, tiny_data: Prepared, description: dict[str, Any], tmp_path: Path
+    count: int, result: SplitResult, tiny_data: PreparedData, description: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "predictions"
-    write_examples(result, prepared_truths(tiny_data, "test"), "test", description["palette"], count, folder)
+    write_examples(result, build_prepared_targets(tiny_data, "test"), "test", description["palette"], count, folder)
     assert len(list(folder.glob("*.png"))) == 3 * min(count, 3)
     rows = read_csv(folder / "examples.csv")
     groups = {row["group"]: row for row in rows}

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from losslab.data.prepared import Prepared
+from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
-from losslab.evaluation import SplitResult, evaluate
-from losslab.evaluation.scoring import spread
+from losslab.evaluation import SplitResult, evaluate_split
+from losslab.evaluation.scoring import choose_spread_indices
 from tests.evaluation.conftest import Brightness
 
 
-def test_predictions_are_kept_and_scored(result: SplitResult, tiny_data: Prepared) -> None:
+def test_predictions_are_kept_and_scored(result: SplitResult, tiny_data: PreparedData) -> None:
     truth, guess = tiny_data.masks("test"), np.where(tiny_data.images("test")[..., 0] / 255 * 2 - 1 > 0, 0, 1)
     assert result.details is not None and len(result.details.predictions) == len(guess)
     assert all(np.array_equal(result.details.predictions[index], guess[index]) for index in range(len(guess)))
@@ -21,8 +21,8 @@ def test_predictions_are_kept_and_scored(result: SplitResult, tiny_data: Prepare
     assert result.details.calibration.compute()["pixels"].sum() == truth.size
 
 
-def test_batch_size_changes_nothing(result: SplitResult, tiny_data: Prepared, description: dict[str, Any]) -> None:
-    other = evaluate(Brightness(), description, tiny_data, "test", 1)
+def test_batch_size_changes_nothing(result: SplitResult, tiny_data: PreparedData, description: dict[str, Any]) -> None:
+    other = evaluate_split(Brightness(), description, tiny_data, "test", 1)
     assert result.details and other.details
     assert torch.equal(other.pixels.confusion, result.pixels.confusion)
     for name in ("contours", "calibration", "strata"):
@@ -30,21 +30,26 @@ def test_batch_size_changes_nothing(result: SplitResult, tiny_data: Prepared, de
         assert all(torch.equal(found[key].nan_to_num(-1), expected[key].nan_to_num(-1)) for key in expected), name
 
 
-def test_progress_counts_every_image(tiny_data: Prepared, description: dict[str, Any]) -> None:
+def test_progress_counts_every_image(tiny_data: PreparedData, description: dict[str, Any]) -> None:
     steps = list[int]()
-    evaluate(Brightness(), description, tiny_data, "test", 2, steps.append)
+    evaluate_split(Brightness(), description, tiny_data, "test", 2, steps.append)
     assert steps == [2, 1]
 
 
-def test_a_sample_of_a_split_is_scored_by_pixels_alone(tiny_data: Prepared, description: dict[str, Any]) -> None:
-    sample = evaluate(Brightness(), description, tiny_data, "train", 2, tolerances=None, most=2)
+def test_a_sample_of_a_split_is_scored_by_pixels_alone(tiny_data: PreparedData, description: dict[str, Any]) -> None:
+    sample = evaluate_split(Brightness(), description, tiny_data, "train", 2, tolerances=None, most=2)
     names = tiny_data.names("train")
     assert sample.names == [names[0], names[3]] and sample.details is None
     assert sample.pixels.compute()["support"].sum() == 2 * 64 * 64
-    assert spread(7, 3) == [0, 2, 4] and spread(2, 5) == [0, 1] and spread(3, None) == [0, 1, 2] and spread(0, 4) == []
+    assert (
+        choose_spread_indices(7, 3) == [0, 2, 4]
+        and choose_spread_indices(2, 5) == [0, 1]
+        and choose_spread_indices(3, None) == [0, 1, 2]
+        and choose_spread_indices(0, 4) == []
+    )
 
 
-def test_augmentation_at_test_time_is_used(tiny_data: Prepared, description: dict[str, Any]) -> None:
+def test_augmentation_at_test_time_is_used(tiny_data: PreparedData, description: dict[str, Any]) -> None:
     class Leaning(Brightness):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return super().forward(images) + 5 * torch.linspace(-1, 1, images.shape[-1]) * torch.tensor(
@@ -52,20 +57,21 @@ def test_augmentation_at_test_time_is_used(tiny_data: Prepared, description: dic
             ).view(3, 1, 1)
 
     plain, flipped = (
-        evaluate(Leaning(), description, tiny_data, "test", 2, tta=tta).pixels.confusion for tta in ("none", "flip")
+        evaluate_split(Leaning(), description, tiny_data, "test", 2, tta=tta).pixels.confusion
+        for tta in ("none", "flip")
     )
     assert not torch.equal(plain, flipped)
 
 
-def test_an_error_while_scoring_is_told(tiny_data: Prepared, description: dict[str, Any]) -> None:
+def test_an_error_while_scoring_is_told(tiny_data: PreparedData, description: dict[str, Any]) -> None:
     class Gone:
         def masks(self, indices: Any) -> Any:
             raise InputError("gone")
 
     with pytest.raises(InputError, match="gone"):
-        evaluate(Brightness(), description, tiny_data, "test", 1, truths=Gone())  # type: ignore[arg-type]
+        evaluate_split(Brightness(), description, tiny_data, "test", 1, truths=Gone())  # type: ignore[arg-type]
 
 
-def test_model_of_other_data_is_refused(tiny_data: Prepared, description: dict[str, Any]) -> None:
+def test_model_of_other_data_is_refused(tiny_data: PreparedData, description: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"size: the model has 32, .* has 64; train again"):
-        evaluate(Brightness(), description | {"size": 32}, tiny_data, "test", 2)
+        evaluate_split(Brightness(), description | {"size": 32}, tiny_data, "test", 2)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from losslab.data.prepared import Prepared
-from losslab.evaluation import SplitResult, evaluate, write_tables
-from losslab.files import read_csv
+from losslab.data.loading.arrays import PreparedData
+from losslab.evaluation import SplitResult, evaluate_split, write_tables
+from losslab.io.files import read_csv
 from losslab.metrics.confusion import SegmentationMetrics
 from tests.evaluation.conftest import Brightness
 
@@ -20,22 +20,21 @@ BINARY = ["seed_score", "threshold", "miou_at_threshold", "iou_at_threshold"]
 
 @pytest.fixture
 def tables(
-    result: SplitResult, tiny_data: Prepared, description: dict[str, Any], tmp_path: Path
+    result: SplitResult, tiny_data: PreparedData, description: dict[str, Any], tmp_path: Path
 ) -> dict[str, list[dict[str, str]]]:
-    sample = evaluate(Brightness(), description, tiny_data, "train", 4, tolerances=None)
-    val = evaluate(Brightness(), description, tiny_data, "val", 4)
+    sample = evaluate_split(Brightness(), description, tiny_data, "train", 4, tolerances=None)
+    val = evaluate_split(Brightness(), description, tiny_data, "val", 4)
     write_tables({"train": sample, "val": val, "test": result}, tmp_path)
     return {name: read_csv(tmp_path / f"{name}.csv") for name in TABLES}
 
 
 def binary_result(split: str, probabilities: torch.Tensor, target: torch.Tensor) -> SplitResult:
-    from losslab.evaluation.label_maps import LabelMaps
-    from losslab.evaluation.scoring import Details
+    from losslab.evaluation.scoring import LabelMapStore, SplitDetails
     from losslab.metrics.calibration import CalibrationMetrics
     from losslab.metrics.contours import ContourMetrics
     from losslab.metrics.strata import StratifiedErrors
 
-    details = Details(ContourMetrics(1), CalibrationMetrics(1), StratifiedErrors(1), LabelMaps())
+    details = SplitDetails(ContourMetrics(1), CalibrationMetrics(1), StratifiedErrors(1), LabelMapStore())
     result = SplitResult(
         ["skin", "lesion"], [f"{split}{i}" for i in range(len(target))], SegmentationMetrics(1), details
     )
@@ -54,7 +53,7 @@ def test_summary_has_test_and_val_alone(tables: object, tmp_path: Path) -> None:
 
 
 def test_tables_hold_the_scores_of_the_predictions(
-    tables: dict[str, list[dict[str, str]]], tiny_data: Prepared, tmp_path: Path
+    tables: dict[str, list[dict[str, str]]], tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     truth, guess = tiny_data.masks("test"), np.where(tiny_data.images("test")[..., 0] / 255 * 2 - 1 > 0, 0, 1)
     summary = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["test"]
@@ -96,11 +95,11 @@ def test_training_images_are_scored_by_pixels_alone(tables: dict[str, list[dict[
     assert all(row["iou"] and not row["boundary_iou"] and not row["hd95"] and not row["hd95_images"] for row in train)
 
 
-def test_absent_class_is_empty_in_tables(tiny_data: Prepared, description: dict[str, Any], tmp_path: Path) -> None:
+def test_absent_class_is_empty_in_tables(tiny_data: PreparedData, description: dict[str, Any], tmp_path: Path) -> None:
     """No image has the fourth class, and none is taken for it."""
     four = description | {"classes": [*description["classes"], "beard"], "num_classes": 4}
 
-    class Described(Prepared):
+    class Described(PreparedData):
         def describe(self) -> dict[str, Any]:
             return super().describe() | {"classes": four["classes"]}
 
@@ -109,7 +108,7 @@ def test_absent_class_is_empty_in_tables(tiny_data: Prepared, description: dict[
             logits = super().forward(images)
             return torch.cat([logits, logits[:, 2:]], dim=1)
 
-    result = evaluate(Wider(), four, Described(tiny_data.folder), "val", 2)
+    result = evaluate_split(Wider(), four, Described(tiny_data.folder), "val", 2)
     write_tables({"val": result}, tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["val"]
     assert metrics["iou"]["beard"] is None and metrics["classes_scored"] == 3

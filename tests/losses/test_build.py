@@ -6,7 +6,7 @@ import pytest
 
 from losslab.errors import InputError
 from losslab.losses import build_loss
-from losslab.losses.class_weights import class_weights
+from losslab.losses.class_weights import compute_class_weights
 from tests.losses.test_conformance import make_batch
 
 
@@ -50,11 +50,11 @@ def test_class_weights_given_replace_the_option() -> None:
 def test_class_weights_by_hand() -> None:
     """60, 30, 0 and 10 pixels; the last class is in one of two images, of 50 pixels."""
     pixels, where_present = [60, 30, 0, 10], [100, 100, 0, 50]
-    assert class_weights("inverse_frequency", pixels, where_present) == pytest.approx(
+    assert compute_class_weights("inverse_frequency", pixels, where_present) == pytest.approx(
         [100 / 180, 100 / 90, 0, 100 / 30]
     )
     # Frequencies 0.6, 0.3 and 0.2, their median 0.3.
-    assert class_weights("median_frequency", pixels, where_present) == pytest.approx([0.5, 1.0, 0, 1.5])
+    assert compute_class_weights("median_frequency", pixels, where_present) == pytest.approx([0.5, 1.0, 0, 1.5])
 
 
 @pytest.mark.parametrize(

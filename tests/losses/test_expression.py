@@ -6,25 +6,25 @@ import pytest
 from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
 from losslab.errors import InputError
-from losslab.losses.expression import Term, advice, parse
-from losslab.schema import read_yaml
+from losslab.io.yaml import read_yaml
+from losslab.losses.expression import LossTerm, find_advice, parse_expression
 
 
 @pytest.mark.parametrize(
     ("expression", "terms"),
     [
-        ("dice", [Term(1.0, "dice")]),
-        ("bce+dice", [Term(1.0, "bce"), Term(1.0, "dice")]),
-        (" 0.7 * cross_entropy + .3*focal ", [Term(0.7, "cross_entropy"), Term(0.3, "focal")]),
-        ("dice+1e-2*bce", [Term(1.0, "dice"), Term(0.01, "bce")]),
-        ("dice + 0.01 : 1e-1 * boundary", [Term(1.0, "dice"), Term(0.01, "boundary", 0.1)]),
-        ("dice+0.01:1e-1*boundary", [Term(1.0, "dice"), Term(0.01, "boundary", 0.1)]),
-        ("1:0*dice+0:1*boundary", [Term(1.0, "dice", 0.0), Term(0.0, "boundary", 1.0)]),
-        ("1e+2*dice+bce", [Term(100.0, "dice"), Term(1.0, "bce")]),
+        ("dice", [LossTerm(1.0, "dice")]),
+        ("bce+dice", [LossTerm(1.0, "bce"), LossTerm(1.0, "dice")]),
+        (" 0.7 * cross_entropy + .3*focal ", [LossTerm(0.7, "cross_entropy"), LossTerm(0.3, "focal")]),
+        ("dice+1e-2*bce", [LossTerm(1.0, "dice"), LossTerm(0.01, "bce")]),
+        ("dice + 0.01 : 1e-1 * boundary", [LossTerm(1.0, "dice"), LossTerm(0.01, "boundary", 0.1)]),
+        ("dice+0.01:1e-1*boundary", [LossTerm(1.0, "dice"), LossTerm(0.01, "boundary", 0.1)]),
+        ("1:0*dice+0:1*boundary", [LossTerm(1.0, "dice", 0.0), LossTerm(0.0, "boundary", 1.0)]),
+        ("1e+2*dice+bce", [LossTerm(100.0, "dice"), LossTerm(1.0, "bce")]),
     ],
 )
-def test_expression_gives_its_terms(expression: str, terms: list[Term]) -> None:
-    assert parse(expression) == terms
+def test_expression_gives_its_terms(expression: str, terms: list[LossTerm]) -> None:
+    assert parse_expression(expression) == terms
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def test_expression_gives_its_terms(expression: str, terms: list[Term]) -> None:
 )
 def test_ill_expression_is_told_in_one_line(expression: str, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint) as caught:
-        parse(expression)
+        parse_expression(expression)
     assert "\n" not in str(caught.value)
 
 
 def test_loss_without_the_partner_it_needs_is_told_of() -> None:
-    assert advice("dice+0.01:0.1*boundary") is None and advice("dice") is None
-    assert advice("boundary+total_variation") == (
+    assert find_advice("dice+0.01:0.1*boundary") is None and find_advice("dice") is None
+    assert find_advice("boundary+total_variation") == (
         "loss: boundary+total_variation may learn nothing: boundary needs a partner, such as dice+0.01:0.1*boundary"
     )
 
@@ -67,13 +67,19 @@ def test_ramp_survives_the_grammar_of_dvc_exp_run(tmp_path: Path) -> None:
     for (sweep,) in (values.values() for values in get_hydra_sweeps({params: [f"loss=1:0*dice+0:1*bce,{ramp}"]})):
         params.write_text("loss: dice\n", encoding="utf-8")
         apply_overrides(params, sweep)
-        assert [term.last is not None for term in parse(read_yaml(params)["loss"])][-1]
+        assert [term.last is not None for term in parse_expression(read_yaml(params)["loss"])][-1]
     assert read_yaml(params)["loss"] == ramp
 
 
 @pytest.mark.parametrize(
     "module",
-    ["losslab.params", "losslab.losses", "losslab.models", "losslab.data.preparing.prepare", "losslab.reporting.page"],
+    [
+        "losslab.params",
+        "losslab.losses",
+        "losslab.models",
+        "losslab.data.prepare.prepare",
+        "losslab.reporting.run.page",
+    ],
 )
 def test_light_modules_do_not_import_torch(module: str) -> None:
     code = f"import sys, {module}; sys.exit(any(name in sys.modules for name in ('torch', 'mlflow', 'lightning')))"

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from losslab.data.prepared import Prepared
-from losslab.inference import to_input, to_labels
+from losslab.data.loading.arrays import PreparedData
+from losslab.inference.tensors import to_input, to_labels
 from losslab.losses import available, build_loss
 from losslab.losses.registry import LOSSES
 from losslab.losses.total import TotalLoss
@@ -17,7 +17,7 @@ from losslab.metrics import SegmentationMetrics
 
 
 @pytest.fixture(scope="module")
-def batch(tiny_data: Prepared) -> tuple[Tensor, Tensor]:
+def batch(tiny_data: PreparedData) -> tuple[Tensor, Tensor]:
     """Parts of 32 x 32 of four images; 24 % skin, 71 % lesion, 5 % hair."""
     data, middle = tiny_data.describe(), slice(16, 48)
     images, masks = (

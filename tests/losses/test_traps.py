@@ -8,7 +8,7 @@ from torchmetrics.functional.image import structural_similarity_index_measure
 from losslab.losses import build_loss
 from losslab.losses.base import Batch
 from losslab.losses.cldice import soft_skeleton
-from losslab.losses.distance import maps, signed_distance
+from losslab.losses.distance import compute_distance_maps, signed_distance
 from losslab.losses.windowed import LocalMean, gaussian, ssim_map
 from tests.losses.test_conformance import BOTH, VOID, make_batch, perfect_logits
 
@@ -119,7 +119,7 @@ def test_lovasz_over_all_classes_counts_an_absent_one_by_its_largest_error() -> 
 def test_signed_distance_is_negative_inside_and_zero_on_the_border() -> None:
     target = torch.zeros(1, 1, 7, 7)
     target[..., 1:6, 1:6] = 1
-    phi = maps(target, torch.ones(1, 7, 7, dtype=torch.bool), signed_distance)[0, 0]
+    phi = compute_distance_maps(target, torch.ones(1, 7, 7, dtype=torch.bool), signed_distance)[0, 0]
     assert phi[3].tolist() == [1, 0, -1, -2, -1, 0, 1]
     assert phi[0, 0] == pytest.approx(2**0.5)
 
@@ -127,7 +127,7 @@ def test_signed_distance_is_negative_inside_and_zero_on_the_border() -> None:
 @pytest.mark.parametrize("label", [0, 1])
 def test_map_of_an_empty_or_full_class_is_zero(label: int) -> None:
     plane = torch.full((1, 1, 5, 5), float(label))
-    assert not maps(plane, torch.ones(1, 5, 5, dtype=torch.bool), signed_distance).any()
+    assert not compute_distance_maps(plane, torch.ones(1, 5, 5, dtype=torch.bool), signed_distance).any()
 
 
 def test_void_pixels_are_no_border() -> None:
@@ -135,7 +135,7 @@ def test_void_pixels_are_no_border() -> None:
     mask, valid = torch.ones(1, 1, 1, 6), torch.ones(1, 1, 6, dtype=torch.bool)
     mask[..., 0] = 0
     valid[..., 3:5] = False
-    assert maps(mask, valid, signed_distance)[0, 0, 0].tolist() == [1, 0, -1, 0, 0, -4]
+    assert compute_distance_maps(mask, valid, signed_distance)[0, 0, 0].tolist() == [1, 0, -1, 0, 0, -4]
 
 
 def test_boundary_is_negative_when_right() -> None:

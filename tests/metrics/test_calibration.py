@@ -7,7 +7,12 @@ from sklearn.metrics import jaccard_score, precision_score, recall_score  # type
 from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError
 
-from losslab.metrics.calibration import BINS, THRESHOLDS, CalibrationMetrics, best_threshold
+from losslab.metrics.calibration import (
+    BINS,
+    THRESHOLDS,
+    CalibrationMetrics,
+    find_best_threshold,
+)
 
 
 def random_probabilities(seed: int, classes: int = 3, n: int = 2) -> tuple[Tensor, Tensor]:
@@ -90,7 +95,7 @@ def test_void_counts_nowhere() -> None:
     [({10: 0.5, 60: 0.7}, 60), ({30: 0.7, 45: 0.7, 60: 0.7}, 45), ({}, None), ({44: 0.2, 54: 0.2}, 44)],
 )
 def test_best_threshold_is_the_nearest_to_one_half_of_the_best(iou: dict[int, float], expected: int | None) -> None:
-    assert best_threshold([iou.get(place, np.nan) for place in range(99)]) == expected
+    assert find_best_threshold([iou.get(place, np.nan) for place in range(99)]) == expected
 
 
 @pytest.mark.parametrize(

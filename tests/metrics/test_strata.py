@@ -2,7 +2,13 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt, label
 
-from losslab.metrics.strata import BORDERS, COUNTS, SIZES, StratifiedErrors, border_strata
+from losslab.metrics.strata import (
+    BORDERS,
+    COUNTS,
+    SIZES,
+    StratifiedErrors,
+    compute_border_strata,
+)
 
 
 def counts_of(
@@ -86,18 +92,18 @@ def test_border_strata_are_exact(rng: np.random.Generator) -> None:
     distance = distance_transform_edt(~touches) + 1
     expected = np.searchsorted(list(BORDERS.values()), distance)
     assert np.unique(expected).tolist() == [0, 1, 2, 3, 4, 5]
-    assert np.array_equal(border_strata(truth), expected)
+    assert np.array_equal(compute_border_strata(truth), expected)
 
 
 def test_border_within_void_is_in_its_middle() -> None:
     truth = np.zeros((3, 20), np.uint8)
     truth[:, 8:12], truth[:, 12:] = 255, 1
-    assert border_strata(truth)[1].tolist() == [4, 4, 3, 3, 3, 3, 2, 2, 1, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4, 4]
+    assert compute_border_strata(truth)[1].tolist() == [4, 4, 3, 3, 3, 3, 2, 2, 1, 0, 0, 1, 2, 2, 3, 3, 3, 3, 4, 4]
 
 
 def test_one_class_alone_has_no_border() -> None:
     for truth in (np.ones((5, 5), np.uint8), np.full((5, 5), 255, np.uint8)):
-        assert (border_strata(truth) == len(BORDERS) - 1).all()
+        assert (compute_border_strata(truth) == len(BORDERS) - 1).all()
 
 
 def test_objects_and_pixels_add_up(rng: np.random.Generator) -> None:

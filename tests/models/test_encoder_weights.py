@@ -116,10 +116,12 @@ def test_file_is_for_three_channels(tmp_path: Path) -> None:
 def test_digest_is_of_the_files_content(tmp_path: Path) -> None:
     file = tmp_path / "weights.pth"
     file.write_bytes(b"abc")
-    assert models.weights_digest(str(file)) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    assert models.weights_digest(None) is None and models.weights_digest("imagenet") is None
+    assert (
+        models.compute_weights_digest(str(file)) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    )
+    assert models.compute_weights_digest(None) is None and models.compute_weights_digest("imagenet") is None
     with pytest.raises(InputError, match="encoder_weights: no file "):
-        models.weights_digest(str(tmp_path / "none.pth"))
+        models.compute_weights_digest(str(tmp_path / "none.pth"))
 
 
 @pytest.mark.skipif(not LITE.exists(), reason="needs shared/weights, which is not part of the repository")
@@ -129,4 +131,4 @@ def test_published_file_is_loaded_with_its_normalisation() -> None:
     encoder, state = "tu-tf_efficientnet_lite0", load_file(LITE)
     net = models.build_model("unet", 3, encoder, str(LITE))
     assert has(net.encoder, state)
-    assert models.normalisation(encoder, str(LITE)) == ([0.5] * 3, [0.5] * 3)
+    assert models.find_normalisation(encoder, str(LITE)) == ([0.5] * 3, [0.5] * 3)

@@ -46,10 +46,10 @@ def no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ],
 )
 def test_normalisation_is_known_without_a_network(encoder: str, encoder_weights: str, mean: float, std: float) -> None:
-    known = models.normalisation(encoder, encoder_weights)
+    known = models.find_normalisation(encoder, encoder_weights)
     assert known is not None
     assert known[0][0] == pytest.approx(mean, abs=1e-4) and known[1][0] == pytest.approx(std, abs=1e-4)
-    assert models.normalisation(encoder, None) is None and models.normalisation(None, None) is None
+    assert models.find_normalisation(encoder, None) is None and models.find_normalisation(None, None) is None
 
 
 def test_weights_that_cannot_be_fetched_are_told_with_the_way_out() -> None:
@@ -135,7 +135,7 @@ def test_file_is_meant_from_the_repository(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "main/w").mkdir()
     (tmp_path / "main/w/a.pth").write_bytes(b"abc")
     check_reachable("resnet18", "w/a.pth")
-    assert models.weights_digest("w/a.pth") is not None
+    assert models.compute_weights_digest("w/a.pth") is not None
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from torch import nn
 from losslab import models
 from losslab.errors import InputError
 from losslab.models.grid_pool import GridPool, pool_by_cell
+from losslab.models.probe import build_on_meta, find_fault
 from losslab.models.registry import ARCHS
 from losslab.models.segmentation_net import SegmentationNet
-from losslab.models.trial import fault, on_meta
 
 
 class BaseModelTester:
@@ -260,9 +260,9 @@ def test_net_that_cannot_train_on_one_image_is_told() -> None:
 @pytest.mark.parametrize("arch", [name for name, spec in ARCHS.items() if spec.takes_encoder])
 def test_batch_of_one_is_refused_where_it_fails(arch: str) -> None:
     """What params.yaml is checked by, against the nets themselves: 64 pixels are two features a side or more."""
-    with on_meta():
+    with build_on_meta():
         net = models.build_model(arch, 2, ARCHS[arch].encoders[0])
-    assert (fault(net, 64, training=True) is not None) == ARCHS[arch].pools_to_one
+    assert (find_fault(net, 64, training=True) is not None) == ARCHS[arch].pools_to_one
 
 
 def test_folder_without_a_model_is_told(tmp_path: Path) -> None:

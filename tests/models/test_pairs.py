@@ -6,7 +6,7 @@ import torch
 from losslab import models
 from losslab.errors import InputError
 from losslab.models.registry import ARCHS
-from losslab.models.smp_nets import check_pair, obstacle
+from losslab.models.smp_nets import check_pairing, find_obstacle
 
 ON_ENCODERS = [name for name, spec in ARCHS.items() if spec.takes_encoder]
 
@@ -30,14 +30,14 @@ def test_impossible_pair_is_told_with_those_that_are_possible(arch: str, encoder
     assert f"arch {arch} cannot be built on {encoder!r} (" in told and reason in told and "\n" not in told
     assert f"; {arch} goes with {', '.join(ARCHS[arch].encoders)} and more" in told
     goes_with = told.rpartition(f"{encoder} goes with ")[2].split(", ")
-    assert goes_with == [name for name in ON_ENCODERS if obstacle(name, encoder) is None]
+    assert goes_with == [name for name in ON_ENCODERS if find_obstacle(name, encoder) is None]
     assert goes_with and arch not in goes_with
 
 
 @pytest.mark.parametrize("arch", ON_ENCODERS)
 def test_encoders_that_errors_recommend_are_possible(arch: str) -> None:
     for encoder in ARCHS[arch].encoders:
-        check_pair(arch, encoder)
+        check_pairing(arch, encoder)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_trying_pairs_draws_no_random_numbers() -> None:
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    check_pair("fpn", "tu-resnet10t")
+    check_pairing("fpn", "tu-resnet10t")
     models.check_size(models.build_model("simple_cnn", 1), 20)
     torch.manual_seed(0)
     models.check_encoder("fpn", "tu-resnet14t", None)

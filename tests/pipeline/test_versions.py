@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from losslab.files import read_json
+from losslab.io.files import read_json
 from tests.pipeline.clone import Clone, stages_run
 
 pytestmark = pytest.mark.pipeline

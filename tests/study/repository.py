@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from losslab.study.cell import ref_of
-from losslab.study.plan import Run, Study, read_study
+from losslab.experiments.clone import build_ref
+from losslab.study.plan import Study, StudyRun, read_study
 from tests.conftest import TINY_CHANGES, write_params
 
 STUDY: dict[str, Any] = {
@@ -64,7 +64,7 @@ class Repository:
         return md5
 
     def experiment(
-        self, run: Run, val_miou: float, whole: bool = True, left: Path | None = None, **changes: Any
+        self, run: StudyRun, val_miou: float, whole: bool = True, left: Path | None = None, **changes: Any
     ) -> None:
         """As a finished run leaves it: a commit under refs/exps, its scores in the cache; not `whole`: without a report.
 
@@ -87,4 +87,4 @@ class Repository:
             sha = self.git("hash-object", "-w", str(blob))
             self.git("update-index", "--add", "--cacheinfo", f"100644,{sha},{path}", GIT_INDEX_FILE=index)
         tree, head = self.git("write-tree", GIT_INDEX_FILE=index), self.git("rev-parse", "HEAD")
-        self.git("update-ref", ref_of(run.name, head), self.git("commit-tree", tree, "-p", head, "-m", "e"))
+        self.git("update-ref", build_ref(run.name, head), self.git("commit-tree", tree, "-p", head, "-m", "e"))

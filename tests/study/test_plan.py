@@ -7,37 +7,45 @@ from typing import Any
 import pytest
 
 from losslab.errors import InputError
-from losslab.study.card import names
-from losslab.study.plan import Cell, cells, every_run, final_runs, number_of_runs, read_study, runs
+from losslab.study.plan import (
+    GridCell,
+    count_runs,
+    expand_cells,
+    plan_every_run,
+    plan_final_runs,
+    plan_runs,
+    read_study,
+)
+from losslab.study.spec import list_studies
 from tests.conftest import ROOT
 from tests.study.repository import STUDY, Repository
 
 
 def test_runs_are_cells_times_seeds_first_seed_first(repository: Repository) -> None:
-    found = [run.name for run in runs(repository.read())]
+    found = [run.name for run in plan_runs(repository.read())]
     cells_of_a_seed = ["cross_entropy-unet", "cross_entropy-segnet", "dice-unet", "dice-segnet"]
     assert found == [f"small-{cell}-s{seed}" for seed in (0, 1) for cell in cells_of_a_seed]
 
 
 def test_params_of_a_run_are_the_committed_ones_with_the_cards_and_the_cells(repository: Repository) -> None:
-    (run,) = (run for run in runs(repository.read()) if run.name == "small-dice-segnet-s1")
+    (run,) = (run for run in plan_runs(repository.read()) if run.name == "small-dice-segnet-s1")
     assert (run.params["loss"], run.params["arch"], run.params["encoder"]) == ("dice", "segnet", None)
     assert (run.params["seed"], run.params["train"]["epochs"], run.params["train"]["batch_size"]) == (1, 3, 3)
 
 
 def test_workspace_params_do_not_leak_into_cells(repository: Repository) -> None:
-    before = [run.params for run in runs(repository.read())]
+    before = [run.params for run in plan_runs(repository.read())]
     path = repository.root / "params.yaml"
     path.write_text(path.read_text().replace("lr: 0.001", "lr: 0.5"))
-    assert [run.params for run in runs(repository.read())] == before
+    assert [run.params for run in plan_runs(repository.read())] == before
     repository.commit()
-    assert runs(repository.read())[0].params["train"]["lr"] == 0.5
+    assert plan_runs(repository.read())[0].params["train"]["lr"] == 0.5
 
 
 def test_skipped_cells_are_not_run(repository: Repository) -> None:
     repository.study("small", {**STUDY, "skip": [{"loss": "dice", "net": "segnet"}]})
-    assert "loss dice, net segnet" not in [str(cell) for cell in cells(repository.read())]
-    assert number_of_runs(repository.read()) == 6
+    assert "loss dice, net segnet" not in [str(cell) for cell in expand_cells(repository.read())]
+    assert count_runs(repository.read()) == 6
 
 
 def test_free_options_replace_and_dotted_ones_are_set(repository: Repository) -> None:
@@ -49,7 +57,7 @@ def test_free_options_replace_and_dotted_ones_are_set(repository: Repository) ->
         }
     }
     repository.study("small", {**STUDY, "grid": grid})
-    options = {str(run.cell): run.params["loss_options"] for run in runs(repository.read())}
+    options = {str(run.cell): run.params["loss_options"] for run in plan_runs(repository.read())}
     assert options == {"loss sharp": {"gamma": 3.0}, "loss own": {"focal": {"gamma": 4.0}}, "loss plain": {}}
 
 
@@ -57,13 +65,16 @@ def test_tuning_tries_all_values_on_the_first_seed_and_the_chosen_one_on_the_res
     repository.study("small", {**STUDY, "tune": {"train.lr": [0.001, 1e-05]}, "grid": {"loss": ["dice", "focal"]}})
     study = repository.read()
     first = ["small-dice-0.001-s0", "small-dice-1e_05-s0", "small-focal-0.001-s0", "small-focal-1e_05-s0"]
-    assert [run.name for run in runs(study)] == first
-    assert (number_of_runs(study), len(every_run(study)), final_runs(study)) == (6, 8, [])
-    dice: Cell = cells(study)[0]
-    chosen = runs(study, {dice: "1e-05"})
+    assert [run.name for run in plan_runs(study)] == first
+    assert (count_runs(study), len(plan_every_run(study)), plan_final_runs(study)) == (6, 8, [])
+    dice: GridCell = expand_cells(study)[0]
+    chosen = plan_runs(study, {dice: "1e-05"})
     assert [run.name for run in chosen] == [*first, "small-dice-1e_05-s1"]
     assert chosen[-1].params["train"]["lr"] == 1e-05
-    assert [run.name for run in final_runs(study, {dice: "1e-05"})] == ["small-dice-1e_05-s0", "small-dice-1e_05-s1"]
+    assert [run.name for run in plan_final_runs(study, {dice: "1e-05"})] == [
+        "small-dice-1e_05-s0",
+        "small-dice-1e_05-s1",
+    ]
 
 
 def test_cut_down_runs_have_other_names_and_an_alias_names_them(repository: Repository) -> None:
@@ -72,20 +83,22 @@ def test_cut_down_runs_have_other_names_and_an_alias_names_them(repository: Repo
         repository.read("small", "evaluate.tta=flip", "train.epochs=1"),
         repository.read("small", "train.epochs=2"),
     )
-    names_of = [{run.name for run in runs(study)} for study in (whole, cut, other)]
+    names_of = [{run.name for run in plan_runs(study)} for study in (whole, cut, other)]
     assert not names_of[0] & names_of[1] and not names_of[1] & names_of[2]
     assert all(re.fullmatch(r"small-\w+-\w+-s\d-[0-9a-f]{6}", name) for name in names_of[1])
-    assert [run.name for run in runs(again)] == [run.name for run in runs(cut)]
-    assert runs(cut)[0].params["train"]["epochs"] == 1 and runs(cut)[0].params["evaluate"]["tta"] == "flip"
+    assert [run.name for run in plan_runs(again)] == [run.name for run in plan_runs(cut)]
+    assert plan_runs(cut)[0].params["train"]["epochs"] == 1 and plan_runs(cut)[0].params["evaluate"]["tta"] == "flip"
     quick = repository.read("small", "train.epochs=1", alias="quick")
-    assert runs(quick)[0].name == "quick-cross_entropy-unet-s0"
+    assert plan_runs(quick)[0].name == "quick-cross_entropy-unet-s0"
     assert len({study.key for study in (whole, cut, other, quick)}) == 4 and again.key == cut.key
 
 
 def test_set_wins_over_the_grid_as_long_as_cells_differ(repository: Repository) -> None:
     grid = {"net": {"unet": {"arch": "unet", "encoder_weights": "imagenet"}, "fpn": {"arch": "fpn"}}}
     repository.study("small", {**STUDY, "grid": grid})
-    assert {run.params["encoder_weights"] for run in runs(repository.read("small", "encoder_weights=null"))} == {None}
+    assert {run.params["encoder_weights"] for run in plan_runs(repository.read("small", "encoder_weights=null"))} == {
+        None
+    }
 
 
 SETS = [
@@ -139,10 +152,10 @@ def test_outside_a_repository_one_line_says_so(repository: Repository) -> None:
         repository.read()
 
 
-@pytest.mark.parametrize("name", names(ROOT / "studies"))
+@pytest.mark.parametrize("name", list_studies(ROOT / "studies"))
 def test_shipped_study_makes_runs_with_valid_names(name: str) -> None:
     study = read_study(name, ROOT)
-    found = [run.name for run in every_run(study)]
+    found = [run.name for run in plan_every_run(study)]
     assert len(set(found)) == len(found)
     for example in (found[0], found[-1]):
         assert subprocess.run(["git", "check-ref-format", f"refs/exps/ab/cd/{example}"], check=False).returncode == 0

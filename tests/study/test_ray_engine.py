@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from losslab.errors import InputError
-from losslab.files import write_text
+from losslab.experiments.clone import write_bundle
+from losslab.io.files import write_text
+from losslab.io.git import find_head
 from losslab.study import ray_engine
-from losslab.study.cell import bundle
-from losslab.study.plan import runs
+from losslab.study.plan import plan_runs
 from losslab.study.ray_engine import RayEngine
-from losslab.study.runs import head
-from losslab.study.state import State
-from losslab.study.worker import Job
+from losslab.study.state import StudyState
+from losslab.study.worker import WorkerJob
 from tests.study.repository import Repository
 
 REMOTE = "[core]\nremote = store\n['remote \"store\"']\nurl = {}\n"
@@ -35,7 +35,7 @@ def ready(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Repository
 
 def refused(repository: Repository, address: str | None = "local") -> str:
     with pytest.raises(InputError) as told:
-        RayEngine(State(repository.root, "small"), head(repository.root), address, 1)
+        RayEngine(StudyState(repository.root, "small"), find_head(repository.root), address, 1)
     assert "\n" not in str(told.value)
     return str(told.value)
 
@@ -83,11 +83,11 @@ def test_killed_worker_is_started_again_on_its_node(
 ) -> None:
     """Of each attempt one code for preparing the data, and one for the run."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    bundle(ready.root, tmp_path / "repository")
+    write_bundle(ready.root, tmp_path / "repository")
     left, jobs, config = list(codes), [], Path(".dvc/config.local")
     (tmp_path / f"losslab-ray-{os.getuid()}").mkdir(mode=0o755)
 
-    def work(job: Job, environment: dict[str, str]) -> tuple[int, str]:
+    def work(job: WorkerJob, environment: dict[str, str]) -> tuple[int, str]:
         jobs.append(job)
         local = Path(job.home) / config
         assert local.read_bytes() == b"password" and local.stat().st_mode & 0o777 == 0o600
@@ -98,7 +98,7 @@ def test_killed_worker_is_started_again_on_its_node(
     monkeypatch.setattr(ray_engine, "_work", work)
     sent: dict[str, Any] = {"repository": b"", "id": "1", "local_config": b"password", "baseline": "0" * 40}
     sent["environment"] = {}
-    run = runs(ready.read())[0]
+    run = plan_runs(ready.read())[0]
     found = ray_engine._run_on_node(sent, run.name, run.params)
     assert found == (expected, "log", b"result" if expected == 0 else b"") and not left
     assert {job.experiment for job in jobs} <= {None, run.name} and jobs[0].experiment is None

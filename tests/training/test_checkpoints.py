@@ -11,12 +11,18 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
-from losslab.data.prepared import Prepared
+from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
 from losslab.params import Params
-from losslab.training import EpochRow, Trained, checkpoint_of, plan, train
-from losslab.training.checkpoints import run_key
-from tests.training.test_fitting import LAUNCHED_BY_TORCHRUN, changed, weights_of
+from losslab.training import (
+    EpochRow,
+    TrainedNet,
+    open_checkpoint,
+    plan_training,
+    train_net,
+)
+from losslab.training.checkpoints import compute_run_key
+from tests.training.test_fit import LAUNCHED_BY_TORCHRUN, changed, weights_of
 
 DESCRIPTION: dict[str, Any] = {"run": {"train": {"device": "cpu"}}}
 
@@ -35,14 +41,14 @@ class KillAt(Callback):
             raise Killed
 
 
-def run(params: Params, data: Prepared, folder: Path, told: list[str] | None = None, **options: Any) -> Trained:
-    planned = plan(params, data)
+def run(params: Params, data: PreparedData, folder: Path, told: list[str] | None = None, **options: Any) -> TrainedNet:
+    planned = plan_training(params, data)
     lines: list[str] = [] if told is None else told
-    with checkpoint_of(planned.description, folder, lines.append) as checkpoint:
-        return train(planned, checkpoint, **options)
+    with open_checkpoint(planned.description, folder, lines.append) as checkpoint:
+        return train_net(planned, checkpoint, **options)
 
 
-def kill_in(epoch: int, hook: str, params: Params, data: Prepared, folder: Path) -> list[EpochRow]:
+def kill_in(epoch: int, hook: str, params: Params, data: PreparedData, folder: Path) -> list[EpochRow]:
     """Train until the hook of this epoch, counted from 0; returns the epochs that were told of."""
     rows: list[EpochRow] = []
     with pytest.raises(Killed):
@@ -89,7 +95,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_killed_and_started_again_it_ends_in_the_same_bits(
-    case: str, tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+    case: str, tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     params = changed(changed(tiny_params, train={"epochs": 4, "batch_size": 2}), **CASES[case])
     whole = run(params, tiny_data, tmp_path / "whole")
@@ -104,7 +110,7 @@ def test_killed_and_started_again_it_ends_in_the_same_bits(
 
 
 def test_killed_after_its_last_epoch_it_trains_no_more(
-    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+    tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     whole = run(tiny_params, tiny_data, tmp_path)
     rows: list[EpochRow] = []
@@ -113,17 +119,17 @@ def test_killed_after_its_last_epoch_it_trains_no_more(
 
 
 def test_finished_run_is_not_trained_again_until_it_is_forgotten(
-    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+    tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
-    planned = plan(tiny_params, tiny_data)
-    with checkpoint_of(planned.description, tmp_path, pytest.fail) as checkpoint:
-        whole = train(planned, checkpoint)
+    planned = plan_training(tiny_params, tiny_data)
+    with open_checkpoint(planned.description, tmp_path, pytest.fail) as checkpoint:
+        whole = train_net(planned, checkpoint)
         checkpoint.finish(["a", "b"])
     (finished,) = tmp_path.glob("*.a.b.finished")
     for trained in (0, 2):
-        again, rows = plan(tiny_params, tiny_data), list[EpochRow]()
-        with checkpoint_of(again.description, tmp_path, pytest.fail) as checkpoint:
-            assert weights_of(train(again, checkpoint, rows.append)) == weights_of(whole)
+        again, rows = plan_training(tiny_params, tiny_data), list[EpochRow]()
+        with open_checkpoint(again.description, tmp_path, pytest.fail) as checkpoint:
+            assert weights_of(train_net(again, checkpoint, rows.append)) == weights_of(whole)
             checkpoint.finish(["a", "b"])
         assert len(rows) == trained
         finished.unlink()
@@ -134,14 +140,14 @@ def test_what_others_left_is_told_of_and_kept(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / name).write_bytes(b"x")
     told: list[str] = []
-    with checkpoint_of(DESCRIPTION, tmp_path, told.append):
+    with open_checkpoint(DESCRIPTION, tmp_path, told.append):
         pass
     assert len(told) == 1 and told[0].startswith("4 checkpoints of other params, data or code, or broken, in ")
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def test_early_stop_stands_when_the_run_is_started_again(
-    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+    tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     params = changed(tiny_params, train={"epochs": 30, "lr": 0.05, "early_stopping": 2})
     stopped = run(params, tiny_data, tmp_path)
@@ -152,7 +158,7 @@ def test_early_stop_stands_when_the_run_is_started_again(
 
 @pytest.mark.parametrize("damage", ["truncated", "one bit", "of another run", "no checkpoint"])
 def test_checkpoint_that_cannot_be_trusted_is_set_aside(
-    damage: str, tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+    damage: str, tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     other = changed(tiny_params, seed=1)
     whole = run(tiny_params, tiny_data, tmp_path / "whole")
@@ -165,7 +171,7 @@ def test_checkpoint_that_cannot_be_trusted_is_set_aside(
         content[len(content) // 2] ^= 1
         path.write_bytes(content)
     elif damage == "of another run":
-        path = path.replace(tmp_path / f"{run_key(plan(tiny_params, tiny_data).description)}.ckpt")
+        path = path.replace(tmp_path / f"{compute_run_key(plan_training(tiny_params, tiny_data).description)}.ckpt")
     else:
         torch.save({"epoch": 1}, path)
     told: list[str] = []
@@ -176,7 +182,7 @@ def test_checkpoint_that_cannot_be_trusted_is_set_aside(
 
 
 def test_checkpoint_of_other_params_is_told_of_and_kept(
-    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+    tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     kill_in(1, "on_train_epoch_start", tiny_params, tiny_data, tmp_path)
     told: list[str] = []
@@ -187,14 +193,20 @@ def test_checkpoint_of_other_params_is_told_of_and_kept(
 
 
 def test_key_is_of_params_data_and_code_but_not_of_workers(
-    tiny_params: Params, tiny_data: Prepared, monkeypatch: pytest.MonkeyPatch
+    tiny_params: Params, tiny_data: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def key(**changes: Any) -> str:
-        return run_key(plan(changed(tiny_params, **changes), tiny_data).description)
+        return compute_run_key(plan_training(changed(tiny_params, **changes), tiny_data).description)
 
     assert key() == key() == key(train={"workers": 2})
-    described = plan(tiny_params, tiny_data).description
-    keys = {key(), key(seed=1), key(train={"lr": 0.01}), key(loss="dice"), run_key({**described, "data_md5": "x"})}
+    described = plan_training(tiny_params, tiny_data).description
+    keys = {
+        key(),
+        key(seed=1),
+        key(train={"lr": 0.01}),
+        key(loss="dice"),
+        compute_run_key({**described, "data_md5": "x"}),
+    }
     for name, other in (("_code", "changed"), ("version", "0"), ("device_for", torch.device("meta"))):
         with monkeypatch.context() as patch:
             patch.setattr(f"losslab.training.checkpoints.{name}", lambda *_, other=other: other)
@@ -204,7 +216,7 @@ def test_key_is_of_params_data_and_code_but_not_of_workers(
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("unexpected pos 64")])
 def test_disk_that_is_full_is_told_and_leaves_the_last_checkpoint_usable(
-    error: Exception, tiny_params: Params, tiny_data: Prepared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, tiny_params: Params, tiny_data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second checkpoint fails half-way."""
     params = changed(tiny_params, train={"epochs": 3})
@@ -235,10 +247,10 @@ def test_same_run_beside_this_one_waits(tmp_path: Path) -> None:
     order: list[str] = []
 
     def second() -> None:
-        with checkpoint_of(DESCRIPTION, tmp_path, told.append):
+        with open_checkpoint(DESCRIPTION, tmp_path, told.append):
             order.append("second")
 
-    with checkpoint_of(DESCRIPTION, tmp_path, pytest.fail):
+    with open_checkpoint(DESCRIPTION, tmp_path, pytest.fail):
         thread = threading.Thread(target=second)
         thread.start()
         while not told:
@@ -253,15 +265,15 @@ def test_same_run_beside_one_of_several_processes_is_refused(tmp_path: Path, mon
         monkeypatch.setenv(name, value)
     message = r"another process trains this very run .*: start again when it has ended"
     with (
-        checkpoint_of(DESCRIPTION, tmp_path, pytest.fail),
+        open_checkpoint(DESCRIPTION, tmp_path, pytest.fail),
         pytest.raises(InputError, match=message),
-        checkpoint_of(DESCRIPTION, tmp_path, pytest.fail),
+        open_checkpoint(DESCRIPTION, tmp_path, pytest.fail),
     ):
         pass
 
 
 def test_memory_that_runs_out_is_told_with_what_to_change(
-    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+    tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     class Hungry(Callback):
         def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:
@@ -275,7 +287,7 @@ def test_memory_that_runs_out_is_told_with_what_to_change(
 
 
 def test_worker_that_is_killed_is_told_with_what_to_change(
-    tiny_params: Params, tiny_data: Prepared, tmp_path: Path
+    tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     class Killer(Callback):
         def on_train_batch_start(self, trainer: L.Trainer, *_: Any) -> None:

@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from losslab.data.prepared import Prepared
-from losslab.files import read_csv, read_json
+from losslab.data.loading.arrays import PreparedData
+from losslab.io.files import read_csv, read_json
 from tests.conftest import ROOT, TINY_CHANGES, merge, write_params
 
 EPOCHS = 8
@@ -24,7 +24,7 @@ CHANGES = {
 OUTS = ("models/model.safetensors", "models/model.json", "reports/history.csv")
 
 
-def start(folder: Path, data: Prepared, *command: str, **changes: Any) -> "subprocess.Popen[str]":
+def start(folder: Path, data: PreparedData, *command: str, **changes: Any) -> "subprocess.Popen[str]":
     write_params(folder, merge(TINY_CHANGES, merge(CHANGES, changes)))
     place = folder / "data/prepared/tiny"
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -42,7 +42,7 @@ def start(folder: Path, data: Prepared, *command: str, **changes: Any) -> "subpr
     )
 
 
-def run(folder: Path, data: Prepared, *command: str, **changes: Any) -> str:
+def run(folder: Path, data: PreparedData, *command: str, **changes: Any) -> str:
     process = start(folder, data, *command, **changes)
     output, _ = process.communicate()
     assert process.returncode == 0, output
@@ -50,7 +50,7 @@ def run(folder: Path, data: Prepared, *command: str, **changes: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_data: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(tiny_data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two processes that Lightning started. The val images make one batch, so the second process has none."""
     folder = tmp_path_factory.mktemp("lightning")
     output = run(folder, tiny_data)
@@ -60,7 +60,7 @@ def whole(tiny_data: Prepared, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 @pytest.mark.pipeline
 def test_two_processes_train_one_model_and_only_the_first_writes(
-    whole: Path, tmp_path: Path, tiny_data: Prepared
+    whole: Path, tmp_path: Path, tiny_data: PreparedData
 ) -> None:
     """Started by Lightning or by torchrun."""
     run(tmp_path, tiny_data, sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
@@ -72,7 +72,7 @@ def test_two_processes_train_one_model_and_only_the_first_writes(
 
 
 @pytest.mark.pipeline
-def test_two_processes_learn_what_one_does(whole: Path, tmp_path: Path, tiny_data: Prepared) -> None:
+def test_two_processes_learn_what_one_does(whole: Path, tmp_path: Path, tiny_data: PreparedData) -> None:
     """Without batch norm: the sums are only rounded differently."""
     run(tmp_path, tiny_data, train={"devices": 1})
     one, two = (load_file(folder / "models/model.safetensors") for folder in (tmp_path, whole))
@@ -84,7 +84,7 @@ def test_two_processes_learn_what_one_does(whole: Path, tmp_path: Path, tiny_dat
 
 
 @pytest.mark.pipeline
-def test_two_processes_that_are_killed_go_on(whole: Path, tmp_path: Path, tiny_data: Prepared) -> None:
+def test_two_processes_that_are_killed_go_on(whole: Path, tmp_path: Path, tiny_data: PreparedData) -> None:
     process = start(tmp_path, tiny_data)
     assert process.stdout is not None
     while "epoch 1/" not in process.stdout.readline():
@@ -97,7 +97,7 @@ def test_two_processes_that_are_killed_go_on(whole: Path, tmp_path: Path, tiny_d
 
 
 @pytest.mark.pipeline
-def test_encoder_of_which_parts_take_no_part_trains_in_two_processes(tmp_path: Path, tiny_data: Prepared) -> None:
+def test_encoder_of_which_parts_take_no_part_trains_in_two_processes(tmp_path: Path, tiny_data: PreparedData) -> None:
     """smp leaves EfficientNet's last convolution where it is and never calls it."""
     output = run(
         tmp_path, tiny_data, arch="unet", encoder="efficientnet-b0", train={"batch_size": 6, "ema": None, "epochs": 2}

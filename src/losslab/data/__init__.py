@@ -1,1 +1,1 @@
-"""From a dataset's card to batches: cards, fetching, readers, audit, prepared arrays, loaders."""
+"""From a dataset's card to batches: download, read, prepare, audit, load."""

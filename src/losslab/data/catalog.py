@@ -4,7 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from losslab.data.cards import KINDS, Archives, Card, Own, read_card
+from losslab.cards import (
+    KINDS,
+    ArchiveSource,
+    Card,
+    OwnSource,
+    read_card,
+)
 from losslab.data.readers import IMAGE_SUFFIXES, dataset_folder
 from losslab.errors import InputError
 
@@ -12,7 +18,7 @@ CATALOG = Path("data/catalog")
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogEntry:
     name: str
     card: Card | None
     """None where the card is broken."""
@@ -25,7 +31,7 @@ class Entry:
     @property
     def bytes_to_download(self) -> int | None:
         """None where nothing is downloaded, or nobody says how much."""
-        if self.card is None or not isinstance(self.card.source, Archives):
+        if self.card is None or not isinstance(self.card.source, ArchiveSource):
             return None
         sizes = [archive.bytes for archive in self.card.source.archives]
         return sum(size for size in sizes if size is not None) if None not in sizes else None
@@ -33,7 +39,7 @@ class Entry:
     @property
     def by_hand(self) -> bool:
         """Whether a person must get the files."""
-        archives = self.card.source.archives if self.card and isinstance(self.card.source, Archives) else []
+        archives = self.card.source.archives if self.card and isinstance(self.card.source, ArchiveSource) else []
         return any(not archive.urls for archive in archives)
 
     @property
@@ -64,7 +70,7 @@ class Entry:
         return about
 
 
-def read_catalog(root: Path = Path()) -> list[Entry]:
+def read_catalog(root: Path = Path()) -> list[CatalogEntry]:
     """Every card, by name; a broken one hides none of the others.
 
     Raises:
@@ -80,7 +86,7 @@ def check_root(root: Path) -> None:
         raise InputError(f"{CATALOG}: no such folder; run from the root of the repository")
 
 
-def _entry(name: str, root: Path) -> Entry:
+def _entry(name: str, root: Path) -> CatalogEntry:
     raw = root / "data/raw" / name
     prepared = (root / "data/prepared" / name).is_dir()
     try:
@@ -91,12 +97,12 @@ def _entry(name: str, root: Path) -> Entry:
         fault = f"{error.filename}: {error.strerror}"
     else:
         folder = dataset_folder(card, raw)
-        return Entry(name, card, None, _images(card, folder), folder.is_dir(), prepared)
-    return Entry(name, None, fault, None, (raw / "fetched").is_dir() or (raw / "own").is_dir(), prepared)
+        return CatalogEntry(name, card, None, _images(card, folder), folder.is_dir(), prepared)
+    return CatalogEntry(name, None, fault, None, (raw / "fetched").is_dir() or (raw / "own").is_dir(), prepared)
 
 
 def _images(card: Card, folder: Path) -> int | None:
-    if card.images is not None or not isinstance(card.source, Own) or not (folder / "images").is_dir():
+    if card.images is not None or not isinstance(card.source, OwnSource) or not (folder / "images").is_dir():
         return card.images
     return sum(
         path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")

@@ -5,17 +5,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from losslab.data.cards import SPLITS, Card, Own, SplitName
+from losslab.cards import (
+    SPLITS,
+    Card,
+    OwnSource,
+    SplitName,
+)
 from losslab.errors import InputError
 
 if TYPE_CHECKING:
-    from losslab.data.preparing.findings import KindName
+    from losslab.data.findings import KindName
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class DatasetSample:
     name: str
     image: Path
     mask: Path
@@ -24,8 +29,8 @@ class Sample:
 
 
 @dataclass
-class Listing:
-    samples: list[Sample] = field(default_factory=list)
+class DatasetListing:
+    samples: list[DatasetSample] = field(default_factory=list)
     found: "list[tuple[KindName, str]]" = field(default_factory=list)
     """What is no sample: of what kind, and which file below the dataset's folder."""
 
@@ -34,25 +39,25 @@ class Listing:
 
 
 @dataclass(frozen=True)
-class Layout:
+class DatasetLayout:
     folders: tuple[str, ...]
     """What must be there for a folder to be in this layout."""
-    read: Callable[[Path, str, Listing], None]
+    read: Callable[[Path, str, DatasetListing], None]
     """From a folder, with the suffix of masks' names."""
 
 
 def dataset_folder(card: Card, raw: Path) -> Path:
     """Where below data/raw/<dataset> the files lie: what download fetched, or what the user put there."""
-    return raw / ("own" if isinstance(card.source, Own) else "fetched")
+    return raw / ("own" if isinstance(card.source, OwnSource) else "fetched")
 
 
-def read_layout(card: Card, folder: Path) -> Listing:
+def read_layout(card: Card, folder: Path) -> DatasetListing:
     """List a dataset, sorted by name. Raises InputError where folders are missing or no pair is found."""
-    if isinstance(card.source, Own):
+    if isinstance(card.source, OwnSource):
         check_own(card.layout, folder)
     else:
         check_layout(card.layout, folder)
-    listing = Listing()
+    listing = DatasetListing()
     LAYOUTS[card.layout].read(folder, card.mask_suffix, listing)
     if not listing.samples:
         reasons = sorted({f"{kind}: {name}" for kind, name in listing.found})[:3]
@@ -107,16 +112,16 @@ def _missing(layout: str, folder: Path) -> list[str]:
     return [name for name in LAYOUTS[layout].folders if not (folder / name).exists()]
 
 
-def _read_split_folders(folder: Path, suffix: str, listing: Listing) -> None:
+def _read_split_folders(folder: Path, suffix: str, listing: DatasetListing) -> None:
     for split in SPLITS:
         _pair(folder, f"{split}/images", f"{split}/masks", suffix, listing, split)
 
 
-def _read_folders(folder: Path, suffix: str, listing: Listing) -> None:
+def _read_folders(folder: Path, suffix: str, listing: DatasetListing) -> None:
     _pair(folder, "images", "masks", suffix, listing, None)
 
 
-def _read_camvid(folder: Path, suffix: str, listing: Listing) -> None:
+def _read_camvid(folder: Path, suffix: str, listing: DatasetListing) -> None:
     """SegNet's folders. Its frames have names of their own; where they have not, they are called by their folder too."""
     stems = [path.stem for split in SPLITS for path in (folder / split).iterdir()]
     repeats = len(set(stems)) < len(stems)
@@ -125,7 +130,7 @@ def _read_camvid(folder: Path, suffix: str, listing: Listing) -> None:
         _pair(folder, split, f"{split}annot", suffix, listing, split if repeats else official)
 
 
-def _read_ph2(folder: Path, suffix: str, listing: Listing) -> None:
+def _read_ph2(folder: Path, suffix: str, listing: DatasetListing) -> None:
     """A folder per case: IMD002/IMD002_Dermoscopic_Image/IMD002.bmp with IMD002/IMD002_lesion/IMD002_lesion.bmp."""
     for case in sorted((folder / PH2_CASES).iterdir()):
         name = case.name
@@ -137,7 +142,7 @@ def _read_ph2(folder: Path, suffix: str, listing: Listing) -> None:
             kind: KindName = "image without a mask" if there == image_folder else "mask without an image"
             listing.note(kind, [_relative(there, folder)])
         else:
-            case_listing = Listing()
+            case_listing = DatasetListing()
             _pair(folder, _relative(image_folder, folder), _relative(mask_folder, folder), "_lesion", case_listing, {})
             listing.found += case_listing.found
             listing.samples += [
@@ -149,7 +154,7 @@ def _read_ph2(folder: Path, suffix: str, listing: Listing) -> None:
 PH2_CASES = "PH2 Dataset images"
 
 
-def _read_oxford_pet(folder: Path, suffix: str, listing: Listing) -> None:
+def _read_oxford_pet(folder: Path, suffix: str, listing: DatasetListing) -> None:
     """The official lists name the split; `images` also holds .mat files, `annotations/trimaps` macOS's `._*` files."""
     official: dict[str, SplitName] = {}
     for name, split in _PET_LISTS.items():
@@ -169,7 +174,7 @@ def _pair(
     images: str,
     masks: str,
     suffix: str,
-    listing: Listing,
+    listing: DatasetListing,
     split: SplitName | Mapping[str, SplitName] | None,
 ) -> None:
     """Pair the images of one folder with the masks of another by stem; `split` is that of all, or by stem."""
@@ -179,7 +184,7 @@ def _pair(
         own_split = split.get(stem) if isinstance(split, Mapping) else split
         # Folders of their own may repeat a name: val/001 is not train/001.
         name = f"{split}/{stem}" if isinstance(split, str) else stem
-        listing.samples.append(Sample(name, image_paths[stem], mask_paths[stem], own_split))
+        listing.samples.append(DatasetSample(name, image_paths[stem], mask_paths[stem], own_split))
     kinds: tuple[tuple[KindName, dict[str, Path], dict[str, Path]], ...] = (
         ("image without a mask", image_paths, mask_paths),
         ("mask without an image", mask_paths, image_paths),
@@ -188,7 +193,7 @@ def _pair(
         listing.note(kind, (_relative(path, folder) for stem, path in paths.items() if stem not in others))
 
 
-def _images_by_stem(folder: Path, name: str, suffix: str, listing: Listing) -> dict[str, Path]:
+def _images_by_stem(folder: Path, name: str, suffix: str, listing: DatasetListing) -> dict[str, Path]:
     """The images of a folder, by their stem less the suffix."""
     found: dict[str, Path] = {}
     for path in sorted((folder / name).iterdir()):
@@ -221,10 +226,12 @@ def _relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
-LAYOUTS: dict[str, Layout] = {
-    "split_folders": Layout(tuple(f"{s}/{kind}" for s in SPLITS for kind in ("images", "masks")), _read_split_folders),
-    "folders": Layout(("images", "masks"), _read_folders),
-    "oxford_pet": Layout(("images", "annotations/trimaps", *_PET_LISTS), _read_oxford_pet),
-    "camvid": Layout(tuple(f"{split}{kind}" for split in SPLITS for kind in ("", "annot")), _read_camvid),
-    "ph2": Layout((PH2_CASES,), _read_ph2),
+LAYOUTS: dict[str, DatasetLayout] = {
+    "split_folders": DatasetLayout(
+        tuple(f"{s}/{kind}" for s in SPLITS for kind in ("images", "masks")), _read_split_folders
+    ),
+    "folders": DatasetLayout(("images", "masks"), _read_folders),
+    "oxford_pet": DatasetLayout(("images", "annotations/trimaps", *_PET_LISTS), _read_oxford_pet),
+    "camvid": DatasetLayout(tuple(f"{split}{kind}" for split in SPLITS for kind in ("", "annot")), _read_camvid),
+    "ph2": DatasetLayout((PH2_CASES,), _read_ph2),
 }

@@ -1,8 +1,15 @@
 """Scores of a trained net on a split, and the tables and pictures that the evaluate stage writes."""
 
 from losslab.evaluation.examples import write_examples
-from losslab.evaluation.scoring import SplitResult, evaluate
+from losslab.evaluation.scoring import SplitResult, evaluate_split
 from losslab.evaluation.tables import write_tables
-from losslab.evaluation.truths import original_truths, prepared_truths
+from losslab.evaluation.targets import build_original_targets, build_prepared_targets
 
-__all__ = ["SplitResult", "evaluate", "original_truths", "prepared_truths", "write_examples", "write_tables"]
+__all__ = [
+    "SplitResult",
+    "build_original_targets",
+    "build_prepared_targets",
+    "evaluate_split",
+    "write_examples",
+    "write_tables",
+]

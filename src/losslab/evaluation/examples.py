@@ -11,8 +11,8 @@ import numpy as np
 from PIL import Image
 
 from losslab.evaluation.scoring import SplitResult
-from losslab.evaluation.truths import Truths
-from losslab.files import Row, whole, write_csv
+from losslab.evaluation.targets import Targets
+from losslab.io.files import Row, atomic_write, write_csv
 from losslab.metrics.images import Labels
 
 GROUPS = ("best", "median", "worst", "random")
@@ -23,7 +23,7 @@ LONGEST = 1024
 
 
 def write_examples(
-    result: SplitResult, truths: Truths, split: str, palette: Sequence[Sequence[int]], count: int, folder: Path
+    result: SplitResult, truths: Targets, split: str, palette: Sequence[Sequence[int]], count: int, folder: Path
 ) -> None:
     """Write up to `count` images as `NAME.image.png`, `NAME.truth.png`, `NAME.prediction.png`, and their ranks in `examples.csv`.
 
@@ -38,10 +38,10 @@ def write_examples(
     miou = result.pixels.per_image()["miou"].tolist()
     ranked = sorted((index for index in range(len(miou)) if miou[index] == miou[index]), key=lambda i: (-miou[i], i))
     rank_of = {index: rank for rank, index in enumerate(ranked, start=1)}
-    with whole(folder) as partial:
+    with atomic_write(folder) as partial:
         partial.mkdir()
         rows: list[Row] = []
-        for group, indices in choose(ranked, result.names, count).items():
+        for group, indices in choose_examples(ranked, result.names, count).items():
             for index in indices:
                 name = f"{split}-{index:05d}"
                 (truth,) = truths.masks([index])
@@ -53,7 +53,7 @@ def write_examples(
         write_csv(partial / "examples.csv", rows)
 
 
-def choose(ranked: Sequence[int], names: Sequence[str], count: int) -> dict[str, list[int]]:
+def choose_examples(ranked: Sequence[int], names: Sequence[str], count: int) -> dict[str, list[int]]:
     """Indices of each group, of `ranked` ones (the best first): in each as many, in the order of their rank; none twice.
 
     The random ones are drawn by name, so that they are the same whatever the net.

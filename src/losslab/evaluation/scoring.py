@@ -1,25 +1,51 @@
 """Predict a split with a trained net, and score it."""
 
+import os
+import tempfile
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from losslab.data.cards import SplitName
-from losslab.data.prepared import Prepared
-from losslab.devices import keep_freed_memory
+from losslab.cards import SplitName
+from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
-from losslab.evaluation.label_maps import LabelMaps
-from losslab.evaluation.truths import Truths, prepared_truths
-from losslab.inference import to_labels, to_probabilities
+from losslab.evaluation.targets import Targets, build_prepared_targets
+from losslab.inference.predictor import Predictor, TestTimeAugmentation
+from losslab.inference.tensors import to_labels, to_probabilities
 from losslab.metrics.calibration import CalibrationMetrics
 from losslab.metrics.confusion import SegmentationMetrics
 from losslab.metrics.contours import ContourMetrics
+from losslab.metrics.images import Labels
 from losslab.metrics.strata import StratifiedErrors
-from losslab.predictor import Predictor, TestTimeAugmentation
+from losslab.runtime.devices import keep_freed_memory
+
+
+class LabelMapStore:
+    """Label maps uint8 `[H, W]` in the order they came, packed, in a temporary file: memory does not grow with the images."""
+
+    def __init__(self) -> None:
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 — closed, and gone, with this object
+        self.places: list[tuple[int, int, tuple[int, int]]] = []
+
+    def add(self, labels: Labels) -> None:
+        packed = zlib.compress(labels.tobytes(), level=1)
+        place = self.file.seek(0, os.SEEK_END)
+        self.file.write(packed)
+        self.places.append((place, len(packed), (labels.shape[0], labels.shape[1])))
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: int) -> Labels:
+        place, length, shape = self.places[index]
+        self.file.seek(place)
+        return np.frombuffer(zlib.decompress(self.file.read(length)), np.uint8).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -28,30 +54,30 @@ class SplitResult:
     names: list[str]
     """Of the images scored, in the order of their values per image."""
     pixels: SegmentationMetrics
-    details: "Details | None"
+    details: "SplitDetails | None"
     """None where pixels alone were scored."""
 
 
 @dataclass(frozen=True)
-class Details:
+class SplitDetails:
     """What takes longer than counting pixels."""
 
     contours: ContourMetrics
     calibration: CalibrationMetrics
     strata: StratifiedErrors
-    predictions: LabelMaps
+    predictions: LabelMapStore
 
 
-def evaluate(
+def evaluate_split(
     net: nn.Module,
     description: dict[str, Any],
-    prepared: Prepared,
+    prepared: PreparedData,
     split: SplitName,
     batch_size: int,
     step: Callable[[int], object] = lambda images: None,
     *,
     tta: TestTimeAugmentation = "none",
-    truths: Truths | None = None,
+    truths: Targets | None = None,
     tolerances: Sequence[int] | None = (1, 3),
     most: int | None = None,
 ) -> SplitResult:
@@ -72,16 +98,16 @@ def evaluate(
             raise InputError(f"{key}: the model has {description[key]}, {prepared.folder} has {data[key]}; train again")
     keep_freed_memory()
     images, names = prepared.rows(split, "images"), prepared.names(split)
-    chosen = spread(len(names), most)
+    chosen = choose_spread_indices(len(names), most)
     kind = description["num_classes"], description["ignore_index"]
     pixels = SegmentationMetrics(*kind)
     details = None
     if tolerances is not None:
-        details = Details(
-            ContourMetrics(*kind, tolerances), CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMaps()
+        details = SplitDetails(
+            ContourMetrics(*kind, tolerances), CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore()
         )
     result = SplitResult(description["classes"], [names[index] for index in chosen], pixels, details)
-    truths = truths or prepared_truths(prepared, split)
+    truths = truths or build_prepared_targets(prepared, split)
     predictor = Predictor(net, description, tta)
     # While a batch is scored, the net is at the next.
     with ThreadPoolExecutor(1, "scoring") as beside:
@@ -97,13 +123,13 @@ def evaluate(
     return result
 
 
-def spread(count: int, most: int | None) -> list[int]:
+def choose_spread_indices(count: int, most: int | None) -> list[int]:
     """No more than `most` of so many indices, at even distance."""
     kept = count if most is None else min(most, count)
     return [place * count // kept for place in range(kept)]
 
 
-def _score(result: SplitResult, truths: Truths, logits: Tensor, indices: Sequence[int]) -> int:
+def _score(result: SplitResult, truths: Targets, logits: Tensor, indices: Sequence[int]) -> int:
     masks = truths.masks(indices)
     targets = [torch.from_numpy(mask) for mask in masks]
     predictions, details = list[Tensor](), result.details

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from losslab.data.cards import SplitName
-from losslab.evaluation.scoring import Details, SplitResult
-from losslab.files import Row, write_csv, write_json
-from losslab.metrics.calibration import BINS, THRESHOLDS, best_threshold
+from losslab.cards import SplitName
+from losslab.evaluation.scoring import SplitDetails, SplitResult
+from losslab.io.files import Row, write_csv, write_json
+from losslab.metrics.calibration import BINS, THRESHOLDS, find_best_threshold
 from losslab.metrics.strata import BORDERS, COUNTS, SIZES
 
 Results = Mapping[SplitName, SplitResult]
@@ -131,7 +131,7 @@ def _thresholds(result: SplitResult, chosen: list[int | None]) -> Iterator[Row]:
 
 def _chosen_thresholds(val: SplitResult) -> list[int | None]:
     """Of each class the place in THRESHOLDS of what is best on val."""
-    return [best_threshold(iou) for iou in _details(val).calibration.compute()["iou"]]
+    return [find_best_threshold(iou) for iou in _details(val).calibration.compute()["iou"]]
 
 
 def _swept(result: SplitResult) -> list[int]:
@@ -183,7 +183,7 @@ def _stratum(
     }
 
 
-def _surface_dice(details: Details, contours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _surface_dice(details: SplitDetails, contours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     names = [f"surface_dice_{pixels}" for pixels in details.contours.tolerances]
     return dict(zip(names, contours["surface_dice"], strict=True))
 
@@ -192,7 +192,7 @@ def _by_class(result: SplitResult, values: Tensor) -> dict[str, float]:
     return {name: _rounded(value) for name, value in zip(result.classes, values, strict=True)}
 
 
-def _details(result: SplitResult) -> Details:
+def _details(result: SplitResult) -> SplitDetails:
     if result.details is None:
         raise ValueError("only pixels were scored; evaluate with tolerances")
     return result.details

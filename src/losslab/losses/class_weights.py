@@ -6,7 +6,9 @@ from statistics import median
 from losslab.losses.options import Weighting
 
 
-def class_weights(weighting: Weighting, pixels: Sequence[int], pixels_where_present: Sequence[int]) -> list[float]:
+def compute_class_weights(
+    weighting: Weighting, pixels: Sequence[int], pixels_where_present: Sequence[int]
+) -> list[float]:
     """One weight for each class; 0 for a class without a pixel.
 
     Args:

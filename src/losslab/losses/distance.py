@@ -29,7 +29,9 @@ class Boundary(Loss):
 
     def compute(self, batch: Batch) -> Tensor:
         p = batch.probabilities()
-        return masked_mean(maps(batch.one_hot(), batch.valid, signed_distance) * p, _each_class(batch.valid, p))
+        return masked_mean(
+            compute_distance_maps(batch.one_hot(), batch.valid, signed_distance) * p, _each_class(batch.valid, p)
+        )
 
 
 class Hausdorff(Loss):
@@ -50,12 +52,12 @@ class Hausdorff(Loss):
     def compute(self, batch: Batch) -> Tensor:
         p, y = batch.probabilities(), batch.one_hot()
         diagonal = float(np.hypot(*batch.target.shape[1:]))
-        fields = [maps(mask, batch.valid, border_distance) / diagonal for mask in (p.detach(), y)]
+        fields = [compute_distance_maps(mask, batch.valid, border_distance) / diagonal for mask in (p.detach(), y)]
         weights = fields[0] ** self.alpha + fields[1] ** self.alpha
         return masked_mean((p - y).square() * weights, _each_class(batch.valid, p))
 
 
-def maps(masks: Tensor, valid: Tensor, distance: Callable[[Mask, Mask], Distances]) -> Tensor:
+def compute_distance_maps(masks: Tensor, valid: Tensor, distance: Callable[[Mask, Mask], Distances]) -> Tensor:
     """One map for each plane of `masks` (`[N, C, H, W]`, inside where > 1/2), 0 where it has no border or pixels are void."""
     inside = ((masks > 0.5) & valid.unsqueeze(1)).cpu().numpy()
     allowed = valid.cpu().numpy()

@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"\s*(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*")
 
 
 @dataclass(frozen=True)
-class Term:
+class LossTerm:
     weight: float
     name: str
     last: float | None = None
@@ -28,7 +28,7 @@ class Term:
         return (1 - share) * self.weight + share * self.last
 
 
-def parse(expression: str) -> list[Term]:
+def parse_expression(expression: str) -> list[LossTerm]:
     """The terms of an expression, in order.
 
     Raises InputError for an unknown name, a weight that is not a positive number, or a name used twice.
@@ -41,9 +41,9 @@ def parse(expression: str) -> list[Term]:
     return terms
 
 
-def advice(expression: str) -> str | None:
+def find_advice(expression: str) -> str | None:
     """What to tell the user of a sum in which no loss is meant to stand alone; None where one is."""
-    specs = [LOSSES[term.name] for term in parse(expression)]
+    specs = [LOSSES[term.name] for term in parse_expression(expression)]
     if any(spec.stands_alone for spec in specs):
         return None
     return f"loss: {expression} may learn nothing: {specs[0].name} needs a partner, such as {specs[0].expression}"
@@ -54,7 +54,7 @@ def _split(expression: str) -> list[str]:
     return re.split(r"(?<![0-9.][eE])\+", expression)
 
 
-def _term(part: str, expression: str) -> Term:
+def _term(part: str, expression: str) -> LossTerm:
     match = _TERM.fullmatch(part)
     if match is None:
         raise InputError(
@@ -64,7 +64,7 @@ def _term(part: str, expression: str) -> Term:
     if name not in LOSSES:
         raise InputError(f"loss: {expression!r} names {name!r}, which is not one of {', '.join(available())}")
     if weight is None:
-        return Term(1.0, name)
+        return LossTerm(1.0, name)
     first, ramped, last = weight.partition(":")
     numbers = [_number(first), _number(last)] if ramped else [_number(first)]
     # A ramp may start or end at 0; a term that is 0 throughout is a mistake.
@@ -73,7 +73,7 @@ def _term(part: str, expression: str) -> Term:
             f"loss: {expression!r} gives {name} the weight {weight.strip()!r}; a weight is a positive number, "
             "or first:last for a ramp over the epochs, such as 0.01:0.1"
         )
-    return Term(numbers[0], name, numbers[1] if ramped else None)
+    return LossTerm(numbers[0], name, numbers[1] if ramped else None)
 
 
 def _number(text: str) -> float:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from losslab.schema import Section
+from losslab.io.yaml import Section
 
 Weighting = Literal["inverse_frequency", "median_frequency"]
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from losslab.errors import InputError
 from losslab.losses.base import Loss
 from losslab.losses.check import check_options
-from losslab.losses.expression import parse
+from losslab.losses.expression import parse_expression
 from losslab.losses.registry import LOSSES
 
 
@@ -28,11 +28,11 @@ class TotalLoss(nn.Module):
         super().__init__()
         if num_classes < 1:
             raise InputError(f"num_classes is {num_classes}; it must be 1 (binary) or more")
-        self.parts = parse(expression)
+        self.parts = parse_expression(expression)
         self.losses = nn.ModuleDict()
         names = [part.name for part in self.parts]
         for name, chosen in check_options(names, options, num_classes, class_weights).items():
-            self.losses[name] = _class_of(name)(num_classes, ignore_index, **chosen)
+            self.losses[name] = _import_loss(name)(num_classes, ignore_index, **chosen)
         self.set_epoch(0, 1)
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
@@ -55,7 +55,7 @@ class TotalLoss(nn.Module):
         return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
 
 
-def _class_of(name: str) -> type[Loss]:
+def _import_loss(name: str) -> type[Loss]:
     module, _, attribute = LOSSES[name].target.partition(":")
     found: type[Loss] = getattr(importlib.import_module(f"losslab.losses.{module}"), attribute)
     return found

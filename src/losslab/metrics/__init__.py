@@ -1,5 +1,5 @@
 """Metrics of segmentation."""
 
-from losslab.metrics.confusion import SegmentationMetrics, confusion_per_image, scores_of
+from losslab.metrics.confusion import SegmentationMetrics, compute_scores, count_confusion_per_image
 
-__all__ = ["SegmentationMetrics", "confusion_per_image", "scores_of"]
+__all__ = ["SegmentationMetrics", "compute_scores", "count_confusion_per_image"]

@@ -9,11 +9,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-import losslab.quick_torchmetrics  # noqa: F401 — before what imports torchmetrics
 from losslab.metrics.confusion import Images
-from losslab.metrics.images import VOID, Counts, Labels, as_bytes, histogram, side_by_side, where
-
-from torchmetrics import Metric  # isort: skip
+from losslab.metrics.images import (
+    VOID,
+    Counts,
+    Labels,
+    convert_to_bytes,
+    count_bytes,
+    mask_label,
+)
+from losslab.metrics.torchmetrics import Metric
+from losslab.runtime.parallel import parallel_map
 
 BINS = 15
 THRESHOLDS = [step / 100 for step in range(1, 100)]
@@ -58,9 +64,11 @@ class CalibrationMetrics(Metric):
             pixels.append((confidence, label))
             # (0.49, 0.50] becomes 50, and 49 once one is taken off: thresholds 0.01 to 0.49 lie below it.
             images.append((image * 100).ceil_().to(torch.uint8).cpu().numpy())
-        pairs = as_bytes([label for _, label in pixels], target, self.num_labels, self.ignore_index)
+        pairs = convert_to_bytes([label for _, label in pixels], target, self.num_labels, self.ignore_index)
         confidences = [confidence.cpu().numpy() for confidence, _ in pixels]
-        for bins, levels in side_by_side(lambda item: _counts_of(*item), zip(images, confidences, pairs, strict=True)):
+        for bins, levels in parallel_map(
+            lambda item: _count_image(*item), zip(images, confidences, pairs, strict=True)
+        ):
             self.bins = self.bins + torch.from_numpy(bins).to(self.bins.device)
             self.levels = self.levels + torch.from_numpy(levels).to(self.levels.device)
 
@@ -96,7 +104,7 @@ class CalibrationMetrics(Metric):
         }
 
 
-def best_threshold(iou: Sequence[float] | Tensor) -> int | None:
+def find_best_threshold(iou: Sequence[float] | Tensor) -> int | None:
     """The place in THRESHOLDS of the best IoU, of several the nearest to 0.5; None where there is no IoU."""
     scores = torch.as_tensor(iou, dtype=torch.float64)
     if scores.isnan().all():
@@ -106,7 +114,7 @@ def best_threshold(iou: Sequence[float] | Tensor) -> int | None:
     return int(min(best, key=lambda place: (abs(place - middle), place)))
 
 
-def _counts_of(
+def _count_image(
     hundredths: Labels, confidence: npt.NDArray[np.float32], pair: tuple[Labels, Labels]
 ) -> tuple[Counts, Counts]:
     """One image's bins `[15, (pixels, right, confidence)]` and levels `[C, (other, true), LEVELS]`.
@@ -120,21 +128,21 @@ def _counts_of(
     known = np.asarray(truth != VOID, np.uint8)
     chosen = np.minimum((confidence * BINS).astype(np.uint8), BINS - 1)
     bins = np.zeros((BINS, 3), np.int64)
-    bins[:, 0] = histogram(chosen, known)[:BINS]
-    bins[:, 1] = histogram(chosen, known & (guess == truth))[:BINS]
+    bins[:, 0] = count_bytes(chosen, known)[:BINS]
+    bins[:, 1] = count_bytes(chosen, known & (guess == truth))[:BINS]
     # Sums of whole numbers are exact in float64 below 2^53: in an image of 2^29 pixels.
     whole = np.rint(confidence * UNIT) * known
     bins[:, 2] = np.bincount(chosen.ravel(), weights=whole.ravel(), minlength=BINS).astype(np.int64)
     levels = np.zeros((len(hundredths), 2, LEVELS), np.int64)
     everywhere = None if known.all() else known
     for label, image in enumerate(hundredths):
-        true = _level_counts(image, where(truth, label))
+        true = _level_counts(image, mask_label(truth, label))
         levels[label] = _level_counts(image, everywhere) - true, true
     return bins, levels
 
 
 def _level_counts(hundredths: Labels, mask: Labels | None) -> Counts:
     """How often each level is there, int64 `[LEVELS]`."""
-    counts = histogram(hundredths, mask)
+    counts = count_bytes(hundredths, mask)
     counts[1] += counts[0]  # a probability of 0 is below all thresholds, as is one of 0.01
     return counts[1 : LEVELS + 1]

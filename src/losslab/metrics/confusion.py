@@ -7,10 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-import losslab.quick_torchmetrics  # noqa: F401 — before what imports torchmetrics
-
-from torchmetrics import Metric  # isort: skip
-from torchmetrics.utilities import dim_zero_cat  # isort: skip
+from losslab.metrics.torchmetrics import Metric, dim_zero_cat
 
 Images = Tensor | Sequence[Tensor]
 """A batch: one tensor, or one for each image where sizes differ."""
@@ -58,24 +55,24 @@ class SegmentationMetrics(Metric):
             self._count(prediction, target)
 
     def _count(self, prediction: Tensor, target: Tensor) -> None:
-        confusions = confusion_per_image(prediction, target, self.num_labels, self.ignore_index)
+        confusions = count_confusion_per_image(prediction, target, self.num_labels, self.ignore_index)
         self.confusion = self.confusion + confusions.sum(dim=0)
         hit, truth, guess = confusions.diagonal(dim1=1, dim2=2), confusions.sum(dim=2), confusions.sum(dim=1)
         self.pixels.append(torch.stack([hit, truth, guess], dim=1))
 
     def compute(self) -> dict[str, Tensor]:
-        """All of `scores_of` for the sum of all images, and
+        """All of `compute_scores` for the sum of all images, and
 
         `miou_per_image`: the mean over images of their mIoU; `images` int64 `[C]`: those whose truth has the class;
-        `confusion` int64 `[C, C]`, truth in rows; for binary data `seed_score`: the mean over images of theirs.
+        `confusion` int64 `[C, C]`, truth in rows; for binary data `compute_seed_score`: the mean over images of theirs.
         """
         per_image = self.per_image()
-        scores = scores_of(self.confusion) | {
-            "miou_per_image": exact_mean(per_image["miou"]),
+        scores = compute_scores(self.confusion) | {
+            "miou_per_image": compute_exact_mean(per_image["miou"]),
             "images": (per_image["support"] > 0).sum(dim=0),
             "confusion": self.confusion,
         }
-        return scores | ({"seed_score": exact_mean(per_image["seed_score"])} if self.is_binary else {})
+        return scores | ({"seed_score": compute_exact_mean(per_image["seed_score"])} if self.is_binary else {})
 
     def per_image(self) -> dict[str, Tensor]:
         """The scores of each image in the order they came, `[N]`, per class `[N, C]`: those that need no whole matrix."""
@@ -85,14 +82,14 @@ class SegmentationMetrics(Metric):
         hit, truth, guess = pixels.unbind(dim=1)
         scores = _scores_of_pixels(hit, truth, guess)
         if self.is_binary:
-            scores["seed_score"] = seed_score(hit[:, 1], (truth + guess - hit)[:, 1])
+            scores["seed_score"] = compute_seed_score(hit[:, 1], (truth + guess - hit)[:, 1])
         return scores
 
 
-def confusion_per_image(prediction: Tensor, target: Tensor, num_labels: int, ignore_index: int | None) -> Tensor:
+def count_confusion_per_image(prediction: Tensor, target: Tensor, num_labels: int, ignore_index: int | None) -> Tensor:
     """Count (truth, prediction) pairs of each image: `[N, H, W]` twice in, int64 `[N, C, C]` out."""
     # Ignored pixels are counted as one more true class, and left out at the end: picking out the others is slower.
-    ignored = ignored_in(target, ignore_index)
+    ignored = find_ignored(target, ignore_index)
     check_labels(prediction, target, num_labels, ignored)
     count = len(target)
     image = torch.arange(count, device=target.device).view(-1, 1, 1)
@@ -116,11 +113,11 @@ def check_labels(prediction: Tensor, target: Tensor, num_labels: int, ignored: T
             raise ValueError(f"{name} holds labels {low} to {high}; {num_labels} classes allow 0 to {num_labels - 1}")
 
 
-def ignored_in(target: Tensor, ignore_index: int | None) -> Tensor:
+def find_ignored(target: Tensor, ignore_index: int | None) -> Tensor:
     return torch.zeros_like(target, dtype=torch.bool) if ignore_index is None else target == ignore_index
 
 
-def scores_of(confusion: Tensor) -> dict[str, Tensor]:
+def compute_scores(confusion: Tensor) -> dict[str, Tensor]:
     """Scores of confusion matrices `[…, C, C]`, float64. A class absent from truth and prediction is NaN, and means leave
     it out; one that is in only one of them has 0 everywhere.
 
@@ -134,7 +131,7 @@ def scores_of(confusion: Tensor) -> dict[str, Tensor]:
     return _scores_of_pixels(hit, truth, guess) | {"mcc": _mcc(hit, truth, guess)}
 
 
-def seed_score(intersection: Tensor, union: Tensor) -> Tensor:
+def compute_seed_score(intersection: Tensor, union: Tensor) -> Tensor:
     """The seeds' thresholded score: ⌈clamp(20·(IoU − 0.5), 0, 10)⌉ / 10, float64; 1 where the union is empty.
 
     In whole numbers, so that an IoU of exactly 0.55 is not rounded up by a float's last digit.
@@ -143,7 +140,7 @@ def seed_score(intersection: Tensor, union: Tensor) -> Tensor:
     return torch.where(union == 0, 10, steps.clamp(0, 10)).to(torch.float64) / 10
 
 
-def exact_mean(values: Tensor) -> Tensor:
+def compute_exact_mean(values: Tensor) -> Tensor:
     """The mean of a 1-d tensor without its NaNs, float64, the same bits in whatever order the values come; NaN for none."""
     kept = values[~values.isnan()].tolist()
     return torch.tensor(math.fsum(kept) / len(kept) if kept else math.nan, dtype=torch.float64)

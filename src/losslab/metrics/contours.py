@@ -12,12 +12,16 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-import losslab.quick_torchmetrics  # noqa: F401 — before what imports torchmetrics
-from losslab.metrics.confusion import Images, exact_mean
-from losslab.metrics.images import Counts, Labels, as_bytes, labels_in, side_by_side, where
-
-from torchmetrics import Metric  # isort: skip
-from torchmetrics.utilities import dim_zero_cat  # isort: skip
+from losslab.metrics.confusion import Images, compute_exact_mean
+from losslab.metrics.images import (
+    Counts,
+    Labels,
+    convert_to_bytes,
+    list_labels,
+    mask_label,
+)
+from losslab.metrics.torchmetrics import Metric, dim_zero_cat
+from losslab.runtime.parallel import parallel_map
 
 Distances = npt.NDArray[np.float64]
 BOUNDARY_WIDTH = 0.02
@@ -64,8 +68,8 @@ class ContourMetrics(Metric):
 
     def update(self, prediction: Images, target: Images) -> None:
         """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`."""
-        pairs = as_bytes(prediction, target, self.num_labels, self.ignore_index)
-        for image in side_by_side(lambda pair: contours_of(*pair, self.num_labels, self.tolerances), pairs):
+        pairs = convert_to_bytes(prediction, target, self.num_labels, self.ignore_index)
+        for image in parallel_map(lambda pair: measure_contours(*pair, self.num_labels, self.tolerances), pairs):
             counts = torch.from_numpy(image.counts)
             self.counts = self.counts + counts.to(self.counts.device)
             self.hd95.append(torch.from_numpy(image.hd95)[None].to(self.counts.device))
@@ -82,7 +86,7 @@ class ContourMetrics(Metric):
         return {
             "boundary_iou": counts[:, 0] / counts[:, 1],
             "surface_dice": (counts[:, 3:] / counts[:, 2:3]).T,
-            "hd95": torch.stack([exact_mean(column) for column in hd95.unbind(dim=1)]),
+            "hd95": torch.stack([compute_exact_mean(column) for column in hd95.unbind(dim=1)]),
             "hd95_images": (~hd95.isnan()).sum(dim=0),
         }
 
@@ -95,12 +99,12 @@ class ContourMetrics(Metric):
         return dim_zero_cat(self.hd95) if len(self.hd95) else torch.zeros(0, self.num_labels, dtype=torch.float64)
 
 
-def contours_of(prediction: Labels, truth: Labels, num_labels: int, tolerances: Sequence[int]) -> ImageContours:
+def measure_contours(prediction: Labels, truth: Labels, num_labels: int, tolerances: Sequence[int]) -> ImageContours:
     """Contours of one image, uint8 `[H, W]` each."""
     counts = np.zeros((num_labels, 3 + len(tolerances)), np.int64)
     hd95 = np.full(num_labels, math.nan)
     width = max(1, round(BOUNDARY_WIDTH * math.hypot(*truth.shape)))
-    for label in labels_in(prediction, truth, num_labels):
+    for label in list_labels(prediction, truth, num_labels):
         guessed, true = _cropped(prediction, truth, label)
         counts[label, :2] = _boundary(guessed, true, width)
         edges = _edges(guessed), _edges(true)
@@ -114,7 +118,7 @@ def contours_of(prediction: Labels, truth: Labels, num_labels: int, tolerances: 
 
 def _cropped(prediction: Labels, truth: Labels, label: int) -> tuple[Labels, Labels]:
     """Where they have a label, 255, else 0; cut to what holds all of both: nothing outside changes a contour."""
-    masks = [where(labels, label) for labels in (prediction, truth)]
+    masks = [mask_label(labels, label) for labels in (prediction, truth)]
     left, top, width, height = cv2.boundingRect(masks[0] | masks[1])
     guessed, true = (np.ascontiguousarray(mask[top : top + height, left : left + width]) for mask in masks)
     return guessed, true

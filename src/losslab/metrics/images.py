@@ -1,28 +1,20 @@
 """The images of a batch one by one: their labels as bytes, and work on them side by side."""
 
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import TypeVar
-
 import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from losslab.cores import cores
-from losslab.metrics.confusion import Images, check_labels, ignored_in
+from losslab.metrics.confusion import Images, check_labels, find_ignored
 
 Labels = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 VOID = 255
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 MOST = 2**24
 """Pixels that OpenCV counts exactly: it counts in float32."""
 
 
-def as_bytes(
+def convert_to_bytes(
     prediction: Images, target: Images, num_labels: int, ignore_index: int | None
 ) -> list[tuple[Labels, Labels]]:
     """(prediction, truth) of each image, uint8 `[H, W]`. What the truth leaves open is VOID in both: in no class.
@@ -34,25 +26,25 @@ def as_bytes(
         raise ValueError(f"{num_labels} classes; labels are bytes, of which {VOID} is void")
     pairs = []
     for guess, truth in zip(prediction, target, strict=True):
-        ignored = ignored_in(truth, ignore_index)
+        ignored = find_ignored(truth, ignore_index)
         check_labels(guess[None], truth[None], num_labels, ignored[None])
         guessed, true = (labels.masked_fill(ignored, VOID).to(torch.uint8).cpu().numpy() for labels in (guess, truth))
         pairs.append((guessed, true))
     return pairs
 
 
-def labels_in(prediction: Labels, truth: Labels, num_labels: int) -> list[int]:
+def list_labels(prediction: Labels, truth: Labels, num_labels: int) -> list[int]:
     """The labels that one of the two has."""
-    counts = histogram(prediction) + histogram(truth)
+    counts = count_bytes(prediction) + count_bytes(truth)
     return [int(label) for label in np.flatnonzero(counts[:num_labels])]
 
 
-def where(labels: Labels, label: int) -> Labels:
+def mask_label(labels: Labels, label: int) -> Labels:
     """255 where they are this label, else 0."""
     return np.asarray(cv2.inRange(labels, (label,), (label,)), np.uint8)
 
 
-def histogram(image: Labels, mask: Labels | None = None) -> Counts:
+def count_bytes(image: Labels, mask: Labels | None = None) -> Counts:
     """How often each byte is there, where the mask is not 0: int64 `[256]`."""
     rows = max(1, MOST // max(image.shape[1], 1))
     counts = np.zeros(256, np.int64)
@@ -61,14 +53,3 @@ def histogram(image: Labels, mask: Labels | None = None) -> Counts:
         found = cv2.calcHist([image[start : start + rows]], [0], part, [256], [0, 256])
         counts += np.asarray(found).ravel().astype(np.int64)
     return counts
-
-
-def side_by_side(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """`work` on each item, on as many threads as there are cores: numpy, OpenCV and scipy let others run meanwhile."""
-    return list(_pool().map(work, items))
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    cv2.setNumThreads(1)  # the threads are ours
-    return ThreadPoolExecutor(cores(), "metrics")

@@ -9,11 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-import losslab.quick_torchmetrics  # noqa: F401 — before what imports torchmetrics
 from losslab.metrics.confusion import Images
-from losslab.metrics.images import VOID, Counts, Labels, as_bytes, labels_in, side_by_side, where
-
-from torchmetrics import Metric  # isort: skip
+from losslab.metrics.images import (
+    VOID,
+    Counts,
+    Labels,
+    convert_to_bytes,
+    list_labels,
+    mask_label,
+)
+from losslab.metrics.torchmetrics import Metric
+from losslab.runtime.parallel import parallel_map
 
 SIZES = {"tiny": 0.001, "small": 0.01, "medium": 0.1, "large": math.inf}
 """Of an object, a connected part of the true class: a smaller share of the image's pixels than this (void aside)."""
@@ -58,8 +64,8 @@ class StratifiedErrors(Metric):
 
     def update(self, prediction: Images, target: Images) -> None:
         """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`."""
-        pairs = as_bytes(prediction, target, self.num_labels, self.ignore_index)
-        for image in side_by_side(lambda pair: strata_of(*pair, self.num_labels), pairs):
+        pairs = convert_to_bytes(prediction, target, self.num_labels, self.ignore_index)
+        for image in parallel_map(lambda pair: count_strata(*pair, self.num_labels), pairs):
             self.sizes = self.sizes + torch.from_numpy(image.sizes).to(self.sizes.device)
             self.counts = self.counts + torch.from_numpy(image.counts).to(self.counts.device)
             self.borders = self.borders + torch.from_numpy(image.borders).to(self.borders.device)
@@ -69,14 +75,14 @@ class StratifiedErrors(Metric):
         return {"sizes": self.sizes, "counts": self.counts, "borders": self.borders}
 
 
-def strata_of(prediction: Labels, truth: Labels, num_labels: int) -> ImageStrata:
+def count_strata(prediction: Labels, truth: Labels, num_labels: int) -> ImageStrata:
     """Counts of one image, uint8 `[H, W]` each, VOID in both where the truth is open."""
     strata = _nothing(num_labels)
     strata.borders[:] = _by_border(prediction, truth)[:num_labels]
     strata.counts[:, 0, 1] = 1  # images without an object, but for the classes below
     known = int((truth != VOID).sum())
-    for label in labels_in(prediction, truth, num_labels):
-        true, guessed = where(truth, label), where(prediction, label)
+    for label in list_labels(prediction, truth, num_labels):
+        true, guessed = mask_label(truth, label), mask_label(prediction, label)
         areas, found = _objects(true, guessed)
         union = cv2.countNonZero(true | guessed)
         place = np.searchsorted(list(COUNTS.values()), len(areas))
@@ -109,12 +115,12 @@ def _objects(true: Labels, guessed: Labels) -> tuple[Counts, Counts]:
 def _by_border(prediction: Labels, truth: Labels) -> Counts:
     """Pixels and wrong pixels of each label byte by distance to the nearest border, `[256, BORDERS, 2]`."""
     wrong = prediction != truth
-    index = (truth.astype(np.int32) * len(BORDERS) + border_strata(truth)) * 2 + wrong
+    index = (truth.astype(np.int32) * len(BORDERS) + compute_border_strata(truth)) * 2 + wrong
     counts = np.bincount(index.ravel(), minlength=256 * len(BORDERS) * 2).reshape(256, len(BORDERS), 2)
     return np.stack([counts.sum(axis=2), counts[..., 1]], axis=2)
 
 
-def border_strata(truth: Labels) -> Labels:
+def compute_border_strata(truth: Labels) -> Labels:
     """Which of BORDERS each pixel is in, uint8 `[H, W]`. A pixel that touches another class is 1 away from the border, one
     that is d pixels from such a pixel d + 1.
 
@@ -133,7 +139,7 @@ def border_strata(truth: Labels) -> Labels:
 
 def _without_void(truth: Labels) -> Labels:
     """Void takes the label of its nearest neighbour."""
-    void = where(truth, VOID)
+    void = mask_label(truth, VOID)
     if not void.any() or void.all():
         return truth
     _, nearest = cv2.distanceTransformWithLabels(void, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)

@@ -8,10 +8,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from losslab.errors import InputError, out_of_memory
-from losslab.files import file_sha256, read_json, whole, write_json
+from losslab.errors import InputError, find_exhausted_memory
+from losslab.io.files import atomic_write, read_json, write_json
+from losslab.io.hashing import compute_file_sha256
 from losslab.models import hub
-from losslab.models.registry import available, check_given, find
+from losslab.models.registry import available, check_encoder_given, find_arch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,10 +24,10 @@ __all__ = [
     "build_model",
     "check_encoder",
     "check_size",
+    "compute_weights_digest",
+    "find_normalisation",
     "load",
-    "normalisation",
     "save",
-    "weights_digest",
 ]
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -57,12 +58,12 @@ def build_model(
 
 def check_encoder(arch: str, encoder: str | None, encoder_weights: str | None) -> None:
     """Raise InputError for an encoder or weights that the arch cannot have, without any network call."""
-    check_given(arch, encoder, encoder_weights)
+    check_encoder_given(arch, encoder, encoder_weights)
     if encoder is not None:
-        from losslab.models.smp_nets import check_names, check_pair
+        from losslab.models.smp_nets import check_encoder_names, check_pairing
 
-        check_names(encoder, encoder_weights)
-        check_pair(arch, encoder)
+        check_encoder_names(encoder, encoder_weights)
+        check_pairing(arch, encoder)
 
 
 def check_size(net: "nn.Module", size: int, fewest: int | None = None) -> None:
@@ -71,30 +72,30 @@ def check_size(net: "nn.Module", size: int, fewest: int | None = None) -> None:
     Where the fewest images that it is given in a step are 1, also when it cannot train on one image at a time, as some
     encoders' batch norm cannot.
     """
-    from losslab.models.trial import fault
+    from losslab.models.probe import find_fault
 
-    if reason := fault(net, size):
+    if reason := find_fault(net, size):
         raise InputError(f"encoder: this net cannot take images of prepare.size {size}: {reason}")
-    if fewest == 1 and (reason := fault(net, size, training=True)):
+    if fewest == 1 and (reason := find_fault(net, size, training=True)):
         raise InputError(
             f"train.batch_size leaves one image for a step of a process, on which this net cannot train: {reason}; "
             "choose another, or fewer train.devices"
         )
 
 
-def normalisation(encoder: str | None, encoder_weights: str | None) -> tuple[list[float], list[float]] | None:
+def find_normalisation(encoder: str | None, encoder_weights: str | None) -> tuple[list[float], list[float]] | None:
     """Mean and standard deviation (0..1 units, per channel) that pretrained encoder weights expect; None without any.
 
     Makes no network call. Weights in a local file are taken to expect what the encoder's published ones do.
     """
     if encoder is None or encoder_weights is None:
         return None
-    from losslab.models.pretrained import expected_normalisation
+    from losslab.models.pretrained import find_expected_normalisation
 
-    return expected_normalisation(encoder, encoder_weights)
+    return find_expected_normalisation(encoder, encoder_weights)
 
 
-def weights_digest(encoder_weights: str | None) -> str | None:
+def compute_weights_digest(encoder_weights: str | None) -> str | None:
     """sha256 of the local file that `encoder_weights` names; None where it names none.
 
     The content of that file is part of what a run is, and neither params.yaml nor DVC knows it.
@@ -104,7 +105,7 @@ def weights_digest(encoder_weights: str | None) -> str | None:
     """
     if encoder_weights is None or not hub.is_file(encoder_weights):
         return None
-    return file_sha256(hub.find_file(encoder_weights))
+    return compute_file_sha256(hub.find_file(encoder_weights))
 
 
 def save(folder: Path, net: "nn.Module", description: dict[str, Any]) -> None:
@@ -118,7 +119,7 @@ def save(folder: Path, net: "nn.Module", description: dict[str, Any]) -> None:
 
     # Saved weights are plain row-major: channels_last is a matter of the run, not of the model.
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _inner(net).state_dict().items()}
-    with whole(folder / WEIGHTS) as partial:
+    with atomic_write(folder / WEIGHTS) as partial:
         try:
             save_file(weights, partial)
         except SafetensorError as error:  # what it makes of a full disk
@@ -143,7 +144,7 @@ def load(folder: Path | str) -> "tuple[SegmentationNet, dict[str, Any]]":
     except FileNotFoundError as error:
         raise InputError(f"{error.filename or folder / WEIGHTS}: no such file; the train stage writes it") from None
     except (json.JSONDecodeError, KeyError, SafetensorError, RuntimeError) as error:
-        if out_of_memory(error):
+        if find_exhausted_memory(error):
             raise
         raise InputError(f"{folder}: {WEIGHTS} and {DESCRIPTION} are not of one model: {error}") from None
     return net.eval(), description
@@ -152,11 +153,11 @@ def load(folder: Path | str) -> "tuple[SegmentationNet, dict[str, Any]]":
 def _build(
     arch: str, num_classes: int, encoder: str | None, encoder_weights: str | None = None, in_channels: int = 3
 ) -> "SegmentationNet":
-    spec = find(arch)
+    spec = find_arch(arch)
     if encoder is not None:
-        from losslab.models.smp_nets import build
+        from losslab.models.smp_nets import build_smp_net
 
-        return build(spec, num_classes, encoder, encoder_weights, in_channels)
+        return build_smp_net(spec, num_classes, encoder, encoder_weights, in_channels)
     from losslab.models.segmentation_net import SegmentationNet
 
     module, _, name = spec.target.partition(":")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from losslab.errors import InputError
-from losslab.models.trial import in_short, on_meta
+from losslab.models.probe import build_on_meta, shorten_error
 
 NAMED = 3
 """How many keys an error names."""
@@ -63,7 +63,7 @@ def _read(file: Path) -> dict[str, Tensor]:
     try:
         content = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
-        raise InputError(f"encoder_weights: {file} cannot be read as weights: {in_short(error)}") from error
+        raise InputError(f"encoder_weights: {file} cannot be read as weights: {shorten_error(error)}") from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
@@ -95,7 +95,7 @@ def _left_over(encoder: nn.Module, names: Iterable[str]) -> set[str]:
     """Those of `names` that timm's whole model has, none of which the features reach."""
     if not _is_timm(encoder):
         return set()
-    with on_meta():
+    with build_on_meta():
         whole = timm.create_model(str(encoder.name)).state_dict().keys()
     return {name for name in names if name.removeprefix("model.") in whole}
 

@@ -43,17 +43,17 @@ def check_reachable(encoder: str | None, encoder_weights: str | None) -> None:
         find_file(encoder_weights)
     elif not _is_cached(encoder, encoder_weights):
         if _is_on("HF_HUB_OFFLINE"):
-            raise unavailable(encoder, encoder_weights, "HF_HUB_OFFLINE is set and the cache has none")
+            raise build_unavailable_error(encoder, encoder_weights, "HF_HUB_OFFLINE is set and the cache has none")
         if reason := _no_answer(os.environ.get("HF_ENDPOINT", "https://huggingface.co")):
-            raise unavailable(encoder, encoder_weights, reason)
+            raise build_unavailable_error(encoder, encoder_weights, reason)
 
 
-def unavailable(encoder: str, encoder_weights: str, reason: str) -> InputError:
+def build_unavailable_error(encoder: str, encoder_weights: str, reason: str) -> InputError:
     """The one line for weights that could not be fetched, whoever finds out."""
     return InputError(f"encoder_weights: {encoder_weights!r} for {encoder} could not be fetched ({reason}); {WAY_OUT}")
 
 
-def cache() -> Path:
+def find_hub_cache() -> Path:
     """The folder of the hub's cache, by the variables that huggingface_hub goes by."""
     home = Path(os.environ.get("HF_HOME", Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"))
     return Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
@@ -66,7 +66,9 @@ def _is_cached(encoder: str, encoder_weights: str) -> bool:
     if encoder.startswith("tu-") and "." not in name:
         repository = f"timm--{name}.*"
     return any(
-        path.is_file() for path in cache().glob(f"models--{repository}/snapshots/*/*") if path.suffix in SUFFIXES
+        path.is_file()
+        for path in find_hub_cache().glob(f"models--{repository}/snapshots/*/*")
+        if path.suffix in SUFFIXES
     )
 
 

@@ -22,14 +22,14 @@ SMP_NORMALISATION = {
 to files on the hub, which cannot be read offline."""
 
 
-def weights_names(encoder: str) -> list[str]:
+def list_weights(encoder: str) -> list[str]:
     """The published weights of an encoder, by name; a timm encoder's tag is part of its own name."""
     if encoder.startswith(TIMM):
         return ["imagenet"] if timm.models.is_model_pretrained(encoder.removeprefix(TIMM)) else []
     return list(smp_encoders[encoder]["pretrained_settings"])
 
 
-def expected_normalisation(encoder: str, encoder_weights: str) -> Normalisation:
+def find_expected_normalisation(encoder: str, encoder_weights: str) -> Normalisation:
     """Mean and standard deviation per channel, 0..1 units. A local file is taken to be trained as the encoder's own were."""
     if encoder.startswith(TIMM):
         config = timm.models.get_pretrained_cfg(encoder.removeprefix(TIMM))
@@ -45,7 +45,7 @@ def check_weights(encoder: str, encoder_weights: str) -> None:
     """Raise InputError for weights that the encoder was not published with; files are not looked at."""
     if is_file(encoder_weights):
         return
-    names = weights_names(encoder)
+    names = list_weights(encoder)
     if encoder_weights not in names:
         raise InputError(
             f"encoder_weights: {encoder_weights!r} does not exist for {encoder}; use {', '.join(['null', *names])}, "

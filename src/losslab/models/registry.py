@@ -168,7 +168,7 @@ _SPECS = [
     ),
     ArchSpec(
         name="simple_segnet",
-        target="losslab.models.simple_segnet:SimpleSegNet",
+        target="losslab.models.simple_cnn:SimpleSegNet",
         stride=4,
         summary="simple_cnn, twice as wide",
         source="seed notebook 4",
@@ -182,9 +182,9 @@ def available() -> list[str]:
     return list(ARCHS)
 
 
-def check_given(arch: str, encoder: str | None, encoder_weights: str | None) -> None:
+def check_encoder_given(arch: str, encoder: str | None, encoder_weights: str | None) -> None:
     """Raise InputError where an encoder is missing or not wanted; whether it exists only smp and timm can tell."""
-    spec = find(arch)
+    spec = find_arch(arch)
     if spec.takes_encoder and encoder is None:
         raise InputError(f"encoder is null; arch {arch} needs one, such as {spec.encoders[0]}")
     if not spec.takes_encoder and encoder is not None:
@@ -198,7 +198,7 @@ def check_batch(arch: str, size: int, batch_size: int) -> None:
 
     An encoder may pool to one value as well; only `losslab.models.check_size` finds that out.
     """
-    spec = find(arch)
+    spec = find_arch(arch)
     if batch_size == 1 and spec.pools_to_one:
         raise InputError(
             f"train.batch_size is 1; arch {arch} pools each image to one value, and batch norm needs two: "
@@ -210,7 +210,7 @@ def check_batch(arch: str, size: int, batch_size: int) -> None:
         )
 
 
-def find(arch: str) -> ArchSpec:
+def find_arch(arch: str) -> ArchSpec:
     if arch not in ARCHS:
         raise InputError(f"arch: {arch!r} is not one of {', '.join(available())}")
     return ARCHS[arch]

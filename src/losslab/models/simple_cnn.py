@@ -23,3 +23,8 @@ class SimpleCNN(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.decoder(self.encoder(images))
         return logits
+
+
+class SimpleSegNet(SimpleCNN):
+    def __init__(self, num_classes: int, in_channels: int = 3) -> None:
+        super().__init__(num_classes, in_channels, width=32)

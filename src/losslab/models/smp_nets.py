@@ -19,15 +19,21 @@ from losslab.models import hub
 from losslab.models.encoder_weights import load_encoder
 from losslab.models.grid_pool import use_grid_pool
 from losslab.models.pretrained import TIMM, check_weights
-from losslab.models.registry import ArchSpec, available, find
+from losslab.models.probe import (
+    build_on_cpu,
+    build_on_meta,
+    find_fault,
+    is_about_meta,
+    shorten_error,
+)
+from losslab.models.registry import ArchSpec, available, find_arch
 from losslab.models.segmentation_net import SegmentationNet
-from losslab.models.trial import fault, in_short, on_cpu, on_meta, speaks_of_meta
 
 
-def build(
+def build_smp_net(
     spec: ArchSpec, num_classes: int, encoder: str, encoder_weights: str | None, in_channels: int
 ) -> SegmentationNet:
-    """Build smp's net of this arch; the pair must have passed `check_pair`."""
+    """Build smp's net of this arch; the pair must have passed `check_pairing`."""
     file = None
     if encoder_weights is not None and hub.is_file(encoder_weights):
         if in_channels != 3:
@@ -40,14 +46,14 @@ def build(
         except Exception as error:  # whatever the hub's clients raise
             if encoder_weights is None:
                 raise
-            raise hub.unavailable(encoder, encoder_weights, in_short(error)) from error
+            raise hub.build_unavailable_error(encoder, encoder_weights, shorten_error(error)) from error
     if file is not None:
         load_encoder(net.encoder, file)
     use_grid_pool(net)
     return SegmentationNet(net, _stride(spec, net), spec.smallest)
 
 
-def check_names(encoder: str, encoder_weights: str | None) -> None:
+def check_encoder_names(encoder: str, encoder_weights: str | None) -> None:
     """Raise InputError for names that smp and timm do not know, without any network call."""
     known = list(smp_encoders) + [TIMM + name for name in timm.list_models(exclude_filters="test_*")]
     name, _, tag = encoder.partition(".")
@@ -65,41 +71,41 @@ def check_names(encoder: str, encoder_weights: str | None) -> None:
         check_weights(encoder, encoder_weights)
 
 
-def check_pair(arch: str, encoder: str) -> None:
+def check_pairing(arch: str, encoder: str) -> None:
     """Raise InputError where smp cannot put this arch on this encoder, with what goes together.
 
     Nobody publishes the pairs, so they are tried, on torch's meta device: no weights, no arithmetic, no random numbers.
     """
-    if (reason := obstacle(arch, encoder)) is None:
+    if (reason := find_obstacle(arch, encoder)) is None:
         return
     if "output_stride" in reason:
         reason = "it cannot be dilated"
-    others = [name for name in available() if find(name).takes_encoder and obstacle(name, encoder) is None]
+    others = [name for name in available() if find_arch(name).takes_encoder and find_obstacle(name, encoder) is None]
     raise InputError(
         f"encoder: arch {arch} cannot be built on {encoder!r} ({reason}); {arch} goes with "
-        f"{', '.join(find(arch).encoders)} and more (docs/architectures.md); "
+        f"{', '.join(find_arch(arch).encoders)} and more (docs/architectures.md); "
         f"{encoder} goes with {', '.join(others) or 'no arch'}"
     )
 
 
 @functools.cache
-def obstacle(arch: str, encoder: str) -> str | None:
+def find_obstacle(arch: str, encoder: str) -> str | None:
     """Why smp cannot put this arch on this encoder; None where it can, if only at a size of the encoder's own."""
-    spec = find(arch)
+    spec = find_arch(arch)
     reason = None
-    for place in (on_meta, on_cpu):
+    for place in (build_on_meta, build_on_cpu):
         with place(), _quiet():
             try:
                 net = _net(spec, 2, encoder, None, 3)
             except Exception as error:
-                reason = in_short(error)
-                if not speaks_of_meta(error):
+                reason = shorten_error(error)
+                if not is_about_meta(error):
                     break
                 continue
         for size in _sizes(spec, net):
-            if (reason := fault(net, size)) is None:
+            if (reason := find_fault(net, size)) is None:
                 return None
-        if not speaks_of_meta(reason or ""):
+        if not is_about_meta(reason or ""):
             break
     return reason
 
@@ -133,7 +139,7 @@ def _timm_options(whole: bool, encoder: str) -> dict[str, Any]:
     options: dict[str, Any] = {"num_classes": 0} if whole else {}  # the features do not reach the classifier
     asked = options | {"dynamic_img_size": True}
     try:
-        with on_meta():
+        with build_on_meta():
             timm.create_model(encoder.removeprefix(TIMM), features_only=not whole, **asked)
     except Exception:  # most know no such option; what else is wrong is found when the net itself is built
         return options

@@ -1,1 +1,1 @@
-"""Figures and HTML: reads the outs of train and evaluate, never torch."""
+"""Pages and figures, written from what runs left on disk."""

@@ -1,1 +1,1 @@
-"""Studies: grids of runs, and verdicts on them."""
+"""Studies: grids of runs, planned, run and resumed."""

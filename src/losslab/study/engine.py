@@ -11,48 +11,48 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from losslab.study import cell
-from losslab.study.plan import Run
-from losslab.study.state import State
-from losslab.study.worker import Job, end_leftover, end_leftovers
+from losslab.experiments import clone
+from losslab.study.plan import StudyRun
+from losslab.study.state import StudyState
+from losslab.study.worker import WorkerJob, end_leftover, end_leftovers
 
-ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 """At a run whose process is killed; it goes on from its checkpoint."""
-GRACE = 5.0
+GRACE_S = 5.0
 """Seconds that a stage has to tell MLflow that it was interrupted."""
 
 
 @dataclass(frozen=True)
-class Ended:
+class EndedRun:
     """How a run ended; `reason`: why it failed."""
 
-    run: Run
+    run: StudyRun
     seconds: float
     reason: str | None = None
 
 
-def failure(code: int, log: str) -> str:
+def describe_failure(code: int, log: str) -> str:
     """Why a run failed, from the worker's exit code and output."""
-    told = cell.reason_of(log)
-    return f"killed {ATTEMPTS} times; out of memory? {told}" if cell.was_killed(code, log) else told
+    told = clone.find_reason(log)
+    return f"killed {MAX_ATTEMPTS} times; out of memory? {told}" if clone.was_killed(code, log) else told
 
 
 class Engine(Protocol):
     shares_data: bool
     """Whether what `prepare` makes is there for all runs."""
 
-    def prepare(self, run: Run) -> Ended:
+    def prepare(self, run: StudyRun) -> EndedRun:
         """Make the data of a run, and wait for it."""
 
     def free(self) -> bool:
         """Whether another run can be started."""
 
-    def start(self, run: Run) -> None: ...
+    def start(self, run: StudyRun) -> None: ...
 
-    def ended(self) -> list[Ended]:
+    def ended(self) -> list[EndedRun]:
         """The runs that have ended since it was last asked; waits for a moment when there is none."""
 
-    def working(self) -> list[Run]: ...
+    def working(self) -> list[StudyRun]: ...
 
     def close(self) -> None:
         """End all that goes on."""
@@ -60,7 +60,7 @@ class Engine(Protocol):
 
 @dataclass
 class _Work:
-    run: Run
+    run: StudyRun
     slot: Path
     log: Path
     process: subprocess.Popen[bytes]
@@ -73,14 +73,14 @@ class LocalEngine:
 
     shares_data = True
 
-    def __init__(self, state: State, baseline: str, cache: Path, jobs: int) -> None:
+    def __init__(self, state: StudyState, baseline: str, cache: Path, jobs: int) -> None:
         self.state, self.baseline, self.cache = state, baseline, cache
         self.slots = [state.folder.resolve() / f"slot-{number + 1}" for number in range(jobs)]
         self.works: list[_Work] = []
         end_leftovers(state.folder)
         state.clear_slots()
 
-    def prepare(self, run: Run) -> Ended:
+    def prepare(self, run: StudyRun) -> EndedRun:
         slot = next(slot for slot in self.slots if slot not in self._busy())
         work = self._work(run, slot, "prepare", None)
         self.works.append(work)
@@ -93,11 +93,11 @@ class LocalEngine:
     def free(self) -> bool:
         return len(self.works) < len(self.slots)
 
-    def start(self, run: Run) -> None:
+    def start(self, run: StudyRun) -> None:
         slot = next(slot for slot in self.slots if slot not in self._busy())
         self.works.append(self._work(run, slot, run.name, run.name))
 
-    def ended(self) -> list[Ended]:
+    def ended(self) -> list[EndedRun]:
         found = []
         for work in [work for work in self.works if work.process.poll() is not None]:
             if (ended := self._judged(work, work.run.name)) is not None:
@@ -107,11 +107,11 @@ class LocalEngine:
             time.sleep(0.2)
         return found
 
-    def working(self) -> list[Run]:
+    def working(self) -> list[StudyRun]:
         return [work.run for work in self.works]
 
     def close(self) -> None:
-        for number, patience in ((signal.SIGINT, GRACE), (signal.SIGKILL, GRACE)):
+        for number, patience in ((signal.SIGINT, GRACE_S), (signal.SIGKILL, GRACE_S)):
             for work in self.works:
                 _signal_group(work.process.pid, number)
             deadline = time.monotonic() + patience
@@ -123,13 +123,13 @@ class LocalEngine:
     def _busy(self) -> set[Path]:
         return {work.slot for work in self.works}
 
-    def _work(self, run: Run, slot: Path, name: str, experiment: str | None) -> _Work:
+    def _work(self, run: StudyRun, slot: Path, name: str, experiment: str | None) -> _Work:
         log = self.state.log(name)
         log.parent.mkdir(parents=True, exist_ok=True)
         return _Work(run, slot, log, self._process(run, slot, log, experiment), time.monotonic())
 
-    def _process(self, run: Run, slot: Path, log: Path, experiment: str | None) -> "subprocess.Popen[bytes]":
-        job = Job(
+    def _process(self, run: StudyRun, slot: Path, log: Path, experiment: str | None) -> "subprocess.Popen[bytes]":
+        job = WorkerJob(
             home=str(self.state.root.resolve()),
             source=str(self.state.root.resolve()),
             slot=str(slot),
@@ -151,20 +151,20 @@ class LocalEngine:
                 start_new_session=True,  # Ctrl+C is for this process, which then ends them
             )
 
-    def _judged(self, work: _Work, experiment: str | None) -> Ended | None:
+    def _judged(self, work: _Work, experiment: str | None) -> EndedRun | None:
         """How a worker that is gone has ended; None: it was killed, and another has taken its place."""
         code, seconds = work.process.returncode, time.monotonic() - work.began
         if code == 0:
-            return Ended(work.run, seconds)
+            return EndedRun(work.run, seconds)
         text = work.log.read_text(encoding="utf-8", errors="replace")
-        if cell.was_killed(code, text) and work.attempt < ATTEMPTS:
+        if clone.was_killed(code, text) and work.attempt < MAX_ATTEMPTS:
             _signal_group(work.process.pid, signal.SIGKILL)
             end_leftover(work.slot)
             shutil.rmtree(work.slot, ignore_errors=True)
             work.attempt += 1
             work.process = self._process(work.run, work.slot, work.log, experiment)
             return None
-        return Ended(work.run, seconds, failure(code, text))
+        return EndedRun(work.run, seconds, describe_failure(code, text))
 
 
 def _signal_group(leader: int, number: int) -> None:

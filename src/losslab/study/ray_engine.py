@@ -21,13 +21,13 @@ from filelock import FileLock
 
 from losslab import tracking
 from losslab.errors import InputError
-from losslab.files import write_private, write_text
-from losslab.study import cell
-from losslab.study.engine import ATTEMPTS, Ended, failure
-from losslab.study.plan import Run
-from losslab.study.runs import shown
-from losslab.study.state import State
-from losslab.study.worker import Job, end_leftover
+from losslab.experiments import clone
+from losslab.io.files import write_private, write_text
+from losslab.io.git import read_file_at
+from losslab.study.engine import MAX_ATTEMPTS, EndedRun, describe_failure
+from losslab.study.plan import StudyRun
+from losslab.study.state import StudyState
+from losslab.study.worker import WorkerJob, end_leftover
 
 PLACE = "losslab-ray"
 """In a node's folder for temporary files: a DVC cache for all runs, and a folder for each that goes on."""
@@ -41,7 +41,7 @@ PATIENCE = 10.0
 class RayEngine:
     shares_data = False
 
-    def __init__(self, state: State, baseline: str, address: str | None, jobs: int) -> None:
+    def __init__(self, state: StudyState, baseline: str, address: str | None, jobs: int) -> None:
         self.ray, self.state, self.baseline, self.jobs = _ray(), state, baseline, jobs
         _check_address(address)
         _check_tracking(os.environ.get("MLFLOW_TRACKING_URI"))
@@ -49,26 +49,26 @@ class RayEngine:
         local = state.root / LOCAL_CONFIG
         sent = {
             "repository": _bundle(state.root),
-            "id": tracking.repository_id(state.root),
+            "id": tracking.read_repository_id(state.root),
             "local_config": local.read_bytes() if local.is_file() else None,
             "baseline": baseline,
             "environment": {key: value for key, value in os.environ.items() if key.startswith(TOLD)},
         }
         _connect(self.ray, address)
         self.shared = self.ray.put(sent)
-        self.works: dict[Any, tuple[Run, float]] = {}
+        self.works: dict[Any, tuple[StudyRun, float]] = {}
 
-    def prepare(self, run: Run) -> Ended:
-        return Ended(run, 0.0)  # each node does it, once
+    def prepare(self, run: StudyRun) -> EndedRun:
+        return EndedRun(run, 0.0)  # each node does it, once
 
     def free(self) -> bool:
         return len(self.works) < self.jobs
 
-    def start(self, run: Run) -> None:
+    def start(self, run: StudyRun) -> None:
         train = run.params["train"]
         task = self.ray.remote(_run_on_node).options(
             name=run.name,
-            max_retries=ATTEMPTS - 1,  # of what kills Ray's own process
+            max_retries=MAX_ATTEMPTS - 1,  # of what kills Ray's own process
             num_gpus=train["devices"] if train["device"] == "cuda" else 0,
             scheduling_strategy="SPREAD",
             # It would kill the worker alone, who ends all that it started when this task is gone.
@@ -76,37 +76,37 @@ class RayEngine:
         )
         self.works[task.remote(self.shared, run.name, run.params)] = (run, time.monotonic())
 
-    def ended(self) -> list[Ended]:
+    def ended(self) -> list[EndedRun]:
         if not self.works:
             return []
         ready, _ = self.ray.wait(list(self.works), num_returns=1, timeout=0.5)
         return [self._taken(task) for task in ready]
 
-    def working(self) -> list[Run]:
+    def working(self) -> list[StudyRun]:
         return [run for run, _ in self.works.values()]
 
     def close(self) -> None:
         self.works = {}
         self.ray.shutdown()  # ends this driver's tasks
 
-    def _taken(self, task: Any) -> Ended:
+    def _taken(self, task: Any) -> EndedRun:
         run, began = self.works.pop(task)
         seconds, result = time.monotonic() - began, b""
         try:
             code, log, result = self.ray.get(task)
-            reason = failure(code, log) if code != 0 else None
+            reason = describe_failure(code, log) if code != 0 else None
         except Exception as error:  # Ray's own: a node or its worker died as often as it may, or has no losslab
             log = str(error)
             lines = [line.strip() for line in log.splitlines() if line.strip()] or [type(error).__name__]
             reason = f"Ray: {lines[-1 if isinstance(error, self.ray.exceptions.RayTaskError) else 0]}"  # of a traceback
         write_text(self.state.log(run.name), log)
         if reason is not None:
-            return Ended(run, seconds, reason)
+            return EndedRun(run, seconds, reason)
         received = self.state.folder / f"{run.name}.bundle"
         received.write_bytes(result)
-        cell.fetch(received, self.state.root, run.name, self.baseline)
+        clone.fetch_bundle(received, self.state.root, run.name, self.baseline)
         received.unlink()
-        return Ended(run, seconds)
+        return EndedRun(run, seconds)
 
 
 def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tuple[int, str, bytes]:
@@ -119,7 +119,7 @@ def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tup
     if sent["local_config"] is not None:
         write_private(home / LOCAL_CONFIG, sent["local_config"])
     result = home / "result.bundle"
-    job = Job(
+    job = WorkerJob(
         home=str(home),
         source=str(home / "source.bundle"),
         slot=str(home / "slot"),
@@ -131,7 +131,7 @@ def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tup
         result=str(result),
     )
     try:
-        for _ in range(ATTEMPTS):
+        for _ in range(MAX_ATTEMPTS):
             end_leftover(Path(job.slot))
             shutil.rmtree(job.slot, ignore_errors=True)
             # The first makes the data, the others find them in the cache.
@@ -139,7 +139,7 @@ def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tup
                 code, log = _work(job, sent["environment"])
             if code == 0:
                 code, log = _work(replace(job, experiment=name), sent["environment"])
-            if not cell.was_killed(code, log):
+            if not clone.was_killed(code, log):
                 break
     finally:  # passwords; the next attempt brings them again
         for folder in (home, Path(job.slot)):
@@ -165,7 +165,7 @@ def _own_place() -> Path:
     return place
 
 
-def _work(job: Job, environment: dict[str, str]) -> tuple[int, str]:
+def _work(job: WorkerJob, environment: dict[str, str]) -> tuple[int, str]:
     """A worker's exit code and output."""
     path, log = Path(job.home) / "job.json", Path(job.home) / "log"
     job.write(path)
@@ -236,7 +236,7 @@ def _check_tracking(uri: str | None) -> None:
 def _check_remote(root: Path, baseline: str) -> None:
     """The nodes know what is committed and config.local, and no user's own configuration."""
     with tempfile.TemporaryDirectory() as folder:
-        Path(folder, "config").write_text(shown(root, baseline, ".dvc/config"), encoding="utf-8")
+        Path(folder, "config").write_text(read_file_at(root, baseline, ".dvc/config"), encoding="utf-8")
         if (root / LOCAL_CONFIG).is_file():
             shutil.copy(root / LOCAL_CONFIG, folder)
         levels = [Config(folder, validate=False).load_one(level) for level in ("local", "repo")]
@@ -253,5 +253,5 @@ def _check_remote(root: Path, baseline: str) -> None:
 def _bundle(root: Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "repository.bundle"
-        cell.bundle(root, path)
+        clone.write_bundle(root, path)
         return path.read_bytes()

@@ -14,8 +14,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from losslab.errors import InputError
-from losslab.files import JsonObject, read_json, write_json
-from losslab.study.plan import Run, Study
+from losslab.io.files import JsonObject, read_json, write_json
+from losslab.study.plan import Study, StudyRun, read_study
+from losslab.study.spec import STUDIES, list_studies
 from losslab.study.worker import end_leftovers
 
 PLACE = Path(".losslab/study")
@@ -26,7 +27,7 @@ BEGINNING = 2.0
 
 
 @dataclass(frozen=True)
-class State:
+class StudyState:
     root: Path
     key: str
 
@@ -37,14 +38,18 @@ class State:
     def log(self, run: str) -> Path:
         return self.folder / "logs" / f"{run}.log"
 
-    def failures(self, runs: Iterable[Run]) -> dict[Run, JsonObject]:
+    def failures(self, runs: Iterable[StudyRun]) -> dict[StudyRun, JsonObject]:
         """Of these runs those that failed, on these very params, and have not been run since: `reason` and `log`."""
         found = {run: self.folder / "failed" / f"{run.name}.json" for run in runs}
         told = {run: read_json(path) for run, path in found.items() if path.exists()}
-        return {run: about for run, about in told.items() if about["params"] == digest(run)}
+        return {run: about for run, about in told.items() if about["params"] == compute_digest(run)}
 
-    def failed(self, run: Run, reason: str) -> None:
-        content = {"reason": reason, "log": str(self.log(run.name).relative_to(self.root)), "params": digest(run)}
+    def failed(self, run: StudyRun, reason: str) -> None:
+        content = {
+            "reason": reason,
+            "log": str(self.log(run.name).relative_to(self.root)),
+            "params": compute_digest(run),
+        }
         write_json(self.folder / "failed" / f"{run.name}.json", content)
 
     def forget_failures(self) -> None:
@@ -152,10 +157,23 @@ def _started(pid: int) -> str | None:
         return None
 
 
-def states(root: Path) -> list[State]:
+def list_states(root: Path) -> list[StudyState]:
     """Of all studies that were ever run here."""
-    return [State(root, path.name) for path in sorted((root / PLACE).glob("*")) if path.is_dir()]
+    return [StudyState(root, path.name) for path in sorted((root / PLACE).glob("*")) if path.is_dir()]
 
 
-def digest(run: Run) -> str:
+def compute_digest(run: StudyRun) -> str:
     return hashlib.sha256(json.dumps(run.params, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def find_study(name: str, root: Path, sets: tuple[str, ...] = (), alias: str | None = None) -> Study:
+    """Read a study, see `read_study`; of an alias, with the sets that it was run with.
+
+    Raises:
+        InputError: one line; there is none of this name, or its card cannot be.
+    """
+    if name not in list_studies(root / STUDIES) and alias is None and not sets:
+        origin = StudyState(root, name).origin()
+        if origin[2] == name:
+            return read_study(origin[0], root, *origin[1:])
+    return read_study(name, root, sets, alias)

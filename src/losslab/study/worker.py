@@ -16,15 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from losslab.errors import InputError
-from losslab.files import file_md5, read_json, write_json, write_text
-from losslab.study import cell
+from losslab.experiments import clone
+from losslab.io.files import read_json, write_json, write_text
+from losslab.io.hashing import compute_file_md5
 
 PATIENCE = 30.0
 """Seconds that what is left in a slot has to end, once it is killed."""
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkerJob:
     home: str
     """What stages take for the main repository: checkpoints and downloads lie there."""
     source: str
@@ -43,24 +44,24 @@ class Job:
         write_json(path, asdict(self))
 
 
-def main(job: Job) -> int:
+def run_job(job: WorkerJob) -> int:
     slot = Path(job.slot)
     lock = _take(slot)
     write_text(slot.with_suffix(".pid"), str(os.getpid()))  # the leader of its process group
     threading.Thread(target=_die_with, args=(job.parent,), daemon=True).start()
-    cell.make_clone(slot, Path(job.source), Path(job.home), job.baseline, Path(job.cache))
-    cell.write_params(slot / "params.yaml", job.params)
+    clone.make_clone(slot, Path(job.source), Path(job.home), job.baseline, Path(job.cache))
+    clone.write_params(slot / "params.yaml", job.params)
     environment = {"DVC_ROOT": job.home, "DVC_EXP_BASELINE_REV": job.baseline}
     if job.experiment is None:
-        return cell.reproduce(slot, ["prepare"], environment, [lock])
-    code = cell.reproduce(slot, [], environment | {"DVC_EXP_NAME": job.experiment}, [lock])
+        return clone.run_dvc_repro(slot, ["prepare"], environment, [lock])
+    code = clone.run_dvc_repro(slot, [], environment | {"DVC_EXP_NAME": job.experiment}, [lock])
     if code == 0:
-        cell.commit(slot, f"losslab study: {job.experiment}")
+        clone.commit_run(slot, f"losslab study: {job.experiment}")
         if job.result is None:
-            cell.publish(slot, Path(job.source), job.experiment, job.baseline)
+            clone.publish_run(slot, Path(job.source), job.experiment, job.baseline)
         else:
-            cell.push_outs(slot)
-            cell.bundle(slot, Path(job.result), job.baseline)
+            clone.push_outs(slot)
+            clone.write_bundle(slot, Path(job.result), job.baseline)
         _record(job)
     return code
 
@@ -100,24 +101,24 @@ def _die_with(parent: int) -> None:
     os.killpg(0, signal.SIGKILL)
 
 
-def _record(job: Job) -> None:
+def _record(job: WorkerJob) -> None:
     """Tell MLflow, where all came from DVC's cache and no stage could."""
     from losslab import tracking
 
     slot, home, dataset = Path(job.slot), Path(job.home), job.params["dataset"]
-    model, report = (file_md5(slot / name) for name in ("models/model.safetensors", "reports/report.html"))
+    model, report = (compute_file_md5(slot / name) for name in ("models/model.safetensors", "reports/report.html"))
     try:
         if not tracking.is_recorded(dataset, model, report, job.experiment, home):
-            tracking.rebuild(slot, model, job.experiment, job.baseline, home)
+            tracking.rebuild_run(slot, model, job.experiment, job.baseline, home)
     except InputError as error:
         print(f"WARNING: {error}; losslab sync adds it later", file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(Job(**read_json(Path(sys.argv[1])))))
+        sys.exit(run_job(WorkerJob(**read_json(Path(sys.argv[1])))))
     except InputError as error:
         print(f"ERROR: {' '.join(str(error).split())}", file=sys.stderr, flush=True)  # noqa: T201
         sys.exit(1)
     except KeyboardInterrupt:
-        sys.exit(cell.KILLED)
+        sys.exit(clone.KILLED_EXIT_CODE)

@@ -5,17 +5,24 @@ and complete it. Whatever a store lacks (it was down, or DVC took the outs from 
 the outs. Nothing here may stop a stage: the first failure is told in one line, and the run goes on without MLflow.
 """
 
-from losslab.tracking.lookup import TrackedRun, download_outs, tracked_runs
-from losslab.tracking.runs import Run, is_recorded, rebuild, record, repository_id, training_run
+from losslab.tracking.lookup import TrackedRun, download_outs, list_tracked_runs
+from losslab.tracking.runs import (
+    TrainingRun,
+    is_recorded,
+    read_repository_id,
+    rebuild_run,
+    record_stage,
+    track_training,
+)
 
 __all__ = [
-    "Run",
     "TrackedRun",
+    "TrainingRun",
     "download_outs",
     "is_recorded",
-    "rebuild",
-    "record",
-    "repository_id",
-    "tracked_runs",
-    "training_run",
+    "list_tracked_runs",
+    "read_repository_id",
+    "rebuild_run",
+    "record_stage",
+    "track_training",
 ]

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from losslab.errors import InputError
 from losslab.tracking.runs import DURATION, HARDWARE, THREADS
-from losslab.tracking.store import BASELINE, EXPERIMENT, HAS_OUTS, MODEL_MD5, OUTS, REPORT_MD5, Store, is_there, told
+from losslab.tracking.store import (
+    BASELINE,
+    EXPERIMENT,
+    HAS_OUTS,
+    MODEL_MD5,
+    OUTS,
+    REPORT_MD5,
+    TrackingStore,
+    store_errors,
+    store_exists,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -34,16 +44,16 @@ class TrackedRun:
     threads: int | None
 
 
-def tracked_runs(root: Path) -> list[TrackedRun]:
+def list_tracked_runs(root: Path) -> list[TrackedRun]:
     """All trained runs, newest first; none where there is no store.
 
     Raises:
         InputError: the store cannot be used.
     """
-    if not is_there(root):
+    if not store_exists(root):
         return []
-    with told():
-        return [_tracked(run) for run in trained_runs(Store(root))]
+    with store_errors():
+        return [_tracked(run) for run in list_trained_runs(TrackingStore(root))]
 
 
 def download_outs(run: TrackedRun, folder: Path, root: Path, path: str | None = None) -> None:
@@ -57,9 +67,9 @@ def download_outs(run: TrackedRun, folder: Path, root: Path, path: str | None = 
             f"MLflow run {run.run_id} has no artifacts {OUTS}/: an older losslab recorded it; `losslab sync`, where it was "
             "run, adds them"
         )
-    with told(), TemporaryDirectory() as name:
+    with store_errors(), TemporaryDirectory() as name:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        got = Store(root).client.download_artifacts(run.run_id, f"{OUTS}/{path}" if path else OUTS, name)
+        got = TrackingStore(root).client.download_artifacts(run.run_id, f"{OUTS}/{path}" if path else OUTS, name)
         if path is None:
             shutil.copytree(got, folder, dirs_exist_ok=True)
         else:
@@ -67,7 +77,7 @@ def download_outs(run: TrackedRun, folder: Path, root: Path, path: str | None = 
             shutil.copyfile(got, folder / path)
 
 
-def trained_runs(store: Store) -> "list[MlflowRun]":
+def list_trained_runs(store: TrackingStore) -> "list[MlflowRun]":
     """Newest first. In Python: names may hold any quotes, and MLflow cannot ask for one of several tags."""
     experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
     found: list[Any] = []

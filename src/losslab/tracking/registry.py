@@ -9,9 +9,16 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from losslab.errors import InputError
-from losslab.files import file_md5
-from losslab.tracking.lookup import trained_runs
-from losslab.tracking.store import DATA_MD5, EXPERIMENT, MODEL_MD5, Store, store_name, told
+from losslab.io.hashing import compute_file_md5
+from losslab.tracking.lookup import list_trained_runs
+from losslab.tracking.store import (
+    DATA_MD5,
+    EXPERIMENT,
+    MODEL_MD5,
+    TrackingStore,
+    describe_store,
+    store_errors,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -24,14 +31,14 @@ SHOWN = 6
 
 
 @dataclass(frozen=True)
-class FoundRun:
+class RegistryRun:
     run_id: str
     name: str
     model_md5: str
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedFiles:
     """What is registered, as files."""
 
     model: Path
@@ -48,7 +55,7 @@ class Served:
     md5: str
 
 
-def check_name(name: str) -> None:
+def check_model_name(name: str) -> None:
     """Raise InputError for a name that MLflow takes for no model."""
     from mlflow.exceptions import MlflowException
     from mlflow.utils.validation import _validate_model_name
@@ -61,7 +68,7 @@ def check_name(name: str) -> None:
         ) from None
 
 
-def find_run(run: str, root: Path) -> FoundRun:
+def find_trained_run(run: str, root: Path) -> RegistryRun:
     """The trained run of this MLflow id or name, or DVC experiment; `workspace`: the one whose model lies in models/.
 
     Of several that trained the same model, byte by byte, the newest.
@@ -69,27 +76,27 @@ def find_run(run: str, root: Path) -> FoundRun:
     Raises:
         InputError: none, or several with different models, or no store.
     """
-    with told():
-        store = Store(root)
-        trained = trained_runs(store)
+    with store_errors():
+        store = TrackingStore(root)
+        trained = list_trained_runs(store)
     if run == WORKSPACE:
         return _of_workspace(trained, root)
     found = [each for each in trained if run in (each.info.run_id, each.info.run_name, each.data.tags.get(EXPERIMENT))]
     if not found:
-        raise InputError(f"RUN: no trained run {run!r} in {store_name()}; there are {_listed(trained)}")
+        raise InputError(f"RUN: no trained run {run!r} in {describe_store()}; there are {_listed(trained)}")
     if len({each.data.tags[MODEL_MD5] for each in found}) > 1:
         raise InputError(f"RUN: {len(found)} runs are called {run!r}; give the id of one: {_listed(found, by_id=True)}")
     return _found(found[0])
 
 
-def register(run: FoundRun, served: Served, name: str, root: Path) -> tuple[str, bool]:
+def register_version(run: RegistryRun, served: ServedFiles, name: str, root: Path) -> tuple[str, bool]:
     """The version under this name of what is served, and whether it is new.
 
     Raises:
         InputError: the registry cannot be used.
     """
-    with told():
-        client = Store(root).client
+    with store_errors():
+        client = TrackingStore(root).client
         for version in client.search_model_versions(f"name = '{_quoted(name)}'"):
             if version.tags.get(SERVED_MD5) == served.md5 and version.run_id == run.run_id:
                 return str(version.version), False
@@ -105,20 +112,20 @@ def register(run: FoundRun, served: Served, name: str, root: Path) -> tuple[str,
         return str(made.version), True
 
 
-def _of_workspace(trained: "list[MlflowRun]", root: Path) -> FoundRun:
+def _of_workspace(trained: "list[MlflowRun]", root: Path) -> RegistryRun:
     """One of `dvc repro` before one of an experiment that was applied."""
     weights = root / "models/model.safetensors"
     if not weights.is_file():
         raise InputError(f"RUN: workspace has no {weights}; the train stage writes it")
-    md5 = file_md5(weights)
+    md5 = compute_file_md5(weights)
     found = [run for run in trained if run.data.tags[MODEL_MD5] == md5]
     if not found:
-        raise InputError(f"RUN: the workspace's model is of no run in {store_name()}; `losslab sync` adds it")
+        raise InputError(f"RUN: the workspace's model is of no run in {describe_store()}; `losslab sync` adds it")
     return _found(min(found, key=lambda run: EXPERIMENT in run.data.tags))
 
 
-def _found(run: "MlflowRun") -> FoundRun:
-    return FoundRun(run.info.run_id, run.info.run_name, run.data.tags[MODEL_MD5])
+def _found(run: "MlflowRun") -> RegistryRun:
+    return RegistryRun(run.info.run_id, run.info.run_name, run.data.tags[MODEL_MD5])
 
 
 def _listed(runs: "list[MlflowRun]", by_id: bool = False) -> str:
@@ -129,7 +136,7 @@ def _listed(runs: "list[MlflowRun]", by_id: bool = False) -> str:
     return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
 
 
-def _log(client: Any, run: FoundRun, served: Served) -> Any:
+def _log(client: Any, run: RegistryRun, served: ServedFiles) -> Any:
     """Log the model to its run; returns MLflow's LoggedModel.
 
     Not by `log_model`: that works on global state, imports the model's code in this process, and notes absolute paths.
@@ -172,7 +179,7 @@ def _log(client: Any, run: FoundRun, served: Served) -> Any:
     return logged
 
 
-def _signature(served: Served) -> Any:
+def _signature(served: ServedFiles) -> Any:
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from losslab.files import file_md5, write_text
+from losslab.io.files import write_text
+from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
 from losslab.tracking.store import (
     BASELINE,
@@ -20,13 +21,13 @@ from losslab.tracking.store import (
     OUTS,
     REPORT_MD5,
     REPOSITORY,
-    Store,
-    metrics_of,
-    reason,
-    run_tags,
-    store_name,
-    tags_of,
-    told,
+    TrackingStore,
+    build_metrics,
+    build_run_tags,
+    build_tags,
+    describe_store,
+    shorten_reason,
+    store_errors,
 )
 
 HARDWARE, DURATION = "losslab.hardware", "losslab.seconds"
@@ -35,7 +36,7 @@ THREADS = "losslab.threads"
 Warn = Callable[[str], None]
 
 
-class Run:
+class TrainingRun:
     """One MLflow run that is being trained. Without a store every call does nothing."""
 
     def __init__(self, opening: "Future[_Opened]", warn: Warn) -> None:
@@ -51,7 +52,7 @@ class Run:
 
         def log(run: _Opened) -> None:
             if epoch > run.last_epoch:
-                run.store.client.log_batch(run.run_id, metrics=metrics_of(row, epoch))
+                run.store.client.log_batch(run.run_id, metrics=build_metrics(row, epoch))
                 run.last_epoch = epoch
 
         if not self.failed:
@@ -59,8 +60,8 @@ class Run:
 
     def trained(self, models: Path, seconds: float) -> None:
         """Name the model that came out, by which later stages find this run, and add what they lack."""
-        tags = {MODEL_MD5: file_md5(models / "model.safetensors"), f"{DURATION}.train": f"{seconds:.1f}"}
-        self._try(lambda run: run.store.client.log_batch(run.run_id, tags=run_tags(tags)))
+        tags = {MODEL_MD5: compute_file_md5(models / "model.safetensors"), f"{DURATION}.train": f"{seconds:.1f}"}
+        self._try(lambda run: run.store.client.log_batch(run.run_id, tags=build_run_tags(tags)))
 
     def end(self, status: str) -> None:
         self._try(lambda run: run.store.client.set_terminated(run.run_id, status))
@@ -78,16 +79,16 @@ class Run:
 
 @dataclass
 class _Opened:
-    store: "Store"
+    store: "TrackingStore"
     run_id: str
     last_epoch: int = -1
     """The last that the store has, maybe from before an interruption."""
 
 
 @contextmanager
-def training_run(
+def track_training(
     params: Params, key: str, data_md5: str, hardware: str, root: Path, warn: Warn, resumed: bool = False
-) -> Iterator[Run]:
+) -> Iterator[TrainingRun]:
     """Begin a run, or go on with one that was interrupted, and end it as FINISHED, KILLED or FAILED.
 
     The body logs to what is yielded.
@@ -101,11 +102,11 @@ def training_run(
     threads = _threads(params)  # asked here: another thread may be told another number
 
     def open_run() -> _Opened:
-        store = Store(root)
+        store = TrackingStore(root)
         experiment = os.environ.get("DVC_EXP_NAME")
-        tags = tags_of(data_md5, experiment) | threads | {HARDWARE: hardware, KEY: key}
+        tags = build_tags(data_md5, experiment) | threads | {HARDWARE: hardware, KEY: key}
         with store.lock:
-            tags |= {REPOSITORY: repository_id(root)}
+            tags |= {REPOSITORY: read_repository_id(root)}
         found = store.interrupted(params.dataset, tags, resumed)
         if found is None:
             return _Opened(store, store.create(params.model_dump(), tags))
@@ -114,7 +115,7 @@ def training_run(
 
     # Importing MLflow and opening its store takes seconds, which the first steps need not wait for.
     with ThreadPoolExecutor(1) as beside:
-        run = Run(beside.submit(open_run), warn)
+        run = TrainingRun(beside.submit(open_run), warn)
         try:
             yield run
         except BaseException as error:
@@ -123,13 +124,13 @@ def training_run(
         run.end("FINISHED")
 
 
-def record(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", "report"], seconds: float) -> None:
+def record_stage(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", "report"], seconds: float) -> None:
     """After a stage: bring the run of these outs up to date in MLflow, and note how long the stage took.
 
     While evaluate runs, the report in the workspace is still that of the run before: only report uploads it.
     """
     try:
-        store, model_md5 = Store(root), file_md5(outs / "models/model.safetensors")
+        store, model_md5 = TrackingStore(root), compute_file_md5(outs / "models/model.safetensors")
         run_id = store.complete(outs, model_md5, os.environ.get("DVC_EXP_NAME"), with_report=stage == "report")
         store.client.set_tag(run_id, f"{DURATION}.{stage}", f"{seconds:.1f}")
     except Exception as error:
@@ -155,11 +156,11 @@ def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str |
     tags = {MODEL_MD5: model_md5, REPORT_MD5: report_md5, HAS_OUTS: OUTS} | (
         {EXPERIMENT: experiment} if experiment else {}
     )
-    with told():
-        return bool(Store(root).search(dataset, tags))
+    with store_errors():
+        return bool(TrackingStore(root).search(dataset, tags))
 
 
-def rebuild(outs: Path, model_md5: str, experiment: str | None, baseline: str | None, root: Path) -> None:
+def rebuild_run(outs: Path, model_md5: str, experiment: str | None, baseline: str | None, root: Path) -> None:
     """Make MLflow hold the run of these outs.
 
     Args:
@@ -169,14 +170,14 @@ def rebuild(outs: Path, model_md5: str, experiment: str | None, baseline: str | 
     Raises:
         InputError: the store cannot be used.
     """
-    with told():
-        store = Store(root)
+    with store_errors():
+        store = TrackingStore(root)
         run_id = store.complete(outs, model_md5, experiment, with_report=True)
         if baseline is not None:
             store.client.set_tag(run_id, BASELINE, baseline)
 
 
-def repository_id(root: Path) -> str:
+def read_repository_id(root: Path) -> str:
     """What tells this clone of the repository from others with which it shares a store: made once, and kept."""
     path = root / ".losslab/id"
     if not path.exists():
@@ -185,4 +186,4 @@ def repository_id(root: Path) -> str:
 
 
 def _unreachable(error: Exception) -> str:
-    return f"{store_name()} cannot be used: {reason(error)}; the run goes on without it, `losslab sync` adds it later"
+    return f"{describe_store()} cannot be used: {shorten_reason(error)}; the run goes on without it, `losslab sync` adds it later"

@@ -4,7 +4,6 @@ import getpass
 import logging
 import os
 import shutil
-import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from losslab.errors import InputError
-from losslab.files import file_md5, read_csv, read_json, whole
-from losslab.schema import read_yaml
+from losslab.io.files import atomic_write, flatten, read_csv, read_json
+from losslab.io.git import find_commit
+from losslab.io.hashing import compute_file_md5
+from losslab.io.yaml import read_yaml
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,7 +49,7 @@ FINAL = {"test": "test", "val": "best_val"}
 """Splits of metrics.json → prefixes in MLflow: `val_miou` is the series over epochs, `best_val_miou` the kept model's."""
 
 
-class Store:
+class TrackingStore:
     """A tracking store: the one MLFLOW_TRACKING_URI names, else `mlflow.db` at the root of the main repository.
 
     A SQLite store is made whole, by one process at a time: two at once break it, and so does one that is killed half-way.
@@ -71,7 +72,7 @@ class Store:
         else:
             with self.lock:
                 if not self.database.exists():
-                    with whole(self.database) as partial:
+                    with atomic_write(self.database) as partial:
                         mlflow_client(f"sqlite:///{partial}")
                 self.client = mlflow_client(f"sqlite:///{self.database}")
 
@@ -114,7 +115,7 @@ class Store:
         known = self.client.get_run(run_id).data
         if EXPERIMENT not in tags and EXPERIMENT in known.tags:
             self.client.delete_tag(run_id, EXPERIMENT)
-        self.client.log_batch(run_id, tags=run_tags(tags))
+        self.client.log_batch(run_id, tags=build_run_tags(tags))
         if known.tags.get(NOTE) in (None, _note(run_id, known.tags.get(EXPERIMENT))):  # else somebody wrote one
             self._describe(run_id, tags.get(EXPERIMENT))
         if not known.params:
@@ -126,7 +127,7 @@ class Store:
     def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in _flatten(params)])
+        self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flatten(params).items()])
 
     def search(self, dataset: str, tags: Mapping[str, str]) -> list[Any]:
         """The runs with these tags, newest first."""
@@ -156,7 +157,7 @@ class Store:
         params = read_yaml(outs / "params.yaml")
         run_id = self.find(params, model_md5, experiment)
         if run_id is None:
-            tags = tags_of(read_json(outs / "models/model.json")["data_md5"], experiment)
+            tags = build_tags(read_json(outs / "models/model.json")["data_md5"], experiment)
             run_id = self.create(params, tags | {MODEL_MD5: model_md5})
         run = self.client.get_run(run_id)
         if NOTE not in run.data.tags:  # of an older losslab
@@ -168,10 +169,12 @@ class Store:
         for row in read_csv(outs / "reports/history.csv"):
             values = {key: float(value) for key, value in row.items() if value}
             if values["epoch"] > logged.get("epoch", -1):
-                metrics += metrics_of(values, int(values["epoch"]))
+                metrics += build_metrics(values, int(values["epoch"]))
         scores = read_json(outs / "reports/metrics.json")
-        final = {f"{FINAL[split]}_{key}": value for split in FINAL for key, value in _flatten(scores[split], "_")}
-        metrics += metrics_of({key: value for key, value in final.items() if logged.get(key) != value}, 0)
+        final = {
+            f"{FINAL[split]}_{key}": value for split in FINAL for key, value in flatten(scores[split], "_").items()
+        }
+        metrics += build_metrics({key: value for key, value in final.items() if logged.get(key) != value}, 0)
         for start in range(0, len(metrics), 1000):  # MLflow's limit for one batch
             self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
         if with_report:
@@ -179,7 +182,7 @@ class Store:
             self.client.log_artifact(run_id, str(report))
             self.client.log_artifacts(run_id, str(outs / "reports/figures"), "figures")
             self._keep(run_id, outs)
-            self.client.log_batch(run_id, tags=run_tags({REPORT_MD5: file_md5(report), HAS_OUTS: OUTS}))
+            self.client.log_batch(run_id, tags=build_run_tags({REPORT_MD5: compute_file_md5(report), HAS_OUTS: OUTS}))
         return run_id
 
     def _keep(self, run_id: str, outs: Path) -> None:
@@ -191,7 +194,7 @@ class Store:
             self.client.log_artifacts(run_id, name, OUTS)
 
 
-def is_there(root: Path) -> bool:
+def store_exists(root: Path) -> bool:
     """Whether there is a store to look into; a server is taken to be."""
     database = _database(root)
     return database is None or database.exists()
@@ -233,26 +236,21 @@ def _mlflow_client() -> "type[MlflowClient]":
     return MlflowClient
 
 
-def tags_of(data_md5: str, experiment: str | None) -> dict[str, str]:
+def build_tags(data_md5: str, experiment: str | None) -> dict[str, str]:
     tags = {DATA_MD5: data_md5, "mlflow.source.name": "dvc.yaml", "mlflow.source.type": "PROJECT"}
     with suppress(OSError, KeyError):  # no such user in a container
         tags["mlflow.user"] = getpass.getuser()
-    optional = {EXPERIMENT: experiment, BASELINE: os.environ.get("DVC_EXP_BASELINE_REV") or _git_head()}
+    optional = {EXPERIMENT: experiment, BASELINE: os.environ.get("DVC_EXP_BASELINE_REV") or find_commit(Path(), "HEAD")}
     return tags | {key: value for key, value in optional.items() if value}
 
 
-def _git_head() -> str | None:
-    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def run_tags(tags: Mapping[str, str]) -> list[Any]:
+def build_run_tags(tags: Mapping[str, str]) -> list[Any]:
     from mlflow.entities import RunTag
 
     return [RunTag(key, value) for key, value in tags.items()]
 
 
-def metrics_of(values: Mapping[str, Any], step: int) -> list[Any]:
+def build_metrics(values: Mapping[str, Any], step: int) -> list[Any]:
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
@@ -261,26 +259,18 @@ def metrics_of(values: Mapping[str, Any], step: int) -> list[Any]:
     ]
 
 
-def _flatten(values: Mapping[str, Any], joint: str = ".", prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flatten(value, joint, f"{prefix}{key}{joint}")
-        else:
-            yield f"{prefix}{key}", value
-
-
 @contextmanager
-def told() -> Iterator[None]:
+def store_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise InputError(f"{store_name()} cannot be used: {reason(error)}") from error
+        raise InputError(f"{describe_store()} cannot be used: {shorten_reason(error)}") from error
 
 
-def store_name() -> str:
+def describe_store() -> str:
     return f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI') or 'mlflow.db'}"
 
 
-def reason(error: Exception) -> str:
+def shorten_reason(error: Exception) -> str:
     lines = str(error).splitlines()
     return lines[0][:200] if lines else type(error).__name__

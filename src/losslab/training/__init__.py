@@ -1,8 +1,8 @@
 """Training: a plan of what params describe, and the run that follows it."""
 
-import losslab.quick_torchmetrics  # noqa: F401 — before what imports torchmetrics
-from losslab.training.checkpoints import Checkpoint, checkpoint_of
-from losslab.training.fitting import EpochRow, Trained, train
-from losslab.training.planning import Plan, plan
+import losslab.metrics.torchmetrics  # noqa: F401 — before what imports torchmetrics
+from losslab.training.checkpoints import Checkpoint, open_checkpoint
+from losslab.training.fit import EpochRow, TrainedNet, train_net
+from losslab.training.plan import TrainingPlan, plan_training
 
-__all__ = ["Checkpoint", "EpochRow", "Plan", "Trained", "checkpoint_of", "plan", "train"]
+__all__ = ["Checkpoint", "EpochRow", "TrainedNet", "TrainingPlan", "open_checkpoint", "plan_training", "train_net"]

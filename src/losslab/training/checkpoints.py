@@ -18,10 +18,10 @@ from filelock import FileLock, Timeout
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 import losslab
-from losslab.devices import device_for
 from losslab.errors import InputError
-from losslab.files import whole
-from losslab.training.launch import launched
+from losslab.io.files import atomic_write
+from losslab.runtime.devices import pick_model_device
+from losslab.training.launch import count_launched
 
 KEY, RECORD = "losslab_key", "losslab_record"
 PACKAGES = (
@@ -39,7 +39,7 @@ SUFFIXES = {".ckpt", ".partial", ".set-aside", ".finished"}
 Say = Callable[[str], None]
 
 
-def run_key(description: Mapping[str, Any]) -> str:
+def compute_run_key(description: Mapping[str, Any]) -> str:
     """What a run's weights depend on, as one hash: its params and data (from model.json), losslab's code, the versions of the
     packages that compute, and the kind of device.
 
@@ -52,7 +52,7 @@ def run_key(description: Mapping[str, Any]) -> str:
         "run": {**run, "train": train},
         "code": _code(),
         "packages": [version(name) for name in PACKAGES],
-        "device": device_for(description).type,
+        "device": pick_model_device(description).type,
     }
     return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -111,7 +111,7 @@ class Checkpoint:
 
 
 @contextmanager
-def checkpoint_of(description: Mapping[str, Any], folder: Path, say: Say, main: bool = True) -> Iterator[Checkpoint]:
+def open_checkpoint(description: Mapping[str, Any], folder: Path, say: Say, main: bool = True) -> Iterator[Checkpoint]:
     """The checkpoint of this run, for its body alone to use; one that a killed run left is loaded. It stays in the folder.
 
     Args:
@@ -120,7 +120,7 @@ def checkpoint_of(description: Mapping[str, Any], folder: Path, say: Say, main: 
     Raises:
         InputError: the same run is being trained, and this one, of several processes, cannot wait for it.
     """
-    checkpoint = Checkpoint(folder, run_key(description))
+    checkpoint = Checkpoint(folder, compute_run_key(description))
     if not main:
         checkpoint.load(say)
         yield checkpoint
@@ -132,7 +132,7 @@ def checkpoint_of(description: Mapping[str, Any], folder: Path, say: Say, main: 
         lock.acquire(timeout=3)
     except Timeout:
         other = "another process trains this very run (same params, data and code)"
-        if launched() is not None:  # the processes beside this one have begun already
+        if count_launched() is not None:  # the processes beside this one have begun already
             raise InputError(f"{other}: start again when it has ended") from None
         say(f"{other}: waiting for it")
         lock.acquire()
@@ -144,7 +144,7 @@ def checkpoint_of(description: Mapping[str, Any], folder: Path, say: Say, main: 
         _give_back(lock)
 
 
-class WholeFiles(TorchCheckpointIO):
+class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes a checkpoint beside its place, to disk, and renames it: the place holds the old one or the new one, never a part."""
 
     def __init__(self, key: str) -> None:
@@ -153,7 +153,7 @@ class WholeFiles(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         path = Path(path)
         try:
-            with whole(path) as partial, partial.open("wb") as file:
+            with atomic_write(path) as partial, partial.open("wb") as file:
                 torch.save({KEY: self.key, **checkpoint}, file)
                 file.flush()
                 os.fsync(file.fileno())

@@ -22,7 +22,7 @@ class _Seen:
     values: Tensor
 
 
-class Watch:
+class DivergenceWatch:
     """Collects what each step computed, and raises DivergedError for the first that is not finite."""
 
     def __init__(self, names: list[str], lr: float) -> None:

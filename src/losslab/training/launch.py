@@ -7,19 +7,19 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from losslab.errors import InputError
-from losslab.params import Train
+from losslab.params import TrainParams
 
 
-def launched() -> int | None:
+def count_launched() -> int | None:
     """The number of processes that torchrun or srun has started of this run; None where neither has."""
     if TorchElasticEnvironment.detect():
         return int(os.environ["WORLD_SIZE"])
     return int(os.environ["SLURM_NTASKS"]) if SLURMEnvironment.detect() else None
 
 
-def check_launch(train: Train) -> None:
+def check_launch(train: TrainParams) -> None:
     """Raise InputError where others than the processes of params.train have been started, or nobody can start them."""
-    started, wanted = launched(), train.devices * train.nodes
+    started, wanted = count_launched(), train.devices * train.nodes
     if started is not None and started != wanted:
         raise InputError(
             f"torchrun or srun has started {started} processes; train.devices x train.nodes is {wanted}: make them the same"
@@ -31,7 +31,7 @@ def check_launch(train: Train) -> None:
         )
 
 
-def environments() -> list[Any]:
+def build_environments() -> list[Any]:
     """Lightning's plugins for the launcher, where its own choice would not do."""
     if TorchElasticEnvironment.detect() or not SLURMEnvironment.detect():
         return []

@@ -9,16 +9,16 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
-from losslab.data.prepared import Prepared, evaluation_loader
-from losslab.data.training_set import EpochBatches, training_loader
+from losslab.data.loading.arrays import PreparedData, build_evaluation_loader
+from losslab.data.loading.batches import EpochBatchSampler, build_training_loader
 from losslab.errors import DivergedError
-from losslab.inference import to_input, to_labels
+from losslab.inference.tensors import to_input, to_labels
 from losslab.losses.total import TotalLoss
-from losslab.metrics.confusion import confusion_per_image, scores_of
+from losslab.metrics.confusion import compute_scores, count_confusion_per_image
 from losslab.params import Params
-from losslab.randomness import derive
-from losslab.training.divergence import Watch
-from losslab.training.optimization import optimizer_of, update_average
+from losslab.runtime.randomness import derive_seed
+from losslab.training.divergence import DivergenceWatch
+from losslab.training.optimizer import build_optimizer, update_average
 
 
 class SegmentationModule(L.LightningModule):
@@ -34,7 +34,7 @@ class SegmentationModule(L.LightningModule):
         net: nn.Module,
         loss: TotalLoss,
         params: Params,
-        prepared: Prepared,
+        prepared: PreparedData,
         description: dict[str, Any],
         scores: Sequence[float],
     ) -> None:
@@ -56,7 +56,7 @@ class SegmentationModule(L.LightningModule):
         self.averaged = 0
         encoder = [] if self.encoder is None else self.encoder.parameters()
         self.to_freeze = [parameter for parameter in encoder if parameter.requires_grad]
-        self.watch = Watch(list(loss.losses), train.lr)
+        self.watch = DivergenceWatch(list(loss.losses), train.lr)
 
     @property
     def encoder(self) -> nn.Module | None:
@@ -69,16 +69,16 @@ class SegmentationModule(L.LightningModule):
 
     def train_dataloader(self) -> Any:
         train, rank, world = self.params.train, self.trainer.global_rank, self.trainer.world_size
-        return training_loader(
+        return build_training_loader(
             self.prepared, train.augmentation, train.batch_size, train.workers, self.params.seed, rank, world
         )
 
     def val_dataloader(self) -> Any:
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        return evaluation_loader(self.prepared, "val", self.params.train.batch_size, rank, world)
+        return build_evaluation_loader(self.prepared, "val", self.params.train.batch_size, rank, world)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return optimizer_of(self.net, self.encoder, self.params.train)
+        return build_optimizer(self.net, self.encoder, self.params.train)
 
     def on_train_epoch_start(self) -> None:
         self.loss.set_epoch(self.current_epoch, self.params.train.epochs)
@@ -97,7 +97,7 @@ class SegmentationModule(L.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         # What a net draws (dropout) depends on seed, epoch and step, not on what ran before.
-        torch.manual_seed(derive(self.params.seed, "step", self.current_epoch, batch_index, self.global_rank))
+        torch.manual_seed(derive_seed(self.params.seed, "step", self.current_epoch, batch_index, self.global_rank))
         images, target = batch
         logits = self.net(to_input(images, self.mean, self.std))
         terms = self.loss.terms(logits, target.long())
@@ -140,7 +140,7 @@ class SegmentationModule(L.LightningModule):
         if self.trainer.world_size == 1:
             self.watch.loss(number, logits, terms, total)
         self.means["val"].add(total, terms, len(images))
-        counts = confusion_per_image(to_labels(logits.float()), target, self.labels, self.ignore_index)
+        counts = count_confusion_per_image(to_labels(logits.float()), target, self.labels, self.ignore_index)
         self.confusion = self.confusion + counts.sum(dim=0)
 
     def on_validation_epoch_end(self) -> None:
@@ -156,7 +156,7 @@ class SegmentationModule(L.LightningModule):
                 f"epoch {self.current_epoch + 1}: the val loss is not finite: set train.lr below {lr:g}"
             )
         confusion = torch.zeros(self.labels, self.labels, dtype=torch.int64, device=self.device) + self.confusion
-        scores = scores_of(self.trainer.strategy.reduce(confusion, reduce_op="sum"))
+        scores = compute_scores(self.trainer.strategy.reduce(confusion, reduce_op="sum"))
         first = {f"{phase}_loss": means[phase]["total"] for phase in means} | {"val_miou": float(scores["miou"])}
         rest = {f"val_iou_{name}": float(iou) for name, iou in zip(self.classes, scores["iou"], strict=True)}
         rest |= {f"weight_{name}": weight for name, weight in self.loss.ramped.items()}
@@ -167,9 +167,9 @@ class SegmentationModule(L.LightningModule):
             row["lr_encoder"] = rates["encoder"]
         return row | {name: round(value, 6) for name, value in (first | dict(sorted(rest.items()))).items()}
 
-    def _batches(self) -> EpochBatches:
+    def _batches(self) -> EpochBatchSampler:
         loader: Any = self.trainer.train_dataloader
-        batches: EpochBatches = loader.batch_sampler
+        batches: EpochBatchSampler = loader.batch_sampler
         return batches
 
     def _val_batches(self) -> int:

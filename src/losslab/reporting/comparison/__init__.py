@@ -1,4 +1,4 @@
-"""A comparison as a folder: page, Markdown, tables, JSON and figures of a `Comparison` (losslab.study.comparing)."""
+"""The report of a comparison: page, Markdown, tables, JSON and figures."""
 
 from losslab.reporting.comparison.folder import write_comparison
 

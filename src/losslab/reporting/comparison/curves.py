@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from losslab.reporting.axes import Axis, axis_of
-from losslab.reporting.charts import Chart, Drawn, Series
-from losslab.reporting.formats import brief, listed
-from losslab.reporting.outs import number
-from losslab.study.comparing.comparison import ComparedCell, Comparison
+from losslab.comparison.result import ComparedCell, Comparison
+from losslab.formats import format_brief, format_list
+from losslab.io.files import parse_number
+from losslab.reporting.components.axes import Axis, build_axis
+from losslab.reporting.components.charts import Chart, ChartSeries, DrawnSeries
 
 MEASURES = {"val_miou": "mIoU on the validation images", "train_loss": "Loss on the training images"}
 
 
 @dataclass(frozen=True)
-class Curve:
+class EpochCurve:
     """Of one cell."""
 
     name: str
@@ -30,19 +30,19 @@ class Curve:
 
 
 @dataclass(frozen=True)
-class Panel:
+class CurvePanel:
     title: str
-    curves: list[Curve]
+    curves: list[EpochCurve]
 
 
 @dataclass(frozen=True)
 class MeanChart(Chart):
     """Lines are means over seeds; the seeds lie behind them, thin, and the script tells no numbers of them."""
 
-    seeds: Sequence[Series] = ()
+    seeds: Sequence[ChartSeries] = ()
 
     @cached_property
-    def drawn(self) -> list[Drawn]:
+    def drawn(self) -> list[DrawnSeries]:
         behind = [self._draw(one) for one in self.seeds]
         return [
             *(replace(one, css=f"{one.css} seed", dots=[], xs="-", ys="-", texts="-") for one in behind),
@@ -51,19 +51,19 @@ class MeanChart(Chart):
 
 
 @dataclass(frozen=True)
-class Grouping:
+class ChartGroup:
     title: str
     charts: list[tuple[str, list[Chart]]]
     """What is measured, and a chart for each label."""
 
 
-def groupings(comparison: Comparison) -> list[Grouping]:
+def build_chart_groups(comparison: Comparison) -> list[ChartGroup]:
     """By each axis; with one axis, or none, all cells in one chart. None where no run has a history."""
     found = []
-    for place, (title, _) in enumerate(panels(comparison, "val_miou")):
+    for place, (title, _) in enumerate(build_panels(comparison, "val_miou")):
         charts = []
         for measure, told in MEASURES.items():
-            parts = [part for part in panels(comparison, measure)[place][1] if part.curves]
+            parts = [part for part in build_panels(comparison, measure)[place][1] if part.curves]
             whole = [value for part in parts for curve in part.curves for _, ys in curve.runs for value in ys]
             drawn = [
                 _chart(f"chart-{measure}-{place}-{index}", part, measure, whole) for index, part in enumerate(parts)
@@ -71,11 +71,11 @@ def groupings(comparison: Comparison) -> list[Grouping]:
             if drawn:
                 charts.append((told, drawn))
         if charts:
-            found.append(Grouping(title, charts))
+            found.append(ChartGroup(title, charts))
     return found
 
 
-def panels(comparison: Comparison, measure: str) -> list[tuple[str, list[Panel]]]:
+def build_panels(comparison: Comparison, measure: str) -> list[tuple[str, list[CurvePanel]]]:
     """Groupings, each with its panels; those without any history have no curves."""
     axes = comparison.axes
     if len(axes) < 2:
@@ -104,15 +104,15 @@ def panels(comparison: Comparison, measure: str) -> list[tuple[str, list[Panel]]
 
 def _panel(
     title: str, cells: Sequence[ComparedCell], names: Mapping[str, str], order: list[str], measure: str
-) -> Panel:
+) -> CurvePanel:
     curves = [_curve(cell, names[cell.name], order.index(names[cell.name]), measure) for cell in cells]
-    return Panel(title, sorted((curve for curve in curves if curve is not None), key=lambda curve: curve.style))
+    return CurvePanel(title, sorted((curve for curve in curves if curve is not None), key=lambda curve: curve.style))
 
 
-def _curve(cell: ComparedCell, name: str, style: int, measure: str) -> Curve | None:
+def _curve(cell: ComparedCell, name: str, style: int, measure: str) -> EpochCurve | None:
     runs = []
     for run in cell.runs:
-        points = [(number(row["epoch"]), number(row.get(measure))) for row in run.history]
+        points = [(parse_number(row["epoch"]), parse_number(row.get(measure))) for row in run.history]
         if any(not math.isnan(value) for _, value in points):
             runs.append(([epoch for epoch, _ in points], [value for _, value in points]))
     if not runs:
@@ -120,10 +120,10 @@ def _curve(cell: ComparedCell, name: str, style: int, measure: str) -> Curve | N
     at = [dict(zip(*run, strict=True)) for run in runs]
     epochs = sorted(set().union(*at))
     mean = [statistics.fmean(run.get(epoch, math.nan) for run in at) for epoch in epochs]
-    return Curve(name, style, epochs, mean, runs)
+    return EpochCurve(name, style, epochs, mean, runs)
 
 
-def _chart(name: str, panel: Panel, measure: str, values: list[float]) -> Chart:
+def _chart(name: str, panel: CurvePanel, measure: str, values: list[float]) -> Chart:
     """
     Args:
         values: of all charts of the grouping, whose mIoU has one scale; losses are each other's no measure.
@@ -133,7 +133,7 @@ def _chart(name: str, panel: Panel, measure: str, values: list[float]) -> Chart:
     if len(epochs) == 1:
         x = Axis("epoch", epochs[0] - 0.5, epochs[0] + 0.5, whole=True)
     own = [value for curve in panel.curves for _, ys in curve.runs for value in ys]
-    y = _linear("mIoU (0 to 1)", values) if measure == "val_miou" else axis_of("loss", own)
+    y = _linear("mIoU (0 to 1)", values) if measure == "val_miou" else build_axis("loss", own)
     return MeanChart(
         name,
         panel.title or "All cells",
@@ -141,12 +141,12 @@ def _chart(name: str, panel: Panel, measure: str, values: list[float]) -> Chart:
         x,
         y,
         [
-            Series(curve.name, epochs, _spread_out(curve.epochs, curve.mean, epochs), curve.style)
+            ChartSeries(curve.name, epochs, _spread_out(curve.epochs, curve.mean, epochs), curve.style)
             for curve in panel.curves
         ],
-        at=[brief(epoch) for epoch in epochs],
+        at=[format_brief(epoch) for epoch in epochs],
         seeds=[
-            Series(curve.name, xs, ys, curve.style)
+            ChartSeries(curve.name, xs, ys, curve.style)
             for curve in panel.curves
             if len(curve.runs) > 1
             for xs, ys in curve.runs
@@ -165,7 +165,7 @@ def _linear(label: str, values: list[float]) -> Axis:
     return Axis(label, max(min(known) - room, 0.0), min(max(known) + room, 1.0))
 
 
-def _reading(panel: Panel, measure: str) -> str:
+def _reading(panel: CurvePanel, measure: str) -> str:
     best = {
         curve.name: max(
             (value, -epoch) for epoch, value in zip(curve.epochs, curve.mean, strict=True) if value == value
@@ -177,6 +177,6 @@ def _reading(panel: Panel, measure: str) -> str:
         return "No epoch has a number of all seeds."
     if measure == "val_miou":
         name = max(best, key=lambda one: best[one][0])
-        return f"Highest mean: {name}, {best[name][0]:.3f} in epoch {brief(-best[name][1])}."
-    last = [f"{curve.name} {brief(curve.mean[-1])}" for curve in panel.curves]
-    return f"In the last epoch: {listed(last)}."
+        return f"Highest mean: {name}, {best[name][0]:.3f} in epoch {format_brief(-best[name][1])}."
+    last = [f"{curve.name} {format_brief(curve.mean[-1])}" for curve in panel.curves]
+    return f"In the last epoch: {format_list(last)}."

@@ -10,18 +10,30 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from losslab.files import whole
-from losslab.reporting.charts import BOTTOM, LEFT, RIGHT
-from losslab.reporting.comparison.curves import Panel, panels
-from losslab.reporting.comparison.forest import axis_of_differences, difference_of
-from losslab.reporting.comparison.heats import Grid, grids
-from losslab.reporting.comparison.pareto import Pareto, paretos
-from losslab.reporting.comparison.ranking import lines_of
-from losslab.reporting.comparison.ranks import AXIS, END, START, WIDTH, diagram
-from losslab.reporting.comparison.told import digits_of
-from losslab.reporting.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
-from losslab.study.comparing.comparison import Comparison, Ranks
-from losslab.study.comparing.verdicts import Pair
+from losslab.comparison.result import Comparison, FriedmanRanks
+from losslab.comparison.verdicts import JudgedPair
+from losslab.io.files import atomic_write
+from losslab.reporting.comparison.critical_difference import (
+    AXIS,
+    END,
+    START,
+    WIDTH,
+    build_diagram,
+)
+from losslab.reporting.comparison.curves import CurvePanel, build_panels
+from losslab.reporting.comparison.forest import build_difference_axis, compute_pair_difference
+from losslab.reporting.comparison.heatmaps import MeanGrid, build_grids
+from losslab.reporting.comparison.pareto import ParetoPlot, build_pareto_plots
+from losslab.reporting.comparison.ranking import build_lines
+from losslab.reporting.components.charts import BOTTOM, LEFT, RIGHT
+from losslab.reporting.components.figures import (
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    label_axes,
+    new_figure,
+)
 
 MOST_PAIRS = 30
 """In the forest plot: those of the best, where there are more."""
@@ -29,14 +41,14 @@ COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#00
 STYLES = ("-", "--", ":", "-.")
 
 
-def draw_all(comparison: Comparison, folder: Path) -> None:
+def draw_comparison_figures(comparison: Comparison, folder: Path) -> None:
     """Write scores, forest, heat, pareto, curves and ranks, those that there is something to draw of."""
     folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, "text.parse_math": False}):  # names are no formulas
         draw_scores(comparison, folder / "scores.png")
         if comparison.verdict is not None and comparison.verdict.pairs:
             draw_forest(comparison, comparison.verdict.pairs, folder / "forest.png")
-        if found := grids(comparison):
+        if found := build_grids(comparison):
             draw_heat(comparison, found, folder / "heat.png")
         draw_pareto(comparison, folder / "pareto.png")
         draw_curves(comparison, folder / "curves.png")
@@ -46,7 +58,7 @@ def draw_all(comparison: Comparison, folder: Path) -> None:
 
 def draw_scores(comparison: Comparison, path: Path) -> None:
     """A row for each cell: a dot for each seed, the mean, and its 95 % interval."""
-    lines = lines_of(comparison)
+    lines = build_lines(comparison)
     figure = new_figure(7.0, 0.36 * len(lines) + 1.0)
     axes = figure.subplots()
     for row, (cell, line) in enumerate(zip(comparison.cells, lines, strict=True)):
@@ -64,12 +76,12 @@ def draw_scores(comparison: Comparison, path: Path) -> None:
     _save(figure, path)
 
 
-def draw_forest(comparison: Comparison, pairs: Sequence[Pair], path: Path) -> None:
+def draw_forest(comparison: Comparison, pairs: Sequence[JudgedPair], path: Path) -> None:
     """Differences of pairs with their 95 % intervals, filled where they are told apart."""
     if len(pairs) > MOST_PAIRS:
         pairs = [pair for pair in pairs if pair.better == pairs[0].better]
-    differences = [difference_of(pair, comparison.metric) for pair in pairs]
-    axis = axis_of_differences(differences, comparison.metric.unit)
+    differences = [compute_pair_difference(pair, comparison.metric) for pair in pairs]
+    axis = build_difference_axis(differences, comparison.metric.unit)
     figure = new_figure(8.0, 0.3 * len(pairs) + 1.0)
     axes = figure.subplots()
     axes.axvline(0, color=GREY, linewidth=0.9, linestyle="--")
@@ -87,12 +99,12 @@ def draw_forest(comparison: Comparison, pairs: Sequence[Pair], path: Path) -> No
     _save(figure, path)
 
 
-def draw_heat(comparison: Comparison, found: Sequence[Grid], path: Path) -> None:
+def draw_heat(comparison: Comparison, found: Sequence[MeanGrid], path: Path) -> None:
     """Means of every two axes, the darker the better."""
     rows = max(len(grid.rows) for grid in found)
     width = sum(0.95 * len(grid.columns) + 1.7 for grid in found)
     figure = new_figure(max(4.0, width), max(2.2, 0.55 * rows + 1.5))
-    digits, higher = digits_of(comparison.metric), comparison.metric.higher_is_better
+    digits, higher = comparison.metric.digits, comparison.metric.higher_is_better
     for axes, grid in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
         means = np.array(grid.means())
         known = means[~np.isnan(means)]
@@ -118,11 +130,11 @@ def draw_heat(comparison: Comparison, found: Sequence[Grid], path: Path) -> None
 
 def draw_pareto(comparison: Comparison, path: Path) -> None:
     """Quality against each cost that differs, laid out as on the page. Nothing where none does."""
-    found, _ = paretos(comparison)
+    found, _ = build_pareto_plots(comparison)
     if not found:
         return
     crowded = [plot for plot in found if not plot.is_named]
-    key = [f"{line.rank}  {line.name}" for line in lines_of(comparison)] if crowded else []
+    key = [f"{line.rank}  {line.name}" for line in build_lines(comparison)] if crowded else []
     figure = new_figure(4.8 * len(found), 3.0 + 0.15 * len(key))
     for axes, plot in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
         _draw_front(axes, plot)
@@ -131,7 +143,7 @@ def draw_pareto(comparison: Comparison, path: Path) -> None:
     _save(figure, path)
 
 
-def _draw_front(axes: Axes, plot: Pareto) -> None:
+def _draw_front(axes: Axes, plot: ParetoPlot) -> None:
     """In the page's drawing units: 480 x 300, 100 of them an inch."""
     axes.set_xlim(0, 480)
     axes.set_ylim(300, 0)
@@ -162,7 +174,7 @@ def _draw_front(axes: Axes, plot: Pareto) -> None:
 
 def draw_curves(comparison: Comparison, path: Path) -> None:
     """val mIoU by each axis in small multiples: means over seeds, and seeds thin. Nothing without histories."""
-    found = [[part for part in parts if part.curves] for _, parts in panels(comparison, "val_miou")]
+    found = [[part for part in parts if part.curves] for _, parts in build_panels(comparison, "val_miou")]
     found = [parts for parts in found if parts]
     if not found:
         return
@@ -179,7 +191,7 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
     _save(figure, path)
 
 
-def _draw_panel(axes: Axes, panel: Panel) -> None:
+def _draw_panel(axes: Axes, panel: CurvePanel) -> None:
     for curve in panel.curves:
         colour, style = COLOURS[curve.style % len(COLOURS)], STYLES[curve.style // len(COLOURS) % len(STYLES)]
         for xs, ys in curve.runs:
@@ -189,9 +201,9 @@ def _draw_panel(axes: Axes, panel: Panel) -> None:
     label_axes(axes, panel.title or "All cells", "epoch", "")
 
 
-def draw_ranks(ranks: Ranks, path: Path) -> None:
+def draw_ranks(ranks: FriedmanRanks, path: Path) -> None:
     """The critical-difference diagram, as on the page."""
-    found = diagram(ranks)
+    found = build_diagram(ranks)
     figure = new_figure(WIDTH / 90, (found.height + 12) / 90)
     axes = figure.subplots()
     axes.set_xlim(0, WIDTH)
@@ -214,5 +226,5 @@ def draw_ranks(ranks: Ranks, path: Path) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         figure.savefig(partial, format="png", metadata={"Software": None})

@@ -2,13 +2,18 @@
 
 from pathlib import Path
 
-from losslab.files import whole, write_csv, write_json, write_text
-from losslab.reporting.comparison.figures import draw_all
-from losslab.reporting.comparison.markdown import markdown_of
-from losslab.reporting.comparison.page import page_of
-from losslab.reporting.comparison.plain import plain
-from losslab.reporting.comparison.tables import cell_rows, run_rows
-from losslab.study.comparing.comparison import Comparison
+from losslab.comparison.result import Comparison
+from losslab.io.files import (
+    atomic_write,
+    write_csv,
+    write_json,
+    write_text,
+)
+from losslab.reporting.comparison.figures import draw_comparison_figures
+from losslab.reporting.comparison.markdown import build_markdown
+from losslab.reporting.comparison.page import build_comparison_page
+from losslab.reporting.comparison.plain_data import convert_to_plain
+from losslab.reporting.comparison.tables import build_cell_rows, build_run_rows
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
@@ -17,11 +22,11 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     Args:
         folder: replaced as a whole.
     """
-    with whole(folder) as partial:
+    with atomic_write(folder) as partial:
         partial.mkdir()
-        write_text(partial / "index.html", page_of(comparison))
-        write_text(partial / "comparison.md", markdown_of(comparison))
-        write_csv(partial / "comparison.csv", run_rows(comparison))
-        write_csv(partial / "cells.csv", cell_rows(comparison))
-        write_json(partial / "comparison.json", plain(comparison))
-        draw_all(comparison, partial / "figures")
+        write_text(partial / "index.html", build_comparison_page(comparison))
+        write_text(partial / "comparison.md", build_markdown(comparison))
+        write_csv(partial / "comparison.csv", build_run_rows(comparison))
+        write_csv(partial / "cells.csv", build_cell_rows(comparison))
+        write_json(partial / "comparison.json", convert_to_plain(comparison))
+        draw_comparison_figures(comparison, partial / "figures")

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from losslab.reporting.axes import Axis
-from losslab.reporting.comparison.told import p_value
-from losslab.reporting.formats import ABSENT, brief
-from losslab.study.comparing.comparison import Metric
-from losslab.study.comparing.statistics import Estimate
-from losslab.study.comparing.verdicts import Pair
+from losslab.comparison.result import ComparedMetric
+from losslab.comparison.statistics import Estimate
+from losslab.comparison.verdicts import JudgedPair
+from losslab.formats import ABSENT, format_brief, format_p_value
+from losslab.reporting.components.axes import Axis
 
 START, END = 3.0, 97.0
 """Of the plot, in per cent of its width: room for half a dot."""
@@ -20,7 +19,7 @@ Kind = Literal["real", "open", "few", "nets", "unknown"]
 
 
 @dataclass(frozen=True)
-class Arm:
+class ForestRow:
     better: str
     worse: str
     kind: Kind
@@ -35,20 +34,20 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Forest:
+class ForestPlot:
     id: str
     title: str
     unit: str
-    arms: list[Arm]
+    arms: list[ForestRow]
     zero: float
     ticks: list[tuple[float, str]]
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairDifference:
     """In the metric's unit."""
 
-    pair: Pair
+    pair: JudgedPair
     low: float
     middle: float
     high: float
@@ -63,13 +62,13 @@ class Difference:
         return "nets" if self.pair.of_these_nets is not None else "unknown"
 
 
-def difference_of(pair: Pair, metric: Metric) -> Difference:
+def compute_pair_difference(pair: JudgedPair, metric: ComparedMetric) -> PairDifference:
     found: Estimate | None = pair.estimate or pair.of_these_nets
     low, high = (found.low, found.high) if found is not None else (math.nan, math.nan)
-    return Difference(pair, low / metric.point, pair.gap / metric.point, high / metric.point)
+    return PairDifference(pair, low / metric.point, pair.gap / metric.point, high / metric.point)
 
 
-def axis_of_differences(differences: Sequence[Difference], label: str) -> Axis:
+def build_difference_axis(differences: Sequence[PairDifference], label: str) -> Axis:
     """With zero, and some room."""
     values = [value for one in differences for value in (one.low, one.middle, one.high) if not math.isnan(value)]
     low, high = min([*values, 0.0]), max([*values, 0.0])
@@ -77,26 +76,26 @@ def axis_of_differences(differences: Sequence[Difference], label: str) -> Axis:
     return Axis(label, low - room, high + room)
 
 
-def forest_of(name: str, title: str, pairs: Sequence[Pair], metric: Metric) -> Forest | None:
+def build_forest(name: str, title: str, pairs: Sequence[JudgedPair], metric: ComparedMetric) -> ForestPlot | None:
     """None without pairs."""
     if not pairs:
         return None
-    differences = [difference_of(pair, metric) for pair in pairs]
-    axis = axis_of_differences(differences, metric.unit)
+    differences = [compute_pair_difference(pair, metric) for pair in pairs]
+    axis = build_difference_axis(differences, metric.unit)
 
     def place(value: float) -> float:
         return round(axis.place(value, START, END), 2)
 
-    ticks = [(place(tick), brief(tick)) for tick in axis.ticks(4)]
+    ticks = [(place(tick), format_brief(tick)) for tick in axis.ticks(4)]
     arms = [_arm(one, place(one.low), place(one.middle), place(one.high)) for one in differences]
-    return Forest(name, title, metric.unit, arms, place(0.0), ticks)
+    return ForestPlot(name, title, metric.unit, arms, place(0.0), ticks)
 
 
-def _arm(found: Difference, low: float, middle: float, high: float) -> Arm:
+def _arm(found: PairDifference, low: float, middle: float, high: float) -> ForestRow:
     told = ABSENT
     if not math.isnan(found.middle):
         told = f"{found.middle:.1f}"
         if not math.isnan(found.low):
             told += f" [{found.low:.1f}, {found.high:.1f}]"
     pair = found.pair
-    return Arm(pair.better, pair.worse, found.kind, told, p_value(pair.p), low, middle, high)
+    return ForestRow(pair.better, pair.worse, found.kind, told, format_p_value(pair.p), low, middle, high)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from losslab.reporting.formats import score
-from losslab.reporting.pictures import label_picture, photo
-from losslab.reporting.sections.gallery import VOID_COLOUR
-from losslab.study.comparing.comparison import Comparison, GalleryImage
+from losslab.comparison.result import Comparison, GalleryImage
+from losslab.formats import format_score
+from losslab.reporting.components.pictures import encode_labels, encode_photo
+from losslab.reporting.run.sections.gallery import VOID_COLOUR
 
 SIDES = (448, 384, 320, 256, 192, 128, 96, 64)
 """Pixels of a picture's longer side: the largest is taken with which all fit into MOST_BYTES."""
@@ -18,24 +18,24 @@ MOST_BYTES = 3_000_000
 
 
 @dataclass(frozen=True)
-class Picture:
+class GalleryPicture:
     cell: str
     iou: str
     uri: str
 
 
 @dataclass(frozen=True)
-class Strip:
+class GalleryStrip:
     name: str
     width: int
     height: int
     photo: str
     truth: str
     """Data URIs."""
-    predictions: list[Picture]
+    predictions: list[GalleryPicture]
 
 
-def gallery(comparison: Comparison) -> list[Strip]:
+def build_gallery(comparison: Comparison) -> list[GalleryStrip]:
     """At the largest of SIDES with which all fit, tried with the first image."""
     if not comparison.gallery:
         return []
@@ -49,7 +49,7 @@ def gallery(comparison: Comparison) -> list[Strip]:
     return strips
 
 
-def _bytes(strips: Sequence[Strip]) -> int:
+def _bytes(strips: Sequence[GalleryStrip]) -> int:
     return sum(
         len(uri)
         for strip in strips
@@ -57,19 +57,20 @@ def _bytes(strips: Sequence[Strip]) -> int:
     )
 
 
-def _strip(comparison: Comparison, image: GalleryImage, side: int) -> Strip:
+def _strip(comparison: Comparison, image: GalleryImage, side: int) -> GalleryStrip:
     shown = _shrunk(image.photo, side, Image.Resampling.LANCZOS).convert("RGB")
     predictions = [
-        Picture(one.cell, score(one.iou), _labels(comparison, one.label_map, side)) for one in image.predictions
+        GalleryPicture(one.cell, format_score(one.iou), _labels(comparison, one.label_map, side))
+        for one in image.predictions
     ]
-    return Strip(
-        image.name, shown.width, shown.height, photo(shown), _labels(comparison, image.truth, side), predictions
+    return GalleryStrip(
+        image.name, shown.width, shown.height, encode_photo(shown), _labels(comparison, image.truth, side), predictions
     )
 
 
 def _labels(comparison: Comparison, path: Path, side: int) -> str:
     labels = np.asarray(_shrunk(path, side, Image.Resampling.NEAREST), np.uint8)
-    return label_picture(labels, comparison.palette, VOID_COLOUR)
+    return encode_labels(labels, comparison.palette, VOID_COLOUR)
 
 
 def _shrunk(path: Path, side: int, resampling: Image.Resampling) -> Image.Image:

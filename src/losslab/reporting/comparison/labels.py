@@ -15,7 +15,7 @@ Anchor = Literal["start", "middle", "end"]
 
 
 @dataclass(frozen=True)
-class Label:
+class PlacedLabel:
     text: str
     x: float
     y: float
@@ -25,9 +25,9 @@ class Label:
     """From x and y at the point, to x and y at a label that is not beside it."""
 
 
-def placed(
+def place_labels(
     points: Sequence[Place], texts: Sequence[str], size: float, bounds: Box, lines: Sequence[Box] = (), reach: int = 5
-) -> list[Label | None]:
+) -> list[PlacedLabel | None]:
     """A label for each point; None where one finds no room.
 
     Args:
@@ -35,7 +35,7 @@ def placed(
         reach: half lines of text that a label may be above or below its point.
     """
     taken: list[Box] = [*((x - RADIUS, y - RADIUS, x + RADIUS, y + RADIUS) for x, y in points)]
-    found: dict[int, Label | None] = {}
+    found: dict[int, PlacedLabel | None] = {}
     # From the top down: what is crowded is pushed one way.
     for index in sorted(range(len(points)), key=lambda one: points[one][1]):
         others = [box for place, box in enumerate(taken) if place != index]
@@ -51,7 +51,7 @@ def placed(
     return [found[index] for index in range(len(points))]
 
 
-def _candidates(point: Place, text: str, size: float, reach: int) -> Iterator[tuple[Label, list[Box]]]:
+def _candidates(point: Place, text: str, size: float, reach: int) -> Iterator[tuple[PlacedLabel, list[Box]]]:
     """Beside the point; above and below; then ever farther up and down, with a line that leads there.
 
     Yields:
@@ -77,11 +77,11 @@ def _candidates(point: Place, text: str, size: float, reach: int) -> Iterator[tu
                 yield label, [(x - width / 2, middle - half, x + width / 2, middle + half)]
 
 
-def _label(text: str, x: float, y: float, size: float, anchor: Anchor, leader: Box | None) -> Label:
+def _label(text: str, x: float, y: float, size: float, anchor: Anchor, leader: Box | None) -> PlacedLabel:
     rounded = None
     if leader is not None:
         rounded = (round(leader[0], 1), round(leader[1], 1), round(leader[2], 1), round(leader[3], 1))
-    return Label(text, round(x, 1), round(y + 0.35 * size, 1), anchor, rounded)
+    return PlacedLabel(text, round(x, 1), round(y + 0.35 * size, 1), anchor, rounded)
 
 
 def _along(leader: Box | None, parts: int = 6) -> list[Box]:

@@ -4,23 +4,39 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from losslab.reporting.comparison.told import digits_of, digits_of_breakdown, duration, gflops, interval, mean_sd, milliseconds, parameters
-from losslab.reporting.comparison.published import published_table
-from losslab.reporting.comparison.ranking import Line, lines_of, lines_of_verdict, note_of
-from losslab.reporting.comparison.ranks import reading_of
-from losslab.reporting.comparison.reading import unjudged
-from losslab.study.comparing.comparison import Breakdown, Comparison, Factor
+from losslab.comparison.result import Breakdown, Comparison, FactorResult
+from losslab.formats import (
+    format_duration,
+    format_gflops,
+    format_interval,
+    format_mean_sd,
+    format_milliseconds,
+    format_parameters,
+)
+from losslab.reporting.comparison.critical_difference import describe_ranks
+from losslab.reporting.comparison.published import build_published_table
+from losslab.reporting.comparison.ranking import (
+    RankingLine,
+    build_lines,
+    build_note,
+    build_verdict_lines,
+)
+from losslab.reporting.comparison.reading import explain_no_verdict
 
 MOST_SENTENCES = 6
 
 
-def markdown_of(comparison: Comparison) -> str:
+def build_markdown(comparison: Comparison) -> str:
     """GitHub's Markdown; every name is text, whatever it holds."""
-    blocks = [f"## {text(comparison.title)}", f"*{text(comparison.question)}*", f"**{text(comparison.headline)}**"]
-    if (why := unjudged(comparison)) is not None:
-        blocks.append(text(why))
+    blocks = [
+        f"## {escape_markdown(comparison.title)}",
+        f"*{escape_markdown(comparison.question)}*",
+        f"**{escape_markdown(comparison.headline)}**",
+    ]
+    if (why := explain_no_verdict(comparison)) is not None:
+        blocks.append(escape_markdown(why))
     if comparison.warnings:
-        blocks.append("\n".join(f"- ⚠️ {text(warning)}" for warning in comparison.warnings))
+        blocks.append("\n".join(f"- ⚠️ {escape_markdown(warning)}" for warning in comparison.warnings))
     blocks += _cells(comparison)
     for factor in comparison.factors:
         blocks += _factor(comparison, factor)
@@ -33,16 +49,20 @@ def markdown_of(comparison: Comparison) -> str:
             [name, f"{rank:.2f}"]
             for rank, name in sorted(zip(comparison.ranks.mean_ranks, comparison.ranks.names, strict=True))
         ]
-        told_ranks = f"{reading_of(comparison.ranks)} Critical difference: {comparison.ranks.critical_difference:.2f}."
-        blocks += ["### Ranks", table(["cell", "mean rank"], rows, 1), text(told_ranks)]
+        told_ranks = (
+            f"{describe_ranks(comparison.ranks)} Critical difference: {comparison.ranks.critical_difference:.2f}."
+        )
+        blocks += ["### Ranks", build_table(["cell", "mean rank"], rows, 1), escape_markdown(told_ranks)]
     blocks += _published(comparison)
     if comparison.facts:
-        facts = "\n".join(f"- {text(name)}: {text(value)}" for name, value in comparison.facts.items())
+        facts = "\n".join(
+            f"- {escape_markdown(name)}: {escape_markdown(value)}" for name, value in comparison.facts.items()
+        )
         blocks.append(f"<details><summary>How it was made</summary>\n\n{facts}\n\n</details>")
     return "\n\n".join(blocks) + "\n"
 
 
-def text(words: str) -> str:
+def escape_markdown(words: str) -> str:
     """As it stands: no emphasis, link, code, table cell or tag begins in it."""
     line = re.sub(r"\s+", " ", words).strip()
     line = re.sub(r"&(?=[#\w]+;)", "&amp;", line)
@@ -52,85 +72,88 @@ def text(words: str) -> str:
 
 
 @dataclass(frozen=True)
-class Bold:
+class BoldText:
     words: str
 
 
-def table(headings: Sequence[str], rows: Sequence[Sequence[str | Bold]], names: int) -> str:
+def build_table(headings: Sequence[str], rows: Sequence[Sequence[str | BoldText]], names: int) -> str:
     """
     Args:
         names: so many columns are of text, to the left.
     """
-    cells = [[f"**{text(one.words)}**" if isinstance(one, Bold) else text(one) for one in row] for row in rows]
+    cells = [
+        [f"**{escape_markdown(one.words)}**" if isinstance(one, BoldText) else escape_markdown(one) for one in row]
+        for row in rows
+    ]
     ends = [":--"] * names + ["--:"] * (len(headings) - names)
-    return "\n".join(_row(row) for row in ([text(one) for one in headings], ends, *cells))
+    return "\n".join(_row(row) for row in ([escape_markdown(one) for one in headings], ends, *cells))
 
 
 def _row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _marked(line: Line, digits: int) -> str | Bold:
-    score = mean_sd(line.mean, line.sd, digits)
-    return Bold(score) if line.mark == "best" else f"{score} †" if line.mark == "together" else score
+def _marked(line: RankingLine, digits: int) -> str | BoldText:
+    score = format_mean_sd(line.mean, line.sd, digits)
+    return BoldText(score) if line.mark == "best" else f"{score} †" if line.mark == "together" else score
 
 
 def _cells(comparison: Comparison) -> list[str]:
-    metric, digits = comparison.metric, digits_of(comparison.metric)
+    metric, digits = comparison.metric, comparison.metric.digits
     headings = [*comparison.axes, metric.title, "95 % CI", "seeds", "parameters", "GFLOPs", "training", "per image"]
     rows = [
         [
             str(line.rank),
             *(cell.labels[axis] for axis in comparison.axes),
             _marked(line, digits),
-            interval(line.interval, digits),
+            format_interval(line.interval, digits),
             str(line.seeds),
-            parameters(cell.parameters),
-            gflops(cell.gflops),
-            duration(cell.train_seconds),
-            milliseconds(cell.image_ms),
+            format_parameters(cell.parameters),
+            format_gflops(cell.gflops),
+            format_duration(cell.train_seconds),
+            format_milliseconds(cell.image_ms),
         ]
-        for cell, line in zip(comparison.cells, lines_of(comparison), strict=True)
+        for cell, line in zip(comparison.cells, build_lines(comparison), strict=True)
     ]
     direction = "higher" if metric.higher_is_better else "lower"
     note = (
         f"{metric.title} on {comparison.images} test images of {comparison.dataset}, mean ± standard deviation over seeds; "
-        f"{direction} is better. {note_of(comparison.verdict)}"
+        f"{direction} is better. {build_note(comparison.verdict)}"
     )
-    return [table(["#", *headings], rows, 1 + len(comparison.axes)), text(note)]
+    return [build_table(["#", *headings], rows, 1 + len(comparison.axes)), escape_markdown(note)]
 
 
-def _factor(comparison: Comparison, factor: Factor) -> list[str]:
-    digits = digits_of(comparison.metric)
+def _factor(comparison: Comparison, factor: FactorResult) -> list[str]:
+    digits = comparison.metric.digits
     rows = [
-        [line.name, _marked(line, digits), interval(line.interval, digits)]
-        for line in lines_of_verdict(factor.verdict)
+        [line.name, _marked(line, digits), format_interval(line.interval, digits)]
+        for line in build_verdict_lines(factor.verdict)
     ]
     return [
-        f"### By {text(factor.axis)}",
-        text(f"Averaged over {factor.over}."),
-        table([factor.axis, comparison.metric.title, "95 % CI"], rows, 1),
+        f"### By {escape_markdown(factor.axis)}",
+        escape_markdown(f"Averaged over {factor.over}."),
+        build_table([factor.axis, comparison.metric.title, "95 % CI"], rows, 1),
         *_listed(factor.sentences),
     ]
 
 
 def _breakdown(breakdown: Breakdown) -> list[str]:
-    digits = digits_of_breakdown(breakdown)
+    digits = breakdown.digits
     rows = []
     for name, figures in breakdown.rows:
-        cells = [mean_sd(one.mean, one.sd, digits) for one in figures]
+        cells = [format_mean_sd(one.mean, one.sd, digits) for one in figures]
         bold = [one.is_best and breakdown.is_judged for one in figures]
-        rows.append([name, *(Bold(cell) if best else cell for cell, best in zip(cells, bold, strict=True))])
+        rows.append([name, *(BoldText(cell) if best else cell for cell, best in zip(cells, bold, strict=True))])
     return [
-        f"### {text(breakdown.title)}",
-        text(breakdown.about + ("" if breakdown.higher_is_better else " Lower is better.")),
-        table(["cell", *breakdown.columns], rows, 1),
+        f"### {escape_markdown(breakdown.title)}",
+        escape_markdown(breakdown.about + ("" if breakdown.higher_is_better else " Lower is better.")),
+        build_table(["cell", *breakdown.columns], rows, 1),
         *_listed(breakdown.sentences),
     ]
 
 
 def _published(comparison: Comparison) -> list[str]:
-    found = published_table(comparison)
+    found = build_published_table(comparison)
     if found is None:
         return []
     headings = [
@@ -141,11 +164,11 @@ def _published(comparison: Comparison) -> list[str]:
     ]
     rows = [[*row.labels, *row.values, *([row.like] if found.like else []), row.ours] for row in found.rows]
     words = [f"Source: {found.source}", f"Theirs ({found.metric}): {found.how}", f"Ours: {found.ours}", found.differs]
-    return ["### Published numbers beside ours", table(headings, rows, len(found.axes)), *_listed(words)]
+    return ["### Published numbers beside ours", build_table(headings, rows, len(found.axes)), *_listed(words)]
 
 
 def _listed(sentences: Sequence[str]) -> list[str]:
-    return ["\n".join(f"- {text(sentence)}" for sentence in sentences)] if sentences else []
+    return ["\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences)] if sentences else []
 
 
 def _folded(title: str, sentences: Sequence[str]) -> list[str]:

@@ -5,20 +5,36 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from losslab.reporting.axes import Axis, axis_of
-from losslab.reporting.charts import BOTTOM, LEFT, RIGHT, TOP
-from losslab.reporting.comparison.told import digits_of, duration, milliseconds, parameters
-from losslab.reporting.comparison.labels import Box, Label, Place, placed
-from losslab.reporting.comparison.ranking import Line, lines_of
-from losslab.reporting.formats import brief, listed, score
-from losslab.study.comparing.comparison import ComparedCell, Comparison
+from losslab.comparison.result import ComparedCell, Comparison
+from losslab.formats import (
+    format_brief,
+    format_duration,
+    format_list,
+    format_milliseconds,
+    format_parameters,
+    format_score,
+)
+from losslab.reporting.comparison.labels import (
+    Box,
+    Place,
+    PlacedLabel,
+    place_labels,
+)
+from losslab.reporting.comparison.ranking import RankingLine, build_lines
+from losslab.reporting.components.axes import Axis, build_axis
+from losslab.reporting.components.charts import (
+    BOTTOM,
+    LEFT,
+    RIGHT,
+    TOP,
+)
 
 NAME_SIZE, NUMBER_SIZE = 11.5, 16.0
 """Font sizes of names, and of the ranks that stand for them on a phone, in the drawing's units."""
 
 
 @dataclass(frozen=True)
-class Cost:
+class CostAxis:
     key: str
     title: str
     axis: str
@@ -28,41 +44,41 @@ class Cost:
 
 
 COSTS = (
-    Cost(
+    CostAxis(
         "parameters",
         "parameters",
         "parameters, millions",
         lambda cell: cell.parameters / 1e6,
-        lambda cell: parameters(cell.parameters),
+        lambda cell: format_parameters(cell.parameters),
     ),
-    Cost(
+    CostAxis(
         "image",
         "time per image",
         "milliseconds an image",
         lambda cell: cell.image_ms,
-        lambda cell: milliseconds(cell.image_ms),
+        lambda cell: format_milliseconds(cell.image_ms),
     ),
-    Cost(
+    CostAxis(
         "training",
         "training time",
         "minutes of training, mean over seeds",
         lambda cell: None if cell.train_seconds is None else cell.train_seconds / 60,
-        lambda cell: duration(cell.train_seconds),
+        lambda cell: format_duration(cell.train_seconds),
     ),
 )
 
 
 @dataclass(frozen=True)
-class Candidate:
+class ParetoCandidate:
     cell: ComparedCell
-    line: Line
+    line: RankingLine
     cost: float
     on_front: bool
     """No other cell is at least as good at no more cost."""
 
 
 @dataclass(frozen=True)
-class Point:
+class ParetoPoint:
     x: float
     y: float
     rank: int
@@ -70,14 +86,14 @@ class Point:
     cost: str
     quality: str
     on_front: bool
-    long: Label | None
+    long: PlacedLabel | None
     """Its name beside it; None where names find no room."""
-    short: Label | None
+    short: PlacedLabel | None
     """Its rank beside it; None where even that finds none."""
 
 
 @dataclass(frozen=True)
-class Pareto:
+class ParetoPlot:
     id: str
     title: str
     reading: str
@@ -85,7 +101,7 @@ class Pareto:
     y: Axis
     x_ticks: list[tuple[float, str]]
     y_ticks: list[tuple[float, str]]
-    points: list[Point]
+    points: list[ParetoPoint]
     """Those on the front last, so on top."""
     front: list[Place]
     """Corners of its steps."""
@@ -96,11 +112,11 @@ class Pareto:
         return all(point.long is not None for point in self.points)
 
 
-def paretos(comparison: Comparison) -> tuple[list[Pareto], list[str]]:
+def build_pareto_plots(comparison: Comparison) -> tuple[list[ParetoPlot], list[str]]:
     """Plots, and for each cost without one, why."""
     found, left_out = [], []
     for cost in COSTS:
-        candidates = candidates_of(comparison, cost)
+        candidates = find_candidates(comparison, cost)
         if len(candidates) < 2:
             known = "one cell alone" if candidates else "no cell"
             left_out.append(f"{cost.title} is known of {known}")
@@ -111,12 +127,12 @@ def paretos(comparison: Comparison) -> tuple[list[Pareto], list[str]]:
     return found, left_out
 
 
-def candidates_of(comparison: Comparison, cost: Cost) -> list[Candidate]:
+def find_candidates(comparison: Comparison, cost: CostAxis) -> list[ParetoCandidate]:
     """Cells whose quality and cost are known, the cheapest first."""
     sign = 1 if comparison.metric.higher_is_better else -1
     known = [
         (cell, line, float(value))
-        for cell, line in zip(comparison.cells, lines_of(comparison), strict=True)
+        for cell, line in zip(comparison.cells, build_lines(comparison), strict=True)
         if (value := cost.of(cell)) is not None and not math.isnan(value) and not math.isnan(line.mean)
     ]
     found = []
@@ -127,30 +143,30 @@ def candidates_of(comparison: Comparison, cost: Cost) -> list[Candidate]:
             and (other_value < value or other.mean != line.mean)
             for _, other, other_value in known
         )
-        found.append(Candidate(cell, line, value, not beaten))
+        found.append(ParetoCandidate(cell, line, value, not beaten))
     return sorted(found, key=lambda one: (one.cost, -sign * one.line.mean))
 
 
-def _pareto(comparison: Comparison, cost: Cost, candidates: Sequence[Candidate]) -> Pareto:
+def _pareto(comparison: Comparison, cost: CostAxis, candidates: Sequence[ParetoCandidate]) -> ParetoPlot:
     metric = comparison.metric
-    x = axis_of(cost.axis, [one.cost for one in candidates], from_zero=True)
+    x = build_axis(cost.axis, [one.cost for one in candidates], from_zero=True)
     y = _quality(metric.title, [one.line.mean for one in candidates])
     places = [(x.place(one.cost, LEFT, RIGHT), y.place(one.line.mean, BOTTOM, TOP)) for one in candidates]
     steps = _steps([place for one, place in zip(candidates, places, strict=True) if one.on_front])
     lines = [_box(*one) for one in itertools.pairwise(steps)]
     bounds = (LEFT + 2.0, TOP - 12.0, RIGHT + 8.0, BOTTOM - 3.0)
-    beside = placed(places, [one.cell.name for one in candidates], NAME_SIZE, bounds, lines)
-    names: Sequence[Label | None] = [None] * len(places) if None in beside else beside
-    ranks = placed(places, [str(one.line.rank) for one in candidates], NUMBER_SIZE, bounds, lines, reach=16)
-    digits = digits_of(metric)
+    beside = place_labels(places, [one.cell.name for one in candidates], NAME_SIZE, bounds, lines)
+    names: Sequence[PlacedLabel | None] = [None] * len(places) if None in beside else beside
+    ranks = place_labels(places, [str(one.line.rank) for one in candidates], NUMBER_SIZE, bounds, lines, reach=16)
+    digits = metric.digits
     points = [
-        Point(
+        ParetoPoint(
             round(place[0], 1),
             round(place[1], 1),
             one.line.rank,
             one.cell.name,
             cost.told(one.cell),
-            score(one.line.mean, digits),
+            format_score(one.line.mean, digits),
             one.on_front,
             long,
             short,
@@ -158,14 +174,14 @@ def _pareto(comparison: Comparison, cost: Cost, candidates: Sequence[Candidate])
         for one, place, long, short in zip(candidates, places, names, ranks, strict=True)
     ]
     front = [point for point in points if point.on_front]
-    return Pareto(
+    return ParetoPlot(
         f"pareto-{cost.key}",
         f"{metric.title} against {cost.title}",
-        f"No other cell is better and cheaper than {listed([point.name for point in front])}.",
+        f"No other cell is better and cheaper than {format_list([point.name for point in front])}.",
         x,
         y,
-        [(round(x.place(tick, LEFT, RIGHT), 1), brief(tick)) for tick in x.ticks(5)],
-        [(round(y.place(tick, BOTTOM, TOP), 1), brief(tick)) for tick in y.ticks(5)],
+        [(round(x.place(tick, LEFT, RIGHT), 1), format_brief(tick)) for tick in x.ticks(5)],
+        [(round(y.place(tick, BOTTOM, TOP), 1), format_brief(tick)) for tick in y.ticks(5)],
         sorted(points, key=lambda point: point.on_front),
         [(round(x, 1), round(y, 1)) for x, y in steps],
         cost.title,

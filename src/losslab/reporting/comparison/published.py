@@ -4,15 +4,14 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from losslab.reporting.comparison.ranking import lines_of
-from losslab.reporting.comparison.told import digits_of, mean_sd
-from losslab.reporting.formats import ABSENT, brief, score
-from losslab.study.card import label
-from losslab.study.comparing.comparison import ComparedCell, Comparison
+from losslab.comparison.result import ComparedCell, Comparison
+from losslab.formats import ABSENT, format_brief, format_mean_sd, format_score
+from losslab.reporting.comparison.ranking import build_lines
+from losslab.study.spec import format_label
 
 
 @dataclass(frozen=True)
-class PublishedRow:
+class PublishedLine:
     labels: list[str]
     """Of each axis; a dash where the source has none."""
     values: list[str]
@@ -26,7 +25,7 @@ class PublishedTable:
     axes: list[str]
     columns: list[str]
     """The source's own words."""
-    rows: list[PublishedRow]
+    rows: list[PublishedLine]
     source: str
     how: str
     metric: str
@@ -37,25 +36,25 @@ class PublishedTable:
     differs: str
 
 
-def published_table(comparison: Comparison) -> PublishedTable | None:
+def build_published_table(comparison: Comparison) -> PublishedTable | None:
     if comparison.published is None:
         return None
-    published, metric, digits = comparison.published, comparison.metric, digits_of(comparison.metric)
+    published, metric, digits = comparison.published, comparison.metric, comparison.metric.digits
     axes = [axis for axis in comparison.axes if any(axis in row.cell for row in published.rows)]
     columns = list(dict.fromkeys(name for row in published.rows for name in row.values))
-    lines = list(zip(comparison.cells, lines_of(comparison), strict=True))
+    lines = list(zip(comparison.cells, build_lines(comparison), strict=True))
     rows = []
     for row in published.rows:
-        wanted = {axis: label(value) for axis, value in row.cell.items()}
+        wanted = {axis: format_label(value) for axis, value in row.cell.items()}
         ours = [line for cell, line in lines if wanted.items() <= cell.labels.items()]
         told = ABSENT
         if len(ours) == 1:
-            told = mean_sd(ours[0].mean, ours[0].sd, digits)
+            told = format_mean_sd(ours[0].mean, ours[0].sd, digits)
         elif ours:
-            told = f"{score(statistics.fmean(line.mean for line in ours), digits)}, mean of {len(ours)} cells"
+            told = f"{format_score(statistics.fmean(line.mean for line in ours), digits)}, mean of {len(ours)} cells"
         cells = [cell for cell in comparison.cells if wanted.items() <= cell.labels.items()]
-        values = [brief(row.values[name]) if name in row.values else ABSENT for name in columns]
-        rows.append(PublishedRow([wanted.get(axis, ABSENT) for axis in axes], values, told, _like(cells)))
+        values = [format_brief(row.values[name]) if name in row.values else ABSENT for name in columns]
+        rows.append(PublishedLine([wanted.get(axis, ABSENT) for axis in axes], values, told, _like(cells)))
     return PublishedTable(
         axes,
         columns,
@@ -73,4 +72,6 @@ def _like(cells: Sequence[ComparedCell]) -> str:
     scores = [run.like_published for cell in cells for run in cell.runs if run.like_published is not None]
     if not scores:
         return ABSENT
-    return mean_sd(statistics.fmean(scores), statistics.stdev(scores) if len(cells) == 1 < len(scores) else None, 3)
+    return format_mean_sd(
+        statistics.fmean(scores), statistics.stdev(scores) if len(cells) == 1 < len(scores) else None, 3
+    )

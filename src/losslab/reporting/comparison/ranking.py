@@ -5,8 +5,8 @@ import statistics
 from dataclasses import dataclass
 from typing import Literal
 
-from losslab.study.comparing.comparison import ComparedCell, Comparison
-from losslab.study.comparing.verdicts import Standing, Verdict
+from losslab.comparison.result import ComparedCell, Comparison
+from losslab.comparison.verdicts import Standing, Verdict
 
 Mark = Literal["best", "together", ""]
 """best: distinguishably so, and printed bold; together: cannot be told from the best."""
@@ -17,7 +17,7 @@ UNJUDGED = "Nothing is bold, as nothing is judged."
 
 
 @dataclass(frozen=True)
-class Line:
+class RankingLine:
     name: str
     rank: int
     mean: float
@@ -29,22 +29,22 @@ class Line:
     mark: Mark
 
 
-def lines_of(comparison: Comparison) -> list[Line]:
+def build_lines(comparison: Comparison) -> list[RankingLine]:
     """A line for each of `comparison.cells`, in their order; without a verdict all that the runs' scores say."""
     if comparison.verdict is None:
         return [_unjudged(cell, rank) for rank, cell in enumerate(comparison.cells, start=1)]
-    found = {line.name: line for line in lines_of_verdict(comparison.verdict)}
+    found = {line.name: line for line in build_verdict_lines(comparison.verdict)}
     return [found[cell.name] for cell in comparison.cells]
 
 
-def lines_of_verdict(verdict: Verdict) -> list[Line]:
+def build_verdict_lines(verdict: Verdict) -> list[RankingLine]:
     return [
-        Line(one.name, one.rank, one.mean, one.sd, one.seeds, one.interval, _mark(one, verdict))
+        RankingLine(one.name, one.rank, one.mean, one.sd, one.seeds, one.interval, _mark(one, verdict))
         for one in verdict.standings
     ]
 
 
-def note_of(verdict: Verdict | None) -> str:
+def build_note(verdict: Verdict | None) -> str:
     """What bold, or its absence, means."""
     if verdict is not None and len(verdict.standings) < 2:
         return ""
@@ -66,7 +66,9 @@ def _is_tested(verdict: Verdict) -> bool:
     return any(pair.may_be_claimed for pair in verdict.pairs)
 
 
-def _unjudged(cell: ComparedCell, rank: int) -> Line:
+def _unjudged(cell: ComparedCell, rank: int) -> RankingLine:
     scores = [run.score for run in cell.runs if not math.isnan(run.score)]
     mean = statistics.fmean(scores) if scores else math.nan
-    return Line(cell.name, rank, mean, statistics.stdev(scores) if len(scores) > 1 else None, len(scores), None, "")
+    return RankingLine(
+        cell.name, rank, mean, statistics.stdev(scores) if len(scores) > 1 else None, len(scores), None, ""
+    )

@@ -1,10 +1,10 @@
 """How to read the numbers, for somebody who knows segmentation better than statistics; and why nothing may be judged."""
 
-from losslab.reporting.formats import count
-from losslab.study.comparing.comparison import Comparison
+from losslab.comparison.result import Comparison
+from losslab.formats import format_count
 
 
-def unjudged(comparison: Comparison) -> str | None:
+def explain_no_verdict(comparison: Comparison) -> str | None:
     """Why there is no verdict; None where there is one."""
     if comparison.verdict is not None:
         return None
@@ -18,7 +18,7 @@ def unjudged(comparison: Comparison) -> str | None:
     return "Nothing is judged: the scores of single images are not known. The order below is that of the means alone."
 
 
-def how_to_read(comparison: Comparison) -> list[str]:
+def build_reading_guide(comparison: Comparison) -> list[str]:
     metric = comparison.metric
     direction = "higher" if metric.higher_is_better else "lower"
     ours = f"{metric.title}: {metric.about.rstrip('.')}; {direction} is better. The ± is the standard deviation over seeds."
@@ -31,7 +31,8 @@ def how_to_read(comparison: Comparison) -> list[str]:
     fewest = min(standing.seeds for standing in comparison.verdict.standings)
     return [
         ours,
-        f"All cells are scored on the same {count(comparison.images)} test images, so images are compared one by one (paired). "
+        f"All cells are scored on the same {format_count(comparison.images)} test images, so images are compared one by one "
+        "(paired). "
         "Seeds are not paired: another loss or net is another training run, whatever its seed is called.",
         "A 95 % interval therefore counts both what other seeds and what other test images would change; where it holds zero, "
         "the two cannot be told apart. As the variance of few seeds is itself unsure, it uses Satterthwaite's degrees of "

@@ -1,8 +1,8 @@
 """The CSV files of a comparison: a row for each run, and a row for each cell."""
 
-from losslab.files import Row
-from losslab.reporting.comparison.ranking import lines_of
-from losslab.study.comparing.comparison import ComparedCell, Comparison
+from losslab.comparison.result import ComparedCell, Comparison
+from losslab.io.files import Row
+from losslab.reporting.comparison.ranking import build_lines
 
 TAKEN = {
     *("cell", "run", "seed", "metric", "score", "mlflow_run", "rank", "seeds", "mean", "sd", "low", "high", "mark"),
@@ -11,7 +11,7 @@ TAKEN = {
 """Names of columns."""
 
 
-def run_rows(comparison: Comparison) -> list[Row]:
+def build_run_rows(comparison: Comparison) -> list[Row]:
     """For comparison.csv; `score` is of the metric, on test."""
     return [
         {
@@ -30,10 +30,10 @@ def run_rows(comparison: Comparison) -> list[Row]:
     ]
 
 
-def cell_rows(comparison: Comparison) -> list[Row]:
+def build_cell_rows(comparison: Comparison) -> list[Row]:
     """For cells.csv; `low` and `high` are the 95 % interval of the mean."""
     rows: list[Row] = []
-    for cell, line in zip(comparison.cells, lines_of(comparison), strict=True):
+    for cell, line in zip(comparison.cells, build_lines(comparison), strict=True):
         low, high = line.interval or (None, None)
         rows.append(
             {

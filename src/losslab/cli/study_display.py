@@ -1,0 +1,77 @@
+"""What `losslab study run` shows while it runs."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+from tqdm import tqdm
+
+from losslab.stage import print_line
+from losslab.study.plan import Study, StudyRun, count_runs
+from losslab.study.results import find_epoch, read_progress
+from losslab.study.scheduler import StudyProgress
+from losslab.study.state import StudyState
+
+
+class StudyDisplay:
+    """One line for each run that ends, and on a terminal a bar with what goes on."""
+
+    def __init__(self, study: Study, state: StudyState) -> None:
+        self.study, self.state = study, state
+        self.names: list[str] = []
+        _, done, _ = read_progress(study, state.root)
+        typer.echo(f"{study.key}: {len(done)} of {count_runs(study)} runs are done")
+        self.bar = tqdm(
+            total=count_runs(study),
+            initial=len(done),
+            desc=study.key,
+            disable=None,
+            leave=False,
+            bar_format="{desc} {bar} {n_fmt}/{total_fmt}{postfix}",
+        )
+        self.eta = ""
+
+    def preparing(self, run: StudyRun) -> None:
+        print_line(f"preparing {run.params['dataset']}")
+
+    def told(self, progress: StudyProgress) -> None:
+        ended, left = progress.ended, progress.of - progress.over
+        if ended.reason is None:
+            val, test = (format_optional_score(miou) for miou in (progress.val_miou, progress.test_miou))
+            result = f"val mIoU {val}  test mIoU {test}  {ended.seconds:.0f} s"
+        else:
+            result = f"FAILED: {ended.reason}"
+        self.eta = f", about {_duration(progress.eta)}" if left and progress.eta is not None else ""
+        print_line(f"[{progress.over}/{progress.of}] {ended.run.name}  {result}  ({left} to go{self.eta})")
+        self.bar.n = progress.over
+        self.bar.refresh()
+
+    def shows(self, working: list[StudyRun]) -> bool:
+        """Show what goes on. Returns whether it is something else than before."""
+        names = [run.name for run in working]
+        changed, self.names = names != self.names, names
+        if not self.bar.disable:
+            own = f"{self.study.alias or self.study.name}-"
+            told = [f"{name.removeprefix(own)} {find_epoch(self.state.log(name)) or ''}".strip() for name in names]
+            self.bar.set_postfix_str("; ".join(told) + self.eta)
+        return changed
+
+
+@contextmanager
+def show_study(study: Study, state: StudyState) -> Iterator[StudyDisplay]:
+    shown = StudyDisplay(study, state)
+    try:
+        yield shown
+    finally:
+        shown.bar.close()
+
+
+def format_optional_score(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

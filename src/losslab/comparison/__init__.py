@@ -1,0 +1,1 @@
+"""Which cell of a study is best, and whether the difference is real: evidence, statistics, verdicts."""

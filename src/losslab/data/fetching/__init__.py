@@ -1,1 +1,0 @@
-"""Datasets from the network, from archives and from disk, whole or not at all."""

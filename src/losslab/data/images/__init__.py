@@ -1,0 +1,1 @@
+"""Image and mask files as arrays: decoded, mapped to labels, and resized."""

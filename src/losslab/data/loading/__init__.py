@@ -1,0 +1,1 @@
+"""Prepared arrays as batches for training and evaluation."""

@@ -1,0 +1,147 @@
+"""Prepared arrays: what the prepare stage wrote, mapped into memory, and batches of it in order."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from losslab.cards import SplitName
+from losslab.errors import InputError
+from losslab.io.files import read_csv, read_json
+from losslab.io.hashing import compute_folder_md5
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class PreparedData:
+    """The folder that the prepare stage wrote."""
+
+    folder: Path
+
+    def describe(self) -> dict[str, Any]:
+        """dataset.json: classes, palette, ignore_index, size, mean and std (0..1 units), and for each split its pixels per
+        class, and the pixels of all classes in the images that have a class (`pixels_where_present`)."""
+        try:
+            return read_json(self.folder / "dataset.json")
+        except FileNotFoundError:
+            raise InputError(f"{self.folder}: no prepared data; the prepare stage writes it") from None
+
+    def images(self, split: SplitName) -> Pixels:
+        """RGB `[N, H, W, 3]`, mapped, not read."""
+        return cast(Pixels, np.load(self.folder / split / "images.npy", mmap_mode="r"))
+
+    def masks(self, split: SplitName) -> Pixels:
+        """Labels `[N, H, W]`, mapped, not read."""
+        return cast(Pixels, np.load(self.folder / split / "masks.npy", mmap_mode="r"))
+
+    def rows(self, split: SplitName, what: Literal["images", "masks"]) -> "ArrayRows":
+        """The same arrays, to be read in batches."""
+        return ArrayRows(self.folder / split / f"{what}.npy")
+
+    def md5(self) -> str:
+        """What dvc.lock calls this data."""
+        return compute_folder_md5(self.folder)
+
+    def names(self, split: SplitName) -> list[str]:
+        return [row["image"] for row in read_csv(self.folder / "index.csv") if row["split"] == split]
+
+
+class ArrayRows:
+    """Some rows of a prepared array, read from its file straight into one block of memory.
+
+    Reading maps nothing: a mapped file stays in the memory of a process that went through it, and would grow with the data.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as file:
+            np.lib.format.read_magic(file)
+            self.shape, in_columns, dtype = np.lib.format.read_array_header_1_0(file)
+            self.start = file.tell()
+        if in_columns or dtype != np.uint8:
+            raise InputError(f"{path}: not a uint8 array in row order; run dvc repro prepare")
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def read(self, indices: Sequence[int]) -> Pixels:
+        """The rows at these indices, `[len(indices), …]`, the caller's to change."""
+        rows: Pixels = np.empty((len(indices), *self.shape[1:]), dtype=np.uint8)
+        with self.path.open("rb", buffering=0) as file:
+            for row, index in zip(rows, indices, strict=True):
+                file.seek(self.start + index * row.nbytes)
+                if file.readinto(row.data) != row.nbytes:
+                    raise InputError(f"{self.path}: shorter than its header says; run dvc repro prepare")
+        return rows
+
+
+class EvaluationDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Whole batches by their indices, as prepared: images uint8 `[N, H, W, 3]` and targets uint8 `[N, H, W]`."""
+
+    def __init__(self, prepared: PreparedData, split: SplitName) -> None:
+        self.images, self.masks = prepared.rows(split, "images"), prepared.rows(split, "masks")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
+        return torch.from_numpy(self.images.read(indices)), torch.from_numpy(self.masks.read(indices))
+
+
+class OrderedBatchSampler(Sampler[list[int]]):
+    """Every `world`-th batch of all samples in order, from batch `rank` on.
+
+    All processes get equally many, or they would wait for each other for ever: those without a last one of their own get
+    the first batch again, whose number (`rank` + position · `world`) tells that it is not to be counted.
+    """
+
+    def __init__(self, count: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
+        self.batches = [list(range(start, min(start + batch_size, count))) for start in range(0, count, batch_size)]
+        self.rank, self.world = rank, world
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.batches) / self.world)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for number in range(self.rank, len(self) * self.world, self.world):
+            yield self.batches[number if number < len(self.batches) else 0]
+
+
+def build_evaluation_loader(
+    prepared: PreparedData, split: SplitName, batch_size: int, rank: int = 0, world: int = 1
+) -> DataLoader[Any]:
+    """Batches of a split in the order of index.csv: uint8 `[N, H, W, 3]` and uint8 `[N, H, W]`."""
+    dataset = EvaluationDataset(prepared, split)
+    return build_batch_loader(dataset, OrderedBatchSampler(len(dataset), batch_size, rank, world), workers=0)
+
+
+def build_batch_loader(dataset: Dataset[Any], batches: Sampler[list[Any]], workers: int) -> DataLoader[Any]:
+    """A loader for a dataset that reads whole batches (`__getitems__`)."""
+    return DataLoader(
+        dataset,
+        batch_sampler=batches,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=_as_it_is,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_one_thread,
+        generator=torch.Generator(),  # a loader without one draws from the stream that dropout draws from
+    )
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
+
+
+def _one_thread(worker: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)

@@ -1,0 +1,51 @@
+"""Named augmentation recipes, for images and masks alike; masks are moved by nearest neighbour, so no label is made up."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import albumentations as A
+
+LEAVING_VOID = {"seed_lab7", "affine", "strong"}
+"""The recipes that turn or shift an image: what comes in from outside is void, and needs an ignore index."""
+
+
+def build_augmentation(name: str, fill: Sequence[int], void: int) -> "A.Compose | None":
+    """The transform of a recipe, None where nothing is changed; seed it before each sample.
+
+    Args:
+        name: none; flip; seed_lab7 (flip, brightness and contrast, up to 15 degrees of rotation); affine (the same with
+            shifts of 5 % and scales of 0.9 to 1.1); strong (more of all, with colour, blur and noise).
+        fill: the RGB colour of what comes in from outside the image.
+        void: its label.
+    """
+    if name == "none":
+        return None
+    import albumentations as A  # takes a second to import, which evaluation need not pay for
+    import cv2
+
+    outside = {
+        "fill": tuple(fill),
+        "fill_mask": void,
+        "border_mode": cv2.BORDER_CONSTANT,
+        "interpolation": cv2.INTER_LINEAR,
+        "mask_interpolation": cv2.INTER_NEAREST,
+    }
+    flip, light = A.HorizontalFlip(p=0.5), A.RandomBrightnessContrast(p=0.2)
+    steps = {
+        "flip": lambda: [flip],
+        "seed_lab7": lambda: [flip, light, A.Rotate(limit=15, p=0.5, **outside)],
+        "affine": lambda: [
+            flip,
+            A.Affine(translate_percent=(-0.05, 0.05), scale=(0.9, 1.1), rotate=(-15, 15), p=0.5, **outside),
+            light,
+        ],
+        "strong": lambda: [
+            flip,
+            A.Affine(translate_percent=(-0.1, 0.1), scale=(0.7, 1.4), rotate=(-25, 25), p=0.8, **outside),
+            A.ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.05, p=0.8),
+            A.GaussianBlur(blur_limit=(3, 5), p=0.1),
+            A.GaussNoise(std_range=(0.02, 0.08), p=0.1),
+        ],
+    }
+    return A.Compose(steps[name]())

@@ -1,0 +1,95 @@
+"""Training batches, in an order and with augmentation that depend on (seed, epoch, sample) alone."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from losslab.cards import IGNORE_INDEX
+from losslab.data.loading.arrays import PreparedData, build_batch_loader
+from losslab.data.loading.augmentation import build_augmentation
+from losslab.runtime.randomness import derive_seed
+
+Key = tuple[int, int]
+"""(epoch, sample): all that a sample needs to know of when and where it is drawn."""
+
+
+class EpochBatchSampler(Sampler[list[Key]]):
+    """This process's share of every batch of an epoch, as (epoch, sample) pairs.
+
+    The batches are those of a run in one process; each is dealt to all processes. Lightning calls `set_epoch` before each
+    epoch, on what it finds as `sampler`.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
+        self.count, self.batch_size, self.seed, self.rank, self.world = count, batch_size, seed, rank, world
+        self.epoch = 0
+        self.sampler = self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        full, rest = divmod(self.count, self.batch_size)
+        # Batch norm cannot train on a last batch of one; the order changes each epoch, so every image gets its turn.
+        lonely = rest == 1 and full > 0
+        return full + (rest > 0 and not lonely)
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        generator = torch.Generator().manual_seed(derive_seed(self.seed, "order") + self.epoch)
+        order = torch.randperm(self.count, generator=generator).tolist()
+        for number in range(len(self)):
+            batch = order[number * self.batch_size : (number + 1) * self.batch_size]
+            # A process must take part in every step: without a sample of its own it takes one that weighs nothing.
+            yield [(self.epoch, index) for index in batch[self.rank :: self.world] or batch[:1]]
+
+    def fewest(self) -> int:
+        """The fewest samples that any process has in a step."""
+        rest = self.count - (len(self) - 1) * self.batch_size
+        return max(1, min(self.batch_size, rest) // self.world)
+
+    def weight(self, number: int) -> float:
+        """What this process's loss counts in the mean over processes of batch `number`: its share of the samples."""
+        size = min(self.batch_size, self.count - number * self.batch_size)
+        return len(range(self.rank, size, self.world)) * self.world / size
+
+
+class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Whole batches by their (epoch, sample) pairs: images uint8 `[N, H, W, 3]` and targets uint8 `[N, H, W]`."""
+
+    def __init__(self, prepared: PreparedData, augmentation: str, seed: int) -> None:
+        self.images, self.masks, self.seed = prepared.rows("train", "images"), prepared.rows("train", "masks"), seed
+        data = prepared.describe()
+        void = IGNORE_INDEX if data["ignore_index"] is None else data["ignore_index"]
+        self.augment = build_augmentation(augmentation, [round(255 * value) for value in data["mean"]], void)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitems__(self, keys: list[Key]) -> tuple[Tensor, Tensor]:
+        indices = [index for _, index in keys]
+        images, masks = self.images.read(indices), self.masks.read(indices)
+        if self.augment is not None:
+            for (epoch, index), image, mask in zip(keys, images, masks, strict=True):
+                # albumentations draws the same numbers in every worker and epoch unless told otherwise.
+                self.augment.set_random_seed(derive_seed(self.seed, "augmentation", epoch, index))
+                changed = self.augment(image=image, mask=mask)
+                np.copyto(image, changed["image"])
+                np.copyto(mask, changed["mask"])
+        return torch.from_numpy(images), torch.from_numpy(masks)
+
+
+def build_training_loader(
+    prepared: PreparedData, augmentation: str, batch_size: int, workers: int, seed: int, rank: int = 0, world: int = 1
+) -> DataLoader[Any]:
+    """Shuffled batches of the training split: uint8 `[N, H, W, 3]` and uint8 `[N, H, W]`.
+
+    Args:
+        batch_size: images of a batch over all processes.
+        rank, world: which of how many processes this is.
+    """
+    dataset = TrainingDataset(prepared, augmentation, seed)
+    return build_batch_loader(dataset, EpochBatchSampler(len(dataset), batch_size, seed, rank, world), workers)

@@ -1,0 +1,1 @@
+"""A card for images and masks of your own."""

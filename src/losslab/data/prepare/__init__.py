@@ -1,0 +1,1 @@
+"""From a dataset's files to arrays: decoded, checked, resized, split and audited."""

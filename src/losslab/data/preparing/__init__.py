@@ -1,1 +1,0 @@
-"""From a dataset's files to arrays: decoded, checked, resized, dealt into splits, and audited."""

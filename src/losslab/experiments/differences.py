@@ -1,0 +1,170 @@
+"""By how much an out differs from another of the same name."""
+
+import csv
+import filecmp
+import json
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from losslab.io.files import flatten
+
+
+def describe_difference(old: Path, new: Path) -> str | None:
+    """In words, by how much a file or folder differs from what it was; None: not in a byte.
+
+    Args:
+        new: may be missing.
+    """
+    if not new.exists():
+        return "is missing"
+    if old.is_dir():
+        return _of_folders(old, new)
+    if filecmp.cmp(old, new, shallow=False):
+        return None
+    try:
+        found = BY_SUFFIX[new.suffix](old, new) if new.suffix in BY_SUFFIX else None
+    except Exception as error:  # of whatever library reads them: one of the two is not what its name says
+        return f"cannot be compared ({type(error).__name__}); {_of_bytes(old, new)}"
+    if new.suffix not in BY_SUFFIX:
+        return f"differs, {_of_bytes(old, new)}"
+    return found or f"has the same content, written otherwise; {_of_bytes(old, new)}"
+
+
+def _of_folders(old: Path, new: Path) -> str | None:
+    names = {
+        place: {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
+        for place in (old, new)
+    }
+    differ = sorted(
+        name
+        for name in names[old] | names[new]
+        if name not in names[old] or name not in names[new] or not filecmp.cmp(old / name, new / name, shallow=False)
+    )
+    if not differ:
+        return None
+    first = differ[0]
+    how = describe_difference(old / first, new / first) if first in names[old] else "was not there"
+    return f"{len(differ)} of {len(names[old] | names[new])} files differ, first {first}: {how}"
+
+
+def _of_bytes(old: Path, new: Path) -> str:
+    before, after = old.read_bytes(), new.read_bytes()
+    same = min(len(before), len(after))
+    unequal = np.frombuffer(before[:same], np.uint8) != np.frombuffer(after[:same], np.uint8)
+    place = int(unequal.argmax()) if unequal.any() else same
+    sizes = f"{len(before)} bytes" if len(before) == len(after) else f"{len(before)} bytes, now {len(after)}"
+    return f"first in byte {place + 1} of {sizes}"
+
+
+def _of_tensors(old: Path, new: Path) -> str | None:
+    from safetensors.torch import load_file
+
+    before, after = load_file(old), load_file(new)
+    if odd := sorted(before.keys() ^ after.keys()):
+        return f"{len(odd)} tensors are in one alone, such as {odd[0]}"
+    for name in sorted(before):
+        if before[name].shape != after[name].shape:
+            return f"{name} was {list(before[name].shape)}, is {list(after[name].shape)}"
+    arrays = {name: (before[name].double().numpy(), after[name].double().numpy()) for name in sorted(before)}
+    unequal = {name: count for name, pair in arrays.items() if (count := _unequal(*pair))}
+    if not unequal:
+        return None
+    largest = {name: _largest(*arrays[name]) for name in unequal}
+    worst = max(largest, key=lambda name: largest[name])
+    values = sum(pair[0].size for pair in arrays.values())
+    return (
+        f"{len(unequal)} of {len(arrays)} tensors and {sum(unequal.values()):,} of {values:,} values differ, "
+        f"by {largest[worst]:.2g} at most ({worst})"
+    )
+
+
+def _of_array(old: Path, new: Path) -> str | None:
+    before, after = (np.load(path, mmap_mode="r") for path in (old, new))
+    if before.shape != after.shape or before.dtype != after.dtype:
+        return f"was {before.dtype} {list(before.shape)}, is {after.dtype} {list(after.shape)}"
+    count = largest = 0.0
+    for one, other in zip(before, after, strict=True):  # image by image: such files are large
+        count += _unequal(one, other)
+        largest = max(largest, _largest(one.astype(np.float64), other.astype(np.float64)))
+    return f"{int(count):,} of {before.size:,} values differ, by {largest:g} at most" if count else None
+
+
+def _of_pixels(old: Path, new: Path) -> str | None:
+    from PIL import Image
+
+    with Image.open(old) as one, Image.open(new) as other:
+        if (one.mode, one.size) != (other.mode, other.size):
+            return f"was {one.mode} {one.width}x{one.height}, is {other.mode} {other.width}x{other.height}"
+        before, after = np.asarray(one), np.asarray(other)
+    unequal = (before != after).reshape(*before.shape[:2], -1).any(axis=-1)
+    return f"{int(unequal.sum()):,} of {unequal.size:,} pixels differ" if unequal.any() else None
+
+
+def _of_table(old: Path, new: Path) -> str | None:
+    (before, *rows), (after, *new_rows) = (
+        list(csv.reader(path.read_text(encoding="utf-8").splitlines())) for path in (old, new)
+    )
+    if before != after:
+        return f"its columns were {','.join(before)}; are {','.join(after)}"
+    if len(rows) != len(new_rows):
+        return f"had {len(rows)} rows, has {len(new_rows)}"
+    return _of_values(_cells(before, rows), _cells(after, new_rows))
+
+
+def _cells(columns: list[str], rows: list[list[str]]) -> dict[str, str]:
+    return {
+        f"row {number}, {name}": value
+        for number, row in enumerate(rows, 1)
+        for name, value in zip(columns, row, strict=True)
+    }
+
+
+def _of_json(old: Path, new: Path) -> str | None:
+    before, after = (flatten(json.loads(path.read_text(encoding="utf-8")), with_lists=True) for path in (old, new))
+    return _of_values(before, after)
+
+
+def _of_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+    missing = object()
+    keys = dict.fromkeys([*before, *after])
+    differ = [key for key in keys if before.get(key, missing) != after.get(key, missing)]
+    if not differ:
+        return None
+    was, now = (values.get(differ[0], "missing") for values in (before, after))
+    told = f"{len(differ)} of {len(keys)} values differ, first {differ[0]}: {was}, now {now}"
+    gaps = [gap for key in differ if (gap := _gap(before.get(key), after.get(key))) is not None]
+    return f"{told}; by {max(gaps):.2g} at most" if gaps else told
+
+
+def _gap(one: Any, other: Any) -> float | None:
+    try:
+        gap = abs(float(one) - float(other))
+    except (TypeError, ValueError):
+        return None
+    return gap if math.isfinite(gap) else None
+
+
+def _unequal(before: Any, after: Any) -> int:
+    equal = before == after
+    if np.issubdtype(before.dtype, np.floating):
+        equal |= np.isnan(before) & np.isnan(after)
+    return int(np.size(equal) - np.count_nonzero(equal))
+
+
+def _largest(before: Any, after: Any) -> float:
+    """The largest difference, of values that are numbers in both."""
+    gaps = np.abs(before - after)
+    return float(np.nanmax(gaps)) if np.size(gaps) and not np.isnan(gaps).all() else math.nan
+
+
+BY_SUFFIX: dict[str, Callable[[Path, Path], str | None]] = {
+    ".safetensors": _of_tensors,
+    ".npy": _of_array,
+    ".png": _of_pixels,
+    ".csv": _of_table,
+    ".json": _of_json,
+}

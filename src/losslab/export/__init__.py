@@ -1,0 +1,1 @@
+"""Nets as files for other programs: ONNX, TorchScript, torch.export."""

@@ -1,0 +1,47 @@
+"""Whether an exported file gives the logits that the net gives in torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from losslab.data.images.decode import Pixels
+from losslab.export.formats import NetFunction
+from losslab.inference.tensors import to_input, to_labels
+from losslab.models.segmentation_net import SegmentationNet
+
+Batches = Sequence[Pixels]
+"""Of images uint8 `[N, H, W, 3]`, of one size each."""
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    difference: float
+    """The largest between two logits; not a number where one of them is none."""
+    changed: int
+    """Pixels with another label."""
+    pixels: int
+    shapes: tuple[str, ...]
+    """N x H x W of the batches."""
+
+    def within(self, tolerance: float) -> bool:
+        return self.difference <= tolerance
+
+
+def measure_parity(
+    net: SegmentationNet, mean: Sequence[float], std: Sequence[float], run: NetFunction, batches: Batches
+) -> ParityReport:
+    """Compare a file with the net that it was made of, float32 on the CPU."""
+    difference, changed, pixels = 0.0, 0, 0
+    for images in batches:
+        with torch.no_grad():
+            expected = net(to_input(torch.from_numpy(images), mean, std))
+        got = torch.from_numpy(run(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)))
+        if got.shape != expected.shape:
+            raise RuntimeError(f"its logits are {list(got.shape)}, not {list(expected.shape)}")
+        difference = float(np.maximum(difference, float((got - expected).abs().max())))  # NaN stays NaN
+        changed += int((to_labels(got) != to_labels(expected)).sum())
+        pixels += images[..., 0].size
+    shapes = tuple("x".join(map(str, images.shape[:3])) for images in batches)
+    return ParityReport(difference, changed, pixels, shapes)

@@ -1,0 +1,1 @@
+"""Files, hashes, YAML and Git: what every room reads and writes with."""

@@ -1,0 +1,142 @@
+"""Files and folders that appear whole or not at all."""
+
+import csv
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+JsonObject = dict[str, Any]
+Row = Mapping[str, object]
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary neighbour of `path` (a file or folder to be made by the caller); rename it when all went well.
+
+    Its name is always the same, so that the next run clears away what a killed one left.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    _remove(partial)
+    try:
+        yield partial
+        if path.is_dir():
+            shutil.rmtree(path)
+        partial.replace(path)
+    finally:
+        _remove(partial)
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield `path` as an empty folder that is gone afterwards; what a killed run left in it is cleared away first."""
+    clear_folder(path)
+    try:
+        yield path
+    finally:
+        _remove(path)
+
+
+def clear_folder(folder: Path) -> None:
+    """Make an empty folder of whatever is there."""
+    _remove(folder)
+    folder.mkdir(parents=True)
+
+
+def unlock_folders(folder: Path) -> None:
+    """Let the user into `folder` and all folders below it, whatever an archive said."""
+    folder.chmod(0o755)
+    for place, names, _ in os.walk(folder):  # top down: it enters those of `names` afterwards
+        for path in (Path(place) / name for name in names):
+            if not path.is_symlink():
+                path.chmod(0o755)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text with `\\n` line ends on every system, so that hashes agree."""
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Write what only its owner may read, such as passwords."""
+    path.unlink(missing_ok=True)  # the mode is given to new files alone
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(content)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write indented JSON; NaN is written as null, because JSON has none."""
+    write_text(path, json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> JsonObject:
+    content: JsonObject = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def write_csv(path: Path, rows: Sequence[Row]) -> None:
+    """Write rows of one shape; NaN and None become empty cells."""
+    with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({key: "" if _is_nan(value) else value for key, value in row.items()} for row in rows)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def flatten(value: Any, joint: str = ".", with_lists: bool = False) -> dict[str, Any]:
+    """Return the leaves of nested dicts under the joined keys that lead there; an empty dict is a leaf.
+
+    Args:
+        joint: what stands between two keys.
+        with_lists: go into lists too, by position: `tolerances[0]`.
+
+    >>> flatten({"train": {"lr": 0.1, "ema": None}, "seed": 0})
+    {'train.lr': 0.1, 'train.ema': None, 'seed': 0}
+    """
+    kinds = (Mapping, list) if with_lists else (Mapping,)
+    if not value or not isinstance(value, kinds):
+        return {"": value}
+    items = value.items() if isinstance(value, Mapping) else ((f"[{place}]", item) for place, item in enumerate(value))
+    leaves: dict[str, Any] = {}
+    for key, item in items:
+        for rest, leaf in flatten(item, joint, with_lists).items():
+            leaves[f"{key}{joint if rest and not rest.startswith('[') else ''}{rest}"] = leaf
+    return leaves
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return [_without_nan(item) for item in value]
+    return None if _is_nan(value) else value
+
+
+def _is_nan(value: object) -> bool:
+    return isinstance(value, float) and value != value
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        try:
+            shutil.rmtree(path)
+        except PermissionError:
+            unlock_folders(path)
+            shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def parse_number(cell: str | None) -> float:
+    """A cell's number; NaN for an empty one."""
+    return float(cell) if cell else math.nan

@@ -1,0 +1,83 @@
+"""Git, called as a program in a folder of a repository: at its root, in a subfolder of it, or in a shallow clone."""
+
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from losslab.errors import InputError
+
+_COMMAND = ("git", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false", "-c", "core.quotePath=false")
+
+
+def run_git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    """Run a Git command in a folder and return what it prints.
+
+    Git runs no hooks, and takes no repository from the environment, as it would within a hook.
+
+    Raises:
+        InputError: Git failed; the message is the line in which Git says why.
+    """
+    done = _run(folder, arguments, environment)
+    if done.returncode:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        reason = next((line for line in lines if line.startswith(("fatal: ", "error: "))), None)
+        reason = reason or (lines[-1] if lines else f"exit code {done.returncode}")
+        raise InputError(f"git {arguments[0]}: {reason.removeprefix('fatal: ').removeprefix('error: ')}")
+    return done.stdout.decode("utf-8", "replace")
+
+
+def find_head(folder: Path) -> str:
+    """Return the commit that is checked out. Raises InputError where there is none, or no repository."""
+    return run_git(folder, "rev-parse", "--verify", "HEAD").strip()
+
+
+def find_commit(folder: Path, name: str) -> str | None:
+    """Return the commit that a name, a tag or the beginning of a hash means; None if there is no such commit."""
+    done = _run(folder, ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"))
+    return done.stdout.decode().strip() if done.returncode == 0 else None
+
+
+def find_prefix(folder: Path) -> Path:
+    """Return the path of a folder below the root of its Git repository; `.` for the root itself."""
+    return Path(run_git(folder, "rev-parse", "--show-prefix").strip() or ".")
+
+
+def read_file_at(folder: Path, revision: str, path: str) -> str:
+    """Return the text of a file at a commit; its path is relative to the folder.
+
+    Raises:
+        FileNotFoundError: the commit does not have the file, or there is no such commit.
+    """
+    done = _run(folder, ("show", f"{revision}:./{path}"))
+    if done.returncode:
+        raise FileNotFoundError(path)
+    return done.stdout.decode("utf-8", "replace")
+
+
+def list_changes(folder: Path, paths: Sequence[str], since: str | None = None) -> list[str]:
+    """Return the files below `paths` that differ from a commit, relative to the folder.
+
+    Args:
+        since: the commit; without one, HEAD, and files that Git does not track count as changes.
+    """
+    if since is not None:
+        return run_git(folder, "diff", "--name-only", "--relative", since, "--", *paths).splitlines()
+    prefix = find_prefix(folder).as_posix()
+    listed = run_git(folder, "status", "--porcelain", "--no-renames", "--", *paths).splitlines()
+    return [line[3:].strip('"').removeprefix("" if prefix == "." else f"{prefix}/") for line in listed]
+
+
+def _run(
+    folder: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+) -> "subprocess.CompletedProcess[bytes]":
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_DIR", "GIT_WORK_TREE"))}
+    command = [*_COMMAND, *arguments]
+    return subprocess.run(
+        command,
+        cwd=folder,
+        env=inherited | dict(environment or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )

@@ -1,0 +1,30 @@
+"""torchmetrics without the imports of its audio metrics, detectors and plots; import it from here, before Lightning.
+
+losslab uses none of them, and importing scipy.signal, torchvision and matplotlib adds seconds to the start of every stage.
+"""
+
+import sys
+from types import ModuleType
+from unittest.mock import patch
+
+from lightning_utilities.core.imports import RequirementCache
+
+UNUSED = ("matplotlib", "torchvision")
+
+if not {"torchmetrics", "scipy.signal"} & sys.modules.keys():
+    stand_in = ModuleType("scipy.signal")
+    stand_in.hamming = None  # type: ignore[attr-defined]  # which torchmetrics gives it otherwise
+    is_met = RequirementCache.__bool__
+    sys.modules["scipy.signal"] = stand_in
+    try:
+        with patch.object(
+            RequirementCache, "__bool__", lambda package: package.requirement not in UNUSED and is_met(package)
+        ):
+            import torchmetrics  # noqa: F401
+    finally:
+        del sys.modules["scipy.signal"]  # who imports it from now on gets the real one
+
+from torchmetrics import Metric  # noqa: E402
+from torchmetrics.utilities import dim_zero_cat  # noqa: E402
+
+__all__ = ["Metric", "dim_zero_cat"]

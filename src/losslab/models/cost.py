@@ -1,0 +1,72 @@
+"""What each arch costs, on torch's meta device where that will do."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from losslab.models import build_model
+from losslab.models.probe import build_on_cpu, build_on_meta, is_about_meta
+from losslab.models.registry import find_arch
+from losslab.models.smp_nets import check_encoder_names, find_obstacle
+
+
+@dataclass(frozen=True)
+class ArchCost:
+    arch: str
+    encoder: str | None
+    """The one asked for, or the first of the arch's own where that cannot be."""
+    parameters: int
+    gflops: float | None
+    """10^9 floating-point operations for one image, forward, two for a multiplication with its addition; counted are
+    convolutions, matrix products and attention. None where the net cannot take images of this size."""
+    stride: int
+    summary: str
+    source: str
+
+    def describe(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return asdict(self)
+
+
+def measure_arch_cost(arch: str, size: int, num_classes: int, encoder: str | None) -> ArchCost:
+    """Count an arch's parameters, and its operations on one image of size x size.
+
+    Raises:
+        InputError: smp and timm do not know the encoder.
+    """
+    spec = find_arch(arch)
+    if encoder is not None:
+        check_encoder_names(encoder, None)
+    if spec.takes_encoder and (encoder is None or find_obstacle(arch, encoder) is not None):
+        encoder = spec.encoders[0]
+    chosen = encoder if spec.takes_encoder else None
+    try:
+        with build_on_meta():
+            net = build_model(arch, num_classes, chosen)
+    except RuntimeError as error:
+        if not is_about_meta(error):
+            raise
+        with build_on_cpu():
+            net = build_model(arch, num_classes, chosen)
+    return ArchCost(
+        arch,
+        chosen,
+        sum(parameter.numel() for parameter in net.parameters()),
+        _gflops(net, size),
+        net.stride,
+        spec.summary,
+        spec.source,
+    )
+
+
+def _gflops(net: nn.Module, size: int) -> float | None:
+    device = next(net.parameters()).device
+    try:
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            net.eval()(torch.zeros(1, 3, size, size, device=device))
+    except (RuntimeError, AssertionError, ValueError):  # some encoders have sizes of their own
+        return None
+    return round(float(counter.get_total_flops()) / 1e9, 3)

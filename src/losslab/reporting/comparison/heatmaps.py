@@ -1,0 +1,105 @@
+"""Means of every two axes against each other, as shaded tables."""
+
+import itertools
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from losslab.comparison.result import Comparison
+from losslab.formats import format_list, format_mean_sd, format_plural, format_score
+from losslab.reporting.comparison.ranking import RankingLine, build_lines
+from losslab.reporting.components.heatmap import Heatmap, HeatmapCell
+
+LIGHTEST = 0.08
+"""Shade of the least mean: a cell that has a number is never blank."""
+
+
+@dataclass(frozen=True)
+class MeanGrid:
+    """Means of the cells that have these two labels."""
+
+    rows_are: str
+    columns_are: str
+    rows: Sequence[str]
+    columns: Sequence[str]
+    lines: Sequence[Sequence[Sequence[RankingLine]]]
+    """Of each row and column, the cells that have both labels."""
+
+    def means(self) -> list[list[float]]:
+        """NaN where there is no cell."""
+        return [[_mean(part) for part in row] for row in self.lines]
+
+
+def build_grids(comparison: Comparison) -> list[MeanGrid]:
+    """Of every two axes; none with one axis."""
+    lines = {line.name: line for line in build_lines(comparison)}
+    found = []
+    for first, second in itertools.combinations(comparison.axes, 2):
+        # The longer axis goes down: a phone has more room that way.
+        down, across = sorted((first, second), key=lambda axis: -len(comparison.axes[axis]))
+        parts = [
+            [
+                [lines[cell.name] for cell in comparison.cells if (cell.labels[down], cell.labels[across]) == labels]
+                for labels in ((row, column) for column in comparison.axes[across])
+            ]
+            for row in comparison.axes[down]
+        ]
+        found.append(MeanGrid(down, across, comparison.axes[down], comparison.axes[across], parts))
+    return found
+
+
+def build_heatmaps(comparison: Comparison) -> list[tuple[str, Heatmap]]:
+    """What is against what, and its table."""
+    return [
+        (f"{grid.rows_are} × {grid.columns_are}", _heat(comparison, grid, number))
+        for number, grid in enumerate(build_grids(comparison))
+    ]
+
+
+def _heat(comparison: Comparison, grid: MeanGrid, number: int) -> Heatmap:
+    metric, digits = comparison.metric, comparison.metric.digits
+    means = grid.means()
+    known = [mean for row in means for mean in row if not math.isnan(mean)]
+    rest = [axis for axis in comparison.axes if axis not in (grid.rows_are, grid.columns_are)]
+
+    def shade(mean: float) -> float:
+        if math.isnan(mean):
+            return math.nan
+        spread = max(known) - min(known)
+        share = (mean - min(known)) / spread if spread else 0.5
+        return LIGHTEST + (1 - LIGHTEST) * (share if metric.higher_is_better else 1 - share)
+
+    rows = [
+        (
+            row,
+            [
+                HeatmapCell(format_score(mean, digits), shade(mean), _detail(row, column, part, mean, digits))
+                for column, part, mean in zip(grid.columns, parts, row_means, strict=True)
+            ],
+        )
+        for row, parts, row_means in zip(grid.rows, grid.lines, means, strict=True)
+    ]
+    reading = "Darker is better. " + (
+        f"Each is the mean over {format_list(rest)}." if rest else "Each is a mean over seeds."
+    )
+    if any(math.isnan(mean) for row in means for mean in row):
+        reading += " Hatched: no such cell."
+    title = f"{metric.title} by {grid.rows_are} and {grid.columns_are}"
+    return Heatmap(
+        f"heat-{number}", title, reading, grid.rows_are, grid.columns_are, metric.title, [*grid.columns], rows, "right"
+    )
+
+
+def _detail(row: str, column: str, lines: Sequence[RankingLine], mean: float, digits: int) -> str:
+    if not lines:
+        return f"{row}, {column}: no run."
+    runs = format_plural(sum(line.seeds for line in lines), "run")
+    if len(lines) == 1:
+        return f"{row}, {column}: {format_mean_sd(mean, lines[0].sd, digits)}, {runs}."
+    return f"{row}, {column}: {format_score(mean, digits)}, mean of {format_plural(len(lines), 'cell')}, {runs}."
+
+
+def _mean(lines: Sequence[RankingLine]) -> float:
+    known = [line.mean for line in lines if not math.isnan(line.mean)]
+    return statistics.fmean(known) if known else math.nan

@@ -1,0 +1,1 @@
+"""What several pages share: charts, heatmaps, pictures, styles and scripts."""

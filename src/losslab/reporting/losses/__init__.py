@@ -1,0 +1,1 @@
+"""The page of all losses: reports/losses.html."""

@@ -1,0 +1,218 @@
+"""What a loss does to small scenes, and what it costs: the numbers behind the loss cards."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from losslab.losses import build_loss
+from losslab.losses.total import TotalLoss
+
+SIDE = 64
+SURE = 0.99
+"""The probability of a confident prediction; 1 - SURE where it says no."""
+PROBABILITIES = [round(value, 4) for value in np.linspace(0.01, 0.99, 50).tolist()]
+STEP_SHAPE = (4, 3, 256, 256)
+
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ProbabilityCurve:
+    """Loss and push over PROBABILITIES. The push is `-Σ dL/dz` over the pixels that move: up is towards the class."""
+
+    loss: list[float]
+    push: list[float]
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """One step forth and back at STEP_SHAPE on this machine."""
+
+    milliseconds: float
+    megabytes: float
+    """What the forward pass keeps for the backward pass, beside the logits (MiB)."""
+
+
+@dataclass(frozen=True)
+class HalfPrecision:
+    """What rounding logits to bfloat16 does to value and gradient; the arithmetic stays float32."""
+
+    value_error: float
+    """Relative."""
+    gradient_cosine: float
+    finite: bool
+    """Also for logits of ±10 000."""
+
+    @property
+    def degrees(self) -> float:
+        """By how much the gradient turns."""
+        return math.degrees(math.acos(min(max(self.gradient_cosine, -1.0), 1.0)))
+
+
+@dataclass(frozen=True)
+class LossProbes:
+    on_truth: ProbabilityCurve
+    """The disc's pixels get p, all others are right."""
+    on_background: ProbabilityCurve
+    """All pixels but the disc's get p, the disc is right."""
+    masks: dict[str, list[float]]
+    """Empty, tiny, full → loss where every pixel gets p."""
+    shapes: dict[str, float]
+    """Shape → loss of predicting it with confidence where the truth is the first."""
+    cost: StepCost
+    half: HalfPrecision
+
+
+def draw_disc() -> Mask:
+    """Two pixels in ten."""
+    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
+    return np.asarray(np.hypot(x, y) < SIDE / 4)
+
+
+def draw_masks() -> dict[str, Mask]:
+    tiny = np.zeros((SIDE, SIDE), bool)
+    tiny[30:33, 30:33] = True
+    return {"empty": np.zeros_like(tiny), "tiny": tiny, "full": np.ones_like(tiny)}
+
+
+def draw_shapes() -> dict[str, Mask]:
+    """A bar with round ends, and what can happen to it; the first is the truth."""
+    bar = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.line(bar, (12, 32), (51, 32), 1, thickness=5)
+    broken = bar.copy()
+    broken[:, 29:35] = 0
+    ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
+    found = {"exact": bar, "shifted": np.roll(bar, 2, axis=0), "dilated": cv2.dilate(bar, ball), "broken": broken}
+    return {name: np.asarray(mask) > 0 for name, mask in found.items()}
+
+
+def probe_loss(expression: str, step: "Callable[[str], StepCost] | None" = None) -> LossProbes:
+    """All of it for one loss, with its default options; binary but for the cost.
+
+    Args:
+        step: measures the cost; `measure_step` unless told otherwise.
+    """
+    loss = build_loss(expression, 1)
+    truth, background = draw_disc(), ~draw_disc()
+    certain = np.where(truth, SURE, 1 - SURE)
+    scenes = draw_shapes()
+    return LossProbes(
+        on_truth=_curve(loss, truth, lambda p: np.where(truth, p, certain), truth),
+        on_background=_curve(loss, truth, lambda p: np.where(background, p, certain), background),
+        masks={
+            name: [_value(loss, np.full(mask.shape, p), mask) for p in PROBABILITIES]
+            for name, mask in draw_masks().items()
+        },
+        shapes={name: _value(loss, np.where(mask, SURE, 1 - SURE), scenes["exact"]) for name, mask in scenes.items()},
+        cost=(step or measure_step)(expression),
+        half=measure_half_precision(expression),
+    )
+
+
+def _tensors(p: npt.NDArray[np.float64], truth: Mask) -> tuple[Tensor, Tensor]:
+    logits = torch.logit(torch.from_numpy(p)).float()[None, None]
+    return logits.requires_grad_(), torch.from_numpy(truth.astype(np.int64))[None]
+
+
+def _value(loss: TotalLoss, p: npt.NDArray[np.float64], truth: Mask) -> float:
+    with torch.no_grad():
+        return float(loss(*_tensors(p, truth)))
+
+
+def _curve(
+    loss: TotalLoss, truth: Mask, scene: Callable[[float], npt.NDArray[np.float64]], moving: Mask
+) -> ProbabilityCurve:
+    values, pushes = [], []
+    for p in PROBABILITIES:
+        logits, target = _tensors(scene(p), truth)
+        value = loss(logits, target)
+        value.backward()
+        assert logits.grad is not None
+        values.append(value.item())
+        pushes.append(-float(logits.grad[0, 0][torch.from_numpy(moving)].sum()))
+    return ProbabilityCurve(values, pushes)
+
+
+def _step_input(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Logits of a net that is half-way there, and a truth of blobs and thin lines."""
+    n, num_classes, h, w = STEP_SHAPE
+    generator = torch.Generator().manual_seed(0)
+    coarse = torch.randn(n, num_classes, h // 16, w // 16, generator=generator)
+    smooth = torch.nn.functional.interpolate(coarse, (h, w), mode="bicubic")
+    target = smooth.argmax(1)
+    target[:, :: h // 8] = num_classes - 1
+    logits = 2 * smooth + 0.3 * torch.randn(smooth.shape, generator=generator)
+    return logits.to(device), target.to(device)
+
+
+def measure_step(expression: str, repetitions: int = 7) -> StepCost:
+    """The fastest of a few steps, on CUDA where there is one, and what one keeps in memory."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loss = build_loss(expression, STEP_SHAPE[1]).to(device)
+    logits, target = _step_input(device)
+    seconds = math.inf
+    began = time.perf_counter()
+    for number in range(repetitions):
+        if number > 1 and time.perf_counter() - began > 3:  # the slowest need no more to be told apart
+            break
+        leaf = logits.clone().requires_grad_()
+        _wait(device)
+        start = time.perf_counter()
+        loss(leaf, target).backward()
+        _wait(device)
+        seconds = min(seconds, time.perf_counter() - start)
+    return StepCost(1000 * seconds, _kept_bytes(loss, logits, target) / 2**20)
+
+
+def _kept_bytes(loss: TotalLoss, logits: Tensor, target: Tensor) -> int:
+    """The size of all tensors that autograd saves in the forward pass, each once, the logits not among them."""
+    kept: dict[int, int] = {}
+
+    def count(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    leaf = logits.clone().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        value = loss(leaf, target)
+    kept.pop(leaf.untyped_storage().data_ptr(), None)
+    value.backward()
+    return sum(kept.values())
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure_half_precision(expression: str) -> HalfPrecision:
+    """One logit per pixel over a disc, half right: bfloat16 against float32."""
+    loss = build_loss(expression, 1)
+    generator = torch.Generator().manual_seed(0)
+    target = torch.from_numpy(draw_disc().astype(np.int64))[None]
+    logits = 2.0 * target.unsqueeze(1) - 1 + torch.randn(1, 1, SIDE, SIDE, generator=generator)
+    values, gradients = [], []
+    for dtype in (torch.float32, torch.bfloat16):
+        leaf = logits.clone().to(dtype).detach().requires_grad_()
+        value = loss(leaf, target)
+        value.backward()
+        assert leaf.grad is not None
+        values.append(value.item())
+        gradients.append(leaf.grad.double().flatten())
+    extreme = (logits.sign() * 1e4).to(torch.bfloat16).requires_grad_()
+    value = loss(extreme, target)
+    value.backward()
+    assert extreme.grad is not None
+    return HalfPrecision(
+        value_error=abs(values[1] - values[0]) / max(abs(values[0]), 1e-12),
+        gradient_cosine=float(torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=0)),
+        finite=bool(value.isfinite()) and bool(extreme.grad.isfinite().all()),
+    )

@@ -1,0 +1,1 @@
+"""The report of one run: reports/report.html and its figures."""

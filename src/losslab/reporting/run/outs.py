@@ -1,0 +1,104 @@
+"""What a run left: the outs of prepare, train and evaluate, read for the page."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from losslab.io.files import JsonObject, parse_number, read_csv, read_json
+
+Line = Mapping[str, str]
+Table = Sequence[Line]
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    model: JsonObject
+    metrics: JsonObject
+    """Split → score → value; null where it means nothing."""
+    evaluation: JsonObject
+    """How they were scored."""
+    audit: JsonObject
+    dataset: JsonObject
+    history: Table
+    per_class: Table
+    per_image: Table
+    confusion: Table
+    calibration: Table
+    thresholds: Table
+    strata: Table
+    examples: Table
+    predictions: Path
+    prepared: Path
+
+    @property
+    def classes(self) -> list[str]:
+        return list(self.model["classes"])
+
+    @cached_property
+    def kept(self) -> int:
+        """Index in `history` of the epoch whose weights were kept: the first with the best val mIoU."""
+        scores = read_column(self.history, "val_miou")
+        return max(range(len(scores)), key=lambda index: -1.0 if math.isnan(scores[index]) else scores[index])
+
+    def score(self, split: str, name: str) -> float:
+        """A score of metrics.json; NaN where it has none."""
+        value = self.metrics[split].get(name)
+        return math.nan if value is None else float(value)
+
+    def of_class(self, split: str, name: str) -> dict[str, float]:
+        """The numbers of a class in per_class.csv, none where the split was not scored."""
+        for row in self.per_class:
+            if row["split"] == split and row["class"] == name:
+                return {key: parse_number(cell) for key, cell in row.items() if key not in ("split", "class")}
+        return {}
+
+    def class_scores(self, split: str, key: str = "iou") -> dict[str, float]:
+        """Class → score, of those that have one."""
+        found = {name: self.of_class(split, name).get(key, math.nan) for name in self.classes}
+        return {name: value for name, value in found.items() if not math.isnan(value)}
+
+    def weakest(self, most: int) -> list[str]:
+        """So many of the classes, those with the least test IoU; in the card's order, as all are where they are few."""
+        scores = self.class_scores("test")
+        chosen = sorted(self.classes, key=lambda name: scores.get(name, math.inf))[:most]
+        return [name for name in self.classes if name in chosen]
+
+    def miou(self, split: str, classes: Sequence[str]) -> float:
+        """Mean IoU of these classes in per_class.csv, which has the sample of training images too.
+
+        Args:
+            classes: at least one; each scored in the split.
+        """
+        scores = self.class_scores(split)
+        return sum(scores[name] for name in classes) / len(classes)
+
+    def image_scores(self, split: str) -> list[float]:
+        """mIoU of each image that has one."""
+        scores = read_column(select_split(self.per_image, split), "iou")
+        return [score for score in scores if not math.isnan(score)]
+
+
+def read_report_inputs(models: Path, reports: Path, prepared: Path) -> ReportInputs:
+    predictions = reports / "predictions"
+    names = ("history", "per_class", "per_image", "confusion", "calibration", "thresholds", "strata")
+    return ReportInputs(
+        model=read_json(models / "model.json"),
+        metrics=read_json(reports / "metrics.json"),
+        evaluation=read_json(reports / "evaluation.json"),
+        audit=read_json(prepared / "audit.json"),
+        dataset=read_json(prepared / "dataset.json"),
+        examples=read_csv(predictions / "examples.csv"),
+        predictions=predictions,
+        prepared=prepared,
+        **{name: read_csv(reports / f"{name}.csv") for name in names},
+    )
+
+
+def read_column(table: Table, name: str) -> list[float]:
+    return [parse_number(row.get(name)) for row in table]
+
+
+def select_split(table: Table, split: str) -> list[Line]:
+    return [row for row in table if row["split"] == split]

@@ -1,0 +1,96 @@
+"""reports/report.html: one file, readable offline, that shows a run to somebody who did not do it."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from losslab.formats import format_score
+from losslab.io.files import atomic_write, write_text
+from losslab.reporting.components.rendering import render_template
+from losslab.reporting.run import contact_sheet, figures
+from losslab.reporting.run.notes import apply_rules
+from losslab.reporting.run.outs import ReportInputs, read_report_inputs
+from losslab.reporting.run.sections import (
+    calibration,
+    classes,
+    confusion,
+    data,
+    errors,
+    gallery,
+    images,
+    run,
+    training,
+)
+from losslab.reporting.run.verdict import build_verdict
+
+HEADLINES = {
+    "miou": ("mean IoU", "of the classes, over all pixels"),
+    "mdice": ("mean Dice", "of the classes, over all pixels"),
+    "miou_per_image": ("mIoU per image", "mean over images"),
+    "boundary_iou": ("boundary IoU", "of thin bands along borders"),
+    "hd95": ("HD95, px", "distance of borders; lower is better"),
+    "pixel_accuracy": ("pixel accuracy", "share of right pixels"),
+    "ece": ("ECE", "error of the confidence; lower is better"),
+    "seed_score": ("seed score", "0 to 1, of IoU over 0.5"),
+    "miou_at_threshold": ("mIoU, tuned", "at the threshold best on val"),
+}
+
+
+@dataclass(frozen=True)
+class HeadlineScore:
+    title: str
+    meaning: str
+    test: str
+    val: str
+
+
+def write_report(models: Path, reports: Path, prepared: Path, examples: int) -> None:
+    """Write `figures/*.png` and `report.html` from the outs of prepare, train and evaluate.
+
+    Args:
+        examples: how many of the kept predictions to show, in equal parts best, median, worst and random.
+    """
+    outs = read_report_inputs(models, reports, prepared)
+    with atomic_write(reports / "figures") as folder:
+        folder.mkdir()
+        figures.draw_figures(outs, folder)
+        contact_sheet.draw_contact_sheet(outs, folder / "examples.png")
+    write_text(reports / "report.html", build_run_page(outs, examples))
+
+
+def build_run_page(outs: ReportInputs, examples: int) -> str:
+    notes, fine, unchecked = apply_rules(outs)
+    return render_template(
+        "run/page.html.j2",
+        title=run.build_title(outs),
+        verdict=build_verdict(outs, notes),
+        headlines=_headlines(outs),
+        notes=notes,
+        fine=fine,
+        unchecked=unchecked,
+        run={"facts": run.build_facts(outs), "settings": run.build_settings(outs.model)},
+        data=data.build_data_section(outs),
+        curves=training.build_curves(outs),
+        classes=classes.build_class_table(outs),
+        confusion=confusion.build_confusion(outs),
+        calibration=calibration.build_calibration(outs),
+        thresholds=calibration.build_thresholds(outs),
+        errors=errors.build_error_heatmaps(outs),
+        spread=images.build_histogram(outs),
+        gallery=gallery.build_gallery(outs, examples),
+        legend=list(zip(outs.classes, outs.model["palette"], strict=True)),
+        void=outs.model["ignore_index"] is not None,
+        void_label=outs.model["ignore_index"],
+        void_colour=gallery.VOID_COLOUR,
+        error_colour=gallery.ERROR_COLOUR,
+    )
+
+
+def _headlines(outs: ReportInputs) -> list[HeadlineScore]:
+    found = []
+    for key, (title, meaning) in HEADLINES.items():
+        test, val = outs.score("test", key), outs.score("val", key)
+        if not math.isnan(test):
+            digits = 1 if key == "hd95" else 3
+            found.append(HeadlineScore(title, meaning, format_score(test, digits), format_score(val, digits)))
+    return found

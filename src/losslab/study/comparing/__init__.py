@@ -1,1 +1,0 @@
-"""From the runs of a study to a verdict: evidence, statistics, and what may be said."""

@@ -1,0 +1,211 @@
+"""Training as planned: the trainer around the module, what it keeps of each epoch, and where it goes on after a kill."""
+
+import logging
+import math
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import lightning as L
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.callbacks import Callback, TQDMProgressBar
+from lightning.pytorch.strategies import DDPStrategy
+from torch import Tensor, nn
+
+from losslab.errors import DivergedError, InputError, find_exhausted_memory
+from losslab.runtime.devices import keep_freed_memory
+from losslab.schedules import (
+    build_lr_factor,
+    check_schedule,
+    find_best_epoch,
+    has_stalled,
+)
+from losslab.training.checkpoints import RECORD, AtomicCheckpointIO, Checkpoint
+from losslab.training.launch import build_environments
+from losslab.training.module import SegmentationModule
+from losslab.training.plan import TrainingPlan
+
+EpochRow = dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainedNet:
+    net: nn.Module
+    """The weights of the epoch with the best val mIoU, on the CPU."""
+    description: dict[str, Any]
+    """What model.json holds."""
+    history: list[EpochRow]
+
+
+def train_net(
+    plan: TrainingPlan,
+    checkpoint: Checkpoint | None = None,
+    on_epoch: Callable[[EpochRow], None] = lambda row: None,
+    progress: bool = False,
+    callbacks: Sequence[Callback] = (),
+) -> TrainedNet:
+    """Train as planned; deterministic for one machine, data and params, also when it goes on from a checkpoint.
+
+    Args:
+        checkpoint: replaced after each epoch, and where training goes on from; None keeps nothing.
+        on_epoch: called after each epoch that is trained here with a row of history.csv.
+        progress: show a bar with loss and val mIoU.
+        callbacks: more of Lightning's, for measurements.
+
+    Raises:
+        DivergedError: the loss is not finite; the checkpoint is that of the last finished epoch.
+        InputError: devices, nodes or a strategy that cannot be had; memory or disk space ran out, or a loading process was
+            killed.
+    """
+    settings, net = plan.params.train, plan.net
+    keep_freed_memory()
+    # Deterministic algorithms alone give the same bits; filling fresh memory with NaN as well costs 5 % of a step.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    record = _Record(checkpoint, on_epoch, settings.early_stopping)
+    module = SegmentationModule(net, plan.loss, plan.params, plan.prepared, plan.description, record.scores)
+    if not record.complete(settings.epochs):
+        trainer = _trainer(plan, checkpoint, [record, *callbacks, *([_Bar()] if progress else [])], progress)
+        resume = checkpoint.found if checkpoint is not None else None
+        with warnings.catch_warnings():
+            # Lightning advises workers and warns of its own internals; neither is for the reader of a run's output.
+            warnings.filterwarnings("ignore", module="lightning")
+            try:
+                trainer.fit(module, ckpt_path=resume, weights_only=True)
+            except SystemExit:  # what Lightning makes of Ctrl-C
+                raise KeyboardInterrupt from None
+            except DivergedError as error:
+                raise DivergedError(f"{error}. {_kept(record, checkpoint)}") from None
+            except (RuntimeError, MemoryError) as error:
+                if (told := explain_error(error, settings.batch_size, len(record.rows))) is not None:
+                    raise told from error
+                raise
+    assert record.weights is not None
+    net.cpu().load_state_dict(record.weights)
+    return TrainedNet(net.eval(), plan.description, record.rows)
+
+
+def _trainer(plan: TrainingPlan, checkpoint: Checkpoint | None, callbacks: list[Callback], progress: bool) -> L.Trainer:
+    settings = plan.params.train
+    files = [AtomicCheckpointIO(checkpoint.key)] if checkpoint is not None else []
+    try:
+        return L.Trainer(
+            accelerator="gpu" if plan.device.type == "cuda" else "cpu",
+            devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=_strategy(plan),
+            sync_batchnorm=plan.device.type == "cuda" and settings.devices * settings.nodes > 1,
+            precision=plan.description["precision"],
+            max_epochs=settings.epochs,
+            accumulate_grad_batches=settings.accumulate,
+            gradient_clip_val=settings.clip_grad_norm,
+            deterministic="warn" if plan.inexact else True,
+            logger=False,
+            callbacks=callbacks,
+            plugins=[*files, *build_environments()],
+            enable_checkpointing=False,
+            enable_progress_bar=progress,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            use_distributed_sampler=False,
+        )
+    except (ValueError, RuntimeError, TypeError, ImportError, MisconfigurationException) as error:
+        chosen = f"devices {settings.devices}, nodes {settings.nodes} and strategy {settings.strategy!r}"
+        reason = " ".join(str(error).split())
+        raise InputError(f"train: Lightning cannot run with {chosen} on {plan.device.type}: {reason}") from error
+
+
+def _strategy(plan: TrainingPlan) -> Any:
+    """Lightning's strategy of that name; DDP must be told that some parameters take no part, as in many encoders."""
+    settings = plan.params.train
+    chosen = settings.strategy.lower()
+    if chosen == "ddp" or (chosen == "auto" and settings.devices * settings.nodes > 1):
+        return DDPStrategy(find_unused_parameters=plan.params.encoder is not None)
+    return settings.strategy
+
+
+def _kept(record: "_Record", checkpoint: Checkpoint | None) -> str:
+    if not record.rows or checkpoint is None:
+        return "No epoch was finished, so there is no checkpoint"
+    return f"The checkpoint of epoch {len(record.rows)} is {checkpoint.path}"
+
+
+class _Record(Callback):
+    """What is kept of each epoch: its row, the best weights so far, and with both the checkpoint."""
+
+    def __init__(
+        self, checkpoint: Checkpoint | None, on_epoch: Callable[[EpochRow], None], patience: int | None
+    ) -> None:
+        self.rows: list[EpochRow] = list(checkpoint.rows) if checkpoint is not None else []
+        self.weights: dict[str, Tensor] | None = checkpoint.weights if checkpoint is not None else None
+        self.scores = [row["val_miou"] for row in self.rows]
+        self.checkpoint, self.on_epoch, self.patience = checkpoint, on_epoch, patience
+
+    def complete(self, epochs: int) -> bool:
+        return len(self.rows) >= epochs or has_stalled(self.scores, self.patience)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, SegmentationModule)
+        train = pl_module.params.train
+        per_epoch = math.ceil(int(trainer.num_training_batches) / train.accumulate)
+        schedule = check_schedule(train.schedule, train.schedule_options)
+        warmup = round(train.warmup_epochs * per_epoch)
+        pl_module.factor = build_lr_factor(schedule, warmup, train.epochs * per_epoch)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, SegmentationModule)
+        row = pl_module.epoch_row()
+        self.rows.append(row)
+        self.scores.append(row["val_miou"])
+        if find_best_epoch(self.scores) == len(self.scores) - 1:
+            weights = pl_module.kept.state_dict()
+            self.weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
+        if self.checkpoint is not None:
+            trainer.save_checkpoint(self.checkpoint.path)
+        if trainer.is_global_zero:
+            self.on_epoch(row)
+        trainer.should_stop = has_stalled(self.scores, self.patience)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint[RECORD] = {"rows": self.rows, "weights": self.weights}
+
+
+class _Bar(TQDMProgressBar):
+    """The steps of an epoch, counted from 1 as everywhere, with loss and val mIoU."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        self.train_progress_bar.set_description(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
+
+    def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
+        assert isinstance(pl_module, SegmentationModule)
+        shown: dict[str, Any] = {"train_loss": pl_module.means["train"].latest()}
+        return shown | ({"val_miou": pl_module.scores[-1]} if pl_module.scores else {})
+
+
+def explain_error(error: BaseException, batch_size: int, epochs_done: int) -> InputError | None:
+    """The line for memory that ran out or a worker that was killed; None for anything else."""
+    kept = (
+        f"the checkpoint of epoch {epochs_done} is kept: with the same params, start again and it goes on from there"
+        if epochs_done
+        else "no epoch was finished yet"
+    )
+    text = str(error)
+    if (where := find_exhausted_memory(error)) is not None:
+        return InputError(
+            f"out of {where} in epoch {epochs_done + 1}: set train.batch_size below {batch_size} (train.accumulate above its "
+            f"value keeps the images per optimizer step), prepare.size lower, or a smaller net; {kept}"
+        )
+    if killed := re.search(r"DataLoader worker \(pid(?:\(s\))? [^)]*\) (.*?)(?:\. |$)", text):
+        return InputError(
+            f"epoch {epochs_done + 1}: a process that loads data {killed[1]}, most likely for want of memory or /dev/shm: "
+            f"set train.workers lower, 0 loads within the training process; {kept}"
+        )
+    if "Connection closed by peer" in text or "Connection reset by peer" in text:
+        return InputError(
+            f"epoch {epochs_done + 1}: another process of this run ended, its own message says why; {kept}"
+        )
+    return None

@@ -1,0 +1,56 @@
+"""Optimizers over parameter groups: weight decay not on norms and biases, and the encoder's own learning rate."""
+
+import torch
+from torch import nn
+
+from losslab.params import TrainParams
+
+
+def build_optimizer(net: nn.Module, encoder: nn.Module | None, train: TrainParams) -> torch.optim.Optimizer:
+    """The optimizer of params.train; each group keeps its base learning rate as `base_lr`."""
+    groups = build_parameter_groups(net, encoder, train)
+    # A fused optimizer takes the scale out of fp16 gradients itself, too late to clip them.
+    fused = not (train.precision == "16-mixed" and train.clip_grad_norm is not None)
+    if train.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, fused=fused)
+    if train.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=train.lr, fused=fused)
+    return torch.optim.Adam(groups, lr=train.lr, fused=fused)
+
+
+def build_parameter_groups(net: nn.Module, encoder: nn.Module | None, train: TrainParams) -> list[dict[str, object]]:
+    """The groups that are not empty, of: encoder or not, times weight decay or not.
+
+    Vectors and scalars (biases, and the scales and shifts of norms) are never decayed (He et al. 2019, arXiv 1812.01187).
+    """
+    in_encoder = {id(parameter) for parameter in encoder.parameters()} if encoder is not None else set()
+    members: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for parameter in net.parameters():
+        part = "encoder" if id(parameter) in in_encoder else "decoder"
+        members.setdefault((part, parameter.ndim > 1), []).append(parameter)
+    rates = {"encoder": train.lr if train.encoder_lr is None else train.encoder_lr, "decoder": train.lr}
+    return [
+        {
+            "params": parameters,
+            "name": part,
+            "lr": rates[part],
+            "base_lr": rates[part],
+            "weight_decay": train.weight_decay if decayed else 0.0,
+        }
+        for (part, decayed), parameters in members.items()
+    ]
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, net: nn.Module, decay: float, updates: int) -> None:
+    """Move the exponential moving average of a net's weights and buffers towards the net, after so many earlier updates.
+
+    As in TensorFlow and timm the decay begins low, min(decay, (1 + n)/(10 + n)): a short run is not averaged with its
+    random beginning.
+    """
+    weight = 1 - min(decay, (1 + updates) / (10 + updates))
+    for mean, current in zip(average.state_dict().values(), net.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(current, weight)
+        else:  # batch norm counts its batches
+            mean.copy_(current)

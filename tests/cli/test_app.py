@@ -1,0 +1,113 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from losslab.cli import app
+from losslab.losses import available, build_loss
+from losslab.models import build_model
+from losslab.models.cost import measure_arch_cost
+from losslab.models.registry import ARCHS
+from losslab.models.segmentation_net import SegmentationNet
+from tests.conftest import TINY_CHANGES, write_params
+
+
+def test_losses_lists_each_on_a_line_of_its_own() -> None:
+    done = CliRunner().invoke(app, ["losses"])
+    assert done.exit_code == 0
+    lines = done.output.splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == available()
+    assert "dice+0.01:0.1*boundary" in done.output and "class_weights=null" in done.output
+
+
+def test_losses_json_is_enough_to_build_each() -> None:
+    listed = json.loads(CliRunner().invoke(app, ["losses", "--json"]).output)
+    assert [entry["name"] for entry in listed] == available()
+    for entry in listed:
+        assert {"kind", "paper", "url", "formula", "absent_class", "stands_alone", "binary", "multiclass"} <= set(entry)
+        assert (entry["expression"] == entry["name"]) == entry["stands_alone"]
+        for num_classes in (1, 3):
+            build_loss(entry["expression"], num_classes)
+            build_loss(entry["name"], num_classes, options=entry["options"])
+
+
+def test_losses_cards_writes_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("losslab.losses.available", lambda: ["dice"])
+    done = CliRunner().invoke(app, ["losses", "--cards"])
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in (tmp_path / "reports").iterdir()] == ["losses.html"]
+
+
+def test_cards_that_cannot_be_written_are_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("losslab.losses.available", lambda: ["dice"])
+    (tmp_path / "reports").write_text("a file, not a folder", encoding="utf-8")
+    done = CliRunner().invoke(app, ["losses", "--cards"])
+    assert done.exit_code == 1
+    assert done.output.strip().splitlines()[-1] == "ERROR: reports: File exists"
+
+
+def test_archs_lists_each_on_a_line_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = ["segformer", "dpt", "simple_cnn", "simple_segnet"]
+    monkeypatch.setattr("losslab.models.registry.ARCHS", {name: ARCHS[name] for name in listed})
+    write_params(tmp_path, TINY_CHANGES | {"encoder": "resnet18", "arch": "segformer"})
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["archs"])
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert [line.split()[0] for line in lines[1:-1]] == listed
+    rows = {line.split()[0]: line.split() for line in lines[1:-1]}
+    assert rows["segformer"][1] == "resnet18" and rows["dpt"][1] == "tu-vit_tiny_patch16_224"
+    assert rows["simple_cnn"][1:4] == ["7,347", "0.01", "4"]
+    assert lines[-1].startswith("One image of 64x64, 3 outputs.")
+
+
+def test_archs_json_counts_what_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("losslab.models.registry.ARCHS", {name: ARCHS[name] for name in ("simple_cnn", "linknet")})
+    done = CliRunner().invoke(app, ["archs", "--json", "--size", "50", "--encoder", "resnet18"])
+    cnn, linknet = json.loads(done.stdout)
+    assert cnn["parameters"] == 7217 and linknet["encoder"] == "resnet18"
+    # Images of 50 are padded to 52; convolutions of 3x3 and transposed ones of 2x2, two per multiply-add.
+    per_pixel = 3 * 16 * 9 + 16 * 32 * 9 / 4 + 32 * 16 * 4 / 16 + 16 * 1 * 4 / 4
+    assert cnn["gflops"] == pytest.approx(2 * 52 * 52 * per_pixel / 1e9, abs=1e-3)
+
+
+def test_archs_says_where_a_net_cannot_take_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("losslab.models.registry.ARCHS", {"dpt": ARCHS["dpt"]})
+    done = CliRunner().invoke(app, ["archs", "--size", "64", "--encoder", "tu-beit_base_patch16_224"])
+    assert "not at this size" in done.output
+    done = CliRunner().invoke(app, ["archs", "--size", "224", "--encoder", "tu-beit_base_patch16_224"])
+    assert "not at this size" not in done.output and "tu-beit_base_patch16_224" in done.output
+
+
+def test_net_that_cannot_be_built_on_the_meta_device_is_counted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = measure_arch_cost("simple_cnn", 32, 1, None)
+
+    def build(*asked: Any) -> SegmentationNet:
+        if torch.empty(0).is_meta:
+            raise NotImplementedError("Cannot copy out of meta tensor; no data!")
+        return build_model(*asked)
+
+    monkeypatch.setattr("losslab.models.cost.build_model", build)
+    assert measure_arch_cost("simple_cnn", 32, 1, None) == counted
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "ERROR: params.yaml: no such file; run from the root of the repository, or give --size"),
+        (["--size", "64", "--encoder", "resnet81"], "ERROR: encoder: 'resnet81' is unknown to smp and timm"),
+    ],
+)
+def test_archs_that_cannot_be_listed_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["archs", *arguments])
+    assert done.exit_code == 1 and done.output.splitlines()[-1].startswith(complaint)

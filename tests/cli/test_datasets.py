@@ -1,0 +1,205 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from typer.testing import CliRunner
+
+from losslab.cli import app
+from losslab.formats import format_bytes
+from tests.conftest import ROOT, TINY_CARD, write_params
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    write_params(tmp_path, {})
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def draw(values: tuple[int, ...] = (0, 255), count: int = 4) -> list[str]:
+    """Pairs in ./i and ./m; returns how to name these."""
+    for number in range(count):
+        mask = np.array([values] * 8, np.uint8)
+        for folder, pixels in (("i", np.repeat(mask[..., None], 3, axis=2)), ("m", mask)):
+            Path(folder).mkdir(exist_ok=True)
+            Image.fromarray(pixels).save(f"{folder}/p{number}.png")
+    return ["--images", "i", "--masks", "m"]
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["datasets", *arguments])
+
+
+def test_datasets_lists_each_on_a_line_of_its_own(root: Path) -> None:
+    (root / "data/raw/tiny/fetched").mkdir(parents=True)
+    (root / "data/prepared/tiny").mkdir(parents=True)
+    done = run()
+    assert done.exit_code == 0, done.output
+    rows = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in done.stdout.splitlines()[1:-1]]
+    assert [row[0] for row in rows] == sorted(path.stem for path in (root / "data/catalog").iterdir())
+    by_name = {row[0]: row[1:] for row in rows}
+    assert by_name["oxford_pet"][1:] == ["7349", "811 MB", "pet, background, border", "CC BY-SA 4.0"]
+    assert by_name["camvid"][3] == "11: sky, building, pole, road, pavement, tree, …"
+    assert by_name["ph2"][2] == "?, by hand"
+    assert by_name["tiny"][1:] == ["?", "drawn", "skin, lesion, hair", "CC0-1.0", "yes, prepared"]
+
+
+def test_datasets_json_has_all_cards(root: Path) -> None:
+    listed = {entry["name"]: entry for entry in json.loads(run("--json").stdout)}
+    assert listed["oxford_pet"]["bytes"] == 811092049 and len(listed["camvid"]["classes"]) == 11
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_broken_card_is_listed_with_its_fault_beside_the_others(root: Path, arguments: list[str]) -> None:
+    (root / "data/catalog/bad.yaml").write_text(yaml.safe_dump(TINY_CARD | {"colour": 1}), encoding="utf-8")
+    done = run(*arguments)
+    assert done.exit_code == 1
+    assert done.stderr.startswith("ERROR: data/catalog/bad.yaml: colour: unknown key; allowed here: title,")
+    assert len(done.stderr.splitlines()) == 1
+    assert "bad" in done.stdout and "oxford_pet" in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["new", "cells", "--images", "i", "--masks", "m"]])
+def test_outside_a_repository_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(*arguments)
+    assert done.exit_code == 1
+    assert done.output == "ERROR: data/catalog: no such folder; run from the root of the repository\n"
+
+
+def test_new_tells_what_it_found_and_what_to_do_next(root: Path) -> None:
+    done = run(
+        "new", "cells", *draw((0, 0, 1, 255)), "--classes", "back, cell", "--title", "Mine", "--group", r"^(p\d)"
+    )
+    assert done.exit_code == 0, done.output
+    size = sum(path.stat().st_size for folder in ("i", "m") for path in Path(folder).iterdir())
+    assert done.stdout.splitlines() == [
+        "4 images of 4x8, with masks named as their images",
+        "  0: back, 50.0 % of all pixels",
+        "  1: cell, 25.0 % of all pixels",
+        "  255: void, 25.0 % of all pixels (as is custom; with --void none it is a class)",
+        "  in 4 groups",
+        f"copied 8 files, {size} bytes, to data/raw/cells/own",
+        "wrote data/catalog/cells.yaml; look at it, then:",
+        "  dvc add data/raw/cells/own",
+        '  git add data/catalog/cells.yaml data/raw/cells/own.dvc && git commit -m "Add cells"',
+        "  dvc exp run -S dataset=cells -S prepare.split.method=grouped",
+    ]
+    assert [line for line in done.stderr.splitlines() if "WARNING" in line] == []
+    assert [row for row in run().stdout.splitlines() if row.startswith("cells") and " own " in row and " 4 " in row]
+
+
+def warnings(done: Any) -> list[str]:
+    assert done.exit_code == 0, done.output
+    return [line for line in done.stderr.splitlines() if line.startswith("WARNING")]
+
+
+def test_new_warns_of_what_a_run_would_stop_at(root: Path) -> None:
+    given = draw()
+    for number in range(4):
+        Path(f"i/alone{number}.png").write_bytes(b"")
+    assert warnings(run("new", "a", *given)) == [
+        "WARNING: images without a mask: 4 (alone0.png, alone1.png, alone2.png, …); not copied"
+    ]
+    Path("i/p0.png").write_bytes(b"")
+    assert warnings(run("new", "b", *given))[1:] == [
+        "WARNING: images that cannot be read: 1 (p0)",
+        "WARNING: prepare will stop at these: correct them, or add -S prepare.audit=warn to the run to leave them out",
+    ]
+    own = Path("data/raw/c/own")
+    own.mkdir(parents=True)
+    for folder, name in (("i", "images"), ("m", "masks")):
+        Path(folder).rename(own / name)
+    (own / "images/p0.png").unlink()
+    assert warnings(run("new", "c", "--images", f"{own}/images", "--masks", f"{own}/masks")) == [
+        "WARNING: images without a mask: 4 (alone0.png, alone1.png, alone2.png, …)",
+        "WARNING: masks without an image: 1 (p0.png)",
+        "WARNING: prepare will stop at these: correct them, or add -S prepare.audit=warn to the run to leave them out",
+    ]
+
+
+def test_new_warns_of_data_too_few_to_split_and_of_shades(root: Path) -> None:
+    done = run("new", "a", *draw(), "--group", "^(p)")
+    assert warnings(done) == [
+        "WARNING: 1 group cannot be split in train, val and test; a random split tears them apart"
+    ]
+    assert done.stdout.splitlines()[-1].endswith("prepare.split.method=random")
+    for path in Path("i").iterdir():
+        if path.name != "p0.png":
+            path.unlink()
+    assert warnings(run("new", "b", *draw(tuple(range(40)), count=1)))[-2:] == [
+        "WARNING: 40 classes: smoothed edges, as a resize makes them? Masks hold one value per class",
+        "WARNING: 1 image cannot be split in train, val and test; a run needs 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("void", "values"),
+    [("none", []), ("255", [255]), ("9, 255", [9, 255])],
+)
+def test_new_takes_void_as_said(root: Path, void: str, values: list[int]) -> None:
+    assert run("new", "cells", *draw((0, 9, 20, 30, 255)), "--void", void).exit_code == 0
+    assert yaml.safe_load(Path("data/catalog/cells.yaml").read_text(encoding="utf-8"))["void"] == values
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (
+            ["--void", "x"],
+            "ERROR: --void: 'x' is no mask value: a number up to 65535, a colour such as #e0e0c0, or none",
+        ),
+        (["--void", "70000"], "ERROR: --void: '70000' is no mask value"),
+        (["--void", "#e0e0c0"], "ERROR: --void: #e0e0c0 is not of what the masks hold: numbers"),
+        (["--classes", "a,b,c"], "ERROR: --classes names 3 (a, b, c); the masks hold 2 values, with their share"),
+        (["--images", "nowhere"], "ERROR: --images: nowhere does not exist"),
+    ],
+)
+def test_new_tells_what_is_wrong_in_one_line(root: Path, arguments: list[str], complaint: str) -> None:
+    done = run("new", "cells", *draw(), *arguments)
+    assert done.exit_code == 1 and done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith(complaint)
+    assert not Path("data/raw").exists()
+
+
+def test_disk_that_is_full_is_told_in_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "data/raw/cells/x.png")
+
+    monkeypatch.setattr("shutil.copyfile", fail)
+    done = run("new", "cells", *draw())
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1] == "ERROR: data/raw/cells/x.png: No space left on device"
+
+
+def test_listing_needs_neither_torch_nor_opencv() -> None:
+    code = (
+        "import sys; from typer.testing import CliRunner; from losslab.cli import app; "
+        "assert CliRunner().invoke(app, ['datasets']).exit_code == 0; "
+        "sys.exit(', '.join({'torch', 'cv2', 'numpy', 'PIL'} & set(sys.modules)) or None)"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("count", "told"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (811092049, "811 MB"),
+        (999_900_000, "1.0 GB"),
+        (5e12, "5000 GB"),
+    ],
+)
+def test_bytes_are_told_as_browsers_tell_them(count: int, told: str) -> None:
+    assert format_bytes(count) == told

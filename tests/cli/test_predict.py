@@ -1,0 +1,193 @@
+"""`losslab predict` as a user meets it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from losslab import models
+from losslab.cli import app
+from losslab.inference.predictor import Predictor
+from losslab.models import build_model
+from tests.prediction.nets import description, noise
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A model of two classes in ./models, and three images in ./in."""
+    monkeypatch.chdir(tmp_path)
+    models.save(
+        tmp_path / "models", build_model("simple_cnn", 1), description(1) | {"arch": "simple_cnn", "encoder": None}
+    )
+    for number in range(3):
+        put(f"in/{number}.png", noise((20 + number, 31, 3), number))
+    return tmp_path
+
+
+def put(name: str, pixels: Any) -> None:
+    Path(name).parent.mkdir(exist_ok=True)
+    Image.fromarray(pixels).save(name)
+
+
+def run(*arguments: str) -> Any:
+    return CliRunner().invoke(app, ["predict", *arguments])
+
+
+def change_model(**changes: Any) -> None:
+    path = Path("models/model.json")
+    content = json.loads(path.read_text(encoding="utf-8")) | changes
+    kept = {key: value for key, value in content.items() if value is not ...}
+    path.write_text(json.dumps(kept), encoding="utf-8")
+
+
+def test_predict_writes_masks_and_tells_how_quick_it_was() -> None:
+    done = run("in", "-o", "out", "--overlays", "--probabilities")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("predict: 3 images, 0.0 Mpixel in ") and "images/s" in done.stdout
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        f"{number}.{kind}" for number in range(3) for kind in ("overlay.jpg", "png", "probabilities.npy")
+    ]
+    with Image.open("out/2.png") as opened:
+        assert opened.size == (31, 22) and opened.mode == "P" and set(np.unique(np.asarray(opened))) <= {0, 1}
+    assert run("in", "-o", "out").exit_code == 0  # over its own
+
+
+def test_unreadable_files_are_listed_at_the_end_and_the_exit_code_is_1() -> None:
+    Path("in/0b.jpg").write_bytes(b"no image")
+    name = os.fsdecode(b"in/caf\xe9.png")  # Latin-1
+    Path(name).write_bytes(b"")
+    done = run("in", "-o", "out")
+    assert done.exit_code == 1
+    assert done.stdout.startswith("predict: 3 images, ") and done.stdout.endswith("; 2 failed\n")
+    assert done.stderr.splitlines() == [
+        "ERROR: in/0b.jpg: unreadable image: no image format that is known",
+        "ERROR: in/caf\\udce9.png: unreadable image: empty file",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["gone"], "gone: no such file or folder"),
+        (["in", "-o", "in"], "in/0.png would lie beside the input in/0.png; choose another folder with -o"),
+        (
+            ["in", "--model", "gone"],
+            "gone/model.json: no such file; --model takes a folder that the train stage wrote,",
+        ),
+        (["in", "--threshold", "1"], "--threshold is 1; it must lie between 0 and 1"),
+        (["in", "--device", "cuda"], "--device cuda: torch finds no CUDA device; use auto or cpu"),
+        (["in", "-o", "/proc/out"], "/proc/out: No such file or directory"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line(
+    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    done = run(*arguments, *([] if "-o" in arguments else ["-o", "out"]))
+    assert done.exit_code == 1
+    assert done.output.startswith(f"ERROR: {told}") and len(done.output.splitlines()) == 1
+    assert not Path("out").exists() and len(list(Path("in").iterdir())) == 3
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"fit": ...}, "models/model.json: fit: missing; is it of an older losslab? Then train it again"),
+        ({"size": "16"}, "models/model.json: size is '16'; it must be a valid integer"),
+        ({"palette": [[0, 0, 0]]}, "models/model.json: classes, palette and num_classes are not of one model"),
+        ({"num_classes": 2}, "models: model.safetensors and model.json are not of one model: "),
+        ({"arch": "nonet"}, "arch: 'nonet' is not one of "),
+    ],
+)
+def test_broken_model_is_told_in_one_line(changes: dict[str, Any], told: str) -> None:
+    change_model(**changes)
+    done = run("in", "-o", "out")
+    assert done.exit_code == 1
+    assert done.output.startswith(f"ERROR: {told}"), done.output
+    assert len(done.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b""])
+def test_model_json_that_is_none_is_told_in_one_line(content: bytes) -> None:
+    Path("models/model.json").write_bytes(content)
+    done = run("in", "-o", "out")
+    assert done.exit_code == 1 and len(done.output.splitlines()) == 1
+    assert done.output.startswith("ERROR: models/model.json: ")
+
+
+def test_threshold_of_a_model_of_more_classes_is_refused() -> None:
+    change_model(num_classes=3, classes=["a", "b", "c"], palette=[[0, 0, 0]] * 3)
+    done = run("in", "-o", "out", "--threshold", "0.4")
+    assert done.output.startswith("ERROR: --threshold is for models of two classes; this one has 3")
+
+
+def test_foreign_masks_are_replaced_only_when_asked() -> None:
+    put("out/1.png", noise((4, 4, 3)))
+    before = Path("out/1.png").read_bytes()
+    done = run("in", "-o", "out")
+    assert done.exit_code == 1 and done.output.startswith("ERROR: out/1.png: there already, and not written by losslab")
+    assert [path.name for path in Path("out").iterdir()] == ["1.png"] and Path("out/1.png").read_bytes() == before
+    assert run("in", "-o", "out", "--overwrite").exit_code == 0
+    assert Path("out/1.png").read_bytes() != before
+
+
+def test_out_of_memory_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nMore")
+
+    monkeypatch.setattr(Predictor, "logits", fail)
+    done = run("in", "-o", "out")
+    assert done.exit_code == 1
+    assert (
+        done.output
+        == "ERROR: out of the device's memory: give a lower --batch-size, or at original scale a lower --tile\n"
+    )
+
+
+def test_full_disk_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", fail)
+    done = run("in", "-o", "out")
+    assert done.exit_code == 1 and done.output == "ERROR: out: No space left on device\n"
+    assert not list(Path("out").iterdir())
+
+
+def test_interrupt_is_told_in_one_line_and_leaves_whole_files(folder: Path) -> None:
+    for number in range(3, 2000):  # more than are done between the first mask and the signal
+        Path(f"in/{number}.png").symlink_to("0.png")
+    command = [sys.executable, "-c", "from losslab.cli import app; app()", "predict", "in", "-o", "out", "--overlays"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A suite that runs in the background hands on that SIGINT is to be ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + 60
+    while not (folder / "out/0.png").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout, stderr) == (
+        130,
+        "",
+        "ERROR: interrupted; the masks that are in out are whole\n",
+    )
+    written = list((folder / "out").iterdir())
+    assert 0 < len(written) < 4000 and not [path for path in written if path.name.startswith(".")]
+    for path in written:
+        with Image.open(path) as opened:
+            opened.load()

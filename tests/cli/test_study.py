@@ -1,0 +1,117 @@
+"""`losslab study …` as it is typed: what it prints, and one line where it cannot."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from losslab.cli import app
+from losslab.study.plan import plan_runs
+from losslab.study.state import StudyState
+from tests.study.repository import STUDY, Repository
+
+
+@pytest.fixture
+def inside(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Repository:
+    monkeypatch.chdir(repository.root)
+    return repository
+
+
+def study(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["study", *arguments])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def test_list_counts_cells_runs_and_what_is_done(inside: Repository) -> None:
+    inside.experiment(plan_runs(inside.read())[0], 0.5)
+    (about,) = json.loads(study("list", "--json"))
+    assert about == {"name": "small", "title": "Small", "question": "Which?", "cells": 4, "runs": 8, "done": 1}
+    assert "small" in study("list")
+
+
+def test_list_tells_a_broken_study_and_shows_the_others(inside: Repository) -> None:
+    inside.study("broken", {**STUDY, "seeds": []})
+    output = study("list", code=1)
+    assert "Small" in output and "ERROR: studies/broken.yaml: seeds is []" in output
+
+
+def test_list_tells_a_file_that_cannot_be_read_and_shows_the_others(inside: Repository) -> None:
+    (inside.root / "studies/folder.yaml").mkdir()
+    (inside.root / "studies/gone.yaml").symlink_to("nowhere")
+    output = study("list", code=1)
+    assert "Small" in output and "ERROR: studies/folder.yaml: Is a directory" in output
+    assert "ERROR: studies/gone.yaml: No such file or directory" in output
+
+
+def test_show_tells_cells_and_params(inside: Repository) -> None:
+    output = study("show", "small", "--set", "train.epochs=1")
+    assert "4 cells, seeds 0, 1: 8 runs" in output and "on tiny at 64 px, 1 epochs" in output
+    shown = json.loads(study("show", "small", "--json"))
+    assert len(shown["runs"]) == 8 and shown["runs"][0]["params"]["train"]["epochs"] == 3
+
+
+def test_status_tells_done_failed_and_missing(inside: Repository) -> None:
+    whole = inside.read()
+    first, second, *_ = plan_runs(whole)
+    inside.experiment(first, 0.5)
+    state = StudyState(inside.root, whole.key)
+    with state.running(whole, 1):
+        state.failed(second, "train: it diverged")
+        assert {row["state"] for row in json.loads(study("status", "small", "--json"))["runs"][2:]} == {"waiting"}
+    rows = json.loads(study("status", "small", "--json"))["runs"]
+    assert (rows[0]["state"], rows[0]["val_miou"], rows[0]["test_miou"]) == ("done", 0.5, 0.49)
+    assert (rows[1]["state"], rows[1]["reason"]) == ("failed", "train: it diverged")
+    assert {row["state"] for row in rows[2:]} == {"missing"}
+    output = study("status", "small")
+    assert "small: 1 done, 6 missing, 1 failed" in output
+    assert f".losslab/study/small/logs/{second.name}.log" in output
+
+
+def test_status_names_other_sets_and_knows_an_alias(inside: Repository) -> None:
+    for other in (inside.read("small", "train.epochs=1"), inside.read("small", "train.lr=0.1", alias="quick")):
+        with StudyState(inside.root, other.key).running(other, 1):
+            pass
+    output = study("status", "small")
+    assert "Also: losslab study status small --set train.epochs=1" in output
+    assert "Also: losslab study status small --set train.lr=0.1 --as quick" in output
+    assert json.loads(study("status", "quick", "--json"))["runs"][0]["name"] == "quick-cross_entropy-unet-s0"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["show", "nope"], "'nope' is no study; studies has small"),
+        (["status", "nope"], "'nope' is no study"),
+        (["stop", "nope"], "'nope' is no study"),
+        (["run", "nope"], "'nope' is no study"),
+        (["run", "small", "--set", "train.epoch=1"], "--set: train.epoch is no key of params.yaml"),
+        (["run", "small", "--as", "a-b"], "--as a-b: letters, digits"),
+        (["run", "small", "--address", "auto"], "--address: is of --engine ray"),
+    ],
+)
+def test_wrong_input_is_told_in_one_line(arguments: list[str], complaint: str, inside: Repository) -> None:
+    output = study(*arguments, code=1)
+    assert output.startswith("ERROR: ") and complaint in output and len(output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("arguments", [["other"], ["small"], ["small", "--set", "train.lr=0.2"]])
+def test_alias_of_another_study_or_of_other_sets_is_refused(arguments: list[str], inside: Repository) -> None:
+    inside.study("other", STUDY)
+    with StudyState(inside.root, "quick").running(inside.read("small", "train.lr=0.1", alias="quick"), 1):
+        pass
+    output = study("run", *arguments, "--as", "quick", code=1)
+    assert output.startswith("ERROR: --as quick: was of small --set train.lr=0.1, ") and len(output.splitlines()) == 1
+    assert "take another, or remove .losslab/study/quick if" in output
+
+
+def test_nothing_to_stop_is_no_error(inside: Repository) -> None:
+    assert study("stop", "small") == "small was not running\n"
+
+
+def test_outside_a_repository_one_line_says_so(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
+    assert "is no study; studies has none" in study("run", "demo", code=1)

@@ -1,0 +1,143 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from losslab.data.loading.arrays import ArrayRows, PreparedData, build_evaluation_loader
+from losslab.data.loading.augmentation import LEAVING_VOID
+from losslab.data.loading.batches import EpochBatchSampler, build_training_loader
+from losslab.errors import InputError
+
+RECIPES = ["none", "flip", "seed_lab7", "affine", "strong"]
+
+
+def batches_of(data: PreparedData, epoch: int, **changes: Any) -> list[torch.Tensor]:
+    """Each batch as one row per sample: its pixels, then its labels."""
+    options: dict[str, Any] = {"augmentation": "flip", "batch_size": 2, "workers": 0, "seed": 0} | changes
+    loader = build_training_loader(data, **options)
+    loader.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
+    return [torch.cat([images.flatten(1), target.flatten(1)], dim=1) for images, target in loader]
+
+
+@pytest.mark.parametrize("augmentation", RECIPES)
+def test_samples_depend_on_seed_epoch_and_index_only(tiny_data: PreparedData, augmentation: str) -> None:
+    once = torch.cat(batches_of(tiny_data, 3, augmentation=augmentation))
+    for same in ({"workers": 1}, {"workers": 2}, {"batch_size": 3}):
+        assert torch.equal(once, torch.cat(batches_of(tiny_data, 3, augmentation=augmentation, **same)))
+    assert not torch.equal(once, torch.cat(batches_of(tiny_data, 4, augmentation=augmentation)))
+    assert not torch.equal(once, torch.cat(batches_of(tiny_data, 3, augmentation=augmentation, seed=1)))
+
+
+@pytest.mark.parametrize(("batch_size", "world"), [(2, 2), (4, 2), (6, 3), (4, 3)])
+def test_processes_draw_together_what_one_draws_alone(tiny_data: PreparedData, batch_size: int, world: int) -> None:
+    """Batch by batch; six images in batches of four leave two, of which a third process gets none."""
+    alone = batches_of(tiny_data, 2, batch_size=batch_size, augmentation="strong")
+    shares = [
+        batches_of(tiny_data, 2, batch_size=batch_size, augmentation="strong", rank=rank, world=world)
+        for rank in range(world)
+    ]
+    assert {len(share) for share in shares} == {len(alone)}
+    for number, batch in enumerate(alone):
+        dealt: list[Any] = [None] * len(batch)
+        for rank in range(world):
+            for place, sample in zip(range(rank, len(batch), world), shares[rank][number], strict=False):
+                dealt[place] = sample
+        assert torch.equal(torch.stack(dealt), batch)
+
+
+def test_weights_of_the_shares_make_the_mean_over_samples(tiny_data: PreparedData) -> None:
+    for world in (1, 2, 3):
+        for number, size in enumerate((4, 2)):
+            samplers = [
+                build_training_loader(tiny_data, "none", 4, 0, 0, rank, world).batch_sampler for rank in range(world)
+            ]
+            weights = [sampler.weight(number) for sampler in samplers]  # type: ignore[union-attr]
+            counts = [len(range(rank, size, world)) for rank in range(world)]
+            assert [weight * size / world for weight in weights] == pytest.approx(counts)
+
+
+def test_flip_turns_image_and_mask_together_and_not_always(tiny_data: PreparedData) -> None:
+    images, masks = tiny_data.images("train"), tiny_data.masks("train")
+    known = {}
+    for flipped in (False, True):
+        for image, mask in zip(images, masks, strict=True):
+            pair = (image[:, ::-1], mask[:, ::-1]) if flipped else (image, mask)
+            known[b"".join(np.ascontiguousarray(part).tobytes() for part in pair)] = flipped
+    turned = [
+        known[sample.numpy().tobytes()] for epoch in range(4) for sample in torch.cat(batches_of(tiny_data, epoch))
+    ]
+    assert 6 <= sum(turned) <= 18
+
+
+@pytest.mark.parametrize("augmentation", RECIPES)
+def test_labels_stay_in_the_label_set_and_what_comes_in_is_void(tiny_data: PreparedData, augmentation: str) -> None:
+    pixels = 64 * 64 * 3
+    labels = torch.cat([torch.cat(batches_of(tiny_data, epoch, augmentation=augmentation)) for epoch in range(5)])
+    found = set(labels[:, pixels:].flatten().tolist())
+    assert found == ({0, 1, 2, 255} if augmentation in LEAVING_VOID else {0, 1, 2})
+
+
+@pytest.mark.parametrize("augmentation", ["flip", "affine"])
+def test_image_and_mask_move_together(tmp_path: Path, augmentation: str, tiny_data: PreparedData) -> None:
+    """An image that is bright where its mask is 1 is so after every transform, but for the seam that is interpolated."""
+    data = tmp_path / "data"
+    (data / "train").mkdir(parents=True)
+    (data / "dataset.json").write_bytes((tiny_data.folder / "dataset.json").read_bytes())
+    masks = np.zeros((8, 64, 64), np.uint8)
+    masks[:, 10:40, 5:30] = 1
+    np.save(data / "train/masks.npy", masks)
+    np.save(data / "train/images.npy", np.repeat(masks[..., None] * np.uint8(200), 3, axis=3))
+    for images, target in build_training_loader(PreparedData(data), augmentation, 8, 0, seed=0):
+        known = target != 255
+        agrees = ((images[..., 0] > 100) == (target == 1))[known]
+        assert agrees.float().mean() > 0.97
+        assert not torch.equal(target, torch.from_numpy(masks))
+
+
+def test_last_batch_of_one_image_is_left_out_of_training(tiny_data: PreparedData) -> None:
+    assert [len(batch) for batch in batches_of(tiny_data, 0, batch_size=5)] == [5]
+    assert [len(batch) for batch in batches_of(tiny_data, 0, batch_size=4)] == [4, 2]
+    assert [len(batch) for batch in batches_of(tiny_data, 0, batch_size=9)] == [6]
+
+
+@pytest.mark.parametrize(
+    ("count", "batch_size", "world", "fewest"),
+    [(6, 3, 1, 3), (7, 3, 1, 3), (8, 3, 1, 2), (1, 3, 1, 1), (6, 4, 2, 1), (9, 4, 2, 2), (7, 4, 2, 1), (5, 6, 3, 1)],
+)
+def test_fewest_samples_of_a_process_in_a_step(count: int, batch_size: int, world: int, fewest: int) -> None:
+    batches = [EpochBatchSampler(count, batch_size, 0, rank, world) for rank in range(world)]
+    assert min(len(batch) for rank in batches for batch in rank) == fewest
+    assert {rank.fewest() for rank in batches} == {fewest}
+
+
+def test_every_image_is_drawn_once_in_an_epoch(tiny_data: PreparedData) -> None:
+    drawn = {sample.numpy().tobytes() for sample in torch.cat(batches_of(tiny_data, 1, augmentation="none"))}
+    assert len(drawn) == 6
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_processes_evaluate_every_batch_once_and_equally_many(tiny_data: PreparedData, world: int) -> None:
+    alone = [images for images, _ in build_evaluation_loader(tiny_data, "test", 1)]
+    counted: dict[int, torch.Tensor] = {}
+    for rank in range(world):
+        loader = build_evaluation_loader(tiny_data, "test", 1, rank, world)
+        mine = [images for images, _ in loader]
+        assert len(mine) == len(loader) == -(-len(alone) // world)
+        counted |= {rank + position * world: images for position, images in enumerate(mine)}
+    assert all(torch.equal(counted[number], images) for number, images in enumerate(alone))
+
+
+def test_rows_are_those_of_the_array(tiny_data: PreparedData) -> None:
+    rows = tiny_data.rows("train", "images")
+    assert len(rows) == 6
+    assert np.array_equal(rows.read([4, 0, 4]), tiny_data.images("train")[[4, 0, 4]])
+
+
+def test_array_that_is_cut_off_is_told(tmp_path: Path) -> None:
+    np.save(tmp_path / "images.npy", np.zeros((4, 8, 8, 3), np.uint8))
+    content = (tmp_path / "images.npy").read_bytes()
+    (tmp_path / "images.npy").write_bytes(content[:-100])
+    with pytest.raises(InputError, match=r"images.npy: shorter than its header says; run dvc repro prepare"):
+        ArrayRows(tmp_path / "images.npy").read([3])

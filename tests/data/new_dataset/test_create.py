@@ -1,0 +1,404 @@
+import shutil
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from losslab.cards import Card, read_card
+from losslab.data.new_dataset.create import NewDataset, NewDatasetOptions, create_dataset
+from losslab.data.readers import read_layout
+from losslab.errors import InputError
+
+Draw = Callable[[int], Any]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "repo/data/catalog").mkdir(parents=True)
+    return tmp_path / "repo"
+
+
+def labels(*values: int) -> Draw:
+    """Masks of 20 x 30 with a row for each value, the rest being the first."""
+
+    def draw(number: int) -> Any:
+        mask = np.full((20, 30), values[0], np.uint16 if max(values) > 255 else np.uint8)
+        for row, value in enumerate(values):
+            mask[row] = value
+        return mask
+
+    return draw
+
+
+TWO = labels(0, 255)
+
+
+def draw_pairs(
+    folder: Path, mask: Draw = TWO, suffix: str = "", count: int = 4, kind: str = "png"
+) -> tuple[Path, Path]:
+    images, masks = folder / "pictures", folder / "drawn"
+    for place in (images, masks):
+        place.mkdir(parents=True)
+    for number in range(count):
+        Image.fromarray(np.full((20, 30, 3), 9 * number, np.uint8)).save(images / f"p{number % 3}_{number}.jpg")
+        Image.fromarray(mask(number)).save(masks / f"p{number % 3}_{number}{suffix}.{kind}")
+    return images, masks
+
+
+def make(root: Path, folders: tuple[Path, Path], **said: Any) -> tuple[NewDataset, Card]:
+    made = create_dataset(NewDatasetOptions("cells", *folders, **said), root)
+    return made, read_card("cells", root / "data/catalog")
+
+
+def everything(folder: Path) -> dict[Path, bytes | None]:
+    return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def test_card_says_what_the_files_hold_and_reads_their_copies(root: Path, tmp_path: Path) -> None:
+    folders = draw_pairs(tmp_path, suffix="_mask")
+    before = {path: content for path, content in everything(tmp_path).items() if root not in path.parents}
+    made, card = make(root, folders, classes=["background", "cell"], title="My cells: first", group=r"^(p\d)_")
+    assert (card.title, card.mask_suffix, card.layout, card.void) == ("My cells: first", "_mask", "folders", [])
+    assert [(c.name, c.values) for c in card.classes] == [("background", [0]), ("cell", [255])]
+    assert (card.group, made.groups) == (r"^(p\d)_", 3)
+    own = root / "data/raw/cells/own"
+    listing = read_layout(card, own)
+    assert [sample.name for sample in listing.samples] == ["p0_0", "p0_3", "p1_1", "p2_2"] and listing.found == []
+    assert [card.group_of(sample.name) for sample in listing.samples] == ["p0", "p0", "p1", "p2"]
+    for folder, kind in zip(folders, ("images", "masks"), strict=True):
+        assert {path.name: path.read_bytes() for path in (own / kind).iterdir()} == {
+            path.name: path.read_bytes() for path in folder.iterdir()
+        }
+    size = sum(path.stat().st_size for folder in folders for path in folder.iterdir())
+    assert (made.own, made.copied) == (own, (8, size))
+    assert {path: content for path, content in everything(tmp_path).items() if root not in path.parents} == before
+
+
+def test_card_is_written_as_a_person_would(root: Path, tmp_path: Path) -> None:
+    make(root, draw_pairs(tmp_path, labels(0, 3, 255)), classes=["no", "cell"], group=r"^(p\d)_")
+    assert (root / "data/catalog/cells.yaml").read_text(encoding="utf-8").splitlines()[1:] == [
+        "title: cells",
+        "licence: not stated",
+        "citation: none",
+        "home: null",
+        "source: {own: null} # data/raw/cells/own, tracked with dvc add",
+        "layout: folders",
+        "classes:",
+        "  - {name: 'no', color: [30, 30, 30], values: [0]} # 90.0 %",
+        "  - {name: cell, color: [230, 159, 0], values: [3]} # 5.0 %",
+        "void: [255] # 5.0 %",
+        r"group: '^(p\d)_'",
+    ]
+
+
+def test_data_in_place_are_used_in_place(root: Path) -> None:
+    own = root / "data/raw/cells/own"
+    images, masks = draw_pairs(own)
+    folders = images.rename(own / "images"), masks.rename(own / "masks")
+    before = everything(own)
+    made, card = make(root, folders)
+    assert made.copied is None and everything(own) == before
+    assert len(read_layout(card, own).samples) == 4
+
+
+@pytest.mark.parametrize(
+    ("values", "void", "expected", "left_out"),
+    [
+        ((0, 255), None, [("background", 0), ("foreground", 255)], []),
+        ((0, 1), None, [("background", 0), ("foreground", 1)], []),
+        ((0, 2), None, [("class_0", 0), ("class_1", 2)], []),
+        ((1, 2, 300), None, [("class_0", 1), ("class_1", 2), ("class_2", 300)], []),
+        ((0, 1, 255), None, [("background", 0), ("foreground", 1)], [255]),
+        ((0, 1, 255), [], [("class_0", 0), ("class_1", 1), ("class_2", 255)], []),
+        ((0, 1, 9, 255), [9, 255, 7], [("background", 0), ("foreground", 1)], [9, 255, 7]),
+    ],
+)
+def test_classes_and_void_follow_from_the_values(
+    root: Path, tmp_path: Path, values: tuple[int, ...], void: Any, expected: Any, left_out: list[int]
+) -> None:
+    made, card = make(root, draw_pairs(tmp_path, labels(*values)), void=void)
+    assert [(c.name, c.values) for c in card.classes] == [(name, [value]) for name, value in expected]
+    assert card.void == left_out == list(made.void)
+    assert made.void_by_custom == (void is None and bool(left_out))
+    assert sum(c.share for c in made.classes) + sum(made.void.values()) == pytest.approx(1)
+
+
+def test_masks_in_colours_make_classes_of_colours(root: Path, tmp_path: Path) -> None:
+    def mask(number: int) -> Any:
+        drawn = np.zeros((20, 30, 3), np.uint8)
+        drawn[1 : 1 + number] = (200, 10, 0)  # the first is black alone, so it could be one of numbers
+        drawn[19] = (0, 10, 200)
+        return drawn if number else drawn[..., 1] * 0
+
+    made, card = make(root, draw_pairs(tmp_path, mask), classes=["back", "blue", "red"])
+    assert made.look.in_colours and card.in_colours
+    assert [(c.name, c.values, c.color) for c in card.classes] == [
+        ("back", [(0, 0, 0)], (0, 0, 0)),
+        ("blue", [(0, 10, 200)], (0, 10, 200)),
+        ("red", [(200, 10, 0)], (200, 10, 0)),
+    ]
+    assert [c.share for c in made.classes] == pytest.approx([(80 - 6 - 3) / 80, 3 / 80, 6 / 80])
+
+
+def test_colours_can_be_void(root: Path, tmp_path: Path) -> None:
+    def mask(number: int) -> Any:
+        return np.array([[[0, 0, 0], [200, 10, 0], [224, 224, 192]]] * 4, np.uint8)
+
+    made, card = make(root, draw_pairs(tmp_path, mask), void=[(224, 224, 192)])
+    assert card.void == [(224, 224, 192)] and [c.name for c in card.classes] == ["background", "foreground"]
+    assert len(made.look.other_sizes) == 4
+
+
+def test_many_classes_have_colours_of_their_own(root: Path, tmp_path: Path) -> None:
+    _, card = make(root, draw_pairs(tmp_path, lambda number: np.arange(60, dtype=np.uint8).reshape(2, 30)))
+    colours = [c.color for c in card.classes]
+    assert len(set(colours)) == 60
+    assert all(sum(abs(a - b) for a, b in zip(*pair, strict=True)) > 60 for pair in pairwise(colours))
+
+
+def test_what_fits_nothing_is_told_and_not_copied(root: Path, tmp_path: Path) -> None:
+    images, masks = draw_pairs(tmp_path)
+    for path in (images / "alone.jpg", images / "p1_1.png", images / ".hidden.jpg"):
+        shutil.copyfile(images / "p0_0.jpg", path)
+    (images / "notes.txt").write_text("x")
+    shutil.copyfile(masks / "p0_0.png", masks / "lonely.png")
+    (images / "p2_2.jpg").write_bytes(b"no image")
+    Image.fromarray(np.zeros((20, 40, 3), np.uint8)).save(images / "p0_3.jpg")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # shown as 20 x 30, and so its mask is drawn
+    Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(images / "p1_1.jpg", exif=turned)
+    made, _ = make(root, (images, masks))
+    assert (made.pairs.images_alone, made.pairs.masks_alone) == (["alone.jpg"], ["lonely.png"])
+    assert (made.pairs.doubles, made.look.unreadable, made.look.other_sizes) == (["p1_1.png"], ["p2_2"], ["p0_3"])
+    assert (made.look.smallest, made.look.largest) == ((30, 20), (40, 20))
+    assert sorted(path.name for path in (made.own / "images").iterdir()) == [
+        "p0_0.jpg",
+        "p0_3.jpg",
+        "p1_1.jpg",
+        "p2_2.jpg",
+    ]
+    assert sorted(path.name for path in (made.own / "masks").iterdir()) == [f"p{n % 3}_{n}.png" for n in (0, 3, 1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "suffix"),
+    [
+        (["a", "b"], ["a", "b", "b_old"], ""),
+        (["a", "b"], ["a_L", "b_L"], "_L"),
+        (["1", "12"], ["1-seg", "12-seg"], "-seg"),
+        (["im1", "im12"], ["im12", "im1_mask", "im12_mask"], "_mask"),
+        (["a b", "c"], ["a b lesion.x", "c lesion.x"], " lesion.x"),
+    ],
+)
+def test_suffix_of_masks_is_found(root: Path, tmp_path: Path, images: list[str], masks: list[str], suffix: str) -> None:
+    folders = tmp_path / "i", tmp_path / "m"
+    for folder, names in zip(folders, (images, masks), strict=True):
+        folder.mkdir()
+        for name in names:
+            Image.fromarray(labels(0, 1)(0)).save(folder / f"{name}.png")
+    made, card = make(root, folders)
+    assert card.mask_suffix == suffix == made.pairs.suffix
+    assert [sample.name for sample in read_layout(card, made.own).samples] == images
+
+
+def test_twelve_is_not_the_mask_of_one(root: Path, tmp_path: Path) -> None:
+    images, masks = draw_pairs(tmp_path, count=1)
+    (masks / "p0_0.png").rename(masks / "p0_02.png")
+    with pytest.raises(InputError, match=r"no mask in .* \(p0_0.jpg and p0_02.png\)"):
+        make(root, (images, masks))
+
+
+def spoil(folder: Path, content: bytes) -> None:
+    next(iter(sorted(folder.iterdir()))).write_bytes(content)
+
+
+def drop(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def put_a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("")
+
+
+def rename_all(folder: Path) -> None:
+    for path in list(folder.iterdir()):
+        path.rename(path.with_name(f"x{path.name}"))
+
+
+def grey(number: int) -> Any:
+    return np.arange(600, dtype=np.uint16).reshape(20, 30) + 600 * number
+
+
+def rainbow(number: int) -> Any:
+    return np.random.default_rng(number).integers(0, 256, (20, 30, 3), np.uint8)
+
+
+def shades(number: int) -> Any:
+    """A hundred values each, another hundred in each mask."""
+    return (np.arange(600, dtype=np.uint16) % 100 + 100 * number).reshape(20, 30)
+
+
+def every_value(number: int) -> Any:
+    return np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+
+NOTHING: dict[str, Any] = {}
+
+
+@pytest.mark.parametrize(
+    ("drawn", "said", "spoiled", "complaint"),
+    [
+        (NOTHING, {}, lambda i, m: shutil.rmtree(i), "^--images: .*pictures does not exist$"),
+        (NOTHING, {}, lambda i, m: shutil.rmtree(m), "^--masks: .*drawn does not exist$"),
+        (NOTHING, {}, lambda i, m: put_a_file(i), "^--images: .*pictures is no folder$"),
+        (NOTHING, {}, lambda i, m: drop(i), r"^--images: .*pictures holds no image \(no .bmp, .gif"),
+        (
+            NOTHING,
+            {},
+            lambda i, m: rename_all(m),
+            r"no mask in .*drawn has the name of an image in .*\(p0_0.jpg and xp0_0.png\)",
+        ),
+        (NOTHING, {}, lambda i, m: spoil(m, b"no"), "drawn/p0_0.png: unreadable mask: no image format that is known"),
+        (NOTHING, {}, lambda i, m: [path.write_bytes(b"") for path in i.iterdir()], "none of the 4 images can be read"),
+        ({"kind": "jpg"}, {}, None, "drawn/p[0-9]_[0-9].jpg: is JPEG, which blurs values; masks must be label images"),
+        ({"kind": "webp"}, {}, None, "is lossy WebP, which blurs values"),
+        (
+            {"mask": rainbow},
+            {},
+            None,
+            "holds 600 colours; masks must be label images, one value per class, stored without",
+        ),
+        ({"mask": grey}, {}, None, "holds 600 values; masks must be label images"),
+        ({"mask": shades}, {}, None, "drawn: masks hold 400 values; masks must be label images"),
+        ({"mask": every_value}, {"void": []}, None, "^the masks hold 256 values; 255 classes are the most$"),
+        ({"mask": labels(7)}, {}, None, "^all masks hold nothing but 7; it takes two classes to tell apart$"),
+        (
+            {"mask": labels(0, 3, 255)},
+            {"classes": ["a", "b", "c"]},
+            None,
+            r"^--classes names 3 \(a, b, c\); the masks hold 2 values besides void, .*: 0 \(90.0 %\), 3 \(5.0 %\)$",
+        ),
+        (NOTHING, {"classes": ["a", "a"]}, None, "^--classes names a twice$"),
+        (NOTHING, {"name": "null"}, None, "^'null' is no name for a dataset"),
+        (NOTHING, {"name": "12"}, None, "^'12' is no name for a dataset"),
+        (
+            NOTHING,
+            {"classes": ["a", "Void"]},
+            None,
+            "^--classes names void, which is no class: --void tells its values$",
+        ),
+        (
+            NOTHING,
+            {"classes": ["a", "All"], "void": [3]},
+            None,
+            "a class is called All; split, truth, all name columns and rows of the reports$",
+        ),
+        (NOTHING, {"classes": ["a", ""]}, None, "^--classes: '' is no name for a class: letters"),
+        (
+            NOTHING,
+            {"void": [255]},
+            None,
+            r"^--void: the masks hold besides void only 0 \(95.0 %\); it takes two classes$",
+        ),
+        (NOTHING, {"void": [9, 9]}, None, "^--void names 9 twice$"),
+        (NOTHING, {"void": [(0, 0, 9)]}, None, "^--void: #000009 is not of what the masks hold: numbers$"),
+        (NOTHING, {"group": "(p"}, None, r"^--group: '\(p' is no regular expression: "),
+        (NOTHING, {"group": "p"}, None, "^--group: 'p' must have one pair of brackets"),
+        (NOTHING, {"group": "(z)"}, None, r"^--group: '\(z\)' finds nothing in the names of images, such as p0_0$"),
+        (
+            NOTHING,
+            {"name": "../cells"},
+            None,
+            "^'../cells' is no name for a dataset: a letter, then letters, digits, _ and - only; not true, null or such$",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line_and_leaves_nothing(
+    root: Path, tmp_path: Path, drawn: Any, said: Any, spoiled: Any, complaint: str
+) -> None:
+    folders = draw_pairs(tmp_path, **drawn)
+    if spoiled:
+        spoiled(*folders)
+    before = everything(tmp_path)
+    with pytest.raises(InputError, match=complaint) as caught:
+        create_dataset(NewDatasetOptions(**{"name": "cells", "images": folders[0], "masks": folders[1]} | said), root)
+    assert "\n" not in str(caught.value)
+    assert everything(tmp_path) == before
+
+
+def test_one_folder_for_both_is_told(root: Path, tmp_path: Path) -> None:
+    images, _ = draw_pairs(tmp_path)
+    with pytest.raises(InputError, match=r"pictures: given for images and for masks; each needs a folder of its own"):
+        make(root, (images, images / "../pictures"))
+
+
+@pytest.mark.parametrize(
+    ("there", "complaint"),
+    [
+        ("data/catalog/cells.yaml", r"catalog/cells.yaml exists already and is not overwritten: edit it"),
+        (
+            "data/raw/cells/own/images/a.png",
+            r"raw/cells/own exists already and is not overwritten: give its own folders",
+        ),
+        ("data/raw/cells/own.dvc", r"raw/cells/own.dvc exists already: `dvc checkout"),
+    ],
+)
+def test_nothing_is_overwritten(root: Path, tmp_path: Path, there: str, complaint: str) -> None:
+    folders = draw_pairs(tmp_path)
+    (root / there).parent.mkdir(parents=True, exist_ok=True)
+    (root / there).write_text("mine")
+    before = everything(tmp_path)
+    with pytest.raises(InputError, match=complaint):
+        make(root, folders)
+    assert everything(tmp_path) == before
+
+
+@pytest.mark.parametrize("trouble", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("step", ["shutil.copyfile", "losslab.data.new_dataset.create.write_text"])
+def test_copy_that_is_cut_short_leaves_nothing(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: BaseException, step: str
+) -> None:
+    folders = draw_pairs(tmp_path)
+    (root / "data/raw").mkdir()
+    before = everything(tmp_path)
+
+    def fail(*_: Any) -> None:
+        raise trouble
+
+    monkeypatch.setattr(step, fail)
+    with pytest.raises(type(trouble)):
+        make(root, folders)
+    assert everything(tmp_path) == before
+
+
+def test_card_goes_with_the_folder_that_could_not_be_put_in_place(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = draw_pairs(tmp_path)
+
+    def write_and_stop(path: Path, text: str) -> None:
+        path.write_text(text, encoding="utf-8")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("losslab.data.new_dataset.create.write_text", write_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        make(root, folders)
+    assert list((root / "data/catalog").iterdir()) == [] and not (root / "data/raw/cells").exists()
+
+
+@pytest.mark.parametrize(
+    "title", ["yes", "1e3", "a: b", "- a", "it's", "#1", "[a]", "a # b", "größer", "a, b", "null", "{x}"]
+)
+def test_title_is_read_as_it_was_said(root: Path, tmp_path: Path, title: str) -> None:
+    assert make(root, draw_pairs(tmp_path), title=title)[1].title == title
+
+
+def test_folder_without_a_catalog_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"^data/catalog: no such folder; run from the root of the repository$"):
+        create_dataset(NewDatasetOptions("cells", *draw_pairs(tmp_path)), tmp_path)

@@ -1,0 +1,313 @@
+"""What can be wrong with a folder of images and masks, and the line that tells it."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from losslab.data.findings import FINDING_KINDS, Finding
+from losslab.data.prepare.audit import AuditError, describe_findings, summarize_audit
+from losslab.data.prepare.near_duplicates import LISTED
+from losslab.data.prepare.prepare import prepare
+from losslab.errors import InputError
+from losslab.io.files import read_json
+from tests.data.own_data import files_by_kind, how, make_folders, own_card, prepared_from, save
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def jpeg_mask(own: Path) -> None:
+    mask = Image.open(own / "masks/im0.png")
+    mask.save(own / "masks/im0.jpg")
+    (own / "masks/im0.png").unlink()
+
+
+def colour_mask(own: Path) -> None:
+    save(own / "masks/im0.png", np.random.default_rng(0).integers(0, 9, (40, 60, 3), np.uint8))
+
+
+def copy_image(own: Path, kind: str) -> None:
+    (own / f"{kind}/im0.bmp").write_bytes((own / f"{kind}/im0.png").read_bytes())
+
+
+ERRORS: list[tuple[Callable[[Path], object], str]] = [
+    (lambda own: (own / "masks/im0.png").unlink(), "image without a mask: images/im0.png. Remedy: add a mask"),
+    (lambda own: (own / "images/im0.png").unlink(), "mask without an image: masks/im0.png. Remedy: add the image"),
+    (lambda own: copy_image(own, "images"), "same name as another: images/im0.png. Remedy: give it a name"),
+    (lambda own: copy_image(own, "masks"), "same name as another: masks/im0.png. Remedy: give it a name"),
+    (
+        lambda own: (own / "images/im0.png").write_bytes(b"text"),
+        "unreadable image: images/im0.png (no image format that",
+    ),
+    (lambda own: (own / "images/im0.png").write_bytes(b""), "unreadable image: images/im0.png (empty file)"),
+    (lambda own: cut(own / "images/im0.png"), "truncated image: images/im0.png (image file is truncated"),
+    (lambda own: (own / "masks/im0.png").write_bytes(b"text"), "unreadable mask: masks/im0.png (no image format that"),
+    (lambda own: cut(own / "masks/im0.png"), "truncated mask: masks/im0.png (image file is truncated"),
+    (
+        lambda own: save(own / "masks/im0.png", np.zeros((41, 60), np.uint8)),
+        "size mismatch: masks/im0.png (60 x 41, its image 60 x 40 (width x height)). Remedy: make the mask",
+    ),
+    (
+        lambda own: save(own / "masks/im0.png", np.full((40, 60), 4, np.uint8)),
+        "label not in the card: masks/im0.png (holds 4; the card has 0, 1, 9). Remedy: correct the mask, or add",
+    ),
+    (
+        lambda own: save(own / "masks/im0.png", np.full((40, 60), 300, np.uint16)),
+        "label not in the card: masks/im0.png (holds 300; the card has 0, 1, 9)",
+    ),
+    (jpeg_mask, "label not in the card: masks/im0.jpg (holds 2, 3, 4, 5, 6 and "),
+    (colour_mask, "label not in the card: masks/im0.png (is in colours; write colours as the values"),
+    (
+        lambda own: save(own / "masks/im0.png", np.full((40, 60), 9, np.uint8)),
+        "nothing but void: masks/im0.png. Remedy: label it, or take it away",
+    ),
+    (
+        lambda own: Image.fromarray(np.zeros((40, 60), np.float32)).save(own / "masks/im0.png", format="TIFF"),
+        "unreadable mask: masks/im0.png (holds fractions; save it in 8 or 16 bits)",
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "line"), ERRORS, ids=[line.split(": ")[0] for _, line in ERRORS])
+def test_bad_file_stops_a_strict_run_and_is_left_out_with_warn(
+    tmp_path: Path, damage: Callable[[Path], object], line: str
+) -> None:
+    damage(make_folders(tmp_path))
+    with pytest.raises(AuditError, match=r"^1 error in the data: 1 x .*; correct .* -S prepare.audit=warn") as caught:
+        prepared_from(tmp_path, audit="strict")
+    assert any(told.startswith(f"error: 1 x {line}") for told in summarize_audit(caught.value.audit)), summarize_audit(
+        caught.value.audit
+    )
+    assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
+    audit, _ = prepared_from(tmp_path)
+    assert audit["counts"]["error"] == 1 and read_json(tmp_path / "out/audit.json") == audit
+    assert sum(audit["images"].values()) == (8 if line.startswith("same name") else 7)
+
+
+def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    cut(own / "images/im1.png")
+    (own / "masks/im2.png").unlink()
+    (own / "images/im3.png").write_bytes(b"")
+    with pytest.raises(
+        AuditError, match="3 errors in the data: 1 x image without a mask, 1 x unreadable image, 1 x truncated image"
+    ):
+        prepared_from(tmp_path, audit="strict")
+
+
+def test_junk_is_named_and_stops_nothing(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    for name in ("images/notes.mat", "images/Thumbs.db", "images/._im1.png", "masks/.DS_Store"):
+        (own / name).write_bytes(b"x")
+    (own / "images/folder").mkdir()
+    audit, _ = prepared_from(tmp_path, audit="strict")
+    assert files_by_kind(audit) == {
+        "not an image": ["images/Thumbs.db", "images/folder", "images/notes.mat"],
+        "hidden file": ["images/._im1.png", "masks/.DS_Store"],
+    }
+
+
+def test_name_in_another_code_than_utf_8_is_an_error_not_a_crash(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    for kind in ("images", "masks"):
+        (own / f"{kind}/im0.png").rename(own / kind / os.fsdecode(b"M\xfcller.png"))
+    audit, _ = prepared_from(tmp_path)
+    assert files_by_kind(audit) == {"name that is no text": ["images/M\\udcfcller.png", "masks/M\\udcfcller.png"]}
+    assert sum(audit["images"].values()) == 7
+
+
+def test_broken_link_is_told(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    (own / "masks/im0.png").unlink()
+    (own / "masks/im0.png").symlink_to("nowhere.png")
+    (told,) = prepared_from(tmp_path)[0]["findings"]
+    assert (told["kind"], told["detail"]) == ("unreadable mask", "No such file or directory")
+
+
+def test_group_expression_that_finds_nothing_in_a_name_makes_it_a_group_of_its_own(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    card = own_card(tmp_path, group="^im([0-3])?")
+    assert [card.group_of(name) for name in ("im1", "im7", "x")] == ["1", "im7", "x"]
+    prepared_from(tmp_path, card, method="grouped")
+
+
+def test_upper_case_endings_and_spaces_in_names_are_no_trouble(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    for kind in ("images", "masks"):
+        (own / f"{kind}/im0.png").rename(own / f"{kind}/a photo (1).PNG")
+    audit, prepared = prepared_from(tmp_path, audit="strict")
+    assert audit["findings"] == []
+    assert "a photo (1)" in [name for split in ("train", "val", "test") for name in prepared.names(split)]
+
+
+def test_image_turned_by_its_tag_is_turned_when_its_mask_was_drawn_so(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    for name, orientation in (("im0", 6), ("im1", 3)):
+        image = Image.open(own / f"images/{name}.png")
+        exif = image.getexif()
+        exif[0x0112] = orientation
+        image.save(own / f"images/{name}.png", exif=exif)
+    mask = np.asarray(Image.open(own / "masks/im0.png"))
+    save(own / "masks/im0.png", np.rot90(mask, -1).copy())
+    audit, _ = prepared_from(tmp_path, audit="strict")
+    # im1 is only upside down: its mask fits as it is stored, and annotators draw on the pixels as stored.
+    assert files_by_kind(audit) == {"EXIF turn not applied": ["im1"], "rotated by its EXIF tag": ["im0"]}
+
+
+def test_16_bit_images_are_told(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    cv2.imwrite(str(own / "images/im0.png"), np.random.default_rng(0).integers(0, 65536, (40, 60, 3), np.uint16))
+    assert files_by_kind(prepared_from(tmp_path, audit="strict")[0]) == {"16-bit image": ["im0"]}
+
+
+def test_small_images_and_masks_of_one_class_are_told(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    generator = np.random.default_rng(1)
+    save(own / "images/im0.png", generator.integers(0, 256, (20, 30, 3), np.uint8))
+    save(own / "masks/im0.png", generator.integers(0, 2, (20, 30), np.uint8))
+    save(own / "masks/im1.png", np.zeros((40, 60), np.uint8))
+    audit, _ = prepared_from(tmp_path, audit="strict")
+    assert files_by_kind(audit) == {"image too small": ["im0"], "one class only": ["im1"]}
+    assert "warning: 1 x image too small: im0 (30 x 20; prepare.size is 32)" in "\n".join(summarize_audit(audit))
+
+
+def test_class_that_a_split_lacks_is_told(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    for path in (own / "masks").iterdir():
+        if path.stem != "im0":
+            save(path, np.where(np.asarray(Image.open(path)) == 1, 9, np.asarray(Image.open(path))).astype(np.uint8))
+    audit, prepared = prepared_from(tmp_path)
+    having = next(split for split in ("train", "val", "test") if "im0" in prepared.names(split))
+    lacking = [split for split in ("train", "val", "test") if split != having]
+    assert sorted(files_by_kind(audit)["class absent"]) == sorted(lacking)
+    assert audit["coverage"][having]["front"]["images"] == 1
+
+
+def test_copies_within_and_across_splits_are_told_apart(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    for number in range(1, 8):
+        (own / f"images/im{number}.png").write_bytes((own / "images/im0.png").read_bytes())
+    audit, _ = prepared_from(tmp_path, audit="strict")
+    (leak,) = [finding for finding in audit["findings"] if finding["kind"] == "duplicate across splits"]
+    assert len(re.findall(r"im\d", leak["file"] + leak["detail"])) == 4 and leak["detail"].endswith(" and 4 more")
+    own = make_folders(tmp_path)
+    _, prepared = prepared_from(tmp_path)
+    one, other, *_ = prepared.names("train")
+    (own / f"images/{other}.png").write_bytes((own / f"images/{one}.png").read_bytes())
+    assert files_by_kind(prepared_from(tmp_path)[0]) == {"duplicate": [f"train/{one}"]}
+
+
+def test_frames_of_one_scene_in_several_splits_are_found_by_their_looks_and_by_their_group(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    generator = np.random.default_rng(3)
+    scenes = cv2.resize(generator.integers(0, 256, (2, 5 * 6 * 3), np.uint8).reshape(2 * 5, 6, 3), (60, 80))
+    for path in own.glob("*/*"):
+        path.unlink()
+    for number in range(8):
+        frame = scenes[:40] if number < 4 else scenes[40:]
+        grain = generator.normal(0, 3, frame.shape)
+        name = f"{'a' if number < 4 else 'b'}_{number}.png"
+        save(own / f"images/{name}", np.clip(frame + grain, 0, 255).astype(np.uint8))
+        save(own / f"masks/{name}", generator.integers(0, 2, (40, 60), np.uint8))
+    card = own_card(tmp_path, group="^([ab])_")
+    audit, _ = prepared_from(tmp_path, card, audit="strict")
+    assert files_by_kind(audit)["group in several splits"] == ["a", "b"]
+    pairs = audit["near_duplicates"]["pairs"]
+    assert audit["near_duplicates"]["count"] == len(pairs) > 0
+    for pair in pairs:
+        assert pair["first"]["image"][0] == pair["second"]["image"][0]
+        assert pair["first"]["split"] != pair["second"]["split"] and pair["correlation"] > 0.95
+    with pytest.raises(InputError, match=r"2 groups"):
+        prepared_from(tmp_path, card, method="grouped")
+
+
+def test_near_duplicates_beyond_the_list_are_counted() -> None:
+    listed = [Finding("near-duplicate across splits", f"train/{number}") for number in range(LISTED)]
+    told = describe_findings(listed, near_duplicates=LISTED + 7)
+    assert told["by_kind"]["near-duplicate across splits"]["count"] == told["counts"]["warning"] == LISTED + 7
+
+
+def test_worst_findings_come_first_and_each_has_file_and_remedy(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    (own / "images/notes.txt").write_bytes(b"x")
+    cut(own / "images/im3.png")
+    save(own / "masks/im1.png", np.zeros((40, 60), np.uint8))
+    audit, _ = prepared_from(tmp_path)
+    assert [finding["severity"] for finding in audit["findings"]] == ["error", "warning", "note"]
+    assert all(finding["file"] and finding["remedy"] for finding in audit["findings"])
+    assert audit["counts"] == {"error": 1, "warning": 1, "note": 1}
+    assert len(summarize_audit(audit)) == 2 + 3
+
+
+def test_summary_shows_a_few_files_and_counts_the_rest() -> None:
+    lines = summarize_audit(describe_findings([Finding("hidden file", f"._{number}") for number in range(9)]))
+    assert lines == ["note: 9 x hidden file: ._0; ._1; ._2; and 6 more"]
+
+
+def test_summary_of_many_classes_is_a_screen() -> None:
+    shares = {f"class {number}": {"share": 1 / 150, "images": 1} for number in range(150)}
+    data = {
+        "images": {"train": 3},
+        "original_size": {"width": [4, 9], "height": [5, 5]},
+        "coverage": {"train": shares | {"void": {"share": 0}}},
+    }
+    first, second = summarize_audit(data | describe_findings([]))
+    assert first == "3 train images of 4-9 x 5 pixels"
+    assert second.startswith("% of pixels in train: class 0 0.7; class 1 0.7") and second.endswith("; and 134 more")
+
+
+def test_every_kind_of_finding_has_a_remedy() -> None:
+    assert all(kind.remedy for kind in FINDING_KINDS.values())
+
+
+def test_nothing_usable_is_an_error_that_says_why(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    for path in (own / "masks").iterdir():
+        save(path, np.full((40, 60), 9, np.uint8))
+    with pytest.raises(InputError, match=r"none of its 8 images can be used: 8 x nothing but void"):
+        prepared_from(tmp_path)
+
+
+def test_split_that_fails_for_what_was_left_out_says_so(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    for number in range(7):
+        cut(own / f"images/im{number}.png")
+    with pytest.raises(
+        AuditError, match=r"1 image cannot be split .* \(left out before: 7 x truncated image\)"
+    ) as caught:
+        prepared_from(tmp_path)
+    assert len(caught.value.audit["findings"]) == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        (
+            lambda own: (own / "masks").rename(own / "labels"),
+            r"own: no masks in it; the layout folders has images, masks",
+        ),
+        (
+            lambda own: [path.unlink() for path in (own / "images").iterdir()],
+            "no image with a mask found .* mask without",
+        ),
+        (lambda own: [path.unlink() for path in own.glob("*/*")], "no image with a mask found in the layout folders$"),
+    ],
+)
+def test_folder_without_pairs_is_told(tmp_path: Path, change: Callable[[Path], Any], complaint: str) -> None:
+    change(make_folders(tmp_path))
+    with pytest.raises(InputError, match=complaint):
+        prepared_from(tmp_path)
+
+
+def test_dataset_without_lists_needs_another_split(tmp_path: Path) -> None:
+    make_folders(tmp_path)
+    with pytest.raises(InputError, match="no official split: use random"):
+        prepare(own_card(tmp_path), tmp_path / "raw", how(method="official"), tmp_path / "out")

@@ -1,0 +1,233 @@
+"""Exported files give torch's logits to someone who knows the card inside them and nothing of losslab."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime  # type: ignore[import-untyped]
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+from typer.testing import CliRunner
+
+from losslab import models
+from losslab.cli import app
+from losslab.errors import InputError
+from losslab.export import export as exporting
+from losslab.export.export import ExportOptions, ExportResult, export_model
+from losslab.export.formats import (
+    SUFFIXES,
+    FormatName,
+    read_metadata,
+    read_net,
+)
+from losslab.inference.tensors import to_input
+from losslab.models.segmentation_net import SegmentationNet
+from tests.conftest import ROOT
+from tests.export.small_model import DESCRIPTION, save_small_model
+
+FORMATS: list[FormatName] = list(SUFFIXES)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder without prepared data."""
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return save_small_model(tmp_path / "models")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[FormatName, ExportResult]:
+    """In all formats, once."""
+    folder = save_small_model(tmp_path_factory.mktemp("exported"))
+    return {format_name: export_model(ExportOptions(format_name, folder)) for format_name in FORMATS}
+
+
+def expected(model: Path, images: Any) -> Any:
+    net, description = models.load(model)
+    with torch.no_grad():
+        return net(to_input(torch.from_numpy(images), description["mean"], description["std"])).numpy()
+
+
+def as_card_says(images: Any) -> Any:
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_file_gives_the_logits_of_the_net_at_any_batch_and_size(
+    format_name: FormatName, exported: dict[FormatName, ExportResult], rng: Any
+) -> None:
+    done = exported[format_name]
+    assert done.varies == "batch and size" and done.refused == ()
+    assert "noise" in done.origin
+    run = read_net(format_name, done.path)
+    for shape in ((1, 32, 32), (3, 40, 28), (2, 17, 50)):
+        images = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        np.testing.assert_allclose(run(as_card_says(images)), expected(done.path.parent, images), atol=1e-5)
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_labels_and_normalisation_travel_inside(
+    format_name: FormatName, exported: dict[FormatName, ExportResult]
+) -> None:
+    card = read_metadata(format_name, exported[format_name].path)
+    for key in ("classes", "palette", "ignore_index", "size", "fit", "mean", "std", "arch", "data_md5"):
+        assert card[key] == DESCRIPTION[key], key
+    assert (card["stride"], card["smallest_side"], card["varies"]) == (4, 5, "batch and size")
+    assert "run" not in card
+
+
+def test_onnx_file_needs_nothing_but_onnxruntime(exported: dict[FormatName, ExportResult], rng: Any) -> None:
+    path = exported["onnx"].path
+    onnx.checker.check_model(str(path), full_check=True)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    (given,), (out,) = session.get_inputs(), session.get_outputs()
+    assert (given.name, given.shape, out.name) == ("images", ["batch", 3, "height", "width"], "logits")
+    properties = session.get_modelmeta().custom_metadata_map
+    assert json.loads(properties["losslab.json"])["classes"] == ["skin", "lesion", "hair"]
+    image = rng.integers(0, 256, (1, 36, 44, 3), dtype=np.uint8)
+    (logits,) = session.run(None, {"images": as_card_says(image)})
+    assert (logits.argmax(1) == expected(path.parent, image).argmax(1)).all()
+
+
+def test_documented_snippet_runs(
+    exported: dict[FormatName, ExportResult], rng: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(exported["onnx"].path.parent)
+    Path("models").mkdir()
+    Path("models/model.onnx").write_bytes(exported["onnx"].path.read_bytes())
+    Image.fromarray(rng.integers(0, 256, (40, 56, 3), dtype=np.uint8)).save("a.jpg")
+    names: dict[str, Any] = {}
+    exec((ROOT / "docs/deploy.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], names)
+    picture = np.array(Image.open("a.jpg").resize((32, 32)))[None]
+    np.testing.assert_array_equal(names["labels"], expected(Path(), picture)[0].argmax(0))
+
+
+def test_two_exports_are_the_same_bytes(exported: dict[FormatName, ExportResult], model: Path) -> None:
+    assert export_model(ExportOptions("onnx", model)).path.read_bytes() == exported["onnx"].path.read_bytes()
+
+
+def test_one_logit_comes_with_its_own_rule_for_labels(tmp_path: Path) -> None:
+    model = save_small_model(
+        tmp_path / "binary", num_classes=1, classes=["skin", "lesion"], palette=[[240, 200, 170], [150, 50, 90]]
+    )
+    card = read_metadata("torchscript", export_model(ExportOptions("torchscript", model)).path)
+    assert card["label"] == "1 where the logit is positive, else 0"
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_asked_size_is_the_only_one(format_name: FormatName, model: Path, rng: Any) -> None:
+    """24 x 26 would need padding."""
+    done = export_model(ExportOptions(format_name, model, size=26))
+    assert done.varies == "batch"
+    images = rng.integers(0, 256, (3, 26, 26, 3), dtype=np.uint8)
+    np.testing.assert_allclose(
+        read_net(format_name, done.path)(as_card_says(images)), expected(model, images), atol=1e-5
+    )
+
+
+class SizeInPython(nn.Module):
+    """Does what it does by the one size that an exporter sees."""
+
+    def __init__(self, by_batch: bool) -> None:
+        super().__init__()
+        self.by_batch = by_batch
+        self.layer = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        count = float(images.shape[0] if self.by_batch else 1)
+        logits: Tensor = self.layer(F.avg_pool2d(images, 3, 1, 1)) * float(int(images.shape[-1])) * count
+        return logits
+
+
+@pytest.mark.parametrize("format_name", ["torch_export", "torchscript"])
+@pytest.mark.parametrize(("by_batch", "left"), [(False, "batch"), (True, "nothing")])
+def test_what_cannot_vary_is_fixed_and_told(
+    format_name: FormatName, by_batch: bool, left: str, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    net = SegmentationNet(SizeInPython(by_batch), 1).eval()
+    monkeypatch.setattr(models, "load", lambda folder: (net, DESCRIPTION))
+    done = export_model(ExportOptions(format_name, model))
+    assert done.varies == left
+    assert [line.partition(":")[0] for line in done.refused] == ["batch and size", "batch"][: len(done.refused)]
+    assert len(done.refused) == (2 if by_batch else 1) and not any("\n" in line for line in done.refused)
+
+
+def test_other_logits_than_torch_leave_no_file(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (model / "model.ts").write_bytes(b"of before")
+    monkeypatch.setattr(exporting, "read", lambda *_: lambda images: images[:, :3])
+    with pytest.raises(InputError, match=r"differ from torch's by up to .*, more than the tolerance 0.001,"):
+        export_model(ExportOptions("torchscript", model))
+    assert (model / "model.ts").read_bytes() == b"of before"
+    assert sorted(path.name for path in model.iterdir()) == ["model.json", "model.safetensors", "model.ts"]
+
+
+def test_nan_is_not_parity(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "read", lambda *_: lambda images: images[:, :3] * np.float32("nan"))
+    with pytest.raises(InputError, match="differ from torch's by up to nan"):
+        export_model(ExportOptions("torchscript", model))
+
+
+def test_real_images_are_compared_where_there_are_some(model: Path, tmp_path: Path, rng: Any) -> None:
+    tests = tmp_path / "data/prepared/tiny/test"
+    tests.mkdir(parents=True)
+    np.save(tests / "images.npy", rng.integers(0, 256, (9, 32, 32, 3), dtype=np.uint8))
+    done = export_model(ExportOptions("torchscript", model))
+    assert done.origin == "4 test images of tiny" and done.parity.shapes[0] == "4x32x32"
+    Image.fromarray(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)).save(tmp_path / "own.png")
+    assert export_model(ExportOptions("torchscript", model, images=(tmp_path / "own.png",))).origin == "1 given image"
+
+
+def told(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["export", *arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_command_tells_what_it_did_and_nothing_else(model: Path) -> None:
+    code, out, err = told("--format", "torchscript", "-o", "deep/net.ts")
+    assert (code, err) == (0, "") and Path("deep/net.ts").is_file()
+    lines = out.splitlines()
+    assert len(lines) == 3
+    assert lines[0].endswith("any batch, any size from 5 pixels a side")
+    assert "tolerance 0.001" in lines[2] and "drawn noise" in lines[2]
+
+
+def test_model_trained_in_bf16_is_told_to_leave_in_float32(tmp_path: Path) -> None:
+    save_small_model(tmp_path / "models", precision="bf16-mixed")
+    code, _, err = told("--format", "torchscript")
+    assert code == 0 and err.startswith("NOTE: trained in bf16-mixed, exported in float32")
+
+
+def test_registered_model_can_be_exported(tmp_path: Path) -> None:
+    """It no longer says of which dataset it is."""
+    model = save_small_model(tmp_path / "models", run={"train": {"device": "cpu"}})
+    assert "noise" in export_model(ExportOptions("torchscript", model)).origin
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--model", "nowhere"], "ERROR: nowhere/model.json: no such file"),
+        (["-o", "models"], "ERROR: --output: models must be a file that ends in .ts"),
+        (
+            ["-o", "models/model.safetensors"],
+            "ERROR: --output: models/model.safetensors must be a file that ends in .ts",
+        ),
+        (["-o", "folder.ts"], "ERROR: --output: folder.ts is a folder"),
+        (["--images", "gone.png"], "ERROR: --images: gone.png: "),
+    ],
+)
+def test_bad_input_is_told_in_one_line(arguments: list[str], complaint: str, model: Path) -> None:
+    Path("folder.ts").mkdir()
+    before = (model / "model.safetensors").read_bytes()
+    code, _, err = told("--format", "torchscript", *arguments)
+    assert (model / "model.safetensors").read_bytes() == before
+    assert code == 1 and err.startswith(complaint) and err.count("\n") == 1

@@ -1,0 +1,93 @@
+"""Test-time augmentation and the way back to an image's own size."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from losslab.data.images.fit import Fit, compute_placement, fit_image
+from losslab.errors import InputError
+from losslab.inference.predictor import Predictor, TestTimeAugmentation, restore_size
+from losslab.inference.tensors import to_probabilities
+
+DESCRIPTION: dict[str, Any] = {"mean": [0.5] * 3, "std": [0.25] * 3, "precision": "32-true"}
+CPU = torch.device("cpu")
+
+
+class Slanted(nn.Module):
+    """Logits that depend on the column, so that a mirrored image gives others."""
+
+    def __init__(self, outputs: int, only: int | None = None) -> None:
+        super().__init__()
+        self.outputs, self.only = outputs, only
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.only and images.shape[-1] != self.only:
+            raise AssertionError(f"takes images of {self.only} pixels only")
+        ramp = torch.linspace(0, 3, images.shape[-1]).expand_as(images[:, :1])
+        return torch.cat([images[:, :1] * (k + 1) + ramp * (-1) ** k for k in range(self.outputs)], dim=1)
+
+
+def predictor(outputs: int, tta: TestTimeAugmentation) -> Predictor:
+    return Predictor(Slanted(outputs), DESCRIPTION, tta, CPU)
+
+
+@pytest.fixture
+def images() -> Tensor:
+    return torch.randint(0, 256, (2, 8, 12, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_flip_averages_the_probabilities_of_image_and_mirror_image(outputs: int, images: Tensor) -> None:
+    plain = predictor(outputs, "none")
+    straight = to_probabilities(plain.logits(images))
+    mirrored = to_probabilities(plain.logits(images.flip(2))).flip(-1)
+    found = to_probabilities(predictor(outputs, "flip").logits(images))
+    assert torch.allclose(found, (straight + mirrored) / 2, atol=1e-6)
+    assert not torch.allclose(straight, mirrored, atol=1e-2)
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_prediction_with_flip_mirrors_with_the_image(outputs: int, images: Tensor) -> None:
+    """Also with scales: what is left and what is right no longer matters."""
+    tta: TestTimeAugmentation
+    for tta in ("flip", "flip_scale"):
+        found = predictor(outputs, tta)
+        assert torch.allclose(found.logits(images.flip(2)), found.logits(images).flip(-1), atol=1e-5)
+
+
+def test_scales_are_averaged_at_the_size_of_the_image(images: Tensor) -> None:
+    logits = predictor(3, "flip_scale").logits(images)
+    assert logits.shape == (2, 3, 8, 12) and logits.dtype == torch.float32
+    assert not torch.allclose(logits, predictor(3, "flip").logits(images), atol=1e-3)
+    assert torch.allclose(to_probabilities(logits).sum(dim=1), torch.ones(2, 8, 12))
+
+
+def test_net_with_one_size_refuses_scales(images: Tensor) -> None:
+    with pytest.raises(
+        InputError, match="tta flip_scale: this net cannot take images of 6 x 9: takes images of 12 pixels"
+    ):
+        Predictor(Slanted(1, only=12), DESCRIPTION, "flip_scale", CPU).logits(images)
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+@pytest.mark.parametrize(("height", "width"), [(40, 100), (100, 40), (32, 32), (7, 9)])
+def test_image_comes_back_to_where_it_was(fit: Fit, height: int, width: int) -> None:
+    """A bright square in the image is found at the same place after the way to the net's size and back."""
+    image = np.zeros((height, width, 3), np.uint8)
+    image[height // 4 : height // 2, width // 2 : width // 4 * 3] = 200
+    fitted = fit_image(image, 32, fit)
+    assert fitted.shape == (32, 32, 3)
+    back = restore_size(torch.from_numpy(fitted[None, ..., 0].copy()).float()[None], height, width, fit)
+    assert back.shape == (1, 1, height, width)
+    wrong = (back[0, 0].numpy() > 100) != (image[..., 0] > 100)
+    place = compute_placement(height, width, 32, fit)
+    pixel = max(height / place.height, width / place.width, 1)  # of the fitted image, in pixels of the image
+    assert wrong.sum() <= pixel * 2 * (height / 4 + width / 4 + 4 * pixel)
+
+
+def test_what_has_its_size_is_not_touched() -> None:
+    logits = torch.randn(2, 3, 16, 16)
+    assert torch.equal(restore_size(logits, 16, 16, "letterbox"), logits)

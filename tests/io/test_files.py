@@ -1,0 +1,69 @@
+import math
+from pathlib import Path
+
+import pytest
+
+from losslab.io.files import (
+    atomic_write,
+    read_csv,
+    read_json,
+    scratch_folder,
+    unlock_folders,
+    write_csv,
+    write_json,
+    write_text,
+)
+
+
+def test_file_or_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_text(tmp_path / "out", "old")
+    with pytest.raises(RuntimeError), atomic_write(tmp_path / "out") as partial:
+        partial.write_text("half")
+        raise RuntimeError
+    assert (tmp_path / "out").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_folder_replaces_folder_and_leftovers_of_a_killed_run(tmp_path: Path) -> None:
+    for content in ("first", "second"):
+        (tmp_path / ".out.partial").mkdir()
+        (tmp_path / ".out.partial/leftover").write_text("x")
+        with atomic_write(tmp_path / "out") as partial:
+            partial.mkdir()
+            (partial / content).write_text(content)
+        assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["out", f"out/{content}"]
+
+
+def test_scratch_is_empty_first_and_gone_afterwards(tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work/leftover").touch()
+    with pytest.raises(RuntimeError), scratch_folder(tmp_path / "work") as folder:
+        assert list(folder.iterdir()) == []
+        (folder / "new").touch()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_locked_folders_are_opened_and_links_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "work/a/b").mkdir(parents=True)
+    (tmp_path / "other").mkdir(mode=0o700)
+    (tmp_path / "work/a/link").symlink_to(tmp_path / "other")
+    (tmp_path / "work/a/b").chmod(0)
+    (tmp_path / "work/a").chmod(0)
+    unlock_folders(tmp_path / "work")
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "work").rglob("*")}
+    assert modes == {"a": 0o755, "b": 0o755, "link": 0o700}
+
+
+def test_tables_are_the_same_on_every_system_and_nan_is_empty(tmp_path: Path) -> None:
+    write_csv(tmp_path / "t.csv", [{"a": 1, "b": math.nan}, {"a": "x,y", "b": 0.5}])
+    assert (tmp_path / "t.csv").read_bytes() == b'a,b\n1,\n"x,y",0.5\n'
+    assert read_csv(tmp_path / "t.csv") == [{"a": "1", "b": ""}, {"a": "x,y", "b": "0.5"}]
+    write_csv(tmp_path / "t.csv", [])
+    assert read_csv(tmp_path / "t.csv") == []
+
+
+def test_nan_becomes_null(tmp_path: Path) -> None:
+    write_json(tmp_path / "j.json", {"a": [math.nan, 1.5], "b": {"c": "é"}})
+    assert read_json(tmp_path / "j.json") == {"a": [None, 1.5], "b": {"c": "é"}}
+    assert "é".encode() in (tmp_path / "j.json").read_bytes()

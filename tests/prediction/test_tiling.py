@@ -1,0 +1,107 @@
+"""Tiles must not show in what is predicted."""
+
+from itertools import pairwise
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from losslab.inference.predictor import Predictor
+from losslab.models.segmentation_net import SegmentationNet
+from losslab.prediction.tiling import Tiling, make_tiling, predict_tiled
+from tests.prediction.nets import CPU, description, noise
+
+
+class Pooling(nn.Module):
+    """Sees six pixels to every side, and where a pixel lies among four: tiles off the grid would answer otherwise."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.fine, self.coarse = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, outputs, 3, padding=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.shape[-1] % 2 or images.shape[-2] % 2:
+            raise RuntimeError("not a multiple of 2")
+        pooled = nn.functional.max_pool2d(self.fine(images).relu(), 2)
+        logits: Tensor = nn.functional.interpolate(self.coarse(pooled), scale_factor=2.0)
+        return logits
+
+
+@settings(max_examples=60)
+@given(
+    st.integers(1, 500),
+    st.integers(1, 100),
+    st.floats(0, 0.75),
+    st.sampled_from([1, 2, 8, 32]),
+    st.sampled_from([1, 64]),
+)
+def test_weights_cover_each_pixel_once(length: int, tile: int, overlap: float, stride: int, smallest: int) -> None:
+    tiling = make_tiling(tile, overlap, stride, smallest)
+    starts, weights = tiling.starts(length), tiling.weights(length)
+    assert tiling.side % stride == 0 and tile <= max(tiling.side, smallest) and tiling.side >= smallest
+    assert all(start % stride == 0 for start in starts) and starts == sorted(set(starts))
+    total = torch.zeros(length)
+    for start, weight in zip(starts, weights, strict=True):
+        assert 0 < len(weight) <= tiling.side and weight.min() >= 0
+        total[start : start + len(weight)] += weight
+    assert torch.allclose(total, torch.ones(length))
+    for one, next_one in pairwise(starts):
+        assert one + tiling.side - next_one >= tiling.shared >= overlap * tiling.side - stride
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+@pytest.mark.parametrize(("height", "width"), [(100, 131), (33, 90), (90, 20), (31, 32), (1, 70)])
+def test_net_that_sees_a_little_way_answers_as_in_one_pass(outputs: int, height: int, width: int) -> None:
+    predictor = Predictor(SegmentationNet(Pooling(outputs), 2), description(outputs), device=CPU)
+    image = noise((height, width, 3))
+    whole = predictor.logits(torch.from_numpy(image)[None])
+    parts = [
+        (top, rows.clone()) for top, rows in predict_tiled(predictor.logits, image, make_tiling(48, 0.5, 2), 2, int)
+    ]
+    blended = torch.cat([rows for _, rows in parts], dim=2)
+    assert [top for top, _ in parts] == [0, *torch.tensor([rows.shape[2] for _, rows in parts]).cumsum(0).tolist()[:-1]]
+    assert torch.allclose(blended, whole, atol=1e-5)
+    assert torch.equal(blended > 0, whole > 0) and torch.equal(blended.argmax(1), whole.argmax(1))
+
+
+def test_with_little_overlap_it_is_the_same_away_from_borders() -> None:
+    predictor = Predictor(SegmentationNet(Pooling(3), 2), description(3), device=CPU)
+    image = noise((64, 232, 3))
+    tiling = Tiling(side=64, shared=8, stride=2)
+    whole = predictor.logits(torch.from_numpy(image)[None])
+    blended = torch.cat([rows.clone() for _, rows in predict_tiled(predictor.logits, image, tiling, 4, int)], dim=2)
+    border = torch.zeros(232, dtype=torch.bool)
+    for start in tiling.starts(232):
+        for at in (start, start + 64):
+            border[max(at - 6, 0) : at + 6] = True
+    assert torch.allclose(blended[..., ~border], whole[..., ~border], atol=1e-5)
+    assert not torch.allclose(blended, whole, atol=1e-3)
+
+
+def test_tiles_that_disagree_fade_into_each_other() -> None:
+    """A net that sees a place in its tile only: without blending, its answer would jump by 1 at every border."""
+
+    def ramp(images: Tensor) -> Tensor:
+        return torch.linspace(0, 1, images.shape[2]).expand(len(images), 1, images.shape[1], -1)
+
+    image = noise((64, 384, 3))
+    rows = torch.cat([part.clone() for _, part in predict_tiled(ramp, image, make_tiling(64, 0.5, 1), 3, int)], dim=2)
+    assert rows.diff(dim=3).abs().max() < 0.1
+    jumping = torch.cat([part.clone() for _, part in predict_tiled(ramp, image, make_tiling(64, 0, 1), 3, int)], dim=2)
+    assert jumping.diff(dim=3).abs().max() > 0.8
+
+
+def test_memory_is_for_one_row_of_tiles() -> None:
+    seen: list[int] = []
+
+    def count(images: Tensor) -> Tensor:
+        seen.append(len(images))
+        return images[..., 0][:, None].float()
+
+    image = noise((640, 300, 3))
+    heights = [rows.shape[2] for _, rows in predict_tiled(count, image, make_tiling(64, 0.25, 1), 2, int)]
+    assert max(heights) <= 64 and max(seen) == 2

@@ -1,0 +1,215 @@
+"""Made-up comparisons, judged by the real statistics: 3 losses x 2 nets x 3 seeds unless a test wants others."""
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from losslab.comparison.result import (
+    Breakdown,
+    BreakdownValue,
+    ComparedCell,
+    ComparedMetric,
+    ComparedRun,
+    Comparison,
+    FactorResult,
+    FriedmanRanks,
+    GalleryImage,
+    PredictedImage,
+)
+from losslab.comparison.statistics import Scores
+from losslab.comparison.verdicts import Verdict, judge, write_sentence
+from losslab.study.spec import PublishedNumbers, PublishedRow
+
+MIOU = ComparedMetric(
+    "miou", "mIoU", True, 0.01, "points", True, "mean over classes, each over the pixels of all test images"
+)
+HD95 = ComparedMetric("hd95", "HD95", False, 1.0, "pixels", True, "mean over the test images")
+AXES: Mapping[str, Sequence[str]] = {"loss": ["cross_entropy", "dice", "focal"], "net": ["unet", "simple_segnet"]}
+GAINS = {"dice": 0.03, "cross_entropy": 0.0, "focal": 0.002, "unet": 0.05}
+"""Of labels, over a mean of 0.75."""
+CLASSES = ["skin", "lesion", "hair"]
+
+
+@dataclass(frozen=True)
+class MadeUpComparison:
+    axes: Mapping[str, Sequence[str]] = field(default_factory=lambda: AXES)
+    seeds: int = 3
+    images: int = 40
+    epochs: int = 6
+    gains: Mapping[str, float] = field(default_factory=lambda: GAINS)
+    seed_sd: float = 0.004
+    metric: ComparedMetric = MIOU
+    judged: bool = True
+    known: bool = True
+    """Whether times and GFLOPs are known."""
+    side: int = 24
+    """Pixels of a picture; 0 for no gallery."""
+    ranked: bool = False
+    warnings: Sequence[str] = ("focal, simple_segnet has 2 of 3 runs: seed 2 failed",)
+
+
+def comparison_of(folder: Path, made: MadeUpComparison = MadeUpComparison()) -> Comparison:
+    """
+    Args:
+        folder: pictures are written there.
+    """
+    rng = np.random.default_rng(0)
+    combinations = [dict(zip(made.axes, labels, strict=True)) for labels in itertools.product(*made.axes.values())]
+    labels = {", ".join(combination.values()): combination for combination in combinations}
+    scores = _scores(made, labels, rng)
+    sign = 1 if made.metric.higher_is_better else -1
+    means = {name: float(table.mean()) for name, table in scores.items()}
+    verdict = (
+        judge(
+            {name: [[table]] for name, table in scores.items()}, made.metric.higher_is_better, point=made.metric.point
+        )
+        if made.judged
+        else None
+    )
+    order = [one.name for one in verdict.standings] if verdict else sorted(means, key=lambda name: -sign * means[name])
+    cells = [_cell(made, name, labels[name], scores[name], number) for number, name in enumerate(order)]
+    factors = [_factor(made, axis, labels, scores) for axis in made.axes] if len(made.axes) > 1 and verdict else []
+    return Comparison(
+        name="demo",
+        title="Three losses on two small nets",
+        question="Which loss and which net segment drawn lesions best, and is the difference real?",
+        metric=made.metric,
+        dataset="synthetic_lesions",
+        images=made.images,
+        classes=CLASSES,
+        palette=[(240, 200, 170), (150, 50, 90), (20, 60, 160)],
+        ignore_index=255,
+        axes=made.axes,
+        cells=cells,
+        verdict=verdict,
+        headline=f"{order[0]} has the best {made.metric.title}.",
+        sentences=[write_sentence(pair) for pair in verdict.pairs] if verdict else [],
+        factors=factors,
+        ranks=_ranks(order) if made.ranked else None,
+        breakdowns=_breakdowns(made, order, rng),
+        gallery=_gallery(folder, order, made.side) if made.side else [],
+        published=_published(labels),
+        published_metric=HD95,
+        warnings=list(made.warnings),
+        facts={"study": "studies/demo.yaml", "commit": "5cc2311", "epochs": "6", "seeds": "0, 1, 2"},
+    )
+
+
+def _scores(
+    made: MadeUpComparison, labels: Mapping[str, Mapping[str, str]], rng: np.random.Generator
+) -> dict[str, Scores]:
+    image = rng.normal(0, 0.08, made.images)
+    found = {}
+    for name, combination in labels.items():
+        gain = sum(made.gains.get(label, 0.0) for label in combination.values())
+        runs = 0.75 + gain + rng.normal(0, made.seed_sd, (made.seeds, 1))
+        table = runs + image + rng.normal(0, 0.015, (made.seeds, made.images))
+        found[name] = table if made.metric.higher_is_better else 20 * (1 - table)
+    return found
+
+
+def _cell(made: MadeUpComparison, name: str, labels: Mapping[str, str], scores: Scores, number: int) -> ComparedCell:
+    big = "simple" not in name
+    runs = [
+        ComparedRun(
+            name=f"demo-{number}-s{seed}",
+            seed=seed,
+            score=float(row.mean()),
+            history=_history(made, seed, number),
+            like_published=0.5 + 0.1 * seed,
+            train_seconds=70.0 + 9 * number + seed * 2 if made.known else None,
+            mlflow_run=f"{number:02d}{seed:030d}",
+        )
+        for seed, row in enumerate(scores)
+    ]
+    parameters, gflops, time = (6_600_000, 1.62, 14.2) if big else (97_000, 0.31, 3.4)
+    return ComparedCell(
+        name, labels, runs, parameters, gflops if made.known else None, time + 0.1 * number if made.known else None
+    )
+
+
+def _history(made: MadeUpComparison, seed: int, number: int) -> list[dict[str, str]]:
+    rise: Callable[[int], float] = lambda epoch: 1 - np.exp(-0.4 * epoch)  # noqa: E731
+    return [
+        {
+            "epoch": str(epoch),
+            "lr": "0.001",
+            "train_loss": f"{0.9 - 0.6 * rise(epoch) + 0.02 * seed + 0.01 * number:.4f}",
+            "val_loss": f"{1.0 - 0.6 * rise(epoch):.4f}",
+            "val_miou": f"{(0.8 - 0.02 * number) * rise(epoch) + 0.01 * seed:.4f}",
+        }
+        for epoch in range(1, made.epochs + 1)
+    ]
+
+
+def _factor(
+    made: MadeUpComparison, axis: str, labels: Mapping[str, Mapping[str, str]], scores: Mapping[str, Scores]
+) -> FactorResult:
+    cells = {
+        label: [[scores[name] for name, combination in labels.items() if combination[axis] == label]]
+        for label in made.axes[axis]
+    }
+    verdict: Verdict = judge(cells, made.metric.higher_is_better, point=made.metric.point)
+    others = " and ".join(other for other in made.axes if other != axis)
+    return FactorResult(axis, others, verdict, [write_sentence(pair) for pair in verdict.pairs])
+
+
+def _breakdowns(made: MadeUpComparison, order: Sequence[str], rng: np.random.Generator) -> list[Breakdown]:
+    rows = [
+        (
+            name,
+            [
+                BreakdownValue(
+                    0.9 - 0.12 * column - 0.01 * row + float(rng.normal(0, 0.002)), 0.005, column == 1 and row == 0
+                )
+                for column in range(3)
+            ],
+        )
+        for row, name in enumerate(order)
+    ]
+    strata = [(name, [BreakdownValue(0.7, 0.01, True), BreakdownValue(float("nan"), None, False)]) for name in order]
+    told = [f"{order[0]} helps lesion: 2.0 points over {order[-1]} (p < 0.001 after Holm)."] if len(order) > 1 else []
+    return [
+        Breakdown("class", "IoU of each class", "Pooled over the test images.", CLASSES, rows, True, True, told),
+        Breakdown("size", "mIoU by size of the lesion", "Thirds of the images.", ["small", "large"], strata, False, True, []),
+    ]  # fmt: skip
+
+
+def _gallery(folder: Path, order: Sequence[str], side: int) -> list[GalleryImage]:
+    found = []
+    for number in range(3):
+        y, x = np.mgrid[:side, :side] / side - 0.5
+        truth = ((x**2 + y**2) < 0.06 + 0.03 * number).astype(np.uint8)
+        truth[: side // 12] = 255
+        photo = np.stack([210 - 90 * (truth == 1), 170 - 100 * (truth == 1), 150 + 20 * x], axis=2).astype(np.uint8)
+        Image.fromarray(photo).save(folder / f"im{number}.png")
+        Image.fromarray(truth).save(folder / f"im{number}.truth.png")
+        predictions = []
+        for place, name in enumerate(order):
+            labels = ((x**2 + y**2) < 0.05 + 0.03 * number - 0.006 * place).astype(np.uint8)
+            path = folder / f"im{number}.{place}.png"
+            Image.fromarray(labels).save(path)
+            predictions.append(PredictedImage(name, path, 0.9 - 0.02 * place))
+        found.append(
+            GalleryImage(f"im{number}", folder / f"im{number}.png", folder / f"im{number}.truth.png", predictions)
+        )
+    return found
+
+
+def _ranks(order: Sequence[str]) -> FriedmanRanks:
+    ranks = [1.0 + 0.9 * number for number in range(len(order))]
+    return FriedmanRanks(list(order), ranks, 0.012, 2.3, ["fold 1", "fold 2", "fold 3", "fold 4", "fold 5"])
+
+
+def _published(labels: Mapping[str, Mapping[str, str]]) -> PublishedNumbers:
+    rows = [
+        PublishedRow(cell=dict(combination), values={"iou": 0.71, "dice": 0.82})
+        for combination in itertools.islice(labels.values(), 2)
+    ]
+    return PublishedNumbers(
+        source="seed 001, table 2", how="training images, one seed, mean over batches", metric="IoU, Dice", rows=rows
+    )

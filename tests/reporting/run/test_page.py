@@ -1,0 +1,199 @@
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from losslab.io.files import (
+    read_csv,
+    read_json,
+    write_csv,
+    write_json,
+)
+from losslab.reporting.run.outs import read_report_inputs
+from losslab.reporting.run.page import build_run_page, write_report
+from tests.reporting.run.made_up import MadeUp, write_outs
+
+FIGURES = {"curves.png", "confusion.png", "iou_by_class.png", "iou_by_image.png", "reliability.png", "examples.png"}
+
+
+@pytest.fixture
+def outs(tmp_path: Path) -> Path:
+    return write_outs(tmp_path)
+
+
+def report_of(outs: Path, examples: int = 6) -> str:
+    return build_run_page(read_report_inputs(outs / "models", outs / "reports", outs / "prepared"), examples)
+
+
+def files_of(outs: Path) -> dict[str, bytes]:
+    write_report(outs / "models", outs / "reports", outs / "prepared", 6)
+    figures = {path.name: path.read_bytes() for path in (outs / "reports/figures").iterdir()}
+    return figures | {"report.html": (outs / "reports/report.html").read_bytes()}
+
+
+class Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attributes if name in ("src", "href")]
+
+
+def test_page_needs_no_other_file(outs: Path) -> None:
+    page = report_of(outs)
+    parser = Links()
+    parser.feed(page)
+    assert parser.links and all(link.startswith(("data:", "#")) for link in parser.links)
+    assert (
+        set(re.findall(r"url\(([^)]{5})", page)) == {"data:"}
+        and "@import" not in page
+        and "http" not in page.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    )
+
+
+def test_page_shows_what_was_run_and_how_well(outs: Path) -> None:
+    page = report_of(outs)
+    for text in (
+        "(gamma = 3.0)",
+        "resnet18",
+        "abc.dir",
+        "Roads &amp; &lt;b&gt;seas",
+        "rise = 0.15",
+        "kept is epoch 5",
+    ):
+        assert text in page, text
+    assert "On 40 test images the net reaches a mean IoU of 0.750" in page
+    assert "What limits it: the weakest class is tree &lt;b&gt; (IoU 0.620); 68.0 % of the wrong pixels lie" in page
+    assert "device" not in page.split('id="run"')[1].split("</section>")[0]
+
+
+def test_net_and_how_it_was_scored_are_told(outs: Path) -> None:
+    page = report_of(outs)
+    assert "14,328,209" in page
+    assert "lite0.safetensors, sha256 0123456789ab…" in page and "/home/me" not in page
+    assert "the size of the files, mean over mirror images" in page
+
+
+@pytest.mark.parametrize(
+    "evil", ["</script><script>alert(1)</script>", "a\"b'c", "{x} {{ y }} {% z %}", "$\\frac$ 100 %"]
+)
+def test_names_are_text_and_nothing_else(tmp_path: Path, evil: str) -> None:
+    outs = write_outs(tmp_path, MadeUp(classes=(evil, "road", "sky")))
+    examples = read_csv(outs / "reports/predictions/examples.csv")
+    write_csv(outs / "reports/predictions/examples.csv", [row | {"image": evil} for row in examples])
+    page = report_of(outs)
+    assert page.count("<script") == 1 and page.count("</script") == 1
+    assert not re.search(r'data-name="a"', page)
+    assert all(group in page for group in ("Best", "Median", "Worst", "Random"))
+
+
+def test_each_group_of_examples_is_shown(outs: Path) -> None:
+    page = report_of(outs, examples=8)
+    groups = dict(re.findall(r"<h3>(Best|Median|Worst|Random)</h3>(.*?)(?=<h3>|<dialog)", page, re.DOTALL))
+    assert {name: re.findall(r'data-name="(\w+)"', part) for name, part in groups.items()} == {
+        "Best": ["im1", "im2"],
+        "Median": ["im20", "im21"],
+        "Worst": ["im40", "im39"],
+        "Random": ["im7", "im8"],
+    }
+
+
+def test_same_input_gives_the_same_bytes(outs: Path) -> None:
+    files = files_of(outs)
+    assert set(files) == FIGURES | {"report.html"}
+    assert files_of(outs) == files
+
+
+def test_page_without_examples_says_so(outs: Path) -> None:
+    assert "No predictions were kept" in report_of(outs, examples=0)
+    write_csv(outs / "reports/predictions/examples.csv", [])
+    assert "No predictions were kept" in report_of(outs)
+
+
+def test_page_of_the_poorest_run_is_whole(tmp_path: Path) -> None:
+    """One epoch, one image, one term, no void, no example, no row in any table about confidence and errors."""
+    run = MadeUp(("background", "pet"), epochs=1, images=1, examples=0, ignore_index=None, terms=("focal",), rich=False)
+    files = files_of(write_outs(tmp_path, run))
+    page = files["report.html"].decode()
+    assert set(files) == FIGURES - {"examples.png"} | {"report.html"}
+    assert page.endswith("</html>") and "nan" not in page.split("<script>")[0].split("</style>")[1].lower()
+    assert (
+        "evaluate wrote no calibration" in page
+        and "evaluate wrote no strata" in page
+        and "void: not scored" not in page
+    )
+    assert "training ended while" not in page and "1 image." in page
+    assert re.search(r"Not checked: .*best epoch before the last \(fewer than two epochs\)", page)
+    assert "<li>best epoch before the last</li>" not in page
+
+
+def test_scores_that_mean_nothing_are_dashes(outs: Path) -> None:
+    """A class in neither truth nor prediction, in per_class.csv, metrics.json and the curves."""
+    reports = outs / "reports"
+    gone = dict.fromkeys(("iou", "dice", "precision", "recall", "boundary_iou", "surface_dice_1", "hd95"), "")
+    per_class = [
+        row | (gone | {"support": "0", "predicted": "0"} if row["class"] == "road" else {})
+        for row in read_csv(reports / "per_class.csv")
+    ]
+    write_csv(reports / "per_class.csv", per_class)
+    write_csv(reports / "history.csv", [row | {"val_iou_road": ""} for row in read_csv(reports / "history.csv")])
+    confusion = [
+        {
+            key: "0" if "road" in (key, row["truth"]) and key not in ("split", "truth") else cell
+            for key, cell in row.items()
+        }
+        for row in read_csv(reports / "confusion.csv")
+    ]
+    write_csv(reports / "confusion.csv", confusion)
+    metrics = read_json(reports / "metrics.json")
+    metrics["test"] |= {"hd95": None}
+    write_json(reports / "metrics.json", metrics)
+    page = report_of(outs)
+    assert "In neither truth nor prediction, and in no mean: road." in page
+    assert "HD95, px</span>" not in page and 'class="value none"' in page
+
+
+def test_binary_scores_are_headlines(tmp_path: Path) -> None:
+    outs = write_outs(tmp_path, MadeUp(("background", "pet")))
+    metrics = read_json(outs / "reports/metrics.json")
+    metrics["test"] |= {"seed_score": 0.61, "threshold": 0.4, "miou_at_threshold": 0.7654}
+    write_json(outs / "reports/metrics.json", metrics)
+    page = report_of(outs)
+    assert "seed score" in page and "0.610" in page and "0.765" in page and "best on val: 0.4" in page
+
+
+def test_largest_gallery_stays_under_five_megabytes(tmp_path: Path) -> None:
+    """24 noisy examples of 1024 px in 11 classes: pictures shrink until all fit."""
+    run = MadeUp(tuple(f"class {index}" for index in range(11)), side=1024, examples=1, detail=8, near_duplicates=8)
+    folder = write_outs(tmp_path, run) / "reports/predictions"
+    (row,) = read_csv(folder / "examples.csv")
+    for index in range(24):
+        for kind in ("image", "truth", "prediction"):
+            (folder / f"copy-{index}.{kind}.png").hardlink_to(folder / f"test-0.{kind}.png")
+    write_csv(folder / "examples.csv", [row | {"file": f"copy-{index}"} for index in range(24)])
+    page = report_of(tmp_path, examples=24)
+    assert 1_000_000 < len(page.encode()) < 5_000_000 and page.count('class="example"') == 24
+
+
+def test_page_of_many_classes_shows_the_weakest(tmp_path: Path) -> None:
+    page = report_of(write_outs(tmp_path, MadeUp(tuple(f"class {index}" for index in range(50)), epochs=2, examples=0)))
+    assert "21 other classes" in page and "20 of 50 classes" in page and len(page.encode()) < 5_000_000
+    assert "class 49 against the rest" in page and "class 19 against the rest" not in page
+
+
+def test_data_and_what_the_audit_found_are_shown(tmp_path: Path) -> None:
+    page = report_of(write_outs(tmp_path, MadeUp(near_duplicates=8, findings=9, ignore_index=None)))
+    assert (
+        "split: kfold, split seed: 3, val: 0.2, test: 0.2, fold: 1 of 5, fit: stretch, audit: warn, limit: 60" in page
+    )
+    assert "train, 1,234 images" in page and ">void</th>" not in page
+    assert "9 × hidden file" in page and "images/._0&lt;b&gt;; images/._1&lt;b&gt;; images/._2&lt;b&gt;; …" in page
+    assert "6 of 8, the most alike first" in page and page.count("and test/im0, correlation 0.990") == 6
+
+
+def test_data_without_a_finding_are_called_so(outs: Path) -> None:
+    page = report_of(outs)
+    assert "The audit found nothing wrong." in page and "look alike" not in page
+    assert "nothing in the numbers speaks against trusting that" in page

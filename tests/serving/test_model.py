@@ -1,0 +1,122 @@
+"""What is served: images as files or arrays in, masks out, as predict_image gives them."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from losslab import models
+from losslab.errors import InputError
+from losslab.inference.predictor import Predictor
+from losslab.prediction.label_map import predict_image
+from losslab.serving.model import ServedModel, _load_pyfunc
+from losslab.serving.register import pack_model
+from tests.export.small_model import DESCRIPTION, save_small_model
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_small_model(tmp_path_factory.mktemp("served"))
+
+
+@pytest.fixture(scope="module")
+def served(folder: Path) -> ServedModel:
+    return _load_pyfunc(str(folder))
+
+
+@pytest.fixture
+def image(rng: Any) -> Any:
+    return rng.integers(0, 256, (40, 56, 3), dtype=np.uint8)
+
+
+def as_file(image: Any, **options: Any) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG", **options)
+    return file.getvalue()
+
+
+def expected(folder: Path, image: Any) -> Any:
+    return predict_image(Predictor(*models.load(folder)), image)
+
+
+@pytest.mark.parametrize(
+    "form", [lambda i: i, as_file, lambda i: base64.b64encode(as_file(i)).decode(), lambda i: i.tolist()]
+)
+def test_image_in_any_form_gives_the_mask_of_predict(form: Any, served: ServedModel, folder: Path, image: Any) -> None:
+    (mask,) = served.predict({"image": [form(image)]})
+    assert isinstance(mask, np.ndarray) and mask.dtype == np.uint8 and mask.shape == (40, 56)
+    np.testing.assert_array_equal(mask, expected(folder, image))
+
+
+def test_images_of_different_sizes_come_back_in_order(served: ServedModel, folder: Path, image: Any) -> None:
+    other = image[:17, 3:]
+    first, second = served.predict({"image": [other, as_file(image)]})
+    np.testing.assert_array_equal(first, expected(folder, other))
+    np.testing.assert_array_equal(second, expected(folder, image))
+
+
+def test_orientation_tag_is_followed(served: ServedModel, image: Any) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    (mask,) = served.predict({"image": [as_file(image, exif=exif)]})
+    assert isinstance(mask, np.ndarray) and mask.shape == (56, 40)
+
+
+def test_png_holds_labels_in_the_colours_of_the_card(served: ServedModel, folder: Path, image: Any) -> None:
+    (text,) = served.predict({"image": [image]}, {"masks": "png"})
+    assert isinstance(text, str)
+    picture = Image.open(io.BytesIO(base64.b64decode(text)))
+    np.testing.assert_array_equal(np.asarray(picture), expected(folder, image))
+    colours = np.asarray(DESCRIPTION["palette"])[np.asarray(picture)]
+    np.testing.assert_array_equal(np.asarray(picture.convert("RGB")), colours)
+
+
+@pytest.mark.parametrize(
+    ("bad", "complaint"),
+    [
+        (b"no image", "image 1: unreadable image: "),
+        ("!!", "image 1: a text must be an image file as base64"),
+        (np.zeros((4, 4), np.uint8), r"image 1: an array must be uint8 \[H, W, 3\], RGB; it is uint8 \[4, 4\]"),
+        (np.zeros((4, 4, 3), np.float32), "image 1: an array must be uint8 .* it is float32"),
+        (np.full((4, 4, 3), 300), "image 1: an array must be uint8 .* it is int64"),
+        (np.zeros((0, 4, 3), np.uint8), "image 1: an array must be uint8"),
+        ([[1], [2, 3]], "image 1: "),
+        (None, "image 1: "),
+    ],
+)
+def test_what_is_no_image_is_told_with_its_row(bad: Any, complaint: str, served: ServedModel, image: Any) -> None:
+    with pytest.raises(InputError, match=complaint):
+        served.predict({"image": [image, bad]})
+
+
+def test_unknown_kind_of_masks_is_told(served: ServedModel, image: Any) -> None:
+    with pytest.raises(InputError, match="masks is 'gif'; it must be array or png"):
+        served.predict({"image": [image]}, {"masks": "gif"})
+
+
+def test_package_holds_what_is_needed_and_nothing_of_this_machine(folder: Path, tmp_path: Path) -> None:
+    description = DESCRIPTION | {"run": {"encoder_weights": str(tmp_path / "mine.pth"), "train": {"device": "cpu"}}}
+    net, _ = models.load(folder)
+    models.save(tmp_path / "models", net, description)
+    requirements = pack_model(tmp_path / "models", tmp_path / "packed")
+    names = {line.partition("==")[0] for line in requirements}
+    assert {"mlflow", "torch", "numpy", "opencv-python-headless", "pillow"} <= names
+    assert not names & {"dvc", "lightning", "timm", "segmentation_models_pytorch", "albumentations", "typer"}
+    shipped = {path.relative_to(tmp_path / "packed").as_posix() for path in (tmp_path / "packed").rglob("*.py")}
+    assert "code/losslab/models/simple_cnn.py" in shipped and "code/losslab/exporting/served_model.py" in shipped
+    assert not [path for path in shipped if "tracking" in path or "cli" in path]
+    texts = [path.read_bytes() for path in (tmp_path / "packed").rglob("*") if path.is_file()]
+    assert not [text for text in texts if str(tmp_path).encode() in text or str(Path.home()).encode() + b"/" in text]
+
+
+def test_net_on_an_encoder_is_packed_with_its_packages(tmp_path: Path) -> None:
+    encoder = "tu-mobilenetv3_small_050"
+    model = save_small_model(tmp_path / "models", arch="unet", encoder=encoder)
+    names = {line.partition("==")[0] for line in pack_model(model, tmp_path / "packed")}
+    assert {"timm", "segmentation_models_pytorch", "torchvision"} <= names
+    assert json.loads((tmp_path / "packed/model/model.json").read_text(encoding="utf-8"))["encoder"] == encoder

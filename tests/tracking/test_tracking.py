@@ -1,0 +1,392 @@
+"""MLflow runs: begun by train, completed by later stages, rebuilt from outs, and never in the way."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run
+
+from losslab import tracking
+from losslab.errors import InputError
+from losslab.io.files import write_csv, write_json
+from losslab.io.hashing import compute_file_md5
+from losslab.params import Params
+from tests.conftest import TINY_CHANGES, write_params
+
+HISTORY = [{"epoch": e, "lr": 0.001, "train_loss": 1.0 - e / 10, "val_miou": e / 10} for e in range(3)]
+SCORES = {"miou": 0.5, "iou": {"skin": 0.75, "hair": None}}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One store for all tests here; each uses a dataset, so an MLflow experiment, of its own."""
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MLFLOW_TRACKING_URI", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def params(tiny_params: Params, request: pytest.FixtureRequest) -> Params:
+    return tiny_params.model_copy(update={"dataset": request.node.name})
+
+
+@pytest.fixture
+def outs(tmp_path: Path, params: Params) -> Path:
+    """What a run leaves behind."""
+    path = write_params(tmp_path, TINY_CHANGES)
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("dataset: tiny", f"dataset: {params.dataset}"), encoding="utf-8"
+    )
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models/model.safetensors").write_bytes(b"weights")
+    write_json(tmp_path / "models/model.json", {"data_md5": "d.dir"})
+    write_csv(tmp_path / "reports/history.csv", HISTORY)
+    write_json(tmp_path / "reports/metrics.json", {"test": SCORES, "val": SCORES})
+    (tmp_path / "reports/report.html").write_text("<p>report", encoding="utf-8")
+    (tmp_path / "reports/figures").mkdir()
+    (tmp_path / "reports/figures/curves.png").write_bytes(b"png")
+    return tmp_path
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+def runs(root: Path, dataset: str) -> list[Run]:
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(dataset)
+    return list(client.search_runs([experiment.experiment_id])) if experiment else []
+
+
+def series(root: Path, run: Run, metric: str) -> list[tuple[int, float]]:
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    return [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, metric)]
+
+
+def begin(params: Params, root: Path, warnings: list[str]) -> Any:
+    return tracking.track_training(params, "key", "d.dir", "a chip", root, warnings.append)
+
+
+def train(params: Params, root: Path, outs: Path, warnings: list[str]) -> None:
+    with begin(params, root, warnings) as run:
+        for row in HISTORY:
+            run.log_epoch(row)
+        run.trained(outs / "models", seconds=12.3)
+
+
+def test_training_is_seen_while_it_runs(params: Params, root: Path, outs: Path, warnings: list[str]) -> None:
+    with begin(params, root, warnings) as run:
+        run.log_epoch(HISTORY[0])
+        (live,) = runs(root, params.dataset)
+        assert live.info.status == "RUNNING"
+        assert live.data.params["train.epochs"] == "2" and live.data.params["loss"] == "cross_entropy"
+        assert series(root, live, "train_loss") == [(0, 1.0)]
+        run.trained(outs / "models", seconds=12.3)
+    (done,) = runs(root, params.dataset)
+    assert done.info.status == "FINISHED"
+    assert done.data.tags["losslab.model_md5"] == compute_file_md5(outs / "models/model.safetensors")
+    assert done.data.tags["losslab.data_md5"] == "d.dir"
+    assert done.data.tags["losslab.hardware"] == "a chip"
+    assert done.data.tags["losslab.seconds.train"] == "12.3"
+    assert warnings == []
+
+
+@pytest.mark.parametrize(("error", "status"), [(ValueError("x"), "FAILED"), (KeyboardInterrupt(), "KILLED")])
+def test_run_that_breaks_is_marked(
+    error: BaseException, status: str, params: Params, root: Path, warnings: list[str]
+) -> None:
+    with pytest.raises(type(error)), begin(params, root, warnings):
+        raise error
+    assert runs(root, params.dataset)[0].info.status == status
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), None])
+def test_interrupted_run_goes_on_as_the_same_run(
+    error: BaseException | None, params: Params, root: Path, outs: Path, warnings: list[str]
+) -> None:
+    """None: killed, nothing could be told. Its first epoch was logged; it comes again out of the checkpoint."""
+    with suppress(KeyboardInterrupt), ExitStack() as killed:
+        run = killed.enter_context(begin(params, root, warnings))
+        run.log_epoch(HISTORY[0])
+        if error is None:
+            killed.pop_all()
+        else:
+            raise error
+    train(params, root, outs, warnings)
+    (done,) = runs(root, params.dataset)
+    assert done.info.status == "FINISHED" and "losslab.model_md5" in done.data.tags
+    assert [step for step, _ in series(root, done, "train_loss")] == [0, 1, 2]
+    assert warnings == []
+
+
+def test_experiment_that_is_queued_again_goes_on_under_its_new_name(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for experiment in ("first-try", "second-try"):
+        monkeypatch.setenv("DVC_EXP_NAME", experiment)
+        with suppress(ZeroDivisionError), begin(params, root, warnings) as run:
+            run.log_epoch(HISTORY[0])
+            raise ZeroDivisionError
+    monkeypatch.delenv("DVC_EXP_NAME")
+    train(params, root, outs, warnings)
+    (run,) = runs(root, params.dataset)
+    assert "dvc.experiment" not in run.data.tags and not run.info.run_name.startswith("first-try")
+
+
+def test_same_run_of_another_repository_is_left_alone(
+    params: Params,
+    root: Path,
+    warnings: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    with begin(params, root, warnings) as first:
+        first.log_epoch(HISTORY[0])
+        with begin(params, tmp_path_factory.mktemp("another"), warnings) as second:
+            second.log_epoch(HISTORY[0])
+    assert len(runs(root, params.dataset)) == 2
+
+
+def test_model_that_is_scored_otherwise_is_another_run(
+    params: Params, root: Path, outs: Path, warnings: list[str]
+) -> None:
+    train(params, root, outs, warnings)
+    tracking.record_stage(outs, root, warnings.append, "report", 1.0)
+    path = outs / "params.yaml"
+    changed = path.read_text(encoding="utf-8").replace("resolution: prepared", "resolution: original")
+    path.write_text(changed, encoding="utf-8")
+    for _ in range(2):
+        tracking.record_stage(outs, root, warnings.append, "report", 1.0)
+    found = {
+        run.data.params["evaluate.resolution"]: run.data.metrics["test_miou"] for run in runs(root, params.dataset)
+    }
+    assert found == {"prepared": 0.5, "original": 0.5} and len(runs(root, params.dataset)) == 2 and not warnings
+
+
+def test_complete_run_is_repeated_as_a_new_one(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(params, root, outs, warnings)
+    train(params, root, outs, warnings)  # killed before DVC took the outs: no report yet
+    assert len(runs(root, params.dataset)) == 1
+    tracking.record_stage(outs, root, warnings.append, "report", 1.0)
+    train(params, root, outs, warnings)
+    assert len(runs(root, params.dataset)) == 2
+    monkeypatch.setenv("DVC_EXP_NAME", "other")
+    train(params, root, outs, warnings)
+    assert len(runs(root, params.dataset)) == 3
+
+
+def test_experiment_and_baseline_are_tagged(
+    params: Params, root: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "great-lion")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc123")
+    with begin(params, root, warnings):
+        pass
+    (run,) = runs(root, params.dataset)
+    assert run.info.run_name == "great-lion: cross_entropy unet-tu-mobilenetv3_small_050 seed 0"
+    assert (run.data.tags["dvc.experiment"], run.data.tags["dvc.baseline_rev"]) == ("great-lion", "abc123")
+
+
+def test_later_stages_complete_the_run_that_train_began(
+    params: Params, root: Path, outs: Path, warnings: list[str]
+) -> None:
+    train(params, root, outs, warnings)
+    for stage in ("evaluate", "report"):
+        tracking.record_stage(outs, root, warnings.append, stage, 1.0)
+    (run,) = runs(root, params.dataset)
+    assert run.data.metrics["test_miou"] == run.data.metrics["best_val_miou"] == 0.5
+    assert run.data.metrics["test_iou_skin"] == 0.75 and "test_iou_hair" not in run.data.metrics
+    assert series(root, run, "val_miou") == [(0, 0.0), (1, 0.1), (2, 0.2)]
+    artifacts = root / "mlartifacts" / params.dataset / run.info.run_id / "artifacts"
+    assert (artifacts / "report.html").is_file() and (artifacts / "figures/curves.png").is_file()
+    assert run.data.tags["losslab.seconds.report"] == "1.0"
+    assert series(root, run, "test_miou") == [(0, 0.5)]
+    assert warnings == []
+
+
+def test_run_carries_its_record_and_the_way_back(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", "calm-cat")
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    write_csv(outs / "reports/per_image.csv", [{"image": "a", "iou": 0.5}])
+    (outs / "dvc.lock").write_text("stages: {}\n", encoding="utf-8")
+    train(params, root, outs, warnings)
+    tracking.record_stage(outs, root, warnings.append, "report", 1.0)
+    (run,) = (run for run in tracking.list_tracked_runs(root) if run.experiment == "calm-cat" and run.threads == 3)
+    assert (run.has_outs, run.train_seconds, run.hardware) == (True, 12.3, "a chip")
+    note = runs(root, params.dataset)[0].data.tags["mlflow.note.content"]
+    assert f"`losslab reproduce {run.run_id}`" in note and "DVC experiment `calm-cat`" in note
+    tracking.download_outs(run, tmp_path / "all", root)
+    tracking.download_outs(run, tmp_path / "one", root, "models/model.json")
+    kept = ["dvc.lock", "models/model.json", "params.yaml"]
+    kept += [f"reports/{name}" for name in ("history.csv", "metrics.json", "per_image.csv")]
+    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/**/*") if path.is_file()}
+    assert {f"all/{name}" for name in kept} | {"one/models/model.json"} <= found
+    assert (tmp_path / "all/reports/history.csv").read_bytes() == (outs / "reports/history.csv").read_bytes()
+    assert warnings == []
+
+
+def test_run_of_an_older_losslab_is_given_its_record_by_sync(params: Params, root: Path, outs: Path) -> None:
+    md5s = [compute_file_md5(outs / path) for path in ("models/model.safetensors", "reports/report.html")]
+    tracking.rebuild_run(outs, md5s[0], "old-cat", "abc", root)
+    client, (run,) = MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), runs(root, params.dataset)
+    client.delete_tag(run.info.run_id, "losslab.outs")
+    (old,) = (each for each in tracking.list_tracked_runs(root) if each.experiment == "old-cat")
+    with pytest.raises(InputError, match="an older losslab recorded it; `losslab sync`"):
+        tracking.download_outs(old, outs / "got", root)
+    assert not tracking.is_recorded(params.dataset, md5s[0], md5s[1], "old-cat", root)
+
+
+def test_looking_for_runs_makes_no_store(tmp_path: Path) -> None:
+    assert tracking.list_tracked_runs(tmp_path) == [] and not list(tmp_path.iterdir())
+
+
+def test_two_runs_of_one_model_are_told_apart_by_experiment(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("first", "second"):
+        monkeypatch.setenv("DVC_EXP_NAME", name)
+        train(params, root, outs, warnings)
+    monkeypatch.setenv("DVC_EXP_NAME", "first")
+    tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
+    complete = {run.data.tags["dvc.experiment"]: "test_miou" in run.data.metrics for run in runs(root, params.dataset)}
+    assert complete == {"first": True, "second": False}
+
+
+def test_run_is_rebuilt_from_its_outs(params: Params, root: Path, outs: Path) -> None:
+    model, report = compute_file_md5(outs / "models/model.safetensors"), compute_file_md5(outs / "reports/report.html")
+    assert not tracking.is_recorded(params.dataset, model, report, "calm-cat", root)
+    tracking.rebuild_run(outs, model, "calm-cat", "abc", root)
+    assert tracking.is_recorded(params.dataset, model, report, "calm-cat", root)
+    assert not tracking.is_recorded(params.dataset, model, report, "other", root)
+    tracking.rebuild_run(outs, model, "calm-cat", "abc", root)
+    (run,) = runs(root, params.dataset)
+    assert (run.data.tags["dvc.experiment"], run.info.status) == ("calm-cat", "FINISHED")
+    assert run.data.tags["dvc.baseline_rev"] == "abc"
+    assert run.data.params["train.epochs"] == "2"
+    assert series(root, run, "train_loss") == [(0, 1.0), (1, 0.9), (2, 0.8)]
+
+
+def test_epochs_lost_while_the_store_was_away_are_added_later(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with begin(params, root, warnings) as run:
+        run.log_epoch(HISTORY[0])
+        with monkeypatch.context() as broken:
+            broken.setattr(MlflowClient, "log_batch", lambda *a, **k: (_ for _ in ()).throw(OSError("disk is gone")))
+            run.log_epoch(HISTORY[1])
+        run.log_epoch(HISTORY[2])
+        run.trained(outs / "models", 1.0)
+    assert len(warnings) == 1 and "disk is gone" in warnings[0] and "losslab sync" in warnings[0]
+    tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
+    (done,) = runs(root, params.dataset)
+    assert done.info.status == "FINISHED"
+    assert done.data.tags["losslab.hardware"] == "a chip"
+    assert [step for step, _ in series(root, done, "train_loss")] == [0, 1, 2]
+
+
+def test_deleted_experiment_is_brought_back(params: Params, root: Path, warnings: list[str]) -> None:
+    with begin(params, root, warnings):
+        pass
+    client = MlflowClient(f"sqlite:///{root / 'mlflow.db'}")
+    client.delete_experiment(runs(root, params.dataset)[0].info.experiment_id)
+    with begin(params, root, warnings):
+        pass
+    assert warnings == []
+
+
+def test_evaluate_leaves_the_report_of_the_run_before_alone(
+    params: Params, root: Path, outs: Path, warnings: list[str]
+) -> None:
+    train(params, root, outs, warnings)
+    tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
+    (run,) = runs(root, params.dataset)
+    assert "losslab.report_md5" not in run.data.tags
+    assert not (root / "mlartifacts" / params.dataset / run.info.run_id).exists()
+
+
+def test_workspace_never_takes_the_complete_run_of_an_experiment(params: Params, root: Path, outs: Path) -> None:
+    model, report = compute_file_md5(outs / "models/model.safetensors"), outs / "reports/report.html"
+    tracking.rebuild_run(outs, model, "with-another-report", "abc", root)
+    first = compute_file_md5(report)
+    report.write_text("<p>other report", encoding="utf-8")
+    tracking.rebuild_run(outs, model, None, None, root)
+    assert tracking.is_recorded(params.dataset, model, first, "with-another-report", root)
+    assert tracking.is_recorded(params.dataset, model, compute_file_md5(report), None, root)
+    assert len(runs(root, params.dataset)) == 2
+
+
+def test_repro_goes_on_with_the_run_that_an_experiment_left(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as experiment:
+        experiment.setenv("DVC_EXP_NAME", "stopped")
+        train(params, root, outs, warnings)
+    tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
+    (run,) = runs(root, params.dataset)
+    assert run.data.metrics["test_miou"] == 0.5
+
+
+@pytest.mark.parametrize("uri", ["sqlite:///sub/own.db", "sqlite:///{root}/sub/own.db"])
+def test_named_sqlite_store_lies_in_the_repository_with_its_artifacts(
+    uri: str, params: Params, tmp_path: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "repo"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri.format(root=root))
+    train(params, root, outs, warnings)
+    tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
+    tracking.record_stage(outs, root, warnings.append, "report", 1.0)
+    assert warnings == []
+    assert (root / "sub/own.db").is_file()
+    assert len(list((root / "sub/mlartifacts").rglob("report.html"))) == 1
+
+
+@pytest.fixture
+def unreachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    yield
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_without_a_store_training_goes_on_with_one_warning(
+    params: Params, root: Path, outs: Path, warnings: list[str]
+) -> None:
+    train(params, root, outs, warnings)
+    assert len(warnings) == 1
+    assert warnings[0].startswith("MLflow at http://127.0.0.1:9 cannot be used")
+    assert "\n" not in warnings[0]
+
+
+@pytest.mark.usefixtures("unreachable")
+def test_without_a_store_sync_fails_with_one_line(outs: Path, params: Params, root: Path) -> None:
+    with pytest.raises(InputError, match=r"MLflow at http://127.0.0.1:9 cannot be used"):
+        tracking.is_recorded(params.dataset, "m", "r", None, root)
+
+
+def test_processes_that_come_first_at_once_share_one_store(tmp_path: Path, params: Params) -> None:
+    code = (
+        "import sys; from pathlib import Path; from losslab import tracking; from losslab.params import Params\n"
+        "params = Params.model_validate_json(sys.argv[2])\n"
+        "with tracking.training_run(params, sys.argv[3], 'd.dir', 'chip', Path(sys.argv[1]), sys.exit) as run:\n"
+        "    run.log_epoch({'epoch': 0, 'val_miou': 0.5})\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path), params.model_dump_json()]
+    started = [subprocess.Popen([*command, key], stderr=subprocess.PIPE, text=True) for key in "abc"]
+    assert [process.communicate()[1] for process in started] == ["", "", ""]
+    found = runs(tmp_path, params.dataset)
+    assert [(run.info.status, run.data.metrics["val_miou"]) for run in found] == [("FINISHED", 0.5)] * 3
+    assert list(tmp_path.glob(".*partial*")) == []

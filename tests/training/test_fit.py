@@ -1,0 +1,312 @@
+import json
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from losslab.data.loading.arrays import PreparedData, build_evaluation_loader
+from losslab.errors import DivergedError, InputError
+from losslab.inference.predictor import Predictor
+from losslab.inference.tensors import to_labels
+from losslab.metrics import SegmentationMetrics
+from losslab.params import Params
+from losslab.runtime.devices import pick_device
+from losslab.training import (
+    EpochRow,
+    TrainedNet,
+    open_checkpoint,
+    plan_training,
+)
+from losslab.training import train_net as train_planned
+from losslab.training.fit import explain_error
+from losslab.training.plan import list_inexact_operations
+from tests.conftest import merge
+
+
+def changed(params: Params, **changes: Any) -> Params:
+    return Params.model_validate(merge(params.model_dump(), changes))
+
+
+def train(params: Params, data: PreparedData, **options: Any) -> TrainedNet:
+    return train_planned(plan_training(params, data), **options)
+
+
+@pytest.fixture
+def trained(tiny_params: Params, tiny_data: PreparedData) -> TrainedNet:
+    return train(tiny_params, tiny_data)
+
+
+def weights_of(trained: TrainedNet) -> bytes:
+    return b"".join(tensor.numpy().tobytes() for tensor in trained.net.state_dict().values())
+
+
+LAUNCHED_BY_TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0"}
+LAUNCHED_BY_SRUN = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "job", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
+
+
+def val_miou(trained: TrainedNet, data: PreparedData) -> float:
+    metrics = SegmentationMetrics(3)
+    predictor = Predictor(trained.net, trained.description | {"precision": "32-true"}, device=torch.device("cpu"))
+    for images, target in build_evaluation_loader(data, "val", 2):
+        metrics.update(to_labels(predictor.logits(images)), target.long())
+    return float(metrics.compute()["miou"])
+
+
+def test_training_is_bit_exact(trained: TrainedNet, tiny_params: Params, tiny_data: PreparedData) -> None:
+    again = train(tiny_params, tiny_data)
+    assert weights_of(again) == weights_of(trained)
+    assert again.history == trained.history
+
+
+def test_seed_changes_the_weights_and_workers_do_not(
+    trained: TrainedNet, tiny_params: Params, tiny_data: PreparedData
+) -> None:
+    workers = train(changed(tiny_params, train={"workers": 2}), tiny_data)
+    assert weights_of(workers) == weights_of(trained)
+    assert weights_of(train(changed(tiny_params, seed=1), tiny_data)) != weights_of(trained)
+
+
+def test_history_has_a_row_per_epoch_in_order(trained: TrainedNet) -> None:
+    assert [row["epoch"] for row in trained.history] == [1, 2]
+    assert list(trained.history[0])[:5] == ["epoch", "lr", "train_loss", "val_loss", "val_miou"]
+    assert {"val_iou_skin", "val_iou_lesion", "val_iou_hair"} <= set(trained.history[0])
+
+
+def test_kept_weights_are_those_of_the_best_val_miou(tiny_params: Params, tiny_data: PreparedData) -> None:
+    """With a learning rate that ruins the net after its first epochs, the last weights are not the best."""
+    params = changed(tiny_params, train={"epochs": 4, "lr": 0.05})
+    trained = train(params, tiny_data)
+    history = [row["val_miou"] for row in trained.history]
+    assert max(history) > history[-1], "the last epoch is the best: this test shows nothing"
+    assert val_miou(trained, tiny_data) == pytest.approx(max(history), abs=1e-5)
+
+
+def test_each_epoch_is_handed_on_while_it_trains(tiny_params: Params, tiny_data: PreparedData) -> None:
+    rows: list[EpochRow] = []
+    trained = train(tiny_params, tiny_data, on_epoch=rows.append)
+    assert rows == trained.history
+
+
+def test_terms_of_a_sum_are_logged_beside_it(tiny_params: Params, tiny_data: PreparedData) -> None:
+    params = changed(tiny_params, loss="0.5*bce+2*dice", train={"epochs": 1})
+    row = train(params, tiny_data).history[0]
+    assert row["train_loss"] == pytest.approx(0.5 * row["train_loss_bce"] + 2 * row["train_loss_dice"], abs=1e-4)
+    assert row["val_loss"] == pytest.approx(0.5 * row["val_loss_bce"] + 2 * row["val_loss_dice"], abs=1e-4)
+
+
+def test_ramped_weight_is_logged_and_makes_the_sum(tiny_params: Params, tiny_data: PreparedData) -> None:
+    params = changed(tiny_params, loss="dice+0.5:2*bce", train={"epochs": 3})
+    rows = train(params, tiny_data).history
+    assert [row["weight_bce"] for row in rows] == [0.5, 1.25, 2.0]
+    for row in rows:
+        for phase in ("train", "val"):
+            terms = row[f"{phase}_loss_dice"] + row["weight_bce"] * row[f"{phase}_loss_bce"]
+            assert row[f"{phase}_loss"] == pytest.approx(terms, abs=1e-4)
+
+
+@pytest.mark.parametrize("weighting", ["inverse_frequency", "median_frequency"])
+def test_class_weights_are_counted_in_the_training_images(
+    weighting: str, tiny_params: Params, tiny_data: PreparedData
+) -> None:
+    masks = tiny_data.masks("train")
+    pixels = np.array([(masks == label).sum() for label in range(3)])
+    if weighting == "inverse_frequency":
+        expected = masks.size / (3 * pixels)
+    else:
+        having = [sum(mask.size for mask in masks if (mask == label).any()) for label in range(3)]
+        frequency = pixels / np.array(having)
+        expected = np.median(frequency) / frequency
+    for options in ({"class_weights": weighting}, {"cross_entropy": {"class_weights": weighting}}):
+        loss = plan_training(changed(tiny_params, loss_options=options), tiny_data).loss
+        (weights,) = loss.losses["cross_entropy"].buffers()
+        assert weights.tolist() == pytest.approx(expected.tolist())
+
+
+class Bomb(torch.nn.Module):
+    """A loss term that is not finite from its step `fuse` on."""
+
+    def __init__(self, fuse: int) -> None:
+        super().__init__()
+        self.fuse = fuse
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        self.fuse -= 1
+        return logits.mean() * (float("nan") if self.fuse < 0 else 1.0)
+
+
+def test_loss_that_is_not_finite_stops_the_run_and_leaves_the_last_good_checkpoint(
+    tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
+) -> None:
+    """An epoch is two steps of training and one of val."""
+    params = changed(tiny_params, loss="bce+dice", train={"epochs": 4})
+    planned = plan_training(params, tiny_data)
+    planned.loss.losses["dice"] = Bomb(fuse=7)
+    message = (
+        r"epoch 3, train step 2: the loss term dice is nan on finite output: .*train.lr below 0.001.*epoch 2 is (.*)$"
+    )
+    with (
+        open_checkpoint(planned.description, tmp_path, pytest.fail) as kept,
+        pytest.raises(DivergedError, match=message) as caught,
+    ):
+        train_planned(planned, kept)
+    assert str(caught.value).endswith(str(kept.path))
+    checkpoint = torch.load(kept.path, weights_only=True)
+    assert checkpoint["epoch"] == 1
+    assert all(tensor.isfinite().all() for tensor in checkpoint["state_dict"].values() if tensor.is_floating_point())
+    assert "optimizer_states" in checkpoint
+
+
+class Trap(torch.nn.Module):
+    """A finite term whose gradient is not: √0."""
+
+    def forward(self, logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        return (logits - logits.detach()).square().sum().sqrt()
+
+
+def test_gradient_that_is_not_finite_stops_the_run_before_the_weights_are_lost(
+    tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
+) -> None:
+    planned = plan_training(changed(tiny_params, loss="bce+dice"), tiny_data)
+    planned.loss.losses["dice"] = Trap()
+    with pytest.raises(
+        DivergedError, match=r"epoch 1, train step 1: the gradient of bce \+ dice is not finite, though"
+    ):
+        train_planned(planned)
+    assert all(parameter.isfinite().all() for parameter in planned.net.parameters())
+
+
+def test_class_weights_of_data_prepared_before_they_were_counted_are_told(
+    tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_data.folder, tmp_path / "old")
+    described = tiny_data.describe()
+    del described["pixels_where_present"]
+    (tmp_path / "old/dataset.json").write_text(json.dumps(described), encoding="utf-8")
+    weighted = changed(tiny_params, loss_options={"class_weights": "median_frequency"})
+    with pytest.raises(InputError, match="older losslab and lack pixel counts; run dvc repro prepare"):
+        plan_training(weighted, PreparedData(tmp_path / "old"))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "cross_entropy+0:0.01*topology"])
+def test_net_that_explodes_is_told_with_a_remedy(loss: str, tiny_params: Params, tiny_data: PreparedData) -> None:
+    params = changed(tiny_params, loss=loss, train={"lr": 1e30})
+    message = r"epoch 1, train step 2: .*net's output is not finite: set train.lr below 1e\+30.*there is no checkpoint"
+    with pytest.raises(DivergedError, match=message):
+        train(params, tiny_data)
+
+
+def test_interrupt_stays_an_interrupt(tiny_params: Params, tiny_data: PreparedData) -> None:
+    def interrupt(row: EpochRow) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train(tiny_params, tiny_data, on_epoch=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+@pytest.mark.parametrize("loss", ["bce+dice", "cross_entropy+correlation+0:0.01*topology"])
+def test_losses_train_in_bf16(loss: str, tiny_params: Params, tiny_data: PreparedData) -> None:
+    params = changed(tiny_params, loss=loss, train={"epochs": 1, "precision": "bf16-mixed"})
+    trained = train(params, tiny_data)
+    assert trained.description["precision"] == "bf16-mixed"
+    assert np.isfinite(trained.history[0]["train_loss"])
+    assert all(tensor.dtype != torch.bfloat16 for tensor in trained.net.state_dict().values())
+
+
+def test_two_classes_train_with_one_logit(tiny_params: Params, tiny_data: PreparedData, tmp_path: Path) -> None:
+    data = tmp_path / "binary"
+    for split in ("train", "val", "test"):
+        (data / split).mkdir(parents=True)
+        np.save(data / split / "images.npy", tiny_data.images(split))
+        np.save(data / split / "masks.npy", (tiny_data.masks(split) == 1).astype(np.uint8))
+    (data / "index.csv").write_bytes((tiny_data.folder / "index.csv").read_bytes())
+    text = (tiny_data.folder / "dataset.json").read_text(encoding="utf-8")
+    (data / "dataset.json").write_text(text.replace('"skin",', "").replace("null", "255"), encoding="utf-8")
+    trained = train(changed(tiny_params, loss="bce+dice"), PreparedData(data))
+    assert trained.description["num_classes"] == 1
+    assert trained.net(torch.zeros(1, 3, 64, 64)).shape == (1, 1, 64, 64)
+
+
+def test_model_description_is_enough_to_use_the_model(trained: TrainedNet, tiny_data: PreparedData) -> None:
+    assert trained.description["classes"] == ["skin", "lesion", "hair"]
+    assert trained.description["mean"] == tiny_data.describe()["mean"]
+    assert trained.description["data_md5"].endswith(".dir")
+    assert trained.description["run"]["train"]["epochs"] == 2
+
+
+def test_encoder_that_cannot_take_the_size_is_told(tiny_params: Params, tiny_data: PreparedData) -> None:
+    with pytest.raises(InputError, match=r"encoder: this net cannot take images of prepare.size 64: "):
+        plan_training(changed(tiny_params, encoder="tu-maxvit_pico_rw_256"), tiny_data)
+
+
+def test_what_the_hardware_lacks_is_told(
+    tiny_params: Params, tiny_data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto").type == "cpu"
+    with pytest.raises(InputError, match=r"train.device is 'cuda'; torch finds no CUDA device"):
+        plan_training(changed(tiny_params, train={"device": "cuda"}), tiny_data)
+    with pytest.raises(InputError, match=r"train.precision is '16-mixed', which needs CUDA"):
+        plan_training(changed(tiny_params, train={"precision": "16-mixed"}), tiny_data)
+
+
+@pytest.mark.parametrize(
+    ("train", "environment", "complaint"),
+    [
+        ({"devices": 2, "strategy": "dpp"}, {}, r"devices 2, nodes 1 and strategy 'dpp' on cpu: "),
+        ({"nodes": 2}, {}, r"train.nodes is 2, and nothing says where the others are: start with torchrun or srun"),
+        ({}, LAUNCHED_BY_TORCHRUN, r"torchrun or srun has started 2 processes; .* is 1: make them the same"),
+        ({}, LAUNCHED_BY_SRUN, r"torchrun or srun has started 4 processes; .* is 1: make them the same"),
+        ({"nodes": 2, "devices": 2}, LAUNCHED_BY_SRUN, r"Lightning cannot run with .*--ntasks-per-node"),
+    ],
+)
+def test_devices_that_cannot_be_had_are_told(
+    train: dict[str, Any],
+    environment: dict[str, str],
+    complaint: str,
+    tiny_params: Params,
+    tiny_data: PreparedData,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=complaint) as caught:
+        train_planned(plan_training(changed(tiny_params, train={"batch_size": 4, **train}), tiny_data))
+    assert "\n" not in str(caught.value)
+
+
+def test_step_of_one_image_is_refused_where_the_net_needs_two(tiny_params: Params, tiny_data: PreparedData) -> None:
+    """Six images in batches of 4 over two processes: the last gives each of them one."""
+    params = changed(tiny_params, arch="deeplabv3plus", train={"devices": 2, "batch_size": 4})
+    with pytest.raises(InputError, match=r"train.batch_size leaves one image for a step of a process"):
+        plan_training(params, tiny_data)
+    plan_training(changed(params, train={"batch_size": 6}), tiny_data)
+
+
+def test_operations_without_a_deterministic_version_are_named() -> None:
+    """As torch words its warnings."""
+    warned = [
+        "upsample_bilinear2d_backward_out_cuda does not have a deterministic implementation, but you set "
+        "'torch.use_deterministic_algorithms(True, warn_only=True)'.",
+        "Deterministic behavior was enabled with either `torch.use_deterministic_algorithms(True)` or … but this operation "
+        "is not deterministic because it uses CuBLAS and you have CUDA >= 10.2.",
+        "something else",
+    ]
+    assert list_inexact_operations(warned) == [
+        "cuBLAS with this CUBLAS_WORKSPACE_CONFIG",
+        "upsample_bilinear2d_backward_out_cuda",
+    ]
+
+
+@pytest.mark.parametrize("workers", ["(pid 77) is killed by signal: Killed", "(pid(s) 77, 78) exited unexpectedly"])
+def test_workers_that_end_are_told_whatever_torch_calls_them(workers: str) -> None:
+    told = explain_error(RuntimeError(f"DataLoader worker {workers}. "), 4, 1)
+    assert told is not None and "a process that loads data " + workers.partition(") ")[2].split(") ")[-1] in str(told)
