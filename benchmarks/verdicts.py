@@ -17,13 +17,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 from tqdm import tqdm
 
-from losslab.comparison.statistics import (
-    ALPHA,
-    Blocks,
-    Scores,
-    compute_variance_floor,
-    correct_holm,
-)
+from losslab.comparison.statistics import ALPHA, Blocks, Scores, compute_variance_floor, correct_holm
 from losslab.comparison.verdicts import judge_all
 from losslab.io.files import atomic_write, write_text
 

@@ -19,12 +19,7 @@ def main(params: "Params") -> None:
     from losslab.io.hashing import compute_file_md5
     from losslab.losses.expression import find_advice
     from losslab.runtime.devices import describe_hardware, is_main_process
-    from losslab.training import (
-        EpochRow,
-        open_checkpoint,
-        plan_training,
-        train_net,
-    )
+    from losslab.training import EpochRow, open_checkpoint, plan_training, train_net
 
     began = time.monotonic()
     planned = plan_training(params, PreparedData(Path("data/prepared") / params.dataset))

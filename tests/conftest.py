@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,12 +14,10 @@ from losslab.cards import Card, read_card
 from losslab.data.download.fetch import fetch
 from losslab.data.loading.arrays import PreparedData
 from losslab.data.prepare.prepare import prepare
-from losslab.params import (
-    Params,
-    PrepareParams,
-    SplitParams,
-    load,
-)
+from losslab.params import Params, PrepareParams, SplitParams, load
+
+if TYPE_CHECKING:
+    from tests.study.repository import Repository
 
 # The same examples every time: a suite that fails by chance tells nothing about the change that it ran on.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -115,6 +113,14 @@ def tiny_data(tiny_card: Card, tmp_path_factory: pytest.TempPathFactory) -> Prep
     how = PrepareParams(size=64, fit="stretch", limit=None, audit="strict", split=split)
     prepare(tiny_card, folder / "raw", how, folder / "prepared")
     return PreparedData(folder / "prepared")
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> "Repository":
+    """A small repository with studies and their experiments, none of them run."""
+    from tests.study.repository import Repository
+
+    return Repository(tmp_path)
 
 
 @pytest.fixture

@@ -5,13 +5,7 @@ import pytest
 import torch
 
 from losslab.errors import InputError
-from losslab.schedules import (
-    SCHEDULES,
-    build_lr_factor,
-    check_schedule,
-    find_best_epoch,
-    has_stalled,
-)
+from losslab.schedules import SCHEDULES, build_lr_factor, check_schedule, find_best_epoch, has_stalled
 
 
 def factors(name: str, options: dict[str, Any] | None = None, warmup: int = 0, steps: int = 20) -> list[float]:

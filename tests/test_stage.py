@@ -8,12 +8,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from losslab.stage import (
-    find_checkpoints_folder,
-    find_downloads_folder,
-    forget_downloads,
-    forget_finished,
-)
+from losslab.stage import find_checkpoints_folder, find_downloads_folder, forget_downloads, forget_finished
 from tests.conftest import ROOT, TINY_CHANGES, write_params
 
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
@@ -139,7 +134,7 @@ def test_manual_step_is_told_in_one_line(tmp_path: Path) -> None:
 )
 def test_memory_that_runs_out_in_any_stage_is_one_line(error: str, tmp_path: Path) -> None:
     write_params(tmp_path, {})
-    code = f"from losslab import stage\ndef main(params): raise {error}\nstage.run(main)"
+    code = f"from losslab import stage\ndef main(params): raise {error}\nstage.run_stage(main)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [

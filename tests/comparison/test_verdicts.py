@@ -1,12 +1,7 @@
 import numpy as np
 import pytest
 
-from losslab.comparison.statistics import (
-    Blocks,
-    compute_variance_floor,
-    correct_holm,
-    estimate_difference,
-)
+from losslab.comparison.statistics import Blocks, compute_variance_floor, correct_holm, estimate_difference
 from losslab.comparison.verdicts import judge, judge_all, write_sentence
 
 

@@ -21,5 +21,5 @@ def tracked(monkeypatch: pytest.MonkeyPatch) -> list[TrackedRun]:
     def listed(root: Path) -> Sequence[TrackedRun]:
         return known
 
-    monkeypatch.setattr(tracking, "tracked_runs", listed)
+    monkeypatch.setattr(tracking, "list_tracked_runs", listed)
     return known

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from losslab.errors import InputError
-from losslab.experiments import clone
 from losslab.experiments.records import find_record
 from losslab.experiments.verify import Verification, find_changed_packages, find_likely_reasons, verify_run
 from losslab.io.files import write_text
@@ -27,7 +26,7 @@ class Played:
         self.targets: list[str] = []
         self.environment: dict[str, str] = {}
         self.raw = ""
-        monkeypatch.setattr(clone, "run_dvc_repro", self)
+        monkeypatch.setattr("losslab.experiments.verify.run_dvc_repro", self)
 
     def __call__(
         self, folder: Path, targets: Sequence[str], environment: dict[str, str], keep_open: Any, own_group: bool

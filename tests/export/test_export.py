@@ -19,12 +19,7 @@ from losslab.cli import app
 from losslab.errors import InputError
 from losslab.export import export as exporting
 from losslab.export.export import ExportOptions, ExportResult, export_model
-from losslab.export.formats import (
-    SUFFIXES,
-    FormatName,
-    read_metadata,
-    read_net,
-)
+from losslab.export.formats import SUFFIXES, FormatName, read_metadata, read_net
 from losslab.inference.tensors import to_input
 from losslab.models.segmentation_net import SegmentationNet
 from tests.conftest import ROOT
@@ -163,7 +158,7 @@ def test_what_cannot_vary_is_fixed_and_told(
 
 def test_other_logits_than_torch_leave_no_file(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (model / "model.ts").write_bytes(b"of before")
-    monkeypatch.setattr(exporting, "read", lambda *_: lambda images: images[:, :3])
+    monkeypatch.setattr(exporting, "read_net", lambda *_: lambda images: images[:, :3])
     with pytest.raises(InputError, match=r"differ from torch's by up to .*, more than the tolerance 0.001,"):
         export_model(ExportOptions("torchscript", model))
     assert (model / "model.ts").read_bytes() == b"of before"
@@ -171,7 +166,7 @@ def test_other_logits_than_torch_leave_no_file(model: Path, monkeypatch: pytest.
 
 
 def test_nan_is_not_parity(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exporting, "read", lambda *_: lambda images: images[:, :3] * np.float32("nan"))
+    monkeypatch.setattr(exporting, "read_net", lambda *_: lambda images: images[:, :3] * np.float32("nan"))
     with pytest.raises(InputError, match="differ from torch's by up to nan"):
         export_model(ExportOptions("torchscript", model))
 

@@ -7,12 +7,7 @@ from sklearn.metrics import jaccard_score, precision_score, recall_score  # type
 from torch import Tensor
 from torchmetrics.classification import MulticlassCalibrationError
 
-from losslab.metrics.calibration import (
-    BINS,
-    THRESHOLDS,
-    CalibrationMetrics,
-    find_best_threshold,
-)
+from losslab.metrics.calibration import BINS, THRESHOLDS, CalibrationMetrics, find_best_threshold
 
 
 def random_probabilities(seed: int, classes: int = 3, n: int = 2) -> tuple[Tensor, Tensor]:

@@ -2,13 +2,7 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt, label
 
-from losslab.metrics.strata import (
-    BORDERS,
-    COUNTS,
-    SIZES,
-    StratifiedErrors,
-    compute_border_strata,
-)
+from losslab.metrics.strata import BORDERS, COUNTS, SIZES, StratifiedErrors, compute_border_strata
 
 
 def counts_of(

@@ -21,13 +21,7 @@ from losslab.prediction import predict as predicting
 from losslab.prediction.inputs import find_jobs
 from losslab.prediction.label_map import predict_image
 from losslab.prediction.predict import PredictionSummary, PredictOptions, predict_images
-from tests.prediction.nets import (
-    CPU,
-    OneSize,
-    description,
-    noise,
-    small_net,
-)
+from tests.prediction.nets import CPU, OneSize, description, noise, small_net
 
 SIZES = [(30, 50), (16, 16), (50, 30), (30, 50), (30, 50), (9, 12), (40, 41)]
 

@@ -108,7 +108,7 @@ def test_package_holds_what_is_needed_and_nothing_of_this_machine(folder: Path, 
     assert {"mlflow", "torch", "numpy", "opencv-python-headless", "pillow"} <= names
     assert not names & {"dvc", "lightning", "timm", "segmentation_models_pytorch", "albumentations", "typer"}
     shipped = {path.relative_to(tmp_path / "packed").as_posix() for path in (tmp_path / "packed").rglob("*.py")}
-    assert "code/losslab/models/simple_cnn.py" in shipped and "code/losslab/exporting/served_model.py" in shipped
+    assert "code/losslab/models/simple_cnn.py" in shipped and "code/losslab/serving/model.py" in shipped
     assert not [path for path in shipped if "tracking" in path or "cli" in path]
     texts = [path.read_bytes() for path in (tmp_path / "packed").rglob("*") if path.is_file()]
     assert not [text for text in texts if str(tmp_path).encode() in text or str(Path.home()).encode() + b"/" in text]

@@ -118,7 +118,7 @@ def test_run_is_found_by_its_id_and_by_its_experiment(root: Path, monkeypatch: p
         asked.append(md5)
         raise InputError("asked")
 
-    monkeypatch.setattr("losslab.serving.register.model_of", note)
+    monkeypatch.setattr("losslab.serving.register.open_model", note)
     runs = client(root).search_runs([found.experiment_id for found in client(root).search_experiments()])
     (run,) = (run for run in runs if run.data.tags.get("dvc.experiment") == "calm-cat")
     for name in (run.info.run_id, "calm-cat", run.info.run_name):

@@ -148,7 +148,7 @@ def test_alias_may_not_be_a_studys_name(repository: Repository) -> None:
 def test_outside_a_repository_one_line_says_so(repository: Repository) -> None:
     repository.git("rm", "-q", "--cached", "params.yaml")
     repository.git("commit", "-q", "-m", "gone")
-    with pytest.raises(InputError, match=r"no params.yaml is committed here"):
+    with pytest.raises(InputError, match=r"params.yaml is not committed here"):
         repository.read()
 
 

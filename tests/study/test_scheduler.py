@@ -11,12 +11,7 @@ from losslab.errors import InputError
 from losslab.io.files import write_json
 from losslab.io.git import find_head
 from losslab.study.engine import EndedRun
-from losslab.study.plan import (
-    Study,
-    StudyRun,
-    plan_every_run,
-    plan_runs,
-)
+from losslab.study.plan import Study, StudyRun, plan_every_run, plan_runs
 from losslab.study.results import find_done_runs, find_finished_runs, read_scores
 from losslab.study.scheduler import StudyOutcome, StudyProgress, run_study
 from losslab.study.state import StudyState

@@ -7,13 +7,7 @@ import pytest
 import yaml
 
 from losslab.errors import InputError
-from losslab.study.spec import (
-    build_axes,
-    format_label,
-    list_studies,
-    make_slug,
-    read_spec,
-)
+from losslab.study.spec import build_axes, format_label, list_studies, make_slug, read_spec
 from tests.conftest import ROOT, merge
 from tests.study.repository import STUDY
 

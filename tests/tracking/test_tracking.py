@@ -381,7 +381,7 @@ def test_processes_that_come_first_at_once_share_one_store(tmp_path: Path, param
     code = (
         "import sys; from pathlib import Path; from losslab import tracking; from losslab.params import Params\n"
         "params = Params.model_validate_json(sys.argv[2])\n"
-        "with tracking.training_run(params, sys.argv[3], 'd.dir', 'chip', Path(sys.argv[1]), sys.exit) as run:\n"
+        "with tracking.track_training(params, sys.argv[3], 'd.dir', 'chip', Path(sys.argv[1]), sys.exit) as run:\n"
         "    run.log_epoch({'epoch': 0, 'val_miou': 0.5})\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path), params.model_dump_json()]

@@ -14,13 +14,7 @@ from lightning.pytorch.callbacks import Callback
 from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
 from losslab.params import Params
-from losslab.training import (
-    EpochRow,
-    TrainedNet,
-    open_checkpoint,
-    plan_training,
-    train_net,
-)
+from losslab.training import EpochRow, TrainedNet, open_checkpoint, plan_training, train_net
 from losslab.training.checkpoints import compute_run_key
 from tests.training.test_fit import LAUNCHED_BY_TORCHRUN, changed, weights_of
 
@@ -207,7 +201,7 @@ def test_key_is_of_params_data_and_code_but_not_of_workers(
         key(loss="dice"),
         compute_run_key({**described, "data_md5": "x"}),
     }
-    for name, other in (("_code", "changed"), ("version", "0"), ("device_for", torch.device("meta"))):
+    for name, other in (("_code", "changed"), ("version", "0"), ("pick_model_device", torch.device("meta"))):
         with monkeypatch.context() as patch:
             patch.setattr(f"losslab.training.checkpoints.{name}", lambda *_, other=other: other)
             keys.add(key())

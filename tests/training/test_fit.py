@@ -15,12 +15,7 @@ from losslab.inference.tensors import to_labels
 from losslab.metrics import SegmentationMetrics
 from losslab.params import Params
 from losslab.runtime.devices import pick_device
-from losslab.training import (
-    EpochRow,
-    TrainedNet,
-    open_checkpoint,
-    plan_training,
-)
+from losslab.training import EpochRow, TrainedNet, open_checkpoint, plan_training
 from losslab.training import train_net as train_planned
 from losslab.training.fit import explain_error
 from losslab.training.plan import list_inexact_operations

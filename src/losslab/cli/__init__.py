@@ -6,14 +6,7 @@ from typing import Annotated
 
 import typer
 
-from losslab.cli import (
-    compare,
-    datasets,
-    models,
-    predict,
-    runs,
-    study,
-)
+from losslab.cli import compare, datasets, models, predict, runs, study
 from losslab.cli.console import exit_with_error, print_table
 from losslab.errors import InputError
 

@@ -9,12 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from losslab.cli.console import (
-    cli_errors,
-    describe_os_error,
-    print_error,
-    print_table,
-)
+from losslab.cli.console import cli_errors, describe_os_error, print_error, print_table
 from losslab.errors import InputError
 
 if TYPE_CHECKING:

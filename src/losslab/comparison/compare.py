@@ -8,12 +8,7 @@ import numpy as np
 
 from losslab.comparison.breakdowns import break_down_by_class, break_down_by_strata
 from losslab.comparison.cost import NetCost
-from losslab.comparison.evidence import (
-    RunEvidence,
-    check_judgeable,
-    compute_score,
-    group_test_sets,
-)
+from losslab.comparison.evidence import RunEvidence, check_judgeable, compute_score, group_test_sets
 from losslab.comparison.gallery import choose_gallery
 from losslab.comparison.metrics import list_metrics
 from losslab.comparison.result import (

@@ -11,13 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from losslab.comparison.metrics import (
-    LEAST_IMAGES,
-    Numbers,
-    compute_pooled_score,
-    compute_shares,
-    find_metric_class,
-)
+from losslab.comparison.metrics import LEAST_IMAGES, Numbers, compute_pooled_score, compute_shares, find_metric_class
 from losslab.comparison.result import ComparedMetric
 from losslab.errors import InputError
 from losslab.io.files import JsonObject, read_csv, read_json

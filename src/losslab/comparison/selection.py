@@ -14,12 +14,7 @@ from losslab.experiments.outs import RunOutputs
 from losslab.experiments.records import RecordFinder, RunRecord
 from losslab.io.files import flatten
 from losslab.study import spec as cards
-from losslab.study.plan import (
-    Study,
-    StudyRun,
-    expand_cells,
-    plan_every_run,
-)
+from losslab.study.plan import Study, StudyRun, expand_cells, plan_every_run
 from losslab.study.results import choose_tuned_values, find_done_runs, find_finished_runs
 from losslab.study.state import StudyState
 

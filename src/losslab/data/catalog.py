@@ -4,13 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from losslab.cards import (
-    KINDS,
-    ArchiveSource,
-    Card,
-    OwnSource,
-    read_card,
-)
+from losslab.cards import KINDS, ArchiveSource, Card, OwnSource, read_card
 from losslab.data.readers import IMAGE_SUFFIXES, dataset_folder
 from losslab.errors import InputError
 

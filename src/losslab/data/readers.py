@@ -5,12 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from losslab.cards import (
-    SPLITS,
-    Card,
-    OwnSource,
-    SplitName,
-)
+from losslab.cards import SPLITS, Card, OwnSource, SplitName
 from losslab.errors import InputError
 
 if TYPE_CHECKING:

@@ -12,13 +12,7 @@ from losslab import tracking
 from losslab.errors import InputError
 from losslab.experiments.clone import run_dvc
 from losslab.experiments.dvc_cache import DvcCache
-from losslab.experiments.outs import (
-    COMMITTED,
-    REPORT,
-    WORKSPACE,
-    RunOutputs,
-    list_experiments,
-)
+from losslab.experiments.outs import COMMITTED, REPORT, WORKSPACE, RunOutputs, list_experiments
 from losslab.experiments.records import RunRecord
 from losslab.experiments.verify import find_changed_code
 from losslab.io.files import write_text

@@ -7,14 +7,7 @@ from pathlib import Path
 from losslab import models
 from losslab.errors import InputError
 from losslab.export.deployable import build_metadata
-from losslab.export.formats import (
-    SUFFIXES,
-    FormatName,
-    Varies,
-    find_smallest_side,
-    read_net,
-    write_net,
-)
+from losslab.export.formats import SUFFIXES, FormatName, Varies, find_smallest_side, read_net, write_net
 from losslab.export.parity import ParityReport, measure_parity
 from losslab.export.sample import load_sample
 from losslab.io.files import atomic_write

@@ -10,14 +10,7 @@ import torch
 from torch import Tensor
 
 from losslab.metrics.confusion import Images
-from losslab.metrics.images import (
-    VOID,
-    Counts,
-    Labels,
-    convert_to_bytes,
-    count_bytes,
-    mask_label,
-)
+from losslab.metrics.images import VOID, Counts, Labels, convert_to_bytes, count_bytes, mask_label
 from losslab.metrics.torchmetrics import Metric
 from losslab.runtime.parallel import parallel_map
 

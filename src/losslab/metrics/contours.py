@@ -13,13 +13,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from losslab.metrics.confusion import Images, compute_exact_mean
-from losslab.metrics.images import (
-    Counts,
-    Labels,
-    convert_to_bytes,
-    list_labels,
-    mask_label,
-)
+from losslab.metrics.images import Counts, Labels, convert_to_bytes, list_labels, mask_label
 from losslab.metrics.torchmetrics import Metric, dim_zero_cat
 from losslab.runtime.parallel import parallel_map
 

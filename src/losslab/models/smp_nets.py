@@ -19,13 +19,7 @@ from losslab.models import hub
 from losslab.models.encoder_weights import load_encoder
 from losslab.models.grid_pool import use_grid_pool
 from losslab.models.pretrained import TIMM, check_weights
-from losslab.models.probe import (
-    build_on_cpu,
-    build_on_meta,
-    find_fault,
-    is_about_meta,
-    shorten_error,
-)
+from losslab.models.probe import build_on_cpu, build_on_meta, find_fault, is_about_meta, shorten_error
 from losslab.models.registry import ArchSpec, available, find_arch
 from losslab.models.segmentation_net import SegmentationNet
 

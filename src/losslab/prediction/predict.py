@@ -21,20 +21,9 @@ from losslab.inference.predictor import Predictor
 from losslab.inference.tensors import to_probabilities
 from losslab.models.probe import find_fault, shorten_error
 from losslab.prediction.inputs import PredictionJob
-from losslab.prediction.label_map import (
-    Labels,
-    Rows,
-    compute_row_labels,
-    restore_in_rows,
-    split_rows,
-)
+from losslab.prediction.label_map import Labels, Rows, compute_row_labels, restore_in_rows, split_rows
 from losslab.prediction.loading import LoadedImage, LoadFailure, load_ahead
-from losslab.prediction.outputs import (
-    choose_tinted_classes,
-    open_probability_file,
-    save_mask,
-    save_overlay,
-)
+from losslab.prediction.outputs import choose_tinted_classes, open_probability_file, save_mask, save_overlay
 from losslab.prediction.tiling import Tiling, make_tiling, predict_tiled
 
 BATCH_PIXELS = 64 << 20

@@ -16,12 +16,7 @@ from losslab.io.git import find_head, read_file_at
 from losslab.io.yaml import parse_yaml
 from losslab.params import check_params
 from losslab.study import spec as cards
-from losslab.study.overrides import (
-    Overrides,
-    apply_overrides,
-    find_clash,
-    flatten_overrides,
-)
+from losslab.study.overrides import Overrides, apply_overrides, find_clash, flatten_overrides
 from losslab.study.spec import StudySpec, format_label, make_slug
 
 LONGEST = 200

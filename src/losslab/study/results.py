@@ -14,15 +14,7 @@ from losslab.io.files import JsonObject
 from losslab.io.git import read_file_at
 from losslab.io.yaml import parse_yaml
 from losslab.study import spec as cards
-from losslab.study.plan import (
-    GridCell,
-    Study,
-    StudyRun,
-    expand_cells,
-    plan_every_run,
-    plan_final_runs,
-    plan_runs,
-)
+from losslab.study.plan import GridCell, Study, StudyRun, expand_cells, plan_every_run, plan_final_runs, plan_runs
 from losslab.study.state import StudyState
 
 METRICS = "reports/metrics.json"

@@ -8,13 +8,7 @@ from pathlib import Path
 
 from losslab.experiments.outs import RunOutputs
 from losslab.study.engine import EndedRun, Engine
-from losslab.study.plan import (
-    Study,
-    StudyRun,
-    count_runs,
-    plan_every_run,
-    plan_runs,
-)
+from losslab.study.plan import Study, StudyRun, count_runs, plan_every_run, plan_runs
 from losslab.study.results import choose_tuned_values, find_finished_runs, read_scores
 from losslab.study.state import StudyState
 

@@ -17,12 +17,7 @@ from torch import Tensor, nn
 
 from losslab.errors import DivergedError, InputError, find_exhausted_memory
 from losslab.runtime.devices import keep_freed_memory
-from losslab.schedules import (
-    build_lr_factor,
-    check_schedule,
-    find_best_epoch,
-    has_stalled,
-)
+from losslab.schedules import build_lr_factor, check_schedule, find_best_epoch, has_stalled
 from losslab.training.checkpoints import RECORD, AtomicCheckpointIO, Checkpoint
 from losslab.training.launch import build_environments
 from losslab.training.module import SegmentationModule

@@ -20,13 +20,7 @@ from losslab.losses.check import check_options
 from losslab.losses.class_weights import compute_class_weights
 from losslab.losses.expression import parse_expression
 from losslab.losses.total import TotalLoss
-from losslab.models import (
-    build_model,
-    check_encoder,
-    check_size,
-    compute_weights_digest,
-    find_normalisation,
-)
+from losslab.models import build_model, check_encoder, check_size, compute_weights_digest, find_normalisation
 from losslab.params import Params
 from losslab.runtime.devices import pick_device, pick_precision
 from losslab.runtime.randomness import derive_seed

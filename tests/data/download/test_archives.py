@@ -14,12 +14,7 @@ import pytest
 
 from losslab.data.download.archives import unpack
 from losslab.errors import InputError
-from tests.data.download.packing import (
-    content,
-    make_tar,
-    make_zip,
-    tar_entry,
-)
+from tests.data.download.packing import content, make_tar, make_zip, tar_entry
 
 FILES = {"a.txt": b"one", "deep/er/b.bin": bytes(range(256)) * 40, "leer/ö ü.txt": b""}
 SIZE = sum(map(len, FILES.values()))

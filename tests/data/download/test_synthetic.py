@@ -5,14 +5,7 @@ import numpy as np
 import pytest
 
 from losslab.cards import GeneratorSource, read_card
-from losslab.data.download.synthetic import (
-    HAIR,
-    LESION,
-    SKIN,
-    RandomStream,
-    draw_lesion,
-    generate_dataset,
-)
+from losslab.data.download.synthetic import HAIR, LESION, SKIN, RandomStream, draw_lesion, generate_dataset
 from tests.conftest import ROOT
 
 

@@ -3,12 +3,7 @@ import pytest
 from PIL import Image
 
 from losslab.data.download.synthetic import RandomStream, draw_lesion
-from losslab.data.prepare.near_duplicates import (
-    LISTED,
-    NearDuplicates,
-    compute_fingerprint,
-    find_near_duplicates,
-)
+from losslab.data.prepare.near_duplicates import LISTED, NearDuplicates, compute_fingerprint, find_near_duplicates
 
 
 def picture(number: int) -> np.ndarray:

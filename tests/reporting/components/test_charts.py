@@ -3,14 +3,7 @@ import math
 import pytest
 
 from losslab.reporting.components.axes import Axis, build_axis
-from losslab.reporting.components.charts import (
-    BOTTOM,
-    LEFT,
-    RIGHT,
-    TOP,
-    Chart,
-    ChartSeries,
-)
+from losslab.reporting.components.charts import BOTTOM, LEFT, RIGHT, TOP, Chart, ChartSeries
 
 NAN = math.nan
 

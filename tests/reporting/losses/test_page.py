@@ -8,13 +8,7 @@ from losslab.losses import available
 from losslab.losses.registry import LOSSES
 from losslab.reporting.losses import probes as loss_probes
 from losslab.reporting.losses.page import write_loss_cards
-from losslab.reporting.losses.probes import (
-    PROBABILITIES,
-    StepCost,
-    measure_half_precision,
-    measure_step,
-    probe_loss,
-)
+from losslab.reporting.losses.probes import PROBABILITIES, StepCost, measure_half_precision, measure_step, probe_loss
 
 
 @pytest.fixture(scope="module")

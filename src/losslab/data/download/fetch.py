@@ -9,12 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from losslab.cards import (
-    ArchiveSource,
-    Card,
-    GeneratorSource,
-    OwnSource,
-)
+from losslab.cards import ArchiveSource, Card, GeneratorSource, OwnSource
 from losslab.data.download.archives import unpack
 from losslab.data.download.http import RetryPolicy, Say, download
 from losslab.data.download.local import copy_local, unpack_checked

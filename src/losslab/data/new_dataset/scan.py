@@ -13,12 +13,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from losslab.cards import RawValue
-from losslab.data.images.decode import (
-    UnusableFileError,
-    Values,
-    read_image,
-    read_mask,
-)
+from losslab.data.images.decode import UnusableFileError, Values, read_image, read_mask
 from losslab.data.readers import IMAGE_SUFFIXES, is_text
 from losslab.errors import InputError
 

@@ -12,19 +12,9 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from losslab.cards import (
-    IGNORE_INDEX,
-    SPLITS,
-    Card,
-    SplitName,
-)
+from losslab.cards import IGNORE_INDEX, SPLITS, Card, SplitName
 from losslab.data.findings import Finding
-from losslab.data.images.decode import (
-    Pixels,
-    UnusableFileError,
-    read_image,
-    read_mask,
-)
+from losslab.data.images.decode import Pixels, UnusableFileError, read_image, read_mask
 from losslab.data.images.fit import pad_pair, resize_pair
 from losslab.data.images.labels import LabelMapping
 from losslab.data.prepare.audit import (
@@ -37,20 +27,10 @@ from losslab.data.prepare.audit import (
 )
 from losslab.data.prepare.near_duplicates import SMALL, find_near_duplicates
 from losslab.data.prepare.splits import choose_samples, split_samples
-from losslab.data.prepare.statistics import (
-    ImageStatistics,
-    SplitTotals,
-    StatisticsTable,
-    measure_image,
-)
+from losslab.data.prepare.statistics import ImageStatistics, SplitTotals, StatisticsTable, measure_image
 from losslab.data.readers import DatasetSample, dataset_folder, read_layout
 from losslab.errors import InputError
-from losslab.io.files import (
-    Row,
-    atomic_write,
-    write_csv,
-    write_json,
-)
+from losslab.io.files import Row, atomic_write, write_csv, write_json
 from losslab.params import PrepareParams
 from losslab.runtime.parallel import count_cores
 

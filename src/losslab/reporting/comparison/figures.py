@@ -13,27 +13,14 @@ from matplotlib.ticker import MaxNLocator
 from losslab.comparison.result import Comparison, FriedmanRanks
 from losslab.comparison.verdicts import JudgedPair
 from losslab.io.files import atomic_write
-from losslab.reporting.comparison.critical_difference import (
-    AXIS,
-    END,
-    START,
-    WIDTH,
-    build_diagram,
-)
+from losslab.reporting.comparison.critical_difference import AXIS, END, START, WIDTH, build_diagram
 from losslab.reporting.comparison.curves import CurvePanel, build_panels
 from losslab.reporting.comparison.forest import build_difference_axis, compute_pair_difference
 from losslab.reporting.comparison.heatmaps import MeanGrid, build_grids
 from losslab.reporting.comparison.pareto import ParetoPlot, build_pareto_plots
 from losslab.reporting.comparison.ranking import build_lines
 from losslab.reporting.components.charts import BOTTOM, LEFT, RIGHT
-from losslab.reporting.components.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    label_axes,
-    new_figure,
-)
+from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
 
 MOST_PAIRS = 30
 """In the forest plot: those of the best, where there are more."""

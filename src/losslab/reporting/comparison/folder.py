@@ -3,12 +3,7 @@
 from pathlib import Path
 
 from losslab.comparison.result import Comparison
-from losslab.io.files import (
-    atomic_write,
-    write_csv,
-    write_json,
-    write_text,
-)
+from losslab.io.files import atomic_write, write_csv, write_json, write_text
 from losslab.reporting.comparison.figures import draw_comparison_figures
 from losslab.reporting.comparison.markdown import build_markdown
 from losslab.reporting.comparison.page import build_comparison_page

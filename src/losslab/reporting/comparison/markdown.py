@@ -15,12 +15,7 @@ from losslab.formats import (
 )
 from losslab.reporting.comparison.critical_difference import describe_ranks
 from losslab.reporting.comparison.published import build_published_table
-from losslab.reporting.comparison.ranking import (
-    RankingLine,
-    build_lines,
-    build_note,
-    build_verdict_lines,
-)
+from losslab.reporting.comparison.ranking import RankingLine, build_lines, build_note, build_verdict_lines
 from losslab.reporting.comparison.reading import explain_no_verdict
 
 MOST_SENTENCES = 6

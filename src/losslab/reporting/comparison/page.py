@@ -4,12 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from losslab.comparison.result import (
-    Breakdown,
-    ComparedCell,
-    Comparison,
-    FactorResult,
-)
+from losslab.comparison.result import Breakdown, ComparedCell, Comparison, FactorResult
 from losslab.formats import (
     format_duration,
     format_gflops,
@@ -27,12 +22,7 @@ from losslab.reporting.comparison.gallery import build_gallery
 from losslab.reporting.comparison.heatmaps import build_heatmaps
 from losslab.reporting.comparison.pareto import build_pareto_plots
 from losslab.reporting.comparison.published import build_published_table
-from losslab.reporting.comparison.ranking import (
-    RankingLine,
-    build_lines,
-    build_note,
-    build_verdict_lines,
-)
+from losslab.reporting.comparison.ranking import RankingLine, build_lines, build_note, build_verdict_lines
 from losslab.reporting.comparison.reading import build_reading_guide, explain_no_verdict
 from losslab.reporting.components.rendering import render_template
 from losslab.reporting.run.sections.gallery import VOID_COLOUR

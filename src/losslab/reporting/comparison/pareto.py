@@ -14,20 +14,10 @@ from losslab.formats import (
     format_parameters,
     format_score,
 )
-from losslab.reporting.comparison.labels import (
-    Box,
-    Place,
-    PlacedLabel,
-    place_labels,
-)
+from losslab.reporting.comparison.labels import Box, Place, PlacedLabel, place_labels
 from losslab.reporting.comparison.ranking import RankingLine, build_lines
 from losslab.reporting.components.axes import Axis, build_axis
-from losslab.reporting.components.charts import (
-    BOTTOM,
-    LEFT,
-    RIGHT,
-    TOP,
-)
+from losslab.reporting.components.charts import BOTTOM, LEFT, RIGHT, TOP
 
 NAME_SIZE, NUMBER_SIZE = 11.5, 16.0
 """Font sizes of names, and of the ranks that stand for them on a phone, in the drawing's units."""

@@ -21,23 +21,9 @@ from PIL import Image
 from losslab.io.files import write_text
 from losslab.losses import build_loss
 from losslab.losses.registry import LOSSES, Kind, LossSpec
-from losslab.reporting.components.figures import (
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    label_axes,
-    new_figure,
-)
+from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
 from losslab.reporting.components.rendering import render_template
-from losslab.reporting.losses.probes import (
-    PROBABILITIES,
-    STEP_SHAPE,
-    SURE,
-    LossProbes,
-    draw_shapes,
-    probe_loss,
-)
+from losslab.reporting.losses.probes import PROBABILITIES, STEP_SHAPE, SURE, LossProbes, draw_shapes, probe_loss
 
 TITLES: dict[Kind, str] = {
     "pixel": "Pixel by pixel",

@@ -8,12 +8,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure, save_figure
-from losslab.reporting.run.outs import (
-    ReportInputs,
-    Table,
-    read_column,
-    select_split,
-)
+from losslab.reporting.run.outs import ReportInputs, Table, read_column, select_split
 
 MOST_NUMBERS = 20
 """Classes: the cells of a larger matrix are too small to write in, and slow to draw."""

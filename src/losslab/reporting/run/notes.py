@@ -5,12 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from losslab.formats import (
-    format_list,
-    format_percent,
-    format_plural,
-    format_score,
-)
+from losslab.formats import format_list, format_percent, format_plural, format_score
 from losslab.reporting.components.intervals import compute_mean
 from losslab.reporting.run.outs import ReportInputs, read_column, select_split
 from losslab.reporting.run.sections.calibration import LEAST_GAP, compute_overconfidence

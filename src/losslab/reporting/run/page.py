@@ -10,17 +10,7 @@ from losslab.reporting.components.rendering import render_template
 from losslab.reporting.run import contact_sheet, figures
 from losslab.reporting.run.notes import apply_rules
 from losslab.reporting.run.outs import ReportInputs, read_report_inputs
-from losslab.reporting.run.sections import (
-    calibration,
-    classes,
-    confusion,
-    data,
-    errors,
-    gallery,
-    images,
-    run,
-    training,
-)
+from losslab.reporting.run.sections import calibration, classes, confusion, data, errors, gallery, images, run, training
 from losslab.reporting.run.verdict import build_verdict
 
 HEADLINES = {

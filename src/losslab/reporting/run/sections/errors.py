@@ -3,13 +3,7 @@
 import math
 from collections.abc import Callable
 
-from losslab.formats import (
-    format_cell_percent,
-    format_count,
-    format_percent,
-    format_plural,
-    format_score,
-)
+from losslab.formats import format_cell_percent, format_count, format_percent, format_plural, format_score
 from losslab.io.files import parse_number
 from losslab.reporting.components.heatmap import Heatmap, HeatmapCell
 from losslab.reporting.run.outs import Line, ReportInputs, select_split
