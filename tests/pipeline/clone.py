@@ -13,7 +13,11 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from losslab.experiments.outs import list_experiments
 from tests.conftest import ROOT, TINY_CARD, TINY_CHANGES, merge
+
+QUICK: dict[str, Any] = {"arch": "simple_cnn", "encoder": None}
+"""A net that needs neither smp nor timm, whose imports take seconds of every stage."""
 
 
 class Clone:
@@ -31,7 +35,7 @@ class Clone:
         (folder / "data/catalog/tiny.yaml").write_text(yaml.safe_dump(TINY_CARD), encoding="utf-8")
         params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
         (folder / "params.yaml").write_text(
-            yaml.safe_dump(merge(params, merge(TINY_CHANGES, changes or {}))), encoding="utf-8"
+            yaml.safe_dump(merge(params, merge(merge(TINY_CHANGES, QUICK), changes or {}))), encoding="utf-8"
         )
         (folder / "dvc.lock").unlink(missing_ok=True)
         self.run("git init -q -b main && git config user.name t && git config user.email t@t && git add -A")
@@ -71,6 +75,13 @@ class Clone:
         copy = self.folder / ".losslab" / f"{time.monotonic_ns()}.db"
         shutil.copy(self.folder / "mlflow.db", copy)
         return MlflowClient(f"sqlite:///{copy}")
+
+    def wait_for_experiments(self, *names: str, seconds: float = 300) -> None:
+        """Wait until DVC's queue has finished experiments of these names; asking DVC itself takes a second each time."""
+        deadline = time.monotonic() + seconds
+        while not {*names} <= {name for name, _, _ in list_experiments(self.folder)}:
+            assert time.monotonic() < deadline, self.run("dvc queue status")
+            time.sleep(0.1)
 
     def runs(self) -> list[Run]:
         client = self.mlflow()
