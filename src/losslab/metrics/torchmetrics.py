@@ -13,7 +13,7 @@ UNUSED = ("matplotlib", "torchvision")
 
 if not {"torchmetrics", "scipy.signal"} & sys.modules.keys():
     stand_in = ModuleType("scipy.signal")
-    stand_in.hamming = None  # type: ignore[attr-defined]  # which torchmetrics gives it otherwise
+    stand_in.hamming = None  # type: ignore[attr-defined]  # as torchmetrics sets it where scipy is missing
     is_met = RequirementCache.__bool__
     sys.modules["scipy.signal"] = stand_in
     try:
@@ -22,7 +22,7 @@ if not {"torchmetrics", "scipy.signal"} & sys.modules.keys():
         ):
             import torchmetrics  # noqa: F401
     finally:
-        del sys.modules["scipy.signal"]  # who imports it from now on gets the real one
+        del sys.modules["scipy.signal"]  # later imports get the real one
 
 from torchmetrics import Metric  # noqa: E402
 from torchmetrics.utilities import dim_zero_cat  # noqa: E402
