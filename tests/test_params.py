@@ -40,7 +40,10 @@ def test_shipped_params_are_short() -> None:
         ({"loss": None}, r"loss is None; it must be a valid string"),
         ({"loss_options": {"gamma": 2.0}}, "loss_options.gamma: cross_entropy has no such option"),
         ({"loss_options": {"class_weights": [1.0]}}, r"loss_options.class_weights is \[1.0\]; .* each of 3 classes"),
-        ({"loss": "focal", "loss_options": {"alpha": 0.5}}, "loss_options.alpha is 0.5; for 3 classes it must be a list"),
+        (
+            {"loss": "focal", "loss_options": {"alpha": 0.5}},
+            "loss_options.alpha is 0.5; for 3 classes it must be a list",
+        ),
         ({"arch": "unit"}, r"arch: 'unit' is not one of unet"),
         ({"encoder": None}, r"encoder is null; arch unet needs one"),
         ({"dataset": "lesions"}, r"dataset: 'lesions' is not one of camvid, .*, tiny \(the cards in data/catalog\)"),

@@ -68,7 +68,7 @@ def two_planes(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def with_monai(loss: Any) -> Reference:
-    """A MONAI loss, told to take logits, in both forms."""
+    """Give a MONAI loss logits, in both forms."""
 
     def reference(logits: Tensor, target: Tensor) -> Any:
         if logits.shape[1] == 1:
@@ -122,7 +122,7 @@ def unified_focal_of_many(asymmetric: bool, over: tuple[int, ...]) -> Reference:
 
 
 def over_batch(loss: Any) -> Reference:
-    """A MONAI loss of single images, given the batch side by side as one."""
+    """Give a MONAI loss of single images the batch side by side as one."""
 
     def reference(logits: Tensor, target: Tensor) -> Any:
         wide = torch.cat(list(logits), dim=-1)[None], torch.cat(list(target), dim=-1)[None]
@@ -212,7 +212,7 @@ def correlation(logits: Tensor, target: Tensor, beta: float = 0.1, c0: float = 0
 
 
 def topology(logits: Tensor, target: Tensor) -> Any:
-    """The optimal matching by the Hungarian method: each feature may go to the diagonal instead."""
+    """Match optimally by the Hungarian method: each feature may go to the diagonal instead."""
     costs = []
     for p, y in zip(*(planes.reshape(-1, *planes.shape[2:]) for planes in build_planes(logits, target)), strict=True):
         cost = (p.max() - y.max()) ** 2

@@ -64,7 +64,10 @@ def test_class_weights_by_hand() -> None:
         ({"expression": "dice", "options": {"gamma": 1.0}}, "loss_options.gamma: dice has no such option; .*smooth"),
         ({"expression": "focal", "options": {"gamma": -1.0}}, "loss_options.gamma is -1.0"),
         ({"expression": "focal", "options": {"gamma": "2"}}, "loss_options.gamma is '2'"),
-        ({"expression": "focal", "options": {"alpha": 0.5}}, "loss_options.alpha is 0.5; for 3 classes it must be a list"),
+        (
+            {"expression": "focal", "options": {"alpha": 0.5}},
+            "loss_options.alpha is 0.5; for 3 classes it must be a list",
+        ),
         ({"expression": "focal", "options": {"alpha": [1.0]}}, r"loss_options.alpha is \[1.0\]; .* each of 3 classes"),
         ({"expression": "dice", "class_weights": [1, 1, 1]}, "class_weights: dice has no such option"),
         (
@@ -98,7 +101,10 @@ def test_class_weights_by_hand() -> None:
         ({"expression": "cross_entropy", "options": {"class_weights": [1e-50] * 3}}, "item 1 is 0, or at least 1e-6"),
         ({"expression": "cross_entropy", "options": {"class_weights": [1e308, 1, 1]}}, "item 1 is less than or equal"),
         ({"expression": "focal", "options": {"gamma": 1e9}}, "loss_options.gamma is 1000000000.0 .*equal to 100"),
-        ({"expression": "ssim", "options": {"ssim": {"window": 4}}}, r"loss_options.ssim.window is 4 \(ssim\); it must be odd"),
+        (
+            {"expression": "ssim", "options": {"ssim": {"window": 4}}},
+            r"loss_options.ssim.window is 4 \(ssim\); it must be odd",
+        ),
         ({"expression": "focal", "options": {"focal": {"alpha": 0.5}}}, "loss_options.focal.alpha is 0.5; for 3"),
         ({"expression": "dice", "options": {"focal": {"gamma": 1.0}}}, "loss_options.focal: dice has no focal"),
         (

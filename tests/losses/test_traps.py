@@ -165,7 +165,7 @@ def test_ssim_away_from_the_edge_is_that_of_torchmetrics() -> None:
 
 
 def test_ssim_of_nearly_flat_maps_is_finite() -> None:
-    """In float32 E[p²] - μ² of a flat map is often below 0."""
+    """E[p²] - μ² of a flat map is often below 0 in float32."""
     target = torch.zeros(1, 32, 32, dtype=torch.int64)
     for level in (-9.0, -0.7, 0.0, 0.3, 9.0):
         for name in ("ssim", "correlation"):

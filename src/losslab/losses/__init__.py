@@ -25,11 +25,11 @@ def build_loss(
     """Build the loss that an expression such as `0.5*bce+0.5*dice` or `dice+0.01:0.1*boundary` describes.
 
     Args:
-        expression: names out of `available()`, each with an optional positive weight, joined by `+`; a weight `a:b` goes
+        expression: names from `available()`, each with an optional positive weight, joined by `+`; a weight `a:b` goes
             linearly from a in the first epoch to b in the last, as `set_epoch(epoch, epochs)` of the result says.
         num_classes: classes, or 1 for binary data (one logit, sigmoid, target in {0, 1}).
         ignore_index: the label whose pixels count nowhere, if any.
-        class_weights: one weight per class (two for binary data) for the losses that take them; they replace the option.
+        class_weights: one weight per class (two for binary data) for losses that take them, replacing the option.
         options: options of these losses, such as `{"gamma": 3.0}`; each goes to every loss that takes it, and one in a
             loss's own section, such as `{"focal": {"gamma": 3.0}}`, to that loss.
 

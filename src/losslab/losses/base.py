@@ -40,8 +40,8 @@ class Batch:
 class Loss(nn.Module):
     """Base of all losses: a subclass implements `compute(batch)` and may trust its input.
 
-    Losses compute in float32 with autocast off, whatever the model ran in (float64 stays, for gradcheck). Ignored pixels
-    are left out of every term and every mean; where nothing is left the loss is 0 with a zero gradient.
+    Losses compute in float32 with autocast off, whatever the model ran in (float64 stays, for gradcheck). Ignored
+    pixels are left out of every term and every mean; where nothing is left the loss is 0 with a zero gradient.
 
     Shape:
         logits float `[N, C, H, W]`, C being 1 for binary data; target int64 `[N, H, W]`; the result is a 0-dim tensor.

@@ -12,8 +12,8 @@ def compute_class_weights(
     """Compute one weight for each class, 0 for a class without a pixel.
 
     Args:
-        weighting: `inverse_frequency`: all pixels / (classes · pixels of the class), so that each class weighs the same in
-            all. `median_frequency`: the median of the classes' frequencies over the class's own, a frequency being its
+        weighting: `inverse_frequency`: all pixels / (classes · pixels of the class), so that each class weighs the same
+            in all. `median_frequency`: the median of the classes' frequencies over the class's own, a frequency being its
             share of the images that have it (Eigen & Fergus 2015, 1411.4734).
         pixels: pixels of each class.
         pixels_where_present: for each class, the pixels of all classes in the images that have it.

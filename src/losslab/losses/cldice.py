@@ -10,14 +10,15 @@ from losslab.losses.base import Batch, Loss, masked_mean
 class ClDice(Loss):
     """Soft centre-line Dice: `1 - 2 T_prec T_sens / (T_prec + T_sens)`, averaged over images and classes, in 0..1.
 
-    From Shit et al. 2021, 2003.07311. `T_prec` is the share of the prediction's soft skeleton that lies in the truth, `T_sens` that of the truth's in the
-    prediction, both with `smooth` above and below. Skeletons take `iterations` erosions more than one: at least the radius
-    of the thickest tube. One class against the rest, class 0 too (a code that drops channel 0 is ≡ 0 on binary data);
-    averaged over classes, while MONAI adds up their counts; with one logit the values agree.
+    From Shit et al. 2021, 2003.07311. `T_prec` is the share of the prediction's soft skeleton that lies in the truth,
+    `T_sens` that of the truth's in the prediction, both with `smooth` above and below. Skeletons take `iterations`
+    erosions more than one: at least the radius of the thickest tube. One class against the rest, class 0 too (a code
+    that drops channel 0 is ≡ 0 on binary data); averaged over classes, while MONAI adds up their counts; with one logit
+    the values agree.
 
-    A class absent from the truth counts: its perfect prediction costs 0, a false positive its skeleton. A flat prediction
-    has no skeleton, so a full false positive on an empty mask costs nothing, and skeletons say nothing of width: it goes
-    with a region loss, `dice+cldice`. Void pixels erode and dilate nothing.
+    A class absent from the truth counts: its perfect prediction costs 0, a false positive its skeleton. A flat
+    prediction has no skeleton, so a full false positive on an empty mask costs nothing, and skeletons say nothing of
+    width: it goes with a region loss, `dice+cldice`. Void pixels erode and dilate nothing.
 
     Slower than cross entropy: each iteration is an erosion and a dilation of every class.
 

@@ -19,10 +19,10 @@ class Boundary(Loss):
     """Boundary loss: `φ·p` averaged over valid pixels and classes, φ the signed distance to the true border.
 
     φ is in pixels and negative inside: 0 on the class's own border pixels, 1 on those next to it (Kervadec et al. 2019,
-    1812.07032). The loss is unscaled and legitimately negative: its minimum depends on the truth, so it compares with nothing
-    but itself. A class
-    that is empty, or fills the image, has no border and a map of zeros: a false positive there costs nothing. Therefore,
-    and because it starts flat, it goes with a region loss, its weight ramped: `dice+0.01:0.1*boundary`.
+    1812.07032). The loss is unscaled and legitimately negative: its minimum depends on the truth, so it compares with
+    nothing but itself. A class that is empty, or fills the image, has no border and a map of zeros: a false positive
+    there costs nothing. Therefore, and because it starts flat, it goes with a region loss, its weight ramped:
+    `dice+0.01:0.1*boundary`.
 
     Maps are computed from the target that the loss is given, so after augmentation; void pixels belong to no side.
     OpenCV's exact Euclidean transform makes them, on the CPU: slower than cross entropy.
@@ -42,10 +42,11 @@ class Boundary(Loss):
 class Hausdorff(Loss):
     """Hausdorff distance loss: `(p - y)² (d_p^α + d_y^α)` averaged over valid pixels and classes, in 0..2.
 
-    d are the distances to the borders of the prediction (p > 1/2) and of the truth (Karimi & Salcudean 2019, 1904.10030,
-    eq. 8). Distances are divided by the image's diagonal, and come from detached p. The value is MONAI's `HausdorffDTLoss` over
-    diagonal^α, which knows no void pixels. A mask that is empty, or fills the image, has no border and a map of zeros, so
-    a flat false positive on an empty mask costs nothing: it goes with a region loss, `dice+hausdorff`.
+    d are the distances to the borders of the prediction (p > 1/2) and of the truth (Karimi & Salcudean 2019,
+    1904.10030, eq. 8). Distances are divided by the image's diagonal, and come from detached p. The value is MONAI's
+    `HausdorffDTLoss` over diagonal^α, which knows no void pixels. A mask that is empty, or fills the image, has no
+    border and a map of zeros, so a flat false positive on an empty mask costs nothing: it goes with a region loss,
+    `dice+hausdorff`.
 
     OpenCV's exact Euclidean transform, on the CPU, for every class of truth and prediction: slower than cross entropy.
 

@@ -12,9 +12,9 @@ from losslab.losses.region import Over
 class Lovasz(Loss):
     """Lovász-Softmax, and with one logit the Lovász hinge: the convex extension of the Jaccard loss.
 
-    From Yu & Blaschko 2015, 1512.07797, and Berman et al. 2018, 1705.08790; in 0..1, the hinge 0 or more. Errors (`|y - p|`, or `1 - z(2y - 1)` of the hinge) are sorted, each weighted by what it adds to the Jaccard loss.
-    Averaged over images and the classes present in each (`classes="present"`; "all" counts absent ones too, whose loss is
-    their largest error), or computed over the batch (`reduction_over="batch"`). A false positive of an absent class is an
+    From Yu & Blaschko 2015, 1512.07797, and Berman et al. 2018, 1705.08790; in 0..1, the hinge 0 or more. Errors, `|y-p|`
+    or the hinge's `1 - z(2y - 1)`, are sorted, each weighted by what it adds to the Jaccard loss. Averaged over images and the classes present in each (`classes="present"`; "all" counts absent ones too, whose loss is their
+    largest error), or computed over the batch (`reduction_over="batch"`). A false positive of an absent class is an
     error of those present; an empty mask under the hinge costs its largest error, so one pixel at a time is pushed.
     Weak from scratch: good after, or with, cross entropy.
 

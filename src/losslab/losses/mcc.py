@@ -9,13 +9,14 @@ SHARE_FLOOR = 1e-12
 
 
 class Mcc(Loss):
-    """`1 - MCC`, Matthews' correlation of soft counts; each class against the rest, averaged over those present, in 0..2.
+    """`1 - MCC`, Matthews' correlation of soft counts, each class against the rest; mean over those present, in 0..2.
 
-    MCC is `(TP·TN - FP·FN) / √((TP+FP)(TP+FN)(TN+FP)(TN+FN))` (Abhishek & Hamarneh 2021, 2010.13454). Counts are shares of the valid pixels of an image, or of the batch (`reduction_over="batch"`, what smp's binary MCCLoss
-    does). TP and TN get 1e-12 (more would pay for predicting nothing on a small object), and the roots are taken in pairs,
-    so that nothing overflows or divides by 0. MCC is not defined where the truth is all one class (0/0, and smoothed a
-    constant without a gradient): there the mean error `|p - y|` stands in, so that a false positive on an empty mask
-    costs. An absent class of several is left out of the mean; probability given to it is missing from those present.
+    MCC is `(TP·TN - FP·FN) / √((TP+FP)(TP+FN)(TN+FP)(TN+FN))` (Abhishek & Hamarneh 2021, 2010.13454). Counts are shares
+    of the valid pixels of an image, or of the batch (`reduction_over="batch"`, what smp's binary MCCLoss does). TP and
+    TN get 1e-12 (more would pay for predicting nothing on a small object), and the roots are taken in pairs, so that
+    nothing overflows or divides by 0. MCC is not defined where the truth is all one class (0/0, and smoothed a constant
+    without a gradient): there the mean error `|p - y|` stands in, so that a false positive on an empty mask costs. An
+    absent class of several is left out of the mean; probability given to it is missing from those present.
 
     Example:
         >>> import torch

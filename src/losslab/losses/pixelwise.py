@@ -19,8 +19,8 @@ class CrossEntropy(Loss):
     (Szegedy et al. 2016, 1512.00567). An absent class adds nothing of its own; predicting it costs the pixels' true
     classes.
 
-    torch's own functions do the arithmetic, with `reduction="none"`: only that is deterministic on CUDA, and it lets the
-    mean count valid pixels alone.
+    torch's own functions do the arithmetic, with `reduction="none"`: only that is deterministic on CUDA, and it lets
+    the mean count valid pixels alone.
 
     Example:
         >>> loss = CrossEntropy(2, None, label_smoothing=0.0, class_weights=[1.0, 3.0])
@@ -65,8 +65,8 @@ class CrossEntropy(Loss):
 class TopKCrossEntropy(Loss):
     """Cross entropy of the hardest `k` % of the batch's valid pixels, at least one; 0 or more.
 
-    From Wu et al. 2016, 1605.06885. Hard means: of high cross entropy now. k = 100 is plain cross entropy. The count is rounded up. An absent class adds
-    nothing of its own; predicting it where it is not makes a pixel hard.
+    From Wu et al. 2016, 1605.06885. Hard means: of high cross entropy now. k = 100 is plain cross entropy. The count is
+    rounded up. An absent class adds nothing of its own; predicting it where it is not makes a pixel hard.
 
     Example:
         >>> logits, target = torch.tensor([[[[0.0, 9.0, 9.0]]]]), torch.tensor([[[1, 1, 1]]])
@@ -89,9 +89,9 @@ class TopKCrossEntropy(Loss):
 class BinaryCrossEntropy(Loss):
     """Binary cross entropy with logits; over several classes, each against the rest; 0 or more.
 
-    `max(z, 0) - z·y + log(1 + e^-|z|)`, averaged over valid pixels and classes. Every class counts at every pixel, so an
-    absent class is pushed down everywhere. Label smoothing ε: y becomes y(1-ε) + ε/2
-    (Szegedy et al. 2016, 1512.00567).
+    `max(z, 0) - z·y + log(1 + e^-|z|)`, averaged over valid pixels and classes. Every class counts at every pixel, so
+    an absent class is pushed down everywhere. Label smoothing ε: y becomes y(1-ε) + ε/2 (Szegedy et al. 2016,
+    1512.00567).
 
     Example:
         >>> logits, target = torch.tensor([[[[0.0]], [[-99.0]]]]), torch.tensor([[[0]]])

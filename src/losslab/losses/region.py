@@ -13,12 +13,12 @@ Over = Literal["image", "batch"]
 class _Overlap(Loss):
     """The mean of a loss of (TP, FP, FN), over images and the classes present in each.
 
-    Sums run over the valid pixels of an image (`reduction_over="image"`) or of the batch. A class absent from the truth is
-    left out of the mean, as in the metric when it is not predicted either; probability given to it is missing from the
-    classes that are there, so a false positive costs. With one logit and no foreground the background is what is present,
-    and its loss counts: its gradient does not vanish, while that of a smoothed overlap with nothing does (s/(Σp+s)² for
-    Dice). Images without a valid pixel do not count. MONAI's and smp's forms give the same where every class is present; they
-    know no void pixels, and average over absent classes.
+    Sums run over the valid pixels of an image (`reduction_over="image"`) or of the batch. A class absent from the truth
+    is left out of the mean, as in the metric when it is not predicted either; probability given to it is missing from
+    the classes that are there, so a false positive costs. With one logit and no foreground the background is what is
+    present, and its loss counts: its gradient does not vanish, while that of a smoothed overlap with nothing does
+    (s/(Σp+s)² for Dice). Images without a valid pixel do not count. MONAI's and smp's forms give the same where every
+    class is present; they know no void pixels, and average over absent classes.
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None, *, smooth: float, reduction_over: Over) -> None:
@@ -85,8 +85,8 @@ class Jaccard(_Overlap):
 class Tversky(_Overlap):
     """Tversky loss: `1 - (TP + s) / (TP + α FP + β FN + s)`, averaged as Dice is, in 0..1.
 
-    From Salehi et al. 2017, 1706.05721. α < β forgives false positives. α = β = 1/2 is Dice. A class absent from the truth
-    is left out of the mean.
+    From Salehi et al. 2017, 1706.05721. α < β forgives false positives. α = β = 1/2 is Dice. A class absent from the
+    truth is left out of the mean.
 
     Example:
         >>> logits, target = torch.tensor([[[[9.0, 9.0]]]]), torch.tensor([[[1, 0]]])
@@ -95,9 +95,7 @@ class Tversky(_Overlap):
         0.2
     """
 
-    def __init__(
-        self, num_classes: int, ignore_index: int | None, *, alpha: float, beta: float, **region: Any
-    ) -> None:
+    def __init__(self, num_classes: int, ignore_index: int | None, *, alpha: float, beta: float, **region: Any) -> None:
         super().__init__(num_classes, ignore_index, **region)
         self.alpha, self.beta = alpha, beta
 
@@ -108,8 +106,9 @@ class Tversky(_Overlap):
 class FocalTversky(Tversky):
     """Focal Tversky loss: `(1 - TI)^(1/γ)` with `TI = (TP + s) / (TP + α FN + β FP + s)`, averaged as Dice is, in 0..1.
 
-    As in its paper (Abraham & Khan 2019, 1810.07842), and unlike Tversky's, α weights false *negatives*. The root has an infinite gradient at TI = 1: below
-    1e-6 it goes on as a straight line. A class absent from the truth is left out of the mean.
+    As in its paper (Abraham & Khan 2019, 1810.07842), and unlike Tversky's, α weights false *negatives*. The root has
+    an infinite gradient at TI = 1: below 1e-6 it goes on as a straight line. A class absent from the truth is left out
+    of the mean.
 
     Example:
         >>> logits, target = torch.tensor([[[[9.0, 9.0]]]]), torch.tensor([[[1, 0]]])
@@ -131,9 +130,10 @@ class FocalTversky(Tversky):
 class GeneralizedDice(Loss):
     """Generalised Dice loss: `1 - 2 Σ_c w_c Σpy / Σ_c w_c (Σp + Σy)`, `w_c = 1/(Σy)²`, averaged over images, in 0..1.
 
-    From Sudre et al. 2017, 1707.03237. With one logit background and foreground are its two classes. Sums run over an image or, with `reduction_over="batch"`, the batch. The weight of an absent class would be infinite: it
-    takes the largest of those present, as MONAI does, so that a false positive on it costs. Weights are divided by the
-    largest, so that `smooth` is in pixels of the smallest class; with smooth = 0 the value is MONAI's, which knows no void
+    From Sudre et al. 2017, 1707.03237. With one logit background and foreground are its two classes. Sums run over an
+    image or, with `reduction_over="batch"`, the batch. The weight of an absent class would be infinite: it takes the
+    largest of those present, as MONAI does, so that a false positive on it costs. Weights are divided by the largest,
+    so that `smooth` is in pixels of the smallest class; with smooth = 0 the value is MONAI's, which knows no void
     pixels.
 
     Example:

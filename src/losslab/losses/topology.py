@@ -21,15 +21,16 @@ class Topology(Loss):
     """Topology-preserving loss: the squared error of matched persistence diagrams (Hu et al. 2019, 1906.05404, eq. 3).
 
     Diagrams are those of 1 - p and of the truth, by sublevels (gudhi's cubical complex, pixels touching at corners are
-    connected): components (dimension 0) and holes (dimension 1), each born and dying at one critical pixel. A feature of
-    the truth is the point (0, 1); it is matched to that of the prediction whose match costs least, and every other point
-    of the prediction to its nearest on the diagonal. The gradient acts on the critical pixels alone. The one component
-    that never dies, the patch's own, is matched to the truth's: it is born at 0 where the class is there, else at 1, so
-    the highest false positive on an empty mask costs. Computed for each class in patches of `patch` × `patch` pixels and
-    averaged over images, classes and patches with a valid pixel. Void pixels are of no class.
+    connected): components (dimension 0) and holes (dimension 1), each born and dying at one critical pixel. A feature
+    of the truth is the point (0, 1); it is matched to that of the prediction whose match costs least, and every other
+    point of the prediction to its nearest on the diagonal. The gradient acts on the critical pixels alone. The one
+    component that never dies, the patch's own, is matched to the truth's: it is born at 0 where the class is there,
+    else at 1, so the highest false positive on an empty mask costs. Computed for each class in patches of `patch` ×
+    `patch` pixels and averaged over images, classes and patches with a valid pixel. Void pixels are of no class.
 
-    Only errors of topology cost: a flat or merely displaced prediction may be free. It goes with a pixel-wise loss, late
-    and at low weight: `cross_entropy+0:0.01*topology`. Very slow, and on the CPU: about 10 ms for a noisy patch of 64².
+    Only errors of topology cost: a flat or merely displaced prediction may be free. It goes with a pixel-wise loss,
+    late and at low weight: `cross_entropy+0:0.01*topology`. Very slow, and on the CPU: about 10 ms for a noisy patch of
+    64².
 
     Example:
         >>> logits, target = torch.tensor([[[[9.0, -9.0, 9.0]]]]), torch.tensor([[[1, 1, 1]]])
@@ -74,7 +75,7 @@ class Topology(Loss):
 
 @dataclass(frozen=True)
 class _Pull:
-    """Where the probabilities of a patch's critical pixels are to go, as indices into the patch."""
+    """Critical pixels of a patch by where their probabilities should go, as indices into the patch."""
 
     rise: Indices
     """Births of matched features: p goes towards 1."""
@@ -109,11 +110,11 @@ def _match(shown: Values, truth: Values) -> _Pull:
         births.append(points[others, 0])
         deaths.append(points[others, 1])
         missing += wanted - len(matched)
-    return _Pull(*(np.concatenate(parts) for parts in (rise, fall, births, deaths)), missing)
+    return _Pull(np.concatenate(rise), np.concatenate(fall), np.concatenate(births), np.concatenate(deaths), missing)
 
 
 def _count_features(mask: npt.NDArray[np.bool_]) -> tuple[int, int]:
-    """Count the points (0, 1) in the diagrams of a mask: components but one, and holes; much faster than its persistence."""
+    """Count the points (0, 1) in the diagrams of a mask: components but one, and holes; much faster than gudhi."""
     components, _ = cv2.connectedComponents(mask.astype(np.uint8), connectivity=8)
     framed = np.pad(~mask, 1, constant_values=True)  # joins what is open to the edge
     background, _ = cv2.connectedComponents(framed.astype(np.uint8), connectivity=4)

@@ -9,11 +9,12 @@ from losslab.losses.base import Batch, Loss, cross_entropy, masked_mean
 class Ssim(Loss):
     """`1 - SSIM` of probability and truth maps, averaged over valid pixels and classes, in 0..2.
 
-    From Wang et al. 2004, doi 10.1109/TIP.2003.819861; as a loss: BASNet, Qin et al. 2019. Gaussian windows of `window` × `window` pixels, σ = `sigma`; C₁ = 0.01², C₂ = 0.03², the range of the data being 1.
-    Windows that reach over the image's edge or void pixels count what lies inside (most codes pad with zeros, which
-    invents a border); away from them it is torchmetrics' SSIM. No power of a possibly negative number is taken, so
-    nothing is NaN. Flat and confident errors have almost no gradient, on an empty mask too: it goes with a pixel-wise
-    loss, `cross_entropy+ssim`.
+    From Wang et al. 2004, doi 10.1109/TIP.2003.819861; as a loss: BASNet, Qin et al. 2019. Gaussian windows of `window`
+    × `window` pixels, σ = `sigma`; C₁ = 0.01², C₂ = 0.03², the range of the data being 1. Windows that reach over the
+    image's edge or void pixels count what lies inside (most codes pad with zeros, which invents a border); away from
+    them it is torchmetrics' SSIM. No power of a possibly negative number is taken, so nothing is NaN. Flat and
+    confident errors have almost no gradient, on an empty mask too: it goes with a pixel-wise loss,
+    `cross_entropy+ssim`.
 
     Slower than cross entropy: four local means, forth and back.
 
@@ -39,9 +40,9 @@ class Correlation(Loss):
     """Correlation-maximised structural similarity: `Σ e f CE / Σ f`, 0 or more (Zhao et al. 2019, 1910.08711).
 
     `e = |(y - μ_y + c)/(σ_y + c) - (p - μ_p + c)/(σ_p + c)|` with μ, σ of a Gaussian window around each pixel, for each
-    class; f = 1 where e > `beta` times the image's largest e. CE is the pixel's cross entropy, so structure decides where
-    it counts. The gradient goes through e and CE, not through f. There is no official code: the window (3 × 3, σ 1.5)
-    and the use of softmax cross entropy for several classes are ours.
+    class; f = 1 where e > `beta` times the image's largest e. CE is the pixel's cross entropy, so structure decides
+    where it counts. The gradient goes through e and CE, not through f. There is no official code: the window (3 × 3, σ
+    1.5) and the use of softmax cross entropy for several classes are ours.
 
     Where truth and prediction are both flat e is 0 and nothing counts: a flat false positive on an empty mask costs
     nothing. It goes with what the paper adds it to: `cross_entropy+correlation`. σ is kept above 0.001, where its root
@@ -97,8 +98,8 @@ def ssim_map(p: Tensor, y: Tensor, mean: "LocalMean") -> Tensor:
 class LocalMean:
     """Gaussian means of `[N, C, H, W]` over the valid pixels of the window around each pixel; x is 0 at void pixels.
 
-    Each direction is a product with a banded matrix: the image's edge needs no padding, the sums are deterministic, and on
-    a CPU it is ten times as fast as a convolution of one channel.
+    Each direction is a product with a banded matrix: the image's edge needs no padding, the sums are deterministic, and
+    on a CPU it is ten times as fast as a convolution of one channel.
 
     Example:
         >>> mean = LocalMean(gaussian(3, 1e6), torch.ones(1, 1, 3, dtype=torch.bool), torch.float32)

@@ -72,8 +72,8 @@ class SegmentationMetrics(Metric):
     def compute(self) -> dict[str, Tensor]:
         """Compute the scores of `compute_scores` for the sum of all images, and some that need each image.
 
-        These are `miou_per_image`: the mean over images of their mIoU; `images` int64 `[C]`: how many truths have the class;
-        `confusion` int64 `[C, C]`, truth in rows; for binary data `seed_score`: the mean over images of theirs.
+        These are `miou_per_image`: the mean over images of their mIoU; `images` int64 `[C]`: how many truths have the
+        class; `confusion` int64 `[C, C]`, truth in rows; for binary data `seed_score`: the mean over images of theirs.
         """
         per_image = self.compute_per_image()
         scores = compute_scores(self.confusion) | {
@@ -84,8 +84,8 @@ class SegmentationMetrics(Metric):
         return scores | ({"seed_score": compute_exact_mean(per_image["seed_score"])} if self.is_binary else {})
 
     def compute_per_image(self) -> dict[str, Tensor]:
-        """Compute the scores of each image in the order they came, `[N]` or per class `[N, C]`; `mcc` is not among them."""
-        # Of each image three numbers for each class are kept, not its matrix: memory must not grow with classes squared.
+        """Compute all scores but `mcc` for each image in the order they came, `[N]` or per class `[N, C]`."""
+        # Three numbers per image and class are kept, not its matrix: memory must not grow with classes squared.
         none = torch.zeros(0, 3, self.num_labels, dtype=torch.int64, device=self.confusion.device)
         pixels = dim_zero_cat(self.pixels) if len(self.pixels) else none
         hit, truth, guess = pixels.unbind(dim=1)
@@ -154,13 +154,14 @@ def find_ignored(target: Tensor, ignore_index: int | None) -> Tensor:
 def compute_scores(confusion: Tensor) -> dict[str, Tensor]:
     """Compute the scores of confusion matrices `[…, C, C]` with truth in rows, float64 in 0..1.
 
-    A class absent from truth and prediction is NaN, and means leave it out; one that is in only one of them has 0 everywhere.
+    A class absent from truth and prediction is NaN, and means leave it out; one that is in only one of them has 0
+    everywhere.
 
     For each class `[…, C]`: `iou` TP/(TP+FP+FN), `dice` 2TP/(2TP+FP+FN), `precision` TP/(TP+FP), `recall` TP/(TP+FN),
-    `hit` TP, `support` TP+FN, `predicted` TP+FP. `[…]`: their means `miou`, `mdice`, `mprecision`, `mean_accuracy` (of recall);
-    `fwiou`, the mean IoU weighted by support; `pixel_accuracy`; `classes_scored`, how many classes are in truth or
-    prediction; `mcc` in -1..1, Gorodkin's R_K (2004), Matthews' correlation for two classes, NaN where truth or prediction
-    has but one class.
+    `hit` TP, `support` TP+FN, `predicted` TP+FP. `[…]`: their means `miou`, `mdice`, `mprecision`, `mean_accuracy` (of
+    recall); `fwiou`, the mean IoU weighted by support; `pixel_accuracy`; `classes_scored`, how many classes are in
+    truth or prediction; `mcc` in -1..1, Gorodkin's R_K (2004), Matthews' correlation for two classes, NaN where truth
+    or prediction has but one class.
 
     Example:
         >>> scores = compute_scores(torch.tensor([[1, 1], [0, 2]]))

@@ -1,6 +1,7 @@
 """torchmetrics without the imports of its audio metrics, detectors and plots; import it from here, before Lightning.
 
-losslab uses none of them, and importing scipy.signal, torchvision and matplotlib adds seconds to the start of every stage.
+losslab uses none of them, and importing scipy.signal, torchvision and matplotlib adds seconds to the start of every
+stage.
 """
 
 import sys

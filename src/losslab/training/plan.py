@@ -130,7 +130,9 @@ def _build_loss(params: Params, data: dict[str, Any]) -> TotalLoss:
     if isinstance(weighting, str):
         where_present = data.get("pixels_where_present")
         if where_present is None:
-            raise InputError("the prepared data are from an older losslab and lack pixel counts; run `dvc repro prepare`")
+            raise InputError(
+                "the prepared data are from an older losslab and lack pixel counts; run `dvc repro prepare`"
+            )
         weights = compute_class_weights(weighting, data["pixels"]["train"], where_present["train"])  # type: ignore[arg-type]
         plan = parse_loss(params.loss, params.loss_options, weights)
     ignore_index = data["ignore_index"]
