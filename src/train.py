@@ -17,7 +17,6 @@ def main(params: "Params") -> None:
     from losslab.data.loading.arrays import PreparedData
     from losslab.io.files import write_csv
     from losslab.io.hashing import compute_file_md5
-    from losslab.losses.expression import find_advice
     from losslab.runtime.devices import describe_hardware, is_main_process
     from losslab.training import EpochRow, open_checkpoint, plan_training, train_net
 
@@ -30,7 +29,7 @@ def main(params: "Params") -> None:
         ) as checkpoint:
             train_net(planned, checkpoint)
         return
-    if hint := find_advice(params.loss):
+    if hint := params.loss_plan.advice:
         stage.print_warning(hint)
     if planned.inexact:
         stage.print_warning(

@@ -4,6 +4,7 @@ Every key must be there and none has a default here: DVC sees what it may compar
 changing any result.
 """
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,8 +13,7 @@ from pydantic import Field, model_validator
 from losslab.cards import read_card
 from losslab.errors import InputError
 from losslab.io.yaml import Section, read_yaml, validate
-from losslab.losses.check import check_options
-from losslab.losses.expression import parse_expression
+from losslab.losses.loss_plan import LossPlan, parse_loss
 from losslab.models.registry import check_batch, check_encoder_given
 from losslab.schedules import check_schedule
 
@@ -124,6 +124,14 @@ class Params(Section):
     evaluate: EvaluateParams
     report: ReportParams
 
+    @cached_property
+    def loss_plan(self) -> LossPlan:
+        """`loss` and `loss_options`, parsed once for all who need them.
+
+        A `model_copy` with another loss would keep it: make changed params with `check_params`.
+        """
+        return parse_loss(self.loss, self.loss_options)
+
 
 def load(path: Path | str = "params.yaml") -> Params:
     """Read and check params.yaml; the catalog of datasets lies beside it.
@@ -160,7 +168,7 @@ def _check_across(params: Params, catalog: Path) -> None:
         raise InputError(f"prepare.split.method is 'official'; {params.dataset} has no lists of its own: use random")
     if method == "grouped" and card.group is None:
         raise InputError(f"prepare.split.method is 'grouped'; {params.dataset}'s card has no group: use random")
-    check_options([term.name for term in parse_expression(params.loss)], params.loss_options, card.num_outputs)
+    params.loss_plan.check_classes(card.num_outputs)
     check_schedule(params.train.schedule, params.train.schedule_options)
     check_encoder_given(params.arch, params.encoder, params.encoder_weights)
     if params.encoder is None:

@@ -79,7 +79,7 @@ def test_files_are_scored_at_their_own_size(card: Card, raw: Path, fit: Fit) -> 
             prediction = result.details.predictions[index]
             assert np.array_equal(prediction, restore_size(logits[index : index + 1], *SIZES[name], fit)[0].argmax(0))
             accuracy = (prediction == truth)[truth != 255].mean()
-            assert result.pixels.per_image()["pixel_accuracy"][index] == pytest.approx(accuracy)
+            assert result.pixels.compute_per_image()["pixel_accuracy"][index] == pytest.approx(accuracy)
             pixels += int((truth != 255).sum())
             seen.add(name)
         assert result.details.calibration.compute()["pixels"].sum() == result.pixels.confusion.sum()

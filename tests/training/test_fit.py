@@ -182,7 +182,7 @@ def test_class_weights_of_data_prepared_before_they_were_counted_are_told(
     del described["pixels_where_present"]
     (tmp_path / "old/dataset.json").write_text(json.dumps(described), encoding="utf-8")
     weighted = changed(tiny_params, loss_options={"class_weights": "median_frequency"})
-    with pytest.raises(InputError, match="older losslab and lack pixel counts; run dvc repro prepare"):
+    with pytest.raises(InputError, match="older losslab and lack pixel counts; run `dvc repro prepare`"):
         plan_training(weighted, PreparedData(tmp_path / "old"))
 
 

@@ -80,7 +80,7 @@ def losses(
                 spec.kind,
                 f"{spec.binary}, {spec.multiclass}",
                 "alone" if spec.stands_alone else spec.expression,
-                " ".join(f"{name}={_shown(value)}" for name, value in spec.defaults().items()),
+                " ".join(f"{name}={_shown(value)}" for name, value in spec.defaults.items()),
                 spec.paper,
             )
             for spec in LOSSES.values()

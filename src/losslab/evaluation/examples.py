@@ -35,7 +35,7 @@ def write_examples(
     if result.details is None:
         raise ValueError("only pixels were scored; evaluate with tolerances")
     predictions = result.details.predictions
-    miou = result.pixels.per_image()["miou"].tolist()
+    miou = result.pixels.compute_per_image()["miou"].tolist()
     ranked = sorted((index for index in range(len(miou)) if miou[index] == miou[index]), key=lambda i: (-miou[i], i))
     rank_of = {index: rank for rank, index in enumerate(ranked, start=1)}
     with atomic_write(folder) as partial:

@@ -11,8 +11,8 @@ from torch import Tensor
 from losslab.cards import SplitName
 from losslab.evaluation.scoring import SplitDetails, SplitResult
 from losslab.io.files import Row, write_csv, write_json
-from losslab.metrics.calibration import BINS, THRESHOLDS, find_best_threshold
-from losslab.metrics.strata import BORDERS, COUNTS, SIZES
+from losslab.metrics.calibration import BIN_COUNT, THRESHOLDS, find_best_threshold
+from losslab.metrics.strata import BORDER_LIMITS_PX, OBJECT_LIMITS, SIZE_LIMITS
 
 Results = Mapping[SplitName, SplitResult]
 SUMMARY = ("miou", "mdice", "mprecision", "mean_accuracy", "fwiou", "pixel_accuracy", "mcc", "miou_per_image")
@@ -88,7 +88,7 @@ def _per_class(result: SplitResult) -> Iterator[Row]:
 
 
 def _per_image(result: SplitResult) -> Iterator[Row]:
-    pixels, contours = result.pixels.per_image(), _details(result).contours.per_image()
+    pixels, contours = result.pixels.compute_per_image(), _details(result).contours.compute_per_image()
     columns = {"iou": pixels["miou"], "dice": pixels["mdice"], "pixel_accuracy": pixels["pixel_accuracy"]} | contours
     if result.pixels.is_binary:
         columns["score"] = pixels["seed_score"]
@@ -109,11 +109,11 @@ def _confusion(result: SplitResult) -> Iterator[Row]:
 
 def _calibration(result: SplitResult) -> Iterator[Row]:
     curve = _details(result).calibration.compute()
-    for place in range(BINS):
+    for place in range(BIN_COUNT):
         yield {
             "bin": place,
-            "lower": _rounded(place / BINS),
-            "upper": _rounded((place + 1) / BINS),
+            "lower": _rounded(place / BIN_COUNT),
+            "upper": _rounded((place + 1) / BIN_COUNT),
             "confidence": _rounded(curve["confidence"][place]),
             "accuracy": _rounded(curve["accuracy"][place]),
             "pixels": int(curve["pixels"][place]),
@@ -142,10 +142,10 @@ def _swept(result: SplitResult) -> list[int]:
 def _strata(result: SplitResult) -> Iterator[Row]:
     counts = _details(result).strata.compute()
     for label, name in enumerate(result.classes):
-        for place, stratum in enumerate(SIZES):
+        for place, stratum in enumerate(SIZE_LIMITS):
             objects, images, pixels, found = counts["sizes"][label, place].tolist()
             yield _stratum("object_size", name, stratum, place, objects, images, pixels, pixels - found, is_recall=True)
-        for place, stratum in enumerate(COUNTS):
+        for place, stratum in enumerate(OBJECT_LIMITS):
             objects, images, pixels, found, union = counts["counts"][label, place].tolist()
             row = _stratum(
                 "object_count", name, stratum, place, objects, images, pixels, pixels - found, is_recall=True
@@ -153,7 +153,7 @@ def _strata(result: SplitResult) -> Iterator[Row]:
             yield row | {"iou": _share(found, union)}
     borders = counts["borders"]
     for name, of_class in [*zip(result.classes, borders, strict=True), ("all", borders.sum(dim=0))]:
-        for place, (stratum, (pixels, wrong)) in enumerate(zip(BORDERS, of_class.tolist(), strict=True)):
+        for place, (stratum, (pixels, wrong)) in enumerate(zip(BORDER_LIMITS_PX, of_class.tolist(), strict=True)):
             yield _stratum("border_distance", name, stratum, place, None, None, pixels, wrong, is_recall=name != "all")
 
 

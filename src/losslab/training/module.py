@@ -100,8 +100,8 @@ class SegmentationModule(L.LightningModule):
         torch.manual_seed(derive_seed(self.params.seed, "step", self.current_epoch, batch_index, self.global_rank))
         images, target = batch
         logits = self.net(to_input(images, self.mean, self.std))
-        terms = self.loss.terms(logits, target.long())
-        total = self.loss.total(terms)
+        terms = self.loss.compute_terms(logits, target.long())
+        total = self.loss.add_up(terms)
         self.watch.loss(batch_index, logits, terms, total)
         alone = self.trainer.world_size == 1
         weight = 1.0 if alone else self._batches().weight(batch_index)
@@ -135,8 +135,8 @@ class SegmentationModule(L.LightningModule):
             return  # another process has had it
         images, target = batch[0], batch[1].long()
         logits = self.kept(to_input(images, self.mean, self.std))
-        terms = self.loss.terms(logits, target)
-        total = self.loss.total(terms)
+        terms = self.loss.compute_terms(logits, target)
+        total = self.loss.add_up(terms)
         if self.trainer.world_size == 1:
             self.watch.loss(number, logits, terms, total)
         self.means["val"].add(total, terms, len(images))

@@ -15,10 +15,8 @@ from losslab.data.loading.augmentation import LEAVING_VOID
 from losslab.data.loading.batches import EpochBatchSampler
 from losslab.errors import InputError
 from losslab.inference.tensors import to_input
-from losslab.losses import build_loss
-from losslab.losses.check import check_options
 from losslab.losses.class_weights import compute_class_weights
-from losslab.losses.expression import parse_expression
+from losslab.losses.loss_plan import parse_loss
 from losslab.losses.total import TotalLoss
 from losslab.models import build_model, check_encoder, check_size, compute_weights_digest, find_normalisation
 from losslab.params import Params
@@ -72,7 +70,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
     )
     # On CUDA batch norm is over all processes.
     check_size(net, size, batches.fewest() * (processes if device.type == "cuda" else 1))
-    loss = _loss_for(params, data)
+    loss = _build_loss(params, data)
     description = {
         "arch": params.arch,
         "encoder": params.encoder,
@@ -124,18 +122,20 @@ def _inexact_step(net: nn.Module, loss: TotalLoss, size: int) -> list[str]:
     return list_inexact_operations([str(item.message) for item in warned])
 
 
-def _loss_for(params: Params, data: dict[str, Any]) -> TotalLoss:
-    """The loss of params; class weights that are named by a frequency are counted in the training images."""
+def _build_loss(params: Params, data: dict[str, Any]) -> TotalLoss:
+    """Build the loss; class weights that are named by a frequency are counted in the training images."""
     outputs = count_outputs(len(data["classes"]))
-    options = check_options([term.name for term in parse_expression(params.loss)], params.loss_options, outputs)
-    weighting = options.get("cross_entropy", {}).get("class_weights")
-    weights = None
+    plan = params.loss_plan
+    weighting = getattr(plan.options.get("cross_entropy"), "class_weights", None)
     if isinstance(weighting, str):
         where_present = data.get("pixels_where_present")
         if where_present is None:
-            raise InputError("the prepared data are of an older losslab and lack pixel counts; run dvc repro prepare")
+            raise InputError(
+                "the prepared data are from an older losslab and lack pixel counts; run `dvc repro prepare`"
+            )
         weights = compute_class_weights(weighting, data["pixels"]["train"], where_present["train"])  # type: ignore[arg-type]
+        plan = parse_loss(params.loss, params.loss_options, weights)
     ignore_index = data["ignore_index"]
     if ignore_index is None and params.train.augmentation in LEAVING_VOID:
         ignore_index = IGNORE_INDEX
-    return build_loss(params.loss, outputs, ignore_index, weights, params.loss_options)
+    return TotalLoss(plan, outputs, ignore_index)

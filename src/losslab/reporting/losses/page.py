@@ -73,7 +73,7 @@ def _card(spec: LossSpec) -> LossCard:
     return LossCard(
         spec=spec,
         formula=_formula(spec.formula),
-        options=spec.defaults(),
+        options=spec.defaults,
         detail=_detail(spec),
         probes=probes,
         figures=_figures(probes),
@@ -87,8 +87,8 @@ def _formula(latex: str) -> Markup:
 
 
 def _detail(spec: LossSpec) -> Markup:
-    """The docstring of the loss as paragraphs, names in code."""
-    text = inspect.getdoc(type(build_loss(spec.name, 1).losses[spec.name])) or ""
+    """Return the docstring of the loss without its example, as paragraphs, names in code."""
+    text = (inspect.getdoc(type(build_loss(spec.name, 1).losses[spec.name])) or "").partition("\n\nExample:")[0]
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
     coded = [re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(part))) for part in paragraphs]
     return Markup("".join(f"<p>{part}</p>" for part in coded))
