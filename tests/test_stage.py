@@ -54,8 +54,8 @@ def test_unknown_encoder_is_told_before_the_data_is_touched(tmp_path: Path) -> N
     write_params(tmp_path, TINY_CHANGES | {"encoder": "resnet81"})
     done = run_stage("train", tmp_path)
     assert done.returncode == 1
-    assert "encoder: 'resnet81' is unknown to smp and timm; close to it: " in done.stderr
-    assert "resnet18" in done.stderr
+    assert "encoder: 'resnet81' is unknown to smp and timm (timm's names start with tu-)" in done.stderr
+    assert "; similar names: resnet18" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "models").exists()
 

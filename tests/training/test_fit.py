@@ -281,7 +281,7 @@ def test_devices_that_cannot_be_had_are_told(
 def test_step_of_one_image_is_refused_where_the_net_needs_two(tiny_params: Params, tiny_data: PreparedData) -> None:
     """Six images in batches of 4 over two processes: the last gives each of them one."""
     params = changed(tiny_params, arch="deeplabv3plus", train={"devices": 2, "batch_size": 4})
-    with pytest.raises(InputError, match=r"train.batch_size leaves one image for a step of a process"):
+    with pytest.raises(InputError, match=r"train.batch_size leaves one image per process and step"):
         plan_training(params, tiny_data)
     plan_training(changed(params, train={"batch_size": 6}), tiny_data)
 

@@ -1,4 +1,4 @@
-"""The hand-written net of seed 2. The seed ended in a sigmoid; here, as everywhere, logits come out."""
+"""The hand-written net of seed 2. The seed ended in a sigmoid; this net returns logits, as all nets here do."""
 
 from torch import Tensor, nn
 

@@ -9,11 +9,21 @@ class VanillaUNet(nn.Module):
     def __init__(self, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
         self.encoder = nn.ModuleList(
-            [_stage(in_channels, 64, 64), _stage(64, 128, 128), _stage(128, 256, 256), _stage(256, 512, 512)]
+            [
+                _build_stage(in_channels, 64, 64),
+                _build_stage(64, 128, 128),
+                _build_stage(128, 256, 256),
+                _build_stage(256, 512, 512),
+            ]
         )
-        self.bottleneck = _stage(512, 1024, 512)
+        self.bottleneck = _build_stage(512, 1024, 512)
         self.decoder = nn.ModuleList(
-            [_stage(1024, 512, 256), _stage(512, 256, 128), _stage(256, 128, 64), _stage(128, 64, 64)]
+            [
+                _build_stage(1024, 512, 256),
+                _build_stage(512, 256, 128),
+                _build_stage(256, 128, 64),
+                _build_stage(128, 64, 64),
+            ]
         )
         self.output = nn.Conv2d(64, num_classes, 3, padding=1)
 
@@ -29,7 +39,7 @@ class VanillaUNet(nn.Module):
         return logits
 
 
-def _stage(in_channels: int, between: int, out_channels: int) -> nn.Sequential:
+def _build_stage(in_channels: int, between: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, between, 3, padding=1),
         nn.ReLU(),
