@@ -62,7 +62,10 @@ def test_shipped_params_are_short() -> None:
         ),
         ({"dataset": "ph2"}, r"prepare.split.method is 'official'; ph2 has no lists of its own: use random"),
         ({"prepare": {"size": 32}, "train": {"batch_size": 1}}, r"train.batch_size is 1 at prepare.size 32"),
-        ({"arch": "pan", "train": {"batch_size": 1}}, r"train.batch_size is 1, but arch pan pools .* set it to 2 or more"),
+        (
+            {"arch": "pan", "train": {"batch_size": 1}},
+            r"train.batch_size is 1, but arch pan pools .* set it to 2 or more",
+        ),
         (
             {"train": {"batch_size": 4, "devices": 2, "strategy": "DDP_spawn_x"}},
             r"strategy 'DDP_spawn_x' copies .*; use ddp",
@@ -122,9 +125,9 @@ def test_numbers_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
-        ("seed: 1\nseed: 2\n", "the key 'seed' stands twice"),
+        ("seed: 1\nseed: 2\n", "duplicate key 'seed'"),
         ("seed: [1\n", "not readable as YAML"),
-        ("? [a]\n: 1\n", "a key must be plain"),
+        ("? [a]\n: 1\n", "a key must be a plain value"),
         ("- 1\n", "holds no keys; it must have dataset, seed"),
         ("", "holds no keys; it must have dataset, seed"),
     ],

@@ -149,8 +149,7 @@ def test_out_of_memory_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     done = run("in", "-o", "out")
     assert done.exit_code == 1
     assert (
-        done.output
-        == "ERROR: out of device memory: give a lower --batch-size, or at original scale a lower --tile\n"
+        done.output == "ERROR: out of device memory: give a lower --batch-size, or at original scale a lower --tile\n"
     )
 
 

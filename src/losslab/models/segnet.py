@@ -12,6 +12,8 @@ DECODER = ((512, 512, 512), (256, 256, 256), (128, 128, 128), (64, 64, 64), (64,
 
 
 class SegNet(nn.Module):
+    """Images float `[N, in_channels, H, W]`, H and W multiples of 32 → logits `[N, num_classes, H, W]`."""
+
     def __init__(self, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
         ends = [in_channels, *(stage[-1] for stage in (*ENCODER, *DECODER))]

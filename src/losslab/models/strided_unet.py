@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 
 class StridedUNet(nn.Module):
+    """Images float `[N, in_channels, H, W]`, H and W multiples of 16 → logits `[N, num_classes, H, W]`."""
+
     def __init__(self, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
         self.encoder = nn.ModuleList(
