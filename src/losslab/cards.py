@@ -147,7 +147,7 @@ class Card(Section):
         return isinstance(self.classes[0].values[0], tuple)
 
     def find_group(self, name: str) -> str:
-        """Return the group of the image with this name; an image that the expression does not match is its own group."""
+        """Return the group of an image by its name; an image that the expression does not match is its own group."""
         match = re.search(self.group, name.split("/")[-1]) if self.group else None
         return (match and match.group(1)) or name
 

@@ -1,4 +1,4 @@
-"""Learning rate schedules, as factors of the base rate; imports no torch, so that params.yaml is checked in milliseconds.
+"""Learning rate schedules as factors of the base rate; imports no torch, so that params.yaml is checked quickly.
 
 A factor depends on the step and on the val scores of past epochs alone, so a resumed run needs no saved state.
 """
@@ -22,7 +22,7 @@ class ConstantSchedule(Section):
 
 
 class CosineSchedule(ConstantSchedule):
-    """The factor falls from 1 to `final` along half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983, no restarts)."""
+    """The factor falls from 1 to `final` along half a cosine (Loshchilov & Hutter 2017, arXiv 1608.03983)."""
 
     final: float = Field(default=0.0, ge=0, le=1)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run_stage(main: "Callable[[Params], None]") -> NoReturn:
-    """Call `main` with the checked params.yaml of the current folder, and exit with 0, or with 1 and an error of one line.
+    """Call `main` with the checked params.yaml of this folder; exit with 0, or with 1 and an error of one line.
 
     Heavy imports belong inside `main`: a bad params.yaml is then reported before they cost time, and a missing package
     is an error of one line too.
@@ -67,7 +67,7 @@ def print_warning(line: str) -> None:
 
 
 def find_main_repo() -> Path:
-    """Return the root of the user's repository, also from a queued experiment, which runs in a copy below `.dvc/tmp`."""
+    """Return the root of the user's repository; a queued experiment runs in a copy of it below `.dvc/tmp`."""
     return Path(os.environ.get("DVC_ROOT", "."))
 
 

@@ -1,4 +1,4 @@
-"""A trained net, ready for images of any size: test-time augmentation, and logits at the size of the original images."""
+"""A trained net, ready for images of any size: test-time augmentation, and logits at the original size."""
 
 import math
 from collections.abc import Mapping

@@ -24,7 +24,7 @@ def to_labels(logits: Tensor) -> Tensor:
 
 
 def to_probabilities(logits: Tensor) -> Tensor:
-    """Turn logits `[N, C, H, W]` into probabilities `[N, max(C, 2), H, W]`; one logit belongs to the second of two classes."""
+    """Turn logits `[N, C, H, W]` into probabilities `[N, max(C, 2), H, W]`; one logit is that of class 1 of two."""
     if logits.shape[1] == 1:
         return torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=1)
     return logits.softmax(dim=1)

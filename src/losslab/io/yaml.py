@@ -36,7 +36,7 @@ def parse_yaml(text: str) -> Any:
 
 
 def validate(schema: type[Schema], content: Any, path: Path | str) -> Schema:
-    """Check content against a schema. Raises InputError that names the file and, for each fault, key, value and rule."""
+    """Check content against a schema. Raises InputError that names the file and each fault: key, value, rule."""
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no keys; it must have {', '.join(schema.model_fields)}")
     try:

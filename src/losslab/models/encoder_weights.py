@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from losslab.errors import InputError
 from losslab.models.probe import build_on_meta, shorten_error
 
-MAX_KEYS_SHOWN = 3
+MAX_SHOWN = 3
 """Number of keys that an error names."""
 COUNTER_SUFFIX = ".num_batches_tracked"
 """Ending of the counters of batch norm. Old files lack them, and nothing reads them: torch fills them in."""
@@ -41,7 +41,7 @@ def load_encoder(encoder: nn.Module, file: Path) -> None:
     missing = wanted.keys() - weights.keys()
     unknown = weights.keys() - encoder.state_dict().keys() - _find_keys_past_features(encoder, weights.keys())
     faults = [
-        f"{len(names)} {what} ({', '.join(sorted(names)[:MAX_KEYS_SHOWN])}{', …' if len(names) > MAX_KEYS_SHOWN else ''})"
+        f"{len(names)} {what} ({', '.join(sorted(names)[:MAX_SHOWN])}{', …' if len(names) > MAX_SHOWN else ''})"
         for what, names in [("missing", missing), ("unknown", unknown), ("of another shape", shapes)]
         if names
     ]

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class GridPool(nn.AdaptiveAvgPool2d):
-    """Pool as torch does, but cell by cell on CUDA with deterministic algorithms, where torch's backward pass raises."""
+    """Pool as torch does, but by cell on CUDA with deterministic algorithms, where torch's backward pass raises."""
 
     def forward(self, features: Tensor) -> Tensor:
         if features.is_cuda and torch.are_deterministic_algorithms_enabled():

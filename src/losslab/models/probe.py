@@ -53,9 +53,9 @@ def is_about_meta(reason: str | Exception) -> bool:
 
 
 def shorten_error(error: Exception) -> str:
-    """Return the message of an error on one line, cut to 200 characters; its type if it has no message.
+    r"""Return the message of an error on one line, cut to 200 characters; its type if it has no message.
 
-    >>> shorten_error(ValueError("first line\\nsecond line")), shorten_error(ValueError())
+    >>> shorten_error(ValueError("first line\nsecond line")), shorten_error(ValueError())
     ('first line second line', 'ValueError')
     """
     return textwrap.shorten(str(error), 200, placeholder=" …") or type(error).__name__

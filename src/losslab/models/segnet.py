@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 ENCODER = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 DECODER = ((512, 512, 512), (256, 256, 256), (128, 128, 128), (64, 64, 64), (64, 64))
-"""Channels of each stage's convolutions. The seed's decoder narrows at the first of a stage, the paper's at the last."""
+"""Channels of each stage's convolutions; the seed's decoder narrows at a stage's first, the paper's at its last."""
 
 
 class SegNet(nn.Module):

@@ -3,6 +3,8 @@
 Its skips are taken after the downsampling, so none has the image's own resolution.
 """
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 
@@ -12,15 +14,12 @@ class StridedUNet(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
-        self.encoder = nn.ModuleList(
-            [_build_down(in_channels, 64), _build_down(64, 128), _build_down(128, 256), _build_down(256, 512)]
-        )
+        downwards, upwards = (in_channels, 64, 128, 256, 512), (512, 256, 128, 64, 64)
+        self.encoder = nn.ModuleList(_build_down(before, after) for before, after in pairwise(downwards))
         self.bottleneck = nn.Sequential(
             nn.Conv2d(512, 1024, 3, padding=1), nn.ReLU(), nn.Conv2d(1024, 512, 3, padding=1), nn.ReLU()
         )
-        self.decoder = nn.ModuleList(
-            [_build_up(1024, 512, 256), _build_up(512, 256, 128), _build_up(256, 128, 64), _build_up(128, 64, 64)]
-        )
+        self.decoder = nn.ModuleList(_build_up(2 * before, before, after) for before, after in pairwise(upwards))
         self.output = nn.Conv2d(64, num_classes, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -1,5 +1,7 @@
 """U-Net (Ronneberger, Fischer and Brox 2015, arXiv 1505.04597) as seed 1 writes it out: no batch norm."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -10,23 +12,10 @@ class VanillaUNet(nn.Module):
 
     def __init__(self, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
-        self.encoder = nn.ModuleList(
-            [
-                _build_stage(in_channels, 64, 64),
-                _build_stage(64, 128, 128),
-                _build_stage(128, 256, 256),
-                _build_stage(256, 512, 512),
-            ]
-        )
+        downwards, upwards = (in_channels, 64, 128, 256, 512), (512, 256, 128, 64, 64)
+        self.encoder = nn.ModuleList(_build_stage(before, after, after) for before, after in pairwise(downwards))
         self.bottleneck = _build_stage(512, 1024, 512)
-        self.decoder = nn.ModuleList(
-            [
-                _build_stage(1024, 512, 256),
-                _build_stage(512, 256, 128),
-                _build_stage(256, 128, 64),
-                _build_stage(128, 64, 64),
-            ]
-        )
+        self.decoder = nn.ModuleList(_build_stage(2 * before, before, after) for before, after in pairwise(upwards))
         self.output = nn.Conv2d(64, num_classes, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def pick_device(requested: str) -> torch.device:
 
 
 def pick_model_device(description: Mapping[str, Any]) -> torch.device:
-    """Pick the CPU for a model whose model.json says that it was trained on it, else the best device of this machine."""
+    """Pick the CPU for a model that was trained there by its model.json, else the best device of this machine."""
     return pick_device("cpu" if description["run"]["train"]["device"] == "cpu" else "auto")
 
 
@@ -53,7 +53,7 @@ def _has_native_bf16(device: torch.device) -> bool:
 
 
 def is_main_process() -> bool:
-    """Return whether this process writes files: the only one, or the first that torchrun, SLURM or Lightning started."""
+    """Return whether this process writes files: the only one, or the first of torchrun, SLURM or Lightning."""
     return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
