@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TypeGuard
 
 ABSENT = "–"
-"""Stands where there is no number."""
+"""Text for a missing number."""
 
 
 def format_score(value: float | None, digits: int = 3) -> str:

@@ -13,7 +13,7 @@ from losslab.errors import InputError
 from losslab.models.hub import check_reachable, is_file
 from tests.conftest import ROOT, TINY_CHANGES, write_params
 
-WAY_OUT = r"use null to train from scratch, download it elsewhere and point HF_HOME to that cache, or name a local file"
+REMEDY = r"use null to train from scratch, download it elsewhere and point HF_HOME to that cache, or name a local file"
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +58,7 @@ def test_weights_that_cannot_be_fetched_are_an_error_with_remedies() -> None:
         lambda: models.build_model("unet", 3, "resnet18", "imagenet"),
     ):
         with pytest.raises(
-            InputError, match=rf"'imagenet' for resnet18 .* \(cannot connect to https://huggingface.co\); {WAY_OUT}"
+            InputError, match=rf"'imagenet' for resnet18 .* \(cannot connect to https://huggingface.co\); {REMEDY}"
         ):
             attempt()
 
@@ -72,7 +72,7 @@ def test_failure_while_fetching_is_the_same_error(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("losslab.models.hub.check_reachable", lambda *arguments: None)
     models.check_encoder("unet", "resnet18", "imagenet")
     monkeypatch.setattr(smp, "Unet", fail)
-    with pytest.raises(InputError, match=rf"could not be fetched \(reset by peer second line\); {WAY_OUT}"):
+    with pytest.raises(InputError, match=rf"could not be fetched \(reset by peer second line\); {REMEDY}"):
         models.build_model("unet", 3, "resnet18", "imagenet")
 
 

@@ -28,7 +28,7 @@ def run_git(folder: Path, *arguments: str, environment: Mapping[str, str] | None
 
 
 def find_head(folder: Path) -> str:
-    """Return the commit that is checked out. Raises InputError where there is none, or no repository."""
+    """Return the commit that is checked out. Raises InputError if there is none, or no repository."""
     return run_git(folder, "rev-parse", "--verify", "HEAD").strip()
 
 

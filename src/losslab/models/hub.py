@@ -10,7 +10,7 @@ from losslab.errors import InputError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 TIMEOUT_S = 5
-WAY_OUT = "use null to train from scratch, download it elsewhere and point HF_HOME to that cache, or name a local file"
+REMEDY = "use null to train from scratch, download it elsewhere and point HF_HOME to that cache, or name a local file"
 
 
 def is_file(encoder_weights: str) -> bool:
@@ -54,7 +54,7 @@ def check_reachable(encoder: str | None, encoder_weights: str | None) -> None:
 
 def build_unavailable_error(encoder: str, encoder_weights: str, reason: str) -> InputError:
     """Build the error for weights that could not be fetched: the reason, and what to do."""
-    return InputError(f"encoder_weights: {encoder_weights!r} for {encoder} could not be fetched ({reason}); {WAY_OUT}")
+    return InputError(f"encoder_weights: {encoder_weights!r} for {encoder} could not be fetched ({reason}); {REMEDY}")
 
 
 def find_hub_cache() -> Path:
