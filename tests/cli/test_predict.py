@@ -105,7 +105,7 @@ def test_what_cannot_be_done_is_told_in_one_line(
         ({"fit": ...}, "models/model.json: fit: missing; is it of an older losslab? Then train it again"),
         ({"size": "16"}, "models/model.json: size is '16'; it must be a valid integer"),
         ({"palette": [[0, 0, 0]]}, "models/model.json: classes, palette and num_classes are not of one model"),
-        ({"num_classes": 2}, "models: model.safetensors and model.json are not of one model: "),
+        ({"num_classes": 2}, "models: model.safetensors and model.json do not match: "),
         ({"arch": "nonet"}, "arch: 'nonet' is not one of "),
     ],
 )
@@ -149,8 +149,7 @@ def test_out_of_memory_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     done = run("in", "-o", "out")
     assert done.exit_code == 1
     assert (
-        done.output
-        == "ERROR: out of the device's memory: give a lower --batch-size, or at original scale a lower --tile\n"
+        done.output == "ERROR: out of device memory: give a lower --batch-size, or at original scale a lower --tile\n"
     )
 
 

@@ -70,7 +70,7 @@ def test_files_are_scored_at_their_own_size(card: Card, raw: Path, fit: Fit) -> 
         truths = build_original_targets(prepared, split, card, raw)
         result = evaluate_split(Brightness(), description, prepared, split, 2, truths=truths)
         assert result.details is not None
-        logits = Predictor(Brightness(), description).logits(torch.from_numpy(prepared.images(split).copy()))
+        logits = Predictor(Brightness(), description).compute_logits(torch.from_numpy(prepared.images(split).copy()))
         for index, name in enumerate(result.names):
             mask = np.asarray(Image.open(raw / f"own/masks/{name}.png"))
             truth = np.where(mask == 9, 255, mask)

@@ -41,7 +41,7 @@ def test_labels_are_those_of_restored_logits_also_a_few_rows_at_a_time(
     monkeypatch.setattr(label_map, "LOGITS_AT_ONCE", 500)
     image = np.random.default_rng(0).integers(0, 256, (45, 61, 3), dtype=np.uint8)
     predictor = Predictor(small_net(outputs), description(outputs, fit=fit), device=CPU)
-    logits = predictor.logits(torch.from_numpy(fit_image(image, 16, fit))[None])
+    logits = predictor.compute_logits(torch.from_numpy(fit_image(image, 16, fit))[None])
     labels = predict_image(predictor, image)
     assert labels.dtype == np.uint8 and len(np.unique(labels)) > 1
     assert np.array_equal(labels, to_labels(restore_size(logits, 45, 61, fit))[0].numpy())

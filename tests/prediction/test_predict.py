@@ -59,7 +59,7 @@ def test_trained_scale_gives_the_masks_that_evaluate_scores_at_original_size(
     outcome = run(folder, net, PredictOptions(batch_size=4))
     images = [read_image(path).pixels for path in sorted((folder / "in").iterdir())]
     prepared = torch.from_numpy(np.stack([fit_image(image, 16, fit) for image in images]))
-    logits = torch.cat([net.logits(batch) for batch in torch.split(prepared, 4)])
+    logits = torch.cat([net.compute_logits(batch) for batch in torch.split(prepared, 4)])
     for number, (height, width) in enumerate(SIZES):
         expected = to_labels(restore_size(logits[number : number + 1], height, width, fit))[0].numpy()
         assert np.array_equal(mask(folder / f"out/{number}.png"), expected) and len(np.unique(expected)) > 1
@@ -89,7 +89,9 @@ def test_original_scale_is_one_pass_also_in_tiles(folder: Path, tile: int) -> No
     run(folder, net, PredictOptions("original", tile=tile, overlap=0.5))
     for number in range(7):
         pixels = torch.tensor(read_image(folder / f"in/{number}.png").pixels)
-        assert np.array_equal(mask(folder / f"out/{number}.png"), to_labels(net.logits(pixels[None]))[0].numpy())
+        assert np.array_equal(
+            mask(folder / f"out/{number}.png"), to_labels(net.compute_logits(pixels[None]))[0].numpy()
+        )
 
 
 def test_images_of_one_size_share_a_batch_of_no_more_pixels_than_asked_for(folder: Path) -> None:
@@ -161,7 +163,7 @@ def test_probabilities_are_of_all_classes_at_the_size_of_the_image(
         assert found.shape == (max(outputs, 2), height, width) and found.dtype == np.float16
         image = read_image(folder / f"in/{number}.png").pixels
         seen = torch.tensor(fit_image(image, 16, "stretch") if scale == "trained" else image)
-        logits = net.logits(seen[None])
+        logits = net.compute_logits(seen[None])
         logits = restore_size(logits, height, width, "stretch") if scale == "trained" else logits
         assert np.allclose(found, to_probabilities(logits)[0].numpy(), atol=1e-3)
 
@@ -171,7 +173,7 @@ def test_threshold_moves_the_border_of_two_classes(folder: Path) -> None:
     for threshold in (0.3, 0.5, 0.7):
         run(folder, net, PredictOptions("original", threshold=threshold), f"{threshold}")
         pixels = torch.tensor(read_image(folder / "in/0.png").pixels)
-        probability = torch.sigmoid(net.logits(pixels[None]))[0, 0].numpy()
+        probability = torch.sigmoid(net.compute_logits(pixels[None]))[0, 0].numpy()
         assert np.array_equal(mask(folder / f"{threshold}/0.png"), probability > threshold)
     assert (mask(folder / "0.3/0.png") != mask(folder / "0.7/0.png")).any()
 

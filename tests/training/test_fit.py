@@ -47,7 +47,7 @@ def val_miou(trained: TrainedNet, data: PreparedData) -> float:
     metrics = SegmentationMetrics(3)
     predictor = Predictor(trained.net, trained.description | {"precision": "32-true"}, device=torch.device("cpu"))
     for images, target in build_evaluation_loader(data, "val", 2):
-        metrics.update(to_labels(predictor.logits(images)), target.long())
+        metrics.update(to_labels(predictor.compute_logits(images)), target.long())
     return float(metrics.compute()["miou"])
 
 
@@ -246,7 +246,7 @@ def test_what_the_hardware_lacks_is_told(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto").type == "cpu"
-    with pytest.raises(InputError, match=r"train.device is 'cuda'; torch finds no CUDA device"):
+    with pytest.raises(InputError, match=r"train.device is 'cuda', but torch finds no CUDA device"):
         plan_training(changed(tiny_params, train={"device": "cuda"}), tiny_data)
     with pytest.raises(InputError, match=r"train.precision is '16-mixed', which needs CUDA"):
         plan_training(changed(tiny_params, train={"precision": "16-mixed"}), tiny_data)
@@ -281,7 +281,7 @@ def test_devices_that_cannot_be_had_are_told(
 def test_step_of_one_image_is_refused_where_the_net_needs_two(tiny_params: Params, tiny_data: PreparedData) -> None:
     """Six images in batches of 4 over two processes: the last gives each of them one."""
     params = changed(tiny_params, arch="deeplabv3plus", train={"devices": 2, "batch_size": 4})
-    with pytest.raises(InputError, match=r"train.batch_size leaves one image for a step of a process"):
+    with pytest.raises(InputError, match=r"train.batch_size leaves one image per process and step"):
         plan_training(params, tiny_data)
     plan_training(changed(params, train={"batch_size": 6}), tiny_data)
 

@@ -1,6 +1,7 @@
 """`losslab …`: what works across runs."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -112,7 +113,7 @@ def archs(
     except InputError as error:
         exit_with_error(error)
     if as_json:
-        typer.echo(json.dumps([cost.describe() for cost in costs], indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([asdict(cost) for cost in costs], indent=2, ensure_ascii=False))
         return
     rows = [
         (

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from losslab.cards import KINDS, ArchiveSource, Card, OwnSource, read_card
+from losslab.cards import SOURCE_KINDS, ArchiveSource, Card, OwnSource, read_card
 from losslab.data.readers import IMAGE_SUFFIXES, dataset_folder
 from losslab.errors import InputError
 
@@ -41,7 +41,7 @@ class CatalogEntry:
         """The kind of source: generator, archives, folder, own."""
         if self.card is None:
             return None
-        return next(kind for kind, schema in KINDS.items() if isinstance(self.card.source, schema))
+        return next(kind for kind, schema in SOURCE_KINDS.items() if isinstance(self.card.source, schema))
 
     def describe(self) -> dict[str, Any]:
         """All there is to know, as JSON."""

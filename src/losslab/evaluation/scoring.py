@@ -114,7 +114,7 @@ def evaluate_split(
         scored: Future[int] | None = None
         for start in range(0, len(chosen), batch_size):
             indices = chosen[start : start + batch_size]
-            logits = predictor.logits(torch.from_numpy(images.read(indices)))
+            logits = predictor.compute_logits(torch.from_numpy(images.read(indices)))
             if scored is not None:
                 step(scored.result())
             scored = beside.submit(_score, result, truths, logits, indices)

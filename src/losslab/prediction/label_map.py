@@ -52,7 +52,7 @@ def predict_image(predictor: Predictor, image: Pixels) -> Labels:
     height, width = image.shape[:2]
     fit = predictor.description["fit"]
     fitted = fit_image(image, predictor.description["size"], fit)
-    logits = predictor.logits(torch.from_numpy(np.ascontiguousarray(fitted))[None])
+    logits = predictor.compute_logits(torch.from_numpy(np.ascontiguousarray(fitted))[None])
     labels = np.empty((height, width), np.uint8)
     for top, rows in restore_in_rows(logits, height, width, fit):
         labels[top : top + rows.shape[-2]] = compute_row_labels(rows)

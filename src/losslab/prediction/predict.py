@@ -155,7 +155,7 @@ class _Net:
 
     def _logits(self, images: Tensor) -> Tensor:
         try:
-            return self.predictor.logits(images)
+            return self.predictor.compute_logits(images)
         except InputError:
             raise
         except (RuntimeError, AssertionError, ValueError) as error:

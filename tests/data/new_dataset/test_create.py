@@ -68,7 +68,7 @@ def test_card_says_what_the_files_hold_and_reads_their_copies(root: Path, tmp_pa
     own = root / "data/raw/cells/own"
     listing = read_layout(card, own)
     assert [sample.name for sample in listing.samples] == ["p0_0", "p0_3", "p1_1", "p2_2"] and listing.found == []
-    assert [card.group_of(sample.name) for sample in listing.samples] == ["p0", "p0", "p1", "p2"]
+    assert [card.find_group(sample.name) for sample in listing.samples] == ["p0", "p0", "p1", "p2"]
     for folder, kind in zip(folders, ("images", "masks"), strict=True):
         assert {path.name: path.read_bytes() for path in (own / kind).iterdir()} == {
             path.name: path.read_bytes() for path in folder.iterdir()

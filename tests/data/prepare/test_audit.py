@@ -135,7 +135,7 @@ def test_broken_link_is_told(tmp_path: Path) -> None:
 def test_group_expression_that_finds_nothing_in_a_name_makes_it_a_group_of_its_own(tmp_path: Path) -> None:
     make_folders(tmp_path)
     card = own_card(tmp_path, group="^im([0-3])?")
-    assert [card.group_of(name) for name in ("im1", "im7", "x")] == ["1", "im7", "x"]
+    assert [card.find_group(name) for name in ("im1", "im7", "x")] == ["1", "im7", "x"]
     prepared_from(tmp_path, card, method="grouped")
 
 

@@ -20,7 +20,7 @@ from tqdm import tqdm
 from losslab.data.download.external import unpack_with_program
 from losslab.data.download.rar import is_cut_off
 from losslab.errors import InputError
-from losslab.io.files import scratch_folder
+from losslab.io.files import open_scratch_folder
 
 CHUNK = 1 << 20
 DEEPEST = 100
@@ -70,7 +70,7 @@ def unpack(archive: Path, folder: Path, limit: int | None = None) -> None:
     if start.startswith(BY_PROGRAM):
         if start.startswith(b"Rar!") and is_cut_off(archive):
             raise InputError(f"{archive}: ends too early. Is it complete?")
-        with scratch_folder(folder.with_name(f".{folder.name}.program")) as apart:
+        with open_scratch_folder(folder.with_name(f".{folder.name}.program")) as apart:
             unpack_with_program(archive, apart, lambda name: _checked_name(archive, name, True), written.check)
             for path in sorted(path for path in apart.rglob("*") if path.is_file()):
                 written.move(path.relative_to(apart).as_posix(), path)

@@ -16,7 +16,7 @@ from losslab.data.download.local import copy_local, unpack_checked
 from losslab.data.download.synthetic import generate_dataset
 from losslab.data.readers import check_own, find_layout
 from losslab.errors import InputError
-from losslab.io.files import atomic_write, scratch_folder
+from losslab.io.files import atomic_write, open_scratch_folder
 
 PATIENCE = RetryPolicy()
 
@@ -56,7 +56,7 @@ def fetch(
         if isinstance(card.source, GeneratorSource):
             origin = _draw(dataset, card.source, source, folder)
         else:
-            with scratch_folder(raw / ".unpacked.partial") as place:
+            with open_scratch_folder(raw / ".unpacked.partial") as place:
                 (place / "files").mkdir()
                 if source is not None:
                     copy_local(dataset, card, source, place / "files", out)

@@ -44,7 +44,7 @@ def audit_splits(
     splits_of: dict[str, Counter[SplitName]] = {}
     for split, names in dealt.items():
         for name in names:
-            splits_of.setdefault(card.group_of(name), Counter())[split] += 1
+            splits_of.setdefault(card.find_group(name), Counter())[split] += 1
     for group, splits in sorted(splits_of.items()):
         if card.group is not None and len(splits) > 1:
             numbers = ", ".join(f"{count} in {split}" for split, count in splits.items())

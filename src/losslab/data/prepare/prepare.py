@@ -108,7 +108,7 @@ def _deal(
         sample.name: frozenset(np.flatnonzero(pixels).tolist())
         for sample, pixels in zip(kept, ledger.pixels, strict=False)
     }
-    dealt = split_samples(kept, how.split, presence, card.group_of)
+    dealt = split_samples(kept, how.split, presence, card.find_group)
     names = {split: [sample.name for sample in dealt[split]] for split in SPLITS}
     numbers = {split: [number_of[name] for name in names[split]] for split in SPLITS}
 
