@@ -55,9 +55,9 @@ def test_background_is_not_tinted(classes: list[str], num_classes: int, tinted: 
 
 def test_probabilities_by_rows_are_one_array(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((3, 10, 7), np.float32)
-    with open_probability_file(tmp_path / "sub/a.npy", values.shape) as file:
+    with open_probability_file(tmp_path / "sub/a.npy", values.shape) as write:
         for top in (8, 0, 4):
-            file.write(top, values[:, top : top + 4])
+            write(top, values[:, top : top + 4])
     saved = np.load(tmp_path / "sub/a.npy")
     assert saved.dtype == np.float16 and np.array_equal(saved, values.astype(np.float16))
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.npy"]

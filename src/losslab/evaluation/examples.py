@@ -40,9 +40,8 @@ def write_examples(result: SplitResult, split: str, palette: Sequence[Sequence[i
             for index in indices:
                 name = f"{split}-{index:05d}"
                 (truth,) = result.targets.read_masks([index])
-                Image.fromarray(_shrink(result.targets.read_image(index), cv2.INTER_AREA)).save(
-                    partial / f"{name}.image.png"
-                )
+                image = _shrink(result.targets.read_image(index), cv2.INTER_AREA)
+                Image.fromarray(image).save(partial / f"{name}.image.png")
                 _save_labels(truth, palette, partial / f"{name}.truth.png")
                 _save_labels(predictions[index], palette, partial / f"{name}.prediction.png")
                 row: dict[str, Any] = {"file": name, "image": result.names[index], "group": group}
@@ -63,13 +62,10 @@ def choose_examples(ranked: Sequence[int], names: Sequence[str], count: int) -> 
     start = (len(rest) - sizes["median"]) // 2
     median = rest[start : start + sizes["median"]]
     rest = rest[:start] + rest[start + sizes["median"] :]
-    drawn = set(sorted(rest, key=lambda index: _draw_lot(names[index]))[: sizes["random"]])
+    lots = {index: hashlib.md5(names[index].encode(), usedforsecurity=False).digest() for index in rest}
+    drawn = sorted(rest, key=lots.__getitem__)[: sizes["random"]]
     groups = {"best": best, "median": median, "worst": worst, "random": [index for index in rest if index in drawn]}
     return {group: groups[group] for group in GROUPS}
-
-
-def _draw_lot(name: str) -> bytes:
-    return hashlib.md5(name.encode(), usedforsecurity=False).digest()
 
 
 def _shrink(pixels: Labels, interpolation: int) -> Labels:

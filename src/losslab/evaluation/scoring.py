@@ -16,7 +16,7 @@ from tqdm import tqdm
 from losslab.cards import SPLITS, SplitName
 from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
-from losslab.evaluation.targets import Targets, build_prepared_targets, build_targets
+from losslab.evaluation.targets import PreparedTargets, Targets, build_targets
 from losslab.inference.predictor import Predictor, TestTimeAugmentation
 from losslab.inference.tensors import to_labels, to_probabilities
 from losslab.metrics.calibration import CalibrationMetrics
@@ -146,7 +146,7 @@ def evaluate_split(
         details = SplitDetails(
             ContourMetrics(*kind, tolerances), CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore()
         )
-    targets = targets or build_prepared_targets(prepared, split)
+    targets = targets or PreparedTargets(prepared, split)
     result = SplitResult(description["classes"], [names[index] for index in chosen], targets, pixels, details)
     predictor = Predictor(net, description, tta)
     # A thread scores each batch while the net predicts the next.

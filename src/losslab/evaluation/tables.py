@@ -30,14 +30,12 @@ def write_tables(results: Results, folder: Path) -> None:
     """
     detailed = {split: result for split, result in results.items() if result.details is not None}
     chosen = _choose_thresholds(results["val"])
-    write_json(
-        folder / "metrics.json", {split: _summarize_split(detailed[split], chosen) for split in sorted(detailed)}
-    )
-    write_csv(folder / "per_class.csv", _build_rows(results, _list_per_class))
+    write_json(folder / "metrics.json", {split: _summarize(detailed[split], chosen) for split in sorted(detailed)})
+    write_csv(folder / "per_class.csv", _build_rows(results, _list_classes))
     tables = {
-        "per_image": _list_per_image,
+        "per_image": _list_images,
         "confusion": _list_confusion,
-        "calibration": _list_calibration,
+        "calibration": _list_bins,
         "strata": _list_strata,
     }
     for name, list_rows in tables.items():
@@ -59,7 +57,7 @@ def _build_rows(results: Results, list_rows: Callable[[SplitResult], Iterator[Ro
     return [columns | row for row in rows]
 
 
-def _summarize_split(result: SplitResult, chosen: list[int | None]) -> dict[str, Any]:
+def _summarize(result: SplitResult, chosen: list[int | None]) -> dict[str, Any]:
     pixels, details = result.pixels.compute(), result.get_details()
     contours, calibration = details.contours.compute(), details.calibration.compute()
     summary: dict[str, Any] = {name: _round(pixels[name]) for name in SUMMARY}
@@ -83,7 +81,7 @@ def _score_at_threshold(calibration: Mapping[str, Tensor], chosen: int | None) -
     return {"threshold": THRESHOLDS[chosen], "miou_at_threshold": _average(ious), "iou_at_threshold": _round(ious[1])}
 
 
-def _list_per_class(result: SplitResult) -> Iterator[Row]:
+def _list_classes(result: SplitResult) -> Iterator[Row]:
     pixels, details = result.pixels.compute(), result.details
     if details is not None:
         contours = details.contours.compute()
@@ -98,7 +96,7 @@ def _list_per_class(result: SplitResult) -> Iterator[Row]:
         yield row
 
 
-def _list_per_image(result: SplitResult) -> Iterator[Row]:
+def _list_images(result: SplitResult) -> Iterator[Row]:
     pixels, contours = result.pixels.per_image(), result.get_details().contours.per_image()
     columns = {"iou": pixels["miou"], "dice": pixels["mdice"], "pixel_accuracy": pixels["pixel_accuracy"]} | contours
     if result.pixels.is_binary:
@@ -118,7 +116,7 @@ def _list_confusion(result: SplitResult) -> Iterator[Row]:
         yield {"truth": name, **dict(zip(result.classes, counts, strict=True))}
 
 
-def _list_calibration(result: SplitResult) -> Iterator[Row]:
+def _list_bins(result: SplitResult) -> Iterator[Row]:
     curve = result.get_details().calibration.compute()
     for place in range(BINS):
         yield {
@@ -155,47 +153,24 @@ def _list_strata(result: SplitResult) -> Iterator[Row]:
     for label, name in enumerate(result.classes):
         for place, stratum in enumerate(SIZES):
             objects, images, pixels, hit = counts["sizes"][label, place].tolist()
-            yield _build_stratum(
-                "object_size", name, stratum, place, objects, images, pixels, pixels - hit, is_recall=True
-            )
+            yield _build_stratum("object_size", name, stratum, place, pixels, pixels - hit, objects, images)
         for place, stratum in enumerate(COUNTS):
             objects, images, pixels, hit, union = counts["counts"][label, place].tolist()
-            row = _build_stratum(
-                "object_count", name, stratum, place, objects, images, pixels, pixels - hit, is_recall=True
-            )
+            row = _build_stratum("object_count", name, stratum, place, pixels, pixels - hit, objects, images)
             yield row | {"iou": _divide(hit, union)}
     borders = counts["borders"]
     for name, counted in [*zip(result.classes, borders, strict=True), ("all", borders.sum(dim=0))]:
         for place, (stratum, (pixels, wrong)) in enumerate(zip(BORDERS, counted.tolist(), strict=True)):
-            yield _build_stratum(
-                "border_distance", name, stratum, place, None, None, pixels, wrong, is_recall=name != "all"
-            )
+            row = _build_stratum("border_distance", name, stratum, place, pixels, wrong, None, None)
+            yield row if name != "all" else row | {"recall": None}
 
 
 def _build_stratum(
-    by: str,
-    name: str,
-    stratum: str,
-    place: int,
-    objects: int | None,
-    images: int | None,
-    pixels: int,
-    wrong: int,
-    is_recall: bool,
+    by: str, name: str, stratum: str, place: int, pixels: int, wrong: int, objects: int | None, images: int | None
 ) -> dict[str, object]:
-    return {
-        "by": by,
-        "class": name,
-        "stratum": stratum,
-        "position": place,
-        "objects": objects,
-        "images": images,
-        "pixels": pixels,
-        "wrong": wrong,
-        "error_rate": _divide(wrong, pixels),
-        "recall": _divide(pixels - wrong, pixels) if is_recall else None,
-        "iou": None,
-    }
+    row = {"by": by, "class": name, "stratum": stratum, "position": place, "objects": objects, "images": images}
+    row |= {"pixels": pixels, "wrong": wrong, "error_rate": _divide(wrong, pixels)}
+    return row | {"recall": _divide(pixels - wrong, pixels), "iou": None}
 
 
 def _name_surface_dice(details: SplitDetails, contours: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -55,7 +55,6 @@ class PreparedTargets:
 @dataclass(frozen=True)
 class OriginalTargets:
     card: Card
-    folder: Path
     samples: Sequence[DatasetSample]
     sizes: Sequence[tuple[int, int]]
     """Height and width of each sample when it was prepared."""
@@ -71,7 +70,7 @@ class OriginalTargets:
         try:
             return read_image(path).drawn_on(self.sizes[index]).pixels
         except UnusableFileError as error:
-            raise _build_changed_error(path, str(error)) from None
+            raise _explain_change(path, str(error)) from None
 
     def restore_logits(self, logits: Tensor, masks: Sequence[Pixels]) -> Iterable[Tensor]:
         for image, mask in zip(logits, masks, strict=True):
@@ -82,9 +81,9 @@ class OriginalTargets:
         try:
             mask = self._mapping.labels(read_mask(path, self.card.in_colours))
         except UnusableFileError as error:
-            raise _build_changed_error(path, str(error)) from None
+            raise _explain_change(path, str(error)) from None
         if mask.shape != size:
-            raise _build_changed_error(
+            raise _explain_change(
                 path, f"{mask.shape[1]} x {mask.shape[0]}, not {size[1]} x {size[0]} (width x height)"
             )
         return mask
@@ -103,13 +102,8 @@ def build_targets(
         InputError: a sample that is no longer in data/raw.
     """
     if resolution == "prepared":
-        return build_prepared_targets(prepared, split)
+        return PreparedTargets(prepared, split)
     return build_original_targets(prepared, split, read_card(dataset), Path("data/raw") / dataset)
-
-
-def build_prepared_targets(prepared: PreparedData, split: SplitName) -> Targets:
-    """Build the targets that the prepare stage wrote."""
-    return PreparedTargets(prepared, split)
 
 
 def build_original_targets(prepared: PreparedData, split: SplitName, card: Card, raw: Path) -> Targets:
@@ -122,17 +116,10 @@ def build_original_targets(prepared: PreparedData, split: SplitName, card: Card,
     by_name = {sample.name: sample for sample in read_layout(card, folder).samples}
     rows = [row for row in read_csv(prepared.folder / "index.csv") if row["split"] == split]
     if missing := [row["image"] for row in rows if row["image"] not in by_name]:
-        raise _build_changed_error(
-            folder, f"no longer holds {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}"
-        )
-    return OriginalTargets(
-        card,
-        folder,
-        [by_name[row["image"]] for row in rows],
-        [(int(row["height"]), int(row["width"])) for row in rows],
-        prepared.describe()["fit"],
-    )
+        raise _explain_change(folder, f"no longer holds {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}")
+    sizes = [(int(row["height"]), int(row["width"])) for row in rows]
+    return OriginalTargets(card, [by_name[row["image"]] for row in rows], sizes, prepared.describe()["fit"])
 
 
-def _build_changed_error(path: Path, change: str) -> InputError:
+def _explain_change(path: Path, change: str) -> InputError:
     return InputError(f"{path}: {change}: changed since it was prepared; run dvc repro")

@@ -1,6 +1,7 @@
 """The images that paths and patterns name, and the paths of their outputs, checked before any work."""
 
 import glob
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -121,12 +122,7 @@ def _lies_in(path: Path, folder: Path) -> bool:
 
 
 def _drop_wildcards(pattern: Path) -> Path:
-    plain = Path()
-    for part in pattern.parts[:-1]:
-        if glob.has_magic(part):
-            break
-        plain /= part
-    return plain
+    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts[:-1]))
 
 
 def _build_name(image: Path, top: Path) -> Path:

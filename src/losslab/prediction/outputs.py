@@ -1,7 +1,6 @@
 """The files that are written for an image: its mask, an overlay, and probabilities."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -70,27 +69,22 @@ def choose_tinted_classes(classes: Sequence[str], num_classes: int) -> list[bool
     return [name.lower() != BACKGROUND and not (num_classes == 1 and label == 0) for label, name in enumerate(classes)]
 
 
-class ProbabilityFile:
-    """A .npy file of float16 `[C, H, W]` that is written some rows at a time and never held in memory."""
-
-    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
-        self.shape, self.file = shape, path.open("wb")
-        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self.file, header)
-        self.start = self.file.tell()
-
-    def write(self, top: int, probabilities: npt.NDArray[np.float32]) -> None:
-        """Write the rows `[C, rows, W]` that begin at row `top`."""
-        _, height, width = self.shape
-        for label, rows in enumerate(np.ascontiguousarray(probabilities, "<f2")):
-            self.file.seek(self.start + (label * height + top) * width * 2, os.SEEK_SET)
-            self.file.write(rows.data)
-
-
 @contextmanager
-def open_probability_file(path: Path, shape: tuple[int, int, int]) -> Iterator[ProbabilityFile]:
-    """Yield a file to fill; `path` exists only if the body succeeds."""
-    with atomic_write(path) as partial:
-        probabilities = ProbabilityFile(partial, shape)
-        with probabilities.file:
-            yield probabilities
+def open_probability_file(
+    path: Path, shape: tuple[int, int, int]
+) -> Iterator[Callable[[int, npt.NDArray[np.float32]], None]]:
+    """Yield a function that writes the rows `[C, rows, W]` from row `top` on into a .npy of float16 `[C, H, W]`.
+
+    Rows do not stay in memory. The file is at `path` only if the body succeeds.
+    """
+    _, height, width = shape
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        start = file.tell()
+
+        def write(top: int, probabilities: npt.NDArray[np.float32]) -> None:
+            for label, rows in enumerate(np.ascontiguousarray(probabilities, "<f2")):
+                file.seek(start + (label * height + top) * width * 2)
+                file.write(rows.data)
+
+        yield write

@@ -70,7 +70,7 @@ def predict_images(
         OSError: the outputs cannot be written.
     """
     check_scale(predictor, options)
-    began, outcome = time.monotonic(), PredictionSummary()
+    began, summary = time.monotonic(), PredictionSummary()
     size, fit = predictor.description["size"], predictor.description["fit"]
 
     def fit_to_net(image: Pixels) -> Pixels:
@@ -80,7 +80,7 @@ def predict_images(
     with (
         tqdm(total=len(jobs), desc="predict", unit=" images", disable=None) as bar,
         load_ahead(jobs, fit_to_net, keep=options.overlays) as loaded,
-        _OutputWriter(predictor, options, out, outcome, bar) as outputs,
+        _OutputWriter(predictor, options, out, summary, bar) as outputs,
     ):
         for batch in _group_batches(loaded, net, outputs):
             try:
@@ -91,10 +91,10 @@ def predict_images(
                     raise InputError(str(refused)) from refused
                 for image in batch:
                     outputs.fail(image.job, str(refused))
-    outcome.seconds = time.monotonic() - began
+    summary.seconds = time.monotonic() - began
     order = {job.image: number for number, job in enumerate(jobs)}
-    outcome.failures.sort(key=lambda failure: order[failure[0]])
-    return outcome
+    summary.failures.sort(key=lambda failure: order[failure[0]])
+    return summary
 
 
 def check_scale(predictor: Predictor, options: PredictOptions) -> None:
@@ -104,9 +104,8 @@ def check_scale(predictor: Predictor, options: PredictOptions) -> None:
     size, stride = predictor.description["size"], _find_stride(predictor)
     reason = find_fault(predictor.net, (size // stride + 1) * stride)
     if reason is not None and find_fault(predictor.net, size) is None:
-        raise InputError(
-            f"--scale original: this net takes only images of {size} x {size}: {reason}; use --scale trained"
-        )
+        only = f"this net takes only images of {size} x {size}: {reason}"
+        raise InputError(f"--scale original: {only}; use --scale trained")
 
 
 class _RowPredictor:
@@ -171,12 +170,12 @@ class _OutputWriter:
     """Writes outputs in threads, and counts the images that are done or failed."""
 
     def __init__(
-        self, predictor: Predictor, options: PredictOptions, out: Path, outcome: PredictionSummary, bar: "tqdm[Any]"
+        self, predictor: Predictor, options: PredictOptions, out: Path, summary: PredictionSummary, bar: "tqdm[Any]"
     ) -> None:
         description = predictor.description
         self.palette, self.num_classes = description["palette"], description["num_classes"]
         self.tinted = choose_tinted_classes(description["classes"], self.num_classes)
-        self.options, self.out, self.outcome, self.bar = options, out, outcome, bar
+        self.options, self.out, self.summary, self.bar = options, out, summary, bar
         self.pool = ThreadPoolExecutor(2)
         self.waiting: deque[tuple[LoadedImage, Future[None]]] = deque()
 
@@ -199,9 +198,7 @@ class _OutputWriter:
         for top, logits in rows:
             self._fill_labels(labels, top, logits)
         self.waiting.append((image, self.pool.submit(self._save, image, labels)))
-        while len(self.waiting) > 1 and (
-            len(self.waiting) > MAX_WRITES_WAITING or self._count_waiting_pixels() > MAX_BATCH_PIXELS
-        ):
+        while self._is_backlogged():
             self._await_oldest()
 
     def _fill_labels(self, labels: Labels, top: int, logits: Tensor) -> None:
@@ -209,14 +206,14 @@ class _OutputWriter:
 
     def _save_with_probabilities(self, image: LoadedImage, labels: Labels, rows: Iterable[Rows]) -> None:
         shape = (max(self.num_classes, 2), image.height, image.width)
-        with open_probability_file(image.job.locate_probabilities(self.out), shape) as file:
+        with open_probability_file(image.job.locate_probabilities(self.out), shape) as write:
             for top, logits in rows:
                 self._fill_labels(labels, top, logits)
-                file.write(top, to_probabilities(logits)[0].cpu().numpy())
+                write(top, to_probabilities(logits)[0].cpu().numpy())
             self._save(image, labels)  # the mask is there first: it says who wrote the files beside it
 
     def fail(self, job: PredictionJob, reason: str) -> None:
-        self.outcome.failures.append((job.image, reason))
+        self.summary.failures.append((job.image, reason))
         self.bar.update()
 
     def _save(self, image: LoadedImage, labels: Labels) -> None:
@@ -237,12 +234,13 @@ class _OutputWriter:
                 raise
             self.fail(image.job, f"cannot write its outputs: {error.strerror or error}")
         else:
-            self.outcome.images += 1
-            self.outcome.pixels += image.height * image.width
+            self.summary.images += 1
+            self.summary.pixels += image.height * image.width
             self.bar.update()
 
-    def _count_waiting_pixels(self) -> int:
-        return sum(image.height * image.width for image, _ in self.waiting)
+    def _is_backlogged(self) -> bool:
+        pixels = sum(image.height * image.width for image, _ in self.waiting)
+        return len(self.waiting) > 1 and (len(self.waiting) > MAX_WRITES_WAITING or pixels > MAX_BATCH_PIXELS)
 
 
 def _group_batches(

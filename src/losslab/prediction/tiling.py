@@ -29,10 +29,7 @@ class Tiling:
     stride: int
 
     def compute_starts(self, length: int) -> list[int]:
-        """Compute the first pixel of each tile along an axis of `length` pixels, at even distance.
-
-        The last tile may extend beyond the axis by less than a stride, which the net pads, as it does in one pass.
-        """
+        """Compute where tiles start along `length` pixels, evenly; the last may stand out by part of a stride."""
         rest = _round_up(length, self.stride) - self.side
         if rest <= 0:
             return [0]
@@ -67,11 +64,7 @@ def predict_tiled(
 ) -> Iterator[Rows]:
     """Yield the logits of an RGB image `[H, W, 3]` from top to bottom; each part is valid until the next is taken.
 
-    Only one row of tiles is held in memory.
-
-    Args:
-        at_once: how many tiles go through the net together, at most.
-        step: called after each row of tiles.
+    Memory holds one row of tiles. At most `at_once` tiles go through the net together; `step` is called after each row.
     """
     height, width = image.shape[:2]
     tops, lefts = tiling.compute_starts(height), tiling.compute_starts(width)

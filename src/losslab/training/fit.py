@@ -63,9 +63,8 @@ def train_net(
     record = _EpochRecord(checkpoint, on_epoch, settings.early_stopping)
     module = SegmentationModule(net, plan.loss, plan.params, plan.prepared, plan.description, record.scores)
     if not record.is_complete(settings.epochs):
-        trainer = _build_trainer(
-            plan, checkpoint, [record, *callbacks, *([_ProgressBar()] if progress else [])], progress
-        )
+        bar = [_ProgressBar()] if progress else []
+        trainer = _build_trainer(plan, checkpoint, [record, *callbacks, *bar], progress)
         resume = checkpoint.resume_path if checkpoint is not None else None
         with warnings.catch_warnings():
             # Lightning advises workers and warns of its own internals; neither is for the reader of a run's output.

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from losslab.data.loading.arrays import PreparedData, build_evaluation_loader
-from losslab.data.loading.batches import EpochBatchSampler, build_training_loader
+from losslab.data.loading.batches import build_training_loader
 from losslab.errors import DivergedError
 from losslab.inference.tensors import to_input, to_labels
 from losslab.losses.total import TotalLoss
@@ -104,7 +104,8 @@ class SegmentationModule(L.LightningModule):
         total = self.loss.total(terms)
         self.watch.note_loss(batch_index, logits, terms, total)
         alone = self.trainer.world_size == 1
-        weight = 1.0 if alone else self._find_sampler().weight(batch_index)
+        loader: Any = self.trainer.train_dataloader
+        weight = 1.0 if alone else loader.batch_sampler.weight(batch_index)
         self.means["train"].add(total, terms, len(images) if weight else 0)
         return total if alone else total * weight
 
@@ -131,7 +132,8 @@ class SegmentationModule(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         number = self.trainer.global_rank + batch_index * self.trainer.world_size
-        if number >= self._count_val_batches():
+        loader: Any = self.trainer.val_dataloaders
+        if number >= len(loader.batch_sampler.batches):
             return  # another process has it
         images, target = batch[0], batch[1].long()
         logits = self.kept_net(to_input(images, self.mean, self.std))
@@ -164,15 +166,6 @@ class SegmentationModule(L.LightningModule):
         if self.params.train.encoder_lr is not None:
             row["lr_encoder"] = rates["encoder"]
         return row | {name: round(value, 6) for name, value in (first | dict(sorted(rest.items()))).items()}
-
-    def _find_sampler(self) -> EpochBatchSampler:
-        loader: Any = self.trainer.train_dataloader
-        sampler: EpochBatchSampler = loader.batch_sampler
-        return sampler
-
-    def _count_val_batches(self) -> int:
-        loader: Any = self.trainer.val_dataloaders
-        return len(loader.batch_sampler.batches)
 
 
 class _Means:

@@ -19,19 +19,14 @@ from losslab.training.plan import TrainingPlan
 
 
 class Tracker(Protocol):
-    """The record of a run that is being trained."""
+    """The record of a run that is being trained; it ignores epochs that it has already."""
 
-    def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Log a row of history.csv, unless the record has it already."""
-        ...
-
-    def trained(self, models: Path, seconds: float) -> None:
-        """Log which model came out, and how long its training took."""
-        ...
+    def log_epoch(self, row: Mapping[str, float]) -> None: ...
+    def trained(self, models: Path, seconds: float) -> None: ...
 
 
 Track = Callable[[Params, str, str, str, Path, Warn, bool], AbstractContextManager[Tracker]]
-"""Called with params, the run's key, the md5 of its data, the hardware, the main repository, and whether the run resumes."""
+"""Called with params, the key of the run, the md5 of its data, hardware, main repository, warn, and whether it resumes."""
 
 
 @contextmanager
@@ -46,29 +41,20 @@ def train_run(plan: TrainingPlan, track: Track, folder: Path, began: float) -> I
         began: when the stage began, on the monotonic clock.
     """
     stage.forget_finished()
-    folder_for_checkpoints = stage.find_checkpoints_folder()
+    checkpoints, warn, data_md5 = stage.find_checkpoints_folder(), stage.print_warning, plan.description["data_md5"]
     if not is_main_process():
-        with open_checkpoint(plan.description, folder_for_checkpoints, stage.print_warning, main=False) as checkpoint:
+        with open_checkpoint(plan.description, checkpoints, warn, main=False) as checkpoint:
             train_net(plan, checkpoint)
         yield None
         return
     if hint := find_advice(plan.params.loss):
-        stage.print_warning(hint)
+        warn(hint)
     if plan.inexact:
-        stage.print_warning(
-            f"not bit-exact on this device: it has no deterministic version of {', '.join(plan.inexact)}"
-        )
+        warn(f"not bit-exact on this device: it has no deterministic version of {', '.join(plan.inexact)}")
+    root, hardware = stage.find_main_repo(), describe_hardware()
     with (
-        open_checkpoint(plan.description, folder_for_checkpoints, stage.print_warning) as checkpoint,
-        track(
-            plan.params,
-            checkpoint.key,
-            plan.description["data_md5"],
-            describe_hardware(),
-            stage.find_main_repo(),
-            stage.print_warning,
-            bool(checkpoint.rows),
-        ) as tracker,
+        open_checkpoint(plan.description, checkpoints, warn) as checkpoint,
+        track(plan.params, checkpoint.key, data_md5, hardware, root, warn, bool(checkpoint.rows)) as tracker,
     ):
 
         def report_epoch(row: EpochRow) -> None:
