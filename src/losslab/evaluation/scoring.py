@@ -82,7 +82,7 @@ class SplitDetails:
 def evaluate_splits(
     net: nn.Module, description: dict[str, Any], prepared: PreparedData, dataset: str, settings: EvaluateParams
 ) -> dict[SplitName, SplitResult]:
-    """Predict and score val and test, and by pixels alone as many training images as val has; show progress.
+    """Predict and score val and test, and the pixels of as many training images as val has; show progress.
 
     Raises:
         InputError: the model was trained for other data, or the dataset's files have changed since they were prepared.
@@ -143,9 +143,8 @@ def evaluate_split(
     pixels = SegmentationMetrics(*kind)
     details = None
     if tolerances is not None:
-        details = SplitDetails(
-            ContourMetrics(*kind, tolerances), CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore()
-        )
+        contours = ContourMetrics(*kind, tolerances)
+        details = SplitDetails(contours, CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore())
     targets = targets or PreparedTargets(prepared, split)
     result = SplitResult(description["classes"], [names[index] for index in chosen], targets, pixels, details)
     predictor = Predictor(net, description, tta)

@@ -88,15 +88,12 @@ def _expand_path(text: str, out: Path) -> Iterator[PredictionJob]:
         yield PredictionJob(path, _build_name(path, path.parent))
     elif glob.has_magic(text):
         top = _drop_wildcards(path)
-        is_inside = _lies_in(top / "any", out)
+        inside = _lies_in(top / "any", out)
         for match in sorted(map(Path, glob.glob(text, recursive=True))):  # noqa: PTH207 — its ** goes through links
             # A folder, which `**` matches too, stands for the images below it.
             images = _walk_images(match, out) if match.is_dir() else filter(_is_image, [match])
-            yield from (
-                PredictionJob(image, _build_name(image, top))
-                for image in images
-                if is_inside or not _lies_in(image, out)
-            )
+            images = (image for image in images if inside or not _lies_in(image, out))
+            yield from (PredictionJob(image, _build_name(image, top)) for image in images)
 
 
 def _walk_images(folder: Path, out: Path) -> Iterator[Path]:

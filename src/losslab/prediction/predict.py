@@ -34,7 +34,7 @@ MAX_WRITES_WAITING = 8
 
 @dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """How to predict, and what to write."""
+    """What the net is shown, and which files are written."""
 
     scale: Literal["trained", "original"] = "trained"
     tile: int = 1024
@@ -114,9 +114,8 @@ class _RowPredictor:
     def __init__(self, predictor: Predictor, options: PredictOptions) -> None:
         self.predictor, self.options = predictor, options
         self.fit = predictor.description["fit"]
-        self.tiling: Tiling = build_tiling(
-            options.tile, options.overlap, _find_stride(predictor), getattr(predictor.net, "smallest", 1)
-        )
+        smallest = getattr(predictor.net, "smallest", 1)
+        self.tiling: Tiling = build_tiling(options.tile, options.overlap, _find_stride(predictor), smallest)
 
     def count_at_once(self, height: int, width: int) -> int:
         """Return how many images of this size go through the net together."""
@@ -132,7 +131,7 @@ class _RowPredictor:
             for image in batch:
                 yield image, split_rows(self._predict_in_tiles(image))
             return
-        logits = self._predict_logits(torch.from_numpy(np.stack([image.fitted for image in batch])))
+        logits = self._predict(torch.from_numpy(np.stack([image.fitted for image in batch])))
         for number, image in enumerate(batch):
             own = logits[number : number + 1]
             if self.options.scale == "trained":
@@ -151,10 +150,10 @@ class _RowPredictor:
             leave=False,
         ) as bar:
             yield from predict_tiled(
-                self._predict_logits, image.fitted, self.tiling, self.count_at_once(side, side), bar.update
+                self._predict, image.fitted, self.tiling, self.count_at_once(side, side), bar.update
             )
 
-    def _predict_logits(self, images: Tensor) -> Tensor:
+    def _predict(self, images: Tensor) -> Tensor:
         try:
             return self.predictor.logits(images)
         except InputError:

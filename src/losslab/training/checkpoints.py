@@ -111,9 +111,7 @@ class Checkpoint:
 
 
 @contextmanager
-def open_checkpoint(
-    description: Mapping[str, Any], folder: Path, warn: Warn, main: bool = True
-) -> Iterator[Checkpoint]:
+def open_checkpoint(description: dict[str, Any], folder: Path, warn: Warn, main: bool = True) -> Iterator[Checkpoint]:
     """Lock and yield the checkpoint of this run, loaded from what a killed run left. Its file stays in the folder.
 
     Args:
