@@ -62,8 +62,16 @@ def predict(
         from losslab.prediction.predict import PredictOptions
         from losslab.prediction.predict import predict_images as predict_all
 
-        wanted = PredictOptions(scale, tile, overlap, batch_size, threshold or 0.5, overlays, probabilities)
-        outcome = predict_all(load_predictor(model, tta, device), jobs, out, wanted)
+        options = PredictOptions(
+            scale=scale,
+            tile=tile,
+            overlap=overlap,
+            batch_size=batch_size,
+            threshold=threshold or 0.5,
+            overlays=overlays,
+            probabilities=probabilities,
+        )
+        outcome = predict_all(load_predictor(model, tta, device), jobs, out, options)
     except InputError as error:
         exit_with_error(error)
     except KeyboardInterrupt:

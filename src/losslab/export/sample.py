@@ -26,7 +26,8 @@ class ExportSample:
 
     def batches(self, varies: Varies, stride: int) -> list[Pixels]:
         """All of them, one by one where the batch is fixed; where it varies, also one alone; and where the size does, some at
-        sizes that fit the stride and some at sizes that do not, square and oblong."""
+        sizes that fit the stride and some at sizes that do not, square and oblong.
+        """
         if varies == "nothing":
             return [image[None] for image in self.images]
         batches = [self.images, self.images[:1]]

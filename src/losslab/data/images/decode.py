@@ -150,7 +150,8 @@ def _content(path: Path, kind: "KindName") -> bytes:
 
 def _ends(jpeg: bytes) -> bool:
     """Whether its last scan is followed by an end mark. OpenCV fills up what is missing with grey and says nothing; Pillow
-    looks closer, also where bytes that follow the picture look like another scan."""
+    looks closer, also where bytes that follow the picture look like another scan.
+    """
     return jpeg.rfind(b"\xff\xd9") > jpeg.rfind(b"\xff\xda")
 
 

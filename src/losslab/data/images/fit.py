@@ -24,7 +24,8 @@ class Placement:
 
 def compute_placement(height: int, width: int, size: int, fit: Fit) -> Placement:
     """Where an image of height x width goes: everywhere, or with `letterbox` in its own shape in the middle, the longer side
-    of `size` pixels."""
+    of `size` pixels.
+    """
     if fit == "stretch":
         return Placement(0, 0, size, size)
     longer = max(height, width)

@@ -28,7 +28,8 @@ class PreparedData:
 
     def describe(self) -> dict[str, Any]:
         """dataset.json: classes, palette, ignore_index, size, mean and std (0..1 units), and for each split its pixels per
-        class, and the pixels of all classes in the images that have a class (`pixels_where_present`)."""
+        class, and the pixels of all classes in the images that have a class (`pixels_where_present`).
+        """
         try:
             return read_json(self.folder / "dataset.json")
         except FileNotFoundError:

@@ -53,7 +53,8 @@ class NearDuplicates:
 def compute_fingerprint(image: Pixels) -> Fingerprint:
     """Of an RGB image. The bits change little when it is scaled, compressed or brightened: they tell which low frequencies
     of its cosine transform are above their median (Zauner. Implementation and benchmarking of perceptual image hash
-    functions. 2010)."""
+    functions. 2010).
+    """
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     small = np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
     low = np.asarray(cv2.dct(small.astype(np.float32)))[:KEPT, :KEPT].ravel()
