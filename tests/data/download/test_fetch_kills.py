@@ -24,8 +24,8 @@ FILES = {
 }
 CODE = """
 from pathlib import Path
-from losslab.data.cards import read_card
-from losslab.data.fetching.fetch import fetch
+from losslab.cards import read_card
+from losslab.data.download.fetch import fetch
 print("begins", flush=True)
 fetch("mine", read_card("mine", Path()), None, Path("raw"), Path("downloads/mine"))
 """
