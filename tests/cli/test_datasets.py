@@ -157,7 +157,7 @@ def test_new_takes_void_as_said(root: Path, void: str, values: list[int]) -> Non
             "ERROR: --void: 'x' is no mask value: a number up to 65535, a colour such as #e0e0c0, or none",
         ),
         (["--void", "70000"], "ERROR: --void: '70000' is no mask value"),
-        (["--void", "#e0e0c0"], "ERROR: --void: #e0e0c0 is not of what the masks hold: numbers"),
+        (["--void", "#e0e0c0"], "ERROR: --void: #e0e0c0 does not fit the masks, which hold numbers"),
         (["--classes", "a,b,c"], "ERROR: --classes names 3 (a, b, c); the masks hold 2 values, with their share"),
         (["--images", "nowhere"], "ERROR: --images: nowhere does not exist"),
     ],

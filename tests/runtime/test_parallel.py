@@ -96,7 +96,7 @@ def test_error_is_raised_at_the_place_of_its_item() -> None:
     seen = []
     with pytest.raises(ValueError, match="item 3"), map_ahead(work, range(9), threads=4) as results:
         for number in results:
-            seen.append(number)  # noqa: PERF402
+            seen.append(number)
     assert seen == [0, 1, 2]
     assert list_own_threads() == []
 

@@ -104,7 +104,7 @@ class SegmentationModule(L.LightningModule):
         total = self.loss.total(terms)
         self.watch.loss(batch_index, logits, terms, total)
         alone = self.trainer.world_size == 1
-        weight = 1.0 if alone else self._batches().weight(batch_index)
+        weight = 1.0 if alone else self._batches().compute_weight(batch_index)
         self.means["train"].add(total, terms, len(images) if weight else 0)
         return total if alone else total * weight
 

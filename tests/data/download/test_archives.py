@@ -76,8 +76,8 @@ TARS: list[tuple[dict[str, bytes], list[tarfile.TarInfo], str]] = [
     ({"a": b"", "a/b": b""}, [], "'a/b', which cannot be written: "),
     ({"a/b": b"", "a": b""}, [], "'a', which cannot be written: Is a directory"),
     ({"a" * 300: b""}, [], "'a{80}…', which cannot be written: File name too long"),
-    ({"a/" * 101 + "b": b""}, [], "which is no name to write"),
-    ({".": b""}, [], "which is no name to write"),
+    ({"a/" * 101 + "b": b""}, [], "which cannot be a file's name"),
+    ({".": b""}, [], "which cannot be a file's name"),
 ]
 
 
@@ -176,7 +176,7 @@ def test_encrypted_zip_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("body", [b"", b"x", b"<html></html>", b"PK\x03\x04", b"\x1f\x8b\x08" + b"x" * 50])
 def test_what_is_no_archive_is_told(tmp_path: Path, body: bytes) -> None:
     (tmp_path / "data").write_bytes(body)
-    with pytest.raises(InputError, match=r"data: damaged, or no zip, tar, RAR or 7z archive"):
+    with pytest.raises(InputError, match=r"data: damaged, or not a zip, tar, RAR or 7z archive"):
         unpacked(tmp_path / "data")
 
 
@@ -258,5 +258,5 @@ def test_compression_that_python_cannot_do_is_told(tmp_path: Path) -> None:
     packed[8] = packed[packed.index(b"PK\x01\x02") + 10] = 9  # Deflate64
     archive.write_bytes(packed)
     assert zipfile.is_zipfile(archive)
-    with pytest.raises(InputError, match=r"data.zip: damaged, or no .*compression"):
+    with pytest.raises(InputError, match=r"data.zip: damaged, or not .*compression"):
         unpacked(archive)

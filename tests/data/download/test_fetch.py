@@ -131,7 +131,7 @@ def test_wait_for_another_download_is_told(tmp_path: Path, site: Site) -> None:
     with ThreadPoolExecutor(1) as pool:
         fetched = pool.submit(call, card, tmp_path, None, said)
         assert told.wait(20)
-        assert said == ["waits for another process that downloads mine"]
+        assert said == ["waiting for another process that downloads mine"]
         lock.release()
         assert fetched.result().files == len(FILES)
 
@@ -174,7 +174,7 @@ def test_folder_around_the_dataset_and_what_lies_beside_it_are_dropped(tmp_path:
 
 def test_archive_of_another_dataset_is_told(tmp_path: Path) -> None:
     archive = make_tar(tmp_path / "disk/data.tar.gz", {"x/images/0.png": b""})
-    with pytest.raises(InputError, match=r"^mine, from .*data.tar.gz: no train/images, .*split_folders has"):
+    with pytest.raises(InputError, match=r"^mine, from .*data.tar.gz: lacks train/images, .*split_folders has"):
         get(make_card(tmp_path), tmp_path, archive)
 
 
@@ -201,7 +201,7 @@ def test_links_in_a_folder_on_disk_are_copied_as_what_they_link_to(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("link", "complaint"),
-    [("nowhere", "train/x is a broken link, to nowhere"), ("..", "train/x is a link to a folder that it lies in")],
+    [("nowhere", "train/x is a broken link, to nowhere"), ("..", "train/x links to a folder that contains it")],
 )
 def test_link_that_cannot_be_copied_is_told(tmp_path: Path, link: str, complaint: str) -> None:
     source = write(tmp_path / "mine", FILES)
@@ -213,7 +213,9 @@ def test_link_that_cannot_be_copied_is_told(tmp_path: Path, link: str, complaint
 @pytest.mark.parametrize("place", [".", "data/raw/mine/fetched", "data/raw/mine/fetched/mine"])
 def test_dataset_is_not_copied_into_itself(tmp_path: Path, place: str) -> None:
     source = write(tmp_path / place, FILES)
-    with pytest.raises(InputError, match=r"download.source: .* cannot be copied to .*fetched, one is in the other"):
+    with pytest.raises(
+        InputError, match=r"download.source: .* cannot be copied to .*fetched, as one is inside the other"
+    ):
         call(make_card(tmp_path), tmp_path, source)
     assert content(source).items() >= FILES.items()
 
@@ -268,7 +270,7 @@ def test_file_put_there_by_hand_is_checked_where_its_checksum_is_known(tmp_path:
     archive = make_zip(tmp_path / "data/manual/mine/data.rar", FILES)
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
     assert get(manual_card(tmp_path, md5=md5), tmp_path) == FILES
-    with pytest.raises(InputError, match=rf"data/manual/mine/data.rar: md5 is {md5}; mine's card says {'0' * 32}"):
+    with pytest.raises(InputError, match=rf"data/manual/mine/data.rar: md5 is {md5}, but mine's card says {'0' * 32}"):
         get(manual_card(tmp_path, md5="0" * 32), tmp_path)
     assert archive.exists()
 
@@ -289,8 +291,8 @@ def test_dataset_with_a_form_may_be_named_packed_or_unpacked(tmp_path: Path) -> 
     ("source", "complaint"),
     [
         ("nowhere", "download.source: .*nowhere does not exist"),
-        ("empty", "no train/images, .*the layout split_folders has"),
-        ("twice", "the layout split_folders is found 2 times in it: one, two; name one"),
+        ("empty", "lacks train/images, .*the layout split_folders has"),
+        ("twice", "2 folders in it have the layout split_folders: one, two; name one of them"),
     ],
 )
 def test_wrong_source_is_told(tmp_path: Path, source: str, complaint: str) -> None:
@@ -301,7 +303,7 @@ def test_wrong_source_is_told(tmp_path: Path, source: str, complaint: str) -> No
 
 
 def test_data_without_an_address_needs_a_source(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"download.source is null; mine has no address"):
+    with pytest.raises(InputError, match=r"download.source is null, but the card of mine has no address"):
         get(make_card(tmp_path), tmp_path)
 
 
@@ -322,9 +324,9 @@ def test_own_data_stay_where_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("there", "source", "complaint"),
     [
-        ({}, None, r"raw/mine/own: no train/images, .*`losslab datasets new`.*`dvc add .*own`.*`dvc checkout`"),
+        ({}, None, r"raw/mine/own: lacks train/images, .*`losslab datasets new`.*`dvc add .*own`.*`dvc checkout`"),
         ({"own/train/images/0.png": b""}, None, r"raw/mine/own: no train/masks, .*`dvc checkout`"),
-        ({"own/x": b""}, "/tmp", r"download.source is '/tmp'; mine's data lie in .*raw/mine/own: use null"),
+        ({"own/x": b""}, "/tmp", r"download.source is '/tmp', but the data of mine are in .*raw/mine/own: use null"),
     ],
 )
 def test_own_data_that_are_not_there_are_told(
@@ -342,5 +344,5 @@ def test_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(InputError, match=r"no space left on the disk that has .*fetched or .*downloads"):
+    with pytest.raises(InputError, match=r"no space left on the disk of .*fetched or .*downloads"):
         get(make_card(tmp_path), tmp_path, write(tmp_path / "mine", FILES))

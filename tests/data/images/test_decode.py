@@ -60,7 +60,7 @@ def test_orientation_is_told_and_applied_only_when_asked(tmp_path: Path, orienta
     assert picture.orientation == orientation and np.array_equal(picture.pixels, pixels)
     with Image.open(tmp_path / "a.png") as opened:
         turned = ImageOps.exif_transpose(opened)
-    assert np.array_equal(picture.turned().pixels, np.asarray(turned))
+    assert np.array_equal(picture.turn().pixels, np.asarray(turned))
 
 
 def test_jpeg_with_an_orientation_is_read_as_stored(tmp_path: Path) -> None:
@@ -172,7 +172,11 @@ def test_image_of_too_many_pixels_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("content", "told"),
-    [(b"", "empty file"), (b"no image", "no image format"), (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "unreadable image: ")],
+    [
+        (b"", "empty file"),
+        (b"no image", "unknown image format"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "unreadable image: "),
+    ],
 )
 def test_what_is_no_image_is_told(tmp_path: Path, content: bytes, told: str) -> None:
     (tmp_path / "a.png").write_bytes(content)

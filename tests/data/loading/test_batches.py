@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from losslab.data.loading.arrays import ArrayRows, PreparedData, build_evaluation_loader
-from losslab.data.loading.augmentation import LEAVING_VOID
+from losslab.data.loading.augmentation import RECIPES_WITH_VOID
 from losslab.data.loading.batches import EpochBatchSampler, build_training_loader
 from losslab.errors import InputError
 
@@ -53,7 +53,7 @@ def test_weights_of_the_shares_make_the_mean_over_samples(tiny_data: PreparedDat
             samplers = [
                 build_training_loader(tiny_data, "none", 4, 0, 0, rank, world).batch_sampler for rank in range(world)
             ]
-            weights = [sampler.weight(number) for sampler in samplers]  # type: ignore[union-attr]
+            weights = [sampler.compute_weight(number) for sampler in samplers]  # type: ignore[union-attr]
             counts = [len(range(rank, size, world)) for rank in range(world)]
             assert [weight * size / world for weight in weights] == pytest.approx(counts)
 
@@ -76,7 +76,7 @@ def test_labels_stay_in_the_label_set_and_what_comes_in_is_void(tiny_data: Prepa
     pixels = 64 * 64 * 3
     labels = torch.cat([torch.cat(batches_of(tiny_data, epoch, augmentation=augmentation)) for epoch in range(5)])
     found = set(labels[:, pixels:].flatten().tolist())
-    assert found == ({0, 1, 2, 255} if augmentation in LEAVING_VOID else {0, 1, 2})
+    assert found == ({0, 1, 2, 255} if augmentation in RECIPES_WITH_VOID else {0, 1, 2})
 
 
 @pytest.mark.parametrize("augmentation", ["flip", "affine"])
@@ -109,7 +109,7 @@ def test_last_batch_of_one_image_is_left_out_of_training(tiny_data: PreparedData
 def test_fewest_samples_of_a_process_in_a_step(count: int, batch_size: int, world: int, fewest: int) -> None:
     batches = [EpochBatchSampler(count, batch_size, 0, rank, world) for rank in range(world)]
     assert min(len(batch) for rank in batches for batch in rank) == fewest
-    assert {rank.fewest() for rank in batches} == {fewest}
+    assert {rank.count_fewest() for rank in batches} == {fewest}
 
 
 def test_every_image_is_drawn_once_in_an_epoch(tiny_data: PreparedData) -> None:

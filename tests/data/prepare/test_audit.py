@@ -13,7 +13,7 @@ from PIL import Image
 
 from losslab.data.findings import FINDING_KINDS, Finding
 from losslab.data.prepare.audit import AuditError, describe_findings, summarize_audit
-from losslab.data.prepare.near_duplicates import LISTED
+from losslab.data.prepare.near_duplicates import MAX_PAIRS_LISTED
 from losslab.data.prepare.prepare import prepare
 from losslab.errors import InputError
 from losslab.io.files import read_json
@@ -45,11 +45,11 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
     (lambda own: copy_image(own, "masks"), "same name as another: masks/im0.png. Remedy: give it a name"),
     (
         lambda own: (own / "images/im0.png").write_bytes(b"text"),
-        "unreadable image: images/im0.png (no image format that",
+        "unreadable image: images/im0.png (unknown image format)",
     ),
     (lambda own: (own / "images/im0.png").write_bytes(b""), "unreadable image: images/im0.png (empty file)"),
     (lambda own: cut(own / "images/im0.png"), "truncated image: images/im0.png (image file is truncated"),
-    (lambda own: (own / "masks/im0.png").write_bytes(b"text"), "unreadable mask: masks/im0.png (no image format that"),
+    (lambda own: (own / "masks/im0.png").write_bytes(b"text"), "unreadable mask: masks/im0.png (unknown image format)"),
     (lambda own: cut(own / "masks/im0.png"), "truncated mask: masks/im0.png (image file is truncated"),
     (
         lambda own: save(own / "masks/im0.png", np.zeros((41, 60), np.uint8)),
@@ -57,17 +57,17 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda own: save(own / "masks/im0.png", np.full((40, 60), 4, np.uint8)),
-        "label not in the card: masks/im0.png (holds 4; the card has 0, 1, 9). Remedy: correct the mask, or add",
+        "label not in the card: masks/im0.png (holds 4; the card has 0, 1 and 9). Remedy: correct the mask, or add",
     ),
     (
         lambda own: save(own / "masks/im0.png", np.full((40, 60), 300, np.uint16)),
-        "label not in the card: masks/im0.png (holds 300; the card has 0, 1, 9)",
+        "label not in the card: masks/im0.png (holds 300; the card has 0, 1 and 9)",
     ),
     (jpeg_mask, "label not in the card: masks/im0.jpg (holds 2, 3, 4, 5, 6 and "),
     (colour_mask, "label not in the card: masks/im0.png (is in colours; write colours as the values"),
     (
         lambda own: save(own / "masks/im0.png", np.full((40, 60), 9, np.uint8)),
-        "nothing but void: masks/im0.png. Remedy: label it, or take it away",
+        "nothing but void: masks/im0.png. Remedy: label it, or remove it",
     ),
     (
         lambda own: Image.fromarray(np.zeros((40, 60), np.float32)).save(own / "masks/im0.png", format="TIFF"),
@@ -230,9 +230,9 @@ def test_frames_of_one_scene_in_several_splits_are_found_by_their_looks_and_by_t
 
 
 def test_near_duplicates_beyond_the_list_are_counted() -> None:
-    listed = [Finding("near-duplicate across splits", f"train/{number}") for number in range(LISTED)]
-    told = describe_findings(listed, near_duplicates=LISTED + 7)
-    assert told["by_kind"]["near-duplicate across splits"]["count"] == told["counts"]["warning"] == LISTED + 7
+    listed = [Finding("near-duplicate across splits", f"train/{number}") for number in range(MAX_PAIRS_LISTED)]
+    told = describe_findings(listed, near_duplicates=MAX_PAIRS_LISTED + 7)
+    assert told["by_kind"]["near-duplicate across splits"]["count"] == told["counts"]["warning"] == MAX_PAIRS_LISTED + 7
 
 
 def test_worst_findings_come_first_and_each_has_file_and_remedy(tmp_path: Path) -> None:
@@ -292,13 +292,13 @@ def test_split_that_fails_for_what_was_left_out_says_so(tmp_path: Path) -> None:
     [
         (
             lambda own: (own / "masks").rename(own / "labels"),
-            r"own: no masks in it; the layout folders has images, masks",
+            r"own: lacks masks; the layout folders has images, masks",
         ),
         (
             lambda own: [path.unlink() for path in (own / "images").iterdir()],
-            "no image with a mask found .* mask without",
+            "no image with a mask in .* mask without",
         ),
-        (lambda own: [path.unlink() for path in own.glob("*/*")], "no image with a mask found in the layout folders$"),
+        (lambda own: [path.unlink() for path in own.glob("*/*")], "no image with a mask in the layout folders$"),
     ],
 )
 def test_folder_without_pairs_is_told(tmp_path: Path, change: Callable[[Path], Any], complaint: str) -> None:

@@ -100,9 +100,7 @@ def test_suffix_of_masks_is_taken_off(tmp_path: Path) -> None:
     own = make_folders(tmp_path)
     for path in list((own / "masks").iterdir()):
         path.rename(path.with_name(f"{path.stem}_mask.png"))
-    with pytest.raises(
-        InputError, match="no image with a mask found in the layout folders; found image without a mask"
-    ):
+    with pytest.raises(InputError, match="no image with a mask in the layout folders; skipped image without a mask"):
         prepared_from(tmp_path)
     audit, _ = prepared_from(tmp_path, own_card(tmp_path, mask_suffix="_mask"))
     assert sum(audit["images"].values()) == 8
@@ -168,7 +166,7 @@ def test_pet_layout_pairs_lists_and_trimaps(tmp_path: Path) -> None:
 def test_real_pets_are_read_and_their_junk_named() -> None:
     listing = read_layout(read_card("oxford_pet", ROOT / "data/catalog"), SHARED / "datasets/oxford_pet")
     assert Counter(sample.split for sample in listing.samples) == {"train": 300, "test": 298, None: 2}
-    assert [kind for kind, _ in listing.found] == ["not an image"] * 3
+    assert [kind for kind, _ in listing.skipped] == ["not an image"] * 3
 
 
 @needs_shared
@@ -176,7 +174,7 @@ def test_real_pets_are_read_and_their_junk_named() -> None:
 def test_real_camvid_has_its_official_split(dataset: str) -> None:
     listing = read_layout(read_card(dataset, ROOT / "data/catalog"), SHARED / "datasets/camvid")
     assert Counter(sample.split for sample in listing.samples) == {"train": 184, "val": 51, "test": 59}
-    assert listing.found == []
+    assert listing.skipped == []
 
 
 def test_camvid6_maps_the_classes_of_camvid_by_name() -> None:

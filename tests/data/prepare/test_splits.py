@@ -80,19 +80,19 @@ def test_complete_official_split_is_taken_as_it_is() -> None:
         (
             samples(4, "test"),
             OFFICIAL,
-            "no image for train; there are 4 in all: too few are in the dataset's own lists",
+            "no image for train; there are 4 in all: too few usable ones are in the dataset's own lists",
         ),
         (samples(9), split_by("grouped"), "1 group cannot be split in three"),
         (
             samples(2) + samples(2, None, "x"),
             split_by("grouped"),
-            "'grouped'; 2 groups cannot be split in three .*: use random, or a group in the card",
+            "'grouped', but 2 groups cannot be split in three .*: use random, or a group in the card",
         ),
-        (samples(4, None, "x"), split_by("kfold", folds=2), "folds is 2; there are 1 group: make it 2 or less"),
+        (samples(4, None, "x"), split_by("kfold", folds=2), "folds is 2, too many for 1 group: make it 2 or less"),
         (
             samples(4) + samples(4, None, "x"),
             split_by("kfold", folds=2, fold=1),
-            "no image for train; 2 groups in 2 folds leave one outside fold 1, and val takes it: at least 3 are needed",
+            "no image for train: of 2 groups in 2 folds, one is outside fold 1, and val takes it; at least 3 are needed",
         ),
     ],
 )
@@ -102,9 +102,9 @@ def test_split_that_cannot_be_is_told(given: list[DatasetSample], split: SplitPa
 
 
 def test_folds_that_cannot_be_are_told() -> None:
-    with pytest.raises(InputError, match="folds is 6; there are 5 images: make it 5 or less"):
+    with pytest.raises(InputError, match="folds is 6, too many for 5 images: make it 5 or less"):
         deal(samples(5), split_by("kfold", folds=6))
-    with pytest.raises(InputError, match=r"of 10 there are 5 outside fold 0, and val 0.6 takes 6: make .*val smaller"):
+    with pytest.raises(InputError, match=r"of 10, 5 are outside fold 0, and val 0.6 takes 6; make .*val smaller"):
         deal(samples(10), split_by("kfold", folds=2, val=0.6))
 
 
@@ -193,7 +193,7 @@ def test_all_are_worth_decoding_without_a_limit() -> None:
     given = samples(4, "train") + samples(2, None, "x")
     assert choose_samples(given[::-1], None, RANDOM) == choose_samples(given, 6, RANDOM) == given
     assert choose_samples(given, None, OFFICIAL) == given[:4]
-    with pytest.raises(InputError, match="'official'; this dataset has no official split: use random"):
+    with pytest.raises(InputError, match="'official', but this dataset has no official split: use random"):
         choose_samples(samples(4), 3, OFFICIAL)
 
 
