@@ -160,7 +160,7 @@ def test_many_classes_have_colours_of_their_own(root: Path, tmp_path: Path) -> N
     assert all(sum(abs(a - b) for a, b in zip(*pair, strict=True)) > 60 for pair in pairwise(colours))
 
 
-def test_what_fits_nothing_is_told_and_not_copied(root: Path, tmp_path: Path) -> None:
+def test_what_fits_nothing_is_reported_and_not_copied(root: Path, tmp_path: Path) -> None:
     images, masks = draw_pairs(tmp_path)
     for path in (images / "alone.jpg", images / "p1_1.png", images / ".hidden.jpg"):
         shutil.copyfile(images / "p0_0.jpg", path)
@@ -194,7 +194,9 @@ def test_what_fits_nothing_is_told_and_not_copied(root: Path, tmp_path: Path) ->
         (["a b", "c"], ["a b lesion.x", "c lesion.x"], " lesion.x"),
     ],
 )
-def test_suffix_of_masks_is_found(root: Path, tmp_path: Path, images: list[str], masks: list[str], suffix: str) -> None:
+def test_suffix_of_masks_is_detected(
+    root: Path, tmp_path: Path, images: list[str], masks: list[str], suffix: str
+) -> None:
     folders = tmp_path / "i", tmp_path / "m"
     for folder, names in zip(folders, (images, masks), strict=True):
         folder.mkdir()
@@ -319,7 +321,7 @@ NOTHING: dict[str, Any] = {}
         ),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line_and_leaves_nothing(
+def test_what_cannot_be_is_reported_in_one_line_and_leaves_nothing(
     root: Path, tmp_path: Path, drawn: Any, said: Any, spoiled: Any, complaint: str
 ) -> None:
     folders = draw_pairs(tmp_path, **drawn)
@@ -332,7 +334,7 @@ def test_what_cannot_be_is_told_in_one_line_and_leaves_nothing(
     assert everything(tmp_path) == before
 
 
-def test_one_folder_for_both_is_told(root: Path, tmp_path: Path) -> None:
+def test_one_folder_for_both_is_reported(root: Path, tmp_path: Path) -> None:
     images, _ = draw_pairs(tmp_path)
     with pytest.raises(InputError, match=r"pictures: --images and --masks must be different folders"):
         make(root, (images, images / "../pictures"))
@@ -399,6 +401,6 @@ def test_title_is_read_as_it_was_said(root: Path, tmp_path: Path, title: str) ->
     assert make(root, draw_pairs(tmp_path), title=title)[1].title == title
 
 
-def test_folder_without_a_catalog_is_told(tmp_path: Path) -> None:
+def test_folder_without_a_catalog_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^data/catalog: no such folder; run from the root of the repository$"):
         make(tmp_path, draw_pairs(tmp_path))

@@ -38,7 +38,7 @@ def list_pairs(images: list[np.ndarray], parts: list[int]) -> list[tuple[int, in
 
 
 @pytest.mark.parametrize("how", ["brighter", "noisy", "scaled"])
-def test_the_same_scene_is_found_across_splits_and_no_other(how: str) -> None:
+def test_the_same_scene_is_detected_across_splits_and_no_other(how: str) -> None:
     images = [picture(number) for number in range(12)]
     images.append(changed(images[4], how))
     assert list_pairs(images, [0] * 6 + [1] * 6 + [2]) == [(4, 12)]
@@ -56,7 +56,7 @@ def test_plain_images_whose_hash_is_noise_are_no_pair() -> None:
     assert list_pairs([*plain, gradient], [0, 1, 2, 0, 1]) == []
 
 
-def test_frames_of_one_scene_are_counted_and_the_most_alike_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_of_one_scene_are_counted_and_the_most_similar_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = np.random.default_rng(0)
     scene = picture(3).astype(int)
     frames = [np.clip(scene + generator.normal(0, 1 + n / 4, scene.shape), 0, 255).astype(np.uint8) for n in range(30)]

@@ -26,11 +26,11 @@ def samples(count: int, official: Any = None, prefix: str = "im") -> list[Datase
 
 
 def deal(
-    given: list[DatasetSample], split: SplitParams, labels: Any = None, group_of: Any = str
+    given: list[DatasetSample], split: SplitParams, labels: Any = None, find_group: Any = str
 ) -> dict[str, list[str]]:
     """The names of each split; without `labels` each image has the label 0."""
     presence = {sample.name: frozenset((labels or {}).get(sample.name, {0})) for sample in given}
-    dealt = split_samples(given, split, presence, group_of)
+    dealt = split_samples(given, split, presence, find_group)
     return {name: [sample.name for sample in dealt[name]] for name in SPLITS}
 
 
@@ -96,12 +96,12 @@ def test_complete_official_split_is_taken_as_it_is() -> None:
         ),
     ],
 )
-def test_split_that_cannot_be_is_told(given: list[DatasetSample], split: SplitParams, complaint: str) -> None:
+def test_split_that_cannot_be_is_reported(given: list[DatasetSample], split: SplitParams, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
-        deal(given, split, group_of=by_letter)
+        deal(given, split, find_group=by_letter)
 
 
-def test_folds_that_cannot_be_are_told() -> None:
+def test_folds_that_cannot_be_are_reported() -> None:
     with pytest.raises(InputError, match="folds is 6, too many for 5 images: make it 5 or less"):
         deal(samples(5), split_by("kfold", folds=6))
     with pytest.raises(InputError, match=r"of 10, 5 are outside fold 0, and val 0.6 takes 6; make .*val smaller"):
@@ -162,7 +162,7 @@ def test_grouped_sizes_come_near_to_the_fractions() -> None:
         for prefix, count in (("a", 124), ("b", 101), ("c", 305), ("d", 171))
         for sample in samples(count, None, prefix)
     ]
-    dealt = deal(given, split_by("grouped", val=0.2, test=0.2), group_of=by_letter)
+    dealt = deal(given, split_by("grouped", val=0.2, test=0.2), find_group=by_letter)
     assert {part: {name[0] for name in names} for part, names in dealt.items()} == {
         "train": {"b", "c"},
         "val": {"d"},
@@ -172,13 +172,13 @@ def test_grouped_sizes_come_near_to_the_fractions() -> None:
 
 def test_grouped_fills_each_split_though_the_fractions_ask_for_less() -> None:
     given = samples(60, None, "a") + samples(1, None, "b") + samples(1, None, "c")
-    assert sizes(deal(given, split_by("grouped", val=0.4, test=0.01), group_of=by_letter)) == (60, 1, 1)
+    assert sizes(deal(given, split_by("grouped", val=0.4, test=0.01), find_group=by_letter)) == (60, 1, 1)
 
 
 def test_grouped_goes_by_the_group_of_the_card() -> None:
     card = read_card("camvid", ROOT / "data/catalog")
     given = [sample for prefix in ("0001TP_", "0006R0_", "Seq05VD_f") for sample in samples(4, "train", prefix)]
-    dealt = deal(given, split_by("grouped"), group_of=card.group_of)
+    dealt = deal(given, split_by("grouped"), find_group=card.group_of)
     assert [len({name.split("_")[0] for name in names}) for names in dealt.values()] == [1, 1, 1]
 
 
@@ -260,11 +260,11 @@ def test_every_method_deals_each_image_once_whatever_the_order(
 
 
 @given(st.lists(st.integers(1, 6), min_size=4, max_size=15), st.integers(2, 4), st.integers(0, 5))
-def test_folds_partition_the_images_in_whole_groups(groups: list[int], folds: int, seed: int) -> None:
+def test_folds_partition_the_images_in_complete_groups(groups: list[int], folds: int, seed: int) -> None:
     given = [sample for group, size in enumerate(groups) for sample in samples(size, None, chr(97 + group))]
     split = [split_by("kfold", val=0.1, seed=seed, folds=folds, fold=fold) for fold in range(folds)]
     try:
-        tested = [deal(given, each, group_of=by_letter)["test"] for each in split]
+        tested = [deal(given, each, find_group=by_letter)["test"] for each in split]
     except InputError:
         # The largest group has a fold for itself, and is all that is left for train and val when the other fold tests.
         assert folds == 2 and max(groups) >= (sum(groups) - max(groups)) - min(groups)
