@@ -6,6 +6,14 @@ import pytest
 
 from losslab import formats as f
 
+UNKNOWN: list[Callable[..., str]] = [
+    f.format_score,
+    f.format_percent,
+    f.format_p_value,
+    f.format_gflops,
+    f.format_duration,
+    f.format_milliseconds,
+]
 CASES: list[tuple[Callable[..., str], tuple[Any, ...], str]] = [
     (f.format_score, (0.81251,), "0.813"),
     (f.format_score, (math.inf,), "inf"),
@@ -65,18 +73,7 @@ CASES: list[tuple[Callable[..., str], tuple[Any, ...], str]] = [
     (f.format_sort_key, (0.1234567891,), "0.123456789"),
     (f.format_sort_key, (None,), ""),
     (f.format_sort_key, (math.nan,), ""),
-    *[
-        (function, (missing, *rest), f.ABSENT)
-        for missing in (None, math.nan)
-        for function, *rest in [
-            (f.format_score,),
-            (f.format_percent,),
-            (f.format_p_value,),
-            (f.format_gflops,),
-            (f.format_duration,),
-            (f.format_milliseconds,),
-        ]
-    ],
+    *[(function, (missing,), f.ABSENT) for function in UNKNOWN for missing in (None, math.nan)],
     (f.format_interval, (None, 3), f.ABSENT),
 ]
 

@@ -36,8 +36,8 @@ def test_bad_params_end_every_stage_with_one_line(stage: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("stage", "complaint"),
     [
-        ("prepare", "no train/images, train/masks"),
-        ("train", "no prepared data; the prepare stage writes it"),
+        ("prepare", "lacks train/images, train/masks"),
+        ("train", "no prepared data; run dvc repro prepare"),
         ("evaluate", "no such file; the train stage writes it"),
         ("report", "models/model.json: no such file; if an earlier stage writes it, run dvc repro"),
     ],

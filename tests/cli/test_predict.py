@@ -72,7 +72,7 @@ def test_unreadable_files_are_listed_at_the_end_and_the_exit_code_is_1() -> None
     assert done.exit_code == 1
     assert done.stdout.startswith("predict: 3 images, ") and done.stdout.endswith("; 2 failed\n")
     assert done.stderr.splitlines() == [
-        "ERROR: in/0b.jpg: unreadable image: no image format that is known",
+        "ERROR: in/0b.jpg: unreadable image: unknown image format",
         "ERROR: in/caf\\udce9.png: unreadable image: empty file",
     ]
 

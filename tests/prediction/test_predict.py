@@ -115,7 +115,7 @@ def test_batches_and_threads_hold_no_more_pixels_than_memory_is_meant_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(folder, predictor(), out="plenty")
-    monkeypatch.setattr(loading, "PIXELS_AHEAD", 1)
+    monkeypatch.setattr(loading, "MAX_PIXELS_AHEAD", 1)
     monkeypatch.setattr(predicting, "MAX_BATCH_PIXELS", 2000)
     assert run(folder, predictor(), PredictOptions(overlays=True), out="little").images == 7
     for number in range(7):
@@ -132,7 +132,7 @@ def test_bad_files_are_reported_in_order_and_the_rest_is_done(folder: Path) -> N
     reasons = [reason for _, reason in outcome.failures]
     assert reasons[0].startswith("truncated image: ")
     assert reasons[1:] == [
-        "unreadable image: no image format that is known",
+        "unreadable image: unknown image format",
         "unreadable image: No such file or directory",
     ]
     assert outcome.images == 7 and len(list((folder / "out").iterdir())) == 7
@@ -146,7 +146,7 @@ def test_mask_has_the_shape_in_which_viewers_show_the_image(tmp_path: Path, orie
     exif[0x0112] = orientation
     image.save(tmp_path / "in/a.png", exif=exif)
     run(tmp_path, predictor(), PredictOptions(overlays=True))
-    turned = read_image(tmp_path / "in/a.png").turned().pixels
+    turned = read_image(tmp_path / "in/a.png").turn().pixels
     assert turned.shape == ((20, 32, 3) if orientation == 3 else (32, 20, 3))
     assert np.array_equal(mask(tmp_path / "out/a.png"), predict_image(predictor(), turned))
     assert mask(tmp_path / "out/a.overlay.jpg").shape == turned.shape

@@ -74,7 +74,10 @@ def new(
 
     try:
         names = None if classes is None else [part.strip() for part in classes.split(",")]
-        made = create_dataset(NewDatasetOptions(name, images, masks, title, names, _void(void), group))
+        options = NewDatasetOptions(
+            name=name, images=images, masks=masks, title=title, classes=names, void=_void(void), group=group
+        )
+        made = create_dataset(options)
     except InputError as error:
         exit_with_error(error)
     except OSError as error:
@@ -141,7 +144,7 @@ def _tell_data(made: "NewDataset") -> None:
 
     suffix = made.pairs.suffix
     named = f"named as their images with {suffix} behind" if suffix else "named as their images"
-    low, high = (f"{width}x{height}" for width, height in (made.look.smallest, made.look.largest))
+    low, high = (f"{width}x{height}" for width, height in (made.scan.smallest, made.scan.largest))
     sizes = low if low == high else f"{low} to {high}"
     typer.echo(f"{_told(len(made.pairs.images), 'image')} of {sizes}, with masks {named}")
     for each in made.classes:
@@ -155,7 +158,7 @@ def _tell_data(made: "NewDataset") -> None:
 
 def _warn(made: "NewDataset") -> None:
     """Of what a person should look at; and of what prepare would stop at, should it lie in data/raw/NAME/own."""
-    pairs, look = made.pairs, made.look
+    pairs, look = made.pairs, made.scan
     alone = {
         "images without a mask": pairs.images_alone,
         "masks without an image": pairs.masks_alone,

@@ -13,7 +13,7 @@ from losslab.data.images.decode import UnusableFileError, read_image, read_mask
 from losslab.data.images.fit import Fit
 from losslab.data.images.labels import LabelMapping
 from losslab.data.loading.arrays import Pixels, PreparedData
-from losslab.data.readers import DatasetSample, dataset_folder, read_layout
+from losslab.data.readers import DatasetSample, find_dataset_folder, read_layout
 from losslab.errors import InputError
 from losslab.inference.predictor import restore_size
 from losslab.io.files import read_csv
@@ -68,7 +68,7 @@ class OriginalTargets:
         """Read an image, turned as its mask is. Raises InputError for a file that has changed since prepare."""
         path = self.samples[index].image
         try:
-            return read_image(path).drawn_on(self.sizes[index]).pixels
+            return read_image(path).match_shape(self.sizes[index]).pixels
         except UnusableFileError as error:
             raise _explain_change(path, str(error)) from None
 
@@ -79,7 +79,7 @@ class OriginalTargets:
     def _read_mask(self, index: int) -> Pixels:
         path, size = self.samples[index].mask, self.sizes[index]
         try:
-            mask = self._mapping.labels(read_mask(path, self.card.in_colours))
+            mask = self._mapping.map_values(read_mask(path, self.card.in_colours))
         except UnusableFileError as error:
             raise _explain_change(path, str(error)) from None
         if mask.shape != size:
@@ -112,7 +112,7 @@ def build_original_targets(prepared: PreparedData, split: SplitName, card: Card,
     Raises:
         InputError: a sample that is no longer there.
     """
-    folder = dataset_folder(card, raw)
+    folder = find_dataset_folder(card, raw)
     by_name = {sample.name: sample for sample in read_layout(card, folder).samples}
     rows = [row for row in read_csv(prepared.folder / "index.csv") if row["split"] == split]
     if missing := [row["image"] for row in rows if row["image"] not in by_name]:

@@ -66,7 +66,7 @@ def load_sample(paths: Sequence[Path], prepared: Path, size: int, fit: Fit, coun
 
 def _read(path: Path, size: int, fit: Fit) -> Pixels:
     try:
-        return fit_image(read_image(path).turned().pixels, size, fit)
+        return fit_image(read_image(path).turn().pixels, size, fit)
     except UnusableFileError as error:
         raise InputError(f"--images: {path}: {error}") from None
 

@@ -105,7 +105,7 @@ class SegmentationModule(L.LightningModule):
         self.watch.note_loss(batch_index, logits, terms, total)
         alone = self.trainer.world_size == 1
         loader: Any = self.trainer.train_dataloader
-        weight = 1.0 if alone else loader.batch_sampler.weight(batch_index)
+        weight = 1.0 if alone else loader.batch_sampler.compute_weight(batch_index)
         self.means["train"].add(total, terms, len(images) if weight else 0)
         return total if alone else total * weight
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from losslab.cards import IGNORE_INDEX, count_outputs
 from losslab.data.loading.arrays import PreparedData
-from losslab.data.loading.augmentation import LEAVING_VOID
+from losslab.data.loading.augmentation import RECIPES_WITH_VOID
 from losslab.data.loading.batches import EpochBatchSampler
 from losslab.errors import InputError
 from losslab.inference.tensors import to_input
@@ -69,7 +69,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
         len(prepared.rows("train", "images")), params.train.batch_size, params.seed, world=processes
     )
     # On CUDA batch norm is over all processes.
-    check_size(net, size, batches.fewest() * (processes if device.type == "cuda" else 1))
+    check_size(net, size, batches.count_fewest() * (processes if device.type == "cuda" else 1))
     loss = _build_loss(params, data)
     description = {
         "arch": params.arch,
@@ -143,6 +143,6 @@ def _build_loss(params: Params, data: dict[str, Any]) -> TotalLoss:
         weights = compute_class_weights(weighting, data["pixels"]["train"], where_present["train"])  # type: ignore[arg-type]
         plan = parse_loss(params.loss, params.loss_options, weights)
     ignore_index = data["ignore_index"]
-    if ignore_index is None and params.train.augmentation in LEAVING_VOID:
+    if ignore_index is None and params.train.augmentation in RECIPES_WITH_VOID:
         ignore_index = IGNORE_INDEX
     return TotalLoss(plan, outputs, ignore_index)
