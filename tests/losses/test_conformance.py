@@ -256,7 +256,7 @@ def test_reason_for_being_slow_is_in_the_docstring_too(name: str) -> None:
 def test_same_input_gives_the_same_bits_under_deterministic_algorithms(
     name: str, num_classes: int, memory_format: torch.memory_format, device: str
 ) -> None:
-    """torch raises on CUDA for an operation that has no deterministic form; nets put out channels last."""
+    """Torch raises on CUDA for an operation that has no deterministic form; nets put out channels last."""
     logits, target = (tensor.to(device) for tensor in make_batch(num_classes, n=4, size=32))
     logits = logits.contiguous(memory_format=memory_format)
     loss = build_loss(name, num_classes).to(device)

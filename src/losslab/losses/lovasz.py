@@ -6,14 +6,15 @@ import torch
 from torch import Tensor
 
 from losslab.losses.base import Batch, Loss, mean_over_present
-from losslab.losses.region import Over
+from losslab.losses.region import SumScope
 
 
 class Lovasz(Loss):
     """Lovász-Softmax, and with one logit the Lovász hinge: the convex extension of the Jaccard loss.
 
-    From Yu & Blaschko 2015, 1512.07797, and Berman et al. 2018, 1705.08790; in 0..1, the hinge 0 or more. Errors, `|y-p|`
-    or the hinge's `1 - z(2y - 1)`, are sorted, each weighted by what it adds to the Jaccard loss. Averaged over images and the classes present in each (`classes="present"`; "all" counts absent ones too, whose loss is their
+    From Yu & Blaschko 2015, 1512.07797, and Berman et al. 2018, 1705.08790; in 0..1, the hinge 0 or more. Errors,
+    `|y-p|` or the hinge's `1 - z(2y - 1)`, are sorted, each weighted by what it adds to the Jaccard loss. Averaged over
+    images and the classes present in each (`classes="present"`; "all" counts absent ones too, whose loss is their
     largest error), or computed over the batch (`reduction_over="batch"`). A false positive of an absent class is an
     error of those present; an empty mask under the hinge costs its largest error, so one pixel at a time is pushed.
     Weak from scratch: good after, or with, cross entropy.
@@ -28,7 +29,12 @@ class Lovasz(Loss):
     """
 
     def __init__(
-        self, num_classes: int, ignore_index: int | None, *, classes: Literal["present", "all"], reduction_over: Over
+        self,
+        num_classes: int,
+        ignore_index: int | None,
+        *,
+        classes: Literal["present", "all"],
+        reduction_over: SumScope,
     ) -> None:
         super().__init__(num_classes, ignore_index)
         self.all_classes = classes == "all" or num_classes == 1

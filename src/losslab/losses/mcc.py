@@ -3,7 +3,7 @@
 from torch import Tensor
 
 from losslab.losses.base import Batch, Loss, mean_over_present
-from losslab.losses.region import Over
+from losslab.losses.region import SumScope
 
 SHARE_FLOOR = 1e-12
 
@@ -25,7 +25,7 @@ class Mcc(Loss):
         tensor(1.)
     """
 
-    def __init__(self, num_classes: int, ignore_index: int | None, *, reduction_over: Over) -> None:
+    def __init__(self, num_classes: int, ignore_index: int | None, *, reduction_over: SumScope) -> None:
         super().__init__(num_classes, ignore_index)
         self.over = (2, 3) if reduction_over == "image" else (0, 2, 3)
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from losslab.losses.base import Batch, Loss, bounded_power, masked_mean, mean_over_present
 
-Over = Literal["image", "batch"]
+SumScope = Literal["image", "batch"]
 
 
 class _Overlap(Loss):
@@ -21,7 +21,7 @@ class _Overlap(Loss):
     class is present; they know no void pixels, and average over absent classes.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int | None, *, smooth: float, reduction_over: Over) -> None:
+    def __init__(self, num_classes: int, ignore_index: int | None, *, smooth: float, reduction_over: SumScope) -> None:
         super().__init__(num_classes, ignore_index)
         self.smooth = smooth
         self.over = (2, 3) if reduction_over == "image" else (0, 2, 3)
@@ -142,7 +142,7 @@ class GeneralizedDice(Loss):
         tensor(0.5000)
     """
 
-    def __init__(self, num_classes: int, ignore_index: int | None, *, smooth: float, reduction_over: Over) -> None:
+    def __init__(self, num_classes: int, ignore_index: int | None, *, smooth: float, reduction_over: SumScope) -> None:
         super().__init__(num_classes, ignore_index)
         self.smooth = smooth
         self.over = (2, 3) if reduction_over == "image" else (0, 2, 3)

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from losslab.losses import options
 
-Kind = Literal["pixel", "region", "boundary", "structure", "regulariser"]
+LossKind = Literal["pixel", "region", "boundary", "structure", "regulariser"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class LossSpec:
     """
 
     name: str
-    kind: Kind
+    kind: LossKind
     target: str
     """`module:class` below losslab.losses; the class takes (num_classes, ignore_index, **options)."""
     options: type[options.Options]

@@ -5,17 +5,18 @@ from torch import Tensor
 
 from losslab.losses.base import Batch, Loss, bounded_power, cross_entropy, masked_mean, mean_over_present
 from losslab.losses.focal import focal
-from losslab.losses.region import Over
+from losslab.losses.region import SumScope
 
 
 class UnifiedFocal(Loss):
     """Unified focal loss: `λ · focal cross entropy + (1 - λ) · focal Tversky`, 0 or more.
 
-    From Yeung et al. 2022, 2102.04525. Cross entropy: `δ_c (1 - p_t)^γ · -log p_t`, averaged over pixels, δ_c = δ for foreground, 1 - δ for background.
-    Tversky: `(1 - TI_c)^(1-γ)`, `TI = TP / (TP + δ FN + (1-δ) FP)`, averaged over classes. `asymmetric` (the paper's
-    best) turns easy pixels down in the background alone and raises the foreground's Tversky alone; otherwise both
-    classes get both. Background is class 0, every other class is foreground; data without a background want
-    `asymmetric: false`. `weight` is λ. `reduction_over` is Tversky's; cross entropy is averaged over all valid pixels.
+    From Yeung et al. 2022, 2102.04525. Cross entropy: `δ_c (1 - p_t)^γ · -log p_t`, averaged over pixels, δ_c = δ for
+    foreground, 1 - δ for background. Tversky: `(1 - TI_c)^(1-γ)`, `TI = TP / (TP + δ FN + (1-δ) FP)`, averaged over
+    classes. `asymmetric` (the paper's best) turns easy pixels down in the background alone and raises the foreground's
+    Tversky alone; otherwise both classes get both. Background is class 0, every other class is foreground; data without
+    a background want `asymmetric: false`. `weight` is λ. `reduction_over` is Tversky's; cross entropy is averaged over
+    all valid pixels.
 
     Of Tversky's classes those present count, so an empty mask is carried by the background and by cross entropy.
     MONAI's clamp equals its smooth, which makes a perfect empty mask cost 1, and it halves the cross entropy of the
@@ -38,7 +39,7 @@ class UnifiedFocal(Loss):
         gamma: float,
         asymmetric: bool,
         smooth: float,
-        reduction_over: Over,
+        reduction_over: SumScope,
     ) -> None:
         super().__init__(num_classes, ignore_index)
         self.weight, self.delta, self.gamma, self.asymmetric, self.smooth = weight, delta, gamma, asymmetric, smooth

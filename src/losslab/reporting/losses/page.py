@@ -20,12 +20,12 @@ from PIL import Image
 
 from losslab.io.files import write_text
 from losslab.losses import build_loss
-from losslab.losses.registry import LOSSES, Kind, LossSpec
+from losslab.losses.registry import LOSSES, LossKind, LossSpec
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
 from losslab.reporting.components.rendering import render_template
 from losslab.reporting.losses.probes import PROBABILITIES, STEP_SHAPE, SURE, LossProbes, draw_shapes, probe_loss
 
-TITLES: dict[Kind, str] = {
+TITLES: dict[LossKind, str] = {
     "pixel": "Pixel by pixel",
     "region": "Regions and their overlap",
     "boundary": "Borders and distances",
@@ -54,7 +54,7 @@ def write_loss_cards(path: Path, hardware: str, names: Iterable[str]) -> None:
     times = {card.spec.name: card.probes.cost.milliseconds for card in cards}
     page = render_template(
         "losses/page.html.j2",
-        groups={TITLES[kind]: [card for card in cards if card.spec.kind == kind] for kind in get_args(Kind)},
+        groups={TITLES[kind]: [card for card in cards if card.spec.kind == kind] for kind in get_args(LossKind)},
         base=times.get("cross_entropy"),
         shapes=_pictures(),
         legend={"right": RIGHT, "missed": MISSED, "invented": INVENTED},
