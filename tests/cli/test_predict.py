@@ -147,7 +147,7 @@ def test_out_of_memory_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> N
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nMore")
 
-    monkeypatch.setattr(Predictor, "logits", fail)
+    monkeypatch.setattr(Predictor, "compute_logits", fail)
     done = run("in", "-o", "out")
     assert done.exit_code == 1
     assert (
