@@ -302,7 +302,7 @@ def test_worker_that_is_killed_is_reported_with_what_to_change(
                     worker.join()
 
     message = (
-        r"epoch 2: a process that loads data .* set train.workers lower, 0 loads .*the checkpoint of epoch 1 is kept"
+        r"epoch 2: a process that loads data .* set train.workers lower \(0 loads .*the checkpoint of epoch 1 is kept"
     )
     params = changed(tiny_params, train={"workers": 1, "batch_size": 1})
     with pytest.raises(InputError, match=message):
