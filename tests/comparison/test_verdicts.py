@@ -40,7 +40,7 @@ def test_more_seeds_are_suggested_where_they_would_help() -> None:
     (pair,) = judge(draw_cells(seeds=3, images=2000, seed_sd=0.01, dice=0.80, bce=0.80)).pairs
     assert pair.seeds_to_see_a_point is not None and pair.seeds_to_see_a_point > 3
     assert (
-        f"about {pair.seeds_to_see_a_point - 3} more per cell would be needed to see a difference of 1 point"
+        f"about {pair.seeds_to_see_a_point - 3} more seeds per cell would be needed to see a difference of 1 point"
         in write_sentence(pair)
     )
 

@@ -222,7 +222,7 @@ def _write_outlook(pair: JudgedPair) -> str:
         return f"with so few test images, no number of seeds would show a {difference}"
     if needed <= pair.seeds:
         return f"a true {difference} would probably have been seen"
-    return f"about {needed - pair.seeds} more per cell would be needed to see a {difference}"
+    return f"about {needed - pair.seeds} more seeds per cell would be needed to see a {difference}"
 
 
 def _name_unit(pair: JudgedPair) -> str:
