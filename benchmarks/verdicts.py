@@ -1,8 +1,8 @@
-"""How often verdicts are wrong: simulated studies whose truth is known, judged as `losslab compare` judges real ones.
+"""Rates of wrong verdicts: simulated studies whose truth is known, judged as `losslab compare` judges real ones.
 
-python -m benchmarks.verdicts [studies]: false claims in studies of equal cells (any claim in a study, after correction), and
-how often a true difference of 2 points between two cells is claimed, beside what tests over images or seeds alone do. Writes
-the table to reports/benchmarks/verdicts.md and its figure to docs/verdicts.svg.
+`python -m benchmarks.verdicts [studies]` counts false claims in studies of equal cells (any claim in a study, after
+correction), and how often a true difference of 2 points between two cells is claimed, beside what tests over images or seeds
+alone do. It writes the table to reports/benchmarks/verdicts.md and its figure to docs/verdicts.svg.
 """
 
 import itertools
@@ -21,12 +21,12 @@ from losslab.comparison.statistics import ALPHA, Blocks, Scores, compute_varianc
 from losslab.comparison.verdicts import judge_all
 from losslab.io.files import atomic_write, write_text
 
-IMAGES, TRUE = 60, 0.02
+IMAGES, TRUE_DIFFERENCE = 60, 0.02
 SEEDS = {"3": (3,), "5": (5,), "3 and 6": (3, 6)}
-"""Of each cell."""
+"""Name → number of seeds of each cell, repeated where there are more cells."""
 LOSSES = 3
 CELLS = (3, 6)
-"""The first are losses on one net, the second losses on two, whose axes are judged too."""
+"""Numbers of cells: losses on one net, and losses on two nets, whose axes are judged too."""
 SEED_SDS = {
     "0": (0.0,),
     "0.5": (0.5,),
@@ -34,115 +34,119 @@ SEED_SDS = {
     "0.3, one cell 2": (2.0, 0.3, 0.3, 0.3, 0.3, 0.3),
     "half 0.3, half 2": (0.3, 2.0),
 }
-"""Points: the standard deviation of a run's mean that its seed makes, of each cell."""
+"""Name → standard deviation of a run's mean over seeds, in points, of each cell."""
 SLOPE = 0.107
-"""Of the mean score of such images by their logit: makes points of logits."""
-Study = dict[str, Scores]
-Test = Callable[[Study], bool]
+"""Slope of the mean score of such images by their logit, which converts points to logits."""
+SimulatedStudy = dict[str, Scores]
+SignificanceTest = Callable[[SimulatedStudy], bool]
 
 
-def study(
-    rng: np.random.Generator, cells: int, seeds: tuple[int, ...], seed_sds: tuple[float, ...], true: float = 0.0
-) -> Study:
-    """Scores of 0 to 1, most of them high and some very low, as IoUs of images are; cells are equal but for the first.
+def simulate_study(
+    rng: np.random.Generator, cells: int, seeds: tuple[int, ...], seed_sds: tuple[float, ...], difference: float = 0.0
+) -> SimulatedStudy:
+    """Draw scores of 0 to 1, most of them high and some very low, as IoUs of images are; cells are equal but for the first.
 
     What image and net, and image and run, do together has a standard deviation of about 2 points.
     """
     image = 1.9 + rng.normal(0, 1, IMAGES)
-    found = {}
+    scores = {}
     for cell in range(cells):
         runs = seeds[cell % len(seeds)]
-        of_cell = rng.normal(0, 0.02 / SLOPE, IMAGES)
-        of_seeds = rng.normal(0, 1, (runs, 1)) * seed_sds[cell % len(seed_sds)] / 100 / SLOPE
-        of_runs = of_seeds + rng.normal(0, 0.02 / SLOPE, (runs, IMAGES))
-        moved = true / SLOPE if cell == 0 else 0.0
-        found[f"cell {cell}"] = 1 / (1 + np.exp(-(image + of_cell + of_runs + moved)))
-    return found
+        by_cell = rng.normal(0, 0.02 / SLOPE, IMAGES)
+        by_seed = rng.normal(0, 1, (runs, 1)) * seed_sds[cell % len(seed_sds)] / 100 / SLOPE
+        by_run = by_seed + rng.normal(0, 0.02 / SLOPE, (runs, IMAGES))
+        gain = difference / SLOPE if cell == 0 else 0.0
+        scores[f"cell {cell}"] = 1 / (1 + np.exp(-(image + by_cell + by_run + gain)))
+    return scores
 
 
-def _ours(cells: Study) -> bool:
-    """Any claim about cells, and where they are losses on two nets, about losses or nets."""
+def _claim_as_losslab(cells: SimulatedStudy) -> bool:
+    """Find whether losslab claims anything about cells or, where they are losses on two nets, about losses or nets."""
     every = list(cells.values())
     questions: dict[str, dict[str, Blocks]] = {"cells": {name: [[scores]] for name, scores in cells.items()}}
     if len(cells) > LOSSES:
         nets = [every[:LOSSES], every[LOSSES:]]
         questions["loss"] = {str(loss): [[net[loss] for net in nets]] for loss in range(LOSSES)}
         questions["net"] = {str(place): [net] for place, net in enumerate(nets)}
-    found = judge_all(questions, usual=compute_variance_floor(every))
-    return any(pair.is_real for verdict in found.values() for pair in verdict.pairs)
+    verdicts = judge_all(questions, floor=compute_variance_floor(every))
+    return any(pair.is_real for verdict in verdicts.values() for pair in verdict.pairs)
 
 
-def _over_images(cells: Study) -> bool:
-    return _any(cells, lambda a, b: float(stats.ttest_rel(a.mean(axis=0), b.mean(axis=0)).pvalue))
+def _claim_over_images(cells: SimulatedStudy) -> bool:
+    return _is_any_significant(cells, lambda a, b: float(stats.ttest_rel(a.mean(axis=0), b.mean(axis=0)).pvalue))
 
 
-def _over_seeds(cells: Study) -> bool:
-    return _any(cells, lambda a, b: float(stats.ttest_ind(a.mean(axis=1), b.mean(axis=1), equal_var=False).pvalue))
+def _claim_over_seeds(cells: SimulatedStudy) -> bool:
+    return _is_any_significant(
+        cells, lambda a, b: float(stats.ttest_ind(a.mean(axis=1), b.mean(axis=1), equal_var=False).pvalue)
+    )
 
 
-def _any(cells: Study, p_value: Callable[[Scores, Scores], float]) -> bool:
+def _is_any_significant(cells: SimulatedStudy, compute_p: Callable[[Scores, Scores], float]) -> bool:
     pairs = itertools.combinations(cells.values(), 2)
-    return min(correct_holm([p_value(first, second) for first, second in pairs])) < ALPHA
+    return min(correct_holm([compute_p(first, second) for first, second in pairs])) < ALPHA
 
 
-TESTS: dict[str, Test] = {
-    "losslab": _ours,
-    "paired t over images": _over_images,
-    "Welch t over seeds": _over_seeds,
+TESTS: dict[str, SignificanceTest] = {
+    "losslab": _claim_as_losslab,
+    "paired t over images": _claim_over_images,
+    "Welch t over seeds": _claim_over_seeds,
 }
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Of one test on one kind of study, as shares of the studies."""
+class ClaimRates:
+    """Claims of one test on one kind of study, as shares of the studies."""
 
     seeds: str
     seed_sd: str
     test: str
     false: tuple[float, ...]
-    """Of the studies of as many equal cells as CELLS says."""
+    """False claims, for each number of equal cells in CELLS."""
     power: float
-    """True differences of two cells that are claimed."""
+    """Claims of a true difference of two cells."""
 
 
-def rates(studies: int, seeds: str, seed_sd: str) -> list[Rates]:
-    """Of all tests, on the same drawn studies."""
+def measure_rates(studies: int, seeds: str, seed_sd: str) -> list[ClaimRates]:
+    """Measure the rates of all tests on the same simulated studies."""
     rng = np.random.default_rng([list(SEEDS).index(seeds), list(SEED_SDS).index(seed_sd)])
     sds = SEED_SDS[seed_sd]
-    equal = [[study(rng, cells, SEEDS[seeds], sds) for _ in range(studies)] for cells in CELLS]
-    better = [study(rng, 2, SEEDS[seeds], sds, TRUE) for _ in range(studies)]
+    equal = [[simulate_study(rng, cells, SEEDS[seeds], sds) for _ in range(studies)] for cells in CELLS]
+    better = [simulate_study(rng, 2, SEEDS[seeds], sds, TRUE_DIFFERENCE) for _ in range(studies)]
 
-    def share(test: Test, found: list[Study]) -> float:
-        return float(np.mean([test(cells) for cells in found]))
+    def compute_share(test: SignificanceTest, simulated: list[SimulatedStudy]) -> float:
+        return float(np.mean([test(cells) for cells in simulated]))
 
     return [
-        Rates(seeds, seed_sd, name, tuple(share(test, found) for found in equal), share(test, better))
+        ClaimRates(
+            seeds, seed_sd, name, tuple(compute_share(test, group) for group in equal), compute_share(test, better)
+        )
         for name, test in TESTS.items()
     ]
 
 
-def table(found: list[Rates], studies: int) -> Iterator[str]:
-    """As Markdown."""
+def write_table(rates: list[ClaimRates], studies: int) -> Iterator[str]:
+    """Yield the lines of the table as Markdown."""
     yield f"{studies} studies each, {IMAGES} test images; in % of the studies: a false claim among 3 equal cells / among 6, and"
     yield "their 3 losses and 2 nets / a true difference of 2 points between two cells is claimed."
     yield ""
     yield "| seeds | seed sd, points | " + " | ".join(TESTS) + " |"
     yield "|---|---|" + "---|" * len(TESTS)
-    for (seeds, seed_sd), group in itertools.groupby(found, lambda rate: (rate.seeds, rate.seed_sd)):
-        told = [
+    for (seeds, seed_sd), group in itertools.groupby(rates, lambda rate: (rate.seeds, rate.seed_sd)):
+        columns = [
             f"{' / '.join(f'{100 * false:.1f}' for false in rate.false)} / {100 * rate.power:.0f}" for rate in group
         ]
-        yield f"| {seeds} | {seed_sd} | {' | '.join(told)} |"
+        yield f"| {seeds} | {seed_sd} | {' | '.join(columns)} |"
 
 
-def draw(found: list[Rates], path: Path) -> None:
-    """False claims by number of seeds and their standard deviation, for each test; the same bytes each time."""
+def draw_rates(rates: list[ClaimRates], path: Path) -> None:
+    """Draw false claims by number of seeds and their standard deviation, for each test; the same bytes each time."""
     with rc_context({"svg.hashsalt": "losslab", "svg.fonttype": "none", "font.size": 9}):
         figure = Figure(figsize=(8, 3.2), layout="constrained")
         axes = figure.subplots(1, len(SEEDS), sharey=True)
         for place, seeds in zip(axes, SEEDS, strict=True):
             for offset, test in enumerate(TESTS):
-                rows = [rate for rate in found if (rate.seeds, rate.test) == (seeds, test)]
+                rows = [rate for rate in rates if (rate.seeds, rate.test) == (seeds, test)]
                 xs = np.arange(len(rows)) + 0.25 * (offset - 1)
                 place.bar(xs, [100 * max(rate.false) for rate in rows], 0.23, label=test)
             place.axhline(100 * ALPHA, color="black", linewidth=0.8, linestyle="--")
@@ -158,11 +162,11 @@ def draw(found: list[Rates], path: Path) -> None:
 def main() -> None:
     studies = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
     kinds = list(itertools.product(SEEDS, SEED_SDS))
-    found = [rate for kind in tqdm(kinds, desc="studies", disable=None) for rate in rates(studies, *kind)]
-    lines = list(table(found, studies))
+    rates = [rate for kind in tqdm(kinds, desc="studies", disable=None) for rate in measure_rates(studies, *kind)]
+    lines = list(write_table(rates, studies))
     print("\n".join(lines))
     write_text(Path("reports/benchmarks/verdicts.md"), "\n".join(lines) + "\n")
-    draw(found, Path("docs/verdicts.svg"))
+    draw_rates(rates, Path("docs/verdicts.svg"))
 
 
 if __name__ == "__main__":

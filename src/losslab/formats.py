@@ -123,6 +123,12 @@ def format_p_value(p: float | None) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
+def format_p_statement(p: float) -> str:
+    """Format a p-value as it follows the letter p: `= 0.012`, `< 0.001`."""
+    text = format_p_value(p)
+    return text if text.startswith("<") else f"= {text}"
+
+
 def format_parameters(number: int) -> str:
     """Format a count of parameters in thousands (k) or millions (M).
 

@@ -1,4 +1,4 @@
-"""Runs as they lie on disk, with invented numbers: quick to make, and whose truth is known."""
+"""Runs on disk with invented numbers, which are quick to make and whose truth is known."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,12 +22,12 @@ def write_run(
     resolution: str = "prepared",
     hairy: int | None = None,
 ) -> None:
-    """Outs of a run that finds a share `quality` of each class in each image, give or take.
+    """Write the outs of a run that finds a share `quality` of each class in each image, give or take.
 
     Args:
-        first: number of the first test image: another test set.
-        size: pixels a side: other true pixels.
-        hairy: images that have hair at all; None: every one.
+        first: number of the first test image; another makes another test set.
+        size: pixels of a side; another makes other true pixels.
+        hairy: number of images that have hair at all; None: all.
     """
     truth_rng, rng = np.random.default_rng(first), np.random.default_rng([seed, int(1000 * quality)])
     rows = []
@@ -83,8 +83,8 @@ def write_run(
         write_csv(folder / f"reports/{name}.csv", table)
 
 
-def run(folder: Path, labels: Mapping[str, str], quality: float, seed: int, **options: Any) -> RunEvidence:
-    """One such run, read."""
+def make_run(folder: Path, labels: Mapping[str, str], quality: float, seed: int, **options: Any) -> RunEvidence:
+    """Write such a run, and read its evidence."""
     name = "-".join([*labels.values(), f"s{seed}"])
     write_run(folder / name, quality, seed, **options)
     params = {"seed": seed, "dataset": "drawn", "prepare": {"size": 64, "fold": labels.get("fold")}}

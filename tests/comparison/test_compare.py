@@ -10,76 +10,78 @@ from losslab.comparison.evidence import RunEvidence, read_evidence
 from losslab.comparison.result import Comparison
 from losslab.errors import InputError
 from losslab.study.spec import PublishedNumbers
-from tests.comparison.runs_on_disk import run, write_run
+from tests.comparison.runs_on_disk import make_run, write_run
 
 QUALITY = {("dice", "unet"): 0.90, ("dice", "segnet"): 0.86, ("bce", "unet"): 0.84, ("bce", "segnet"): 0.80}
 AXES = {"loss": ["dice", "bce"], "net": ["unet", "segnet"]}
 
 
-def grid(folder: Path, seeds: int = 3) -> list[RunEvidence]:
+def make_grid(folder: Path, seeds: int = 3) -> list[RunEvidence]:
     return [
-        run(folder, {"loss": loss, "net": net}, quality, seed)
+        make_run(folder, {"loss": loss, "net": net}, quality, seed)
         for (loss, net), quality in QUALITY.items()
         for seed in range(seeds)
     ]
 
 
-def compared(runs: list[RunEvidence], metric: str = "miou", axes: Mapping[str, list[str]] = AXES) -> Comparison:
-    asked = ComparisonSpec("demo", "Title", "Which?", metric, axes, warnings=("one run failed",))
-    return compare_runs(runs, asked, lambda model: NetCost(model["parameters"], 0.1, 2.0))
+def compare(runs: list[RunEvidence], metric: str = "miou", axes: Mapping[str, list[str]] = AXES) -> Comparison:
+    spec = ComparisonSpec(
+        name="demo", title="Title", question="Which?", metric=metric, axes=axes, warnings=("one run failed",)
+    )
+    return compare_runs(runs, spec, lambda model: NetCost(model["parameters"], 0.1, 2.0))
 
 
-def test_cells_are_ranked_and_every_pair_is_told(tmp_path: Path) -> None:
-    found = compared(grid(tmp_path))
-    assert [cell.name for cell in found.cells] == ["dice, unet", "dice, segnet", "bce, unet", "bce, segnet"]
-    assert found.verdict is not None and found.verdict.is_decided
-    assert len(found.sentences) == 6 and found.sentences[0].startswith("dice, unet beats dice, segnet by ")
-    assert found.headline.startswith("dice, unet is best: mean IoU 0.")
-    assert [run.seed for run in found.cells[0].runs] == [0, 1, 2] and found.cells[0].train_seconds == 60
-    assert found.images == 40 and found.warnings[0] == "one run failed"
+def test_cells_are_ranked_and_every_pair_has_a_sentence(tmp_path: Path) -> None:
+    comparison = compare(make_grid(tmp_path))
+    assert [cell.name for cell in comparison.cells] == ["dice, unet", "dice, segnet", "bce, unet", "bce, segnet"]
+    assert comparison.verdict is not None and comparison.verdict.is_decided
+    assert len(comparison.sentences) == 6 and comparison.sentences[0].startswith("dice, unet beats dice, segnet by ")
+    assert comparison.headline.startswith("dice, unet is best: mean IoU 0.")
+    assert [run.seed for run in comparison.cells[0].runs] == [0, 1, 2] and comparison.cells[0].train_seconds == 60
+    assert comparison.images == 40 and comparison.warnings[0] == "one run failed"
 
 
 def test_shown_scores_are_those_that_are_judged(tmp_path: Path) -> None:
-    found = compared(grid(tmp_path))
-    assert found.verdict is not None
-    for cell, standing in zip(found.cells, found.verdict.standings, strict=True):
+    comparison = compare(make_grid(tmp_path))
+    assert comparison.verdict is not None
+    for cell, standing in zip(comparison.cells, comparison.verdict.standings, strict=True):
         assert sum(run.score for run in cell.runs) / 3 == pytest.approx(standing.mean)
 
 
 def test_axes_are_judged_over_what_the_others_have_in_common(tmp_path: Path) -> None:
-    runs = [one for one in grid(tmp_path) if one.cell != "bce, segnet"]
-    found = {factor.axis: factor for factor in compared(runs).factors}
-    assert found["loss"].over == "net (unet)" and found["net"].over == "loss (dice)"
-    assert found["loss"].sentences[0].startswith("dice beats bce by ")
-    whole = {factor.axis: factor for factor in compared(grid(tmp_path)).factors}
-    assert whole["loss"].over == "net (segnet, unet)"
+    runs = [one for one in make_grid(tmp_path) if one.cell != "bce, segnet"]
+    factors = {factor.axis: factor for factor in compare(runs).factors}
+    assert factors["loss"].over == "net (unet)" and factors["net"].over == "loss (dice)"
+    assert factors["loss"].sentences[0].startswith("dice beats bce by ")
+    complete = {factor.axis: factor for factor in compare(make_grid(tmp_path)).factors}
+    assert complete["loss"].over == "net (segnet, unet)"
 
 
 def test_with_one_axis_cells_are_its_labels(tmp_path: Path) -> None:
     runs = [
-        run(tmp_path, {"loss": loss}, quality, seed)
+        make_run(tmp_path, {"loss": loss}, quality, seed)
         for loss, quality in (("dice", 0.9), ("bce", 0.8))
         for seed in range(3)
     ]
-    found = compared(runs, axes={"loss": ["dice", "bce"]})
-    assert [cell.name for cell in found.cells] == ["dice", "bce"] and found.factors == []
+    comparison = compare(runs, axes={"loss": ["dice", "bce"]})
+    assert [cell.name for cell in comparison.cells] == ["dice", "bce"] and comparison.factors == []
 
 
 def test_one_seed_is_said_to_conclude_nothing(tmp_path: Path) -> None:
-    found = compared(grid(tmp_path, seeds=1))
-    assert "with 1 seed no difference can be claimed: it takes 3" in found.headline
-    assert any(warning.startswith("One seed in a cell") for warning in found.warnings)
-    assert "Two seeds in a cell" in " ".join(compared(grid(tmp_path, seeds=2)).warnings)
+    comparison = compare(make_grid(tmp_path, seeds=1))
+    assert "with 1 seed no difference can be claimed: that takes 3" in comparison.headline
+    assert any(warning.startswith("A cell has only 1 seed: ") for warning in comparison.warnings)
+    assert "A cell has only 2 seeds: " in " ".join(compare(make_grid(tmp_path, seeds=2)).warnings)
 
 
 def test_same_model_counts_once(tmp_path: Path) -> None:
-    runs = grid(tmp_path)
+    runs = make_grid(tmp_path)
     again = replace(runs[0], name="again")
-    found = compared([*runs, again])
-    assert "again is the same model as dice-unet-s0 and counts once." in found.warnings
-    assert len(found.cells[0].runs) == 3
+    comparison = compare([*runs, again])
+    assert "again is the same model as dice-unet-s0 and counts once." in comparison.warnings
+    assert len(comparison.cells[0].runs) == 3
     other = replace(runs[0], name="other", model_md5="other")
-    assert any("2 runs of dice, unet have seed 0" in warning for warning in compared([*runs, other]).warnings)
+    assert any("2 runs of dice, unet have seed 0" in warning for warning in compare([*runs, other]).warnings)
 
 
 @pytest.mark.parametrize(
@@ -87,43 +89,51 @@ def test_same_model_counts_once(tmp_path: Path) -> None:
     [
         (
             {"first": 7},
-            "other test sets: dice-unet-s0 and other-s3 have 40 and 40 images; test/0000 is in that of dice-unet-s0",
+            "different test sets: dice-unet-s0 has 40 images, other-s3 40; only dice-unet-s0 has test/0000",
         ),
-        ({"images": 39}, "other test sets: dice-unet-s0 and other-s3 have 40 and 39 images; test/0039"),
-        ({"size": 32}, "other true pixels in test/0000 \\(prepare.size 64 and 32; data 64.dir and 32.dir\\)"),
-        ({"resolution": "original"}, "other metrics: dice-unet-s0 at prepared, other-s3 at original resolution"),
+        (
+            {"images": 39},
+            "different test sets: dice-unet-s0 has 40 images, other-s3 39; only dice-unet-s0 has test/0039",
+        ),
+        ({"size": 32}, "different true pixels in test/0000 \\(prepare.size 64 and 32; data 64.dir and 32.dir\\)"),
+        (
+            {"resolution": "original"},
+            "dice-unet-s0 was scored at prepared, other-s3 at original; use the same evaluate.resolution",
+        ),
     ],
 )
 def test_other_test_sets_and_metrics_are_refused_with_the_reason(
     tmp_path: Path, options: dict[str, int], reason: str
 ) -> None:
-    other = run(tmp_path, {"loss": "other"}, 0.9, 3, **options)
+    other = make_run(tmp_path, {"loss": "other"}, 0.9, 3, **options)
     with pytest.raises(InputError, match=reason):
-        compared([*grid(tmp_path), other], axes={"loss": ["dice", "bce", "other"]})
+        compare([*make_grid(tmp_path), other], axes={"loss": ["dice", "bce", "other"]})
 
 
 def test_axis_whose_test_sets_share_images_is_refused(tmp_path: Path) -> None:
-    """Another size of the same images is no other test set: they would count twice."""
+    """The same images at another size are no other test set: they would count twice."""
     sizes = {"64": {}, "32": {"size": 32}, "half": {"first": 20}}
     for other in ("32", "half"):
-        runs = [run(tmp_path, {"size": size}, 0.9, seed, **sizes[size]) for size in ("64", other) for seed in range(3)]
-        with pytest.raises(InputError, match="cannot be compared: other test sets"):
-            compared(runs, axes={"size": ["64", other]})
+        runs = [
+            make_run(tmp_path, {"size": size}, 0.9, seed, **sizes[size]) for size in ("64", other) for seed in range(3)
+        ]
+        with pytest.raises(InputError, match="cannot be compared: different test sets"):
+            compare(runs, axes={"size": ["64", other]})
 
 
 def test_class_that_few_test_images_have_is_shown_and_not_judged(tmp_path: Path) -> None:
     runs = [
-        run(tmp_path, {"loss": loss}, quality, seed, hairy=2)
+        make_run(tmp_path, {"loss": loss}, quality, seed, hairy=2)
         for loss, quality in (("dice", 0.9), ("bce", 0.8))
         for seed in range(3)
     ]
     axes = {"loss": ["dice", "bce"]}
-    found = compared(runs, "iou_hair", axes)
-    assert found.verdict is None and found.cells[0].name == "dice" and found.cells[0].runs[0].score > 0
-    assert "nothing is judged, as only 2 of the test images have hair" in found.headline
-    by_class = compared(runs, axes=axes).breakdowns[0]
+    comparison = compare(runs, "iou_hair", axes)
+    assert comparison.verdict is None and comparison.cells[0].name == "dice" and comparison.cells[0].runs[0].score > 0
+    assert "nothing is judged, as only 2 of the test images have hair" in comparison.headline
+    by_class = compare(runs, axes=axes).breakdowns[0]
     assert "hair is not judged: only 2 of the test images have hair." in by_class.sentences
-    assert by_class.rows[0][1][1].mean == pytest.approx(sum(one.score for one in found.cells[0].runs) / 3)
+    assert by_class.rows[0][1][1].mean == pytest.approx(sum(one.score for one in comparison.cells[0].runs) / 3)
 
 
 def test_published_scores_stand_beside_the_nearest_of_ours(tmp_path: Path) -> None:
@@ -136,15 +146,15 @@ def test_published_scores_stand_beside_the_nearest_of_ours(tmp_path: Path) -> No
             "rows": [{"cell": {"loss": "dice"}, "values": {"d": 0.7}}],
         }
     )
-    runs = grid(tmp_path)
-    asked = ComparisonSpec("demo", "Title", "Which?", "miou", AXES, published)
-    found = compare_runs(runs, asked, lambda model: NetCost(1, None, None))
-    assert found.published_metric is not None and found.published_metric.title == "mean Dice"
-    assert found.cells[0].runs[0].like_published == pytest.approx(runs[0].shares("mdice").mean())
+    runs = make_grid(tmp_path)
+    spec = ComparisonSpec(name="demo", title="Title", question="Which?", metric="miou", axes=AXES, published=published)
+    comparison = compare_runs(runs, spec, lambda model: NetCost(1, None, None))
+    assert comparison.published_metric is not None and comparison.published_metric.title == "mean Dice"
+    assert comparison.cells[0].runs[0].like_published == pytest.approx(runs[0].compute_shares("mdice").mean())
     with pytest.raises(InputError, match=r"published\.ours: beauty: must be one of"):
         compare_runs(
             runs,
-            replace(asked, published=published.model_copy(update={"ours": "beauty"})),
+            replace(spec, published=published.model_copy(update={"ours": "beauty"})),
             lambda model: NetCost(1, None, None),
         )
 
@@ -153,67 +163,71 @@ def test_folds_are_test_sets_of_one_comparison(tmp_path: Path) -> None:
     """Five folds, three losses: each loss is averaged over the folds, and ranks are compared too."""
     losses = {"dice": 0.9, "bce": 0.85, "focal": 0.8}
     runs = [
-        run(tmp_path, {"loss": loss, "fold": str(fold)}, quality + 0.001 * fold, seed, first=100 * fold)
+        make_run(tmp_path, {"loss": loss, "fold": str(fold)}, quality + 0.001 * fold, seed, first=100 * fold)
         for loss, quality in losses.items()
         for fold in range(5)
         for seed in range(3)
     ]
-    found = compared(runs, axes={"loss": list(losses), "fold": [str(fold) for fold in range(5)]})
-    assert [cell.name for cell in found.cells] == ["dice", "bce", "focal"] and found.images == 200
-    assert len(found.cells[0].runs) == 15 and list(found.axes) == ["loss"]
-    assert found.ranks is not None and list(found.ranks.mean_ranks) == [1, 2, 3] and len(found.ranks.blocks) == 5
-    assert found.verdict is not None and found.verdict.is_decided
+    comparison = compare(runs, axes={"loss": list(losses), "fold": [str(fold) for fold in range(5)]})
+    assert [cell.name for cell in comparison.cells] == ["dice", "bce", "focal"] and comparison.images == 200
+    assert len(comparison.cells[0].runs) == 15 and list(comparison.axes) == ["loss"]
+    assert (
+        comparison.ranks is not None
+        and list(comparison.ranks.mean_ranks) == [1, 2, 3]
+        and len(comparison.ranks.blocks) == 5
+    )
+    assert comparison.verdict is not None and comparison.verdict.is_decided
 
 
-def test_any_metric_can_be_asked_for(tmp_path: Path) -> None:
-    assert compared(grid(tmp_path), "iou_hair").metric.title == "IoU of hair"
-    far = compared(grid(tmp_path), "hd95")
+def test_any_metric_can_be_chosen(tmp_path: Path) -> None:
+    assert compare(make_grid(tmp_path), "iou_hair").metric.title == "IoU of hair"
+    far = compare(make_grid(tmp_path), "hd95")
     assert far.cells[0].name == "dice, unet" and "pixels" in far.sentences[0]
     with pytest.raises(InputError, match="--metric beauty: must be one of miou, "):
-        compared(grid(tmp_path), "beauty")
+        compare(make_grid(tmp_path), "beauty")
 
 
 def test_metric_that_no_image_has_alone_is_shown_and_not_judged(tmp_path: Path) -> None:
-    found = compared(grid(tmp_path), "ece")
-    assert found.verdict is None and found.cells[0].name == "dice, unet"
-    assert "nothing is judged, as single test images have no ECE" in found.headline
+    comparison = compare(make_grid(tmp_path), "ece")
+    assert comparison.verdict is None and comparison.cells[0].name == "dice, unet"
+    assert "nothing is judged, as single test images have no ECE" in comparison.headline
 
 
 def test_classes_and_strata_are_broken_down(tmp_path: Path) -> None:
-    found = compared(grid(tmp_path)).breakdowns
-    assert [part.id for part in found] == ["class", "border_distance"]
-    assert list(found[0].columns) == ["skin", "hair"] and found[0].rows[0][0] == "dice, unet"
-    assert any(told.startswith("hair: dice beats bce by ") for told in found[0].sentences)
-    assert found[1].rows[0][1][0].mean == pytest.approx(0.05) and not found[1].higher_is_better
+    breakdowns = compare(make_grid(tmp_path)).breakdowns
+    assert [part.id for part in breakdowns] == ["class", "border_distance"]
+    assert list(breakdowns[0].columns) == ["skin", "hair"] and breakdowns[0].rows[0][0] == "dice, unet"
+    assert any(sentence.startswith("hair: dice beats bce by ") for sentence in breakdowns[0].sentences)
+    assert breakdowns[1].rows[0][1][0].mean == pytest.approx(0.05) and not breakdowns[1].higher_is_better
 
 
 def test_one_cell_is_shown_alone(tmp_path: Path) -> None:
-    found = compared(grid(tmp_path)[:3])
-    assert found.verdict is None and found.breakdowns == [] and "one cell alone" in found.headline
+    comparison = compare(make_grid(tmp_path)[:3])
+    assert comparison.verdict is None and comparison.breakdowns == [] and "only one cell" in comparison.headline
 
 
-def test_no_run_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="demo: no run is done yet: losslab study run demo"):
-        compared([])
+def test_no_runs_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="demo: no run has finished yet: run `losslab study run demo`"):
+        compare([])
 
 
-def test_table_of_an_older_losslab_is_told(tmp_path: Path) -> None:
+def test_table_of_an_older_losslab_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path, 0.9, 0)
     table = tmp_path / "reports/per_image.csv"
     table.write_text(table.read_text(encoding="utf-8").replace("truth_hair", "hair"), encoding="utf-8")
-    with pytest.raises(InputError, match=r"old: its tables have no 'truth_hair'; .* evaluate it again"):
+    with pytest.raises(InputError, match=r"old: its tables have no 'truth_hair', .* evaluate it again"):
         read_evidence(tmp_path, "old", {}, {"seed": 0}, "md5")
     (tmp_path / "reports/strata.csv").unlink()
-    with pytest.raises(InputError, match=r"old: has no reports/strata\.csv; evaluate it again"):
+    with pytest.raises(InputError, match=r"old has no reports/strata\.csv: evaluate it again"):
         read_evidence(tmp_path, "old", {}, {"seed": 0}, "md5")
 
 
 def test_nets_are_counted_and_timed_once_each() -> None:
-    told: list[str] = []
+    reports: list[str] = []
     model = {"arch": "simple_cnn", "encoder": None, "num_classes": 1, "size": 32, "parameters": 7217}
-    meter = CostMeter(timed=True, told=told.append)
+    meter = CostMeter(timed=True, report=reports.append)
     first, again, larger = meter(model), meter(model), meter(model | {"size": 64})
-    assert told == ["simple_cnn", "simple_cnn"] and first is again
+    assert reports == ["simple_cnn", "simple_cnn"] and first is again
     assert first.gflops is not None and larger.gflops == pytest.approx(4 * first.gflops, rel=0.2)
     assert first.image_ms is not None and first.image_ms > 0
     assert CostMeter(timed=False)(model).image_ms is None

@@ -23,7 +23,7 @@ def inside(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Repositor
 
 
 def finish(repository: Repository, tmp: Path, but: int = 0) -> None:
-    """All runs of the study but the last so many."""
+    """Finish all runs of the study but the last so many."""
     planned = plan_runs(repository.read())
     for run in planned[: len(planned) - but]:
         left = tmp / "left" / run.name
@@ -41,16 +41,16 @@ def compare(*arguments: str, code: int = 0) -> str:
 def test_study_is_compared_as_far_as_it_is_done(inside: Repository, tmp_path_factory: pytest.TempPathFactory) -> None:
     finish(inside, tmp_path_factory.mktemp("outs"), but=1)
     output = compare("small")
-    assert "WARNING: 1 of 16 runs are not there: losslab study status small" in output
+    assert "WARNING: 1 of 16 runs is missing: see `losslab study status small`" in output
     assert "Averaged over net (segnet, unet): dice beats cross_entropy by " in output
     assert output.endswith("wrote reports/comparisons/small/index.html\n")
     folder = inside.root / "reports/comparisons/small"
-    told = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
-    assert len(told["cells"]) == 4 and told["facts"]["train.epochs"] == "3"
+    content = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))
+    assert len(content["cells"]) == 4 and content["facts"]["train.epochs"] == "3"
     assert {"index.html", "comparison.md", "comparison.csv", "figures"} <= {path.name for path in folder.iterdir()}
 
 
-def test_runs_are_told_apart_by_the_params_that_differ(
+def test_cells_of_runs_are_made_from_the_params_that_differ(
     inside: Repository, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     finish(inside, tmp_path_factory.mktemp("outs"))
@@ -58,23 +58,23 @@ def test_runs_are_told_apart_by_the_params_that_differ(
     output = compare("--runs", *names, "--name", "mine", "--metric", "iou_hair")
     assert "dice is best: IoU of hair" in output
     assert output.endswith("wrote reports/comparisons/mine/index.html\n")
-    told = json.loads((inside.root / "reports/comparisons/mine/comparison.json").read_text(encoding="utf-8"))
-    assert told["axes"] == {"loss": ["cross_entropy", "dice"]} and told["question"] == "They differ in loss."
+    content = json.loads((inside.root / "reports/comparisons/mine/comparison.json").read_text(encoding="utf-8"))
+    assert content["axes"] == {"loss": ["cross_entropy", "dice"]} and content["question"] == "They differ in loss."
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["nope"], "'nope' is no study; studies has small"),
-        (["small"], "small: no run is done yet: losslab study run small"),
+        (["small"], "small: no run has finished yet: run `losslab study run small`"),
         (["small", "other"], "2 names: give one study, or --runs and the names of runs"),
-        (["--runs", "one"], "--runs: give two runs at least"),
+        (["--runs", "one"], "--runs needs at least two runs"),
         (["--runs", "one", "other"], "no run 'one'"),
         (["--runs", "one", "other", "--set", "a=1"], "--set and --as: are of a study, not of --runs"),
         (["small", "--name", "../up"], "--name ../up: letters, digits"),
     ],
 )
-def test_wrong_input_is_told_in_one_line(arguments: list[str], complaint: str, inside: Repository) -> None:
+def test_wrong_input_gives_one_line(arguments: list[str], complaint: str, inside: Repository) -> None:
     output = compare(*arguments, code=1)
     assert output.startswith("ERROR: ") and complaint in output and len(output.splitlines()) == 1
     assert not (inside.root / "reports").exists()

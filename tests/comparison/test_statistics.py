@@ -19,8 +19,8 @@ from losslab.comparison.statistics import (
 )
 
 
-def drawn(seed: int, seeds: int, images: int, seed_sd: float = 0.5, true: float = 0.0) -> tuple[Scores, Scores]:
-    """Two cells on the same images, as FACTS simulates them: in points."""
+def draw_cells(seed: int, seeds: int, images: int, seed_sd: float = 0.5, true: float = 0.0) -> tuple[Scores, Scores]:
+    """Draw two cells on the same images, in points."""
     rng = np.random.default_rng(seed)
     image = 75 + rng.normal(0, 12, images)
     cells = [
@@ -30,54 +30,54 @@ def drawn(seed: int, seeds: int, images: int, seed_sd: float = 0.5, true: float 
     return cells[0] + true, cells[1]
 
 
-def apart(first: Scores, second: Scores) -> Estimate | None:
-    """One cell less another."""
+def subtract(first: Scores, second: Scores) -> Estimate | None:
+    """Estimate one cell less another."""
     return estimate_difference([[first]], [[second]])
 
 
 def test_difference_by_hand() -> None:
     first, second = np.array([[1.0, 2, 3], [3, 4, 5]]), np.array([[1.0, 1, 2], [2, 2, 3]])
-    found = apart(first, second)
-    assert found is not None
+    estimate = subtract(first, second)
+    assert estimate is not None
     runs = [2.0 / 2, 0.5 * (4 / 3 - 7 / 3) ** 2 / 2]
     images = np.var([2 - 1.5, 3 - 1.5, 4 - 2.5], ddof=1) / 3
     variance = sum(runs) + images
     degrees = variance**2 / (runs[0] ** 2 / 1 + runs[1] ** 2 / 1 + images**2 / 2)
-    assert found.mean == pytest.approx(3 - 11 / 6)
-    assert found.spread.variance == pytest.approx(variance) and found.spread.degrees == pytest.approx(degrees)
-    assert found.p == pytest.approx(2 * stats.t.sf(found.mean / math.sqrt(variance), degrees))
-    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, degrees) * math.sqrt(variance))
-    assert found.low + found.high == pytest.approx(2 * found.mean)
+    assert estimate.mean == pytest.approx(3 - 11 / 6)
+    assert estimate.spread.variance == pytest.approx(variance) and estimate.spread.degrees == pytest.approx(degrees)
+    assert estimate.p == pytest.approx(2 * stats.t.sf(estimate.mean / math.sqrt(variance), degrees))
+    assert estimate.high - estimate.mean == pytest.approx(stats.t.ppf(0.975, degrees) * math.sqrt(variance))
+    assert estimate.low + estimate.high == pytest.approx(2 * estimate.mean)
 
 
 def test_with_equal_nets_per_seed_it_is_the_paired_test_over_images() -> None:
-    first, second = drawn(0, 1, 40)
-    found = apart(first.repeat(3, axis=0), second.repeat(3, axis=0))
-    assert found is not None
-    assert found.p == pytest.approx(stats.ttest_rel(first[0], second[0]).pvalue)
+    first, second = draw_cells(0, 1, 40)
+    estimate = subtract(first.repeat(3, axis=0), second.repeat(3, axis=0))
+    assert estimate is not None
+    assert estimate.p == pytest.approx(stats.ttest_rel(first[0], second[0]).pvalue)
     alone = estimate_images_only([[first]], [[second]])
-    assert alone is not None and alone.p == pytest.approx(found.p)
+    assert alone is not None and alone.p == pytest.approx(estimate.p)
 
 
 def test_with_equal_images_it_is_welchs_test_over_runs() -> None:
     runs = np.random.default_rng(1).normal(size=(2, 4))
-    found = apart(runs[0][:, None].repeat(9, axis=1), runs[1][:, None].repeat(9, axis=1))
-    assert found is not None
-    assert found.p == pytest.approx(stats.ttest_ind(*runs, equal_var=False).pvalue)
+    estimate = subtract(runs[0][:, None].repeat(9, axis=1), runs[1][:, None].repeat(9, axis=1))
+    assert estimate is not None
+    assert estimate.p == pytest.approx(stats.ttest_ind(*runs, equal_var=False).pvalue)
 
 
 @pytest.mark.parametrize("seed_sd", [0, 0.5, 1.5])
 def test_false_claims_stay_at_their_level_and_true_ones_are_made(seed_sd: float) -> None:
     """300 studies each; 7.5 % is what a test at its level of 5 % would pass in 39 of 40 such trials."""
-    false = [apart(*drawn(seed, 3, 60, seed_sd)) for seed in range(300)]
-    assert np.mean([found is not None and found.p < 0.05 for found in false]) <= 0.075
-    true = [apart(*drawn(seed, 3, 60, seed_sd, true=8)) for seed in range(60)]
-    assert np.mean([found is not None and found.p < 0.05 and found.mean > 0 for found in true]) > 0.9
+    false = [subtract(*draw_cells(seed, 3, 60, seed_sd)) for seed in range(300)]
+    assert np.mean([estimate is not None and estimate.p < 0.05 for estimate in false]) <= 0.075
+    true = [subtract(*draw_cells(seed, 3, 60, seed_sd, true=8)) for seed in range(60)]
+    assert np.mean([estimate is not None and estimate.p < 0.05 and estimate.mean > 0 for estimate in true]) > 0.9
 
 
 def test_order_of_cells_turns_the_sign_alone() -> None:
-    first, second = drawn(2, 3, 20)
-    one, other = apart(first, second), apart(second, first)
+    first, second = draw_cells(2, 3, 20)
+    one, other = subtract(first, second), subtract(second, first)
     assert one is not None and other is not None
     assert (one.mean, one.p, one.low) == pytest.approx((-other.mean, other.p, -other.high))
 
@@ -85,51 +85,51 @@ def test_order_of_cells_turns_the_sign_alone() -> None:
 @pytest.mark.parametrize("shape", [(1, 20), (3, 1)])
 def test_one_seed_or_one_image_concludes_nothing(shape: tuple[int, int]) -> None:
     scores = np.random.default_rng(0).normal(size=shape)
-    assert apart(scores, scores + 1) is None and estimate_mean([[scores]]) is None
+    assert subtract(scores, scores + 1) is None and estimate_mean([[scores]]) is None
 
 
 def test_scores_of_other_images_are_refused() -> None:
     with pytest.raises(ValueError, match="19 and 20 images"):
-        apart(np.zeros((2, 20)), np.zeros((2, 19)))
+        subtract(np.zeros((2, 20)), np.zeros((2, 19)))
 
 
 def test_runs_that_never_differ_are_no_difference() -> None:
-    found = apart(np.ones((3, 5)), np.ones((3, 5)))
-    assert found is not None and (found.mean, found.p) == (0, 1)
-    sure = apart(np.ones((3, 5)), np.zeros((3, 5)))
+    estimate = subtract(np.ones((3, 5)), np.ones((3, 5)))
+    assert estimate is not None and (estimate.mean, estimate.p) == (0, 1)
+    sure = subtract(np.ones((3, 5)), np.zeros((3, 5)))
     assert sure is not None and (sure.low, sure.high, sure.p) == (1, 1, 0)
 
 
 def test_cells_that_are_averaged_share_the_images_and_not_the_seeds() -> None:
     """A loss on two nets: variances of runs come down with the number of nets, that of images is of the nets' mean."""
-    nets, others = [drawn(seed, 3, 30)[0] for seed in (6, 7)], [drawn(seed, 3, 30)[1] for seed in (6, 7)]
-    found = estimate_difference([nets], [others])
-    assert found is not None
+    nets, others = [draw_cells(seed, 3, 30)[0] for seed in (6, 7)], [draw_cells(seed, 3, 30)[1] for seed in (6, 7)]
+    estimate = estimate_difference([nets], [others])
+    assert estimate is not None
     runs = [net.mean(axis=1).var(ddof=1) / 3 / 4 for net in (*nets, *others)]
     images = (np.mean(nets, axis=0) - np.mean(others, axis=0)).mean(axis=0)
-    assert found.mean == pytest.approx(images.mean())
-    assert found.spread.variance == pytest.approx(sum(runs) + images.var(ddof=1) / 30)
-    assert len(found.spread.runs) == 4 and found.spread.seeds == 3
+    assert estimate.mean == pytest.approx(images.mean())
+    assert estimate.spread.variance == pytest.approx(sum(runs) + images.var(ddof=1) / 30)
+    assert len(estimate.spread.runs) == 4 and estimate.spread.seeds == 3
 
 
 def test_test_sets_are_averaged_each_with_images_of_its_own() -> None:
-    one, other = drawn(8, 3, 30), drawn(9, 4, 50)
-    found = estimate_difference([[one[0]], [other[0]]], [[one[1]], [other[1]]])
-    alone = [apart(*one), apart(*other)]
-    assert found is not None and alone[0] is not None and alone[1] is not None
-    assert found.mean == pytest.approx((alone[0].mean + alone[1].mean) / 2)
-    assert found.spread.variance == pytest.approx((alone[0].spread.variance + alone[1].spread.variance) / 4)
+    one, other = draw_cells(8, 3, 30), draw_cells(9, 4, 50)
+    estimate = estimate_difference([[one[0]], [other[0]]], [[one[1]], [other[1]]])
+    alone = [subtract(*one), subtract(*other)]
+    assert estimate is not None and alone[0] is not None and alone[1] is not None
+    assert estimate.mean == pytest.approx((alone[0].mean + alone[1].mean) / 2)
+    assert estimate.spread.variance == pytest.approx((alone[0].spread.variance + alone[1].spread.variance) / 4)
 
 
 def test_runs_that_happen_to_agree_are_not_taken_for_sure() -> None:
-    first, second = drawn(10, 3, 30, seed_sd=0.0)
-    wild = drawn(11, 3, 30, seed_sd=5.0)[0]
+    first, second = draw_cells(10, 3, 30, seed_sd=0.0)
+    wild = draw_cells(11, 3, 30, seed_sd=5.0)[0]
     variances = [cell.mean(axis=1).var(ddof=1) for cell in (first, second, wild)]
-    usual = compute_variance_floor([first, second, wild])
-    assert (usual.variance, usual.careful) == pytest.approx((np.median(variances), np.mean(variances)))
-    sure, careful = estimate_difference([[first]], [[second]]), estimate_difference([[first]], [[second]], usual)
+    floor = compute_variance_floor([first, second, wild])
+    assert (floor.median, floor.mean) == pytest.approx((np.median(variances), np.mean(variances)))
+    sure, careful = estimate_difference([[first]], [[second]]), estimate_difference([[first]], [[second]], floor)
     assert sure is not None and careful is not None
-    part = VariancePart(usual.variance, usual.careful, 3)
+    part = VariancePart(floor.median, floor.mean, 3)
     assert careful.spread.runs == (part, part) and careful.p > sure.p
     assert careful.spread.degrees < sure.spread.degrees
     assert compute_variance_floor([first[:1]]) == VarianceFloor()
@@ -142,26 +142,26 @@ def test_holm_by_hand() -> None:
     assert correct_holm([]) == []
 
 
-def test_seeds_needed_have_the_power_that_is_asked_for() -> None:
-    found = apart(*drawn(4, 3, 200, seed_sd=1.0))
-    assert found is not None
-    needed = compute_seeds_needed(found, wanted=1.5)
+def test_seeds_needed_have_the_wanted_power() -> None:
+    estimate = subtract(*draw_cells(4, 3, 200, seed_sd=1.0))
+    assert estimate is not None
+    needed = compute_seeds_needed(estimate, difference=1.5)
     assert needed is not None and 4 <= needed <= 60
-    more, fewer = (compute_seeds_needed(found, wanted) for wanted in (1.0, 3.0))
+    more, fewer = (compute_seeds_needed(estimate, difference) for difference in (1.0, 3.0))
     assert fewer is not None and (more is None or more > needed) and fewer < needed
 
 
 def test_too_few_images_are_made_up_for_by_no_number_of_seeds() -> None:
-    found = apart(*drawn(5, 3, 5))
-    assert found is not None and compute_seeds_needed(found, wanted=0.1) is None
+    estimate = subtract(*draw_cells(5, 3, 5))
+    assert estimate is not None and compute_seeds_needed(estimate, difference=0.1) is None
 
 
 def test_friedman_agrees_with_scipy_and_nemenyi_with_demsars_table() -> None:
     table = np.random.default_rng(0).normal(size=(8, 4)) + np.arange(4)
-    found = rank_cells(table)
-    assert found.p == pytest.approx(stats.friedmanchisquare(*table.T).pvalue)
-    assert found.mean_ranks[3] == min(found.mean_ranks)
-    assert found.critical_difference == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * 8)), abs=2e-3)  # q of his table 5
+    test = rank_cells(table)
+    assert test.p == pytest.approx(stats.friedmanchisquare(*table.T).pvalue)
+    assert test.mean_ranks[3] == min(test.mean_ranks)
+    assert test.critical_difference == pytest.approx(2.569 * math.sqrt(4 * 5 / (6 * 8)), abs=2e-3)  # q of his table 5
 
 
 def test_ties_everywhere_are_no_difference() -> None:

@@ -5,8 +5,8 @@ from losslab.comparison.statistics import Blocks, compute_variance_floor, correc
 from losslab.comparison.verdicts import judge, judge_all, write_sentence
 
 
-def cells(seeds: int = 3, images: int = 60, seed_sd: float = 0.005, **true: float) -> dict[str, Blocks]:
-    """Scores of 0 to 1 whose true means are given, on the same images."""
+def draw_cells(seeds: int = 3, images: int = 60, seed_sd: float = 0.005, **true: float) -> dict[str, Blocks]:
+    """Draw scores of 0 to 1 whose true means are given, on the same images."""
     rng = np.random.default_rng(1)
     image = rng.normal(0, 0.1, images)
     return {
@@ -15,8 +15,8 @@ def cells(seeds: int = 3, images: int = 60, seed_sd: float = 0.005, **true: floa
     }
 
 
-def test_clear_winner_is_told_with_interval_and_p() -> None:
-    verdict = judge(cells(dice=0.80, bce=0.72, focal=0.722))
+def test_clear_winner_has_interval_and_p_in_its_sentence() -> None:
+    verdict = judge(draw_cells(dice=0.80, bce=0.72, focal=0.722))
     assert verdict.best == ["dice"] and verdict.is_decided
     assert [(standing.name, standing.rank, standing.is_leading) for standing in verdict.standings] == [
         ("dice", 1, True),
@@ -30,25 +30,28 @@ def test_clear_winner_is_told_with_interval_and_p() -> None:
     assert "focal and bce cannot be told apart with 3 seeds" in write_sentence(verdict.pairs[2])
 
 
-def test_cells_that_cannot_be_told_apart_lead_together() -> None:
-    verdict = judge(cells(dice=0.80, bce=0.80, focal=0.70))
+def test_indistinguishable_cells_lead_together() -> None:
+    verdict = judge(draw_cells(dice=0.80, bce=0.80, focal=0.70))
     assert set(verdict.best) == {"dice", "bce"} and not verdict.is_decided
     assert {standing.name for standing in verdict.standings if standing.is_leading} == {"dice", "bce"}
 
 
-def test_more_seeds_are_asked_for_where_they_would_help() -> None:
-    (pair,) = judge(cells(seeds=3, images=2000, seed_sd=0.01, dice=0.80, bce=0.80)).pairs
+def test_more_seeds_are_suggested_where_they_would_help() -> None:
+    (pair,) = judge(draw_cells(seeds=3, images=2000, seed_sd=0.01, dice=0.80, bce=0.80)).pairs
     assert pair.seeds_to_see_a_point is not None and pair.seeds_to_see_a_point > 3
-    assert f"about {pair.seeds_to_see_a_point - 3} more would be needed to see 1 point" in write_sentence(pair)
+    assert (
+        f"about {pair.seeds_to_see_a_point - 3} more seeds per cell would be needed to see a difference of 1 point"
+        in write_sentence(pair)
+    )
 
 
 def test_few_test_images_are_made_up_for_by_no_seeds() -> None:
-    (pair,) = judge(cells(images=4, dice=0.80, bce=0.80)).pairs
-    assert "no number of seeds would show 1 point on so few test images" in write_sentence(pair)
+    (pair,) = judge(draw_cells(images=4, dice=0.80, bce=0.80)).pairs
+    assert "with so few test images, no number of seeds would show a difference of 1 point" in write_sentence(pair)
 
 
 def test_one_seed_concludes_nothing_about_losses() -> None:
-    verdict = judge(cells(seeds=1, dice=0.80, bce=0.70))
+    verdict = judge(draw_cells(seeds=1, dice=0.80, bce=0.70))
     (pair,) = verdict.pairs
     assert pair.estimate is None and not pair.is_real and verdict.best == ["dice", "bce"]
     assert not any(standing.is_leading for standing in verdict.standings)
@@ -58,19 +61,19 @@ def test_one_seed_concludes_nothing_about_losses() -> None:
 
 
 def test_one_image_says_nothing() -> None:
-    (pair,) = judge(cells(images=1, dice=0.80, bce=0.70)).pairs
-    assert write_sentence(pair) == "dice and bce: one test image, so nothing can be said."
+    (pair,) = judge(draw_cells(images=1, dice=0.80, bce=0.70)).pairs
+    assert write_sentence(pair) == "dice and bce cannot be compared: there is only one test image."
 
 
 def test_where_less_is_better_the_lowest_wins() -> None:
-    verdict = judge(cells(near=3.0, far=9.0), higher_is_better=False, point=1)
+    verdict = judge(draw_cells(near=3.0, far=9.0), higher_is_better=False, point=1)
     assert verdict.best == ["near"] and verdict.pairs[0].better == "near"
     assert write_sentence(verdict.pairs[0]).startswith("near beats far by 6.0 pixels (95 % CI 6.0 to 6.0, p")
 
 
 def test_p_values_are_corrected_for_the_number_of_pairs() -> None:
     """The same two cells are less sure beside others than alone."""
-    all_cells = cells(a=0.80, b=0.79, c=0.785, d=0.78)
+    all_cells = draw_cells(a=0.80, b=0.79, c=0.785, d=0.78)
     alone = judge({name: all_cells[name] for name in ("a", "b")}).pairs[0].p
     beside = next(pair.p for pair in judge(all_cells).pairs if {pair.better, pair.worse} == {"a", "b"})
     assert alone is not None and beside is not None and beside > alone
@@ -78,8 +81,10 @@ def test_p_values_are_corrected_for_the_number_of_pairs() -> None:
 
 @pytest.mark.parametrize("seeds", [3, 5])
 def test_studies_without_a_difference_seldom_find_one(seeds: int) -> None:
-    """120 studies of 6 equal cells, every other of which varies more: a claim in any of their 15 pairs is false. 9 % is what
-    a level of 5 % stays under in 97 of 100; without the correction for so many pairs it is several times that."""
+    """A claim in any of 15 pairs of 6 equal cells, every other of which varies more, is false in few of 120 studies.
+
+    9 % is what a level of 5 % stays under in 97 of 100; without the correction for so many pairs it is several times that.
+    """
     rng, wrong = np.random.default_rng(seeds), 0
     for _ in range(120):
         image = rng.normal(0, 0.1, 50)
@@ -92,7 +97,7 @@ def test_studies_without_a_difference_seldom_find_one(seeds: int) -> None:
 
 
 def test_two_seeds_claim_nothing() -> None:
-    verdict = judge(cells(seeds=2, dice=0.80, bce=0.60))
+    verdict = judge(draw_cells(seeds=2, dice=0.80, bce=0.60))
     (pair,) = verdict.pairs
     assert not pair.is_real and not verdict.is_decided
     assert not any(standing.is_leading for standing in verdict.standings)
@@ -100,39 +105,41 @@ def test_two_seeds_claim_nothing() -> None:
 
 
 def test_losses_are_judged_over_several_nets() -> None:
-    nets = [cells(dice=0.80, bce=0.72), cells(dice=0.70, bce=0.66)]
+    nets = [draw_cells(dice=0.80, bce=0.72), draw_cells(dice=0.70, bce=0.66)]
     both = judge({name: [[net[name][0][0] for net in nets]] for name in ("dice", "bce")})
     assert both.is_decided and both.pairs[0].gap == pytest.approx(0.06, abs=0.02)
     assert both.pairs[0].seeds == 3
 
 
 def test_a_cell_with_two_seeds_claims_nothing_beside_one_with_many() -> None:
-    few, many = cells(seeds=2, dice=0.80), cells(seeds=6, bce=0.60)
+    few, many = draw_cells(seeds=2, dice=0.80), draw_cells(seeds=6, bce=0.60)
     (pair,) = judge(few | many).pairs
     assert not pair.may_be_claimed and not pair.is_real and "with 2 seeds" in write_sentence(pair)
 
 
-def test_questions_that_are_told_together_share_the_level() -> None:
+def test_questions_that_are_judged_together_share_the_level() -> None:
     """Two questions of one and three pairs: the first pair's p counts twice, each of the three 6 times at its strictest."""
-    one, three = cells(a=0.80, b=0.797), cells(c=0.80, d=0.797, e=0.80)
+    one, three = draw_cells(a=0.80, b=0.797), draw_cells(c=0.80, d=0.797, e=0.80)
     alone = judge(one).pairs[0]
     together = judge_all({"one": one, "three": three})
     assert alone.p is not None and alone.share == 1
     (pair,) = together["one"].pairs
     assert pair.share == pytest.approx(1 / 2) and pair.p is not None
     assert [each.share for each in together["three"].pairs] == pytest.approx([1 / 6] * 3)
-    wanted = correct_holm([alone.p, *_alone(three)], [3, 1, 1, 1])
+    wanted = correct_holm([alone.p, *_judge_alone(three)], [3, 1, 1, 1])
     assert [pair.p, *(each.p for each in together["three"].pairs)] == pytest.approx(wanted)
 
 
-def _alone(subjects: dict[str, Blocks]) -> list[float]:
-    usual = compute_variance_floor(scores for blocks in subjects.values() for block in blocks for scores in block)
-    found = [estimate_difference(subjects[pair.better], subjects[pair.worse], usual) for pair in judge(subjects).pairs]
-    return [estimate.p for estimate in found if estimate is not None]
+def _judge_alone(subjects: dict[str, Blocks]) -> list[float]:
+    floor = compute_variance_floor(scores for blocks in subjects.values() for block in blocks for scores in block)
+    estimates = [
+        estimate_difference(subjects[pair.better], subjects[pair.worse], floor) for pair in judge(subjects).pairs
+    ]
+    return [estimate.p for estimate in estimates if estimate is not None]
 
 
 def test_more_pairs_need_more_seeds() -> None:
-    subjects = cells(seeds=3, images=2000, seed_sd=0.01, dice=0.80, bce=0.80)
+    subjects = draw_cells(seeds=3, images=2000, seed_sd=0.01, dice=0.80, bce=0.80)
     alone = judge(subjects).pairs[0]
     beside = judge_all({"": subjects, "other": subjects, "third": subjects})[""].pairs[0]
     assert alone.seeds_to_see_a_point is not None and beside.seeds_to_see_a_point is not None

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from losslab.inference.predictor import Predictor
 from losslab.models.segmentation_net import SegmentationNet
-from losslab.prediction.tiling import Tiling, make_tiling, predict_tiled
-from tests.prediction.nets import CPU, description, noise
+from losslab.prediction.tiling import Tiling, build_tiling, predict_tiled
+from tests.prediction.nets import CPU, build_description, draw_noise
 
 
 class Pooling(nn.Module):
@@ -40,8 +40,8 @@ class Pooling(nn.Module):
     st.sampled_from([1, 64]),
 )
 def test_weights_cover_each_pixel_once(length: int, tile: int, overlap: float, stride: int, smallest: int) -> None:
-    tiling = make_tiling(tile, overlap, stride, smallest)
-    starts, weights = tiling.starts(length), tiling.weights(length)
+    tiling = build_tiling(tile, overlap, stride, smallest)
+    starts, weights = tiling.compute_starts(length), tiling.compute_weights(length)
     assert tiling.side % stride == 0 and tile <= max(tiling.side, smallest) and tiling.side >= smallest
     assert all(start % stride == 0 for start in starts) and starts == sorted(set(starts))
     total = torch.zeros(length)
@@ -56,33 +56,33 @@ def test_weights_cover_each_pixel_once(length: int, tile: int, overlap: float, s
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize(("height", "width"), [(100, 131), (33, 90), (90, 20), (31, 32), (1, 70)])
 def test_net_that_sees_a_little_way_answers_as_in_one_pass(outputs: int, height: int, width: int) -> None:
-    predictor = Predictor(SegmentationNet(Pooling(outputs), 2), description(outputs), device=CPU)
-    image = noise((height, width, 3))
-    whole = predictor.compute_logits(torch.from_numpy(image)[None])
+    predictor = Predictor(SegmentationNet(Pooling(outputs), 2), build_description(outputs), device=CPU)
+    image = draw_noise((height, width, 3))
+    one_pass = predictor.compute_logits(torch.from_numpy(image)[None])
     parts = [
         (top, rows.clone())
-        for top, rows in predict_tiled(predictor.compute_logits, image, make_tiling(48, 0.5, 2), 2, int)
+        for top, rows in predict_tiled(predictor.compute_logits, image, build_tiling(48, 0.5, 2), 2, int)
     ]
     blended = torch.cat([rows for _, rows in parts], dim=2)
     assert [top for top, _ in parts] == [0, *torch.tensor([rows.shape[2] for _, rows in parts]).cumsum(0).tolist()[:-1]]
-    assert torch.allclose(blended, whole, atol=1e-5)
-    assert torch.equal(blended > 0, whole > 0) and torch.equal(blended.argmax(1), whole.argmax(1))
+    assert torch.allclose(blended, one_pass, atol=1e-5)
+    assert torch.equal(blended > 0, one_pass > 0) and torch.equal(blended.argmax(1), one_pass.argmax(1))
 
 
 def test_with_little_overlap_it_is_the_same_away_from_borders() -> None:
-    predictor = Predictor(SegmentationNet(Pooling(3), 2), description(3), device=CPU)
-    image = noise((64, 232, 3))
+    predictor = Predictor(SegmentationNet(Pooling(3), 2), build_description(3), device=CPU)
+    image = draw_noise((64, 232, 3))
     tiling = Tiling(side=64, shared=8, stride=2)
-    whole = predictor.compute_logits(torch.from_numpy(image)[None])
+    one_pass = predictor.compute_logits(torch.from_numpy(image)[None])
     blended = torch.cat(
         [rows.clone() for _, rows in predict_tiled(predictor.compute_logits, image, tiling, 4, int)], dim=2
     )
     border = torch.zeros(232, dtype=torch.bool)
-    for start in tiling.starts(232):
+    for start in tiling.compute_starts(232):
         for at in (start, start + 64):
             border[max(at - 6, 0) : at + 6] = True
-    assert torch.allclose(blended[..., ~border], whole[..., ~border], atol=1e-5)
-    assert not torch.allclose(blended, whole, atol=1e-3)
+    assert torch.allclose(blended[..., ~border], one_pass[..., ~border], atol=1e-5)
+    assert not torch.allclose(blended, one_pass, atol=1e-3)
 
 
 def test_tiles_that_disagree_fade_into_each_other() -> None:
@@ -91,10 +91,10 @@ def test_tiles_that_disagree_fade_into_each_other() -> None:
     def ramp(images: Tensor) -> Tensor:
         return torch.linspace(0, 1, images.shape[2]).expand(len(images), 1, images.shape[1], -1)
 
-    image = noise((64, 384, 3))
-    rows = torch.cat([part.clone() for _, part in predict_tiled(ramp, image, make_tiling(64, 0.5, 1), 3, int)], dim=2)
+    image = draw_noise((64, 384, 3))
+    rows = torch.cat([part.clone() for _, part in predict_tiled(ramp, image, build_tiling(64, 0.5, 1), 3, int)], dim=2)
     assert rows.diff(dim=3).abs().max() < 0.1
-    jumping = torch.cat([part.clone() for _, part in predict_tiled(ramp, image, make_tiling(64, 0, 1), 3, int)], dim=2)
+    jumping = torch.cat([part.clone() for _, part in predict_tiled(ramp, image, build_tiling(64, 0, 1), 3, int)], dim=2)
     assert jumping.diff(dim=3).abs().max() > 0.8
 
 
@@ -105,6 +105,6 @@ def test_memory_is_for_one_row_of_tiles() -> None:
         seen.append(len(images))
         return images[..., 0][:, None].float()
 
-    image = noise((640, 300, 3))
-    heights = [rows.shape[2] for _, rows in predict_tiled(count, image, make_tiling(64, 0.25, 1), 2, int)]
+    image = draw_noise((640, 300, 3))
+    heights = [rows.shape[2] for _, rows in predict_tiled(count, image, build_tiling(64, 0.25, 1), 2, int)]
     assert max(heights) <= 64 and max(seen) == 2

@@ -60,9 +60,9 @@ def _compare(
         question = select_study(find_study(names[0], ROOT, tuple(sets), alias), metric, ROOT)
     else:
         raise InputError(f"{len(names)} names: give one study, or --runs and the names of runs")
-    folder = PLACE / (name or question.asked.name + ("" if metric == DEFAULT_METRIC else f"-{metric}"))
-    with question.evidence() as evidence, tqdm(desc="measuring", unit=" nets", leave=False, disable=None) as bar:
-        found = compare_runs(evidence, question.asked, CostMeter(timing, lambda net: bar.update()))
+    folder = PLACE / (name or question.spec.name + ("" if metric == DEFAULT_METRIC else f"-{metric}"))
+    with question.open_evidence() as evidence, tqdm(desc="measuring", unit=" nets", leave=False, disable=None) as bar:
+        found = compare_runs(evidence, question.spec, CostMeter(timing, lambda net: bar.update()))
         with _alone(folder):
             write_comparison(found, ROOT / folder)
     return found, folder

@@ -1,1 +1,1 @@
-"""Which cell of a study is best, and whether the difference is real: evidence, statistics, verdicts."""
+"""Comparisons find the best cell of a study and whether the difference is real: evidence, statistics, verdicts."""

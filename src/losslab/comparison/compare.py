@@ -1,4 +1,4 @@
-"""From the runs of several cells to a comparison: who is best, by how much, and whether that is real."""
+"""Comparison of the runs of several cells: which is best, by how much, and whether that is real."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -28,13 +28,13 @@ from losslab.errors import InputError
 from losslab.io.files import JsonObject
 from losslab.study.spec import PublishedNumbers
 
-LEAST_BLOCKS, LEAST_RANKED = 5, 3
-"""Test sets and cells from which on ranks are compared."""
+MIN_RANKED_SETS, MIN_RANKED_CELLS = 5, 3
+"""Test sets and cells that a comparison of ranks needs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparisonSpec:
-    """What is to be compared, and how it is called."""
+    """What is to be compared, and by which metric."""
 
     name: str
     title: str
@@ -48,172 +48,180 @@ class ComparisonSpec:
 
 
 def compare_runs(
-    runs: Sequence[RunEvidence], asked: ComparisonSpec, cost_of: Callable[[JsonObject], NetCost]
+    runs: Sequence[RunEvidence], spec: ComparisonSpec, measure_cost: Callable[[JsonObject], NetCost]
 ) -> Comparison:
     """Compare runs by one metric.
 
     Args:
-        runs: those of a cell differ in their seed alone.
-        cost_of: from the content of a model.json.
+        runs: any runs; those of a cell differ only in their seed.
+        spec: what is to be compared.
+        measure_cost: from the content of a model.json to the cost of its net.
 
     Raises:
-        InputError: no runs, no such metric, other test sets.
+        InputError: there are no runs, there is no such metric, or test sets differ.
     """
     if not runs:
-        raise InputError(f"{asked.name}: no run is done yet: losslab study run {asked.name}")
-    runs, doubled = _distinct(runs)
-    sets = group_test_sets(runs, asked.axes)
-    several = list(sets) != [""]
-    block_axis = next((axis for axis, labels in asked.axes.items() if several and set(sets) <= set(labels)), None)
-    table = ScoreTable(sets, block_axis, {axis: labels for axis, labels in asked.axes.items() if axis != block_axis})
+        raise InputError(f"{spec.name}: no run has finished yet: run `losslab study run {spec.name}`")
+    runs, duplicates = _drop_duplicates(runs)
+    sets = group_test_sets(runs, spec.axes)
+    is_single = list(sets) == [""]
+    block_axis = next((axis for axis, labels in spec.axes.items() if not is_single and set(sets) <= set(labels)), None)
+    table = ScoreTable(sets, block_axis, {axis: labels for axis, labels in spec.axes.items() if axis != block_axis})
     if not table.cells:
-        raise InputError(f"{asked.name}: no cell has runs on all test sets yet: losslab study status {asked.name}")
-    metric = _metric(asked.metric, sets, "--metric")
-    like = (
-        _metric(asked.published.ours, sets, "published.ours:")
-        if asked.published is not None and asked.published.ours
-        else None
-    )
-    verdicts = _verdicts(table, metric)
+        raise InputError(
+            f"{spec.name}: no cell has a run on every test set yet: see `losslab study status {spec.name}`"
+        )
+    metric = _find_metric(spec.metric, sets, "--metric")
+    published_metric = None
+    if spec.published is not None and spec.published.ours:
+        published_metric = _find_metric(spec.published.ours, sets, "published.ours:")
+    verdicts = _judge_table(table, metric)
     verdict = verdicts.get("")
-    order = [standing.name for standing in verdict.standings] if verdict is not None else _by_mean(table, metric)
-    factors = [_factor(table, axis, found) for axis, found in verdicts.items() if axis]
-    first, alone = runs[0], len(sets) == 1
+    order = [standing.name for standing in verdict.standings] if verdict is not None else _sort_by_mean(table, metric)
+    factors = [_build_factor(table, axis, by_axis) for axis, by_axis in verdicts.items() if axis]
+    model, is_alone = runs[0].model, len(sets) == 1
     ordered = {name: table.cells[name] for name in order}
     return Comparison(
-        name=asked.name,
-        title=asked.title,
-        question=asked.question,
+        name=spec.name,
+        title=spec.title,
+        question=spec.question,
         metric=metric,
         dataset=", ".join(dict.fromkeys(str(run.params["dataset"]) for run in runs)),
         images=sum(len(part[0].images) for part in sets.values()),
-        classes=first.classes,
-        palette=[(colour[0], colour[1], colour[2]) for colour in first.model["palette"]],
-        ignore_index=first.model["ignore_index"],
-        axes=_present(table),
-        cells=[_cell(table, name, metric, like, cost_of) for name in order],
+        classes=runs[0].classes,
+        palette=[(colour[0], colour[1], colour[2]) for colour in model["palette"]],
+        ignore_index=model["ignore_index"],
+        axes=_find_present_labels(table),
+        cells=[_build_cell(table, name, metric, published_metric, measure_cost) for name in order],
         verdict=verdict,
         headline=" ".join(
             [write_headline(verdict, metric, order, table), *(write_factor_headline(factor) for factor in factors)]
         ),
         sentences=[write_sentence(pair) for pair in verdict.pairs] if verdict is not None else [],
         factors=factors,
-        ranks=_ranks(table, metric) if verdict is not None else None,
-        breakdowns=_breakdowns(table, ordered, metric) if alone and len(order) > 1 else [],
-        gallery=choose_gallery(ordered) if alone else [],
-        published=asked.published,
-        published_metric=like,
-        warnings=[*asked.warnings, *doubled, *find_warnings(table, metric)],
-        facts=dict(asked.facts),
+        ranks=_rank_over_sets(table, metric) if verdict is not None else None,
+        breakdowns=_build_breakdowns(table, ordered, metric) if is_alone and len(order) > 1 else [],
+        gallery=choose_gallery(ordered) if is_alone else [],
+        published=spec.published,
+        published_metric=published_metric,
+        warnings=[*spec.warnings, *duplicates, *find_warnings(table, metric)],
+        facts=dict(spec.facts),
     )
 
 
-def _distinct(runs: Sequence[RunEvidence]) -> tuple[list[RunEvidence], list[str]]:
-    """Without those whose model another has too: they would count one training twice."""
+def _drop_duplicates(runs: Sequence[RunEvidence]) -> tuple[list[RunEvidence], list[str]]:
+    """Drop runs whose model another has too, as they would count one training twice; and write what a reader must know."""
     kept: dict[tuple[str, str], RunEvidence] = {}
-    told = []
+    warnings = []
     for run in runs:
         same = kept.setdefault((run.cell, run.model_md5), run)
         if same is not run:
-            told.append(f"{run.name} is the same model as {same.name} and counts once.")
+            warnings.append(f"{run.name} is the same model as {same.name} and counts once.")
     seeds = Counter((run.cell, run.seed) for run in kept.values())
-    told += [
-        f"{count} runs of {cell} have seed {seed}, but other weights: other code or hardware. They count as seeds of their own."
+    warnings += [
+        f"{count} runs of {cell} have seed {seed} but different weights, from other code or hardware; they count as separate seeds."
         for (cell, seed), count in seeds.items()
         if count > 1
     ]
-    return list(kept.values()), told
+    return list(kept.values()), warnings
 
 
-def _metric(key: str, sets: Mapping[str, Sequence[RunEvidence]], where: str) -> ComparedMetric:
+def _find_metric(key: str, sets: Mapping[str, Sequence[RunEvidence]], where: str) -> ComparedMetric:
     runs = [run for part in sets.values() for run in part]
     known = list_metrics(runs[0].metrics, runs[0].classes)
     if key not in known:
         raise InputError(f"{where} {key}: must be one of {', '.join(known)}")
     for run in runs:
         if key not in list_metrics(run.metrics, run.classes):
-            raise InputError(f"cannot be compared: {run.name} has no {key}, {runs[0].name} has")
-    found = known[key]
+            raise InputError(f"cannot be compared: {runs[0].name} has {key}, {run.name} does not")
+    metric = known[key]
     for part in sets.values():
-        found = check_judgeable(found, part)
-    return found
+        metric = check_judgeable(metric, part)
+    return metric
 
 
-def _subjects(table: ScoreTable, metric: str, cells: Sequence[str]) -> dict[str, dict[str, Blocks]]:
-    """What is told apart: "" → cells, and each axis → its labels."""
-    found = {"": {cell: table.blocks([cell], metric) for cell in cells}}
+def _build_questions(table: ScoreTable, metric: str, cells: Sequence[str]) -> dict[str, dict[str, Blocks]]:
+    """Build what is judged: "" → cells, and each axis → its labels."""
+    questions = {"": {cell: table.stack_blocks([cell], metric) for cell in cells}}
     if len(table.axes) > 1:
-        for axis, labels in table.factors().items():
-            found[axis] = {label: table.blocks(averaged, metric) for label, averaged in labels.items()}
-    return found
+        for axis, labels in table.find_factors().items():
+            questions[axis] = {label: table.stack_blocks(averaged, metric) for label, averaged in labels.items()}
+    return questions
 
 
-def _verdicts(table: ScoreTable, metric: ComparedMetric) -> dict[str, Verdict]:
-    """Of cells, and of each axis, told together; none where nothing can be judged."""
+def _judge_table(table: ScoreTable, metric: ComparedMetric) -> dict[str, Verdict]:
+    """Judge cells, and the labels of each axis, together; nothing where nothing can be judged."""
     if not metric.has_images or len(table.cells) < 2:
         return {}
-    subjects = _subjects(table, metric.key, list(table.cells))
-    usual = compute_variance_floor(scores for blocks in subjects[""].values() for cells in blocks for scores in cells)
-    return judge_all(subjects, metric.higher_is_better, usual, metric.point)
+    questions = _build_questions(table, metric.key, list(table.cells))
+    floor = compute_variance_floor(scores for blocks in questions[""].values() for cells in blocks for scores in cells)
+    return judge_all(questions, metric.higher_is_better, floor, metric.point)
 
 
-def _by_mean(table: ScoreTable, metric: ComparedMetric) -> list[str]:
-    means = {name: np.mean([table.score(run, metric) for run in runs]) for name, runs in table.cells.items()}
+def _sort_by_mean(table: ScoreTable, metric: ComparedMetric) -> list[str]:
+    means = {name: np.mean([table.compute_score(run, metric) for run in runs]) for name, runs in table.cells.items()}
     return sorted(means, key=lambda name: (-means[name] if metric.higher_is_better else means[name], name))
 
 
-def _breakdowns(
+def _build_breakdowns(
     table: ScoreTable, cells: Mapping[str, Sequence[RunEvidence]], metric: ComparedMetric
 ) -> list[Breakdown]:
     return [
-        break_down_by_class(cells, metric, lambda key: _subjects(table, key, list(cells))),
+        break_down_by_class(cells, metric, lambda key: _build_questions(table, key, list(cells))),
         *break_down_by_strata(cells),
     ]
 
 
-def _factor(table: ScoreTable, axis: str, verdict: Verdict) -> FactorResult:
-    averaged = [cell for cells in table.factors()[axis].values() for cell in cells]
-    others = {name: {table.labels(cell)[name] for cell in averaged} for name in table.axes if name != axis}
+def _build_factor(table: ScoreTable, axis: str, verdict: Verdict) -> FactorResult:
+    averaged = [cell for cells in table.find_factors()[axis].values() for cell in cells]
+    others = {name: {table.get_labels(cell)[name] for cell in averaged} for name in table.axes if name != axis}
     over = " x ".join(f"{name} ({', '.join(sorted(labels))})" for name, labels in others.items())
     return FactorResult(axis, over, verdict, [write_sentence(pair) for pair in verdict.pairs])
 
 
-def _cell(
+def _build_cell(
     table: ScoreTable,
     name: str,
     metric: ComparedMetric,
-    like: ComparedMetric | None,
-    cost_of: Callable[[JsonObject], NetCost],
+    published_metric: ComparedMetric | None,
+    measure_cost: Callable[[JsonObject], NetCost],
 ) -> ComparedCell:
     runs = sorted(table.cells[name], key=lambda run: run.seed)
-    cost = cost_of(runs[0].model)
+    cost = measure_cost(runs[0].model)
     compared = [
         ComparedRun(
-            run.name,
-            run.seed,
-            table.score(run, metric),
-            run.history,
-            compute_score(run, like) if like is not None else None,
-            run.train_seconds,
-            run.mlflow_run,
+            name=run.name,
+            seed=run.seed,
+            score=table.compute_score(run, metric),
+            history=run.history,
+            like_published=compute_score(run, published_metric) if published_metric is not None else None,
+            train_seconds=run.train_seconds,
+            mlflow_run=run.mlflow_run,
         )
         for run in runs
     ]
-    return ComparedCell(name, table.labels(name), compared, cost.parameters, cost.gflops, cost.image_ms)
+    return ComparedCell(
+        name=name,
+        labels=table.get_labels(name),
+        runs=compared,
+        parameters=cost.parameters,
+        gflops=cost.gflops,
+        image_ms=cost.image_ms,
+    )
 
 
-def _present(table: ScoreTable) -> dict[str, list[str]]:
+def _find_present_labels(table: ScoreTable) -> dict[str, list[str]]:
     return {
-        axis: [label for label in labels if any(table.labels(cell)[axis] == label for cell in table.cells)]
+        axis: [label for label in labels if any(table.get_labels(cell)[axis] == label for cell in table.cells)]
         for axis, labels in table.axes.items()
     }
 
 
-def _ranks(table: ScoreTable, metric: ComparedMetric) -> FriedmanRanks | None:
+def _rank_over_sets(table: ScoreTable, metric: ComparedMetric) -> FriedmanRanks | None:
     names = list(table.cells)
-    if len(table.sets) < LEAST_BLOCKS or len(names) < LEAST_RANKED:
+    if len(table.sets) < MIN_RANKED_SETS or len(names) < MIN_RANKED_CELLS:
         return None
     sign = 1 if metric.higher_is_better else -1
-    means = [[sign * np.nanmean(table.matrix(cell, label, metric.key)) for cell in names] for label in table.sets]
-    found = rank_cells(np.array(means))
-    return FriedmanRanks(names, found.mean_ranks, found.p, found.critical_difference, list(table.sets))
+    means = [[sign * np.nanmean(table.stack_scores(cell, label, metric.key)) for cell in names] for label in table.sets]
+    test = rank_cells(np.array(means))
+    return FriedmanRanks(names, test.mean_ranks, test.p, test.critical_difference, list(table.sets))

@@ -1,6 +1,4 @@
-"""What nets cost: counted, and timed here, one after the other, so that runs of busy and idle hours are held against the
-same clock.
-"""
+"""Costs of nets, counted and timed on this machine one after the other, so that all are measured by the same clock."""
 
 import json
 import statistics
@@ -10,56 +8,57 @@ from dataclasses import dataclass
 
 from losslab.io.files import JsonObject
 
-WARM, TIMED, PATIENCE = 2, 15, 3.0
-"""Passes before the clock is read, passes that are timed at most, and seconds for them."""
+WARMUP_PASSES, MAX_TIMED_PASSES, MAX_TIMING_S = 2, 15, 3.0
 
 
 @dataclass(frozen=True)
 class NetCost:
+    """Parameters, operations and time of a net."""
+
     parameters: int
     gflops: float | None
-    """10^9 operations for one image, forward."""
+    """10^9 operations of a forward pass over one image; None where they could not be counted."""
     image_ms: float | None
-    """Milliseconds for one image, forward: the median."""
+    """Median milliseconds of a forward pass over one image; None where not timed."""
 
 
 class CostMeter:
-    """Measures nets, each of them once.
+    """Measures the cost of nets, of each once.
 
     Args:
-        timed: False: nets are only counted.
-        told: called with a net's name before it is measured.
+        timed: whether to time nets; False: their parameters and operations are only counted.
+        report: called with a net's name before it is measured.
     """
 
-    def __init__(self, timed: bool, told: Callable[[str], object] = lambda net: None) -> None:
-        self.timed, self.told = timed, told
+    def __init__(self, timed: bool, report: Callable[[str], object] = lambda net: None) -> None:
+        self.timed, self.report = timed, report
         self.known: dict[str, NetCost] = {}
 
     def __call__(self, model: JsonObject) -> NetCost:
-        """Of a net, built anew.
+        """Measure a net, which is built for it.
 
         Args:
-            model: the content of model.json.
+            model: content of model.json.
 
         Raises:
-            InputError: a net is none that this losslab builds.
+            InputError: this losslab does not build such a net.
         """
         net = {key: model[key] for key in ("arch", "encoder", "num_classes", "size")}
         key = json.dumps(net, sort_keys=True)
         if key not in self.known:
-            self.told(" ".join(str(net[part]) for part in ("arch", "encoder") if net[part] is not None))
-            self.known[key] = _cost(net, int(model["parameters"]), self.timed)
+            self.report(" ".join(str(net[part]) for part in ("arch", "encoder") if net[part] is not None))
+            self.known[key] = _measure_cost(net, int(model["parameters"]), self.timed)
         return self.known[key]
 
 
-def _cost(net: JsonObject, parameters: int, timed: bool) -> NetCost:
+def _measure_cost(net: JsonObject, parameters: int, timed: bool) -> NetCost:
     from losslab.models.cost import measure_arch_cost
 
     counted = measure_arch_cost(net["arch"], net["size"], net["num_classes"], net["encoder"])
-    return NetCost(parameters, counted.gflops, _milliseconds(net) if timed else None)
+    return NetCost(parameters, counted.gflops, _time_forward_ms(net) if timed else None)
 
 
-def _milliseconds(net: JsonObject) -> float:
+def _time_forward_ms(net: JsonObject) -> float:
     import torch
 
     from losslab.models import build_model
@@ -68,10 +67,10 @@ def _milliseconds(net: JsonObject) -> float:
     image = torch.zeros(1, 3, net["size"], net["size"])
     seconds: list[float] = []
     with torch.inference_mode():
-        for _ in range(WARM):
+        for _ in range(WARMUP_PASSES):
             model(image)
         began = time.monotonic()
-        while len(seconds) < TIMED and (not seconds or time.monotonic() - began < PATIENCE):
+        while len(seconds) < MAX_TIMED_PASSES and (not seconds or time.monotonic() - began < MAX_TIMING_S):
             start = time.perf_counter()
             model(image)
             seconds.append(time.perf_counter() - start)

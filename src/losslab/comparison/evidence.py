@@ -1,4 +1,4 @@
-"""What runs leave to compare them by, and whether they can be compared at all."""
+"""Evidence that runs leave to compare them by, and checks that they can be compared at all."""
 
 import itertools
 import math
@@ -11,92 +11,105 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from losslab.comparison.metrics import LEAST_IMAGES, Numbers, compute_pooled_score, compute_shares, find_metric_class
+from losslab.comparison.metrics import (
+    MIN_CLASS_IMAGES,
+    Numbers,
+    compute_pooled_score,
+    compute_shares,
+    find_metric_class,
+)
 from losslab.comparison.result import ComparedMetric
 from losslab.errors import InputError
 from losslab.io.files import JsonObject, read_csv, read_json
 
-Line = Mapping[str, str]
+TextRow = Mapping[str, str]
+"""One row of a CSV file: column → text."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunEvidence:
-    """The outs of one run, as far as comparisons read them."""
+    """Outs of one run, as far as comparisons read them."""
 
     name: str
     labels: Mapping[str, str]
-    """Of its cell: axis → label."""
+    """Labels of its cell: axis → label."""
     seed: int
     params: Mapping[str, Any]
     model_md5: str
     model: JsonObject
     metrics: JsonObject
-    """Of test, in metrics.json."""
+    """Scores on test, from metrics.json."""
     evaluation: JsonObject
-    history: Sequence[Line]
-    images: Sequence[Line]
-    """Rows of per_image.csv, of test, by name."""
-    strata: Sequence[Line]
-    """Rows of strata.csv, of test."""
-    examples: Sequence[Line]
-    """Rows of predictions/examples.csv; none where the pictures are not at hand."""
+    history: Sequence[TextRow]
+    images: Sequence[TextRow]
+    """Rows of per_image.csv for test, sorted by image."""
+    strata: Sequence[TextRow]
+    """Rows of strata.csv for test."""
+    examples: Sequence[TextRow]
+    """Rows of predictions/examples.csv; empty where there are no pictures."""
     predictions: Path
     train_seconds: float | None
     mlflow_run: str | None
 
     @property
     def cell(self) -> str:
+        """Name of its cell: the labels."""
         return ", ".join(self.labels.values())
 
     @property
     def classes(self) -> list[str]:
+        """Names of the classes."""
         return list(self.model["classes"])
 
     @cached_property
     def truth(self) -> dict[str, tuple[int, ...]]:
-        """Test image → its true pixels by class."""
+        """Test image → true pixels of each class."""
         return {row["image"]: tuple(int(row[f"truth_{name}"]) for name in self.classes) for row in self.images}
 
-    def score(self, metric: str) -> float:
-        """Over the test set; NaN where it means nothing."""
+    def compute_score(self, metric: str) -> float:
+        """Compute the score of the test set; NaN where it means nothing."""
         if find_metric_class(metric, self.classes) is not None:
             return compute_pooled_score(self.images, self.classes, metric)
         value = self.metrics.get(metric)
         return math.nan if value is None else float(value)
 
-    def shares(self, metric: str) -> Numbers:
-        """Of each test image, `[images]`, in the order of their names."""
+    def compute_shares(self, metric: str) -> Numbers:
+        """Compute each test image's share of the score, `[images]`, in the order of their names."""
         return compute_shares(self.images, self.classes, metric)
 
 
 def check_judgeable(metric: ComparedMetric, runs: Sequence[RunEvidence]) -> ComparedMetric:
-    """The metric, with a reason where it cannot be judged by these runs' images.
-
-    Raises:
-        InputError: a metric of single images that none has in every run.
-    """
+    """Return the metric, with `why_not` where it cannot be judged by these runs' test images."""
     name = find_metric_class(metric.key, runs[0].classes)
     if not metric.has_images:
         return metric
     if name is not None:
-        having = sum(pixels[runs[0].classes.index(name)] > 0 for pixels in runs[0].truth.values())
-        if having < LEAST_IMAGES:
-            return replace(metric, has_images=False, why_not=f"only {having} of the test images have {name}")
-    shared = np.stack([run.shares(metric.key) for run in runs])
-    lacking = [run.name for run, shares in zip(runs, shared, strict=True) if np.isnan(shares).all()]
+        count = sum(pixels[runs[0].classes.index(name)] > 0 for pixels in runs[0].truth.values())
+        if count < MIN_CLASS_IMAGES:
+            return replace(metric, has_images=False, why_not=f"only {count} of the test images have {name}")
+    shares = np.stack([run.compute_shares(metric.key) for run in runs])
+    lacking = [run.name for run, row in zip(runs, shares, strict=True) if np.isnan(row).all()]
     if lacking:
-        return replace(metric, has_images=False, why_not=f"{lacking[0]} has no {metric.title}, or by one image alone")
-    if np.isnan(shared).any(axis=0).all():
+        return replace(
+            metric, has_images=False, why_not=f"{lacking[0]} has no {metric.title}, or has it from only one image"
+        )
+    if np.isnan(shares).any(axis=0).all():
         return replace(metric, has_images=False, why_not=f"no test image has {metric.title} in every run")
     return metric
 
 
 def compute_score(run: RunEvidence, metric: ComparedMetric, images: npt.NDArray[np.bool_] | None = None) -> float:
-    """A run's score; of what single images have, the mean of these images, so that what is shown is what is judged."""
+    """Compute a run's score, so that what is shown is what is judged.
+
+    Args:
+        run: the run.
+        metric: the metric, in whose unit the score is.
+        images: mask `[images]` of the test images to average, where single images have the metric; None: all.
+    """
     if not metric.has_images:
-        return run.score(metric.key)
-    found = run.shares(metric.key)
-    return float(np.nanmean(found if images is None else found[images]))
+        return run.compute_score(metric.key)
+    shares = run.compute_shares(metric.key)
+    return float(np.nanmean(shares if images is None else shares[images]))
 
 
 def read_evidence(
@@ -111,15 +124,21 @@ def read_evidence(
     """Read a run's outs.
 
     Args:
-        folder: with `models/model.json` and `reports/`.
+        folder: the run's repository, which has `models/model.json` and `reports/`.
+        name: name of the DVC experiment, or of the MLflow run.
+        labels: axis → label of the run's cell.
+        params: the run's params.yaml.
+        model_md5: MD5 of its model, by which the same model is recognised.
+        train_seconds: seconds of training, where they are known.
+        mlflow_run: id of its MLflow run, where there is one.
 
     Raises:
-        InputError: a table is missing, or of an older losslab that did not count each image's pixels.
+        InputError: a table is missing, or an older losslab wrote it, which did not count each image's pixels.
     """
     reports, predictions = folder / "reports", folder / "reports/predictions"
     try:
         images = [row for row in read_csv(reports / "per_image.csv") if row["split"] == "test"]
-        found = RunEvidence(
+        evidence = RunEvidence(
             name=name,
             labels=labels,
             seed=int(params["seed"]),
@@ -136,57 +155,60 @@ def read_evidence(
             train_seconds=train_seconds,
             mlflow_run=mlflow_run,
         )
-        _ = found.truth
+        _ = evidence.truth
     except FileNotFoundError as error:
-        raise InputError(f"{name}: has no {Path(error.filename).relative_to(folder)}; evaluate it again") from None
+        raise InputError(f"{name} has no {Path(error.filename).relative_to(folder)}: evaluate it again") from None
     except KeyError as error:
         raise InputError(
-            f"{name}: its tables have no {error}; they are of an older losslab: evaluate it again"
+            f"{name}: its tables have no {error}, as an older losslab wrote them: evaluate it again"
         ) from None
-    return found
+    return evidence
 
 
 def group_test_sets(runs: Sequence[RunEvidence], axes: Mapping[str, Sequence[str]]) -> dict[str, list[RunEvidence]]:
-    """The runs by test set. There is one, or one for each label of an axis, as of `dataset` or of folds: other datasets, or
-    no image in two of them.
+    """Group runs by test set.
+
+    There is one test set, or one for each label of an axis, such as `dataset` or folds: then two labels have different
+    datasets, or no image in common.
 
     Returns:
-        Label of that axis → its runs; one entry named "" where all are of the same test set.
+        Label of that axis → its runs; one entry named "" where all share one test set.
 
     Raises:
-        InputError: other test sets, or other ways of scoring; says what differs.
+        InputError: test sets or ways of scoring differ otherwise; the message says how.
     """
-    if (reason := _difference(runs)) is None:
+    if (reason := _find_difference(runs)) is None:
         return {"": list(runs)}
     for axis, labels in axes.items():
         parts = {label: [run for run in runs if run.labels.get(axis) == label] for label in labels}
         sets = [(str(part[0].params["dataset"]), part[0].truth.keys()) for part in parts.values() if part]
-        apart = all(one[0] != other[0] or not one[1] & other[1] for one, other in itertools.combinations(sets, 2))
-        if len(sets) == len(parts) > 1 and apart and all(_difference(part) is None for part in parts.values()):
+        disjoint = all(one[0] != other[0] or not one[1] & other[1] for one, other in itertools.combinations(sets, 2))
+        if len(sets) == len(parts) > 1 and disjoint and all(_find_difference(part) is None for part in parts.values()):
             return parts
     raise InputError(f"cannot be compared: {reason}")
 
 
-def _difference(runs: Sequence[RunEvidence]) -> str | None:
-    """Why runs cannot be held against each other image by image."""
+def _find_difference(runs: Sequence[RunEvidence]) -> str | None:
+    """Find why runs cannot be compared image by image; None: they can."""
     first = runs[0]
     for run in runs[1:]:
-        both = f"{first.name} and {run.name}"
         if run.classes != first.classes:
-            return f"other classes: {first.name} has {', '.join(first.classes)}, {run.name} {', '.join(run.classes)}"
+            return (
+                f"different classes: {first.name} has {', '.join(first.classes)}; {run.name} {', '.join(run.classes)}"
+            )
         if run.evaluation["resolution"] != first.evaluation["resolution"]:
-            scored = [f"{one.name} at {one.evaluation['resolution']}" for one in (first, run)]
-            return f"other metrics: {scored[0]}, {scored[1]} resolution; set evaluate.resolution alike"
+            scored = f"{first.name} was scored at {first.evaluation['resolution']}, {run.name} at {run.evaluation['resolution']}"
+            return f"different resolutions: {scored}; use the same evaluate.resolution"
         if run.truth.keys() != first.truth.keys():
             lone = sorted(run.truth.keys() ^ first.truth.keys())[0]
             owner = first if lone in first.truth else run
-            numbers = f"{len(first.truth)} and {len(run.truth)} images"
-            return f"other test sets: {both} have {numbers}; {lone} is in that of {owner.name} alone"
+            counts = f"{first.name} has {len(first.truth)} images, {run.name} {len(run.truth)}"
+            return f"different test sets: {counts}; only {owner.name} has {lone}"
         if run.truth != first.truth:
             image = next(name for name in first.truth if first.truth[name] != run.truth[name])
             sizes = f"prepare.size {first.model['size']} and {run.model['size']}"
             return (
-                f"other test sets: {both} have other true pixels in {image} ({sizes}; data "
+                f"different test sets: {first.name} and {run.name} have different true pixels in {image} ({sizes}; data "
                 f"{first.model['data_md5']} and {run.model['data_md5']})"
             )
     return None

@@ -2,7 +2,7 @@
 
 Scores that are means over images are what they are. Those of one confusion matrix over all pixels (mIoU, Dice, accuracies)
 are no means: an image's share is its jackknife pseudo-value, N·score − (N−1)·score without it (Efron and Tibshirani, An
-Introduction to the Bootstrap, 1993, chapter 11), moved so that the mean is the score itself.
+Introduction to the Bootstrap, 1993, chapter 11), shifted so that the mean is the score itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,55 +18,90 @@ Numbers = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Pixels of each class, `[…, classes]`: found where they are, true, and predicted."""
+    """Pixels of each class, `[…, classes]`: predicted rightly, true, and predicted."""
 
     hit: Numbers
     truth: Numbers
     predicted: Numbers
 
-    def total(self) -> "ClassCounts":
-        return ClassCounts(*(part.sum(axis=0, keepdims=True) for part in self._parts()))
+    def sum_images(self) -> "ClassCounts":
+        """Return the counts of all images together, `[1, classes]`."""
+        return ClassCounts(*(part.sum(axis=0, keepdims=True) for part in self._list_parts()))
 
-    def without_each(self) -> "ClassCounts":
-        """Of all images but one, for each image."""
-        return ClassCounts(*(part.sum(axis=0, keepdims=True) - part for part in self._parts()))
+    def leave_one_out(self) -> "ClassCounts":
+        """Return, for each image, the counts of all others together, `[images, classes]`."""
+        return ClassCounts(*(part.sum(axis=0, keepdims=True) - part for part in self._list_parts()))
 
-    def _parts(self) -> tuple[Numbers, Numbers, Numbers]:
+    def _list_parts(self) -> tuple[Numbers, Numbers, Numbers]:
         return self.hit, self.truth, self.predicted
 
 
 def read_counts(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> ClassCounts:
-    """From rows of per_image.csv, `[images, classes]`."""
+    """Read counts `[images, classes]` from rows of per_image.csv.
 
-    def column(kind: str) -> Numbers:
+    Raises:
+        KeyError: a class has no columns.
+
+    >>> read_counts([{"hit_hair": "3", "truth_hair": "4", "predicted_hair": "5"}], ["hair"])
+    ClassCounts(hit=array([[3.]]), truth=array([[4.]]), predicted=array([[5.]]))
+    """
+
+    def read_columns(kind: str) -> Numbers:
         return np.array([[float(row[f"{kind}_{name}"]) for name in classes] for row in rows])
 
-    return ClassCounts(column("hit"), column("truth"), column("predicted"))
+    return ClassCounts(*map(read_columns, ("hit", "truth", "predicted")))
 
 
 def compute_shares(rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: str) -> Numbers:
-    """Each image's share `[images]` of a run's score; their mean is the score. NaN where an image has none; all are NaN where
-    one image alone has a class, so that nothing is known of the score without it.
+    """Compute each image's share `[images]` of a run's score; their mean is the score.
+
+    Scores of pooled pixels are shared out as jackknife pseudo-values (Efron and Tibshirani, 1993, chapter 11).
 
     Args:
-        metric: a key of METRICS that single images have, or `iou_<class>` and so on for one class.
+        rows: rows of per_image.csv.
+        classes: names of the classes, as in the columns.
+        metric: a metric that single images have, or `iou_<class>` and so on for one class.
+
+    Returns:
+        Shares in the unit of the metric. NaN where an image has none; all are NaN where only one image has a class, so that
+        nothing is known of the score without it.
 
     Raises:
-        KeyError: no such metric.
+        KeyError: there is no such metric.
+
+    >>> counts = [(8, 8, 10), (2, 4, 2), (3, 4, 5)]
+    >>> rows = [{"hit_hair": str(a), "truth_hair": str(b), "predicted_hair": str(c)} for a, b, c in counts]
+    >>> compute_shares(rows, ["hair"], "iou_hair").round(3)
+    array([0.918, 0.543, 0.489])
     """
-    if metric in COLUMNS:
-        return np.array([float(row[COLUMNS[metric]] or "nan") for row in rows])
-    score, counts, number = _pooled(metric, classes), read_counts(rows, classes), len(rows)
-    whole, without = score(counts.total())[0], score(counts.without_each())
+    if metric in PER_IMAGE_COLUMNS:
+        return np.array([float(row[PER_IMAGE_COLUMNS[metric]] or "nan") for row in rows])
+    compute, counts, number = _find_pooled_score(metric, classes), read_counts(rows, classes), len(rows)
+    score, without = compute(counts.sum_images())[0], compute(counts.leave_one_out())
     if np.isnan(without).any():
         return np.full(number, np.nan)
-    pseudo = number * whole - (number - 1) * without
-    return np.asarray(pseudo - pseudo.mean() + whole)
+    pseudo = number * score - (number - 1) * without
+    return np.asarray(pseudo - pseudo.mean() + score)
 
 
 def compute_pooled_score(rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: str) -> float:
-    """Of all test images together; NaN where it means nothing. Raises KeyError: no such metric."""
-    return float(_pooled(metric, classes)(read_counts(rows, classes).total())[0])
+    """Compute a score over the pixels of all images together.
+
+    Args:
+        rows: rows of per_image.csv.
+        classes: names of the classes, as in the columns.
+        metric: a metric of pooled pixels, or `iou_<class>` and so on for one class.
+
+    Returns:
+        The score; NaN where no image has the class.
+
+    Raises:
+        KeyError: there is no such metric.
+
+    >>> compute_pooled_score([{"hit_hair": "3", "truth_hair": "4", "predicted_hair": "5"}], ["hair"], "iou_hair")
+    0.5
+    """
+    return float(_find_pooled_score(metric, classes)(read_counts(rows, classes).sum_images())[0])
 
 
 def _ratio(above: Numbers, below: Numbers) -> Numbers:
@@ -99,47 +134,46 @@ def _frequency_weighted_iou(counts: ClassCounts) -> Numbers:
     return np.asarray(np.nansum(weights * _iou(counts), axis=-1))
 
 
-def _correlation(counts: ClassCounts) -> Numbers:
-    """Matthews' correlation coefficient for several classes (Gorodkin, Computational Biology and Chemistry 28, 2004)."""
+def _matthews_correlation(counts: ClassCounts) -> Numbers:
+    """Compute Matthews' correlation coefficient for several classes (Gorodkin, Computational Biology and Chemistry 28, 2004)."""
     pixels = counts.truth.sum(axis=-1)
     covariance = counts.hit.sum(axis=-1) * pixels - (counts.truth * counts.predicted).sum(axis=-1)
     varies = [pixels**2 - (part**2).sum(axis=-1) for part in (counts.truth, counts.predicted)]
     return _ratio(covariance, np.sqrt(varies[0] * varies[1]))
 
 
-BY_CLASS: dict[str, Callable[[ClassCounts], Numbers]] = {
+CLASS_SCORES: dict[str, Callable[[ClassCounts], Numbers]] = {
     "iou": _iou,
     "dice": _dice,
     "recall": _recall,
     "precision": _precision,
 }
-MEANS = {"miou": "iou", "mdice": "dice", "mean_accuracy": "recall", "mprecision": "precision"}
-POOLED: dict[str, Callable[[ClassCounts], Numbers]] = {
+"""Name → score of each class, `[…, classes]`."""
+CLASS_MEANS = {"miou": "iou", "mdice": "dice", "mean_accuracy": "recall", "mprecision": "precision"}
+"""Metric → the class score that it is the mean of."""
+POOLED_SCORES: dict[str, Callable[[ClassCounts], Numbers]] = {
     "pixel_accuracy": _pixel_accuracy,
     "fwiou": _frequency_weighted_iou,
-    "mcc": _correlation,
+    "mcc": _matthews_correlation,
 }
+PER_IMAGE_COLUMNS = {"miou_per_image": "iou", "seed_score": "score", "boundary_iou": "boundary_iou", "hd95": "hd95"}
+"""Metric → column of per_image.csv, for metrics that are means over images."""
 
 
-COLUMNS = {"miou_per_image": "iou", "seed_score": "score", "boundary_iou": "boundary_iou", "hd95": "hd95"}
-"""Metric → column of per_image.csv, of those that are means over images."""
-
-
-def _pooled(metric: str, classes: Sequence[str]) -> Callable[[ClassCounts], Numbers]:
-    """From counts `[…, classes]` to scores `[…]`."""
-    if metric in MEANS:
-        by_class = BY_CLASS[MEANS[metric]]
-        return lambda counts: _mean_over_classes(by_class(counts))
-    if metric in POOLED:
-        return POOLED[metric]
-    kind = metric.partition("_")[0]
+def _find_pooled_score(metric: str, classes: Sequence[str]) -> Callable[[ClassCounts], Numbers]:
+    """Find the function from counts `[…, classes]` to scores `[…]`."""
+    if metric in CLASS_MEANS:
+        by_class = CLASS_SCORES[CLASS_MEANS[metric]]
+        return lambda counts: _average_classes(by_class(counts))
+    if metric in POOLED_SCORES:
+        return POOLED_SCORES[metric]
     if (name := find_metric_class(metric, classes)) is not None:
-        of_class, label = BY_CLASS[kind], list(classes).index(name)
-        return lambda counts: np.asarray(of_class(counts)[..., label])
+        by_class, label = CLASS_SCORES[metric.partition("_")[0]], list(classes).index(name)
+        return lambda counts: np.asarray(by_class(counts)[..., label])
     raise KeyError(metric)
 
 
-def _mean_over_classes(scores: Numbers) -> Numbers:
+def _average_classes(scores: Numbers) -> Numbers:
     known = ~np.isnan(scores)
     return _ratio(np.where(known, scores, 0).sum(axis=-1), known.sum(axis=-1).astype(float))
 
@@ -160,54 +194,60 @@ TITLES = {
     "miou_at_threshold": "mean IoU at the threshold that is best on val",
     "iou_at_threshold": "foreground IoU at the threshold that is best on val",
 }
-LESS_IS_BETTER = ("hd95", "ece")
+LOWER_IS_BETTER = ("hd95", "ece")
 NO_SCORES = ("classes_scored", "threshold", "iou")
-"""In metrics.json, but nothing to compare by."""
-
-
-LEAST_IMAGES = 3
-"""With a class, in the truth, for its score to be judged."""
+"""Keys of metrics.json that runs cannot be compared by."""
+MIN_CLASS_IMAGES = 3
+"""Test images that must show a class for its score to be judged."""
 
 
 def find_metric_class(metric: str, classes: Sequence[str]) -> str | None:
-    """Of which class a metric is; None: of all."""
+    """Find the class that a metric is of; None: all classes.
+
+    >>> find_metric_class("iou_hair", ["skin", "hair"])
+    'hair'
+    """
     kind, _, name = metric.partition("_")
-    return name if kind in BY_CLASS and name in classes else None
+    return name if kind in CLASS_SCORES and name in classes else None
 
 
 def list_metrics(scores: Mapping[str, object], classes: Sequence[str]) -> dict[str, ComparedMetric]:
-    """What runs can be compared by.
+    """List the metrics that runs can be compared by, by key.
 
     Args:
-        scores: of test in a run's metrics.json.
+        scores: the test part of a run's metrics.json.
+        classes: names of the classes; each has a metric for every class score.
+
+    >>> list(list_metrics({"miou": 0.7, "ece": 0.1}, ["hair"]))
+    ['miou', 'ece', 'iou_hair', 'dice_hair', 'recall_hair', 'precision_hair']
     """
-    found = [key for key in scores if key not in NO_SCORES]
-    found += [f"{kind}_{name}" for kind in BY_CLASS for name in classes]
-    return {key: _metric(key, classes) for key in found}
+    keys = [key for key in scores if key not in NO_SCORES]
+    keys += [f"{kind}_{name}" for kind in CLASS_SCORES for name in classes]
+    return {key: _describe_metric(key, classes) for key in keys}
 
 
-def _metric(key: str, classes: Sequence[str]) -> ComparedMetric:
+def _describe_metric(key: str, classes: Sequence[str]) -> ComparedMetric:
     in_pixels = key == "hd95"
     kind, name = key.partition("_")[0], find_metric_class(key, classes)
-    of_class = name is not None
-    if key in COLUMNS:
+    if key in PER_IMAGE_COLUMNS:
         about = "mean over the test images" + (
             " that have it in every run" if in_pixels or key == "boundary_iou" else ""
         )
-    elif key in MEANS:
+    elif key in CLASS_MEANS:
         about = "mean over classes, each over the pixels of all test images"
-    elif key in POOLED or of_class:
+    elif key in POOLED_SCORES or name is not None:
         about = "over the pixels of all test images"
     else:
         about = "over all test images together; single images do not have it"
-    title = f"{'IoU' if kind == 'iou' else kind} of {name}" if of_class else TITLES.get(key, key.replace("_", " "))
+    label = "IoU" if kind == "iou" else kind
+    title = f"{label} of {name}" if name is not None else TITLES.get(key, key.replace("_", " "))
     return ComparedMetric(
         key=key,
         title=title,
-        higher_is_better=key not in LESS_IS_BETTER,
+        higher_is_better=key not in LOWER_IS_BETTER,
         point=1 if in_pixels else 0.01,
         unit="pixels" if in_pixels else "points",
         why_not=f"single test images have no {title}",
-        has_images=key in COLUMNS or key in MEANS or key in POOLED or of_class,
+        has_images=name is not None or any(key in known for known in (PER_IMAGE_COLUMNS, CLASS_MEANS, POOLED_SCORES)),
         about=about,
     )

@@ -1,4 +1,4 @@
-"""What a comparison says, as plain data: `losslab.reporting.comparison` writes it as a page, tables and figures."""
+"""Results of a comparison, as plain data: `losslab.reporting.comparison` writes them as a page, tables and figures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,66 +9,67 @@ from losslab.comparison.verdicts import Verdict
 from losslab.study.spec import PublishedNumbers
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparedMetric:
-    """What is compared."""
+    """The metric by which runs are compared."""
 
     key: str
-    """As in metrics.json, or `iou_<class>` and so on."""
+    """Key in metrics.json, or `iou_<class>` and so on."""
     title: str
     higher_is_better: bool
     point: float
-    """What one point is, 0.01 of a score; 1 where the score is in pixels."""
+    """Size of one point: 0.01 of a score; 1 where the score is in pixels."""
     unit: str
-    """Of differences: points, or pixels."""
+    """Unit of differences: points, or pixels."""
     has_images: bool
-    """Whether single test images have it, and enough of them; else what another test set would change is unknown, and nothing
-    is judged."""
+    """Whether enough single test images have it; else it is unknown what another test set would change, and nothing is judged."""
     about: str
-    """In a sentence: over what it is a mean."""
+    """Words that say over what it is a mean."""
     why_not: str = ""
-    """Why nothing is judged, where `has_images` is false."""
+    """Reason why nothing is judged, where `has_images` is false."""
 
     @property
     def digits(self) -> int:
-        """How many digits to show after the point: three of a score from 0 to 1, two of pixels."""
+        """Digits to show after the point: three of a score from 0 to 1, two of pixels."""
         return 3 if self.point < 1 else 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparedRun:
+    """One run of a cell, and its score."""
+
     name: str
-    """Of the DVC experiment, or of the MLflow run."""
+    """Name of the DVC experiment, or of the MLflow run."""
     seed: int
     score: float
-    """Of the metric, on test."""
+    """Score on test, by the metric that is compared."""
     history: Sequence[Mapping[str, str]]
     """Rows of history.csv."""
     like_published: float | None
-    """Its score by the metric that is nearest to the published one; None where the study names none."""
+    """Score by the metric that is nearest to the published one; None where the study names none."""
     train_seconds: float | None
-    """As MLflow has it; None where it does not."""
+    """Seconds of training, from MLflow; None where it does not know."""
     mlflow_run: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ComparedCell:
-    """Runs that differ in their seed alone."""
+    """Runs that differ only in their seed."""
 
     name: str
-    """Its labels, such as `dice, unet`."""
+    """Labels of the cell, such as `dice, unet`."""
     labels: Mapping[str, str]
     """Axis → label."""
     runs: Sequence[ComparedRun]
     parameters: int
     gflops: float | None
-    """10^9 operations for one image, forward; None where it could not be counted."""
+    """10^9 operations of a forward pass over one image; None where they could not be counted."""
     image_ms: float | None
-    """Milliseconds an image, forward, measured here; None where not measured."""
+    """Milliseconds of a forward pass over one image on this machine; None where not measured."""
 
     @property
     def train_seconds(self) -> float | None:
-        """Mean of its runs."""
+        """Mean training time of the runs, in seconds; None where no run knows it."""
         known = [run.train_seconds for run in self.runs if run.train_seconds is not None]
         return sum(known) / len(known) if known else None
 
@@ -79,9 +80,9 @@ class FactorResult:
 
     axis: str
     over: str
-    """What it is averaged over, in words."""
+    """Words that say what it is averaged over."""
     verdict: Verdict
-    """Names are labels."""
+    """Verdict whose names are the labels of the axis."""
     sentences: Sequence[str]
 
 
@@ -90,38 +91,40 @@ class BreakdownValue:
     """One number of a breakdown."""
 
     mean: float
-    """NaN where there is none."""
+    """Mean over seeds; NaN where there is none."""
     sd: float | None
-    """Over seeds."""
+    """Standard deviation over seeds."""
     is_best: bool
-    """Distinguishably better than all others of its column, after Holm's correction."""
+    """Whether it is distinguishably better than all others of its column, after Holm's correction."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Breakdown:
-    """Cells by class, or by stratum."""
+    """Scores of cells by class, or by stratum."""
 
     id: str
     title: str
     about: str
     columns: Sequence[str]
     rows: Sequence[tuple[str, Sequence[BreakdownValue]]]
-    """Name of the cell, and a figure for each column."""
+    """Name of the cell, and a value for each column."""
     is_judged: bool
     """Whether single images are known, so that `is_best` can be said."""
     higher_is_better: bool
     sentences: Sequence[str]
-    """Which loss, or net, helps which class: what is real, in words."""
+    """Sentences that say which loss, or net, really helps which class."""
 
     @property
     def digits(self) -> int:
-        """How many digits to show after the point: three of numbers up to 1, two of larger ones."""
+        """Digits to show after the point: three of numbers up to 1, two of larger ones."""
         known = [abs(value.mean) for _, values in self.rows for value in values if not math.isnan(value.mean)]
         return 3 if max(known, default=0.0) <= 1 else 2
 
 
 @dataclass(frozen=True)
 class PredictedImage:
+    """What the first run of a cell predicts for a test image."""
+
     cell: str
     label_map: Path
     iou: float
@@ -136,7 +139,7 @@ class GalleryImage:
     truth: Path
     """Palette PNG: label of each pixel, 255 void."""
     predictions: Sequence[PredictedImage]
-    """In the order of `cells`."""
+    """Predictions in the order of the cells."""
 
 
 @dataclass(frozen=True)
@@ -150,37 +153,39 @@ class FriedmanRanks:
     blocks: Sequence[str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
+    """All that is known of the cells that are compared."""
+
     name: str
     title: str
     question: str
     metric: ComparedMetric
     dataset: str
     images: int
-    """Of the test set."""
+    """Number of test images."""
     classes: Sequence[str]
     palette: Sequence[tuple[int, int, int]]
     ignore_index: int | None
     axes: Mapping[str, Sequence[str]]
-    """Axis → labels that are there, in the card's order."""
+    """Axis → labels that have runs, in the card's order."""
     cells: Sequence[ComparedCell]
-    """The best first, as in `verdict.standings`."""
+    """Cells in the order of `verdict.standings`, the best first."""
     verdict: Verdict | None
-    """None where single images do not have the metric, or where there is one cell alone."""
+    """Verdict on the cells; None where single images do not have the metric, or where there is only one cell."""
     headline: str
-    """What to take home, in one or two sentences."""
+    """One or two sentences that say what to take home."""
     sentences: Sequence[str]
-    """One for each pair of cells, those of the best first."""
+    """Sentences on each pair of cells, those of the best first."""
     factors: Sequence[FactorResult]
-    """Empty with one axis: there the cells say it."""
+    """Results of each axis; empty with one axis, whose labels are the cells."""
     ranks: FriedmanRanks | None
     breakdowns: Sequence[Breakdown]
     gallery: Sequence[GalleryImage]
     published: PublishedNumbers | None
     published_metric: ComparedMetric | None
-    """The one that is nearest to the published one, where the study names it."""
+    """Our metric that is nearest to the published one, where the study names it."""
     warnings: Sequence[str]
-    """What a reader must know before the numbers: missing runs, one seed, duplicates in the data."""
+    """Warnings to read before the numbers: missing runs, one seed, duplicates in the data."""
     facts: Mapping[str, str]
-    """How it was made: commands, commits, hardware, settings of the runs that all share."""
+    """Facts about the runs: commits, hardware, and the settings that all share."""

@@ -1,4 +1,4 @@
-"""Which runs are compared, and what tells them apart: those of a study, or any that are named."""
+"""Selection of the runs to compare, those of a study or any that are named, and of the params that tell them apart."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from losslab.study.plan import Study, StudyRun, expand_cells, plan_every_run
 from losslab.study.results import choose_tuned_values, find_done_runs, find_finished_runs
 from losslab.study.state import StudyState
 
-IRRELEVANT = (
+IRRELEVANT_PARAMS = (
     "seed",
     "download",
     "report",
@@ -27,96 +27,99 @@ IRRELEVANT = (
     "evaluate.batch_size",
     "evaluate.predictions",
 )
-"""Params that change no score, or that seeds are told apart by."""
-SHOWN = (
+"""Params that change no score, and the seed."""
+SHOWN_PARAMS = (
     *("dataset", "loss", "arch", "encoder", "encoder_weights", "prepare.size", "prepare.fit", "prepare.limit"),
     *("train.epochs", "train.batch_size", "train.lr", "train.optimizer", "train.schedule", "train.augmentation"),
     *("evaluate.resolution", "evaluate.tta"),
 )
-"""Of what all runs share, what a reader asks for."""
+"""Params that a reader asks for, shown where all runs share them."""
 
 
 @dataclass(frozen=True)
 class RunSelection:
-    asked: ComparisonSpec
+    """Runs to compare, and what is asked of them."""
+
+    spec: ComparisonSpec
     records: Sequence[tuple[RunRecord, Mapping[str, str]]]
-    """With the labels of their cells."""
+    """Runs with the labels of their cells."""
 
     @contextmanager
-    def evidence(self) -> Iterator[list[RunEvidence]]:
-        """The runs' tables and pictures, which are there as long as this is open."""
+    def open_evidence(self) -> Iterator[list[RunEvidence]]:
+        """Open the runs' tables and pictures, which stay as long as this context."""
         with ExitStack() as stack:
             yield [
                 read_evidence(
                     stack.enter_context(record.files()),
-                    record.name,
-                    labels,
-                    record.params,
-                    record.model_md5,
-                    record.train_seconds,
-                    record.mlflow_run,
+                    name=record.name,
+                    labels=labels,
+                    params=record.params,
+                    model_md5=record.model_md5,
+                    train_seconds=record.train_seconds,
+                    mlflow_run=record.mlflow_run,
                 )
                 for record, labels in self.records
             ]
 
 
 def select_study(study: Study, metric: str, root: Path) -> RunSelection:
-    """The runs of a study that are done.
+    """Select the finished runs of a study.
 
     Raises:
-        InputError: none is.
+        InputError: no run has finished.
     """
     finder, done = RecordFinder(root), find_done_runs(study, root)
     if not done:
-        raise InputError(f"{study.key}: no run is done yet: losslab study run {study.name}")
+        raise InputError(f"{study.key}: no run has finished yet: run `losslab study run {study.name}`")
     records = [(finder.of_outs(outs), dict(run.cell.labels)) for run, outs in done.items()]
     card = study.card
-    asked = ComparisonSpec(
+    spec = ComparisonSpec(
         name=study.key,
         title=card.title,
         question=card.question,
         metric=metric,
         axes={axis: list(labels) for axis, labels in cards.build_axes(card).items()},
         published=card.published,
-        warnings=tuple(_missing(study, done, root)),
-        facts=(*_facts([record for record, _ in records]), *_tuned(study, root)),
+        warnings=tuple(_warn_about_missing_runs(study, done, root)),
+        facts=(*_list_facts([record for record, _ in records]), *_list_tuned_values(study, root)),
     )
-    return RunSelection(asked, records)
+    return RunSelection(spec, records)
 
 
 def select_runs(names: Sequence[str], metric: str, root: Path, name: str | None = None) -> RunSelection:
-    """Runs by name: cells are told apart by the params that differ, but for the seed.
+    """Select runs by name; cells are told apart by the params that differ, but for the seed.
 
     Args:
         names: DVC experiments, MLflow runs, `workspace`.
-        name: of the comparison; None: made of the runs'.
+        metric: key of the metric by which they are compared.
+        root: the repository.
+        name: name of the comparison; None: one made from those of the runs.
 
     Raises:
-        InputError: an unknown run, or one run alone.
+        InputError: a run is unknown, or there is only one.
     """
     if len(names) < 2:
-        raise InputError("--runs: give two runs at least")
+        raise InputError("--runs needs at least two runs")
     finder = RecordFinder(root)
     records = [finder.record(text) for text in names]
-    axes = _differences([record.params for record in records])
+    axes = _find_differences([record.params for record in records])
     labels = [{axis: values[place] for axis, values in axes.items()} for place in range(len(records))]
     digest = hashlib.sha256("\n".join(sorted(record.name for record in records)).encode()).hexdigest()[:6]
-    told = ", ".join(axes) or "nothing but the seed"
-    asked = ComparisonSpec(
+    spec = ComparisonSpec(
         name=name or f"runs.{digest}",
         title=f"{len(records)} runs",
-        question=f"They differ in {told}.",
+        question=f"They differ in {', '.join(axes) or 'nothing but the seed'}.",
         metric=metric,
         axes={axis: list(dict.fromkeys(values)) for axis, values in axes.items()},
-        facts=tuple(_facts(records)),
+        facts=tuple(_list_facts(records)),
     )
-    return RunSelection(asked, list(zip(records, labels, strict=True)))
+    return RunSelection(spec, list(zip(records, labels, strict=True)))
 
 
-def _differences(every: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Param that differs → its label in each run."""
+def _find_differences(every: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Find the params that differ, and their labels in each run."""
     flat = [_flatten_params(params) for params in every]
-    keys = [key for key in dict.fromkeys(key for leaves in flat for key in leaves) if not _irrelevant(key)]
+    keys = [key for key in dict.fromkeys(key for leaves in flat for key in leaves) if not _is_irrelevant(key)]
     table = {key: [cards.format_label(leaves[key]) if key in leaves else "-" for leaves in flat] for key in keys}
     return {key: values for key, values in table.items() if len(set(values)) > 1}
 
@@ -126,19 +129,20 @@ def _flatten_params(params: Mapping[str, Any]) -> dict[str, Any]:
     return {key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in leaves.items()}
 
 
-def _irrelevant(key: str) -> bool:
-    return any(key == name or key.startswith(f"{name}.") for name in IRRELEVANT)
+def _is_irrelevant(key: str) -> bool:
+    return any(key == name or key.startswith(f"{name}.") for name in IRRELEVANT_PARAMS)
 
 
-def _missing(study: Study, done: Mapping[StudyRun, RunOutputs], root: Path) -> Iterator[str]:
+def _warn_about_missing_runs(study: Study, done: Mapping[StudyRun, RunOutputs], root: Path) -> Iterator[str]:
     wanted = len(study.card.seeds) * len(expand_cells(study))
     if len(done) < wanted:
         failed = StudyState(root, study.key).failures(plan_every_run(study))
-        told = f", {len(failed)} failed" if failed else ""
-        yield f"{wanted - len(done)} of {wanted} runs are not there{told}: losslab study status {study.alias or study.name}"
+        missing = f"{wanted - len(done)} of {wanted} runs {'is' if wanted - len(done) == 1 else 'are'} missing"
+        failures = f", {len(failed)} failed" if failed else ""
+        yield f"{missing}{failures}: see `losslab study status {study.alias or study.name}`"
 
 
-def _tuned(study: Study, root: Path) -> Iterator[tuple[str, str]]:
+def _list_tuned_values(study: Study, root: Path) -> Iterator[tuple[str, str]]:
     tuned = cards.find_tuned(study.card)
     if tuned is not None:
         every = plan_every_run(study)
@@ -148,14 +152,14 @@ def _tuned(study: Study, root: Path) -> Iterator[tuple[str, str]]:
         yield f"{tuned[0]}, chosen on val", "; ".join(f"{cell}: {value}" for cell, value in chosen.items())
 
 
-def _facts(records: Sequence[RunRecord]) -> Iterator[tuple[str, str]]:
+def _list_facts(records: Sequence[RunRecord]) -> Iterator[tuple[str, str]]:
     shared = [_flatten_params(record.params) for record in records]
-    for key in SHOWN:
+    for key in SHOWN_PARAMS:
         values = {cards.format_label(leaves[key]) if key in leaves else "-" for leaves in shared}
         if len(values) == 1:
             yield key, values.pop()
-    for title, found in {
+    for title, values in {
         "commits": {record.baseline[:7] for record in records if record.baseline is not None},
         "trained on": {record.hardware for record in records if record.hardware is not None},
     }.items():
-        yield title, ", ".join(sorted(found)) or "not known"
+        yield title, ", ".join(sorted(values)) or "unknown"

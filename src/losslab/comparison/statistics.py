@@ -7,7 +7,7 @@ another trajectory from the same seed, so seeds are not. The variance of a diffe
 
 with Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946). What image and seed do together is counted in more
 than one term, which errs on the side of caution. Two or three runs happen to lie close together too often, and would then
-look sure of themselves; so no cell's variance is taken to be below what is `VarianceFloor` in the study. Tests over images alone
+look sure of themselves; so no cell's variance is taken to be below the study's `VarianceFloor`. Tests over images alone
 claim differences that another seed would undo; tests over seeds alone do not see that the test images are a sample.
 `benchmarks/verdicts.py` measures all of them.
 """
@@ -22,23 +22,24 @@ import numpy.typing as npt
 from scipy import stats
 
 Scores = npt.NDArray[np.float64]
-"""Of one cell: `[seeds, images]`."""
+"""Scores of one cell, `[seeds, images]`."""
 Blocks = Sequence[Sequence[Scores]]
-"""What is compared: for each test set (most often there is one) the cells that are averaged, such as a loss on several nets.
-Test sets count the same, and so do cells in one."""
+"""Scores of what is compared: for each test set (most often there is one) the cells that are averaged, such as a loss on
+several nets. Test sets count the same, and so do cells in one."""
 
 ALPHA = 0.05
-MOST_SEEDS = 1000
+MAX_SEEDS = 1000
 
 
 @dataclass(frozen=True)
 class VarianceFloor:
-    """Between the runs of a cell: what is usual in a study, so that a cell whose few runs happen to agree is not believed."""
+    """The least variance that a cell's runs are taken to have, so that a few runs that happen to agree are not believed."""
 
-    variance: float = 0.0
-    """No cell's is taken to be less: the median of the cells'."""
-    careful: float = 0.0
-    """Nor in counting degrees of freedom, of which a cell that seems to vary little would leave too many: their mean."""
+    median: float = 0.0
+    """Median variance of a study's cells: the floor of a cell's variance."""
+    mean: float = 0.0
+    """Mean variance of a study's cells: the floor where degrees of freedom are counted, of which a cell that seems to vary
+    little would leave too many."""
 
 
 NO_FLOOR = VarianceFloor()
@@ -49,9 +50,9 @@ class VariancePart:
     """One source of variance."""
 
     variance: float
-    """Of one run, or image, by its weight in the whole."""
+    """Variance of one run, or of one image, times the square of its weight in the mean."""
     careful: float
-    """As degrees of freedom are counted."""
+    """Variance as degrees of freedom count it: never below the mean of the study's cells."""
     count: int
 
 
@@ -60,34 +61,35 @@ class VarianceParts:
     """Variances that a mean, or a difference of means, is made of: those of runs, and that of images."""
 
     runs: tuple[VariancePart, ...]
-    """Of each cell."""
+    """One part for each cell."""
     images: tuple[VariancePart, ...]
-    """Of each test set (of the difference where two are compared)."""
+    """One part for each test set; of the difference where two are compared."""
 
     @property
     def variance(self) -> float:
+        """Variance of the mean."""
         return sum(part.variance / part.count for part in (*self.runs, *self.images))
 
     @property
     def degrees(self) -> float:
-        """Satterthwaite's; infinite where nothing varies."""
+        """Satterthwaite's degrees of freedom; infinite where nothing varies."""
         parts = [(part.careful / part.count, part.count - 1) for part in (*self.runs, *self.images) if part.careful > 0]
         below = sum(variance**2 / freedom for variance, freedom in parts)
         return sum(variance for variance, _ in parts) ** 2 / below if below else math.inf
 
     @property
     def seeds(self) -> int:
-        """In the cell that has the fewest."""
+        """Number of seeds in the cell that has the fewest."""
         return min((part.count for part in self.runs), default=0)
 
-    def with_seeds(self, seeds: int) -> "VarianceParts":
-        """As it would be with so many seeds in each cell."""
+    def replace_seeds(self, seeds: int) -> "VarianceParts":
+        """Return what the parts would be with so many seeds in each cell."""
         return VarianceParts(tuple(replace(part, count=seeds) for part in self.runs), self.images)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its confidence interval; of a difference, also the p-value of there being none."""
+    """A mean with its confidence interval; for a difference, also the p-value of there being none."""
 
     mean: float
     low: float
@@ -97,54 +99,88 @@ class Estimate:
 
 
 def compute_variance_floor(cells: Iterable[Scores]) -> VarianceFloor:
-    """Of all cells of a study; nothing where none has two runs."""
-    known = [_between(scores) for scores in cells if len(scores) > 1]
-    return VarianceFloor(float(np.median(known)), float(np.mean(known))) if known else VarianceFloor()
+    """Compute the variance floor of a study from all its cells, each `[seeds, images]`; zero where none has two runs.
+
+    >>> compute_variance_floor([np.array([[0.0, 0.0], [2.0, 2.0]]), np.array([[5.0, 5.0], [5.0, 5.0]])])
+    VarianceFloor(median=1.0, mean=1.0)
+    """
+    known = [_compute_run_variance(scores) for scores in cells if len(scores) > 1]
+    return VarianceFloor(float(np.median(known)), float(np.mean(known))) if known else NO_FLOOR
 
 
-def estimate_mean(blocks: Blocks, usual: VarianceFloor = NO_FLOOR, level: float = 1 - ALPHA) -> Estimate | None:
-    """The mean over test sets, cells, seeds and images; None where one seed or one image leaves its variance unknown.
+def estimate_mean(blocks: Blocks, floor: VarianceFloor = NO_FLOOR, level: float = 1 - ALPHA) -> Estimate | None:
+    """Estimate the mean over test sets, cells, seeds and images, in the unit of the scores.
 
     Args:
-        usual: of all cells of the study.
+        blocks: for each test set its cells, each `[seeds, images]`.
+        floor: the variance floor of the study.
+        level: confidence of the interval, 0 to 1.
+
+    Returns:
+        None where one seed or one image leaves its variance unknown.
+
+    >>> estimate = estimate_mean([[np.array([[0.70, 0.72, 0.74], [0.71, 0.73, 0.75]])]])
+    >>> print(f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})")
+    0.72 (0.68 to 0.77)
     """
-    return None if _too_few(blocks) else _estimate(_by_image(blocks), _runs(blocks, usual), level)
+    if _is_too_small(blocks):
+        return None
+    return _estimate(_average_by_image(blocks), _list_run_parts(blocks, floor), level)
 
 
 def estimate_difference(
-    first: Blocks, second: Blocks, usual: VarianceFloor = NO_FLOOR, level: float = 1 - ALPHA
+    first: Blocks, second: Blocks, floor: VarianceFloor = NO_FLOOR, level: float = 1 - ALPHA
 ) -> Estimate | None:
-    """Mean of the first less that of the second; both have the same test sets, whose columns are the same images.
+    """Estimate the mean of the first less that of the second, in the unit of the scores.
 
     Args:
-        usual: of all cells of the study.
+        first: for each test set its cells, each `[seeds, images]`.
+        second: the same test sets, whose columns are the same images; seeds may be others.
+        floor: the variance floor of the study.
+        level: confidence of the interval, 0 to 1.
 
     Returns:
         None where one seed or one image leaves the variance unknown.
 
     Raises:
-        ValueError: other numbers of images.
+        ValueError: the numbers of images differ.
+
+    >>> dice, bce = np.array([[0.90, 0.80, 0.85], [0.92, 0.81, 0.86]]), np.array([[0.80, 0.71, 0.74], [0.79, 0.69, 0.75]])
+    >>> estimate = estimate_difference([[dice]], [[bce]])
+    >>> print(f"{estimate.mean:.3f} ({estimate.low:.3f} to {estimate.high:.3f}), p = {estimate.p:.3f}")
+    0.110 (0.074 to 0.146), p = 0.006
     """
-    apart = _apart(first, second)
-    if _too_few(first) or _too_few(second):
+    by_image = _subtract_by_image(first, second)
+    if _is_too_small(first) or _is_too_small(second):
         return None
-    return _estimate(apart, _runs(first, usual) + _runs(second, usual), level)
+    return _estimate(by_image, _list_run_parts(first, floor) + _list_run_parts(second, floor), level)
 
 
 def estimate_images_only(first: Blocks, second: Blocks, level: float = 1 - ALPHA) -> Estimate | None:
-    """As `estimate_difference`, but of these very nets, as if they could not have been trained otherwise.
+    """Estimate the difference of these very nets over images alone, as if no other seed could have trained them.
 
-    It is all that can be said with one seed: nothing about losses. None with one image.
+    It is all that can be said with one seed: nothing about losses. Arguments and errors are those of `estimate_difference`.
+
+    Returns:
+        None with one image.
+
+    >>> estimate = estimate_images_only([[np.array([[0.9, 0.8, 0.85]])]], [[np.array([[0.8, 0.7, 0.76]])]])
+    >>> print(f"{estimate.mean:.3f}, p = {estimate.p:.3f}")
+    0.097, p = 0.001
     """
-    apart = _apart(first, second)
-    return None if any(len(images) < 2 for images in apart) else _estimate(apart, (), level)
+    by_image = _subtract_by_image(first, second)
+    return None if any(len(images) < 2 for images in by_image) else _estimate(by_image, (), level)
 
 
 def correct_holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
-    """p-values corrected for being several (Holm, Scandinavian Journal of Statistics 6, 1979), in their order.
+    """Correct p-values for their number (Holm, Scandinavian Journal of Statistics 6, 1979); the order stays.
 
     Args:
-        weights: shares that each may use up of the level, of any sum; None: equal ones.
+        p_values: any number of them, 0 to 1.
+        weights: the share of the level that each may use up, of any sum; None: equal shares.
+
+    >>> [round(p, 2) for p in correct_holm([0.01, 0.04, 0.03])]
+    [0.03, 0.06, 0.06]
     """
     weights = weights or [1.0] * len(p_values)
     order = sorted(range(len(p_values)), key=lambda index: p_values[index] / weights[index])
@@ -156,13 +192,26 @@ def correct_holm(p_values: Sequence[float], weights: Sequence[float] | None = No
     return corrected
 
 
-def compute_seeds_needed(found: Estimate, wanted: float, alpha: float = ALPHA, power: float = 0.8) -> int | None:
-    """Seeds in each cell with which a true difference of `wanted` would be seen with this power, at these variances.
+def compute_seeds_needed(estimate: Estimate, difference: float, alpha: float = ALPHA, power: float = 0.8) -> int | None:
+    """Compute how many seeds in each cell would show a true difference, at the variances that were estimated.
 
-    None: with no number of seeds, as the test images are too few.
+    Args:
+        estimate: a difference, from which the variances are taken.
+        difference: the true difference to be seen, in the unit of the scores.
+        alpha: level of the test, 0 to 1.
+        power: probability of seeing it, 0 to 1.
+
+    Returns:
+        None where no number of seeds is enough, as the test images are too few.
+
+    >>> spread = VarianceParts(runs=(VariancePart(1e-4, 1e-4, 3),) * 2, images=(VariancePart(1e-3, 1e-3, 200),))
+    >>> compute_seeds_needed(Estimate(0.01, -0.01, 0.03, 0.3, spread), difference=0.02)
+    6
     """
-    numbers = range(2, MOST_SEEDS + 1)
-    place = bisect_left(numbers, power, key=lambda seeds: _power(found.spread.with_seeds(seeds), wanted, alpha))
+    numbers = range(2, MAX_SEEDS + 1)
+    place = bisect_left(
+        numbers, power, key=lambda seeds: _compute_power(estimate.spread.replace_seeds(seeds), difference, alpha)
+    )
     return numbers[place] if place < len(numbers) else None
 
 
@@ -171,18 +220,25 @@ class FriedmanTest:
     """Friedman's test over blocks, and the distance of mean ranks from which Nemenyi's test tells cells apart."""
 
     mean_ranks: list[float]
-    """1 is best."""
+    """Mean rank of each cell; 1 is best."""
     p: float
     critical_difference: float
     blocks: int
 
 
 def rank_cells(table: Scores, alpha: float = ALPHA) -> FriedmanTest:
-    """Friedman's test and Nemenyi's critical difference (Demšar, JMLR 7, 2006) of scores `[blocks, cells]`, the higher the
-    better; blocks are datasets or folds.
+    """Compute Friedman's test and Nemenyi's critical difference (Demšar, JMLR 7, 2006).
+
+    Args:
+        table: scores `[blocks, cells]`, the higher the better; blocks are datasets or folds.
+        alpha: level of Nemenyi's test, 0 to 1.
 
     Raises:
         ValueError: fewer than 3 cells or 2 blocks.
+
+    >>> test = rank_cells(np.array([[0.9, 0.8, 0.7], [0.8, 0.6, 0.7], [0.9, 0.8, 0.5], [0.7, 0.6, 0.5]]))
+    >>> test.mean_ranks, round(test.p, 3), round(test.critical_difference, 2)
+    ([1.0, 2.25, 2.75], 0.039, 1.66)
     """
     blocks, cells = table.shape
     if cells < 3 or blocks < 2:
@@ -194,48 +250,46 @@ def rank_cells(table: Scores, alpha: float = ALPHA) -> FriedmanTest:
     return FriedmanTest(ranks.mean(axis=0).tolist(), p, critical, blocks)
 
 
-def _between(scores: Scores) -> float:
+def _compute_run_variance(scores: Scores) -> float:
     return float(scores.mean(axis=1).var(ddof=1))
 
 
-def _too_few(blocks: Blocks) -> bool:
+def _is_too_small(blocks: Blocks) -> bool:
     return any(min(scores.shape) < 2 for cells in blocks for scores in cells)
 
 
-def _runs(blocks: Blocks, usual: VarianceFloor) -> tuple[VariancePart, ...]:
-    found = []
+def _list_run_parts(blocks: Blocks, floor: VarianceFloor) -> tuple[VariancePart, ...]:
+    parts = []
     for cells in blocks:
         weight = 1 / (len(cells) * len(blocks)) ** 2
         for scores in cells:
-            own = _between(scores)
-            least, careful = max(own, usual.variance), max(own, usual.variance, usual.careful)
-            found.append(VariancePart(weight * least, weight * careful, len(scores)))
-    return tuple(found)
+            variance = max(_compute_run_variance(scores), floor.median)
+            parts.append(VariancePart(weight * variance, weight * max(variance, floor.mean), len(scores)))
+    return tuple(parts)
 
 
-def _by_image(blocks: Blocks) -> list[Scores]:
-    """`[images]` of each test set."""
+def _average_by_image(blocks: Blocks) -> list[Scores]:
+    """Average cells and seeds: `[images]` of each test set."""
     return [np.asarray(np.mean([scores.mean(axis=0) for scores in cells], axis=0)) for cells in blocks]
 
 
-def _apart(first: Blocks, second: Blocks) -> list[Scores]:
+def _subtract_by_image(first: Blocks, second: Blocks) -> list[Scores]:
     for cells in zip(first, second, strict=True):
         numbers = {scores.shape[1] for group in cells for scores in group}
         if len(numbers) > 1:
             raise ValueError(
                 f"scores of {' and '.join(map(str, sorted(numbers)))} images; all must be of the same images"
             )
-    return [one - other for one, other in zip(_by_image(first), _by_image(second), strict=True)]
+    return [one - other for one, other in zip(_average_by_image(first), _average_by_image(second), strict=True)]
 
 
 def _estimate(by_image: Sequence[Scores], runs: tuple[VariancePart, ...], level: float) -> Estimate:
     mean = float(np.mean([images.mean() for images in by_image]))
-    sets = len(by_image)
-    variances = [float(images.var(ddof=1)) / sets**2 for images in by_image]
-    of_images = [
+    variances = [float(images.var(ddof=1)) / len(by_image) ** 2 for images in by_image]
+    image_parts = [
         VariancePart(variance, variance, len(images)) for variance, images in zip(variances, by_image, strict=True)
     ]
-    spread = VarianceParts(runs, tuple(of_images))
+    spread = VarianceParts(runs, tuple(image_parts))
     error = math.sqrt(spread.variance)
     if error == 0:
         return Estimate(mean, mean, mean, 1.0 if mean == 0 else 0.0, spread)
@@ -243,9 +297,9 @@ def _estimate(by_image: Sequence[Scores], runs: tuple[VariancePart, ...], level:
     return Estimate(mean, mean - reach, mean + reach, float(2 * stats.t.sf(abs(mean) / error, spread.degrees)), spread)
 
 
-def _power(spread: VarianceParts, wanted: float, alpha: float) -> float:
+def _compute_power(spread: VarianceParts, difference: float, alpha: float) -> float:
     error, degrees = math.sqrt(spread.variance), spread.degrees
     if error == 0:
         return 1.0
     critical = stats.t.ppf(1 - alpha / 2, degrees)
-    return float(stats.nct.sf(critical, degrees, wanted / error))
+    return float(stats.nct.sf(critical, degrees, difference / error))

@@ -1,4 +1,4 @@
-"""Runs as a table: cells on one test set, or on several."""
+"""Table of runs: cells on one test set, or on several."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -15,64 +15,73 @@ from losslab.comparison.statistics import Blocks, Scores
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """Cells on one or several test sets."""
+    """Scores of cells on one or several test sets."""
 
     sets: Mapping[str, Sequence[RunEvidence]]
+    """Label of the block axis → runs; one entry named "" where there is one test set."""
     block_axis: str | None
-    """The axis whose labels are test sets of their own."""
+    """Axis whose labels are test sets of their own; None where there is one test set."""
     axes: Mapping[str, Sequence[str]]
-    """The others."""
+    """Other axes → labels."""
 
     @cached_property
     def cells(self) -> dict[str, list[RunEvidence]]:
-        """Name → its runs on all test sets; cells that are not on every test set are left out."""
-        found: dict[str, list[RunEvidence]] = {}
+        """Name → its runs on all test sets; cells without runs on some test set are left out."""
+        cells: dict[str, list[RunEvidence]] = {}
         for run in itertools.chain.from_iterable(self.sets.values()):
-            found.setdefault(self.name(run), []).append(run)
-        return {name: runs for name, runs in found.items() if all(self.runs_of(name, label) for label in self.sets)}
+            cells.setdefault(self.name_cell(run), []).append(run)
+        return {name: runs for name, runs in cells.items() if all(self.list_runs(name, label) for label in self.sets)}
 
-    def name(self, run: RunEvidence) -> str:
+    def name_cell(self, run: RunEvidence) -> str:
+        """Return the name of a run's cell: its labels, but for that of the block axis."""
         return ", ".join(label for axis, label in run.labels.items() if axis != self.block_axis) or "all"
 
-    def labels(self, cell: str) -> dict[str, str]:
+    def get_labels(self, cell: str) -> dict[str, str]:
+        """Return axis → label of a cell."""
         return {axis: label for axis, label in self.cells[cell][0].labels.items() if axis != self.block_axis}
 
-    def blocks(self, cells: Sequence[str], metric: str) -> Blocks:
-        """Of cells that are averaged."""
-        return [[self.matrix(cell, label, metric) for cell in cells] for label in self.sets]
+    def stack_blocks(self, cells: Sequence[str], metric: str) -> Blocks:
+        """Stack the scores of cells that are averaged, for each test set."""
+        return [[self.stack_scores(cell, label, metric) for cell in cells] for label in self.sets]
 
-    def matrix(self, cell: str, label: str, metric: str) -> Scores:
-        """`[seeds, images]`, of the images that all runs have a score of."""
-        return np.stack([run.shares(metric)[self.known(label, metric)] for run in self.runs_of(cell, label)])
+    def stack_scores(self, cell: str, label: str, metric: str) -> Scores:
+        """Stack a cell's scores on a test set, `[seeds, images]`, of the images that every run has a score of."""
+        scored = self.find_scored_images(label, metric)
+        return np.stack([run.compute_shares(metric)[scored] for run in self.list_runs(cell, label)])
 
-    def known(self, label: str, metric: str) -> npt.NDArray[np.bool_]:
-        """Of the images of a test set, those that every run has a score of."""
-        lacking = [np.isnan(run.shares(metric)) for run in self.sets[label] if self.name(run) in self.cells]
-        known: npt.NDArray[np.bool_] = ~np.any(np.stack(lacking), axis=0)
-        return known
+    def find_scored_images(self, label: str, metric: str) -> npt.NDArray[np.bool_]:
+        """Find the images of a test set that every run has a score of, as a mask `[images]`."""
+        lacking = [
+            np.isnan(run.compute_shares(metric)) for run in self.sets[label] if self.name_cell(run) in self.cells
+        ]
+        scored: npt.NDArray[np.bool_] = ~np.any(np.stack(lacking), axis=0)
+        return scored
 
-    def score(self, run: RunEvidence, metric: ComparedMetric) -> float:
-        """A run's, on what is judged."""
+    def compute_score(self, run: RunEvidence, metric: ComparedMetric) -> float:
+        """Compute a run's score on the images that are judged."""
         label = next(label for label, part in self.sets.items() if run in part)
-        return compute_score(run, metric, self.known(label, metric.key) if metric.has_images else None)
+        return compute_score(run, metric, self.find_scored_images(label, metric.key) if metric.has_images else None)
 
-    def factors(self) -> dict[str, dict[str, list[str]]]:
-        """Axis → label → the cells over which it is averaged: those whose other labels go with every label of the axis."""
-        found = {}
+    def find_factors(self) -> dict[str, dict[str, list[str]]]:
+        """Find for each axis and label the cells to average: those whose other labels go with every label of the axis."""
+        factors = {}
         for axis, labels in self.axes.items():
             rest = {
-                label: {self._other(cell, axis): cell for cell in self.cells if self.labels(cell)[axis] == label}
+                label: {
+                    self._name_rest(cell, axis): cell for cell in self.cells if self.get_labels(cell)[axis] == label
+                }
                 for label in labels
             }
             present = {label: cells for label, cells in rest.items() if cells}
             common = set.intersection(*(set(cells) for cells in present.values())) if present else set()
             if len(present) > 1 and common:
-                order = [other for other in next(iter(present.values())) if other in common]
-                found[axis] = {label: [cells[other] for other in order] for label, cells in present.items()}
-        return found
+                order = [name for name in next(iter(present.values())) if name in common]
+                factors[axis] = {label: [cells[name] for name in order] for label, cells in present.items()}
+        return factors
 
-    def _other(self, cell: str, axis: str) -> str:
-        return ", ".join(label for name, label in self.labels(cell).items() if name != axis)
+    def list_runs(self, cell: str, label: str) -> list[RunEvidence]:
+        """List the runs of a cell on a test set."""
+        return [run for run in self.sets[label] if self.name_cell(run) == cell]
 
-    def runs_of(self, cell: str, label: str) -> list[RunEvidence]:
-        return [run for run in self.sets[label] if self.name(run) == cell]
+    def _name_rest(self, cell: str, axis: str) -> str:
+        return ", ".join(label for name, label in self.get_labels(cell).items() if name != axis)

@@ -1,4 +1,4 @@
-"""From the scores of several cells to what may be said of them: a ranking, every pair, and sentences."""
+"""Verdicts on the scores of several cells: a ranking, a judgement of every pair, and sentences that say so."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -18,65 +18,71 @@ from losslab.comparison.statistics import (
     estimate_images_only,
     estimate_mean,
 )
+from losslab.formats import format_p_statement
 
-LEAST_SEEDS = 3
-"""In each cell: two runs know their own spread too poorly, and where cells differ in it, claims are false too often."""
+MIN_SEEDS = 3
+"""Seeds that each cell needs: two runs know their own spread too poorly, and where cells differ in it, claims are false too
+often."""
 POINT = 0.01
-"""Differences of scores are told in points, hundredths."""
+"""One point, in which differences of scores are given: a hundredth."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Standing:
     """One cell, or one label of an axis."""
 
     name: str
     mean: float
     seeds: int
-    """Of the cell that has the fewest."""
+    """Number of seeds in the cell that has the fewest."""
     sd: float | None
-    """Over seeds, of one run (of several cells: the root of their mean variance); None with one seed."""
+    """Standard deviation of one run over seeds (of several cells: the root of their mean variance); None with one seed."""
     interval: tuple[float, float] | None
-    """95 %; None with one seed."""
+    """95 % interval of the mean; None with one seed."""
     rank: int
-    """1 is best, by the mean."""
+    """Rank by the mean; 1 is best."""
     is_leading: bool
-    """No other is better, after Holm's correction; with one or two seeds nobody leads."""
+    """Whether no other is better, after Holm's correction; with one or two seeds nobody leads."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class JudgedPair:
-    """Two of them, the one with the better mean first; differences are in the metric's own direction, so never negative."""
+    """Two cells or labels, the better mean first; differences are in the metric's own direction, so never negative."""
 
     better: str
     worse: str
     gap: float
     estimate: Estimate | None
-    """Of better less worse; None where one seed or one image leaves the variance unknown."""
+    """Difference of the two; None where one seed or one image leaves the variance unknown."""
     p: float | None
-    """After Holm's correction over all pairs that are told together; of the images alone where there is no estimate."""
-    of_these_nets: Estimate | None
-    """With one seed in a cell: over the images alone, so of these very nets."""
+    """p-value, by Holm's method over all pairs that are judged together; over the images alone where there is no estimate."""
+    images_only: Estimate | None = None
+    """Difference of these very nets over the images alone, where a cell has one seed."""
     point: float = POINT
-    """What one point is: 0.01 of a score; 1 where the score is in pixels."""
+    """Size of one point: 0.01 of a score; 1 where the score is in pixels."""
     share: float = 1.0
-    """Of the level, that the correction leaves to this pair at its strictest."""
+    """Share of the level that the correction leaves to this pair at its strictest."""
 
     @property
     def is_real(self) -> bool:
+        """Whether the difference may be claimed, and is significant."""
         return self.may_be_claimed and self.p is not None and self.p < ALPHA
 
     @property
     def may_be_claimed(self) -> bool:
-        return self.seeds >= LEAST_SEEDS
+        """Whether there are enough seeds to claim any difference."""
+        return self.seeds >= MIN_SEEDS
 
     @property
     def seeds(self) -> int:
+        """Number of seeds in the cell that has the fewest."""
         return self.estimate.spread.seeds if self.estimate is not None else 1
 
     @property
     def seeds_to_see_a_point(self) -> int | None:
-        """Seeds in each cell that show a true difference of a point with a power of 80 %, after the correction at its
-        strictest; None: no number does.
+        """Seeds per cell that show a true difference of a point with a power of 80 %, at the strictest correction.
+
+        None: no number of seeds does.
         """
         return (
             compute_seeds_needed(self.estimate, self.point, ALPHA * self.share) if self.estimate is not None else None
@@ -85,151 +91,185 @@ class JudgedPair:
 
 @dataclass(frozen=True)
 class Verdict:
+    """What is known of several cells, or labels of an axis: their ranking, and every pair of them."""
+
     standings: list[Standing]
-    """The best first."""
+    """Standings, the best first."""
     pairs: list[JudgedPair]
-    """The best cell's first, in the order of standings."""
+    """Pairs in the order of standings, those of the best first."""
     best: list[str]
-    """The cell that is better than all others, or those that cannot be told from the one with the best mean."""
+    """The cell that is better than all others, or those that cannot be told apart from the one with the best mean."""
 
     @property
     def is_decided(self) -> bool:
+        """Whether one is better than all others."""
         return len(self.best) == 1 and len(self.standings) > 1
 
 
 def judge(
     subjects: Mapping[str, Blocks],
     higher_is_better: bool = True,
-    usual: VarianceFloor | None = None,
+    floor: VarianceFloor | None = None,
     point: float = POINT,
 ) -> Verdict:
     """Rank cells, or labels of an axis, and compare every two of them.
 
     Args:
-        subjects: name → its scores, none of which is NaN; all on the same test sets.
-        usual: between runs; None: of the cells given here.
-        point: what differences are told in; 1 for pixels.
+        subjects: name → its scores: for each test set its cells, each `[seeds, images]`, none NaN; all on the same test sets.
+        higher_is_better: False for errors and distances.
+        floor: the variance floor of the study; None: computed from the cells given here.
+        point: size of one point, in which differences are given; 1 for pixels.
+
+    >>> rng = np.random.default_rng(0)
+    >>> images = rng.normal(0, 0.1, 60)
+    >>> means = {"dice": 0.80, "bce": 0.72}
+    >>> verdict = judge({name: [[mean + images + rng.normal(0, 0.01, (3, 60))]] for name, mean in means.items()})
+    >>> verdict.best, verdict.pairs[0].is_real
+    (['dice'], True)
     """
-    return judge_all({"": subjects}, higher_is_better, usual, point)[""]
+    return judge_all({"": subjects}, higher_is_better, floor, point)[""]
 
 
 def judge_all(
     questions: Mapping[str, Mapping[str, Blocks]],
     higher_is_better: bool = True,
-    usual: VarianceFloor | None = None,
+    floor: VarianceFloor | None = None,
     point: float = POINT,
 ) -> dict[str, Verdict]:
-    """As `judge`, of several things that are told together, such as cells and axes: p-values are corrected for all their
-    pairs, so that a claim among all of them is false in 5 of 100 studies at most. Each question has as much of that.
+    """Judge several questions together, such as cells and axes, each as `judge` does.
+
+    p-values are corrected for the pairs of all questions, so that among all claims one is false in 5 of 100 studies at most
+    (Holm, Scandinavian Journal of Statistics 6, 1979). Each question has an equal share of that level.
+
+    Args:
+        questions: name of the question → its subjects; other arguments are those of `judge`.
+
+    >>> scores = np.random.default_rng(0).normal(0.8, 0.01, (4, 3, 60))
+    >>> subjects = {"a": [[scores[0]]], "b": [[scores[1]]]}
+    >>> verdicts = judge_all({"loss": subjects, "net": {"c": [[scores[2]]], "d": [[scores[3]]]}})
+    >>> verdicts["loss"].pairs[0].share, judge(subjects).pairs[0].share
+    (0.5, 1.0)
     """
     sign = 1 if higher_is_better else -1
-    found = {question: _compared(subjects, sign, usual, point) for question, subjects in questions.items()}
-    pairs = iter(_corrected([of_question for _, of_question in found.values()]))
+    compared = {question: _compare(subjects, sign, floor, point) for question, subjects in questions.items()}
+    corrected = iter(_correct_p_values([pairs for _, pairs in compared.values()]))
     return {
-        question: _verdict(standings, [next(pairs) for _ in of_question])
-        for question, (standings, of_question) in found.items()
+        question: _build_verdict(standings, [next(corrected) for _ in pairs])
+        for question, (standings, pairs) in compared.items()
     }
 
 
-def _compared(
-    subjects: Mapping[str, Blocks], sign: int, usual: VarianceFloor | None, point: float
+def _compare(
+    subjects: Mapping[str, Blocks], sign: int, floor: VarianceFloor | None, point: float
 ) -> tuple[list[Standing], list[JudgedPair]]:
-    """Before p-values are corrected, and before it is known who leads."""
+    """Compare every two subjects, before p-values are corrected and before it is known who leads."""
     signed = {name: [[sign * scores for scores in cells] for cells in blocks] for name, blocks in subjects.items()}
-    if usual is None:
-        usual = compute_variance_floor(scores for blocks in subjects.values() for cells in blocks for scores in cells)
-    means = {name: _mean(blocks) for name, blocks in subjects.items()}
+    if floor is None:
+        floor = compute_variance_floor(scores for blocks in subjects.values() for cells in blocks for scores in cells)
+    means = {name: _compute_mean(blocks) for name, blocks in subjects.items()}
     order = sorted(subjects, key=lambda name: (-sign * means[name], name))
-    pairs = [_pair(a, b, signed[a], signed[b], usual, point) for a, b in itertools.combinations(order, 2)]
+    pairs = [_judge_pair(a, b, signed[a], signed[b], floor, point) for a, b in itertools.combinations(order, 2)]
     return [
-        _standing(name, subjects[name], means[name], usual, rank) for rank, name in enumerate(order, start=1)
+        _build_standing(name, subjects[name], means[name], floor, rank) for rank, name in enumerate(order, start=1)
     ], pairs
 
 
-def _verdict(standings: list[Standing], pairs: list[JudgedPair]) -> Verdict:
+def _build_verdict(standings: list[Standing], pairs: list[JudgedPair]) -> Verdict:
     judged = {name for pair in pairs if pair.may_be_claimed for name in (pair.better, pair.worse)}
     leading = judged - {pair.worse for pair in pairs if pair.is_real}
     first = standings[0].name
     unclear = [pair.worse for pair in pairs if pair.better == first and not pair.is_real]
-    told = [replace(standing, is_leading=standing.name in leading) for standing in standings]
-    return Verdict(told, pairs, [first, *unclear])
+    marked = [replace(standing, is_leading=standing.name in leading) for standing in standings]
+    return Verdict(marked, pairs, [first, *unclear])
 
 
 def write_sentence(pair: JudgedPair) -> str:
-    """What may be said of two."""
-    apart = f"{pair.gap / pair.point:.1f} {_unit(pair)}s"
-    if pair.estimate is None or pair.p is None:
-        if pair.of_these_nets is None or pair.p is None:
-            return f"{pair.better} and {pair.worse}: one test image, so nothing can be said."
-        here = "differ" if pair.p < ALPHA else "cannot be told apart"
+    """Write in one sentence what may be said of two cells, or labels of an axis.
+
+    >>> from losslab.comparison.statistics import VariancePart, VarianceParts
+    >>> estimate = Estimate(0.021, 0.008, 0.033, 0.004, VarianceParts(runs=(VariancePart(1e-5, 1e-5, 3),) * 2, images=()))
+    >>> write_sentence(JudgedPair(better="dice", worse="bce", gap=0.021, estimate=estimate, p=0.004))
+    'dice beats bce by 2.1 points (95 % CI 0.8 to 3.3, p = 0.004 after Holm).'
+    """
+    gap = f"{pair.gap / pair.point:.1f} {_name_unit(pair)}s"
+    estimate = pair.estimate or pair.images_only
+    if estimate is None or pair.p is None:
+        return f"{pair.better} and {pair.worse} cannot be compared: there is only one test image."
+    interval = f"95 % CI {estimate.low / pair.point:.1f} to {estimate.high / pair.point:.1f}"
+    if pair.estimate is None:
+        differ = "differ" if pair.p < ALPHA else "cannot be told apart"
         return (
-            f"{pair.better} is {apart} better than {pair.worse}, with one seed: these two nets {here} on such "
-            f"images ({_interval(pair.of_these_nets, pair.point)}); whether another seed would turn it round, one seed cannot tell."
+            f"{pair.better} is {gap} better than {pair.worse} with one seed: these two nets {differ} on such images "
+            f"({interval}); one seed cannot tell whether another would reverse the order."
         )
     if not pair.may_be_claimed:
-        told = f"{pair.seeds} seeds ({_interval(pair.estimate, pair.point)})"
-        return f"{pair.better} is {apart} better than {pair.worse} with {told}: too few to claim a difference, which takes 3."
-    told = f"{_interval(pair.estimate, pair.point)}, p {_p(pair.p)} after Holm"
+        return (
+            f"{pair.better} is {gap} better than {pair.worse} with {pair.seeds} seeds ({interval}): too few to claim a "
+            f"difference, which takes {MIN_SEEDS}."
+        )
+    evidence = f"{interval}, p {format_p_statement(pair.p)} after Holm"
     if pair.is_real:
-        return f"{pair.better} beats {pair.worse} by {apart} ({told})."
-    return f"{pair.better} and {pair.worse} cannot be told apart with {pair.seeds} seeds ({told}); {_outlook(pair)}."
-
-
-def _outlook(pair: JudgedPair) -> str:
-    needed, one = pair.seeds_to_see_a_point, f"1 {_unit(pair)}"
-    if needed is None:
-        return f"no number of seeds would show {one} on so few test images"
-    if needed <= pair.seeds:
-        return f"a true difference of {one} would probably have been seen"
-    return f"about {needed - pair.seeds} more would be needed to see {one}"
-
-
-def _unit(pair: JudgedPair) -> str:
-    return "pixel" if pair.point == 1 else "point"
-
-
-def _mean(blocks: Blocks) -> float:
-    return float(np.mean([np.mean([scores.mean() for scores in cells]) for cells in blocks]))
-
-
-def _pair(a: str, b: str, first: Blocks, second: Blocks, usual: VarianceFloor, point: float) -> JudgedPair:
-    estimate, gap = estimate_difference(first, second, usual), _mean(first) - _mean(second)
-    if estimate is None:
-        nets = estimate_images_only(first, second)
-        return JudgedPair(a, b, gap, None, nets.p if nets is not None else None, nets, point)
-    return JudgedPair(a, b, gap, estimate, estimate.p, None, point)
-
-
-def _corrected(questions: Sequence[Sequence[JudgedPair]]) -> list[JudgedPair]:
-    asked = [[pair for pair in pairs if pair.p is not None] for pairs in questions]
-    shares = [1 / len(pairs) / sum(map(bool, asked)) for pairs in asked for _ in pairs]
-    p_values = correct_holm([pair.p for pairs in asked for pair in pairs if pair.p is not None], shares)
-    told = iter(zip(p_values, shares, strict=True))
-    found = []
-    for pair in (pair for pairs in questions for pair in pairs):
-        p, share = next(told) if pair.p is not None else (None, 1.0)
-        found.append(replace(pair, p=p, share=share))
-    return found
-
-
-def _standing(name: str, blocks: Blocks, mean: float, usual: VarianceFloor, rank: int) -> Standing:
-    cells = [scores.mean(axis=1) for cells in blocks for scores in cells]
-    fewest = min(len(runs) for runs in cells)
-    found = estimate_mean(blocks, usual)
-    return Standing(
-        name,
-        mean,
-        fewest,
-        float(np.sqrt(np.mean([runs.var(ddof=1) for runs in cells]))) if fewest > 1 else None,
-        (found.low, found.high) if found is not None else None,
-        rank,
-        is_leading=False,
+        return f"{pair.better} beats {pair.worse} by {gap} ({evidence})."
+    return (
+        f"{pair.better} and {pair.worse} cannot be told apart with {pair.seeds} seeds ({evidence}); "
+        f"{_write_outlook(pair)}."
     )
 
 
-def _interval(estimate: Estimate, points: float) -> str:
-    return f"95 % CI {estimate.low / points:.1f} to {estimate.high / points:.1f}"
+def _write_outlook(pair: JudgedPair) -> str:
+    needed, difference = pair.seeds_to_see_a_point, f"difference of 1 {_name_unit(pair)}"
+    if needed is None:
+        return f"with so few test images, no number of seeds would show a {difference}"
+    if needed <= pair.seeds:
+        return f"a true {difference} would probably have been seen"
+    return f"about {needed - pair.seeds} more seeds per cell would be needed to see a {difference}"
 
 
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+def _name_unit(pair: JudgedPair) -> str:
+    return "pixel" if pair.point == 1 else "point"
+
+
+def _compute_mean(blocks: Blocks) -> float:
+    return float(np.mean([np.mean([scores.mean() for scores in cells]) for cells in blocks]))
+
+
+def _judge_pair(a: str, b: str, first: Blocks, second: Blocks, floor: VarianceFloor, point: float) -> JudgedPair:
+    estimate = estimate_difference(first, second, floor)
+    images_only = estimate_images_only(first, second) if estimate is None else None
+    known = estimate or images_only
+    return JudgedPair(
+        better=a,
+        worse=b,
+        gap=_compute_mean(first) - _compute_mean(second),
+        estimate=estimate,
+        p=known.p if known is not None else None,
+        images_only=images_only,
+        point=point,
+    )
+
+
+def _correct_p_values(questions: Sequence[Sequence[JudgedPair]]) -> list[JudgedPair]:
+    testable = [[pair for pair in pairs if pair.p is not None] for pairs in questions]
+    shares = [1 / len(pairs) / sum(map(bool, testable)) for pairs in testable for _ in pairs]
+    p_values = correct_holm([pair.p for pairs in testable for pair in pairs if pair.p is not None], shares)
+    corrections = iter(zip(p_values, shares, strict=True))
+    corrected = []
+    for pair in itertools.chain.from_iterable(questions):
+        p, share = next(corrections) if pair.p is not None else (None, 1.0)
+        corrected.append(replace(pair, p=p, share=share))
+    return corrected
+
+
+def _build_standing(name: str, blocks: Blocks, mean: float, floor: VarianceFloor, rank: int) -> Standing:
+    cells = [scores.mean(axis=1) for cells in blocks for scores in cells]
+    fewest = min(len(runs) for runs in cells)
+    estimate = estimate_mean(blocks, floor)
+    return Standing(
+        name=name,
+        mean=mean,
+        seeds=fewest,
+        sd=float(np.sqrt(np.mean([runs.var(ddof=1) for runs in cells]))) if fewest > 1 else None,
+        interval=(estimate.low, estimate.high) if estimate is not None else None,
+        rank=rank,
+        is_leading=False,
+    )

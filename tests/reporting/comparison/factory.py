@@ -25,17 +25,33 @@ from losslab.comparison.verdicts import Verdict, judge, write_sentence
 from losslab.study.spec import PublishedNumbers, PublishedRow
 
 MIOU = ComparedMetric(
-    "miou", "mIoU", True, 0.01, "points", True, "mean over classes, each over the pixels of all test images"
+    key="miou",
+    title="mIoU",
+    higher_is_better=True,
+    point=0.01,
+    unit="points",
+    has_images=True,
+    about="mean over classes, each over the pixels of all test images",
 )
-HD95 = ComparedMetric("hd95", "HD95", False, 1.0, "pixels", True, "mean over the test images")
+HD95 = ComparedMetric(
+    key="hd95",
+    title="HD95",
+    higher_is_better=False,
+    point=1.0,
+    unit="pixels",
+    has_images=True,
+    about="mean over the test images",
+)
 AXES: Mapping[str, Sequence[str]] = {"loss": ["cross_entropy", "dice", "focal"], "net": ["unet", "simple_segnet"]}
 GAINS = {"dice": 0.03, "cross_entropy": 0.0, "focal": 0.002, "unet": 0.05}
-"""Of labels, over a mean of 0.75."""
+"""Gain of each label over a mean of 0.75."""
 CLASSES = ["skin", "lesion", "hair"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MadeUpComparison:
+    """What a made-up comparison has."""
+
     axes: Mapping[str, Sequence[str]] = field(default_factory=lambda: AXES)
     seeds: int = 3
     images: int = 40
@@ -52,15 +68,17 @@ class MadeUpComparison:
     warnings: Sequence[str] = ("focal, simple_segnet has 2 of 3 runs: seed 2 failed",)
 
 
-def comparison_of(folder: Path, made: MadeUpComparison = MadeUpComparison()) -> Comparison:
-    """
+def make_comparison(folder: Path, made: MadeUpComparison = MadeUpComparison()) -> Comparison:
+    """Make up a comparison.
+
     Args:
         folder: pictures are written there.
+        made: what it has.
     """
     rng = np.random.default_rng(0)
     combinations = [dict(zip(made.axes, labels, strict=True)) for labels in itertools.product(*made.axes.values())]
     labels = {", ".join(combination.values()): combination for combination in combinations}
-    scores = _scores(made, labels, rng)
+    scores = _draw_scores(made, labels, rng)
     sign = 1 if made.metric.higher_is_better else -1
     means = {name: float(table.mean()) for name, table in scores.items()}
     verdict = (
@@ -71,8 +89,8 @@ def comparison_of(folder: Path, made: MadeUpComparison = MadeUpComparison()) -> 
         else None
     )
     order = [one.name for one in verdict.standings] if verdict else sorted(means, key=lambda name: -sign * means[name])
-    cells = [_cell(made, name, labels[name], scores[name], number) for number, name in enumerate(order)]
-    factors = [_factor(made, axis, labels, scores) for axis in made.axes] if len(made.axes) > 1 and verdict else []
+    cells = [_make_cell(made, name, labels[name], scores[name], number) for number, name in enumerate(order)]
+    factors = [_make_factor(made, axis, labels, scores) for axis in made.axes] if len(made.axes) > 1 and verdict else []
     return Comparison(
         name="demo",
         title="Three losses on two small nets",
@@ -89,37 +107,39 @@ def comparison_of(folder: Path, made: MadeUpComparison = MadeUpComparison()) -> 
         headline=f"{order[0]} has the best {made.metric.title}.",
         sentences=[write_sentence(pair) for pair in verdict.pairs] if verdict else [],
         factors=factors,
-        ranks=_ranks(order) if made.ranked else None,
-        breakdowns=_breakdowns(made, order, rng),
-        gallery=_gallery(folder, order, made.side) if made.side else [],
-        published=_published(labels),
+        ranks=_make_ranks(order) if made.ranked else None,
+        breakdowns=_make_breakdowns(made, order, rng),
+        gallery=_make_gallery(folder, order, made.side) if made.side else [],
+        published=_make_published(labels),
         published_metric=HD95,
         warnings=list(made.warnings),
         facts={"study": "studies/demo.yaml", "commit": "5cc2311", "epochs": "6", "seeds": "0, 1, 2"},
     )
 
 
-def _scores(
+def _draw_scores(
     made: MadeUpComparison, labels: Mapping[str, Mapping[str, str]], rng: np.random.Generator
 ) -> dict[str, Scores]:
     image = rng.normal(0, 0.08, made.images)
-    found = {}
+    scores = {}
     for name, combination in labels.items():
         gain = sum(made.gains.get(label, 0.0) for label in combination.values())
         runs = 0.75 + gain + rng.normal(0, made.seed_sd, (made.seeds, 1))
         table = runs + image + rng.normal(0, 0.015, (made.seeds, made.images))
-        found[name] = table if made.metric.higher_is_better else 20 * (1 - table)
-    return found
+        scores[name] = table if made.metric.higher_is_better else 20 * (1 - table)
+    return scores
 
 
-def _cell(made: MadeUpComparison, name: str, labels: Mapping[str, str], scores: Scores, number: int) -> ComparedCell:
+def _make_cell(
+    made: MadeUpComparison, name: str, labels: Mapping[str, str], scores: Scores, number: int
+) -> ComparedCell:
     big = "simple" not in name
     runs = [
         ComparedRun(
             name=f"demo-{number}-s{seed}",
             seed=seed,
             score=float(row.mean()),
-            history=_history(made, seed, number),
+            history=_make_history(made, seed, number),
             like_published=0.5 + 0.1 * seed,
             train_seconds=70.0 + 9 * number + seed * 2 if made.known else None,
             mlflow_run=f"{number:02d}{seed:030d}",
@@ -128,11 +148,16 @@ def _cell(made: MadeUpComparison, name: str, labels: Mapping[str, str], scores: 
     ]
     parameters, gflops, time = (6_600_000, 1.62, 14.2) if big else (97_000, 0.31, 3.4)
     return ComparedCell(
-        name, labels, runs, parameters, gflops if made.known else None, time + 0.1 * number if made.known else None
+        name=name,
+        labels=labels,
+        runs=runs,
+        parameters=parameters,
+        gflops=gflops if made.known else None,
+        image_ms=time + 0.1 * number if made.known else None,
     )
 
 
-def _history(made: MadeUpComparison, seed: int, number: int) -> list[dict[str, str]]:
+def _make_history(made: MadeUpComparison, seed: int, number: int) -> list[dict[str, str]]:
     rise: Callable[[int], float] = lambda epoch: 1 - np.exp(-0.4 * epoch)  # noqa: E731
     return [
         {
@@ -146,7 +171,7 @@ def _history(made: MadeUpComparison, seed: int, number: int) -> list[dict[str, s
     ]
 
 
-def _factor(
+def _make_factor(
     made: MadeUpComparison, axis: str, labels: Mapping[str, Mapping[str, str]], scores: Mapping[str, Scores]
 ) -> FactorResult:
     cells = {
@@ -158,7 +183,7 @@ def _factor(
     return FactorResult(axis, others, verdict, [write_sentence(pair) for pair in verdict.pairs])
 
 
-def _breakdowns(made: MadeUpComparison, order: Sequence[str], rng: np.random.Generator) -> list[Breakdown]:
+def _make_breakdowns(made: MadeUpComparison, order: Sequence[str], rng: np.random.Generator) -> list[Breakdown]:
     rows = [
         (
             name,
@@ -172,15 +197,35 @@ def _breakdowns(made: MadeUpComparison, order: Sequence[str], rng: np.random.Gen
         for row, name in enumerate(order)
     ]
     strata = [(name, [BreakdownValue(0.7, 0.01, True), BreakdownValue(float("nan"), None, False)]) for name in order]
-    told = [f"{order[0]} helps lesion: 2.0 points over {order[-1]} (p < 0.001 after Holm)."] if len(order) > 1 else []
+    sentences = (
+        [f"{order[0]} helps lesion: 2.0 points over {order[-1]} (p < 0.001 after Holm)."] if len(order) > 1 else []
+    )
     return [
-        Breakdown("class", "IoU of each class", "Pooled over the test images.", CLASSES, rows, True, True, told),
-        Breakdown("size", "mIoU by size of the lesion", "Thirds of the images.", ["small", "large"], strata, False, True, []),
-    ]  # fmt: skip
+        Breakdown(
+            id="class",
+            title="IoU of each class",
+            about="Pooled over the test images.",
+            columns=CLASSES,
+            rows=rows,
+            is_judged=True,
+            higher_is_better=True,
+            sentences=sentences,
+        ),
+        Breakdown(
+            id="size",
+            title="mIoU by size of the lesion",
+            about="Thirds of the images.",
+            columns=["small", "large"],
+            rows=strata,
+            is_judged=False,
+            higher_is_better=True,
+            sentences=[],
+        ),
+    ]
 
 
-def _gallery(folder: Path, order: Sequence[str], side: int) -> list[GalleryImage]:
-    found = []
+def _make_gallery(folder: Path, order: Sequence[str], side: int) -> list[GalleryImage]:
+    gallery = []
     for number in range(3):
         y, x = np.mgrid[:side, :side] / side - 0.5
         truth = ((x**2 + y**2) < 0.06 + 0.03 * number).astype(np.uint8)
@@ -194,18 +239,18 @@ def _gallery(folder: Path, order: Sequence[str], side: int) -> list[GalleryImage
             path = folder / f"im{number}.{place}.png"
             Image.fromarray(labels).save(path)
             predictions.append(PredictedImage(name, path, 0.9 - 0.02 * place))
-        found.append(
+        gallery.append(
             GalleryImage(f"im{number}", folder / f"im{number}.png", folder / f"im{number}.truth.png", predictions)
         )
-    return found
+    return gallery
 
 
-def _ranks(order: Sequence[str]) -> FriedmanRanks:
+def _make_ranks(order: Sequence[str]) -> FriedmanRanks:
     ranks = [1.0 + 0.9 * number for number in range(len(order))]
     return FriedmanRanks(list(order), ranks, 0.012, 2.3, ["fold 1", "fold 2", "fold 3", "fold 4", "fold 5"])
 
 
-def _published(labels: Mapping[str, Mapping[str, str]]) -> PublishedNumbers:
+def _make_published(labels: Mapping[str, Mapping[str, str]]) -> PublishedNumbers:
     rows = [
         PublishedRow(cell=dict(combination), values={"iou": 0.71, "dice": 0.82})
         for combination in itertools.islice(labels.values(), 2)

@@ -1,4 +1,4 @@
-"""The folder of a comparison: what must be in which file, for rich and for poor comparisons."""
+"""Tests of the folder of a comparison: what must be in which file, for rich and for poor comparisons."""
 
 import html
 import json
@@ -21,7 +21,7 @@ from losslab.reporting.comparison.page import build_comparison_page
 from losslab.reporting.comparison.pareto import COSTS, find_candidates
 from losslab.reporting.comparison.plain_data import convert_to_plain
 from losslab.reporting.comparison.tables import build_cell_rows, build_run_rows
-from tests.reporting.comparison.factory import HD95, MadeUpComparison, comparison_of
+from tests.reporting.comparison.factory import HD95, MadeUpComparison, make_comparison
 
 DECIDED = MadeUpComparison(gains={"dice": 0.06, "focal": -0.02, "unet": 0.05}, side=0, epochs=2)
 TOGETHER = MadeUpComparison(gains={"unet": 0.1}, side=0, epochs=2)
@@ -31,15 +31,15 @@ EVIL = "<b>x</b>|*y*"
 
 @pytest.fixture(scope="module")
 def rich(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path]:
-    """Written once, with all that there can be."""
+    """Write, once, a comparison with all that there can be."""
     folder = tmp_path_factory.mktemp("comparison")
-    comparison = comparison_of(folder, MadeUpComparison(ranked=True))
+    comparison = make_comparison(folder, MadeUpComparison(ranked=True))
     write_comparison(comparison, folder / "demo")
     return comparison, folder / "demo"
 
 
 class Texts(HTMLParser):
-    """Text by the element that holds it, links, and the ids."""
+    """Bold texts, links and ids of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -62,13 +62,13 @@ class Texts(HTMLParser):
             self.bold.append(data)
 
 
-def cells_of(page: str) -> str:
-    """The table of cells."""
+def find_cells(page: str) -> str:
+    """Find the section with the table of cells."""
     return page.split('<section id="cells">')[1].split("</section>")[0]
 
 
-def made(folder: Path, **changes: Any) -> Comparison:
-    return comparison_of(folder, MadeUpComparison(**({"side": 0, "epochs": 2} | changes)))
+def make_small(folder: Path, **changes: Any) -> Comparison:
+    return make_comparison(folder, MadeUpComparison(**({"side": 0, "epochs": 2} | changes)))
 
 
 def test_folder_has_page_markdown_tables_json_and_figures(rich: tuple[Comparison, Path]) -> None:
@@ -129,21 +129,21 @@ def test_ids_of_the_page_are_unique(rich: tuple[Comparison, Path]) -> None:
 
 
 def test_only_a_distinguishable_best_is_bold(tmp_path: Path) -> None:
-    decided, together = comparison_of(tmp_path, DECIDED), comparison_of(tmp_path, TOGETHER)
+    decided, together = make_comparison(tmp_path, DECIDED), make_comparison(tmp_path, TOGETHER)
     assert decided.verdict is not None and decided.verdict.is_decided
     best = decided.verdict.standings[0]
-    assert Texts(cells_of(build_comparison_page(decided))).bold == [f"{best.mean:.3f} ± {best.sd:.3f}"]
+    assert Texts(find_cells(build_comparison_page(decided))).bold == [f"{best.mean:.3f} ± {best.sd:.3f}"]
     assert f"**{best.mean:.3f} ± {best.sd:.3f}**" in build_markdown(decided)
     assert together.verdict is not None and len(together.verdict.best) == 3
-    table = cells_of(build_comparison_page(together))
+    table = find_cells(build_comparison_page(together))
     assert Texts(table).bold == [] and table.count("†</sup>") == 3
-    assert "cannot be told from the best" in table
+    assert "cannot be told apart from the best" in table
     rows = [line for line in build_markdown(together).splitlines() if re.match(r"\| \d+ \|", line)]
     assert sum("†" in row for row in rows) == 3 and not any("**" in row for row in rows)
 
 
 def test_best_of_a_class_is_bold_only_where_it_was_judged(tmp_path: Path) -> None:
-    comparison = comparison_of(tmp_path, DECIDED)
+    comparison = make_comparison(tmp_path, DECIDED)
     classes, strata = (
         part.split("</figure>")[0]
         for part in build_comparison_page(comparison).split('<figure class="classes" id="breakdown-')[1:]
@@ -153,50 +153,59 @@ def test_best_of_a_class_is_bold_only_where_it_was_judged(tmp_path: Path) -> Non
 
 
 def test_one_seed_concludes_nothing(tmp_path: Path) -> None:
-    page = build_comparison_page(made(tmp_path, seeds=1))
-    table = cells_of(page)
+    page = build_comparison_page(make_small(tmp_path, seeds=1))
+    table = find_cells(page)
     assert Texts(page.split('<section id="grid">')[0]).bold == [] and "†" not in table and "Nothing is bold" in table
-    assert 'class="nets"' in page and "fewer than three seeds" in table and "another seed may turn them round" in page
+    assert 'class="nets"' in page and "fewer than three seeds" in table and "another seed may reverse them" in page
 
 
 def test_two_seeds_claim_nothing(tmp_path: Path) -> None:
-    page = build_comparison_page(made(tmp_path, seeds=2, axes={"loss": ["dice", "focal"]}))
-    assert "†" not in cells_of(page) and Texts(cells_of(page)).bold == []
+    page = build_comparison_page(make_small(tmp_path, seeds=2, axes={"loss": ["dice", "focal"]}))
+    assert "†" not in find_cells(page) and Texts(find_cells(page)).bold == []
     assert '<tr class="few">' in page and '<tr class="real">' not in page and "no difference is claimed" in page
 
 
 def test_one_cell_has_nothing_to_be_compared_with(tmp_path: Path) -> None:
-    comparison = made(tmp_path, axes={"loss": ["dice"]})
+    comparison = make_small(tmp_path, axes={"loss": ["dice"]})
     comparison = replace(comparison, verdict=None, sentences=[])
     page = build_comparison_page(comparison)
-    assert "there is one cell alone" in page and "there is one cell alone" in build_markdown(comparison)
+    assert "there is only one cell" in page and "there is only one cell" in build_markdown(comparison)
     for section in ("differences", "grid", "cost"):
         assert f'id="{section}"' not in page
 
 
 def test_one_axis_has_no_heat_map(tmp_path: Path) -> None:
-    page = build_comparison_page(made(tmp_path, axes={"loss": ["dice", "focal"]}))
+    page = build_comparison_page(make_small(tmp_path, axes={"loss": ["dice", "focal"]}))
     assert 'id="grid"' not in page and 'id="chart-val_miou-0-0"' in page and "By loss" not in page
 
 
 def test_three_axes_have_a_heat_map_for_each_two(tmp_path: Path) -> None:
     axes = {"loss": ["dice", "focal"], "net": ["unet", "segnet"], "recipe": ["plain", "augmented"]}
-    page = build_comparison_page(made(tmp_path, axes=axes))
+    page = build_comparison_page(make_small(tmp_path, axes=axes))
     assert re.findall(r'<figure class="heat" id="(.*?)"', page) == ["heat-0", "heat-1", "heat-2"]
-    assert "Each is the mean over recipe." in page and "mean of 2 cells, 6 runs" in page
+    assert "Each number is the mean over recipe." in page and "mean of 2 cells, 6 runs" in page
 
 
 def test_score_without_single_images_is_not_judged_and_the_page_says_why(tmp_path: Path) -> None:
-    ece = ComparedMetric("ece", "ECE", False, 0.01, "points", False, "over all", "single images have no ECE")
-    comparison = made(tmp_path, metric=ece, judged=False, known=False)
+    ece = ComparedMetric(
+        key="ece",
+        title="ECE",
+        higher_is_better=False,
+        point=0.01,
+        unit="points",
+        has_images=False,
+        about="over all",
+        why_not="single images have no ECE",
+    )
+    comparison = make_small(tmp_path, metric=ece, judged=False, known=False)
     page = build_comparison_page(comparison)
     assert "single images have no ECE" in page and "single images have no ECE" in build_markdown(comparison)
-    assert 'id="differences"' not in page and Texts(cells_of(page)).bold == []
-    assert "time per image is known of no cell" in page and cells_of(page).count(">–</td>") == 6 * 4
+    assert 'id="differences"' not in page and Texts(find_cells(page)).bold == []
+    assert "time per image is known for no cell" in page and find_cells(page).count(">–</td>") == 6 * 4
 
 
 def test_where_less_is_better_the_page_says_so_in_pixels(tmp_path: Path) -> None:
-    comparison = made(tmp_path, metric=HD95, axes={"loss": ["dice", "focal"]}, gains={"dice": 0.1})
+    comparison = make_small(tmp_path, metric=HD95, axes={"loss": ["dice", "focal"]}, gains={"dice": 0.1})
     page = build_comparison_page(comparison)
     assert comparison.cells[0].name == "dice" and "lower is better" in page
     assert "pixels [95 % CI]" in page and "By how many pixels the first is better" in page
@@ -205,7 +214,7 @@ def test_where_less_is_better_the_page_says_so_in_pixels(tmp_path: Path) -> None
 
 
 def test_numbers_that_are_not_there_are_dashes(tmp_path: Path) -> None:
-    comparison = made(tmp_path)
+    comparison = make_small(tmp_path)
     cells = [
         replace(cell, runs=[replace(run, score=float("nan"), history=[]) for run in cell.runs])
         for cell in comparison.cells
@@ -219,7 +228,7 @@ def test_numbers_that_are_not_there_are_dashes(tmp_path: Path) -> None:
 
 
 def test_names_are_text(tmp_path: Path) -> None:
-    comparison = made(tmp_path, axes={"loss": [EVIL, "dice"], "net": ["unet", "segnet"]}, warnings=[EVIL])
+    comparison = make_small(tmp_path, axes={"loss": [EVIL, "dice"], "net": ["unet", "segnet"]}, warnings=[EVIL])
     page, markdown = build_comparison_page(comparison), build_markdown(comparison)
     assert EVIL not in page and html.escape(EVIL) in page
     assert EVIL not in markdown and r"&lt;b>x&lt;/b>\|\*y\*" in markdown
@@ -242,22 +251,22 @@ def test_json_has_all_and_nothing_that_is_no_number(rich: tuple[Comparison, Path
     assert comparison.verdict is not None
     assert [pair["p"] for pair in content["verdict"]["pairs"]] == [pair.p for pair in comparison.verdict.pairs]
     assert content["verdict"]["is_decided"] is comparison.verdict.is_decided
-    assert not any(is_dataclass(value) for value in leaves(content))
+    assert not any(is_dataclass(value) for value in list_leaves(content))
 
 
-def leaves(value: Any) -> Iterator[Any]:
+def list_leaves(value: Any) -> Iterator[Any]:
     if isinstance(value, dict):
         for part in value.values():
-            yield from leaves(part)
+            yield from list_leaves(part)
     elif isinstance(value, list):
         for part in value:
-            yield from leaves(part)
+            yield from list_leaves(part)
     else:
         yield value
 
 
 def test_tables_have_a_row_for_each_run_and_each_cell(tmp_path: Path) -> None:
-    comparison = made(tmp_path, axes={"loss": ["dice", "focal"], "mean": ["a", "b"]})
+    comparison = make_small(tmp_path, axes={"loss": ["dice", "focal"], "mean": ["a", "b"]})
     runs, cells = build_run_rows(comparison), build_cell_rows(comparison)
     assert len(runs) == 12 and len(cells) == 4
     assert {key: runs[0][key] for key in ("cell", "seed", "metric", "score")} == {
@@ -270,8 +279,8 @@ def test_tables_have_a_row_for_each_run_and_each_cell(tmp_path: Path) -> None:
     assert cells[0]["axis mean"] in ("a", "b") and isinstance(cells[0]["mean"], float)
 
 
-def test_published_numbers_stand_beside_the_cell_that_they_are_of(tmp_path: Path) -> None:
-    comparison = made(tmp_path)
+def test_published_numbers_stand_beside_their_cell(tmp_path: Path) -> None:
+    comparison = make_small(tmp_path)
     section = build_comparison_page(comparison).split('<section id="published">')[1].split("</section>")[0]
     ours = next(cell for cell in comparison.cells if cell.name == "cross_entropy, unet")
     mean = sum(run.score for run in ours.runs) / 3
@@ -281,7 +290,7 @@ def test_published_numbers_stand_beside_the_cell_that_they_are_of(tmp_path: Path
 
 
 def test_pareto_front_has_no_cell_that_another_beats_in_both(tmp_path: Path) -> None:
-    comparison = made(tmp_path)
+    comparison = make_small(tmp_path)
     candidates = find_candidates(comparison, COSTS[0])
     front = [one for one in candidates if one.on_front]
     assert [one.cell.name for one in front] == ["dice, simple_segnet", "dice, unet"]
@@ -302,6 +311,6 @@ def test_bars_of_the_critical_difference_are_the_longest() -> None:
 
 
 def test_page_stays_small_with_large_pictures(tmp_path: Path) -> None:
-    page = build_comparison_page(comparison_of(tmp_path, MadeUpComparison(side=700, epochs=1)))
+    page = build_comparison_page(make_comparison(tmp_path, MadeUpComparison(side=700, epochs=1)))
     assert len(page) < 5_000_000
     assert max(int(width) for width in re.findall(r'width="(\d+)"', page)) <= 448

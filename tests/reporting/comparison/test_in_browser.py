@@ -1,4 +1,4 @@
-"""A comparison's page as a reader meets it, in headless Chromium: twelve cells, offline, with and without a script."""
+"""Tests of a comparison's page in headless Chromium: twelve cells, offline, with and without a script."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
 from losslab.reporting.comparison.page import build_comparison_page
-from tests.reporting.comparison.factory import MadeUpComparison, comparison_of
+from tests.reporting.comparison.factory import MadeUpComparison, make_comparison
 
 PHONE, DESK = 375, 1440
 LOSSES, NETS = ["0.5*bce+0.5*dice", "cross_entropy", "focal_tversky", "lovasz"], ["unet_resnet18", "mit_b0", "segnet"]
@@ -23,12 +23,12 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     gains = {"lovasz": 0.1, "unet_resnet18": 0.05}
     made = MadeUpComparison(axes={"loss": LOSSES, "net": NETS}, gains=gains, ranked=True, epochs=4)
     path = folder / "index.html"
-    path.write_text(build_comparison_page(comparison_of(folder, made)), encoding="utf-8")
+    path.write_text(build_comparison_page(make_comparison(folder, made)), encoding="utf-8")
     return path
 
 
-def opened(context: BrowserContext, path: Path) -> tuple[Page, list[str]]:
-    """The page, and what must stay empty: errors, and requests for anything but itself."""
+def open_page(context: BrowserContext, path: Path) -> tuple[Page, list[str]]:
+    """Open the page, and list what must stay empty: errors, and requests for anything but itself."""
     page, wrong = context.new_page(), []
     page.set_default_timeout(5000)
     page.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
@@ -41,11 +41,11 @@ def opened(context: BrowserContext, path: Path) -> tuple[Page, list[str]]:
 
 
 @pytest.mark.parametrize(("width", "script"), [(PHONE, False), (DESK, True)])
-def test_page_fits_asks_for_nothing_and_is_whole_without_a_script(
+def test_page_fits_requests_nothing_and_is_complete_without_a_script(
     browser: Browser, path: Path, width: int, script: bool
 ) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800}, java_script_enabled=script)
-    page, wrong = opened(context, path)
+    page, wrong = open_page(context, path)
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     assert page.evaluate("document.documentElement.scrollWidth") == width
     for selector in (
@@ -79,9 +79,9 @@ def test_page_fits_asks_for_nothing_and_is_whole_without_a_script(
 
 
 def test_texts_are_legible_in_both_schemes(browser: Browser, path: Path) -> None:
-    """Contrast of texts with what is behind them, as WCAG 2 counts it: 4.5 at least."""
+    """Texts must have a contrast of at least 4.5 with what is behind them, as WCAG 2 counts it."""
     context = browser.new_context(viewport={"width": DESK, "height": 900})
-    page, _ = opened(context, path)
+    page, _ = open_page(context, path)
     script = Path(__file__).with_name("contrasts.js").read_text(encoding="utf-8")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)

@@ -1,4 +1,4 @@
-"""The report of a comparison: page, Markdown, tables, JSON and figures."""
+"""Report of a comparison: page, Markdown, tables, JSON and figures."""
 
 from losslab.reporting.comparison.folder import write_comparison
 

@@ -1,41 +1,43 @@
-"""The critical-difference diagram (Demšar, JMLR 7, 2006): mean ranks on an axis, bars over cells that cannot be told apart."""
+"""Critical-difference diagram (Demšar, JMLR 7, 2006): mean ranks on an axis, bars over cells that cannot be told apart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from losslab.comparison.result import FriedmanRanks
 from losslab.comparison.statistics import ALPHA
-from losslab.formats import format_p_value, format_plural
+from losslab.formats import format_p_statement, format_plural
 
-WIDTH, START, END, AXIS = 800.0, 260.0, 540.0, 64.0
-"""Of the drawing; the axis from START to END at this height, names at both sides."""
-BAR, LINE = 9.0, 22.0
-"""Heights of a bar and of a line of text."""
-LONGEST = 28
-"""Letters of a name."""
+WIDTH_PX, AXIS_START_PX, AXIS_END_PX, AXIS_Y_PX = 800.0, 260.0, 540.0, 64.0
+"""Width of the drawing, and place of its axis, which has names at both sides."""
+BAR_HEIGHT_PX, LINE_HEIGHT_PX = 9.0, 22.0
+MAX_NAME_LETTERS = 28
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RankedCell:
+    """A cell in the diagram: its name, and the line that leads from there to the axis."""
+
     name: str
-    """Shortened where it is long."""
-    full: str
+    short_name: str
+    """Name, cut off where it is long."""
     rank: str
     x: float
     y: float
     is_left: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RankDiagram:
+    """What critical_difference.html.j2 draws."""
+
     reading: str
     width: float
     axis: tuple[float, float, float]
-    """From x, to x, y."""
+    """x of the start, x of the end, y."""
     ticks: list[tuple[float, int]]
     ranked: list[RankedCell]
     bars: list[tuple[float, float, float]]
-    """From x, to x, y."""
+    """x of the start, x of the end, y of each."""
     ruler: float
     """Length of the critical difference."""
     critical: str
@@ -43,29 +45,34 @@ class RankDiagram:
 
 
 def find_groups(mean_ranks: Sequence[float], critical_difference: float) -> list[tuple[int, int]]:
-    """First and last, in ascending order of ranks, of each largest group whose ranks lie within the critical difference."""
+    """Find the largest groups whose ranks lie within the critical difference: first and last index in order of rank."""
     ranks = sorted(mean_ranks)
-    found: list[tuple[int, int]] = []
+    groups: list[tuple[int, int]] = []
     for first, rank in enumerate(ranks):
         last = max(index for index, other in enumerate(ranks) if other - rank <= critical_difference)
-        if last > first and (not found or last > found[-1][1]):
-            found.append((first, last))
-    return found
+        if last > first and (not groups or last > groups[-1][1]):
+            groups.append((first, last))
+    return groups
 
 
 def build_diagram(ranks: FriedmanRanks) -> RankDiagram:
+    """Lay out the diagram."""
     count = len(ranks.names)
     order = sorted(range(count), key=lambda index: (ranks.mean_ranks[index], ranks.names[index]))
-    scale = (END - START) / max(count - 1, 1)
+    scale = (AXIS_END_PX - AXIS_START_PX) / max(count - 1, 1)
 
     def place(rank: float) -> float:
-        return round(START + (rank - 1) * scale, 1)
+        return round(AXIS_START_PX + (rank - 1) * scale, 1)
 
     bars = [
-        (place(ranks.mean_ranks[order[first]]) - 4, place(ranks.mean_ranks[order[last]]) + 4, AXIS + BAR * (number + 1))
-        for number, (first, last) in enumerate(find_groups(ranks.mean_ranks, ranks.critical_difference))
+        (
+            place(ranks.mean_ranks[order[first]]) - 4,
+            place(ranks.mean_ranks[order[last]]) + 4,
+            AXIS_Y_PX + BAR_HEIGHT_PX * number,
+        )
+        for number, (first, last) in enumerate(find_groups(ranks.mean_ranks, ranks.critical_difference), start=1)
     ]
-    top = AXIS + BAR * (len(bars) + 1) + 14
+    top = AXIS_Y_PX + BAR_HEIGHT_PX * (len(bars) + 1) + 14
     left = (count + 1) // 2
     ranked = []
     for position, index in enumerate(order):
@@ -74,35 +81,31 @@ def build_diagram(ranks: FriedmanRanks) -> RankDiagram:
         name = ranks.names[index]
         ranked.append(
             RankedCell(
-                name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…",
-                name,
-                f"{ranks.mean_ranks[index]:.2f}",
-                place(ranks.mean_ranks[index]),
-                top + LINE * level,
-                position < left,
+                name=name,
+                short_name=name if len(name) <= MAX_NAME_LETTERS else f"{name[: MAX_NAME_LETTERS - 1]}…",
+                rank=f"{ranks.mean_ranks[index]:.2f}",
+                x=place(ranks.mean_ranks[index]),
+                y=top + LINE_HEIGHT_PX * level,
+                is_left=position < left,
             )
         )
     return RankDiagram(
-        describe_ranks(ranks),
-        WIDTH,
-        (START, END, AXIS),
-        [(place(rank), rank) for rank in range(1, count + 1)],
-        ranked,
-        bars,
-        round(min(ranks.critical_difference, count - 1) * scale, 1),
-        f"{ranks.critical_difference:.2f}",
-        top + LINE * left,
+        reading=describe_ranks(ranks),
+        width=WIDTH_PX,
+        axis=(AXIS_START_PX, AXIS_END_PX, AXIS_Y_PX),
+        ticks=[(place(rank), rank) for rank in range(1, count + 1)],
+        ranked=ranked,
+        bars=bars,
+        ruler=round(min(ranks.critical_difference, count - 1) * scale, 1),
+        critical=f"{ranks.critical_difference:.2f}",
+        height=top + LINE_HEIGHT_PX * left,
     )
 
 
 def describe_ranks(ranks: FriedmanRanks) -> str:
-    blocks = format_plural(len(ranks.blocks), "block")
-    told = f"Friedman's test over {blocks} ({', '.join(ranks.blocks)}): p {_equals(ranks.p)}. "
+    """Describe Friedman's test, and how to read the bars."""
+    blocks = f"{format_plural(len(ranks.blocks), 'block')} ({', '.join(ranks.blocks)})"
+    test = f"Friedman's test over {blocks}: p {format_p_statement(ranks.p)}."
     if ranks.p >= ALPHA:
-        return told + "The ranks do not differ more than chance would have it."
-    return told + "Cells that a bar joins cannot be told apart by Nemenyi's test."
-
-
-def _equals(p: float) -> str:
-    text = format_p_value(p)
-    return text if text.startswith("<") else f"= {text}"
+        return f"{test} The ranks do not differ more than chance would explain."
+    return f"{test} Nemenyi's test cannot tell apart cells that a bar joins."

@@ -1,4 +1,4 @@
-"""Curves over epochs as small multiples: a chart for each label of each axis, its lines the labels of the others."""
+"""Training curves as small multiples: a chart for each label of each axis, whose lines are the labels of the others."""
 
 import math
 import statistics
@@ -17,27 +17,30 @@ MEASURES = {"val_miou": "mIoU on the validation images", "train_loss": "Loss on 
 
 @dataclass(frozen=True)
 class EpochCurve:
-    """Of one cell."""
+    """Curves of one cell."""
 
     name: str
-    """Its labels of the axes that vary within the chart."""
+    """Labels of the axes that vary within the chart."""
     style: int
-    """The same for the same name, in all charts of a grouping."""
+    """Number of the line style, which a name keeps in all charts of a grouping."""
     epochs: list[float]
     mean: list[float]
-    """Over the runs, where all have a number."""
+    """Mean over the runs; NaN where one has no number."""
     runs: list[tuple[list[float], list[float]]]
+    """Epochs and values of each run."""
 
 
 @dataclass(frozen=True)
 class CurvePanel:
+    """Curves that share a chart."""
+
     title: str
     curves: list[EpochCurve]
 
 
 @dataclass(frozen=True)
 class MeanChart(Chart):
-    """Lines are means over seeds; the seeds lie behind them, thin, and the script tells no numbers of them."""
+    """A chart whose lines are means over seeds; the seeds lie behind them, thin, and the script shows no numbers of them."""
 
     seeds: Sequence[ChartSeries] = ()
 
@@ -52,36 +55,37 @@ class MeanChart(Chart):
 
 @dataclass(frozen=True)
 class ChartGroup:
+    """Charts whose panels are the labels of one axis."""
+
     title: str
     charts: list[tuple[str, list[Chart]]]
-    """What is measured, and a chart for each label."""
+    """Name of what is measured, and a chart for each label."""
 
 
 def build_chart_groups(comparison: Comparison) -> list[ChartGroup]:
-    """By each axis; with one axis, or none, all cells in one chart. None where no run has a history."""
-    found = []
+    """Build a group by each axis; with fewer than two axes, all cells share one chart. Empty where no run has a history."""
+    groups = []
     for place, (title, _) in enumerate(build_panels(comparison, "val_miou")):
         charts = []
-        for measure, told in MEASURES.items():
+        for measure, name in MEASURES.items():
             parts = [part for part in build_panels(comparison, measure)[place][1] if part.curves]
-            whole = [value for part in parts for curve in part.curves for _, ys in curve.runs for value in ys]
-            drawn = [
-                _chart(f"chart-{measure}-{place}-{index}", part, measure, whole) for index, part in enumerate(parts)
-            ]
-            if drawn:
-                charts.append((told, drawn))
+            values = [value for part in parts for curve in part.curves for _, ys in curve.runs for value in ys]
+            if parts:
+                ids = [f"chart-{measure}-{place}-{index}" for index in range(len(parts))]
+                drawn = [_build_chart(*one, measure, values) for one in zip(ids, parts, strict=True)]
+                charts.append((name, drawn))
         if charts:
-            found.append(ChartGroup(title, charts))
-    return found
+            groups.append(ChartGroup(title, charts))
+    return groups
 
 
 def build_panels(comparison: Comparison, measure: str) -> list[tuple[str, list[CurvePanel]]]:
-    """Groupings, each with its panels; those without any history have no curves."""
+    """Build groupings, each with its panels; those without any history have no curves."""
     axes = comparison.axes
     if len(axes) < 2:
-        own = [cell.name for cell in comparison.cells]
-        return [("all cells", [_panel("", comparison.cells, {name: name for name in own}, own, measure)])]
-    found = []
+        cells = [cell.name for cell in comparison.cells]
+        return [("all cells", [_build_panel("", comparison.cells, {name: name for name in cells}, cells, measure)])]
+    groupings = []
     for axis, labels in axes.items():
         names = {
             cell.name: ", ".join(cell.labels[other] for other in axes if other != axis) for cell in comparison.cells
@@ -95,21 +99,23 @@ def build_panels(comparison: Comparison, measure: str) -> list[tuple[str, list[C
             ),
         )
         parts = [
-            _panel(label, [cell for cell in comparison.cells if cell.labels[axis] == label], names, order, measure)
+            _build_panel(
+                label, [cell for cell in comparison.cells if cell.labels[axis] == label], names, order, measure
+            )
             for label in labels
         ]
-        found.append((f"by {axis}", parts))
-    return found
+        groupings.append((f"by {axis}", parts))
+    return groupings
 
 
-def _panel(
+def _build_panel(
     title: str, cells: Sequence[ComparedCell], names: Mapping[str, str], order: list[str], measure: str
 ) -> CurvePanel:
-    curves = [_curve(cell, names[cell.name], order.index(names[cell.name]), measure) for cell in cells]
+    curves = [_build_curve(cell, names[cell.name], order.index(names[cell.name]), measure) for cell in cells]
     return CurvePanel(title, sorted((curve for curve in curves if curve is not None), key=lambda curve: curve.style))
 
 
-def _curve(cell: ComparedCell, name: str, style: int, measure: str) -> EpochCurve | None:
+def _build_curve(cell: ComparedCell, name: str, style: int, measure: str) -> EpochCurve | None:
     runs = []
     for run in cell.runs:
         points = [(parse_number(row["epoch"]), parse_number(row.get(measure))) for row in run.history]
@@ -117,31 +123,33 @@ def _curve(cell: ComparedCell, name: str, style: int, measure: str) -> EpochCurv
             runs.append(([epoch for epoch, _ in points], [value for _, value in points]))
     if not runs:
         return None
-    at = [dict(zip(*run, strict=True)) for run in runs]
-    epochs = sorted(set().union(*at))
-    mean = [statistics.fmean(run.get(epoch, math.nan) for run in at) for epoch in epochs]
+    by_epoch = [dict(zip(*run, strict=True)) for run in runs]
+    epochs = sorted(set().union(*by_epoch))
+    mean = [statistics.fmean(values.get(epoch, math.nan) for values in by_epoch) for epoch in epochs]
     return EpochCurve(name, style, epochs, mean, runs)
 
 
-def _chart(name: str, panel: CurvePanel, measure: str, values: list[float]) -> Chart:
-    """Args:
-    values: of all charts of the grouping, whose mIoU has one scale; losses are each other's no measure.
+def _build_chart(name: str, panel: CurvePanel, measure: str, values: list[float]) -> Chart:
+    """Build one chart of a grouping.
+
+    Args:
+        values: values of all its charts, which share one scale of mIoU; different losses cannot share one.
     """
     epochs = sorted({epoch for curve in panel.curves for epoch in curve.epochs})
     x = Axis("epoch", epochs[0], epochs[-1], whole=True)
     if len(epochs) == 1:
         x = Axis("epoch", epochs[0] - 0.5, epochs[0] + 0.5, whole=True)
-    own = [value for curve in panel.curves for _, ys in curve.runs for value in ys]
-    y = _linear("mIoU (0 to 1)", values) if measure == "val_miou" else build_axis("loss", own)
+    losses = [value for curve in panel.curves for _, ys in curve.runs for value in ys]
+    means = [dict(zip(curve.epochs, curve.mean, strict=True)) for curve in panel.curves]
     return MeanChart(
-        name,
-        panel.title or "All cells",
-        _reading(panel, measure),
-        x,
-        y,
-        [
-            ChartSeries(curve.name, epochs, _spread_out(curve.epochs, curve.mean, epochs), curve.style)
-            for curve in panel.curves
+        id=name,
+        title=panel.title or "All cells",
+        reading=_describe_panel(panel, measure),
+        x=x,
+        y=_build_miou_axis(values) if measure == "val_miou" else build_axis("loss", losses),
+        series=[
+            ChartSeries(curve.name, epochs, [mean.get(epoch, math.nan) for epoch in epochs], curve.style)
+            for curve, mean in zip(panel.curves, means, strict=True)
         ],
         at=[format_brief(epoch) for epoch in epochs],
         seeds=[
@@ -153,18 +161,13 @@ def _chart(name: str, panel: CurvePanel, measure: str, values: list[float]) -> C
     )
 
 
-def _spread_out(xs: list[float], ys: list[float], epochs: list[float]) -> list[float]:
-    known = dict(zip(xs, ys, strict=True))
-    return [known.get(epoch, math.nan) for epoch in epochs]
-
-
-def _linear(label: str, values: list[float]) -> Axis:
+def _build_miou_axis(values: list[float]) -> Axis:
     known = [value for value in values if not math.isnan(value)]
     room = 0.05 * (max(known) - min(known)) or 0.05
-    return Axis(label, max(min(known) - room, 0.0), min(max(known) + room, 1.0))
+    return Axis("mIoU (0 to 1)", max(min(known) - room, 0.0), min(max(known) + room, 1.0))
 
 
-def _reading(panel: CurvePanel, measure: str) -> str:
+def _describe_panel(panel: CurvePanel, measure: str) -> str:
     best = {
         curve.name: max(
             (value, -epoch) for epoch, value in zip(curve.epochs, curve.mean, strict=True) if value == value
@@ -173,7 +176,7 @@ def _reading(panel: CurvePanel, measure: str) -> str:
         if any(value == value for value in curve.mean)
     }
     if not best:
-        return "No epoch has a number of all seeds."
+        return "No epoch has a number from every seed."
     if measure == "val_miou":
         name = max(best, key=lambda one: best[one][0])
         return f"Highest mean: {name}, {best[name][0]:.3f} in epoch {format_brief(-best[name][1])}."

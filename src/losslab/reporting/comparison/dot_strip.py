@@ -1,4 +1,4 @@
-"""A strip beside each line of a table: a dot for each seed, the mean, and its 95 % interval, on one scale for all lines."""
+"""Strips beside the lines of a table: a dot for each seed, the mean and its 95 % interval, all lines on one scale."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from losslab.reporting.components.axes import Axis
 
 @dataclass(frozen=True)
 class DotStrip:
-    """Places in per cent of the width."""
+    """Places of what a strip shows, in percent of its width."""
 
     dots: list[float]
     mean: float | None
@@ -18,10 +18,16 @@ class DotStrip:
 
 
 def build_strips(lines: Sequence[RankingLine], scores: Mapping[str, Sequence[float]]) -> list[DotStrip]:
-    """Args:
-    scores: name of the line → those of its runs; none where single runs have no meaning.
+    """Build a strip for each line, on an axis that holds all means, intervals and runs.
+
+    Args:
+        lines: lines of the table.
+        scores: name of a line → scores of its runs; empty where single runs have no meaning.
     """
-    axis = build_line_axis(lines, scores)
+    values = [value for line in lines for value in (line.mean, *(line.interval or ()), *scores.get(line.name, ()))]
+    known = [value for value in values if not math.isnan(value)] or [0.0, 1.0]
+    room = 0.03 * (max(known) - min(known)) or 0.05 * abs(known[0]) or 0.5
+    axis = Axis("", min(known) - room, max(known) + room)
 
     def place(value: float) -> float:
         return round(axis.place(value, 4.0, 96.0), 2)
@@ -34,11 +40,3 @@ def build_strips(lines: Sequence[RankingLine], scores: Mapping[str, Sequence[flo
         )
         for line in lines
     ]
-
-
-def build_line_axis(lines: Sequence[RankingLine], scores: Mapping[str, Sequence[float]], label: str = "") -> Axis:
-    """Holds all means, intervals and runs."""
-    values = [value for line in lines for value in (line.mean, *(line.interval or ()), *scores.get(line.name, ()))]
-    known = [value for value in values if not math.isnan(value)] or [0.0, 1.0]
-    room = 0.03 * (max(known) - min(known)) or 0.05 * abs(known[0]) or 0.5
-    return Axis(label, min(known) - room, max(known) + room)

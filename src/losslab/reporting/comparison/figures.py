@@ -1,4 +1,4 @@
-"""The figures of a comparison, as PNG files that depend on nothing but their input: for papers, slides and pull requests."""
+"""Figures of a comparison as PNG files, for papers, slides and pull requests; the same input gives the same bytes."""
 
 import math
 from collections.abc import Sequence
@@ -13,7 +13,13 @@ from matplotlib.ticker import MaxNLocator
 from losslab.comparison.result import Comparison, FriedmanRanks
 from losslab.comparison.verdicts import JudgedPair
 from losslab.io.files import atomic_write
-from losslab.reporting.comparison.critical_difference import AXIS, END, START, WIDTH, build_diagram
+from losslab.reporting.comparison.critical_difference import (
+    AXIS_END_PX,
+    AXIS_START_PX,
+    AXIS_Y_PX,
+    WIDTH_PX,
+    build_diagram,
+)
 from losslab.reporting.comparison.curves import CurvePanel, build_panels
 from losslab.reporting.comparison.forest import build_difference_axis, compute_pair_difference
 from losslab.reporting.comparison.heatmaps import MeanGrid, build_grids
@@ -22,21 +28,21 @@ from losslab.reporting.comparison.ranking import build_lines
 from losslab.reporting.components.charts import BOTTOM, LEFT, RIGHT
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
 
-MOST_PAIRS = 30
-"""In the forest plot: those of the best, where there are more."""
+MAX_PAIRS_DRAWN = 30
+"""Pairs in the forest plot; where there are more, only those of the best."""
 COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 STYLES = ("-", "--", ":", "-.")
 
 
 def draw_comparison_figures(comparison: Comparison, folder: Path) -> None:
-    """Write scores, forest, heat, pareto, curves and ranks, those that there is something to draw of."""
+    """Write scores, forest, heat, pareto, curves and ranks as PNG; those without anything to draw are left out."""
     folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, "text.parse_math": False}):  # names are no formulas
         draw_scores(comparison, folder / "scores.png")
         if comparison.verdict is not None and comparison.verdict.pairs:
             draw_forest(comparison, comparison.verdict.pairs, folder / "forest.png")
-        if found := build_grids(comparison):
-            draw_heat(comparison, found, folder / "heat.png")
+        if grids := build_grids(comparison):
+            draw_heat(comparison, grids, folder / "heat.png")
         draw_pareto(comparison, folder / "pareto.png")
         draw_curves(comparison, folder / "curves.png")
         if comparison.ranks is not None:
@@ -44,7 +50,7 @@ def draw_comparison_figures(comparison: Comparison, folder: Path) -> None:
 
 
 def draw_scores(comparison: Comparison, path: Path) -> None:
-    """A row for each cell: a dot for each seed, the mean, and its 95 % interval."""
+    """Draw a row for each cell: a dot for each seed, the mean, and its 95 % interval."""
     lines = build_lines(comparison)
     figure = new_figure(7.0, 0.36 * len(lines) + 1.0)
     axes = figure.subplots()
@@ -64,8 +70,8 @@ def draw_scores(comparison: Comparison, path: Path) -> None:
 
 
 def draw_forest(comparison: Comparison, pairs: Sequence[JudgedPair], path: Path) -> None:
-    """Differences of pairs with their 95 % intervals, filled where they are told apart."""
-    if len(pairs) > MOST_PAIRS:
+    """Draw differences of pairs with their 95 % intervals, filled where they are real."""
+    if len(pairs) > MAX_PAIRS_DRAWN:
         pairs = [pair for pair in pairs if pair.better == pairs[0].better]
     differences = [compute_pair_difference(pair, comparison.metric) for pair in pairs]
     axis = build_difference_axis(differences, comparison.metric.unit)
@@ -76,7 +82,7 @@ def draw_forest(comparison: Comparison, pairs: Sequence[JudgedPair], path: Path)
         colour = BLUE if one.kind == "real" else GREY
         if not math.isnan(one.low):
             axes.plot((one.low, one.high), (row, row), "--" if one.kind == "nets" else "-", color=colour)
-        axes.plot(one.middle, row, "o", color=colour, markerfacecolor=colour if one.kind == "real" else "white")
+        axes.plot(one.gap, row, "o", color=colour, markerfacecolor=colour if one.kind == "real" else "white")
     axes.set_yticks(range(len(pairs)), [f"{pair.better} over {pair.worse}" for pair in pairs])
     axes.set_ylim(len(pairs) - 0.5, -0.5)
     axes.set_xlim(axis.low, axis.high)
@@ -86,14 +92,14 @@ def draw_forest(comparison: Comparison, pairs: Sequence[JudgedPair], path: Path)
     _save(figure, path)
 
 
-def draw_heat(comparison: Comparison, found: Sequence[MeanGrid], path: Path) -> None:
-    """Means of every two axes, the darker the better."""
-    rows = max(len(grid.rows) for grid in found)
-    width = sum(0.95 * len(grid.columns) + 1.7 for grid in found)
+def draw_heat(comparison: Comparison, grids: Sequence[MeanGrid], path: Path) -> None:
+    """Draw means of every two axes, the darker the better."""
+    rows = max(len(grid.rows) for grid in grids)
+    width = sum(0.95 * len(grid.columns) + 1.7 for grid in grids)
     figure = new_figure(max(4.0, width), max(2.2, 0.55 * rows + 1.5))
     digits, higher = comparison.metric.digits, comparison.metric.higher_is_better
-    for axes, grid in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
-        means = np.array(grid.means())
+    for axes, grid in zip(np.atleast_1d(figure.subplots(1, len(grids))), grids, strict=True):
+        means = np.array(grid.compute_means())
         known = means[~np.isnan(means)]
         low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
         axes.imshow(means, cmap="Blues" if higher else "Blues_r", vmin=low, vmax=high if high > low else low + 1)
@@ -111,19 +117,19 @@ def draw_heat(comparison: Comparison, found: Sequence[MeanGrid], path: Path) -> 
             )
         axes.set_xticks(range(len(grid.columns)), grid.columns, rotation=30, ha="right")
         axes.set_yticks(range(len(grid.rows)), grid.rows)
-        label_axes(axes, comparison.metric.title, grid.columns_are, grid.rows_are)
+        label_axes(axes, comparison.metric.title, grid.column_axis, grid.row_axis)
     _save(figure, path)
 
 
 def draw_pareto(comparison: Comparison, path: Path) -> None:
-    """Quality against each cost that differs, laid out as on the page. Nothing where none does."""
-    found, _ = build_pareto_plots(comparison)
-    if not found:
+    """Draw quality against each cost that differs, laid out as on the page; nothing where none does."""
+    plots, _ = build_pareto_plots(comparison)
+    if not plots:
         return
-    crowded = [plot for plot in found if not plot.is_named]
+    crowded = [plot for plot in plots if not plot.is_named]
     key = [f"{line.rank}  {line.name}" for line in build_lines(comparison)] if crowded else []
-    figure = new_figure(4.8 * len(found), 3.0 + 0.15 * len(key))
-    for axes, plot in zip(np.atleast_1d(figure.subplots(1, len(found))), found, strict=True):
+    figure = new_figure(4.8 * len(plots), 3.0 + 0.15 * len(key))
+    for axes, plot in zip(np.atleast_1d(figure.subplots(1, len(plots))), plots, strict=True):
         _draw_front(axes, plot)
     if key:
         figure.supxlabel("\n".join(key), fontsize=8, x=0.02, ha="left")
@@ -131,19 +137,19 @@ def draw_pareto(comparison: Comparison, path: Path) -> None:
 
 
 def _draw_front(axes: Axes, plot: ParetoPlot) -> None:
-    """In the page's drawing units: 480 x 300, 100 of them an inch."""
+    """Draw a Pareto plot in the page's units: 480 x 300, of which 100 are an inch."""
     axes.set_xlim(0, 480)
     axes.set_ylim(300, 0)
     axes.set_axis_off()
     axes.text(4, 12, plot.y.label, fontsize=9)
     axes.text(RIGHT, 294, plot.x.label, fontsize=9, ha="right")
     axes.plot((LEFT, RIGHT), (BOTTOM, BOTTOM), color="black", linewidth=0.8)
-    for y, told in plot.y_ticks:
+    for y, text in plot.y_ticks:
         axes.plot((LEFT, RIGHT), (y, y), color="#dddddd", linewidth=0.6)
-        axes.text(LEFT - 6, y, told, fontsize=8, ha="right", va="center")
-    for x, told in plot.x_ticks:
+        axes.text(LEFT - 6, y, text, fontsize=8, ha="right", va="center")
+    for x, text in plot.x_ticks:
         axes.plot((x, x), (BOTTOM, BOTTOM + 5), color="black", linewidth=0.8)
-        axes.text(x, BOTTOM + 18, told, fontsize=8, ha="center")
+        axes.text(x, BOTTOM + 18, text, fontsize=8, ha="center")
     axes.plot(*zip(*plot.front, strict=True), color=BLUE, linewidth=1.4, alpha=0.6)
     for point in plot.points:
         label = point.long if plot.is_named else point.short
@@ -160,15 +166,15 @@ def _draw_front(axes: Axes, plot: ParetoPlot) -> None:
 
 
 def draw_curves(comparison: Comparison, path: Path) -> None:
-    """Val mIoU by each axis in small multiples: means over seeds, and seeds thin. Nothing without histories."""
-    found = [[part for part in parts if part.curves] for _, parts in build_panels(comparison, "val_miou")]
-    found = [parts for parts in found if parts]
-    if not found:
+    """Draw val mIoU by each axis in small multiples: means over seeds, and seeds thin; nothing without histories."""
+    groupings = [[part for part in parts if part.curves] for _, parts in build_panels(comparison, "val_miou")]
+    groupings = [parts for parts in groupings if parts]
+    if not groupings:
         return
-    columns = max(len(parts) for parts in found)
-    figure = new_figure(min(3.2 * columns + 1.2, 16.0), 2.9 * len(found))
-    grid = figure.subplots(len(found), columns, squeeze=False, sharey=True)
-    for row, parts in zip(grid, found, strict=True):
+    columns = max(len(parts) for parts in groupings)
+    figure = new_figure(min(3.2 * columns + 1.2, 16.0), 2.9 * len(groupings))
+    grid = figure.subplots(len(groupings), columns, squeeze=False, sharey=True)
+    for row, parts in zip(grid, groupings, strict=True):
         for axes, part in zip(row, parts, strict=False):
             _draw_panel(axes, part)
         for axes in row[len(parts) :]:
@@ -189,25 +195,25 @@ def _draw_panel(axes: Axes, panel: CurvePanel) -> None:
 
 
 def draw_ranks(ranks: FriedmanRanks, path: Path) -> None:
-    """The critical-difference diagram, as on the page."""
-    found = build_diagram(ranks)
-    figure = new_figure(WIDTH / 90, (found.height + 12) / 90)
+    """Draw the critical-difference diagram, as on the page."""
+    diagram = build_diagram(ranks)
+    figure = new_figure(WIDTH_PX / 90, (diagram.height + 12) / 90)
     axes = figure.subplots()
-    axes.set_xlim(0, WIDTH)
-    axes.set_ylim(found.height + 6, 0)
+    axes.set_xlim(0, WIDTH_PX)
+    axes.set_ylim(diagram.height + 6, 0)
     axes.set_axis_off()
-    axes.plot((START, START + found.ruler), (20, 20), "|-", color="black", markersize=7, linewidth=1)
-    axes.text(START + found.ruler + 8, 20, f"critical difference {found.critical}", va="center", fontsize=9)
-    axes.plot((START, END), (AXIS, AXIS), color="black", linewidth=1)
-    for x, rank in found.ticks:
-        axes.plot((x, x), (AXIS, AXIS - 6), color="black", linewidth=1)
-        axes.text(x, AXIS - 10, str(rank), ha="center", va="bottom", fontsize=9)
-    for one in found.ranked:
-        side = START - 6 if one.is_left else END + 6
-        axes.plot((one.x, one.x, side), (AXIS, one.y, one.y), color=GREY, linewidth=0.9)
+    axes.plot((AXIS_START_PX, AXIS_START_PX + diagram.ruler), (20, 20), "|-", color="black", markersize=7, linewidth=1)
+    axes.text(AXIS_START_PX + diagram.ruler + 8, 20, f"critical difference {diagram.critical}", va="center", fontsize=9)
+    axes.plot((AXIS_START_PX, AXIS_END_PX), (AXIS_Y_PX, AXIS_Y_PX), color="black", linewidth=1)
+    for x, rank in diagram.ticks:
+        axes.plot((x, x), (AXIS_Y_PX, AXIS_Y_PX - 6), color="black", linewidth=1)
+        axes.text(x, AXIS_Y_PX - 10, str(rank), ha="center", va="bottom", fontsize=9)
+    for one in diagram.ranked:
+        side = AXIS_START_PX - 6 if one.is_left else AXIS_END_PX + 6
+        axes.plot((one.x, one.x, side), (AXIS_Y_PX, one.y, one.y), color=GREY, linewidth=0.9)
         away, ha = (-6, "right") if one.is_left else (6, "left")
-        axes.text(side + away, one.y, f"{one.name}  {one.rank}", ha=ha, va="center", fontsize=9)
-    for left, right, y in found.bars:
+        axes.text(side + away, one.y, f"{one.short_name}  {one.rank}", ha=ha, va="center", fontsize=9)
+    for left, right, y in diagram.bars:
         axes.plot((left, right), (y, y), color=ORANGE, linewidth=4, solid_capstyle="round")
     _save(figure, path)
 

@@ -1,4 +1,4 @@
-"""The folder of a comparison: one page to read, Markdown to post, tables and JSON to go on with, figures to print."""
+"""Folder of a comparison: a page to read, Markdown to post, tables and JSON to work with, figures to print."""
 
 from pathlib import Path
 
@@ -15,7 +15,8 @@ def write_comparison(comparison: Comparison, folder: Path) -> None:
     """Write index.html, comparison.md, comparison.csv, cells.csv, comparison.json and figures/*.png: all, or nothing.
 
     Args:
-        folder: replaced as a whole.
+        comparison: what is written.
+        folder: the folder, which is replaced.
     """
     with atomic_write(folder) as partial:
         partial.mkdir()

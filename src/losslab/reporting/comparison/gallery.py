@@ -1,4 +1,4 @@
-"""The same test images side by side: photo, truth, and what the first run of each cell makes of it."""
+"""Gallery of test images: photo, truth, and what the first run of each cell makes of it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,44 +12,47 @@ from losslab.formats import format_score
 from losslab.reporting.components.pictures import encode_labels, encode_photo
 from losslab.reporting.run.sections.gallery import VOID_COLOUR
 
-SIDES = (448, 384, 320, 256, 192, 128, 96, 64)
-"""Pixels of a picture's longer side: the largest is taken with which all fit into MOST_BYTES."""
-MOST_BYTES = 3_000_000
+SIDES_PX = (448, 384, 320, 256, 192, 128, 96, 64)
+"""Sizes of a picture's longer side: the largest is taken with which all fit into MAX_GALLERY_BYTES."""
+MAX_GALLERY_BYTES = 3_000_000
 
 
 @dataclass(frozen=True)
 class GalleryPicture:
+    """Prediction of one cell, as a data URI."""
+
     cell: str
     iou: str
     uri: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GalleryStrip:
+    """One test image; photo and truth are data URIs."""
+
     name: str
     width: int
     height: int
     photo: str
     truth: str
-    """Data URIs."""
     predictions: list[GalleryPicture]
 
 
 def build_gallery(comparison: Comparison) -> list[GalleryStrip]:
-    """At the largest of SIDES with which all fit, tried with the first image."""
+    """Encode the gallery at the largest of SIDES_PX with which all pictures fit, as the first image suggests."""
     if not comparison.gallery:
         return []
-    for side in SIDES:
-        first = _strip(comparison, comparison.gallery[0], side)
-        if _bytes([first]) * len(comparison.gallery) > 1.5 * MOST_BYTES and side > SIDES[-1]:
+    for side in SIDES_PX:
+        first = _build_strip(comparison, comparison.gallery[0], side)
+        if _count_bytes([first]) * len(comparison.gallery) > 1.5 * MAX_GALLERY_BYTES and side > SIDES_PX[-1]:
             continue
-        strips = [first, *(_strip(comparison, image, side) for image in comparison.gallery[1:])]
-        if _bytes(strips) <= MOST_BYTES:
+        strips = [first, *(_build_strip(comparison, image, side) for image in comparison.gallery[1:])]
+        if _count_bytes(strips) <= MAX_GALLERY_BYTES:
             break
     return strips
 
 
-def _bytes(strips: Sequence[GalleryStrip]) -> int:
+def _count_bytes(strips: Sequence[GalleryStrip]) -> int:
     return sum(
         len(uri)
         for strip in strips
@@ -57,23 +60,28 @@ def _bytes(strips: Sequence[GalleryStrip]) -> int:
     )
 
 
-def _strip(comparison: Comparison, image: GalleryImage, side: int) -> GalleryStrip:
-    shown = _shrunk(image.photo, side, Image.Resampling.LANCZOS).convert("RGB")
+def _build_strip(comparison: Comparison, image: GalleryImage, side: int) -> GalleryStrip:
+    photo = _shrink(image.photo, side, Image.Resampling.LANCZOS).convert("RGB")
     predictions = [
-        GalleryPicture(one.cell, format_score(one.iou), _labels(comparison, one.label_map, side))
+        GalleryPicture(one.cell, format_score(one.iou), _encode_labels(comparison, one.label_map, side))
         for one in image.predictions
     ]
     return GalleryStrip(
-        image.name, shown.width, shown.height, encode_photo(shown), _labels(comparison, image.truth, side), predictions
+        name=image.name,
+        width=photo.width,
+        height=photo.height,
+        photo=encode_photo(photo),
+        truth=_encode_labels(comparison, image.truth, side),
+        predictions=predictions,
     )
 
 
-def _labels(comparison: Comparison, path: Path, side: int) -> str:
-    labels = np.asarray(_shrunk(path, side, Image.Resampling.NEAREST), np.uint8)
+def _encode_labels(comparison: Comparison, path: Path, side: int) -> str:
+    labels = np.asarray(_shrink(path, side, Image.Resampling.NEAREST), np.uint8)
     return encode_labels(labels, comparison.palette, VOID_COLOUR)
 
 
-def _shrunk(path: Path, side: int, resampling: Image.Resampling) -> Image.Image:
+def _shrink(path: Path, side: int, resampling: Image.Resampling) -> Image.Image:
     with Image.open(path) as image:
         scale = min(1.0, side / max(image.size))
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -1,4 +1,4 @@
-"""Means of every two axes against each other, as shaded tables."""
+"""Shaded tables of the means of every two axes against each other."""
 
 import itertools
 import math
@@ -11,30 +11,30 @@ from losslab.formats import format_list, format_mean_sd, format_plural, format_s
 from losslab.reporting.comparison.ranking import RankingLine, build_lines
 from losslab.reporting.components.heatmap import Heatmap, HeatmapCell
 
-LIGHTEST = 0.08
-"""Shade of the least mean: a cell that has a number is never blank."""
+MIN_SHADE = 0.08
+"""Shade of the worst mean: a cell that has a number is never blank."""
 
 
 @dataclass(frozen=True)
 class MeanGrid:
-    """Means of the cells that have these two labels."""
+    """Means of the cells by their labels of two axes."""
 
-    rows_are: str
-    columns_are: str
+    row_axis: str
+    column_axis: str
     rows: Sequence[str]
     columns: Sequence[str]
     lines: Sequence[Sequence[Sequence[RankingLine]]]
-    """Of each row and column, the cells that have both labels."""
+    """Cells that have both labels, for each row and column."""
 
-    def means(self) -> list[list[float]]:
-        """NaN where there is no cell."""
-        return [[_mean(part) for part in row] for row in self.lines]
+    def compute_means(self) -> list[list[float]]:
+        """Compute the mean for each row and column; NaN where there is no cell."""
+        return [[_compute_mean(part) for part in row] for row in self.lines]
 
 
 def build_grids(comparison: Comparison) -> list[MeanGrid]:
-    """Of every two axes; none with one axis."""
+    """Build a grid of every two axes; none with one axis."""
     lines = {line.name: line for line in build_lines(comparison)}
-    found = []
+    grids = []
     for first, second in itertools.combinations(comparison.axes, 2):
         # The longer axis goes down: a phone has more room that way.
         down, across = sorted((first, second), key=lambda axis: -len(comparison.axes[axis]))
@@ -45,61 +45,68 @@ def build_grids(comparison: Comparison) -> list[MeanGrid]:
             ]
             for row in comparison.axes[down]
         ]
-        found.append(MeanGrid(down, across, comparison.axes[down], comparison.axes[across], parts))
-    return found
+        grids.append(MeanGrid(down, across, comparison.axes[down], comparison.axes[across], parts))
+    return grids
 
 
 def build_heatmaps(comparison: Comparison) -> list[tuple[str, Heatmap]]:
-    """What is against what, and its table."""
+    """Build a shaded table of every two axes, each with their names."""
     return [
-        (f"{grid.rows_are} × {grid.columns_are}", _heat(comparison, grid, number))
+        (f"{grid.row_axis} × {grid.column_axis}", _build_heatmap(comparison, grid, number))
         for number, grid in enumerate(build_grids(comparison))
     ]
 
 
-def _heat(comparison: Comparison, grid: MeanGrid, number: int) -> Heatmap:
+def _build_heatmap(comparison: Comparison, grid: MeanGrid, number: int) -> Heatmap:
     metric, digits = comparison.metric, comparison.metric.digits
-    means = grid.means()
+    means = grid.compute_means()
     known = [mean for row in means for mean in row if not math.isnan(mean)]
-    rest = [axis for axis in comparison.axes if axis not in (grid.rows_are, grid.columns_are)]
+    rest = [axis for axis in comparison.axes if axis not in (grid.row_axis, grid.column_axis)]
 
     def shade(mean: float) -> float:
         if math.isnan(mean):
             return math.nan
         spread = max(known) - min(known)
         share = (mean - min(known)) / spread if spread else 0.5
-        return LIGHTEST + (1 - LIGHTEST) * (share if metric.higher_is_better else 1 - share)
+        return MIN_SHADE + (1 - MIN_SHADE) * (share if metric.higher_is_better else 1 - share)
 
     rows = [
         (
             row,
             [
-                HeatmapCell(format_score(mean, digits), shade(mean), _detail(row, column, part, mean, digits))
+                HeatmapCell(format_score(mean, digits), shade(mean), _describe_cell(row, column, part, mean, digits))
                 for column, part, mean in zip(grid.columns, parts, row_means, strict=True)
             ],
         )
         for row, parts, row_means in zip(grid.rows, grid.lines, means, strict=True)
     ]
     reading = "Darker is better. " + (
-        f"Each is the mean over {format_list(rest)}." if rest else "Each is a mean over seeds."
+        f"Each number is the mean over {format_list(rest)}." if rest else "Each number is a mean over seeds."
     )
     if any(math.isnan(mean) for row in means for mean in row):
         reading += " Hatched: no such cell."
-    title = f"{metric.title} by {grid.rows_are} and {grid.columns_are}"
     return Heatmap(
-        f"heat-{number}", title, reading, grid.rows_are, grid.columns_are, metric.title, [*grid.columns], rows, "right"
+        id=f"heat-{number}",
+        title=f"{metric.title} by {grid.row_axis} and {grid.column_axis}",
+        reading=reading,
+        rows_are=grid.row_axis,
+        columns_are=grid.column_axis,
+        unit=metric.title,
+        columns=[*grid.columns],
+        rows=rows,
+        tone="right",
     )
 
 
-def _detail(row: str, column: str, lines: Sequence[RankingLine], mean: float, digits: int) -> str:
+def _describe_cell(row: str, column: str, lines: Sequence[RankingLine], mean: float, digits: int) -> str:
     if not lines:
-        return f"{row}, {column}: no run."
+        return f"{row}, {column}: no runs."
     runs = format_plural(sum(line.seeds for line in lines), "run")
     if len(lines) == 1:
         return f"{row}, {column}: {format_mean_sd(mean, lines[0].sd, digits)}, {runs}."
     return f"{row}, {column}: {format_score(mean, digits)}, mean of {format_plural(len(lines), 'cell')}, {runs}."
 
 
-def _mean(lines: Sequence[RankingLine]) -> float:
+def _compute_mean(lines: Sequence[RankingLine]) -> float:
     known = [line.mean for line in lines if not math.isnan(line.mean)]
     return statistics.fmean(known) if known else math.nan

@@ -1,4 +1,4 @@
-"""comparison.md: the verdict for a pull request, where nobody opens a page."""
+"""Comparison as Markdown: comparison.md has the verdict for a pull request, where nobody opens a page."""
 
 import re
 from collections.abc import Sequence
@@ -12,17 +12,19 @@ from losslab.formats import (
     format_mean_sd,
     format_milliseconds,
     format_parameters,
+    format_plural,
 )
 from losslab.reporting.comparison.critical_difference import describe_ranks
 from losslab.reporting.comparison.published import build_published_table
 from losslab.reporting.comparison.ranking import RankingLine, build_lines, build_note, build_verdict_lines
 from losslab.reporting.comparison.reading import explain_no_verdict
 
-MOST_SENTENCES = 6
+MAX_SENTENCES_SHOWN = 6
+"""Sentences on pairs; where there are more, they are folded away."""
 
 
 def build_markdown(comparison: Comparison) -> str:
-    """GitHub's Markdown; every name is text, whatever it holds."""
+    """Build comparison.md in GitHub's Markdown; names are escaped."""
     blocks = [
         f"## {escape_markdown(comparison.title)}",
         f"*{escape_markdown(comparison.question)}*",
@@ -32,23 +34,19 @@ def build_markdown(comparison: Comparison) -> str:
         blocks.append(escape_markdown(why))
     if comparison.warnings:
         blocks.append("\n".join(f"- ⚠️ {escape_markdown(warning)}" for warning in comparison.warnings))
-    blocks += _cells(comparison)
+    blocks += _write_cells(comparison)
     for factor in comparison.factors:
-        blocks += _factor(comparison, factor)
+        blocks += _write_factor(comparison, factor)
     if comparison.sentences:
-        blocks += _folded("Every two cells", comparison.sentences)
+        blocks += _write_pairs(comparison.sentences)
     for breakdown in comparison.breakdowns:
-        blocks += _breakdown(breakdown)
+        blocks += _write_breakdown(breakdown)
     if comparison.ranks is not None:
-        rows = [
-            [name, f"{rank:.2f}"]
-            for rank, name in sorted(zip(comparison.ranks.mean_ranks, comparison.ranks.names, strict=True))
-        ]
-        told_ranks = (
-            f"{describe_ranks(comparison.ranks)} Critical difference: {comparison.ranks.critical_difference:.2f}."
-        )
-        blocks += ["### Ranks", build_table(["cell", "mean rank"], rows, 1), escape_markdown(told_ranks)]
-    blocks += _published(comparison)
+        ranks = comparison.ranks
+        rows = [[name, f"{rank:.2f}"] for rank, name in sorted(zip(ranks.mean_ranks, ranks.names, strict=True))]
+        reading = f"{describe_ranks(ranks)} Critical difference: {ranks.critical_difference:.2f}."
+        blocks += ["### Ranks", build_table(["cell", "mean rank"], rows, 1), escape_markdown(reading)]
+    blocks += _write_published(comparison)
     if comparison.facts:
         facts = "\n".join(
             f"- {escape_markdown(name)}: {escape_markdown(value)}" for name, value in comparison.facts.items()
@@ -58,7 +56,7 @@ def build_markdown(comparison: Comparison) -> str:
 
 
 def escape_markdown(words: str) -> str:
-    """As it stands: no emphasis, link, code, table cell or tag begins in it."""
+    """Escape text so that no emphasis, link, code, table cell or tag begins in it."""
     line = re.sub(r"\s+", " ", words).strip()
     line = re.sub(r"&(?=[#\w]+;)", "&amp;", line)
     line = re.sub(r"<(?=[\w/!?])", "&lt;", line)
@@ -68,38 +66,44 @@ def escape_markdown(words: str) -> str:
 
 @dataclass(frozen=True)
 class BoldText:
+    """Text of a table that is printed bold."""
+
     words: str
 
 
 def build_table(headings: Sequence[str], rows: Sequence[Sequence[str | BoldText]], names: int) -> str:
-    """Args:
-    names: so many columns are of text, to the left.
+    """Build a table.
+
+    Args:
+        headings: text above each column.
+        rows: a text for each column.
+        names: number of the columns on the left that hold names and not numbers.
     """
     cells = [
         [f"**{escape_markdown(one.words)}**" if isinstance(one, BoldText) else escape_markdown(one) for one in row]
         for row in rows
     ]
     ends = [":--"] * names + ["--:"] * (len(headings) - names)
-    return "\n".join(_row(row) for row in ([escape_markdown(one) for one in headings], ends, *cells))
+    return "\n".join(_write_row(row) for row in ([escape_markdown(one) for one in headings], ends, *cells))
 
 
-def _row(cells: Sequence[str]) -> str:
+def _write_row(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _marked(line: RankingLine, digits: int) -> str | BoldText:
+def _mark_score(line: RankingLine, digits: int) -> str | BoldText:
     score = format_mean_sd(line.mean, line.sd, digits)
     return BoldText(score) if line.mark == "best" else f"{score} †" if line.mark == "together" else score
 
 
-def _cells(comparison: Comparison) -> list[str]:
+def _write_cells(comparison: Comparison) -> list[str]:
     metric, digits = comparison.metric, comparison.metric.digits
     headings = [*comparison.axes, metric.title, "95 % CI", "seeds", "parameters", "GFLOPs", "training", "per image"]
     rows = [
         [
             str(line.rank),
             *(cell.labels[axis] for axis in comparison.axes),
-            _marked(line, digits),
+            _mark_score(line, digits),
             format_interval(line.interval, digits),
             str(line.seeds),
             format_parameters(cell.parameters),
@@ -110,28 +114,29 @@ def _cells(comparison: Comparison) -> list[str]:
         for cell, line in zip(comparison.cells, build_lines(comparison), strict=True)
     ]
     direction = "higher" if metric.higher_is_better else "lower"
+    images = format_plural(comparison.images, "test image")
     note = (
-        f"{metric.title} on {comparison.images} test images of {comparison.dataset}, mean ± standard deviation over seeds; "
+        f"{metric.title} on {images} of {comparison.dataset}, mean ± standard deviation over seeds; "
         f"{direction} is better. {build_note(comparison.verdict)}"
     )
     return [build_table(["#", *headings], rows, 1 + len(comparison.axes)), escape_markdown(note)]
 
 
-def _factor(comparison: Comparison, factor: FactorResult) -> list[str]:
+def _write_factor(comparison: Comparison, factor: FactorResult) -> list[str]:
     digits = comparison.metric.digits
     rows = [
-        [line.name, _marked(line, digits), format_interval(line.interval, digits)]
+        [line.name, _mark_score(line, digits), format_interval(line.interval, digits)]
         for line in build_verdict_lines(factor.verdict)
     ]
     return [
         f"### By {escape_markdown(factor.axis)}",
         escape_markdown(f"Averaged over {factor.over}."),
         build_table([factor.axis, comparison.metric.title, "95 % CI"], rows, 1),
-        *_listed(factor.sentences),
+        *_write_list(factor.sentences),
     ]
 
 
-def _breakdown(breakdown: Breakdown) -> list[str]:
+def _write_breakdown(breakdown: Breakdown) -> list[str]:
     digits = breakdown.digits
     rows = []
     for name, figures in breakdown.rows:
@@ -142,31 +147,33 @@ def _breakdown(breakdown: Breakdown) -> list[str]:
         f"### {escape_markdown(breakdown.title)}",
         escape_markdown(breakdown.about + ("" if breakdown.higher_is_better else " Lower is better.")),
         build_table(["cell", *breakdown.columns], rows, 1),
-        *_listed(breakdown.sentences),
+        *_write_list(breakdown.sentences),
     ]
 
 
-def _published(comparison: Comparison) -> list[str]:
-    found = build_published_table(comparison)
-    if found is None:
+def _write_published(comparison: Comparison) -> list[str]:
+    table = build_published_table(comparison)
+    if table is None:
         return []
     headings = [
-        *found.axes,
-        *(f"published {name}" for name in found.columns),
-        *([f"ours: {found.like}"] if found.like else []),
+        *table.axes,
+        *(f"published {name}" for name in table.columns),
+        *([f"ours: {table.nearest_metric}"] if table.nearest_metric else []),
         f"ours: {comparison.metric.title}",
     ]
-    rows = [[*row.labels, *row.values, *([row.like] if found.like else []), row.ours] for row in found.rows]
-    words = [f"Source: {found.source}", f"Theirs ({found.metric}): {found.how}", f"Ours: {found.ours}", found.differs]
-    return ["### Published numbers beside ours", build_table(headings, rows, len(found.axes)), *_listed(words)]
+    rows = [
+        [*row.labels, *row.values, *([row.nearest] if table.nearest_metric else []), row.ours] for row in table.rows
+    ]
+    words = [f"Source: {table.source}", f"Theirs ({table.metric}): {table.how}", f"Ours: {table.ours}", table.caveat]
+    return ["### Published numbers beside ours", build_table(headings, rows, len(table.axes)), *_write_list(words)]
 
 
-def _listed(sentences: Sequence[str]) -> list[str]:
+def _write_list(sentences: Sequence[str]) -> list[str]:
     return ["\n".join(f"- {escape_markdown(sentence)}" for sentence in sentences)] if sentences else []
 
 
-def _folded(title: str, sentences: Sequence[str]) -> list[str]:
-    (listed,) = _listed(sentences)
-    if len(sentences) <= MOST_SENTENCES:
-        return [f"### {title}", listed]
-    return [f"<details><summary>{title}: {len(sentences)} pairs</summary>\n\n{listed}\n\n</details>"]
+def _write_pairs(sentences: Sequence[str]) -> list[str]:
+    if len(sentences) <= MAX_SENTENCES_SHOWN:
+        return ["### All pairs of cells", *_write_list(sentences)]
+    (items,) = _write_list(sentences)
+    return [f"<details><summary>All {len(sentences)} pairs of cells</summary>\n\n{items}\n\n</details>"]

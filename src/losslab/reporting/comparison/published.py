@@ -1,4 +1,4 @@
-"""Published numbers beside ours."""
+"""Table of published numbers beside ours."""
 
 import statistics
 from collections.abc import Sequence
@@ -12,31 +12,36 @@ from losslab.study.spec import format_label
 
 @dataclass(frozen=True)
 class PublishedLine:
+    """Published numbers of one cell, and ours."""
+
     labels: list[str]
-    """Of each axis; a dash where the source has none."""
+    """Label of each axis; a dash where the source has none."""
     values: list[str]
     ours: str
-    like: str
-    """Ours by the metric that is nearest to theirs."""
+    nearest: str
+    """Our number by the metric that is nearest to theirs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PublishedTable:
+    """What a source has published, and our numbers beside it."""
+
     axes: list[str]
     columns: list[str]
-    """The source's own words."""
+    """Names of the published numbers, in the source's own words."""
     rows: list[PublishedLine]
     source: str
     how: str
     metric: str
     ours: str
-    """What our column is."""
-    like: str | None
-    """What the metric is that is nearest to theirs; None where it is not named."""
-    differs: str
+    """Words that say what our column is."""
+    nearest_metric: str | None
+    """Title of our metric that is nearest to theirs; None where it is not named."""
+    caveat: str
 
 
 def build_published_table(comparison: Comparison) -> PublishedTable | None:
+    """Build the table; None where the study names no published numbers."""
     if comparison.published is None:
         return None
     published, metric, digits = comparison.published, comparison.metric, comparison.metric.digits
@@ -47,28 +52,28 @@ def build_published_table(comparison: Comparison) -> PublishedTable | None:
     for row in published.rows:
         wanted = {axis: format_label(value) for axis, value in row.cell.items()}
         ours = [line for cell, line in lines if wanted.items() <= cell.labels.items()]
-        told = ABSENT
+        score = ABSENT
         if len(ours) == 1:
-            told = format_mean_sd(ours[0].mean, ours[0].sd, digits)
+            score = format_mean_sd(ours[0].mean, ours[0].sd, digits)
         elif ours:
-            told = f"{format_score(statistics.fmean(line.mean for line in ours), digits)}, mean of {len(ours)} cells"
+            score = f"{format_score(statistics.fmean(line.mean for line in ours), digits)}, mean of {len(ours)} cells"
         cells = [cell for cell in comparison.cells if wanted.items() <= cell.labels.items()]
         values = [format_brief(row.values[name]) if name in row.values else ABSENT for name in columns]
-        rows.append(PublishedLine([wanted.get(axis, ABSENT) for axis in axes], values, told, _like(cells)))
+        rows.append(PublishedLine([wanted.get(axis, ABSENT) for axis in axes], values, score, _format_nearest(cells)))
     return PublishedTable(
-        axes,
-        columns,
-        rows,
-        published.source,
-        published.how,
-        published.metric,
-        f"{metric.title}, {metric.about}",
-        comparison.published_metric.title if comparison.published_metric is not None else None,
-        "Where theirs and ours were measured differently, orders compare and numbers do not.",
+        axes=axes,
+        columns=columns,
+        rows=rows,
+        source=published.source,
+        how=published.how,
+        metric=published.metric,
+        ours=f"{metric.title}, {metric.about}",
+        nearest_metric=comparison.published_metric.title if comparison.published_metric is not None else None,
+        caveat="Where theirs and ours were measured differently, compare the order and not the numbers.",
     )
 
 
-def _like(cells: Sequence[ComparedCell]) -> str:
+def _format_nearest(cells: Sequence[ComparedCell]) -> str:
     scores = [run.like_published for cell in cells for run in cell.runs if run.like_published is not None]
     if not scores:
         return ABSENT

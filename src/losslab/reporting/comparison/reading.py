@@ -1,48 +1,46 @@
-"""How to read the numbers, for somebody who knows segmentation better than statistics; and why nothing may be judged."""
+"""Guide to the numbers for readers who know segmentation better than statistics, and reasons why nothing is judged."""
 
 from losslab.comparison.result import Comparison
 from losslab.formats import format_count
 
 
 def explain_no_verdict(comparison: Comparison) -> str | None:
-    """Why there is no verdict; None where there is one."""
+    """Explain why there is no verdict; None where there is one."""
     if comparison.verdict is not None:
         return None
     if len(comparison.cells) < 2:
-        return "Nothing is judged: there is one cell alone, so nothing to compare it with."
+        return "Nothing is judged: there is only one cell, so nothing to compare it with."
+    why = "the scores of single images are not known"
     if not comparison.metric.has_images:
-        return (
-            f"Nothing is judged: {comparison.metric.why_not}, so nobody knows how much another test set "
-            "would change it. The order below is that of the means alone."
-        )
-    return "Nothing is judged: the scores of single images are not known. The order below is that of the means alone."
+        why = f"{comparison.metric.why_not}, so it is not known how much another test set would change it"
+    return f"Nothing is judged: {why}. The order below is that of the means alone."
 
 
 def build_reading_guide(comparison: Comparison) -> list[str]:
+    """Build the sentences that say how to read the numbers."""
     metric = comparison.metric
     direction = "higher" if metric.higher_is_better else "lower"
     ours = f"{metric.title}: {metric.about.rstrip('.')}; {direction} is better. The ± is the standard deviation over seeds."
     if comparison.verdict is None:
         return [
             ours,
-            "The spread over seeds says how much another training run changes a number, but not how much other test images would: "
-            "a difference within either is no difference yet.",
+            "The spread over seeds shows how much another training run changes a number, but not how much other test images would. "
+            "A difference within either is no difference yet.",
         ]
     fewest = min(standing.seeds for standing in comparison.verdict.standings)
     return [
         ours,
         f"All cells are scored on the same {format_count(comparison.images)} test images, so images are compared one by one "
-        "(paired). "
-        "Seeds are not paired: another loss or net is another training run, whatever its seed is called.",
-        "A 95 % interval therefore counts both what other seeds and what other test images would change; where it holds zero, "
-        "the two cannot be told apart. As the variance of few seeds is itself unsure, it uses Satterthwaite's degrees of "
-        "freedom, and takes no cell's runs to vary less than the median cell's.",
-        "Among many pairs some differ by chance. p-values are raised for their number (Holm), so that the claims of a table are "
-        "all true in at least 95 of 100 studies; an interval is that of its pair alone, and may leave out zero where p does not "
+        "(paired). Seeds are not paired: another loss or net is another training run, even with the same seed.",
+        "A 95 % interval therefore counts both what other seeds and what other test images would change. Where it includes zero, "
+        "the two cannot be told apart. As the variance of a few seeds is itself uncertain, it uses Satterthwaite's degrees of "
+        "freedom, and assumes that no cell's runs vary less than the median cell's.",
+        "Among many pairs some differ by chance. p-values are raised for their number (Holm), so that all claims of a table are "
+        "true in at least 95 of 100 studies. An interval is for its pair alone, and may exclude zero even where p does not "
         "stay below 0.05.",
         "“Cannot be told apart” does not mean equal: more seeds or more test images may show a difference later.",
-        "With one seed nothing can be said of a loss or a net: such differences are of these very nets, and another seed may "
-        "turn them round."
+        "With one seed nothing can be said about a loss or a net: such differences hold for these very nets, and another seed "
+        "may reverse them."
         if fewest < 2
-        else "All holds for this dataset, these settings and this number of epochs; another dataset is another study.",
+        else "All of this holds for this dataset, these settings and this number of epochs; another dataset is another study.",
     ]

@@ -1,27 +1,27 @@
-"""The CSV files of a comparison: a row for each run, and a row for each cell."""
+"""CSV files of a comparison: a row for each run, and a row for each cell."""
 
 from losslab.comparison.result import ComparedCell, Comparison
 from losslab.io.files import Row
 from losslab.reporting.comparison.ranking import build_lines
 
-TAKEN = {
+COLUMNS = {
     *("cell", "run", "seed", "metric", "score", "mlflow_run", "rank", "seeds", "mean", "sd", "low", "high", "mark"),
     *("parameters", "gflops", "image_ms", "train_seconds"),
 }
-"""Names of columns."""
+"""Names of columns, which an axis cannot have."""
 
 
 def build_run_rows(comparison: Comparison) -> list[Row]:
-    """For comparison.csv; `score` is of the metric, on test."""
+    """Build comparison.csv; `score` is that of the metric, on test."""
     return [
         {
             "cell": cell.name,
-            **_labels(comparison, cell),
+            **_list_labels(comparison, cell),
             "run": run.name,
             "seed": run.seed,
             "metric": comparison.metric.key,
             "score": run.score,
-            **_cost(cell),
+            **_list_costs(cell),
             "train_seconds": run.train_seconds,
             "mlflow_run": run.mlflow_run,
         }
@@ -31,7 +31,7 @@ def build_run_rows(comparison: Comparison) -> list[Row]:
 
 
 def build_cell_rows(comparison: Comparison) -> list[Row]:
-    """For cells.csv; `low` and `high` are the 95 % interval of the mean."""
+    """Build cells.csv; `low` and `high` are the 95 % interval of the mean."""
     rows: list[Row] = []
     for cell, line in zip(comparison.cells, build_lines(comparison), strict=True):
         low, high = line.interval or (None, None)
@@ -39,7 +39,7 @@ def build_cell_rows(comparison: Comparison) -> list[Row]:
             {
                 "rank": line.rank,
                 "cell": cell.name,
-                **_labels(comparison, cell),
+                **_list_labels(comparison, cell),
                 "metric": comparison.metric.key,
                 "seeds": line.seeds,
                 "mean": line.mean,
@@ -47,17 +47,17 @@ def build_cell_rows(comparison: Comparison) -> list[Row]:
                 "low": low,
                 "high": high,
                 "mark": line.mark,
-                **_cost(cell),
+                **_list_costs(cell),
                 "train_seconds": cell.train_seconds,
             }
         )
     return rows
 
 
-def _labels(comparison: Comparison, cell: ComparedCell) -> dict[str, str]:
-    """Axis → label; an axis that is called as another column gets a longer name."""
-    return {f"axis {axis}" if axis in TAKEN else axis: cell.labels.get(axis, "") for axis in comparison.axes}
+def _list_labels(comparison: Comparison, cell: ComparedCell) -> dict[str, str]:
+    """List axis → label; an axis with the name of another column gets a longer one."""
+    return {f"axis {axis}" if axis in COLUMNS else axis: cell.labels.get(axis, "") for axis in comparison.axes}
 
 
-def _cost(cell: ComparedCell) -> dict[str, object]:
+def _list_costs(cell: ComparedCell) -> dict[str, object]:
     return {"parameters": cell.parameters, "gflops": cell.gflops, "image_ms": cell.image_ms}
