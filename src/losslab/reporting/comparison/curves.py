@@ -129,24 +129,29 @@ def _chart(name: str, panel: CurvePanel, measure: str, values: list[float]) -> C
         values: of all charts of the grouping, whose mIoU has one scale; losses are each other's no measure.
     """
     epochs = sorted({epoch for curve in panel.curves for epoch in curve.epochs})
-    x = Axis("epoch", epochs[0], epochs[-1], whole=True)
+    x = Axis("epoch", epochs[0], epochs[-1], integer=True)
     if len(epochs) == 1:
-        x = Axis("epoch", epochs[0] - 0.5, epochs[0] + 0.5, whole=True)
+        x = Axis("epoch", epochs[0] - 0.5, epochs[0] + 0.5, integer=True)
     own = [value for curve in panel.curves for _, ys in curve.runs for value in ys]
     y = _linear("mIoU (0 to 1)", values) if measure == "val_miou" else build_axis("loss", own)
     return MeanChart(
-        name,
-        panel.title or "All cells",
-        _reading(panel, measure),
-        x,
-        y,
-        [
-            ChartSeries(curve.name, epochs, _spread_out(curve.epochs, curve.mean, epochs), curve.style)
+        id=name,
+        title=panel.title or "All cells",
+        reading=_reading(panel, measure),
+        x=x,
+        y=y,
+        series=[
+            ChartSeries(
+                name=curve.name,
+                xs=epochs,
+                ys=_spread_out(curve.epochs, curve.mean, epochs),
+                style=curve.style,
+            )
             for curve in panel.curves
         ],
         at=[format_brief(epoch) for epoch in epochs],
         seeds=[
-            ChartSeries(curve.name, xs, ys, curve.style)
+            ChartSeries(name=curve.name, xs=xs, ys=ys, style=curve.style)
             for curve in panel.curves
             if len(curve.runs) > 1
             for xs, ys in curve.runs

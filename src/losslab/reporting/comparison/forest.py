@@ -86,7 +86,7 @@ def build_forest(name: str, title: str, pairs: Sequence[JudgedPair], metric: Com
     def place(value: float) -> float:
         return round(axis.place(value, START, END), 2)
 
-    ticks = [(place(tick), format_brief(tick)) for tick in axis.ticks(4)]
+    ticks = [(place(tick), format_brief(tick)) for tick in axis.choose_ticks(4)]
     arms = [_arm(one, place(one.low), place(one.middle), place(one.high)) for one in differences]
     return ForestPlot(name, title, metric.unit, arms, place(0.0), ticks)
 

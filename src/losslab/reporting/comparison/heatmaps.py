@@ -87,7 +87,15 @@ def _heat(comparison: Comparison, grid: MeanGrid, number: int) -> Heatmap:
         reading += " Hatched: no such cell."
     title = f"{metric.title} by {grid.rows_are} and {grid.columns_are}"
     return Heatmap(
-        f"heat-{number}", title, reading, grid.rows_are, grid.columns_are, metric.title, [*grid.columns], rows, "right"
+        id=f"heat-{number}",
+        title=title,
+        reading=reading,
+        rows_are=grid.rows_are,
+        columns_are=grid.columns_are,
+        unit=metric.title,
+        columns=[*grid.columns],
+        rows=rows,
+        tone="right",
     )
 
 
