@@ -33,4 +33,9 @@ def encode_image(image: Image.Image, kind: str, **options: Any) -> str:
     """Encode an image as a data URI; `options` go to Pillow's `save`."""
     buffer = io.BytesIO()
     image.save(buffer, format=kind, **options)
-    return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return encode_uri(buffer.getvalue(), kind)
+
+
+def encode_uri(content: bytes, kind: str) -> str:
+    """Encode the content of an image file as a data URI; `kind` is its subtype, such as `svg+xml`."""
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")
