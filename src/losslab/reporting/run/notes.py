@@ -97,9 +97,9 @@ def check_few_test_images(outs: ReportInputs) -> ReportNote | None:
     interval = f": their mean mIoU is {format_score(mean.value)} ± {format_score(mean.half_width)} (95 %)"
     return ReportNote(
         "trust",
-        "there are few test images for how much they differ",
+        "there are few test images, given how much they differ",
         f"{format_plural(mean.images, 'image')}{interval if mean.images > 1 else ''}.",
-        "Do not trust smaller differences than that. With kfold splits, every image is tested once.",
+        "Do not trust differences smaller than this uncertainty. With kfold splits, every image is tested once.",
     )
 
 

@@ -2,7 +2,7 @@
 
 import math
 
-from losslab.formats import format_brief, format_score
+from losslab.formats import format_brief, format_plural, format_score
 from losslab.reporting.components.axes import Axis, build_axis
 from losslab.reporting.components.charts import Chart, ChartMark, ChartSeries
 from losslab.reporting.run.outs import ReportInputs, read_column
@@ -36,7 +36,9 @@ def _draw_ious(outs: ReportInputs) -> Chart:
     series = [_build_series(outs, "mean", "val_miou", 0, heavy=True)]
     series += [_build_series(outs, name, f"val_iou_{name}", style) for style, name in enumerate(classes, start=1)]
     kept, best = outs.history[outs.kept]["epoch"], format_score(series[0].ys[outs.kept])
-    reading = f"Epoch {kept} has the best val mIoU of {len(outs.history)}, {best}, and its weights were kept."
+    reading = (
+        f"Best of {format_plural(len(outs.history), 'epoch')}: epoch {kept}, val mIoU {best}. Its weights were kept."
+    )
     if len(classes) < len(outs.classes):
         reading += f" The chart shows the {len(classes)} of {len(outs.classes)} classes that are weakest on test."
     return _build_chart(outs, "iou", "IoU on the validation images", reading, Axis("IoU (0 to 1)", 0.0, 1.0), series)
