@@ -18,12 +18,11 @@ FRAGMENT = re.compile(
 
 
 def find_docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Yield the line and the text of every string that stands as a statement of its own."""
+    """Yield the line and the text of every string that is a statement."""
     for node in ast.walk(tree):
-        for statement in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else []:
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                if isinstance(statement.value.value, str):
-                    yield statement.lineno, statement.value.value
+        match node:
+            case ast.Expr(value=ast.Constant(value=str(text))):
+                yield node.lineno, text
 
 
 def main(paths: list[str]) -> int:

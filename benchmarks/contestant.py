@@ -1,6 +1,6 @@
 """One contestant in a process of its own: `python -m benchmarks.contestant NAME WORK SETTINGS OUT`.
 
-OUT is the JSON file that the measurements go to: stdout belongs to progress bars.
+The measurements are written to OUT as JSON, since stdout belongs to progress bars.
 """
 
 import importlib

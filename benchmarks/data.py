@@ -1,4 +1,4 @@
-"""The same images for every contestant: PNGs on disk, and what losslab's own stages prepare from them."""
+"""Images for all contestants: PNGs on disk, and the arrays that losslab's own stages prepare from them."""
 
 from pathlib import Path
 from typing import Any
@@ -14,27 +14,19 @@ from losslab.data.download.synthetic import RandomStream, draw_lesion
 from losslab.data.prepare.prepare import prepare
 from losslab.params import load
 
+# fmt: off
 CAMVID_CLASSES = [
-    "sky",
-    "building",
-    "pole",
-    "road",
-    "pavement",
-    "tree",
-    "sign",
-    "fence",
-    "car",
-    "pedestrian",
-    "bicyclist",
+    "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist",
 ]
+# fmt: on
 CAMVID_VOID = 11
 DRAWN_CLASSES = ["skin", "lesion", "hair"]
-DRAWN_SIZE = 416
-"""About as many pixels as a CamVid frame."""
+DRAWN_SIDE_PX = 416
+"""Side of a drawn image, which has about as many pixels as a CamVid frame."""
 
 
 def make(work: Work, settings: Settings, drawn: bool) -> str:
-    """Fill `work` with images, card, params.yaml and prepared arrays; returns what the data are, for the report."""
+    """Fill `work` with images, card, params.yaml and prepared arrays, and return a description of the data."""
     source = work.folder / "source"
     classes, void = (DRAWN_CLASSES, []) if drawn else (CAMVID_CLASSES, [CAMVID_VOID])
     for split in SPLITS:
@@ -47,22 +39,22 @@ def make(work: Work, settings: Settings, drawn: bool) -> str:
             _link_camvid(source / split, split, count)
     catalog = work.folder / "data/catalog"
     catalog.mkdir(parents=True)
-    (catalog / f"{DATASET}.yaml").write_text(yaml.safe_dump(_card(classes, void)), encoding="utf-8")
-    work.params.write_text(yaml.safe_dump(_params(settings)), encoding="utf-8")
+    (catalog / f"{DATASET}.yaml").write_text(yaml.safe_dump(_build_card(classes, void)), encoding="utf-8")
+    work.params.write_text(yaml.safe_dump(_build_params(settings)), encoding="utf-8")
     params, card = load(work.params), read_card(DATASET, catalog)
     fetch(DATASET, card, source, work.raw, work.folder / "downloads")
     prepare(card, work.raw, params.prepare, work.prepared)
-    name = f"drawn lesions of {DRAWN_SIZE} x {DRAWN_SIZE}" if drawn else "CamVid, 480 x 360"
+    name = f"drawn lesions of {DRAWN_SIDE_PX} x {DRAWN_SIDE_PX}" if drawn else "CamVid, 480 x 360"
     return f"{name}, {len(classes)} classes, PNG"
 
 
-def mapping() -> dict[int, int]:
-    """Raw mask value → label, of either dataset; values that are not in it are void."""
+def build_mapping() -> dict[int, int]:
+    """Build raw mask value → label for both datasets; other values are void."""
     return {value: value for value in range(CAMVID_VOID)}
 
 
 def repeat(prepared: Path, out: Path, times: int) -> None:
-    """Copy a prepared folder with every image `times` times in it."""
+    """Copy a prepared folder, with every image in it `times` times."""
     for split in SPLITS:
         (out / split).mkdir(parents=True)
         for kind in ("images", "masks"):
@@ -78,7 +70,7 @@ def repeat(prepared: Path, out: Path, times: int) -> None:
 
 
 def _link_camvid(folder: Path, split: str, count: int) -> None:
-    """The first images of a split, or all of them again and again."""
+    """Link the first images of a split, and if there are too few, the same ones again."""
     paths = sorted((CAMVID / split).glob("*.png"))
     for number in range(count):
         path = paths[number % len(paths)]
@@ -88,12 +80,12 @@ def _link_camvid(folder: Path, split: str, count: int) -> None:
 
 def _draw(folder: Path, stream: int, count: int) -> None:
     for number in range(count):
-        image, mask = draw_lesion(RandomStream(stream, number), DRAWN_SIZE)
+        image, mask = draw_lesion(RandomStream(stream, number), DRAWN_SIDE_PX)
         for kind, pixels in (("images", image[..., ::-1]), ("masks", mask)):
             cv2.imwrite(str(folder / kind / f"{number:04d}.png"), np.ascontiguousarray(pixels))
 
 
-def _card(classes: list[str], void: list[int]) -> dict[str, Any]:
+def _build_card(classes: list[str], void: list[int]) -> dict[str, Any]:
     return {
         "title": "Benchmark",
         "licence": "that of its images",
@@ -108,8 +100,8 @@ def _card(classes: list[str], void: list[int]) -> dict[str, Any]:
     }
 
 
-def _params(settings: Settings) -> dict[str, Any]:
-    """The shipped params.yaml, changed only in what the settings say."""
+def _build_params(settings: Settings) -> dict[str, Any]:
+    """Read the shipped params.yaml, and change what the settings say."""
     params: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     params["dataset"], params["encoder"] = DATASET, settings.encoder
     params["prepare"]["size"] = settings.size

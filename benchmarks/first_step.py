@@ -1,6 +1,6 @@
-"""Run a stage script up to the end of its first optimizer step: `python -m benchmarks.first_step SCRIPT OUT`.
+"""Run a stage script to the end of its first optimizer step: `python -m benchmarks.first_step SCRIPT OUT`.
 
-OUT is the JSON file that the time goes to. The script runs as `python SCRIPT` would, from the current folder.
+The time is written to OUT as JSON. The script runs as with `python SCRIPT`, in the current folder.
 """
 
 import json
@@ -20,7 +20,7 @@ def main(script: str, out: str) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         Path(out).write_text(json.dumps({"first_step_at": time.time()}), encoding="utf-8")
-        os._exit(0)  # nothing here is worth an orderly end
+        os._exit(0)  # an orderly end would only take time
 
     register_optimizer_step_post_hook(stop)
     sys.argv = [script]

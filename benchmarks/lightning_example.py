@@ -1,7 +1,7 @@
-"""Contestant b, the Lightning example that smp publishes (examples/camvid_segmentation_multiclass.ipynb), as people copy it.
+"""Contestant b: the Lightning example that smp publishes (examples/camvid_segmentation_multiclass.ipynb), as people copy it.
 
-Changed only for the same work: cross entropy in place of Dice, resized images in place of padded ones, no pretrained
-weights, Adam's 1e-3, void pixels ignored.
+It is changed only to do the same work as the others: cross entropy instead of Dice, resizing instead of padding, no pretrained
+weights, Adam at 1e-3, and void pixels ignored.
 """
 
 import os
@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import lr_scheduler
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.data import mapping
+from benchmarks.data import build_mapping
 from benchmarks.settings import LR, MEAN, STD, Settings, Work
 from benchmarks.stopwatch import EpochClock, Stopwatch
 from losslab.cards import IGNORE_INDEX
@@ -29,7 +29,7 @@ class ExampleDataset(Dataset[tuple[Any, Any]]):
         self.images = sorted((folder / "images").iterdir())
         self.masks = sorted((folder / "masks").iterdir())
         self.augmentation = augmentation
-        self.class_map = mapping()
+        self.class_map = build_mapping()
 
     def __len__(self) -> int:
         return len(self.images)

@@ -1,4 +1,4 @@
-"""Contestant c: losslab's own plan, train and evaluate on its prepared arrays."""
+"""Contestant c: losslab's own training and evaluation on its prepared arrays."""
 
 from typing import Any
 
@@ -16,22 +16,22 @@ def run(work: Work, settings: Settings, num_classes: int, stopwatch: Stopwatch) 
     params, prepared = load(work.params), PreparedData(work.prepared)
     trained = train_with(params, prepared, EpochClock(stopwatch), settings.deterministic)
     for _ in range(1 + settings.epochs):
-        with stopwatch.epoch(stopwatch.evaluation, len(prepared.images("test"))):
+        with stopwatch.time_epoch(stopwatch.evaluation, len(prepared.images("test"))):
             evaluate_split(trained.net, trained.description, prepared, "test", params.evaluate.batch_size)
 
 
 def train_with(
     params: Params, prepared: PreparedData, callback: L.Callback, deterministic: bool = True
 ) -> training.TrainedNet:
-    """losslab's training with one more Lightning callback."""
+    """Train with losslab and one more Lightning callback."""
     planned = training.plan_training(params, prepared)
-    whole_trainer = L.Trainer
+    original = L.Trainer
 
-    def trainer(**chosen: Any) -> L.Trainer:
-        return whole_trainer(**chosen | {"deterministic": deterministic and chosen["deterministic"]})
+    def build_trainer(**options: Any) -> L.Trainer:
+        return original(**options | {"deterministic": deterministic and options["deterministic"]})
 
-    L.Trainer = trainer  # type: ignore[assignment, misc]
+    L.Trainer = build_trainer  # type: ignore[assignment, misc]
     try:
         return training.train_net(planned, callbacks=[callback])
     finally:
-        L.Trainer = whole_trainer  # type: ignore[misc]
+        L.Trainer = original  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""The machine in words, as JSON on stdout: `python -m benchmarks.machine`. A process of its own, for it imports torch."""
+"""Description of the machine, as JSON on stdout: `python -m benchmarks.machine`, a process of its own since it imports torch."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from losslab.runtime.devices import describe_hardware, pick_precision
 
 FEATURES = ("amx_bf16", "avx512_bf16", "avx512_vnni", "avx512_f", "avx2", "bf16", "sve", "neon")
 THREADING = ("OMP_", "GOMP_", "KMP_", "MKL_", "TORCH_", "MALLOC_", "GLIBC_", "THP_", "LD_PRELOAD")
-"""Environment variables that change speed."""
+"""Prefixes of environment variables that change speed."""
 
 
 def main() -> None:

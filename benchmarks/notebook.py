@@ -1,4 +1,4 @@
-"""Contestant a, the notebooks' loop: files decoded and resized in every epoch, float32, Dice with `.item()` per class."""
+"""Contestant a: a notebook's loop, with files decoded and resized in every epoch, float32, Dice with `.item()` per class."""
 
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,12 @@ from albumentations.pytorch import ToTensorV2
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from benchmarks.data import mapping
+from benchmarks.data import build_mapping
 from benchmarks.settings import LR, Settings, Work
 from benchmarks.stopwatch import Stopwatch
 from losslab.cards import IGNORE_INDEX
 
-MAP = mapping()
+MAP = build_mapping()
 
 
 class NotebookDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -40,7 +40,7 @@ class NotebookDataset(Dataset[tuple[Tensor, Tensor]]):
         return augmented["image"], augmented["mask"].long()
 
 
-def dice_score(prediction: Tensor, target: Tensor, num_classes: int) -> float:
+def compute_dice(prediction: Tensor, target: Tensor, num_classes: int) -> float:
     total = 0.0
     for label in range(num_classes):
         predicted, true = prediction == label, target == label
@@ -64,9 +64,9 @@ def run(work: Work, settings: Settings, num_classes: int, stopwatch: Stopwatch) 
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
 
     for _ in range(1 + settings.epochs):
-        with stopwatch.epoch(stopwatch.train, len(train_set)):
+        with stopwatch.time_epoch(stopwatch.train, len(train_set)):
             train_epoch(model, train_loader, loss_fn, optimizer, device, num_classes)
-        with stopwatch.epoch(stopwatch.evaluation, len(test_set)):
+        with stopwatch.time_epoch(stopwatch.evaluation, len(test_set)):
             evaluate(model, test_loader, loss_fn, device, num_classes)
 
 
@@ -90,7 +90,7 @@ def train_epoch(
 
         total_loss += loss.item()
         preds = torch.argmax(outputs, dim=1)
-        total_dice += dice_score(preds.cpu(), masks.cpu(), num_classes)
+        total_dice += compute_dice(preds.cpu(), masks.cpu(), num_classes)
         intersection = torch.logical_and(preds == masks, preds >= 0).sum()
         union = torch.logical_or(preds == masks, preds >= 0).sum()
         total_iou += (intersection.float() / (union.float() + 1e-6)).item()
@@ -108,5 +108,5 @@ def evaluate(
             outputs = model(images)
             total_loss += loss_fn(outputs, masks).item()
             preds = torch.argmax(outputs, dim=1)
-            total_dice += dice_score(preds.cpu(), masks.cpu(), num_classes)
+            total_dice += compute_dice(preds.cpu(), masks.cpu(), num_classes)
     return total_loss / len(loader), total_dice / len(loader)

@@ -1,6 +1,6 @@
-"""From files to arrays: losslab's prepare beside the loop that people write, and its memory with ten times the images.
+"""Speed of losslab's prepare compared with a plain loop, and its memory with ten times the images.
 
-`python -m benchmarks.preparing WHO FOLDER OUT` measures one of both in a process of its own.
+`python -m benchmarks.preparing WHO FOLDER OUT` measures one of the two in a process of its own.
 """
 
 import json
@@ -21,9 +21,9 @@ from losslab.data.download.synthetic import RandomStream, draw_lesion
 from losslab.data.prepare.prepare import prepare
 from losslab.params import PrepareParams, SplitParams
 
-SIZE = 256
-WIDTH, HEIGHT = 500, 375
-FEW, MANY = 600, 6000
+SIDE_PX = 256
+WIDTH_PX, HEIGHT_PX = 500, 375
+FEW_IMAGES, MANY_IMAGES = 600, 6000
 CARD = {
     "title": "Benchmark",
     "licence": "that of its images",
@@ -37,7 +37,7 @@ CARD = {
 
 
 def make(folder: Path, images: int) -> str:
-    """JPEGs of 500 x 375 with PNG masks in `folder`/own: random cuts of real pets where they are there, else drawn."""
+    """Write JPEGs of 500 x 375 with PNG masks to `folder`/own: random crops of real pets if available, else drawn images."""
     for kind in ("images", "masks"):
         (folder / "own" / kind).mkdir(parents=True)
     (folder / "bench.yaml").write_text(yaml.safe_dump(CARD), encoding="utf-8")
@@ -51,12 +51,12 @@ def make(folder: Path, images: int) -> str:
         else:
             drawn, mask = draw_lesion(RandomStream(9, number), 416)
             image = np.ascontiguousarray(drawn[..., ::-1])
-        _save(folder / "own", f"{number:05d}", *_cut(image, mask, generator))
-    return f"{'pets' if pets else 'drawn lesions'}, JPEG of {WIDTH} x {HEIGHT} with PNG masks, to {SIZE} x {SIZE}"
+        _save(folder / "own", f"{number:05d}", *_crop(image, mask, generator))
+    return f"{'pets' if pets else 'drawn lesions'}, JPEG of {WIDTH_PX} x {HEIGHT_PX} with PNG masks, to {SIDE_PX} x {SIDE_PX}"
 
 
 def link_some(folder: Path, some: Path, images: int) -> None:
-    """The first of these images as a dataset of their own."""
+    """Link the first of these images as a dataset of their own."""
     for kind in ("images", "masks"):
         (some / "own" / kind).mkdir(parents=True)
         for path in sorted((folder / "own" / kind).iterdir())[:images]:
@@ -64,47 +64,47 @@ def link_some(folder: Path, some: Path, images: int) -> None:
     (some / "bench.yaml").write_bytes((folder / "bench.yaml").read_bytes())
 
 
-def plain_loop(folder: Path) -> None:
-    """One thread of OpenCV, everything held in memory, nothing checked."""
+def run_plain_loop(folder: Path) -> None:
+    """Prepare in one thread of OpenCV, with everything in memory and no checks."""
     cv2.setNumThreads(1)
     paths = sorted((folder / "own/images").glob("*.jpg"))
     pictures, labels = [], []
     for path in paths:
         image: Any = cv2.cvtColor(np.asarray(cv2.imread(str(path))), cv2.COLOR_BGR2RGB)
         mask: Any = cv2.imread(str(folder / "own/masks" / f"{path.stem}.png"), cv2.IMREAD_GRAYSCALE)
-        pictures.append(cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA))
-        labels.append(cv2.resize(mask, (SIZE, SIZE), interpolation=cv2.INTER_NEAREST))
+        pictures.append(cv2.resize(image, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA))
+        labels.append(cv2.resize(mask, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_NEAREST))
     np.save(folder / "images.npy", np.stack(pictures))
     np.save(folder / "masks.npy", np.stack(labels))
 
 
-def losslab(folder: Path) -> None:
+def run_losslab(folder: Path) -> None:
     split = SplitParams(method="random", val=0.2, test=0.2, seed=0, folds=5, fold=0)
-    how = PrepareParams(size=SIZE, fit="stretch", limit=None, audit="strict", split=split)
+    how = PrepareParams(size=SIDE_PX, fit="stretch", limit=None, audit="strict", split=split)
     prepare(read_card("bench", folder), folder, how, folder / "out")
 
 
-def main(who: str, place: str, out: str) -> None:
-    folder = Path(place)
+def main(who: str, path: str, out: str) -> None:
+    folder = Path(path)
     images = len(list((folder / "own/images").iterdir()))
     shutil.rmtree(folder / "out", ignore_errors=True)
     anonymous = AnonymousPeak()
     began = time.perf_counter()
-    {"plain_loop": plain_loop, "losslab": losslab}[who](folder)
+    {"plain_loop": run_plain_loop, "losslab": run_losslab}[who](folder)
     seconds = time.perf_counter() - began
     measured: dict[str, Any] = {"images_per_s": images / seconds, "anonymous_mib": anonymous.stop()}
     Path(out).write_text(json.dumps(measured), encoding="utf-8")
 
 
-def _cut(image: Any, mask: Any, generator: np.random.Generator) -> tuple[Any, Any]:
+def _crop(image: Any, mask: Any, generator: np.random.Generator) -> tuple[Any, Any]:
     height, width = mask.shape
     share = generator.uniform(0.6, 1)
     tall, wide = int(height * share), int(width * share)
     top, left = int(generator.integers(height - tall + 1)), int(generator.integers(width - wide + 1))
     parts = (array[top : top + tall, left : left + wide] for array in (image, mask))
     return (
-        cv2.resize(next(parts), (WIDTH, HEIGHT), interpolation=cv2.INTER_LINEAR),
-        cv2.resize(next(parts), (WIDTH, HEIGHT), interpolation=cv2.INTER_NEAREST),
+        cv2.resize(next(parts), (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_LINEAR),
+        cv2.resize(next(parts), (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_NEAREST),
     )
 
 

@@ -1,7 +1,7 @@
-"""Where the time of losslab's training goes: `python -m benchmarks.profile`, with the options of benchmarks.run.
+"""Profile of losslab's training: `python -m benchmarks.profile`, with the options of benchmarks.run.
 
-Two epochs after a first one: in one the phases of each step are timed, in the other torch's profiler counts operators.
-Phases are wall-clock on the CPU; on a GPU, which runs behind, only the table of operators means something.
+After a first epoch, one epoch times the phases of each step, and another runs under torch's profiler.
+Phases are wall-clock time on the CPU. On a GPU, which runs behind, only the table of operators is meaningful.
 """
 
 import sys
@@ -16,17 +16,17 @@ from lightning.pytorch.callbacks import Callback
 
 from benchmarks.data import make
 from benchmarks.losslab_run import train_with
-from benchmarks.run import options_of
+from benchmarks.run import parse_options
 from benchmarks.settings import CAMVID, Settings, Work
 from losslab.data.loading.arrays import PreparedData
 from losslab.params import load
 
 TIMED_EPOCH, PROFILED_EPOCH = 1, 2
-ROWS = 25
+MAX_ROWS = 25
 
 
-class Phases(Callback):
-    """Adds up what lies between the points that Lightning and the net's own hooks mark."""
+class PhaseTimer(Callback):
+    """A callback that adds up the time between the points that Lightning and the net's own hooks mark."""
 
     def __init__(self) -> None:
         self.seconds: defaultdict[str, float] = defaultdict(float)
@@ -70,20 +70,30 @@ class Phases(Callback):
 
 
 def main() -> None:
-    options = options_of(sys.argv[1:])
-    settings = Settings(options.size, options.batch_size, options.images, PROFILED_EPOCH, options.encoder)
-    phases = Phases()
+    options = parse_options(sys.argv[1:])
+    settings = Settings(
+        size=options.size,
+        batch_size=options.batch_size,
+        images=options.images,
+        epochs=PROFILED_EPOCH,
+        encoder=options.encoder,
+    )
+    phases = PhaseTimer()
     with tempfile.TemporaryDirectory(prefix="losslab-profile-") as folder:
         work = Work(Path(folder))
         data = make(work, settings, options.drawn or not CAMVID.is_dir())
         train_with(load(work.params), PreparedData(work.prepared), phases)
     total = sum(phases.seconds.values())
     print(f"{data}; Unet on {settings.encoder}, {settings.size} x {settings.size}, batch {settings.batch_size}")
-    print(f"{total / phases.steps * 1000:.0f} ms a step, {settings.batch_size * phases.steps / total:.2f} img/s\n")
+    print(f"{total / phases.steps * 1000:.0f} ms per step, {settings.batch_size * phases.steps / total:.2f} img/s\n")
     for phase, seconds in sorted(phases.seconds.items(), key=lambda item: -item[1]):
         print(f"{seconds / phases.steps * 1000:9.1f} ms  {seconds / total:6.1%}  {phase}")
     print()
-    print(phases.profiler.key_averages().table(sort_by="self_cpu_time_total", row_limit=ROWS, max_name_column_width=40))
+    print(
+        phases.profiler.key_averages().table(
+            sort_by="self_cpu_time_total", row_limit=MAX_ROWS, max_name_column_width=40
+        )
+    )
 
 
 if __name__ == "__main__":

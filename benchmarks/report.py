@@ -1,10 +1,9 @@
-"""From measurements to figures, ratios and verdicts; Markdown of them."""
+"""Figures, ratios and verdicts from measurements, and their Markdown."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
-
-from benchmarks.spread import Spread, spread
 
 TITLES = {
     "notebook": "a. notebook loop",
@@ -12,72 +11,93 @@ TITLES = {
     "losslab": "c. losslab",
     "losslab_free": "c. losslab, not deterministic",
 }
-FASTER_NATIVE_BF16, FASTER, FASTER_GPU, MORE_MEMORY, FIRST_STEP_S = 4.0, 1.5, 5.0, 1.1, 12.0
-PREPARED_A_SECOND, MORE_TO_PREPARE = 250, 1.5  # of 40 MiB or so, for names and counts
+MIN_RATIO_NATIVE_BF16, MIN_RATIO, MIN_RATIO_GPU, MAX_MEMORY_RATIO, MAX_FIRST_STEP_S = 4.0, 1.5, 5.0, 1.1, 12.0
+MIN_PREPARED_PER_S, MAX_PREPARE_MEMORY_RATIO = 250, 1.5  # names and counts add to the 40 MiB or so of prepare
 
 Round = Mapping[str, Mapping[str, Any]]
-"""Contestant → what its stopwatch says, and `first_step_s`."""
+"""Contestant → the measurements of its stopwatch, and `first_step_s`."""
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Spread:
+    """The median of a few rounds, with the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+    def __format__(self, spec: str) -> str:
+        if self.low == self.high:
+            return format(self.median, spec)
+        return f"{self.median:{spec}} ({self.low:{spec}} to {self.high:{spec}})"
+
+
+def compute_spread(values: Iterable[float]) -> Spread:
+    rounds = list(values)
+    return Spread(statistics.median(rounds), min(rounds), max(rounds))
+
+
+@dataclass(frozen=True)
+class ClaimVerdict:
     claim: str
     measured: str
     passed: bool
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Some rounds of all contestants with one setting."""
+class SpeedComparison:
+    """The results of some rounds of all contestants with the same settings."""
 
     figures: dict[str, dict[str, Spread]]
-    """Contestant → train and evaluation (img/s), peak_mib, peak_worker_mib, first_step_s; gpu_busy where there is a GPU."""
+    """Contestant → train and evaluation in img/s, peak_mib, peak_worker_mib, first_step_s, and gpu_busy with a GPU."""
     ratios: dict[str, dict[str, Spread]]
-    """train and evaluation → contestant → losslab's img/s over its, round by round."""
+    """Train and evaluation → contestant → ratio of losslab's img/s to the contestant's, round by round."""
 
 
-def images_per_second(epochs: Sequence[Sequence[float]]) -> float:
-    """Of (seconds, images) of each epoch, the first one left out."""
+def compute_images_per_second(epochs: Sequence[Sequence[float]]) -> float:
+    """Compute the speed from (seconds, images) of each epoch, without the first."""
     counted = epochs[1:]
     return sum(images for _, images in counted) / sum(seconds for seconds, _ in counted)
 
 
-def compare(rounds: Sequence[Round]) -> Comparison:
+def compare(rounds: Sequence[Round]) -> SpeedComparison:
     names = list(rounds[0])
     figures: dict[str, dict[str, Spread]] = {}
     ratios: dict[str, dict[str, Spread]] = {}
     for name in names:
         own = [measured[name] for measured in rounds]
-        figures[name] = {kind: spread(images_per_second(m[kind]) for m in own) for kind in ("train", "evaluation")}
+        figures[name] = {
+            kind: compute_spread(compute_images_per_second(m[kind]) for m in own) for kind in ("train", "evaluation")
+        }
         for kind in ("peak_mib", "peak_worker_mib", "first_step_s"):
-            figures[name][kind] = spread(m[kind] for m in own)
+            figures[name][kind] = compute_spread(m[kind] for m in own)
         busy = [share for m in own for share in m["gpu_busy"][1:] if share is not None]
         if busy:
-            figures[name]["gpu_busy"] = spread(busy)
+            figures[name]["gpu_busy"] = compute_spread(busy)
     for kind in ("train", "evaluation"):
         ratios[kind] = {
-            name: spread(
-                images_per_second(measured["losslab"][kind]) / images_per_second(measured[name][kind])
+            name: compute_spread(
+                compute_images_per_second(measured["losslab"][kind]) / compute_images_per_second(measured[name][kind])
                 for measured in rounds
             )
             for name in names
             if name != "losslab"
         }
-    return Comparison(figures, ratios)
+    return SpeedComparison(figures, ratios)
 
 
 def summarise(results: Mapping[str, Any]) -> dict[str, Any]:
-    """All that is reported, ready for JSON; `results` is what benchmarks.run measured."""
+    """Summarise what benchmarks.run measured as everything that is reported, ready for JSON."""
     cpu = compare(results["rounds"])
     gpu = compare(results["gpu_rounds"]) if results["gpu_rounds"] else None
-    verdicts = list(_verdicts(results, cpu, gpu))
+    verdicts = list(_judge_claims(results, cpu, gpu))
     return {
         "machine": results["machine"],
         "data": results["data"],
         "settings": results["settings"],
         "comparison": asdict(cpu),
         "memory": results["memory"],
-        "preparing": _preparing(results["preparing"]),
+        "preparing": _summarise_preparing(results["preparing"]),
         "imports": results["imports"],
         "gpu": asdict(gpu) if gpu else None,
         "verdicts": [asdict(verdict) for verdict in verdicts],
@@ -89,9 +109,13 @@ def summarise(results: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _preparing(results: Mapping[str, Any]) -> dict[str, Any]:
-    rates = {who: spread(one[who]["images_per_s"] for one in results["rounds"]) for who in ("plain_loop", "losslab")}
-    ratio = spread(one["losslab"]["images_per_s"] / one["plain_loop"]["images_per_s"] for one in results["rounds"])
+def _summarise_preparing(results: Mapping[str, Any]) -> dict[str, Any]:
+    rates = {
+        who: compute_spread(one[who]["images_per_s"] for one in results["rounds"]) for who in ("plain_loop", "losslab")
+    }
+    ratio = compute_spread(
+        one["losslab"]["images_per_s"] / one["plain_loop"]["images_per_s"] for one in results["rounds"]
+    )
     return {
         "data": results["data"],
         "images": results["images"],
@@ -101,42 +125,51 @@ def _preparing(results: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _verdicts(results: Mapping[str, Any], cpu: Comparison, gpu: Comparison | None) -> Iterator[Verdict]:
-    def at_least(what: str, ratio: Spread, wanted: float) -> Verdict:
-        return Verdict(f"{what}: at least {wanted:g} times", f"{ratio:.2f}", ratio.median >= wanted)
+def _judge_claims(
+    results: Mapping[str, Any], cpu: SpeedComparison, gpu: SpeedComparison | None
+) -> Iterator[ClaimVerdict]:
+    def check_at_least(what: str, ratio: Spread, wanted: float) -> ClaimVerdict:
+        return ClaimVerdict(f"{what}: at least {wanted:g} times", f"{ratio:.2f}", ratio.median >= wanted)
 
-    def at_most(what: str, value: Spread | float, wanted: float, unit: str = "") -> Verdict:
+    def check_at_most(what: str, value: Spread | float, wanted: float, unit: str = "") -> ClaimVerdict:
         median = value.median if isinstance(value, Spread) else value
-        return Verdict(f"{what}: at most {wanted:g}{unit}", f"{value:.2f}{unit}", median <= wanted)
+        return ClaimVerdict(f"{what}: at most {wanted:g}{unit}", f"{value:.2f}{unit}", median <= wanted)
 
     native = results["machine"]["native_bf16"]
     kind = "with" if native else "without"
-    wanted = FASTER_NATIVE_BF16 if native else FASTER
+    wanted = MIN_RATIO_NATIVE_BF16 if native else MIN_RATIO
     if not results["machine"]["cuda"]:
-        yield at_least(
+        yield check_at_least(
             f"training over the notebook loop, on a CPU {kind} native bf16", cpu.ratios["train"]["notebook"], wanted
         )
-    yield at_least("training over smp's example", cpu.ratios["train"]["lightning"], 1.0)
-    yield at_least("evaluation over smp's example", cpu.ratios["evaluation"]["lightning"], 1.0)
+    yield check_at_least("training over smp's example", cpu.ratios["train"]["lightning"], 1.0)
+    yield check_at_least("evaluation over smp's example", cpu.ratios["evaluation"]["lightning"], 1.0)
     memory = results["memory"]
-    yield at_most("peak memory at 10 times the images", memory["peak_mib"][1] / memory["peak_mib"][0], MORE_MEMORY)
-    yield at_most(
-        "python src/train.py to the end of its first step", cpu.figures["losslab"]["first_step_s"], FIRST_STEP_S, " s"
+    yield check_at_most(
+        "peak memory at 10 times the images", memory["peak_mib"][1] / memory["peak_mib"][0], MAX_MEMORY_RATIO
     )
-    preparing = _preparing(results["preparing"])
+    yield check_at_most(
+        "python src/train.py to the end of its first step",
+        cpu.figures["losslab"]["first_step_s"],
+        MAX_FIRST_STEP_S,
+        " s",
+    )
+    preparing = _summarise_preparing(results["preparing"])
     rate = Spread(**preparing["images_per_s"]["losslab"])
-    yield Verdict(
-        f"prepare: at least {PREPARED_A_SECOND} images a second", f"{rate:.0f}", rate.median >= PREPARED_A_SECOND
+    yield ClaimVerdict(
+        f"prepare: at least {MIN_PREPARED_PER_S} images a second", f"{rate:.0f}", rate.median >= MIN_PREPARED_PER_S
     )
     few, many = preparing["anonymous_mib"]
     if few and many:
-        yield at_most("prepare's own memory at 10 times the images", many / few, MORE_TO_PREPARE)
+        yield check_at_most("prepare's own memory at 10 times the images", many / few, MAX_PREPARE_MEMORY_RATIO)
     if gpu:
-        yield at_least("on the GPU, training over the notebook loop", gpu.ratios["train"]["notebook"], FASTER_GPU)
-        yield at_least("on the GPU, training over smp's example", gpu.ratios["train"]["lightning"], 1.0)
+        yield check_at_least(
+            "on the GPU, training over the notebook loop", gpu.ratios["train"]["notebook"], MIN_RATIO_GPU
+        )
+        yield check_at_least("on the GPU, training over smp's example", gpu.ratios["train"]["lightning"], 1.0)
 
 
-def markdown(summary: Mapping[str, Any]) -> str:
+def render_markdown(summary: Mapping[str, Any]) -> str:
     machine, settings, memory = summary["machine"], summary["settings"], summary["memory"]
     preparing = summary["preparing"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
@@ -151,7 +184,7 @@ def markdown(summary: Mapping[str, Any]) -> str:
         f"batch {settings['batch_size']}, {settings['images']} training images. Median of {settings['rounds']} rounds "
         "(lowest to highest).",
         "",
-        *_comparison(summary["comparison"]),
+        *_render_comparison(summary["comparison"]),
         "",
         "| claim | measured | |",
         "|---|---|---|",
@@ -162,31 +195,31 @@ def markdown(summary: Mapping[str, Any]) -> str:
         "",
         "## Memory and images",
         "",
-        "losslab's train and evaluate. Pages of mapped files count as resident until the system takes them back; anonymous "
-        "memory is the process's own.",
+        "Peaks of losslab's train and evaluate. Pages of mapped files count as resident until the system takes them back; "
+        "anonymous memory is the process's own.",
         "",
         "| images | peak resident, MiB | peak anonymous, MiB |",
         "|---|---|---|",
         *(
-            f"| {images} | {peak:.0f} | {_mib(own)} |"
+            f"| {images} | {peak:.0f} | {_format_mib(own)} |"
             for images, peak, own in zip(memory["images"], memory["peak_mib"], memory["anonymous_mib"], strict=True)
         ),
         "",
         "## Preparing",
         "",
-        f"{preparing['data']}; the loop is one thread of OpenCV that checks nothing and holds all in memory, losslab audits "
-        "and splits on all cores.",
+        f"{preparing['data']}; the loop is one thread of OpenCV that checks nothing and keeps everything in memory; "
+        "losslab audits and splits on all cores.",
         "",
         "| | images/s | own memory, MiB |",
         "|---|---|---|",
-        f"| plain loop, {preparing['images'][0]} images | {_text(preparing['images_per_s']['plain_loop'], '.0f')} | |",
-        f"| losslab, {preparing['images'][0]} images | {_text(preparing['images_per_s']['losslab'], '.0f')} "
-        f"({_text(preparing['ratio'], '.2f')} times the loop) | {_mib(preparing['anonymous_mib'][0])} |",
-        f"| losslab, {preparing['images'][1]} images | | {_mib(preparing['anonymous_mib'][1])} |",
+        f"| plain loop, {preparing['images'][0]} images | {_format_spread(preparing['images_per_s']['plain_loop'], '.0f')} | |",
+        f"| losslab, {preparing['images'][0]} images | {_format_spread(preparing['images_per_s']['losslab'], '.0f')} "
+        f"({_format_spread(preparing['ratio'], '.2f')} times the loop) | {_format_mib(preparing['anonymous_mib'][0])} |",
+        f"| losslab, {preparing['images'][1]} images | | {_format_mib(preparing['anonymous_mib'][1])} |",
         "",
         "## Imports",
         "",
-        "Seconds in a fresh process, with all that each imports in turn.",
+        "Seconds in a fresh process, with everything that each module imports in turn.",
         "",
         "| module | s |",
         "|---|---|",
@@ -194,35 +227,37 @@ def markdown(summary: Mapping[str, Any]) -> str:
     ]
     if summary["gpu"]:
         price = summary["gpu"]["ratios"]["train"]["losslab_free"]
-        lines += ["", "## GPU", "", *_comparison(summary["gpu"]), ""]
-        lines += [f"Deterministic training runs at {_text(price, '.2f')} of the speed of training that is not."]
+        lines += ["", "## GPU", "", *_render_comparison(summary["gpu"]), ""]
+        lines += [
+            f"Deterministic training runs at {_format_spread(price, '.2f')} of the speed of nondeterministic training."
+        ]
     return "\n".join(lines) + "\n"
 
 
-def _comparison(comparison: Mapping[str, Any]) -> Iterator[str]:
+def _render_comparison(comparison: Mapping[str, Any]) -> Iterator[str]:
     columns: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
-        "training, img/s": lambda _, own: _text(own["train"], ".2f"),
-        "losslab/this": lambda name, _: _ratio(comparison["ratios"]["train"], name),
-        "evaluation, img/s": lambda _, own: _text(own["evaluation"], ".2f"),
-        "losslab/this ": lambda name, _: _ratio(comparison["ratios"]["evaluation"], name),
-        "first step, s": lambda _, own: _text(own["first_step_s"], ".1f"),
+        "training, img/s": lambda _, own: _format_spread(own["train"], ".2f"),
+        "losslab/this": lambda name, _: _format_ratio(comparison["ratios"]["train"], name),
+        "evaluation, img/s": lambda _, own: _format_spread(own["evaluation"], ".2f"),
+        "losslab/this ": lambda name, _: _format_ratio(comparison["ratios"]["evaluation"], name),
+        "first step, s": lambda _, own: _format_spread(own["first_step_s"], ".1f"),
         "peak memory, MiB": lambda _, own: f"{own['peak_mib']['median']:.0f}",
     }
     if any("gpu_busy" in own for own in comparison["figures"].values()):
-        columns["GPU busy"] = lambda _, own: _text(own["gpu_busy"], ".0%") if "gpu_busy" in own else ""
+        columns["GPU busy"] = lambda _, own: _format_spread(own["gpu_busy"], ".0%") if "gpu_busy" in own else ""
     yield f"| | {' | '.join(columns)} |"
     yield "|---" * (len(columns) + 1) + "|"
     for name, own in comparison["figures"].items():
         yield f"| {TITLES[name]} | {' | '.join(column(name, own) for column in columns.values())} |"
 
 
-def _mib(value: float | None) -> str:
+def _format_mib(value: float | None) -> str:
     return "" if value is None else f"{value:.0f}"
 
 
-def _ratio(ratios: Mapping[str, Any], name: str) -> str:
-    return _text(ratios[name], ".2f") if name in ratios else ""
+def _format_ratio(ratios: Mapping[str, Any], name: str) -> str:
+    return _format_spread(ratios[name], ".2f") if name in ratios else ""
 
 
-def _text(value: Mapping[str, float], spec: str) -> str:
+def _format_spread(value: Mapping[str, float], spec: str) -> str:
     return format(Spread(**value), spec)

@@ -1,4 +1,4 @@
-"""What is compared: the same data, net and batch size for every contestant."""
+"""Settings that all contestants share: data, net and batch size."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -10,22 +10,22 @@ PETS = ROOT.parent / "shared/datasets/oxford_pet"
 
 LR = 1e-3
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""ImageNet's, as the notebooks and smp's example have them; losslab takes those of the data."""
+"""ImageNet's mean and standard deviation, as in the notebooks and smp's example; losslab uses those of the data."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Passed to contestants as JSON."""
+    """The settings of one benchmark, passed to contestants as JSON."""
 
     size: int
     batch_size: int
     images: int
-    """Training images; half as many are evaluated."""
+    """Number of training images; half as many are evaluated."""
     epochs: int
-    """Measured epochs; one more comes first and is not counted."""
+    """Number of measured epochs; one more comes first and is not counted."""
     encoder: str
     deterministic: bool = True
-    """losslab's training as it is; False, for its price on a GPU, lets it draw nondeterministic kernels."""
+    """Whether losslab trains deterministically, as it does by default; False shows the price of that on a GPU."""
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
@@ -47,7 +47,7 @@ class Work:
 
     @property
     def files(self) -> Path:
-        """The PNGs, by split."""
+        """Folder of the PNGs, by split."""
         return self.raw / "fetched"
 
     @property

@@ -1,4 +1,4 @@
-"""What `make bench` makes of measurements, and that each contestant measures; no time is asserted."""
+"""`make bench` summarises measurements, and each contestant measures; no time is asserted."""
 
 import copy
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import run
 from benchmarks.data import make, repeat
-from benchmarks.report import compare, images_per_second, markdown, summarise
+from benchmarks.report import compare, compute_images_per_second, render_markdown, summarise
 from benchmarks.settings import Settings, Work
 from losslab.data.loading.arrays import PreparedData
 from losslab.io.files import write_json
@@ -18,8 +18,8 @@ from losslab.io.files import write_json
 TINY = Settings(size=64, batch_size=2, images=4, epochs=1, encoder="tu-mobilenetv3_small_050")
 
 
-def measured(train_s: float, evaluation_s: float) -> dict[str, Any]:
-    """A stopwatch that saw eight images in a slow first epoch and in a second one, and half as many evaluated."""
+def build_measurement(train_s: float, evaluation_s: float) -> dict[str, Any]:
+    """Build the measurements of eight images in a slow first and a second epoch, with half as many evaluated."""
     return {
         "train": [[100.0, 8], [train_s, 8]],
         "evaluation": [[100.0, 4], [evaluation_s, 4]],
@@ -30,11 +30,15 @@ def measured(train_s: float, evaluation_s: float) -> dict[str, Any]:
     }
 
 
-def results() -> dict[str, Any]:
+def build_results() -> dict[str, Any]:
     rounds = [
-        {"notebook": measured(8, 2), "lightning": measured(4, 2), "losslab": measured(2, 1)},
-        {"notebook": measured(6, 2), "lightning": measured(4, 2), "losslab": measured(2, 1)},
-        {"notebook": measured(20, 2), "lightning": measured(1, 2), "losslab": measured(4, 1)},
+        {"notebook": build_measurement(8, 2), "lightning": build_measurement(4, 2), "losslab": build_measurement(2, 1)},
+        {"notebook": build_measurement(6, 2), "lightning": build_measurement(4, 2), "losslab": build_measurement(2, 1)},
+        {
+            "notebook": build_measurement(20, 2),
+            "lightning": build_measurement(1, 2),
+            "losslab": build_measurement(4, 1),
+        },
     ]
     return {
         "machine": {
@@ -65,22 +69,22 @@ def results() -> dict[str, Any]:
     }
 
 
-def verdicts(summary: dict[str, Any]) -> dict[str, bool]:
+def read_verdicts(summary: dict[str, Any]) -> dict[str, bool]:
     return {verdict["claim"]: verdict["passed"] for verdict in summary["verdicts"]}
 
 
 def test_the_first_epoch_does_not_count() -> None:
-    assert images_per_second([(100, 8), (2, 8), (6, 8)]) == 2
+    assert compute_images_per_second([(100, 8), (2, 8), (6, 8)]) == 2
 
 
 def test_ratios_are_taken_round_by_round() -> None:
-    ratios = compare(results()["rounds"]).ratios["train"]
+    ratios = compare(build_results()["rounds"]).ratios["train"]
     assert (ratios["notebook"].median, ratios["notebook"].low, ratios["notebook"].high) == (4, 3, 5)
     assert (ratios["lightning"].median, ratios["lightning"].low, ratios["lightning"].high) == (2, 0.25, 2)
 
 
 def test_verdicts_follow_the_medians() -> None:
-    passed = verdicts(summarise(results()))
+    passed = read_verdicts(summarise(build_results()))
     assert passed["training over the notebook loop, on a CPU without native bf16: at least 1.5 times"]
     assert passed["training over smp's example: at least 1 times"]
     assert not passed["peak memory at 10 times the images: at most 1.1"]
@@ -88,29 +92,29 @@ def test_verdicts_follow_the_medians() -> None:
 
 
 def test_native_bf16_asks_for_more() -> None:
-    content = copy.deepcopy(results())
+    content = copy.deepcopy(build_results())
     content["machine"]["native_bf16"] = True
     content["rounds"] = content["rounds"][1:2]
-    assert not verdicts(summarise(content))[
+    assert not read_verdicts(summarise(content))[
         "training over the notebook loop, on a CPU with native bf16: at least 4 times"
     ]
 
 
 def test_a_gpu_brings_its_own_table_and_the_price_of_determinism() -> None:
-    content = results()
+    content = build_results()
     content["machine"]["cuda"] = True
-    content["gpu_rounds"] = [one | {"losslab_free": measured(1, 1)} for one in content["rounds"]]
+    content["gpu_rounds"] = [one | {"losslab_free": build_measurement(1, 1)} for one in content["rounds"]]
     for one in content["gpu_rounds"]:
         one["losslab"] = one["losslab"] | {"gpu_busy": [0.1, 0.9]}
-    text = markdown(summarise(content))
+    text = render_markdown(summarise(content))
     assert "## GPU" in text
     assert "| 90% |" in text
     assert "Deterministic training runs at 0.50 (0.25 to 0.50) of the speed" in text
 
 
 def test_markdown_and_json_say_the_same(tmp_path: Path) -> None:
-    summary = summarise(results())
-    text = markdown(summary)
+    summary = summarise(build_results())
+    text = render_markdown(summary)
     assert "| c. losslab | 4.00 (2.00 to 4.00) |  | 4.00 |  | 10.0 | 900 |" in text
     assert "| a. notebook loop | 1.00 (0.40 to 1.33) | 4.00 (3.00 to 5.00) | 2.00 | 2.00 | 10.0 | 900 |" in text
     assert "| 40 | 112 |  |" in text
@@ -118,16 +122,16 @@ def test_markdown_and_json_say_the_same(tmp_path: Path) -> None:
     write_json(tmp_path / "bench.json", summary)
     content = json.loads((tmp_path / "bench.json").read_text(encoding="utf-8"))
     assert content["comparison"]["ratios"]["train"]["notebook"] == {"median": 4.0, "low": 3.0, "high": 5.0}
-    assert markdown(content) == text
+    assert render_markdown(content) == text
 
 
-def test_an_option_out_of_range_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_option_out_of_range_is_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         run.main(["--size", "100"])
-    assert "--size is 100; it must be a multiple of 32" in capsys.readouterr().err
+    assert "--size is 100, but must be a multiple of 32" in capsys.readouterr().err
 
 
-def test_repeated_data_are_whole(tmp_path: Path) -> None:
+def test_repeated_data_are_complete(tmp_path: Path) -> None:
     work = Work(tmp_path / "work")
     make(work, TINY, drawn=True)
     repeat(work.prepared, tmp_path / "more", 3)
@@ -138,7 +142,7 @@ def test_repeated_data_are_whole(tmp_path: Path) -> None:
 
 
 def test_preparing_is_measured_beside_the_loop_and_with_many_images(tmp_path: Path) -> None:
-    measured = run._preparing(tmp_path / "images", rounds=1, few=6, many=12)
+    measured = run._measure_preparing(tmp_path / "images", rounds=1, few=6, many=12)
     assert (
         measured["rounds"][0]["losslab"]["images_per_s"] > 0 and measured["rounds"][0]["plain_loop"]["images_per_s"] > 0
     )
@@ -146,7 +150,7 @@ def test_preparing_is_measured_beside_the_loop_and_with_many_images(tmp_path: Pa
         np.load(tmp_path / f"images/many/out/{split}/images.npy", mmap_mode="r") for split in ("train", "val", "test")
     ]
     assert sum(map(len, arrays)) == 12 and len(np.load(tmp_path / "images/few/images.npy", mmap_mode="r")) == 6
-    text = markdown(summarise(results()))
+    text = render_markdown(summarise(build_results()))
     assert "| losslab, 6 images | 260 (200 to 300) (2.60 (2.00 to 3.00) times the loop) | 100 |" in text
     assert "| prepare: at least 250 images a second | 260 (200 to 300) | PASS |" in text
     assert "| prepare's own memory at 10 times the images: at most 1.5 | 1.20 | PASS |" in text
@@ -161,5 +165,5 @@ def test_every_contestant_measures(tmp_path: Path) -> None:
         assert [images for _, images in measures["train"]] == [4, 4]
         assert [images for _, images in measures["evaluation"]] == [2, 2]
         assert measures["first_step_s"] > 0
-    assert run.first_step(work) > 0
+    assert run.time_first_step(work) > 0
     assert (work.folder / ".losslab").exists()  # in the temporary folder, not in the user's repository

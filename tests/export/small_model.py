@@ -1,4 +1,4 @@
-"""A model folder as the train stage leaves it, with random weights."""
+"""A model folder as the train stage writes it, with random weights."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The net that is exported has plain operations in the place of those that exporters cannot take, with the same values."""
+"""The exported net replaces operations that exporters cannot take by plain ones, with the same values."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ from losslab.models.segmentation_net import SegmentationNet
 MEAN, STD = [0.7, 0.5, 0.4], [0.2, 0.1, 0.3]
 
 
-def doubled(*layers: nn.Module) -> nn.Sequential:
+def build_net(*layers: nn.Module) -> nn.Sequential:
     return nn.Sequential(*layers, nn.Upsample(scale_factor=4), nn.Conv2d(4, 2, 3, padding=1))
 
 
@@ -28,11 +28,11 @@ class Pooling(nn.Module):
 
 
 NETS: dict[str, nn.Module] = {
-    "convolutions with same padding": doubled(
+    "convolutions with same padding": build_net(
         Conv2dSame(3, 4, 3, stride=2), Conv2dSame(4, 4, 6, stride=2), Conv2dSame(4, 4, 3, dilation=2)
     ),
     "pooling to a grid": Pooling(),
-    "nothing special": doubled(nn.Conv2d(3, 4, 4, stride=4)),
+    "nothing special": build_net(nn.Conv2d(3, 4, 4, stride=4)),
 }
 
 

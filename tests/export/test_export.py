@@ -30,7 +30,7 @@ FORMATS: list[FormatName] = list(SUFFIXES)
 
 @pytest.fixture(autouse=True)
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a folder without prepared data."""
+    """Run each test in a folder without prepared data."""
     monkeypatch.chdir(tmp_path)
 
 
@@ -41,9 +41,9 @@ def model(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[FormatName, ExportResult]:
-    """In all formats, once."""
+    """Export one model to all formats, once."""
     folder = save_small_model(tmp_path_factory.mktemp("exported"))
-    return {format_name: export_model(ExportOptions(format_name, folder)) for format_name in FORMATS}
+    return {format_name: export_model(ExportOptions(format=format_name, model=folder)) for format_name in FORMATS}
 
 
 def expected(model: Path, images: Any) -> Any:
@@ -52,7 +52,7 @@ def expected(model: Path, images: Any) -> Any:
         return net(to_input(torch.from_numpy(images), description["mean"], description["std"])).numpy()
 
 
-def as_card_says(images: Any) -> Any:
+def to_input_layout(images: Any) -> Any:
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
 
 
@@ -66,7 +66,7 @@ def test_file_gives_the_logits_of_the_net_at_any_batch_and_size(
     run = read_net(format_name, done.path)
     for shape in ((1, 32, 32), (3, 40, 28), (2, 17, 50)):
         images = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
-        np.testing.assert_allclose(run(as_card_says(images)), expected(done.path.parent, images), atol=1e-5)
+        np.testing.assert_allclose(run(to_input_layout(images)), expected(done.path.parent, images), atol=1e-5)
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
@@ -89,7 +89,7 @@ def test_onnx_file_needs_nothing_but_onnxruntime(exported: dict[FormatName, Expo
     properties = session.get_modelmeta().custom_metadata_map
     assert json.loads(properties["losslab.json"])["classes"] == ["skin", "lesion", "hair"]
     image = rng.integers(0, 256, (1, 36, 44, 3), dtype=np.uint8)
-    (logits,) = session.run(None, {"images": as_card_says(image)})
+    (logits,) = session.run(None, {"images": to_input_layout(image)})
     assert (logits.argmax(1) == expected(path.parent, image).argmax(1)).all()
 
 
@@ -107,30 +107,32 @@ def test_documented_snippet_runs(
 
 
 def test_two_exports_are_the_same_bytes(exported: dict[FormatName, ExportResult], model: Path) -> None:
-    assert export_model(ExportOptions("onnx", model)).path.read_bytes() == exported["onnx"].path.read_bytes()
+    assert (
+        export_model(ExportOptions(format="onnx", model=model)).path.read_bytes() == exported["onnx"].path.read_bytes()
+    )
 
 
 def test_one_logit_comes_with_its_own_rule_for_labels(tmp_path: Path) -> None:
     model = save_small_model(
         tmp_path / "binary", num_classes=1, classes=["skin", "lesion"], palette=[[240, 200, 170], [150, 50, 90]]
     )
-    card = read_metadata("torchscript", export_model(ExportOptions("torchscript", model)).path)
+    card = read_metadata("torchscript", export_model(ExportOptions(format="torchscript", model=model)).path)
     assert card["label"] == "1 where the logit is positive, else 0"
 
 
 @pytest.mark.parametrize("format_name", FORMATS)
-def test_asked_size_is_the_only_one(format_name: FormatName, model: Path, rng: Any) -> None:
-    """24 x 26 would need padding."""
-    done = export_model(ExportOptions(format_name, model, size=26))
+def test_fixed_size_is_the_only_one(format_name: FormatName, model: Path, rng: Any) -> None:
+    """A side of 26 needs padding."""
+    done = export_model(ExportOptions(format=format_name, model=model, size=26))
     assert done.varies == "batch"
     images = rng.integers(0, 256, (3, 26, 26, 3), dtype=np.uint8)
     np.testing.assert_allclose(
-        read_net(format_name, done.path)(as_card_says(images)), expected(model, images), atol=1e-5
+        read_net(format_name, done.path)(to_input_layout(images)), expected(model, images), atol=1e-5
     )
 
 
 class SizeInPython(nn.Module):
-    """Does what it does by the one size that an exporter sees."""
+    """A net that multiplies by the size that an exporter sees."""
 
     def __init__(self, by_batch: bool) -> None:
         super().__init__()
@@ -145,84 +147,87 @@ class SizeInPython(nn.Module):
 
 @pytest.mark.parametrize("format_name", ["torch_export", "torchscript"])
 @pytest.mark.parametrize(("by_batch", "left"), [(False, "batch"), (True, "nothing")])
-def test_what_cannot_vary_is_fixed_and_told(
+def test_what_cannot_vary_is_fixed_and_reported(
     format_name: FormatName, by_batch: bool, left: str, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     net = SegmentationNet(SizeInPython(by_batch), 1).eval()
     monkeypatch.setattr(models, "load", lambda folder: (net, DESCRIPTION))
-    done = export_model(ExportOptions(format_name, model))
+    done = export_model(ExportOptions(format=format_name, model=model))
     assert done.varies == left
     assert [line.partition(":")[0] for line in done.refused] == ["batch and size", "batch"][: len(done.refused)]
     assert len(done.refused) == (2 if by_batch else 1) and not any("\n" in line for line in done.refused)
 
 
 def test_other_logits_than_torch_leave_no_file(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (model / "model.ts").write_bytes(b"of before")
+    (model / "model.ts").write_bytes(b"old")
     monkeypatch.setattr(exporting, "read_net", lambda *_: lambda images: images[:, :3])
     with pytest.raises(InputError, match=r"differ from torch's by up to .*, more than the tolerance 0.001,"):
-        export_model(ExportOptions("torchscript", model))
-    assert (model / "model.ts").read_bytes() == b"of before"
+        export_model(ExportOptions(format="torchscript", model=model))
+    assert (model / "model.ts").read_bytes() == b"old"
     assert sorted(path.name for path in model.iterdir()) == ["model.json", "model.safetensors", "model.ts"]
 
 
 def test_nan_is_not_parity(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exporting, "read_net", lambda *_: lambda images: images[:, :3] * np.float32("nan"))
     with pytest.raises(InputError, match="differ from torch's by up to nan"):
-        export_model(ExportOptions("torchscript", model))
+        export_model(ExportOptions(format="torchscript", model=model))
 
 
 def test_real_images_are_compared_where_there_are_some(model: Path, tmp_path: Path, rng: Any) -> None:
     tests = tmp_path / "data/prepared/tiny/test"
     tests.mkdir(parents=True)
     np.save(tests / "images.npy", rng.integers(0, 256, (9, 32, 32, 3), dtype=np.uint8))
-    done = export_model(ExportOptions("torchscript", model))
+    done = export_model(ExportOptions(format="torchscript", model=model))
     assert done.origin == "4 test images of tiny" and done.parity.shapes[0] == "4x32x32"
     Image.fromarray(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)).save(tmp_path / "own.png")
-    assert export_model(ExportOptions("torchscript", model, images=(tmp_path / "own.png",))).origin == "1 given image"
+    assert (
+        export_model(ExportOptions(format="torchscript", model=model, images=(tmp_path / "own.png",))).origin
+        == "1 given image"
+    )
 
 
-def told(*arguments: str) -> tuple[int, str, str]:
+def run_export(*arguments: str) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, ["export", *arguments])
     return result.exit_code, result.stdout, result.stderr
 
 
-def test_command_tells_what_it_did_and_nothing_else(model: Path) -> None:
-    code, out, err = told("--format", "torchscript", "-o", "deep/net.ts")
+def test_command_prints_what_it_did_and_nothing_else(model: Path) -> None:
+    code, out, err = run_export("--format", "torchscript", "-o", "deep/net.ts")
     assert (code, err) == (0, "") and Path("deep/net.ts").is_file()
     lines = out.splitlines()
     assert len(lines) == 3
     assert lines[0].endswith("any batch, any size from 5 pixels a side")
-    assert "tolerance 0.001" in lines[2] and "drawn noise" in lines[2]
+    assert "tolerance 0.001" in lines[2] and "noise, because data/prepared/tiny is missing" in lines[2]
 
 
-def test_model_trained_in_bf16_is_told_to_leave_in_float32(tmp_path: Path) -> None:
+def test_model_trained_in_bf16_is_exported_in_float32_with_a_note(tmp_path: Path) -> None:
     save_small_model(tmp_path / "models", precision="bf16-mixed")
-    code, _, err = told("--format", "torchscript")
+    code, _, err = run_export("--format", "torchscript")
     assert code == 0 and err.startswith("NOTE: trained in bf16-mixed, exported in float32")
 
 
 def test_registered_model_can_be_exported(tmp_path: Path) -> None:
-    """It no longer says of which dataset it is."""
+    """A registered model no longer names its dataset."""
     model = save_small_model(tmp_path / "models", run={"train": {"device": "cpu"}})
-    assert "noise" in export_model(ExportOptions("torchscript", model)).origin
+    assert "noise" in export_model(ExportOptions(format="torchscript", model=model)).origin
 
 
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--model", "nowhere"], "ERROR: nowhere/model.json: no such file"),
-        (["-o", "models"], "ERROR: --output: models must be a file that ends in .ts"),
+        (["-o", "models"], "ERROR: --output: models must end in .ts"),
         (
             ["-o", "models/model.safetensors"],
-            "ERROR: --output: models/model.safetensors must be a file that ends in .ts",
+            "ERROR: --output: models/model.safetensors must end in .ts",
         ),
         (["-o", "folder.ts"], "ERROR: --output: folder.ts is a folder"),
         (["--images", "gone.png"], "ERROR: --images: gone.png: "),
     ],
 )
-def test_bad_input_is_told_in_one_line(arguments: list[str], complaint: str, model: Path) -> None:
+def test_bad_input_is_reported_in_one_line(arguments: list[str], complaint: str, model: Path) -> None:
     Path("folder.ts").mkdir()
     before = (model / "model.safetensors").read_bytes()
-    code, _, err = told("--format", "torchscript", *arguments)
+    code, _, err = run_export("--format", "torchscript", *arguments)
     assert (model / "model.safetensors").read_bytes() == before
     assert code == 1 and err.startswith(complaint) and err.count("\n") == 1

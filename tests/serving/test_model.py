@@ -1,4 +1,4 @@
-"""What is served: images as files or arrays in, masks out, as predict_image gives them."""
+"""The served model takes images as files or arrays, and gives the masks of predict_image."""
 
 import base64
 import io
@@ -34,7 +34,7 @@ def image(rng: Any) -> Any:
     return rng.integers(0, 256, (40, 56, 3), dtype=np.uint8)
 
 
-def as_file(image: Any, **options: Any) -> bytes:
+def encode_file(image: Any, **options: Any) -> bytes:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG", **options)
     return file.getvalue()
@@ -45,7 +45,7 @@ def expected(folder: Path, image: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "form", [lambda i: i, as_file, lambda i: base64.b64encode(as_file(i)).decode(), lambda i: i.tolist()]
+    "form", [lambda i: i, encode_file, lambda i: base64.b64encode(encode_file(i)).decode(), lambda i: i.tolist()]
 )
 def test_image_in_any_form_gives_the_mask_of_predict(form: Any, served: ServedModel, folder: Path, image: Any) -> None:
     (mask,) = served.predict({"image": [form(image)]})
@@ -55,7 +55,7 @@ def test_image_in_any_form_gives_the_mask_of_predict(form: Any, served: ServedMo
 
 def test_images_of_different_sizes_come_back_in_order(served: ServedModel, folder: Path, image: Any) -> None:
     other = image[:17, 3:]
-    first, second = served.predict({"image": [other, as_file(image)]})
+    first, second = served.predict({"image": [other, encode_file(image)]})
     np.testing.assert_array_equal(first, expected(folder, other))
     np.testing.assert_array_equal(second, expected(folder, image))
 
@@ -63,7 +63,7 @@ def test_images_of_different_sizes_come_back_in_order(served: ServedModel, folde
 def test_orientation_tag_is_followed(served: ServedModel, image: Any) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
-    (mask,) = served.predict({"image": [as_file(image, exif=exif)]})
+    (mask,) = served.predict({"image": [encode_file(image, exif=exif)]})
     assert isinstance(mask, np.ndarray) and mask.shape == (56, 40)
 
 
@@ -80,22 +80,24 @@ def test_png_holds_labels_in_the_colours_of_the_card(served: ServedModel, folder
     ("bad", "complaint"),
     [
         (b"no image", "image 1: unreadable image: "),
-        ("!!", "image 1: a text must be an image file as base64"),
-        (np.zeros((4, 4), np.uint8), r"image 1: an array must be uint8 \[H, W, 3\], RGB; it is uint8 \[4, 4\]"),
-        (np.zeros((4, 4, 3), np.float32), "image 1: an array must be uint8 .* it is float32"),
-        (np.full((4, 4, 3), 300), "image 1: an array must be uint8 .* it is int64"),
+        ("!!", "image 1: a text must be an image file in base64"),
+        (np.zeros((4, 4), np.uint8), r"image 1: an array must be uint8 \[H, W, 3\], RGB, not uint8 \[4, 4\]"),
+        (np.zeros((4, 4, 3), np.float32), "image 1: an array must be uint8 .* not float32"),
+        (np.full((4, 4, 3), 300), "image 1: an array must be uint8 .* not int64"),
         (np.zeros((0, 4, 3), np.uint8), "image 1: an array must be uint8"),
         ([[1], [2, 3]], "image 1: "),
         (None, "image 1: "),
     ],
 )
-def test_what_is_no_image_is_told_with_its_row(bad: Any, complaint: str, served: ServedModel, image: Any) -> None:
+def test_what_is_not_an_image_is_reported_with_its_row(
+    bad: Any, complaint: str, served: ServedModel, image: Any
+) -> None:
     with pytest.raises(InputError, match=complaint):
         served.predict({"image": [image, bad]})
 
 
-def test_unknown_kind_of_masks_is_told(served: ServedModel, image: Any) -> None:
-    with pytest.raises(InputError, match="masks is 'gif'; it must be array or png"):
+def test_unknown_kind_of_masks_is_refused(served: ServedModel, image: Any) -> None:
+    with pytest.raises(InputError, match="masks is 'gif', but must be array or png"):
         served.predict({"image": [image]}, {"masks": "gif"})
 
 

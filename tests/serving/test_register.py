@@ -1,4 +1,4 @@
-"""A run's model in MLflow's registry: found, registered once, loaded and served without this repository."""
+"""A run's model is registered in MLflow once, and is loaded and served without this repository."""
 
 import base64
 import io
@@ -38,7 +38,7 @@ from tests.export.small_model import save_small_model
 
 
 def train(root: Path, params: Params, seed: int = 0, experiment: str | None = None) -> str:
-    """Leave a model in models/ and its run in MLflow; returns the weights' md5."""
+    """Write a model to models/ and its run to MLflow, and return the weights' md5."""
     save_small_model(root / "models", size=32 + 4 * seed)
     net, description = models.load(root / "models")
     for parameter in net.parameters():
@@ -56,7 +56,7 @@ def train(root: Path, params: Params, seed: int = 0, experiment: str | None = No
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run of the workspace; before it two of one name, one of which was a DVC experiment."""
+    """Record the run of the workspace, and before it two of one name, one of them a DVC experiment."""
     root = tmp_path_factory.mktemp("root")
     params = load(write_params(root, TINY_CHANGES))
     train(root, params, seed=1, experiment="calm-cat")
@@ -110,21 +110,21 @@ def test_same_model_is_registered_once_under_a_name(root: Path) -> None:
     assert result.exit_code == 0 and result.stdout.startswith("models:/lesions/1 is this model already, of run dice ")
 
 
-def test_run_is_found_by_its_id_and_by_its_experiment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The model lies in the workspace no more: whose weights those are is asked for."""
-    asked = []
+def test_run_can_be_named_by_its_id_and_by_its_experiment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workspace no longer has the model, so its weights are looked up elsewhere."""
+    md5s = []
 
     def note(md5: str, _: Path) -> NoReturn:
-        asked.append(md5)
-        raise InputError("asked")
+        md5s.append(md5)
+        raise InputError("looked up")
 
     monkeypatch.setattr("losslab.serving.register.open_model", note)
-    runs = client(root).search_runs([found.experiment_id for found in client(root).search_experiments()])
+    runs = client(root).search_runs([experiment.experiment_id for experiment in client(root).search_experiments()])
     (run,) = (run for run in runs if run.data.tags.get("dvc.experiment") == "calm-cat")
     for name in (run.info.run_id, "calm-cat", run.info.run_name):
-        with pytest.raises(InputError, match="asked"):
+        with pytest.raises(InputError, match="looked up"):
             register_model(str(name), "x", root)
-    assert asked == [run.data.tags["losslab.model_md5"]] * 3
+    assert md5s == [run.data.tags["losslab.model_md5"]] * 3
 
 
 @pytest.mark.parametrize(
@@ -136,12 +136,12 @@ def test_run_is_found_by_its_id_and_by_its_experiment(root: Path, monkeypatch: p
         ("calm-cat", " ", "--name: ' ' cannot be a model's name"),
     ],
 )
-def test_what_cannot_be_registered_is_told(run: str, name: str, complaint: str, root: Path) -> None:
+def test_what_cannot_be_registered_is_refused(run: str, name: str, complaint: str, root: Path) -> None:
     with pytest.raises(InputError, match=complaint):
         register_model(run, name, root)
 
 
-def test_workspace_without_a_run_is_told(root: Path, tmp_path: Path) -> None:
+def test_workspace_without_a_run_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
@@ -152,7 +152,7 @@ def test_workspace_without_a_run_is_told(root: Path, tmp_path: Path) -> None:
             register_model("workspace", "x", tmp_path)
 
 
-def test_registry_that_cannot_be_reached_is_told_in_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registry_that_cannot_be_reached_is_reported_in_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     result = CliRunner().invoke(app, ["register", "workspace", "--name", "x"])
     assert result.exit_code == 1 and result.stderr.count("\n") == 1

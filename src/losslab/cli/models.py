@@ -48,7 +48,11 @@ def export(
         from losslab.export.export import ExportOptions
         from losslab.export.export import export_model as write
 
-        done = write(ExportOptions(to.value, model, output, size, tuple(images or ()), tolerance))
+        done = write(
+            ExportOptions(
+                format=to.value, model=model, path=output, size=size, images=tuple(images or ()), tolerance=tolerance
+            )
+        )
     except InputError as error:
         exit_with_error(error)
     _tell(done, size is not None, tolerance)

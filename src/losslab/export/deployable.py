@@ -1,4 +1,4 @@
-"""A net with its normalisation and padding inside, of plain operations alone."""
+"""A net with its normalisation and padding inside, made of operations that exporters can take."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -14,7 +14,7 @@ from losslab.models.segmentation_net import SegmentationNet
 
 
 class DeployableNet(nn.Module):
-    """What is exported: a copy of the net in float32 on the CPU, in eval mode.
+    """The net that is exported: a copy in float32 on the CPU, in eval mode.
 
     Shape: images float32 `[N, 3, H, W]`, RGB, 0 to 255 → logits float32 `[N, num_classes, H, W]`.
     """
@@ -24,7 +24,7 @@ class DeployableNet(nn.Module):
 
     def __init__(self, net: SegmentationNet, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        # Past SegmentationNet: its padding is Python's, its upsampling a mode with a backward pass of its own.
+        # The net inside SegmentationNet, which pads in Python and upsamples with a backward pass of its own.
         self.net = copy.deepcopy(net.net).cpu().float()
         self.stride, self.smallest = net.stride, net.smallest
         self.register_buffer("shift", torch.tensor(mean).view(1, 3, 1, 1) * 255)
@@ -35,48 +35,51 @@ class DeployableNet(nn.Module):
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        bottom, right = (self._taken(side) - side for side in images.shape[-2:])
-        logits: Tensor = self.net(F.pad(self._normalised(images), (0, right, 0, bottom)))
-        # A slice would be another net to torch.export where nothing is cut off.
+        bottom, right = (self._compute_side(side) - side for side in images.shape[-2:])
+        logits: Tensor = self.net(F.pad(self._normalise(images), (0, right, 0, bottom)))
+        # Not a slice: torch.export would treat a size at which nothing is cut off as another net.
         return F.pad(logits, (0, -right, 0, -bottom))
 
-    def _normalised(self, images: Tensor) -> Tensor:
+    def _normalise(self, images: Tensor) -> Tensor:
         return (images - self.shift) / self.scale
 
-    def _taken(self, side: Any) -> Any:
-        """The side that the net is given; a symbol where the exported size varies."""
-        whole = (side + self.stride - 1) // self.stride * self.stride
-        fewest = -(-self.smallest // self.stride) * self.stride
-        return whole if fewest <= self.stride else torch.sym_max(whole, fewest)
+    def _compute_side(self, side: Any) -> Any:
+        """Compute the padded side, a multiple of the stride; it is a symbol if the exported size varies."""
+        multiple = (side + self.stride - 1) // self.stride * self.stride
+        smallest = -(-self.smallest // self.stride) * self.stride
+        return multiple if smallest <= self.stride else torch.sym_max(multiple, smallest)
 
 
 class TraceableNet(DeployableNet):
-    """The same for `torch.jit.trace`, which would keep the padding of the one size that it sees: here it is a script."""
+    """A deployable net for `torch.jit.trace`: its padding is a script, since a trace would keep that of one size."""
 
     def __init__(self, net: SegmentationNet, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__(net, mean, std)
-        self.pad, self.crop = torch.jit.script(_padded), torch.jit.script(_cropped)
+        self.pad, self.crop = torch.jit.script(_pad), torch.jit.script(_crop)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.net(self.pad(self._normalised(images), self.stride, self.smallest))
+        logits: Tensor = self.net(self.pad(self._normalise(images), self.stride, self.smallest))
         cropped: Tensor = self.crop(logits, images)
         return cropped
 
 
 class _PlainGridPool(GridPool):
-    """As two matrix products: torch's own is exported wrong where the size varies, and cell by cell it takes minutes."""
+    """A grid pool of two matrix products: torch's own is exported wrong if the size varies, and a loop over cells takes minutes."""
 
     def forward(self, features: Tensor) -> Tensor:
         size = self.output_size if isinstance(self.output_size, tuple) else (self.output_size, self.output_size)
         rows, columns = (
-            _means(side, cells) for side, cells in zip(features.shape[-2:], size, strict=True) if cells is not None
+            _build_mean_matrix(side, cells)
+            for side, cells in zip(features.shape[-2:], size, strict=True)
+            if cells is not None
         )
         return rows @ features @ columns.T
 
 
 class _PlainConv2dSame(Conv2dSame):
-    """timm's padding depends on the side, by formulas over which exporters take hours where the side varies. The stride
-    divides the side here, because images are padded, and then it does not.
+    """A convolution whose padding does not depend on the side, since images are padded to a multiple of the stride.
+
+    timm's formulas for any side keep exporters busy for hours if the side varies.
     """
 
     def forward(self, features: Tensor) -> Tensor:
@@ -91,8 +94,8 @@ class _PlainConv2dSame(Conv2dSame):
 _PLAIN = {GridPool: _PlainGridPool, Conv2dSame: _PlainConv2dSame}
 
 
-def _means(side: int, cells: int) -> Tensor:
-    """A matrix `[cells, side]` that takes the mean of each cell's share of a side, shares as in `F.adaptive_avg_pool2d`."""
+def _build_mean_matrix(side: int, cells: int) -> Tensor:
+    """Build a matrix `[cells, side]` that averages each cell's part of a side, as `F.adaptive_avg_pool2d` does."""
     cell, pixel = torch.arange(cells)[:, None], torch.arange(side)
     begin = torch.div(cell * side, cells, rounding_mode="floor")
     end = torch.div((cell + 1) * side + cells - 1, cells, rounding_mode="floor")
@@ -100,19 +103,19 @@ def _means(side: int, cells: int) -> Tensor:
     return inside / inside.sum(dim=1, keepdim=True)
 
 
-def _padded(images: Tensor, stride: int, smallest: int) -> Tensor:
-    fewest = (smallest + stride - 1) // stride * stride
-    bottom = max((images.shape[2] + stride - 1) // stride * stride, fewest) - images.shape[2]
-    right = max((images.shape[3] + stride - 1) // stride * stride, fewest) - images.shape[3]
+def _pad(images: Tensor, stride: int, smallest: int) -> Tensor:
+    least = (smallest + stride - 1) // stride * stride
+    bottom = max((images.shape[2] + stride - 1) // stride * stride, least) - images.shape[2]
+    right = max((images.shape[3] + stride - 1) // stride * stride, least) - images.shape[3]
     return torch.constant_pad_nd(images, [0, right, 0, bottom], 0.0)
 
 
-def _cropped(logits: Tensor, images: Tensor) -> Tensor:
+def _crop(logits: Tensor, images: Tensor) -> Tensor:
     return logits[:, :, : images.shape[2], : images.shape[3]]
 
 
 def build_metadata(net: SegmentationNet, description: Mapping[str, Any], model_md5: str) -> dict[str, Any]:
-    """What a user of the file needs to know, as it travels inside: model.json without its run, and how to call it."""
+    """Build what the file says about itself: model.json without its run, and how to call the net."""
     kept = {key: value for key, value in description.items() if key != "run"}
     binary = description["num_classes"] == 1
     return {

@@ -1,4 +1,4 @@
-"""A model folder as one file of another format, kept only if it gives the same logits."""
+"""Export of a model folder to one file of another format, kept only if it gives the same logits."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 from losslab import models
 from losslab.errors import InputError
 from losslab.export.deployable import build_metadata
-from losslab.export.formats import SUFFIXES, FormatName, Varies, find_smallest_side, read_net, write_net
+from losslab.export.formats import SUFFIXES, FormatName, VaryingAxes, find_smallest_side, read_net, write_net
 from losslab.export.parity import ParityReport, measure_parity
 from losslab.export.sample import load_sample
 from losslab.io.files import atomic_write
@@ -16,83 +16,91 @@ from losslab.models.probe import find_fault, shorten_error
 from losslab.prediction.model import read_description
 
 TOLERANCE = 1e-3
-"""Of logits, absolute: a probability moves by at most a quarter of it."""
+"""Largest absolute difference between logits; a probability changes by at most a quarter of it."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportResult:
     path: Path
     size: int
-    """Pixels a side that it was made at; that it takes, where the size is fixed."""
-    varies: Varies
+    """Pixels a side of the exported example; the only size that the file takes if its size is fixed."""
+    varies: VaryingAxes
     smallest_side: int | None
-    """Pixels, where the size varies."""
+    """Fewest pixels a side; None if the size is fixed."""
     refused: tuple[str, ...]
-    """What cannot vary and why, one line for each attempt that failed."""
+    """Attempts that failed, each a line that says what cannot vary and why."""
     parity: ParityReport
     origin: str
     trained_precision: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ExportOptions:
     format: FormatName
     model: Path = Path("models")
     path: Path | None = None
-    """None: in the model's folder."""
+    """Path of the file; None for `model` and the format's suffix in the model's folder."""
     size: int | None = None
-    """None: any, where the net allows."""
+    """Pixels a side, for a fixed size; None lets the size vary if the net allows it."""
     images: tuple[Path, ...] = ()
     tolerance: float = TOLERANCE
 
 
-def export_model(wanted: ExportOptions) -> ExportResult:
-    """Write the model in the format that is wanted, with as much left open as the net and its exporter allow.
+def export_model(options: ExportOptions) -> ExportResult:
+    """Write the model in another format, with a batch and size that vary if the net and its exporter allow it.
 
     Raises:
-        InputError: no model, no way to export it, or other logits than torch's: then there is no file.
+        InputError: there is no model, it cannot be exported, or its logits differ from torch's; no file is left.
     """
-    read_description(wanted.model)
-    net, description = models.load(wanted.model)
-    suffix = SUFFIXES[wanted.format]
-    path = wanted.path or wanted.model / f"model{suffix}"
-    if path.suffix != suffix:  # no folder, and no file that is read: neither weights nor images end so
-        raise InputError(f"--output: {path} must be a file that ends in {suffix}, as {wanted.format} does")
+    read_description(options.model)
+    net, description = models.load(options.model)
+    suffix = SUFFIXES[options.format]
+    path = options.path or options.model / f"model{suffix}"
+    if path.suffix != suffix:  # so it overwrites neither weights nor images
+        raise InputError(f"--output: {path} must end in {suffix}, the suffix of {options.format} files")
     if path.is_dir():
-        raise InputError(f"--output: {path} is a folder; name the file")
-    size = wanted.size or description["size"]
+        raise InputError(f"--output: {path} is a folder; give the path of a file")
+    size = options.size or description["size"]
     if reason := find_fault(net, size):
         raise InputError(f"--size: this net cannot take images of {size}x{size}: {reason}")
-    prepared = Path("data/prepared") / description["run"].get("dataset", "")  # a registered model has none
-    images = load_sample(wanted.images, prepared, size, description["fit"])
-    about = build_metadata(net, description, compute_file_md5(wanted.model / models.WEIGHTS))
-    attempts: Sequence[Varies] = ("batch and size", "batch", "nothing") if wanted.size is None else ("batch", "nothing")
+    prepared = Path("data/prepared") / description["run"].get("dataset", "")  # a registered model names no dataset
+    sample = load_sample(options.images, prepared, size, description["fit"])
+    fixed = build_metadata(net, description, compute_file_md5(options.model / models.WEIGHTS))
+    attempts: Sequence[VaryingAxes] = (
+        ("batch and size", "batch", "nothing") if options.size is None else ("batch", "nothing")
+    )
     refused: list[str] = []
     for varies in attempts:
         side = find_smallest_side(net) if varies == "batch and size" else size
-        told = about | {"varies": varies, "size": size, "smallest_side": side}
+        metadata = fixed | {"varies": varies, "size": size, "smallest_side": side}
         try:
             with atomic_write(path) as partial:
-                write_net(wanted.format, partial, net, told, size, varies)
-                run, batches = read_net(wanted.format, partial), images.batches(varies, net.stride)
-                found = measure_parity(net, description["mean"], description["std"], run, batches)
-                if not found.within(wanted.tolerance):
-                    raise _OtherLogitsError(found, wanted.tolerance)
+                write_net(options.format, partial, net, metadata, size, varies)
+                run, batches = read_net(options.format, partial), sample.build_batches(varies, net.stride)
+                parity = measure_parity(net, description["mean"], description["std"], run, batches)
+                if not parity.is_within(options.tolerance):
+                    raise _ParityError(parity, options.tolerance)
         except OSError as error:
-            raise InputError(f"{path} cannot be written: {error.strerror or error}") from error
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
         except Exception as error:  # whatever exporters and runtimes raise
             refused.append(f"{varies}: {shorten_error(error)}")
             continue
-        smallest = side if varies == "batch and size" else None
         return ExportResult(
-            path, size, varies, smallest, tuple(refused), found, images.origin, description["precision"]
+            path=path,
+            size=size,
+            varies=varies,
+            smallest_side=side if varies == "batch and size" else None,
+            refused=tuple(refused),
+            parity=parity,
+            origin=sample.origin,
+            trained_precision=description["precision"],
         )
-    raise InputError(f"{wanted.format}: this net cannot be exported: {refused[-1].partition(': ')[2]}")
+    raise InputError(f"cannot export this net to {options.format}: {refused[-1].partition(': ')[2]}")
 
 
-class _OtherLogitsError(Exception):
-    def __init__(self, found: ParityReport, tolerance: float) -> None:
+class _ParityError(Exception):
+    def __init__(self, parity: ParityReport, tolerance: float) -> None:
         super().__init__(
-            f"its logits differ from torch's by up to {found.difference:.2g}, more than the tolerance {tolerance:g}, "
-            f"and {found.changed} of {found.pixels} pixels get another label"
+            f"its logits differ from torch's by up to {parity.difference:.2g}, more than the tolerance {tolerance:g}, "
+            f"and {parity.changed} of {parity.pixels} pixels get another label"
         )

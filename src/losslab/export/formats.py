@@ -1,4 +1,4 @@
-"""The three file formats: how each is written, and how it is run again."""
+"""The three file formats: how each is written, and how it is run."""
 
 import contextlib
 import io
@@ -18,38 +18,42 @@ from losslab.export.deployable import DeployableNet, TraceableNet
 from losslab.models.segmentation_net import SegmentationNet
 
 FormatName = Literal["onnx", "torchscript", "torch_export"]
-Varies = Literal["batch and size", "batch", "nothing"]
+VaryingAxes = Literal["batch and size", "batch", "nothing"]
 Floats = npt.NDArray[np.float32]
 NetFunction = Callable[[Floats], Floats]
-CARD = "losslab.json"
-"""Under this name the card lies in each file: among ONNX's metadata_props, TorchScript's and torch.export's extra files."""
+METADATA_KEY = "losslab.json"
+"""Name of the metadata in each file: a key of ONNX's metadata_props, an extra file of TorchScript and torch.export."""
 SUFFIXES: dict[FormatName, str] = {"onnx": ".onnx", "torchscript": ".ts", "torch_export": ".pt2"}
-LARGEST = 32768
-"""Pixels a side that a torch.export program takes."""
+MAX_SIDE_PX = 32768
+"""Largest side that a torch.export program takes."""
 
 
 def write_net(
     format_name: FormatName,
     path: Path,
     net: SegmentationNet,
-    card: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     size: int,
-    varies: Varies,
+    varies: VaryingAxes,
 ) -> None:
-    """Write the net as one file. What an exporter raises where it cannot is anything at all."""
+    """Write the net as one file.
+
+    Raises:
+        Exception: of any kind, as exporters do if they cannot take a net.
+    """
     with silence_exporters(), torch.no_grad():
         if format_name == "torchscript":
-            _write_torchscript(path, net, card, size, varies)
+            _write_torchscript(path, net, metadata, size, varies)
         else:
-            program = _captured(net, card, size, varies)
-            (_write_onnx if format_name == "onnx" else _write_torch_export)(path, program, card)
+            program = _capture_program(net, metadata, size, varies)
+            (_write_onnx if format_name == "onnx" else _write_torch_export)(path, program, metadata)
 
 
 def read_net(format_name: FormatName, path: Path) -> NetFunction:
-    """The file as a function: images float32 `[N, 3, H, W]` → logits, on the CPU, as its users would run it."""
+    """Read the file as a function that runs on the CPU: images float32 `[N, 3, H, W]` → logits `[N, C, H, W]`."""
     with silence_exporters():
         if format_name == "onnx":
-            return _onnx(path)
+            return _read_onnx(path)
         loaded = (
             torch.jit.load(str(path), map_location="cpu")  # type: ignore[no-untyped-call]
             if format_name == "torchscript"
@@ -59,8 +63,8 @@ def read_net(format_name: FormatName, path: Path) -> NetFunction:
 
 
 def read_metadata(format_name: FormatName, path: Path) -> dict[str, Any]:
-    """What `write_net` put in beside the net."""
-    extra = {CARD: ""}
+    """Read the metadata that `write_net` stored beside the net."""
+    extra = {METADATA_KEY: ""}
     with silence_exporters():
         if format_name == "onnx":
             import onnx
@@ -71,18 +75,18 @@ def read_metadata(format_name: FormatName, path: Path) -> dict[str, Any]:
             torch.jit.load(str(path), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
         else:
             torch.export.load(path, extra_files=extra)
-    found: dict[str, Any] = json.loads(extra[CARD])
-    return found
+    metadata: dict[str, Any] = json.loads(extra[METADATA_KEY])
+    return metadata
 
 
 def find_smallest_side(net: SegmentationNet) -> int:
-    """Of images of varying size: exporters treat a feature map of one pixel as another net."""
+    """Find the smallest side of images of varying size; exporters treat a feature map of one pixel as another net."""
     return net.stride + 1
 
 
 @contextlib.contextmanager
 def silence_exporters() -> Iterator[None]:
-    """Without what exporters say about themselves."""
+    """Silence the warnings, prints and logs of exporters."""
     disabled = logging.root.manager.disable
     with (
         warnings.catch_warnings(),
@@ -97,49 +101,53 @@ def silence_exporters() -> Iterator[None]:
             logging.disable(disabled)
 
 
-def _example(net: SegmentationNet, size: int, varies: Varies) -> Tensor:
-    """Of a shape without chance equalities, from which an exporter would conclude what need not hold."""
+def _build_example(net: SegmentationNet, size: int, varies: VaryingAxes) -> Tensor:
+    """Build images whose sides differ, since an exporter takes a chance equality for a rule."""
     if varies == "batch and size":
         side = max(size, net.smallest, net.stride)
         return torch.rand(2, 3, side + net.stride // 2 - 1, side + 2 * net.stride - 1) * 255
     return torch.rand(1 if varies == "nothing" else 2, 3, size, size) * 255
 
 
-def _captured(net: SegmentationNet, card: Mapping[str, Any], size: int, varies: Varies) -> torch.export.ExportedProgram:
+def _capture_program(
+    net: SegmentationNet, metadata: Mapping[str, Any], size: int, varies: VaryingAxes
+) -> torch.export.ExportedProgram:
     free: dict[int, torch.export.Dim] = {}
     if varies != "nothing":
         free[0] = torch.export.Dim("batch", min=1)
     if varies == "batch and size":
         for axis, name in ((2, "height"), (3, "width")):
-            free[axis] = torch.export.Dim(name, min=find_smallest_side(net), max=LARGEST)
+            free[axis] = torch.export.Dim(name, min=find_smallest_side(net), max=MAX_SIDE_PX)
     return torch.export.export(
-        DeployableNet(net, card["mean"], card["std"]),
-        (_example(net, size, varies),),
+        DeployableNet(net, metadata["mean"], metadata["std"]),
+        (_build_example(net, size, varies),),
         dynamic_shapes={"images": free},
-        # What cannot be proved of all sizes is checked of the one that comes.
+        # Conditions that cannot be proved for all sizes are checked when an image comes.
         prefer_deferred_runtime_asserts_over_guards=True,
     )
 
 
-def _write_torch_export(path: Path, program: torch.export.ExportedProgram, card: Mapping[str, Any]) -> None:
+def _write_torch_export(path: Path, program: torch.export.ExportedProgram, metadata: Mapping[str, Any]) -> None:
     with path.open("wb") as file:
-        torch.export.save(program, file, extra_files={CARD: json.dumps(card)})
+        torch.export.save(program, file, extra_files={METADATA_KEY: json.dumps(metadata)})
 
 
-def _write_torchscript(path: Path, net: SegmentationNet, card: Mapping[str, Any], size: int, varies: Varies) -> None:
-    traceable = TraceableNet(net, card["mean"], card["std"])
-    traced = torch.jit.trace(traceable, (_example(net, size, varies),), check_trace=False)  # type: ignore[no-untyped-call]
-    traced.save(str(path), _extra_files={CARD: json.dumps(card)})
+def _write_torchscript(
+    path: Path, net: SegmentationNet, metadata: Mapping[str, Any], size: int, varies: VaryingAxes
+) -> None:
+    traceable = TraceableNet(net, metadata["mean"], metadata["std"])
+    traced = torch.jit.trace(traceable, (_build_example(net, size, varies),), check_trace=False)  # type: ignore[no-untyped-call]
+    traced.save(str(path), _extra_files={METADATA_KEY: json.dumps(metadata)})
 
 
-def _write_onnx(path: Path, program: torch.export.ExportedProgram, card: Mapping[str, Any]) -> None:
+def _write_onnx(path: Path, program: torch.export.ExportedProgram, metadata: Mapping[str, Any]) -> None:
     written = torch.onnx.export(
         program, dynamo=True, verbose=False, input_names=["images"], output_names=["logits"], external_data=False
     )
     if written is None:
         raise RuntimeError("the exporter returned nothing")
     model = written.model_proto
-    del model.graph.value_info[:]  # shapes between the layers, in names that torch made up
+    del model.graph.value_info[:]  # shapes between layers, with names that torch makes up
     (images,), (logits,) = model.graph.input, model.graph.output
     names = dict(enumerate(("batch", None, "height", "width")))
     for tensor in (images, logits):
@@ -148,12 +156,16 @@ def _write_onnx(path: Path, program: torch.export.ExportedProgram, card: Mapping
                 dim.dim_param = str(names[axis])
     model.producer_name = "losslab"
     del model.metadata_props[:]
-    model.metadata_props.add(key=CARD, value=json.dumps(card))
-    images.doc_string, logits.doc_string, model.graph.doc_string = card["input"], card["output"], card["label"]
+    model.metadata_props.add(key=METADATA_KEY, value=json.dumps(metadata))
+    images.doc_string, logits.doc_string, model.graph.doc_string = (
+        metadata["input"],
+        metadata["output"],
+        metadata["label"],
+    )
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
-def _onnx(path: Path) -> NetFunction:
+def _read_onnx(path: Path) -> NetFunction:
     import onnxruntime  # type: ignore[import-untyped]
 
     options = onnxruntime.SessionOptions()

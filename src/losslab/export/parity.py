@@ -1,4 +1,4 @@
-"""Whether an exported file gives the logits that the net gives in torch."""
+"""Comparison of an exported file's logits with those of the net in torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,34 +12,34 @@ from losslab.inference.tensors import to_input, to_labels
 from losslab.models.segmentation_net import SegmentationNet
 
 Batches = Sequence[Pixels]
-"""Of images uint8 `[N, H, W, 3]`, of one size each."""
+"""Batches of images uint8 `[N, H, W, 3]`, each of one size."""
 
 
 @dataclass(frozen=True)
 class ParityReport:
     difference: float
-    """The largest between two logits; not a number where one of them is none."""
+    """Largest absolute difference between two logits; NaN if one of them is NaN."""
     changed: int
-    """Pixels with another label."""
+    """Number of pixels with another label."""
     pixels: int
     shapes: tuple[str, ...]
-    """N x H x W of the batches."""
+    """Shapes of the batches, as N x H x W."""
 
-    def within(self, tolerance: float) -> bool:
+    def is_within(self, tolerance: float) -> bool:
         return self.difference <= tolerance
 
 
 def measure_parity(
     net: SegmentationNet, mean: Sequence[float], std: Sequence[float], run: NetFunction, batches: Batches
 ) -> ParityReport:
-    """Compare a file with the net that it was made of, float32 on the CPU."""
+    """Compare the logits of a file, as `run` computes them, with those of its net in float32 on the CPU."""
     difference, changed, pixels = 0.0, 0, 0
     for images in batches:
         with torch.no_grad():
             expected = net(to_input(torch.from_numpy(images), mean, std))
         got = torch.from_numpy(run(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)))
         if got.shape != expected.shape:
-            raise RuntimeError(f"its logits are {list(got.shape)}, not {list(expected.shape)}")
+            raise RuntimeError(f"its logits have shape {list(got.shape)}, not {list(expected.shape)}")
         difference = float(np.maximum(difference, float((got - expected).abs().max())))  # NaN stays NaN
         changed += int((to_labels(got) != to_labels(expected)).sum())
         pixels += images[..., 0].size

@@ -1,4 +1,4 @@
-"""Images to try an exported net on: given ones, the run's test images, or drawn noise."""
+"""Images to try an exported net on: the user's, the run's test images, or noise."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,22 +11,24 @@ from losslab.data.images.decode import Pixels, UnusableFileError, read_image
 from losslab.data.images.fit import Fit, fit_image
 from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
-from losslab.export.formats import Varies
+from losslab.export.formats import VaryingAxes
+from losslab.formats import format_plural
 
-COUNT = 4
-"""As many as are compared at the size of the run."""
+MAX_IMAGES = 4
+"""Images on which an exported net is compared."""
 
 
 @dataclass(frozen=True)
 class ExportSample:
     images: Pixels
-    """uint8 `[N, size, size, 3]`, N up to COUNT."""
+    """uint8 `[N, size, size, 3]`, N up to MAX_IMAGES."""
     origin: str
-    """For the reader: what they are."""
+    """Description of the images, for messages."""
 
-    def batches(self, varies: Varies, stride: int) -> list[Pixels]:
-        """All of them, one by one where the batch is fixed; where it varies, also one alone; and where the size does, some at
-        sizes that fit the stride and some at sizes that do not, square and oblong.
+    def build_batches(self, varies: VaryingAxes, stride: int) -> list[Pixels]:
+        """Build the batches to compare: single images if the batch is fixed, else all together and one alone.
+
+        If the size varies, there are also square and oblong sizes, some of which are multiples of the stride.
         """
         if varies == "nothing":
             return [image[None] for image in self.images]
@@ -40,36 +42,36 @@ class ExportSample:
                 (steps + 1, 0, steps + 1, 0),
             ]
             batches += [
-                _resized(self.images[: index + 1], rows * stride + more, columns * stride + wider)
+                _resize(self.images[: index + 1], rows * stride + more, columns * stride + wider)
                 for index, (rows, more, columns, wider) in enumerate(sides)
             ]
         return batches
 
 
-def load_sample(paths: Sequence[Path], prepared: Path, size: int, fit: Fit, count: int = COUNT) -> ExportSample:
-    """The images at `paths`; else test images at `prepared`, if they lie there; else noise.
+def load_sample(paths: Sequence[Path], prepared: Path, size: int, fit: Fit, count: int = MAX_IMAGES) -> ExportSample:
+    """Load the images at `paths`; without any, the test images at `prepared`; without those, noise.
 
     Raises:
-        InputError: a path that is no image.
+        InputError: a path is not an image.
     """
     if paths:
-        given = [_read(path, size, fit) for path in paths[:count]]
-        return ExportSample(np.stack(given), f"{len(given)} given image{'' if len(given) == 1 else 's'}")
+        images = [_read_image(path, size, fit) for path in paths[:count]]
+        return ExportSample(np.stack(images), format_plural(len(images), "given image"))
     if (prepared / "test/images.npy").is_file():
         rows = PreparedData(prepared).images("test")
         chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
-        found = np.stack([fit_image(np.asarray(rows[index]), size, "stretch") for index in chosen])
-        return ExportSample(found, f"{len(found)} test images of {prepared.name}")
-    drawn = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-    return ExportSample(drawn, f"drawn noise, for want of {prepared}")
+        tests = np.stack([fit_image(np.asarray(rows[index]), size, "stretch") for index in chosen])
+        return ExportSample(tests, f"{format_plural(len(tests), 'test image')} of {prepared.name}")
+    noise = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
+    return ExportSample(noise, f"noise, because {prepared} is missing")
 
 
-def _read(path: Path, size: int, fit: Fit) -> Pixels:
+def _read_image(path: Path, size: int, fit: Fit) -> Pixels:
     try:
         return fit_image(read_image(path).turn().pixels, size, fit)
     except UnusableFileError as error:
         raise InputError(f"--images: {path}: {error}") from None
 
 
-def _resized(images: Pixels, height: int, width: int) -> Pixels:
+def _resize(images: Pixels, height: int, width: int) -> Pixels:
     return np.stack([cv2.resize(image, (width, height)) for image in images]).astype(np.uint8)

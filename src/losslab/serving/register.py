@@ -1,4 +1,4 @@
-"""A run's model in MLflow's registry: found by the run, packed with the code that it needs, registered once."""
+"""Registration of a run's model in MLflow, packed with the code that it needs."""
 
 import importlib.metadata
 import io
@@ -19,8 +19,8 @@ from losslab.serving import model as served_model
 from losslab.serving.bundle import collect_code
 from losslab.tracking import registry
 
-FOR_ENCODERS = {"losslab.models.smp_nets", "losslab.models.pretrained"}
-"""What a net without an encoder never imports; smp and timm are for it."""
+ENCODER_MODULES = {"losslab.models.smp_nets", "losslab.models.pretrained"}
+"""Modules that a net without an encoder never imports, and which need smp and timm."""
 
 
 @dataclass(frozen=True)
@@ -29,61 +29,60 @@ class RegisteredModel:
     is_new: bool
     run: registry.RegistryRun
     size: int
-    """Bytes of the model and its code."""
+    """Size of the model and its code, in bytes."""
 
 
 def register_model(run: str, name: str, root: Path) -> RegisteredModel:
-    """Register the model of a run under a name, unless the same is registered there already.
+    """Register the model of a run under a name, unless the same model is registered under it already.
 
     Args:
         run: an MLflow run id or name, a DVC experiment, or `workspace`.
         root: the DVC repository.
 
     Raises:
-        InputError: no such run or several, a model that is nowhere any more, a name that cannot be, no store.
+        InputError: no run or several runs match, the model is lost, or the name or the store cannot be used.
     """
     registry.check_model_name(name)
-    found = registry.find_trained_run(run, root)
-    with TemporaryDirectory() as place:
-        folder = Path(place)
-        with open_model(found.model_md5, root) as model:
+    trained = registry.find_trained_run(run, root)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with open_model(trained.model_md5, root) as model:
             requirements = pack_model(model, folder)
         served = registry.ServedFiles(
-            folder / "model",
-            folder / "code/losslab",
-            served_model.__name__,
-            requirements,
-            served_model.COLUMN,
-            (served_model.PARAMETER, served_model.ARRAY),
-            _example(read_json(folder / "model" / DESCRIPTION)["size"]),
-            compute_folder_md5(folder),
+            model=folder / "model",
+            code=folder / "code/losslab",
+            loader=served_model.__name__,
+            requirements=requirements,
+            column=served_model.COLUMN,
+            parameter=(served_model.PARAMETER, served_model.ARRAY),
+            example=_draw_example(read_json(folder / "model" / DESCRIPTION)["size"]),
+            md5=compute_folder_md5(folder),
         )
-        version, is_new = registry.register_version(found, served, name, root)
+        version, is_new = registry.register_version(trained, served, name, root)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return RegisteredModel(version, is_new, found, size)
+    return RegisteredModel(version, is_new, trained, size)
 
 
 def pack_model(model: Path, folder: Path) -> list[str]:
-    """Write what is served: `model/`, `code/losslab/` (what it needs of losslab) and `requirements.txt`, whose
-    lines are returned.
+    """Write `model/`, `code/losslab/` with the modules that it needs, and `requirements.txt`, whose lines are returned.
 
     The same model, code and packages give the same bytes.
     """
     description = read_json(model / DESCRIPTION)
-    # Of the run only what chooses the device: it may name files of this machine.
+    # The run may name files of this machine; only what chooses the device is kept.
     description["run"] = {"train": {"device": description["run"]["train"]["device"]}}
     write_json(folder / "model" / DESCRIPTION, description)
     shutil.copyfile(model / WEIGHTS, folder / "model" / WEIGHTS)
     module = find_arch(description["arch"]).target.partition(":")[0]
-    code = collect_code([served_model.__name__, module], FOR_ENCODERS if description["encoder"] is None else ())
+    code = collect_code([served_model.__name__, module], ENCODER_MODULES if description["encoder"] is None else ())
     code.copy_to(folder / "code")
-    requirements = [f"mlflow=={importlib.metadata.version('mlflow')}", *code.requirements()]
+    requirements = [f"mlflow=={importlib.metadata.version('mlflow')}", *code.list_requirements()]
     write_text(folder / "requirements.txt", "\n".join(requirements) + "\n")
     return requirements
 
 
-def _example(size: int) -> bytes:
-    """A drawn picture as a PNG file: no image of the data leaves with the model."""
+def _draw_example(size: int) -> bytes:
+    """Draw a picture as a PNG file, so that no image of the data leaves with the model."""
     across = np.linspace(0, 255, size).astype(np.uint8)
     picture = np.stack(
         [np.tile(across, (size, 1)), np.tile(across[:, None], (1, size)), np.full((size, size), 128, np.uint8)], 2

@@ -82,7 +82,7 @@ def test_texts_are_legible_in_both_schemes(browser: Browser, path: Path) -> None
     """Texts must have a contrast of at least 4.5 with what is behind them, as WCAG 2 counts it."""
     context = browser.new_context(viewport={"width": DESK, "height": 900})
     page, _ = open_page(context, path)
-    script = Path(__file__).with_name("contrasts.js").read_text(encoding="utf-8")
+    script = Path(__file__).parents[1].joinpath("contrasts.js").read_text(encoding="utf-8")
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         contrasts = page.evaluate(script, TEXTS)

@@ -29,20 +29,20 @@ class MadeUp:
     findings: int = 0
     terms: tuple[str, ...] = ("cross_entropy", "dice")
     rich: bool = True
-    """Whether there are rows in calibration, thresholds and strata."""
+    """Whether calibration, thresholds and strata have rows."""
     detail: int = 4
-    """Pixels of a block of noise: smaller pictures less well."""
+    """Side of a block of noise, in pixels; the smaller, the worse a picture compresses."""
 
 
 def write_outs(folder: Path, run: MadeUp = MadeUp()) -> Path:
     """Write models/, reports/ and prepared/ below `folder`."""
     reports = folder / "reports"
-    write_json(folder / "models/model.json", model_of(run))
+    write_json(folder / "models/model.json", build_model_json(run))
     _write_prepared(folder / "prepared", run)
-    write_csv(reports / "history.csv", history_of(run))
-    write_json(reports / "metrics.json", {"test": scores_of(run), "val": scores_of(run)})
-    write_csv(reports / "per_class.csv", per_class_of(run))
-    write_csv(reports / "per_image.csv", per_image_of(run))
+    write_csv(reports / "history.csv", build_history(run))
+    write_json(reports / "metrics.json", {"test": build_scores(run), "val": build_scores(run)})
+    write_csv(reports / "per_class.csv", build_per_class(run))
+    write_csv(reports / "per_image.csv", build_per_image(run))
     pixels = np.eye(len(run.classes), dtype=int) * 900 + 50
     write_csv(
         reports / "confusion.csv",
@@ -53,13 +53,17 @@ def write_outs(folder: Path, run: MadeUp = MadeUp()) -> Path:
         ],
     )
     write_json(reports / "evaluation.json", {"resolution": "original", "tta": "flip", "tolerances": [1, 3]})
-    for name, rows in (("calibration", _calibration()), ("thresholds", _thresholds(run)), ("strata", _strata(run))):
+    for name, rows in (
+        ("calibration", _build_calibration()),
+        ("thresholds", _build_thresholds(run)),
+        ("strata", _build_strata(run)),
+    ):
         write_csv(reports / f"{name}.csv", rows if run.rich else [])
     _write_predictions(reports / "predictions", run)
     return folder
 
 
-def model_of(run: MadeUp) -> dict[str, Any]:
+def build_model_json(run: MadeUp) -> dict[str, Any]:
     train = {
         "epochs": run.epochs,
         "batch_size": 4,
@@ -93,7 +97,7 @@ def model_of(run: MadeUp) -> dict[str, Any]:
     }
 
 
-def history_of(run: MadeUp) -> list[dict[str, Any]]:
+def build_history(run: MadeUp) -> list[dict[str, Any]]:
     rows = []
     for epoch in range(1, run.epochs + 1):
         best = min(epoch, max(run.epochs - 1, 1))
@@ -111,7 +115,7 @@ def history_of(run: MadeUp) -> list[dict[str, Any]]:
     return rows
 
 
-def scores_of(run: MadeUp) -> dict[str, Any]:
+def build_scores(run: MadeUp) -> dict[str, Any]:
     names = ("miou", "mdice", "mprecision", "mean_accuracy", "fwiou", "pixel_accuracy", "mcc", "miou_per_image")
     scores: dict[str, Any] = {name: 0.75 - 0.01 * index for index, name in enumerate(names)}
     scores |= {
@@ -124,7 +128,7 @@ def scores_of(run: MadeUp) -> dict[str, Any]:
     return scores | {"iou": {name: 0.8 - 0.1 * index for index, name in enumerate(run.classes)}}
 
 
-def per_class_of(run: MadeUp) -> list[dict[str, Any]]:
+def build_per_class(run: MadeUp) -> list[dict[str, Any]]:
     rows = []
     for split in SPLITS:
         for index, name in enumerate(run.classes):
@@ -143,7 +147,7 @@ def per_class_of(run: MadeUp) -> list[dict[str, Any]]:
     return rows
 
 
-def per_image_of(run: MadeUp) -> list[dict[str, Any]]:
+def build_per_image(run: MadeUp) -> list[dict[str, Any]]:
     return [
         {
             "split": split,
@@ -160,7 +164,7 @@ def per_image_of(run: MadeUp) -> list[dict[str, Any]]:
     ]
 
 
-def _calibration() -> list[dict[str, Any]]:
+def _build_calibration() -> list[dict[str, Any]]:
     rows = []
     for split in ("val", "test"):
         for number in range(15):
@@ -172,7 +176,7 @@ def _calibration() -> list[dict[str, Any]]:
     return rows
 
 
-def _thresholds(run: MadeUp) -> list[dict[str, Any]]:
+def _build_thresholds(run: MadeUp) -> list[dict[str, Any]]:
     rows = []
     for split in ("val", "test"):
         for name in run.classes if len(run.classes) > 2 else run.classes[1:]:
@@ -189,7 +193,7 @@ def _thresholds(run: MadeUp) -> list[dict[str, Any]]:
     return rows
 
 
-def _strata(run: MadeUp) -> list[dict[str, Any]]:
+def _build_strata(run: MadeUp) -> list[dict[str, Any]]:
     rows = []
     empty = dict.fromkeys(("objects", "images", "pixels", "wrong", "error_rate", "recall", "iou"), NAN)
     for split in ("val", "test"):
@@ -200,7 +204,7 @@ def _strata(run: MadeUp) -> list[dict[str, Any]]:
                     "wrong": 400 - 60 * position,
                     "error_rate": 0.4 - 0.06 * position,
                 }
-                rows.append(_stratum(split, "border_distance", name, stratum, position, empty | cells))
+                rows.append(_build_stratum(split, "border_distance", name, stratum, position, empty | cells))
         for name in run.classes:
             for position, stratum in enumerate(("tiny", "small", "medium", "large")):
                 some: dict[str, Any] = {
@@ -212,14 +216,16 @@ def _strata(run: MadeUp) -> list[dict[str, Any]]:
                 }
                 none = {"objects": 0, "images": 0, "pixels": 0, "wrong": 0}
                 cells = none if position == 3 else some
-                rows.append(_stratum(split, "object_size", name, stratum, position, empty | cells))
+                rows.append(_build_stratum(split, "object_size", name, stratum, position, empty | cells))
             for position, stratum in enumerate(("0", "1", "2-3", "4-7", "8+")):
                 cells = {"images": 4, "iou": 0.8 - 0.1 * position}
-                rows.append(_stratum(split, "object_count", name, stratum, position, empty | cells))
+                rows.append(_build_stratum(split, "object_count", name, stratum, position, empty | cells))
     return rows
 
 
-def _stratum(split: str, by: str, name: str, stratum: str, position: int, cells: dict[str, Any]) -> dict[str, Any]:
+def _build_stratum(
+    split: str, by: str, name: str, stratum: str, position: int, cells: dict[str, Any]
+) -> dict[str, Any]:
     return {"split": split, "by": by, "class": name, "stratum": stratum, "position": position} | cells
 
 
@@ -251,14 +257,15 @@ def _write_predictions(folder: Path, run: MadeUp) -> None:
 def _save(labels: npt.NDArray[np.uint8], run: MadeUp, path: Path) -> None:
     image = Image.fromarray(labels)
     image.putpalette(
-        [channel for colour in model_of(run)["palette"] for channel in colour] + [0] * (768 - 3 * len(run.classes))
+        [channel for colour in build_model_json(run)["palette"] for channel in colour]
+        + [0] * (768 - 3 * len(run.classes))
     )
     image.save(path)
 
 
 def _write_prepared(prepared: Path, run: MadeUp) -> None:
     coverage = {name: {"share": 0.9 / len(run.classes), "images": run.images} for name in run.classes}
-    alike = [
+    pairs = [
         {
             "first": {"split": "train", "image": f"im{index}", "index": index},
             "second": {"split": "test", "image": "im0", "index": 0},
@@ -273,7 +280,7 @@ def _write_prepared(prepared: Path, run: MadeUp) -> None:
         "settings": {"fit": "stretch", "audit": "warn", "limit": 60, "split": split},
         "images": {"train": 1234, "val": run.images, "test": run.images},
         "coverage": dict.fromkeys(SPLITS, coverage | {"void": {"share": 0.1 if run.ignore_index else 0}}),
-        "near_duplicates": {"count": run.near_duplicates, "pairs": alike},
+        "near_duplicates": {"count": run.near_duplicates, "pairs": pairs},
     }
     write_json(prepared / "audit.json", audit | describe_findings(findings))
     write_json(prepared / "dataset.json", {"title": "Roads & <b>seas", "classes": list(run.classes)})

@@ -8,7 +8,7 @@ from losslab.reporting.components.pictures import encode_labels, encode_mask
 from losslab.reporting.run.sections.gallery import choose_rows, find_errors
 
 
-def opened(uri: str) -> Image.Image:
+def decode(uri: str) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))
 
 
@@ -35,7 +35,7 @@ def test_void_pixels_are_never_wrong() -> None:
 def test_label_picture_keeps_labels_and_shows_their_colours() -> None:
     """Two classes of one colour stay two labels; one byte a pixel, as labels.js reads it."""
     labels = np.array([[0, 1], [2, 255]], np.uint8)
-    image = opened(encode_labels(labels, [[9, 9, 9], [9, 9, 9], [200, 0, 0]], (0, 0, 0)))
+    image = decode(encode_labels(labels, [[9, 9, 9], [9, 9, 9], [200, 0, 0]], (0, 0, 0)))
     assert image.mode == "P" and np.asarray(image).tolist() == labels.tolist()
     assert [image.convert("RGB").getpixel(place) for place in ((1, 0), (0, 1), (1, 1))] == [
         (9, 9, 9),
@@ -45,5 +45,5 @@ def test_label_picture_keeps_labels_and_shows_their_colours() -> None:
 
 
 def test_mask_picture_shows_nothing_but_the_mask() -> None:
-    image = opened(encode_mask(np.array([[True, False]]), (230, 40, 60))).convert("RGBA")
+    image = decode(encode_mask(np.array([[True, False]]), (230, 40, 60))).convert("RGBA")
     assert image.getpixel((0, 0)) == (230, 40, 60, 255) and image.getpixel((1, 0))[3] == 0  # type: ignore[index]

@@ -1,4 +1,4 @@
-"""The page as a reader meets it, in headless Chromium: offline, at two widths, by mouse, touch and keyboard."""
+"""The page in headless Chromium: offline, at two widths, by mouse, touch and keyboard."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +18,10 @@ EVIL = "</script><img src=x onerror=alert(1)>"
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     classes = ("sky & sea", "road", EVIL, *(f"class {index}" for index in range(8)))
-    return written(tmp_path_factory.mktemp("outs"), MadeUp(classes, near_duplicates=2, findings=2))
+    return write_page(tmp_path_factory.mktemp("outs"), MadeUp(classes, near_duplicates=2, findings=2))
 
 
-def written(folder: Path, run: MadeUp) -> Path:
+def write_page(folder: Path, run: MadeUp) -> Path:
     outs = write_outs(folder, run)
     path = outs / "report.html"
     path.write_text(
@@ -30,27 +30,27 @@ def written(folder: Path, run: MadeUp) -> Path:
     return path
 
 
-def opened(context: BrowserContext, path: Path) -> tuple[Page, list[str]]:
-    """The page, and what must stay empty: errors, and requests for anything but itself."""
+def open_page(context: BrowserContext, path: Path) -> tuple[Page, list[str]]:
+    """Open a page, and return it with what must stay empty: errors, and requests for anything but itself."""
     page, wrong = context.new_page(), []
     page.set_default_timeout(5000)
     page.on("console", lambda message: wrong.append(f"{message.type}: {message.text}"))
     page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: wrong.append(request.url) if not _own(request.url, path) else None)
+    page.on("request", lambda request: wrong.append(request.url) if not _is_own(request.url, path) else None)
     page.goto(path.as_uri())
     return page, wrong
 
 
-def _own(url: str, path: Path) -> bool:
+def _is_own(url: str, path: Path) -> bool:
     return url.startswith("data:") or url == path.as_uri()
 
 
 @pytest.fixture
 def page(browser: Browser, report: Path) -> Iterator[Page]:
-    """At the width of a desk; it must have met no error when a test is done."""
+    """Open the report at the width of a desk, and check after the test that it met no error."""
     context = browser.new_context(viewport={"width": DESK, "height": 900})
-    found, wrong = opened(context, report)
-    yield found
+    page, wrong = open_page(context, report)
+    yield page
     assert wrong == []
     context.close()
 
@@ -58,7 +58,7 @@ def page(browser: Browser, report: Path) -> Iterator[Page]:
 @pytest.mark.parametrize("width", [PHONE, DESK])
 def test_page_fits_and_asks_for_nothing(browser: Browser, report: Path, width: int) -> None:
     context = browser.new_context(viewport={"width": width, "height": 800})
-    page, wrong = opened(context, report)
+    page, wrong = open_page(context, report)
     page.evaluate("document.querySelectorAll('details').forEach((one) => (one.open = true))")
     assert page.evaluate("document.documentElement.scrollWidth") == width
     assert page.evaluate("[...document.images].every((image) => image.complete && image.naturalWidth > 0)")
@@ -71,7 +71,7 @@ def test_poorest_pages_work(browser: Browser, tmp_path: Path, rich: bool) -> Non
     """One epoch, two classes, no void, no examples; with and without tables."""
     run = MadeUp(("background", "pet"), epochs=1, images=1, examples=0, ignore_index=None, terms=("bce",), rich=rich)
     context = browser.new_context(viewport={"width": PHONE, "height": 800})
-    page, wrong = opened(context, written(tmp_path, run))
+    page, wrong = open_page(context, write_page(tmp_path, run))
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE
     page.locator("#chart-loss .plot").focus()
     page.keyboard.press("ArrowRight")
@@ -82,7 +82,7 @@ def test_poorest_pages_work(browser: Browser, tmp_path: Path, rich: bool) -> Non
 
 def test_page_without_a_script_shows_all(browser: Browser, report: Path) -> None:
     context = browser.new_context(viewport={"width": PHONE, "height": 800}, java_script_enabled=False)
-    page, wrong = opened(context, report)
+    page, wrong = open_page(context, report)
     for selector in (
         "#confusion-truth",
         "#confusion-prediction",
@@ -97,10 +97,10 @@ def test_page_without_a_script_shows_all(browser: Browser, report: Path) -> None
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_texts_are_legible(browser: Browser, report: Path, scheme: str) -> None:
-    """Contrast of texts with what is behind them, as WCAG 2 counts it: 4.5 at least."""
+    """Texts contrast with what is behind them by at least 4.5, as WCAG 2 counts it."""
     context = browser.new_context(viewport={"width": DESK, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
-    page, _ = opened(context, report)
-    contrasts = page.evaluate(Path(__file__).with_name("contrasts.js").read_text(encoding="utf-8"), KEY_TEXTS)
+    page, _ = open_page(context, report)
+    contrasts = page.evaluate(Path(__file__).parents[1].joinpath("contrasts.js").read_text(encoding="utf-8"), KEY_TEXTS)
     assert {selector: ratio for selector, ratio in contrasts.items() if not ratio >= 4.5} == {}
     assert (
         page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -115,7 +115,7 @@ KEY_TEXTS = [
 ]  # fmt: skip
 
 
-def test_curves_tell_values_and_series_can_be_switched_off(page: Page) -> None:
+def test_curves_show_values_and_series_can_be_switched_off(page: Page) -> None:
     chart = page.locator("#chart-loss")
     chart.locator("svg").last.hover(position={"x": 60, "y": 100})
     assert chart.locator(".tip").inner_text().split() == ["epoch", "1", "train", "1", "val", "1.2"]
@@ -132,13 +132,13 @@ def test_curves_tell_values_and_series_can_be_switched_off(page: Page) -> None:
 
 def test_curves_answer_to_touch(browser: Browser, report: Path) -> None:
     context = browser.new_context(viewport={"width": PHONE, "height": 800}, has_touch=True)
-    page, wrong = opened(context, report)
+    page, wrong = open_page(context, report)
     page.locator("#chart-iou svg").last.tap()
     assert page.locator("#chart-iou .tip").is_visible() and wrong == []
     context.close()
 
 
-def test_confusion_matrix_switches_and_tells_counts(page: Page) -> None:
+def test_confusion_matrix_switches_and_shows_counts(page: Page) -> None:
     truth, prediction = page.locator("#confusion-truth"), page.locator("#confusion-prediction")
     assert truth.is_visible() and not prediction.is_visible()
     page.get_by_role("button", name="by prediction (precision)").click()
@@ -164,21 +164,21 @@ def test_class_of_a_threshold_is_chosen_from_a_list(page: Page) -> None:
     assert page.locator("#chart-threshold-1").is_visible() and not page.locator("#chart-threshold-0").is_visible()
 
 
-def picture(page: Page, kind: str) -> str:
-    """What is on a canvas of the viewer."""
+def read_canvas(page: Page, kind: str) -> str:
+    """Read what a canvas of the viewer shows."""
     return str(page.evaluate("(kind) => document.querySelector(`[data-kind=${kind}] canvas`).toDataURL()", kind))
 
 
-def shown(page: Page, name: str) -> None:
+def wait_for(page: Page, name: str) -> None:
     page.wait_for_selector(f'#viewer[data-shown="{name}"]')
 
 
 def test_gallery_opens_by_click_and_closes_by_escape(page: Page) -> None:
     example = page.locator(".example").first
     example.click()
-    shown(page, "im1")
+    wait_for(page, "im1")
     assert page.locator("#viewer h2").inner_text() == "im1"
-    assert len({picture(page, kind) for kind in ("image", "truth", "prediction", "errors")}) == 4
+    assert len({read_canvas(page, kind) for kind in ("image", "truth", "prediction", "errors")}) == 4
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
     assert example.evaluate("(example) => example === document.activeElement")
@@ -187,37 +187,37 @@ def test_gallery_opens_by_click_and_closes_by_escape(page: Page) -> None:
 def test_gallery_works_by_keyboard(page: Page) -> None:
     page.locator(".example").nth(1).focus()
     page.keyboard.press("Enter")
-    shown(page, "im2")
-    before = picture(page, "image")
+    wait_for(page, "im2")
+    before = read_canvas(page, "image")
     page.keyboard.press("ArrowRight")
-    shown(page, "im20")
-    assert picture(page, "image") != before
+    wait_for(page, "im20")
+    assert read_canvas(page, "image") != before
     page.keyboard.press("ArrowLeft")
-    shown(page, "im2")
-    assert picture(page, "image") == before
+    wait_for(page, "im2")
+    assert read_canvas(page, "image") == before
     page.keyboard.press("Escape")
     assert page.evaluate("document.activeElement.dataset.name") == "im2"
 
 
 def test_classes_of_the_viewer_can_be_hidden(page: Page) -> None:
     page.locator(".example").first.click()
-    shown(page, "im1")
-    before = {kind: picture(page, kind) for kind in ("image", "truth", "prediction", "errors")}
+    wait_for(page, "im1")
+    before = {kind: read_canvas(page, kind) for kind in ("image", "truth", "prediction", "errors")}
     box = page.locator("#viewer").get_by_label("road")
     box.focus()
     page.keyboard.press("Space")
-    changed = {kind for kind in before if picture(page, kind) != before[kind]}
+    changed = {kind for kind in before if read_canvas(page, kind) != before[kind]}
     assert changed >= {"truth", "prediction"} and "image" not in changed
     box.check()
-    assert {kind: picture(page, kind) for kind in before} == before
+    assert {kind: read_canvas(page, kind) for kind in before} == before
     page.locator("#viewer select").select_option("prediction")
-    assert picture(page, "errors") != before["errors"]
+    assert read_canvas(page, "errors") != before["errors"]
 
 
 def test_viewer_paints_the_labels_of_the_files(page: Page) -> None:
     """Truth at full opacity: each pixel has its class's colour, and void shows the image."""
     page.locator(".example").first.click()
-    shown(page, "im1")
+    wait_for(page, "im1")
     page.locator("#viewer .opacity").fill("100")
     places = """(kind) => {
       const copy = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
@@ -232,7 +232,7 @@ def test_viewer_paints_the_labels_of_the_files(page: Page) -> None:
 
 
 def test_plots_of_dvc_show_without_a_network(browser: Browser, tmp_path: Path) -> None:
-    """With the template of .dvc/config, in dvc_plots of a repository."""
+    """The template of .dvc/config needs nothing but files of the repository."""
     from dvc_render import VegaRenderer, render_html
 
     (tmp_path / ".dvc").symlink_to(ROOT / ".dvc", target_is_directory=True)
@@ -241,7 +241,7 @@ def test_plots_of_dvc_show_without_a_network(browser: Browser, tmp_path: Path) -
     path = tmp_path / "dvc_plots/index.html"
     render_html([renderer], path, html_template=ROOT / ".dvc/plots/page.html")
     context = browser.new_context(offline=True)
-    page, wrong = opened(context, path)
+    page, wrong = open_page(context, path)
     page.wait_for_selector(".vega-embed canvas, .vega-embed svg")
     assert [one for one in wrong if not one.startswith("warning") and not one.startswith("file:")] == []
     context.close()

@@ -17,11 +17,11 @@ def outs(tmp_path: Path) -> Path:
     return write_outs(tmp_path)
 
 
-def report_of(outs: Path, examples: int = 6) -> str:
+def render_report(outs: Path, examples: int = 6) -> str:
     return build_run_page(read_report_inputs(outs / "models", outs / "reports", outs / "prepared"), examples)
 
 
-def files_of(outs: Path) -> dict[str, bytes]:
+def write_files(outs: Path) -> dict[str, bytes]:
     write_report(outs / "models", outs / "reports", outs / "prepared", 6)
     figures = {path.name: path.read_bytes() for path in (outs / "reports/figures").iterdir()}
     return figures | {"report.html": (outs / "reports/report.html").read_bytes()}
@@ -37,7 +37,7 @@ class Links(HTMLParser):
 
 
 def test_page_needs_no_other_file(outs: Path) -> None:
-    page = report_of(outs)
+    page = render_report(outs)
     parser = Links()
     parser.feed(page)
     assert parser.links and all(link.startswith(("data:", "#")) for link in parser.links)
@@ -49,14 +49,14 @@ def test_page_needs_no_other_file(outs: Path) -> None:
 
 
 def test_page_shows_what_was_run_and_how_well(outs: Path) -> None:
-    page = report_of(outs)
+    page = render_report(outs)
     for text in (
         "(gamma = 3.0)",
         "resnet18",
         "abc.dir",
         "Roads &amp; &lt;b&gt;seas",
         "rise = 0.15",
-        "kept is epoch 5",
+        "the weights are those of epoch 5",
     ):
         assert text in page, text
     assert "On 40 test images the net reaches a mean IoU of 0.750" in page
@@ -64,11 +64,11 @@ def test_page_shows_what_was_run_and_how_well(outs: Path) -> None:
     assert "device" not in page.split('id="run"')[1].split("</section>")[0]
 
 
-def test_net_and_how_it_was_scored_are_told(outs: Path) -> None:
-    page = report_of(outs)
+def test_page_shows_the_net_and_how_it_was_scored(outs: Path) -> None:
+    page = render_report(outs)
     assert "14,328,209" in page
     assert "lite0.safetensors, sha256 0123456789ab…" in page and "/home/me" not in page
-    assert "the size of the files, mean over mirror images" in page
+    assert "the original size, mean over flipped images" in page
 
 
 @pytest.mark.parametrize(
@@ -78,14 +78,14 @@ def test_names_are_text_and_nothing_else(tmp_path: Path, evil: str) -> None:
     outs = write_outs(tmp_path, MadeUp(classes=(evil, "road", "sky")))
     examples = read_csv(outs / "reports/predictions/examples.csv")
     write_csv(outs / "reports/predictions/examples.csv", [row | {"image": evil} for row in examples])
-    page = report_of(outs)
+    page = render_report(outs)
     assert page.count("<script") == 1 and page.count("</script") == 1
     assert not re.search(r'data-name="a"', page)
     assert all(group in page for group in ("Best", "Median", "Worst", "Random"))
 
 
 def test_each_group_of_examples_is_shown(outs: Path) -> None:
-    page = report_of(outs, examples=8)
+    page = render_report(outs, examples=8)
     groups = dict(re.findall(r"<h3>(Best|Median|Worst|Random)</h3>(.*?)(?=<h3>|<dialog)", page, re.DOTALL))
     assert {name: re.findall(r'data-name="(\w+)"', part) for name, part in groups.items()} == {
         "Best": ["im1", "im2"],
@@ -96,29 +96,25 @@ def test_each_group_of_examples_is_shown(outs: Path) -> None:
 
 
 def test_same_input_gives_the_same_bytes(outs: Path) -> None:
-    files = files_of(outs)
+    files = write_files(outs)
     assert set(files) == FIGURES | {"report.html"}
-    assert files_of(outs) == files
+    assert write_files(outs) == files
 
 
 def test_page_without_examples_says_so(outs: Path) -> None:
-    assert "No predictions were kept" in report_of(outs, examples=0)
+    assert "No predictions to show" in render_report(outs, examples=0)
     write_csv(outs / "reports/predictions/examples.csv", [])
-    assert "No predictions were kept" in report_of(outs)
+    assert "No predictions to show" in render_report(outs)
 
 
-def test_page_of_the_poorest_run_is_whole(tmp_path: Path) -> None:
+def test_page_of_the_poorest_run_is_complete(tmp_path: Path) -> None:
     """One epoch, one image, one term, no void, no example, no row in any table about confidence and errors."""
     run = MadeUp(("background", "pet"), epochs=1, images=1, examples=0, ignore_index=None, terms=("focal",), rich=False)
-    files = files_of(write_outs(tmp_path, run))
+    files = write_files(write_outs(tmp_path, run))
     page = files["report.html"].decode()
     assert set(files) == FIGURES - {"examples.png"} | {"report.html"}
     assert page.endswith("</html>") and "nan" not in page.split("<script>")[0].split("</style>")[1].lower()
-    assert (
-        "evaluate wrote no calibration" in page
-        and "evaluate wrote no strata" in page
-        and "void: not scored" not in page
-    )
+    assert "stage wrote no calibration" in page and "stage wrote no strata" in page and "void (not scored)" not in page
     assert "training ended while" not in page and "1 image." in page
     assert re.search(r"Not checked: .*best epoch before the last \(fewer than two epochs\)", page)
     assert "<li>best epoch before the last</li>" not in page
@@ -145,8 +141,8 @@ def test_scores_that_mean_nothing_are_dashes(outs: Path) -> None:
     metrics = read_json(reports / "metrics.json")
     metrics["test"] |= {"hd95": None}
     write_json(reports / "metrics.json", metrics)
-    page = report_of(outs)
-    assert "In neither truth nor prediction, and in no mean: road." in page
+    page = render_report(outs)
+    assert "In neither truth nor prediction, so in no mean: road." in page
     assert "HD95, px</span>" not in page and 'class="value none"' in page
 
 
@@ -155,7 +151,7 @@ def test_binary_scores_are_headlines(tmp_path: Path) -> None:
     metrics = read_json(outs / "reports/metrics.json")
     metrics["test"] |= {"seed_score": 0.61, "threshold": 0.4, "miou_at_threshold": 0.7654}
     write_json(outs / "reports/metrics.json", metrics)
-    page = report_of(outs)
+    page = render_report(outs)
     assert "seed score" in page and "0.610" in page and "0.765" in page and "best on val: 0.4" in page
 
 
@@ -168,27 +164,29 @@ def test_largest_gallery_stays_under_five_megabytes(tmp_path: Path) -> None:
         for kind in ("image", "truth", "prediction"):
             (folder / f"copy-{index}.{kind}.png").hardlink_to(folder / f"test-0.{kind}.png")
     write_csv(folder / "examples.csv", [row | {"file": f"copy-{index}"} for index in range(24)])
-    page = report_of(tmp_path, examples=24)
+    page = render_report(tmp_path, examples=24)
     assert 1_000_000 < len(page.encode()) < 5_000_000 and page.count('class="example"') == 24
 
 
 def test_page_of_many_classes_shows_the_weakest(tmp_path: Path) -> None:
-    page = report_of(write_outs(tmp_path, MadeUp(tuple(f"class {index}" for index in range(50)), epochs=2, examples=0)))
+    page = render_report(
+        write_outs(tmp_path, MadeUp(tuple(f"class {index}" for index in range(50)), epochs=2, examples=0))
+    )
     assert "21 other classes" in page and "20 of 50 classes" in page and len(page.encode()) < 5_000_000
     assert "class 49 against the rest" in page and "class 19 against the rest" not in page
 
 
-def test_data_and_what_the_audit_found_are_shown(tmp_path: Path) -> None:
-    page = report_of(write_outs(tmp_path, MadeUp(near_duplicates=8, findings=9, ignore_index=None)))
+def test_data_and_findings_of_the_audit_are_shown(tmp_path: Path) -> None:
+    page = render_report(write_outs(tmp_path, MadeUp(near_duplicates=8, findings=9, ignore_index=None)))
     assert (
         "split: kfold, split seed: 3, val: 0.2, test: 0.2, fold: 1 of 5, fit: stretch, audit: warn, limit: 60" in page
     )
     assert "train, 1,234 images" in page and ">void</th>" not in page
     assert "9 × hidden file" in page and "images/._0&lt;b&gt;; images/._1&lt;b&gt;; images/._2&lt;b&gt;; …" in page
-    assert "6 of 8, the most alike first" in page and page.count("and test/im0, correlation 0.990") == 6
+    assert "6 of 8 pairs, the most similar first" in page and page.count("and test/im0, correlation 0.990") == 6
 
 
 def test_data_without_a_finding_are_called_so(outs: Path) -> None:
-    page = report_of(outs)
-    assert "The audit found nothing wrong." in page and "look alike" not in page
-    assert "nothing in the numbers speaks against trusting that" in page
+    page = render_report(outs)
+    assert "The audit found nothing wrong." in page and "Similar images" not in page
+    assert "Nothing in the numbers gives a reason to doubt that" in page

@@ -136,9 +136,9 @@ def _build_chart(name: str, panel: CurvePanel, measure: str, values: list[float]
         values: values of all its charts, which share one scale of mIoU; different losses cannot share one.
     """
     epochs = sorted({epoch for curve in panel.curves for epoch in curve.epochs})
-    x = Axis("epoch", epochs[0], epochs[-1], whole=True)
+    x = Axis("epoch", epochs[0], epochs[-1], integer=True)
     if len(epochs) == 1:
-        x = Axis("epoch", epochs[0] - 0.5, epochs[0] + 0.5, whole=True)
+        x = Axis("epoch", epochs[0] - 0.5, epochs[0] + 0.5, integer=True)
     losses = [value for curve in panel.curves for _, ys in curve.runs for value in ys]
     means = [dict(zip(curve.epochs, curve.mean, strict=True)) for curve in panel.curves]
     return MeanChart(
@@ -148,12 +148,14 @@ def _build_chart(name: str, panel: CurvePanel, measure: str, values: list[float]
         x=x,
         y=_build_miou_axis(values) if measure == "val_miou" else build_axis("loss", losses),
         series=[
-            ChartSeries(curve.name, epochs, [mean.get(epoch, math.nan) for epoch in epochs], curve.style)
+            ChartSeries(
+                name=curve.name, xs=epochs, ys=[mean.get(epoch, math.nan) for epoch in epochs], style=curve.style
+            )
             for curve, mean in zip(panel.curves, means, strict=True)
         ],
         at=[format_brief(epoch) for epoch in epochs],
         seeds=[
-            ChartSeries(curve.name, xs, ys, curve.style)
+            ChartSeries(name=curve.name, xs=xs, ys=ys, style=curve.style)
             for curve in panel.curves
             if len(curve.runs) > 1
             for xs, ys in curve.runs

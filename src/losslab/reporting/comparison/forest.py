@@ -95,7 +95,7 @@ def build_forest(name: str, title: str, pairs: Sequence[JudgedPair], metric: Com
         unit=metric.unit,
         rows=[_build_row(one, place(one.low), place(one.gap), place(one.high)) for one in differences],
         zero=place(0.0),
-        ticks=[(place(tick), format_brief(tick)) for tick in axis.ticks(4)],
+        ticks=[(place(tick), format_brief(tick)) for tick in axis.choose_ticks(4)],
     )
 
 

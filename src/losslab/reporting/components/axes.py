@@ -1,4 +1,4 @@
-"""Axes of a chart: where a value lies, and which values are written along it."""
+"""Axes of a chart: the place of a value on them, and the values written along them."""
 
 import math
 from dataclasses import dataclass
@@ -9,27 +9,28 @@ from losslab.formats import format_brief
 @dataclass(frozen=True)
 class Axis:
     label: str
-    """With the unit."""
+    """What is measured, with its unit."""
     low: float
     high: float
     log: bool = False
-    whole: bool = False
-    """Only integers are written along it."""
+    integer: bool = False
+    """Whether only integers are written along the axis."""
 
     def place(self, value: float, start: float, end: float) -> float:
-        """Where `value` lies between the coordinates `start` and `end`; values beyond the axis are put at its ends."""
+        """Return the coordinate of `value` between `start` and `end`; a value beyond the axis lies at its end."""
         value, low, high = (
             (math.log10(max(part, 1e-300)) if self.log else part) for part in (value, self.low, self.high)
         )
         share = (value - low) / (high - low)
         return start + min(max(share, 0.0), 1.0) * (end - start)
 
-    def ticks(self, most: int = 6) -> list[float]:
-        return _log_ticks(self.low, self.high, most) if self.log else _ticks(self.low, self.high, most, self.whole)
+    def choose_ticks(self, most: int = 6) -> list[float]:
+        """Choose about `most` round values to write along the axis."""
+        return (_choose_log_ticks if self.log else _choose_linear_ticks)(self, most)
 
 
 def build_axis(label: str, values: list[float], from_zero: bool = False) -> Axis:
-    """An axis that holds all values; logarithmic where all are positive and one early outlier would flatten the rest."""
+    """Build an axis that holds all values; it is logarithmic if all are positive and an outlier would flatten the rest."""
     known = [value for value in values if not math.isnan(value)]
     if not known:
         return Axis(label, 0.0, 1.0)
@@ -41,20 +42,20 @@ def build_axis(label: str, values: list[float], from_zero: bool = False) -> Axis
     return Axis(label, low if from_zero and low == 0 else low - room, high + room)
 
 
-def _ticks(low: float, high: float, most: int, whole: bool) -> list[float]:
-    rough = (high - low) / most
+def _choose_linear_ticks(axis: Axis, most: int) -> list[float]:
+    rough = (axis.high - axis.low) / most
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
-    step = max(step, 1.0) if whole else step
-    first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+    step = max(step, 1.0) if axis.integer else step
+    first, last = math.ceil(axis.low / step - 1e-9), math.floor(axis.high / step + 1e-9)
     return [float(format_brief(index * step)) for index in range(first, last + 1)]
 
 
-def _log_ticks(low: float, high: float, most: int) -> list[float]:
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+def _choose_log_ticks(axis: Axis, most: int) -> list[float]:
+    powers = range(math.floor(math.log10(axis.low)), math.ceil(math.log10(axis.high)) + 1)
     for factors in ((1, 2, 5), (1, 3), (1,)):
         ticks = [factor * 10.0**power for power in powers for factor in factors]
-        ticks = [tick for tick in ticks if low <= tick <= high]
+        ticks = [tick for tick in ticks if axis.low <= tick <= axis.high]
         if len(ticks) <= most + 1:
             return ticks
     return ticks[:: math.ceil(len(ticks) / most)]

@@ -4,7 +4,7 @@ for (const chart of document.querySelectorAll(".chart")) {
   const plot = chart.querySelector(".plot");
   const svg = plot.querySelector("svg");
   const tip = plot.querySelector(".tip");
-  const told = plot.querySelector(".unseen");
+  const spoken = plot.querySelector(".unseen");
   const cursor = svg.querySelector(".cursor");
   const names = svg.dataset.at.split(" ");
   const numbers = (text) => text.split(" ").map((part) => (part === "-" ? null : Number(part)));
@@ -56,7 +56,7 @@ for (const chart of document.querySelectorAll(".chart")) {
     const scale = plot.clientWidth / 480;
     const left = x * scale;
     tip.style.left = `${Math.max(0, Math.min(left > plot.clientWidth / 2 ? left - tip.offsetWidth - 10 : left + 10, plot.clientWidth - tip.offsetWidth))}px`;
-    told.textContent = `${title.textContent}: ${here.map((one) => `${one.name} ${one.texts[index]}`).join(", ")}`;
+    spoken.textContent = `${title.textContent}: ${here.map((one) => `${one.name} ${one.texts[index]}`).join(", ")}`;
   };
 
   const nearest = (event) => {

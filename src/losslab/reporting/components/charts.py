@@ -1,4 +1,4 @@
-"""Charts as SVG, whole without a script: chart.html.j2 draws them, script/charts.js adds values under the pointer."""
+"""Charts as SVG that need no script: chart.html.j2 draws them, charts.js shows the values under the pointer."""
 
 import math
 from collections.abc import Sequence
@@ -10,21 +10,23 @@ from losslab.formats import format_brief
 from losslab.reporting.components.axes import Axis
 
 LEFT, RIGHT, TOP, BOTTOM = 58, 468, 30, 252
-"""Of the plot, within a drawing of 480 x 300, as chart.html.j2 and script/charts.js have it."""
+"""Edges of the plot within a drawing of 480 x 300, repeated in chart.html.j2 and charts.js."""
 COLOURS = 8
-"""In report.css.j2, told apart by colour-blind readers; beyond them dashes tell."""
-MOST_DOTS = 40
-MOST_ROWS = 200
+"""Number of colours in page.css.j2; a series beyond them has dashes too."""
+MAX_DOTS = 40
+"""Points of a series that are drawn as dots; a longer series has dots only between gaps."""
+MAX_ROWS = 200
+"""Rows of the table below a chart."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ChartSeries:
     name: str
     xs: Sequence[float]
     ys: Sequence[float]
-    """NaN is a gap."""
+    """Values, where NaN is a gap in the line."""
     style: int = 0
-    """Colour, and from COLOURS on a dash too."""
+    """Number of the colour, from COLOURS on of the dashes too."""
     dashed: bool = False
     heavy: bool = False
     kind: Literal["line", "bars", "points"] = "line"
@@ -32,52 +34,53 @@ class ChartSeries:
 
 @dataclass(frozen=True)
 class ChartMark:
-    """A line across the plot at an x."""
+    """A vertical line across the plot."""
 
     x: float
     label: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DrawnSeries:
+    """A series in the coordinates of the drawing; `xs`, `ys` and `texts` hold a number a point for the script, `-` at a gap."""
+
     name: str
     css: str
     path: str
     dots: list[tuple[float, float]]
     bars: list[tuple[float, float, float, float]]
-    """x, y, width, height."""
+    """Rectangles as x, y, width and height."""
     xs: str
     ys: str
     texts: str
-    """A number for each point, `-` where there is none; all three are separated by spaces, for the script."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Chart:
     id: str
     title: str
     reading: str
-    """One sentence that says what to see."""
+    """One sentence that says what the chart shows."""
     x: Axis
     y: Axis
     series: Sequence[ChartSeries]
     marks: Sequence[ChartMark] = ()
     diagonal: bool = False
     at: Sequence[str] = ()
-    """What the x of each point is called; else its number."""
+    """Names of the points along x; without them, each is called by its x."""
 
     @property
     def x_ticks(self) -> list[tuple[float, str]]:
-        return [(_rounded(self.x.place(tick, LEFT, RIGHT)), format_brief(tick)) for tick in self.x.ticks()]
+        return [(round(self.x.place(tick, LEFT, RIGHT), 1), format_brief(tick)) for tick in self.x.choose_ticks()]
 
     @property
     def y_ticks(self) -> list[tuple[float, str]]:
-        return [(_rounded(self.y.place(tick, BOTTOM, TOP)), format_brief(tick)) for tick in self.y.ticks(5)]
+        return [(round(self.y.place(tick, BOTTOM, TOP), 1), format_brief(tick)) for tick in self.y.choose_ticks(5)]
 
     @property
     def marked(self) -> list[tuple[float, str, bool]]:
-        """x, label, and whether the label goes to the left of the line."""
-        places = [(_rounded(self.x.place(mark.x, LEFT, RIGHT)), mark.label) for mark in self.marks]
+        """Marks as x, label, and whether the label stands to the left of the line."""
+        places = [(round(self.x.place(mark.x, LEFT, RIGHT), 1), mark.label) for mark in self.marks]
         return [(place, label, place > (LEFT + RIGHT) / 2) for place, label in places]
 
     @property
@@ -95,12 +98,12 @@ class Chart:
 
     @property
     def every(self) -> int:
-        """Of the points, each n-th is a row of the table."""
-        return math.ceil(len(self.names) / MOST_ROWS)
+        """Step between the points that are rows of the table."""
+        return math.ceil(len(self.names) / MAX_ROWS)
 
     @property
     def rows(self) -> list[tuple[str, list[str]]]:
-        """The table: what x is, and each series' number there."""
+        """Rows of the table: the name of the point, and each series' number there."""
         return [
             (name, [format_brief(series.ys[index]) if index < len(series.ys) else "" for series in self.series])
             for index, name in enumerate(self.names)
@@ -119,9 +122,9 @@ class Chart:
             css=f"c{series.style % COLOURS}"
             + (" dash" if series.dashed else f" dash{series.style // COLOURS}" if series.style >= COLOURS else "")
             + (" heavy" if series.heavy else ""),
-            path=_path(places) if line else "",
-            dots=(known if len(places) <= MOST_DOTS else _alone(places)) if not bars else [],
-            bars=_bars(known, len(series.xs)) if bars else [],
+            path=_build_path(places) if line else "",
+            dots=(known if len(places) <= MAX_DOTS else _find_lone(places)) if not bars else [],
+            bars=_build_bars(known, len(series.xs)) if bars else [],
             xs=" ".join("-" if place is None else str(place[0]) for place in places),
             ys=" ".join("-" if place is None else str(place[1]) for place in places),
             texts=" ".join(
@@ -130,10 +133,10 @@ class Chart:
         )
 
     def _place(self, x: float, y: float) -> tuple[float, float]:
-        return _rounded(self.x.place(x, LEFT, RIGHT)), _rounded(self.y.place(y, BOTTOM, TOP))
+        return round(self.x.place(x, LEFT, RIGHT), 1), round(self.y.place(y, BOTTOM, TOP), 1)
 
 
-def _path(places: Sequence[tuple[float, float] | None]) -> str:
+def _build_path(places: Sequence[tuple[float, float] | None]) -> str:
     steps, pen_down = [], False
     for place in places:
         if place is not None:
@@ -142,8 +145,8 @@ def _path(places: Sequence[tuple[float, float] | None]) -> str:
     return "".join(steps)
 
 
-def _alone(places: Sequence[tuple[float, float] | None]) -> list[tuple[float, float]]:
-    """Points between two gaps, which a line does not show."""
+def _find_lone(places: Sequence[tuple[float, float] | None]) -> list[tuple[float, float]]:
+    """Find the points between two gaps, which a line does not show."""
     around = [None, *places, None]
     return [
         place
@@ -152,10 +155,6 @@ def _alone(places: Sequence[tuple[float, float] | None]) -> list[tuple[float, fl
     ]
 
 
-def _bars(tops: Sequence[tuple[float, float]], count: int) -> list[tuple[float, float, float, float]]:
-    width = _rounded(0.86 * (RIGHT - LEFT) / max(count, 1))
-    return [(_rounded(x - width / 2), y, width, _rounded(BOTTOM - y)) for x, y in tops]
-
-
-def _rounded(coordinate: float) -> float:
-    return round(coordinate, 1)
+def _build_bars(tops: Sequence[tuple[float, float]], count: int) -> list[tuple[float, float, float, float]]:
+    width = round(0.86 * (RIGHT - LEFT) / max(count, 1), 1)
+    return [(round(x - width / 2, 1), y, width, round(BOTTOM - y, 1)) for x, y in tops]

@@ -1,4 +1,4 @@
-// Of parts that belong together one is shown: two or three by buttons, more by a list. Without this script all are.
+// Shows one of several parts: buttons choose among two or three, a list among more. Without this script all are shown.
 for (const chooser of document.querySelectorAll(".chooser")) {
   const parts = [...chooser.querySelectorAll("[data-choice]")];
   if (parts.length < 2) continue;

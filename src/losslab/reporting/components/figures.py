@@ -1,4 +1,4 @@
-"""Matplotlib figures of one look: size, colours, labels, and files whose bytes depend on nothing but their input."""
+"""Matplotlib figures with a common look, and files whose bytes depend on the input alone."""
 
 from pathlib import Path
 
@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from losslab.io.files import atomic_write
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# Okabe and Ito's colours, which colour-blind readers can distinguish too.
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#E69F00", "#009E73", "#666666"
 
 

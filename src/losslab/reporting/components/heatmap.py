@@ -1,4 +1,4 @@
-"""Tables whose cells are shaded by their number: heat.html.j2 writes them, script/heat.js tells what is behind a cell."""
+"""Tables whose cells are shaded by their number: heatmap.html.j2 writes them, heatmap.js shows the counts of a cell."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from typing import Literal
 class HeatmapCell:
     text: str
     share: float
-    """0..1, how dark it is; NaN for a cell that means nothing."""
+    """Darkness, 0 to 1; NaN for a cell without a number."""
     detail: str
     """A sentence with the raw counts."""
 
@@ -18,16 +18,16 @@ class HeatmapCell:
         return math.isnan(self.share)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Heatmap:
     id: str
     title: str
     reading: str
-    """One sentence that says what to see."""
+    """One sentence that says what the table shows."""
     rows_are: str
     columns_are: str
     unit: str
     columns: list[str]
     rows: list[tuple[str, list[HeatmapCell]]]
     tone: Literal["right", "wrong"]
-    """Whether dark is good or bad: the two have their own colours."""
+    """Whether dark is good or bad: each has its own colour."""

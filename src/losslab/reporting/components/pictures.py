@@ -11,25 +11,31 @@ from PIL import Image
 
 
 def encode_photo(image: Image.Image) -> str:
-    """Lossy: what a reader sees in it is not what is measured."""
-    return _uri(image, "webp", quality=80, method=2)
+    """Encode a photo as lossy WebP, which is enough to look at."""
+    return encode_image(image, "webp", quality=80, method=2)
 
 
 def encode_labels(labels: npt.NDArray[np.uint8], palette: Sequence[Sequence[int]], void: Sequence[int]) -> str:
-    """A label map `[H, W]` in its classes' colours; the script reads the labels back from its 8-bit, unfiltered rows."""
+    """Encode a label map `[H, W]` in its classes' colours; labels.js reads the labels from its 8-bit, unfiltered rows."""
     image = Image.fromarray(np.ascontiguousarray(labels))
     image.putpalette([*(channel for colour in palette for channel in colour), *[0] * (765 - 3 * len(palette)), *void])
-    return _uri(image, "png", bits=8)
+    return encode_image(image, "png", bits=8)
 
 
 def encode_mask(mask: npt.NDArray[np.bool_], colour: Sequence[int]) -> str:
-    """A mask `[H, W]` in one colour, transparent elsewhere."""
+    """Encode a mask `[H, W]` in one colour, transparent elsewhere."""
     image = Image.fromarray(mask.astype(np.uint8))
     image.putpalette([0, 0, 0, *colour])
-    return _uri(image, "png", transparency=0)
+    return encode_image(image, "png", transparency=0)
 
 
-def _uri(image: Image.Image, kind: str, **options: Any) -> str:
+def encode_image(image: Image.Image, kind: str, **options: Any) -> str:
+    """Encode an image as a data URI; `options` go to Pillow's `save`."""
     buffer = io.BytesIO()
     image.save(buffer, format=kind, **options)
-    return f"data:image/{kind};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return encode_uri(buffer.getvalue(), kind)
+
+
+def encode_uri(content: bytes, kind: str) -> str:
+    """Encode the content of an image file as a data URI; `kind` is its subtype, such as `svg+xml`."""
+    return f"data:image/{kind};base64," + base64.b64encode(content).decode("ascii")

@@ -1,4 +1,4 @@
-"""Pages from the templates of this folder."""
+"""Pages from the templates of losslab.reporting."""
 
 from typing import Any
 
@@ -9,19 +9,15 @@ LOADER = PackageLoader("losslab", "reporting")
 
 
 def render_template(template: str, **values: Any) -> str:
-    """A page from a template; everything in `values` is escaped but `Markup`."""
+    """Render a page from a template; everything in `values` but `Markup` is escaped."""
     environment = Environment(
-        loader=LOADER,
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=LOADER, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.globals["verbatim"] = _verbatim
+    environment.globals["verbatim"] = _read_verbatim
     return environment.get_template(template).render(**values)
 
 
-def _verbatim(name: str) -> Markup:
-    """A file of ours as it stands, such as a script: its braces are no template's."""
+def _read_verbatim(name: str) -> Markup:
+    """Read a file as it is, such as a script whose braces are not a template's."""
     source, _, _ = LOADER.get_source(Environment(loader=LOADER), name)
     return Markup(source)

@@ -1,6 +1,5 @@
-"""reports/losses.html: what each loss is, does and costs, drawn from what it computes on small scenes."""
+"""reports/losses.html: a card for each loss with its formula, cost and behaviour on small scenes."""
 
-import base64
 import inspect
 import io
 import platform
@@ -22,6 +21,7 @@ from losslab.io.files import write_text
 from losslab.losses import build_loss
 from losslab.losses.registry import LOSSES, LossKind, LossSpec
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
+from losslab.reporting.components.pictures import encode_image, encode_uri
 from losslab.reporting.components.rendering import render_template
 from losslab.reporting.losses.probes import PROBABILITIES, STEP_SHAPE, SURE, LossProbes, draw_shapes, probe_loss
 
@@ -36,7 +36,7 @@ RIGHT, MISSED, INVENTED = (0, 114, 178), (230, 159, 0), (213, 94, 0)
 """Colours of the pictures of shapes: true positives, false negatives, false positives."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossCard:
     spec: LossSpec
     formula: Markup
@@ -45,63 +45,63 @@ class LossCard:
     probes: LossProbes
     figures: dict[str, str]
     added: dict[str, float]
-    """Shape → what it costs more than the exact one."""
+    """Shape → loss above that of the exact shape."""
 
 
 def write_loss_cards(path: Path, hardware: str, names: Iterable[str]) -> None:
-    """Probe each named loss and write the page; `names` is walked through once, so it may show progress."""
-    cards = [_card(LOSSES[name]) for name in names]
+    """Probe each named loss and write the page; `names` is iterated once, so it may show progress."""
+    cards = [_build_card(LOSSES[name]) for name in names]
     times = {card.spec.name: card.probes.cost.milliseconds for card in cards}
     page = render_template(
         "losses/page.html.j2",
         groups={TITLES[kind]: [card for card in cards if card.spec.kind == kind] for kind in get_args(LossKind)},
         base=times.get("cross_entropy"),
-        shapes=_pictures(),
-        legend={"right": RIGHT, "missed": MISSED, "invented": INVENTED},
+        shapes=_draw_pictures(),
+        legend={"correct": RIGHT, "missed": MISSED, "invented": INVENTED},
         sure=SURE,
         step="×".join(map(str, STEP_SHAPE)),
         hardware=hardware,
         python=platform.python_version(),
-        shade=_shade,
+        shade=_compute_shade,
     )
     write_text(path, page)
 
 
-def _card(spec: LossSpec) -> LossCard:
+def _build_card(spec: LossSpec) -> LossCard:
     probes = probe_loss(spec.name)
     exact = probes.shapes["exact"]
     return LossCard(
         spec=spec,
-        formula=_formula(spec.formula),
+        formula=_render_formula(spec.formula),
         options=spec.defaults,
-        detail=_detail(spec),
+        detail=_render_detail(spec),
         probes=probes,
-        figures=_figures(probes),
+        figures=_draw_figures(probes),
         added={name: value - exact for name, value in probes.shapes.items() if name != "exact"},
     )
 
 
-def _formula(latex: str) -> Markup:
-    """MathML, with names of several letters upright."""
+def _render_formula(latex: str) -> Markup:
+    """Render MathML, with names of several letters upright."""
     return Markup(convert(re.sub(r"\b(TP|TN|FP|FN|CE|Dgm)\b", r"\\mathrm{\1}", latex), display="block"))
 
 
-def _detail(spec: LossSpec) -> Markup:
-    """Return the docstring of the loss without its example, as paragraphs, names in code."""
+def _render_detail(spec: LossSpec) -> Markup:
+    """Render the docstring of the loss as paragraphs, with names in code."""
     text = (inspect.getdoc(type(build_loss(spec.name, 1).losses[spec.name])) or "").partition("\n\nExample:")[0]
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
     coded = [re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(part))) for part in paragraphs]
     return Markup("".join(f"<p>{part}</p>" for part in coded))
 
 
-def _shade(card: LossCard, shape: str) -> str:
-    """How strongly to colour a cell: the added cost as a share of the loss's largest."""
+def _compute_shade(card: LossCard, shape: str) -> str:
+    """Compute the shade of a cell in percent: the added loss as a share of the largest in its row."""
     largest = max(abs(value) for value in card.added.values())
     share = card.added[shape] / largest if largest > 1e-9 else 0.0
     return f"{100 * max(share, 0):.0f}"
 
 
-def _figures(probes: LossProbes) -> dict[str, str]:
+def _draw_figures(probes: LossProbes) -> dict[str, str]:
     with matplotlib.rc_context(matplotlib.rcParamsDefault | {"svg.hashsalt": "losslab", "svg.fonttype": "none"}):
         return {"curves": _draw_curves(probes), "masks": _draw_masks(probes), "shapes": _draw_shapes(probes)}
 
@@ -119,7 +119,7 @@ def _draw_curves(probes: LossProbes) -> str:
     upper.legend(frameon=False, fontsize=8)
     label_axes(upper, "Loss", "", "")
     label_axes(lower, "Push on the logits (-gradient, summed)", "p", "")
-    return _svg(figure)
+    return _encode_svg(figure)
 
 
 def _draw_masks(probes: LossProbes) -> str:
@@ -129,7 +129,7 @@ def _draw_masks(probes: LossProbes) -> str:
         axes.plot(PROBABILITIES, values, color=colour, label=name)
     axes.legend(frameon=False, fontsize=8)
     label_axes(axes, "Loss where all pixels get p", "p", "")
-    return _svg(figure)
+    return _encode_svg(figure)
 
 
 def _draw_shapes(probes: LossProbes) -> str:
@@ -144,25 +144,23 @@ def _draw_shapes(probes: LossProbes) -> str:
     low, high = min([*values, 0.0]), max([*values, 1e-9])
     axes.set_xlim(low - 0.18 * (high - low) * (low < 0), high + 0.18 * (high - low))
     label_axes(axes, "Loss of a confident prediction", "", "")
-    return _svg(figure)
+    return _encode_svg(figure)
 
 
-def _svg(figure: Figure) -> str:
+def _encode_svg(figure: Figure) -> str:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return encode_uri(buffer.getvalue(), "svg+xml")
 
 
-def _pictures() -> dict[str, tuple[str, int]]:
-    """Shape → a picture of right, missed and invented pixels, and how many are wrong."""
+def _draw_pictures() -> dict[str, tuple[str, int]]:
+    """Draw shape → a picture of its correct, missed and invented pixels, and the number of wrong ones."""
     scenes = draw_shapes()
     exact = scenes["exact"]
-    return {name: (_picture(exact, mask), int((exact != mask).sum())) for name, mask in scenes.items()}
+    return {name: (_draw_picture(exact, mask), int((exact != mask).sum())) for name, mask in scenes.items()}
 
 
-def _picture(exact: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_]) -> str:
+def _draw_picture(exact: npt.NDArray[np.bool_], mask: npt.NDArray[np.bool_]) -> str:
     pixels = np.full((*exact.shape, 3), 245, np.uint8)
     pixels[exact & mask], pixels[exact & ~mask], pixels[~exact & mask] = RIGHT, MISSED, INVENTED
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[16:48]).save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return encode_image(Image.fromarray(pixels[16:48]), "png")

@@ -1,4 +1,4 @@
-"""What a loss does to small scenes, and what it costs: the numbers behind the loss cards."""
+"""Measurements of a loss on small scenes, and of its cost: the numbers on the loss cards."""
 
 import math
 import time
@@ -14,9 +14,9 @@ from torch import Tensor
 from losslab.losses import build_loss
 from losslab.losses.total import TotalLoss
 
-SIDE = 64
+SIDE_PX = 64
 SURE = 0.99
-"""The probability of a confident prediction; 1 - SURE where it says no."""
+"""Probability of a confident prediction; that of the opposite is 1 - SURE."""
 PROBABILITIES = [round(value, 4) for value in np.linspace(0.01, 0.99, 50).tolist()]
 STEP_SHAPE = (4, 3, 256, 256)
 
@@ -25,7 +25,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class ProbabilityCurve:
-    """Loss and push over PROBABILITIES. The push is `-Σ dL/dz` over the pixels that move: up is towards the class."""
+    """Loss and push over PROBABILITIES; the push is `-Σ dL/dz` over the changing pixels, positive towards the class."""
 
     loss: list[float]
     push: list[float]
@@ -33,105 +33,107 @@ class ProbabilityCurve:
 
 @dataclass(frozen=True)
 class StepCost:
-    """One step forth and back at STEP_SHAPE on this machine."""
+    """Cost of a forward and backward pass at STEP_SHAPE on this machine."""
 
     milliseconds: float
     megabytes: float
-    """What the forward pass keeps for the backward pass, beside the logits (MiB)."""
+    """Memory that the forward pass keeps for the backward pass, in MiB, without the logits."""
 
 
 @dataclass(frozen=True)
 class HalfPrecision:
-    """What rounding logits to bfloat16 does to value and gradient; the arithmetic stays float32."""
+    """Effect of rounding logits to bfloat16 on value and gradient; the loss still computes in float32."""
 
     value_error: float
-    """Relative."""
+    """Relative difference of the value."""
     gradient_cosine: float
     finite: bool
-    """Also for logits of ±10 000."""
+    """Whether value and gradient are finite for logits of ±10 000."""
 
     @property
     def degrees(self) -> float:
-        """By how much the gradient turns."""
+        """Angle between the two gradients, in degrees."""
         return math.degrees(math.acos(min(max(self.gradient_cosine, -1.0), 1.0)))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossProbes:
     on_truth: ProbabilityCurve
-    """The disc's pixels get p, all others are right."""
+    """Curve where the disc's pixels get p, and all others are correct."""
     on_background: ProbabilityCurve
-    """All pixels but the disc's get p, the disc is right."""
+    """Curve where all pixels but the disc's get p, and the disc is correct."""
     masks: dict[str, list[float]]
-    """Empty, tiny, full → loss where every pixel gets p."""
+    """Empty, tiny, full → losses over PROBABILITIES, where every pixel gets p."""
     shapes: dict[str, float]
-    """Shape → loss of predicting it with confidence where the truth is the first."""
+    """Shape → loss of predicting it with confidence where the first shape is the truth."""
     cost: StepCost
     half: HalfPrecision
 
 
 def draw_disc() -> Mask:
-    """Two pixels in ten."""
-    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
-    return np.asarray(np.hypot(x, y) < SIDE / 4)
+    """Draw a disc that covers two pixels in ten."""
+    y, x = np.mgrid[:SIDE_PX, :SIDE_PX] - (SIDE_PX - 1) / 2
+    return np.asarray(np.hypot(x, y) < SIDE_PX / 4)
 
 
 def draw_masks() -> dict[str, Mask]:
-    tiny = np.zeros((SIDE, SIDE), bool)
+    tiny = np.zeros((SIDE_PX, SIDE_PX), bool)
     tiny[30:33, 30:33] = True
     return {"empty": np.zeros_like(tiny), "tiny": tiny, "full": np.ones_like(tiny)}
 
 
 def draw_shapes() -> dict[str, Mask]:
-    """A bar with round ends, and what can happen to it; the first is the truth."""
-    bar = np.zeros((SIDE, SIDE), np.uint8)
+    """Draw a bar with round ends, which is the truth, and three wrong predictions of it."""
+    bar = np.zeros((SIDE_PX, SIDE_PX), np.uint8)
     cv2.line(bar, (12, 32), (51, 32), 1, thickness=5)
     broken = bar.copy()
     broken[:, 29:35] = 0
     ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (3, 3))
-    found = {"exact": bar, "shifted": np.roll(bar, 2, axis=0), "dilated": cv2.dilate(bar, ball), "broken": broken}
-    return {name: np.asarray(mask) > 0 for name, mask in found.items()}
+    shapes = {"exact": bar, "shifted": np.roll(bar, 2, axis=0), "dilated": cv2.dilate(bar, ball), "broken": broken}
+    return {name: np.asarray(mask) > 0 for name, mask in shapes.items()}
 
 
-def probe_loss(expression: str, step: "Callable[[str], StepCost] | None" = None) -> LossProbes:
-    """All of it for one loss, with its default options; binary but for the cost.
+def probe_loss(expression: str, measure_cost: Callable[[str], StepCost] | None = None) -> LossProbes:
+    """Measure one loss with its default options, on binary scenes except for the cost.
 
     Args:
-        step: measures the cost; `measure_step` unless told otherwise.
+        measure_cost: a function of the expression; by default `measure_step`.
     """
     loss = build_loss(expression, 1)
     truth, background = draw_disc(), ~draw_disc()
     certain = np.where(truth, SURE, 1 - SURE)
     scenes = draw_shapes()
     return LossProbes(
-        on_truth=_curve(loss, truth, lambda p: np.where(truth, p, certain), truth),
-        on_background=_curve(loss, truth, lambda p: np.where(background, p, certain), background),
+        on_truth=_measure_curve(loss, truth, lambda p: np.where(truth, p, certain), truth),
+        on_background=_measure_curve(loss, truth, lambda p: np.where(background, p, certain), background),
         masks={
-            name: [_value(loss, np.full(mask.shape, p), mask) for p in PROBABILITIES]
+            name: [_compute_value(loss, np.full(mask.shape, p), mask) for p in PROBABILITIES]
             for name, mask in draw_masks().items()
         },
-        shapes={name: _value(loss, np.where(mask, SURE, 1 - SURE), scenes["exact"]) for name, mask in scenes.items()},
-        cost=(step or measure_step)(expression),
+        shapes={
+            name: _compute_value(loss, np.where(mask, SURE, 1 - SURE), scenes["exact"]) for name, mask in scenes.items()
+        },
+        cost=(measure_cost or measure_step)(expression),
         half=measure_half_precision(expression),
     )
 
 
-def _tensors(p: npt.NDArray[np.float64], truth: Mask) -> tuple[Tensor, Tensor]:
+def _build_tensors(p: npt.NDArray[np.float64], truth: Mask) -> tuple[Tensor, Tensor]:
     logits = torch.logit(torch.from_numpy(p)).float()[None, None]
     return logits.requires_grad_(), torch.from_numpy(truth.astype(np.int64))[None]
 
 
-def _value(loss: TotalLoss, p: npt.NDArray[np.float64], truth: Mask) -> float:
+def _compute_value(loss: TotalLoss, p: npt.NDArray[np.float64], truth: Mask) -> float:
     with torch.no_grad():
-        return float(loss(*_tensors(p, truth)))
+        return float(loss(*_build_tensors(p, truth)))
 
 
-def _curve(
+def _measure_curve(
     loss: TotalLoss, truth: Mask, scene: Callable[[float], npt.NDArray[np.float64]], moving: Mask
 ) -> ProbabilityCurve:
     values, pushes = [], []
     for p in PROBABILITIES:
-        logits, target = _tensors(scene(p), truth)
+        logits, target = _build_tensors(scene(p), truth)
         value = loss(logits, target)
         value.backward()
         assert logits.grad is not None
@@ -140,8 +142,8 @@ def _curve(
     return ProbabilityCurve(values, pushes)
 
 
-def _step_input(device: torch.device) -> tuple[Tensor, Tensor]:
-    """Logits of a net that is half-way there, and a truth of blobs and thin lines."""
+def _build_step_input(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Build logits like those of a half-trained net, and a truth of blobs and thin lines."""
     n, num_classes, h, w = STEP_SHAPE
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(n, num_classes, h // 16, w // 16, generator=generator)
@@ -153,14 +155,14 @@ def _step_input(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def measure_step(expression: str, repetitions: int = 7) -> StepCost:
-    """The fastest of a few steps, on CUDA where there is one, and what one keeps in memory."""
+    """Measure the fastest of a few steps, on CUDA if available, and the memory that one keeps."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     loss = build_loss(expression, STEP_SHAPE[1]).to(device)
-    logits, target = _step_input(device)
+    logits, target = _build_step_input(device)
     seconds = math.inf
     began = time.perf_counter()
     for number in range(repetitions):
-        if number > 1 and time.perf_counter() - began > 3:  # the slowest need no more to be told apart
+        if number > 1 and time.perf_counter() - began > 3:  # enough for the slowest
             break
         leaf = logits.clone().requires_grad_()
         _wait(device)
@@ -168,11 +170,11 @@ def measure_step(expression: str, repetitions: int = 7) -> StepCost:
         loss(leaf, target).backward()
         _wait(device)
         seconds = min(seconds, time.perf_counter() - start)
-    return StepCost(1000 * seconds, _kept_bytes(loss, logits, target) / 2**20)
+    return StepCost(1000 * seconds, _measure_kept_bytes(loss, logits, target) / 2**20)
 
 
-def _kept_bytes(loss: TotalLoss, logits: Tensor, target: Tensor) -> int:
-    """The size of all tensors that autograd saves in the forward pass, each once, the logits not among them."""
+def _measure_kept_bytes(loss: TotalLoss, logits: Tensor, target: Tensor) -> int:
+    """Measure the bytes that autograd saves in the forward pass, each storage once and without the logits."""
     kept: dict[int, int] = {}
 
     def count(tensor: Tensor) -> Tensor:
@@ -194,11 +196,11 @@ def _wait(device: torch.device) -> None:
 
 
 def measure_half_precision(expression: str) -> HalfPrecision:
-    """One logit per pixel over a disc, half right: bfloat16 against float32."""
+    """Compare bfloat16 with float32 logits, one per pixel, that predict a disc half correctly."""
     loss = build_loss(expression, 1)
     generator = torch.Generator().manual_seed(0)
     target = torch.from_numpy(draw_disc().astype(np.int64))[None]
-    logits = 2.0 * target.unsqueeze(1) - 1 + torch.randn(1, 1, SIDE, SIDE, generator=generator)
+    logits = 2.0 * target.unsqueeze(1) - 1 + torch.randn(1, 1, SIDE_PX, SIDE_PX, generator=generator)
     values, gradients = [], []
     for dtype in (torch.float32, torch.bfloat16):
         leaf = logits.clone().to(dtype).detach().requires_grad_()

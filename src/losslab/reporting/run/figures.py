@@ -1,4 +1,4 @@
-"""The figures of one run, as PNG files that depend on nothing but their input."""
+"""The figures of one run, as PNG files that depend on the input alone."""
 
 import math
 from pathlib import Path
@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure, save_figure
 from losslab.reporting.run.outs import ReportInputs, Table, read_column, select_split
 
-MOST_NUMBERS = 20
-"""Classes: the cells of a larger matrix are too small to write in, and slow to draw."""
+MAX_CLASSES_NUMBERED = 20
+"""Classes of a matrix with numbers in its cells; the cells of a larger one are too small, and slow to draw."""
 
 
 def draw_figures(outs: ReportInputs, folder: Path) -> None:
@@ -25,7 +25,7 @@ def draw_figures(outs: ReportInputs, folder: Path) -> None:
 
 
 def draw_curves(history: Table, path: Path) -> None:
-    """Loss and val mIoU over epochs."""
+    """Draw loss and val mIoU over the epochs."""
     figure = new_figure(9.0, 3.4)
     left, right = figure.subplots(1, 2)
     epochs = [int(row["epoch"]) for row in history]
@@ -58,7 +58,7 @@ def draw_curves(history: Table, path: Path) -> None:
 
 
 def draw_confusion(confusion: Table, path: Path) -> None:
-    """The test images' confusion matrix, each row divided by the true pixels of its class."""
+    """Draw the test images' confusion matrix, each row divided by the true pixels of its class."""
     names = [row["truth"] for row in confusion]
     counts = np.array([[float(row[name]) for name in names] for row in confusion])
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -66,7 +66,7 @@ def draw_confusion(confusion: Table, path: Path) -> None:
     figure = new_figure(side, side)
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if len(names) <= MOST_NUMBERS:
+    if len(names) <= MAX_CLASSES_NUMBERED:
         for i, j in np.ndindex(shares.shape):
             colour = "white" if shares[i, j] > 0.55 else "black"
             number = axes.text(j, i, f"{100 * shares[i, j]:.1f}", ha="center", va="center", fontsize=8, color=colour)
@@ -79,7 +79,7 @@ def draw_confusion(confusion: Table, path: Path) -> None:
 
 
 def draw_iou_by_class(per_class: Table, path: Path) -> None:
-    """IoU of each class on val and test."""
+    """Draw the IoU of each class on val and test."""
     names = list(dict.fromkeys(row["class"] for row in per_class))
     figure = new_figure(6.0, max(2.0, 0.45 * len(names) + 1.1))
     axes = figure.subplots()
@@ -96,7 +96,7 @@ def draw_iou_by_class(per_class: Table, path: Path) -> None:
 
 
 def draw_iou_by_image(per_image: Table, path: Path) -> None:
-    """How the test images' mIoU spreads."""
+    """Draw a histogram of the test images' mIoU."""
     scores = [float(row["iou"] or "nan") for row in per_image if row["split"] == "test"]
     scores = [score for score in scores if score == score]
     figure = new_figure(6.0, 2.8)
@@ -111,20 +111,14 @@ def draw_iou_by_image(per_image: Table, path: Path) -> None:
 
 
 def draw_reliability(calibration: Table, path: Path) -> None:
-    """Accuracy against confidence on val and test."""
+    """Draw accuracy against confidence on val and test."""
     figure = new_figure(3.8, 3.6)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="as it says")
     for split, colour in (("val", GREEN), ("test", BLUE)):
         rows = select_split(calibration, split)
-        axes.plot(
-            read_column(rows, "confidence"),
-            read_column(rows, "accuracy"),
-            color=colour,
-            marker="o",
-            markersize=3,
-            label=split,
-        )
+        confidence, accuracy = read_column(rows, "confidence"), read_column(rows, "accuracy")
+        axes.plot(confidence, accuracy, color=colour, marker="o", markersize=3, label=split)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
     axes.legend(frameon=False)

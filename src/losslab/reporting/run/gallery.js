@@ -1,4 +1,4 @@
-// The viewer: an example enlarged, painted from its label maps, so that classes can be hidden.
+// The viewer enlarges an example and paints it from its label maps, so that classes can be hidden.
 {
   const viewer = document.getElementById("viewer");
   const examples = [...document.querySelectorAll(".example")];
@@ -7,7 +7,7 @@
   let shown = null;
 
   const find = (selector) => viewer.querySelector(selector);
-  const canvasOf = (kind) => find(`[data-kind="${kind}"] canvas`);
+  const findCanvas = (kind) => find(`[data-kind="${kind}"] canvas`);
 
   const paint = () => {
     if (!shown) return;
@@ -16,12 +16,12 @@
     const colours = boxes.map((box) => box.dataset.colour.split(",").map(Number));
     const visible = (label) => label < boxes.length && boxes[label].checked;
     const error = viewer.dataset.error.split(",").map(Number);
-    const nothing = viewer.dataset.void === "" ? -1 : Number(viewer.dataset.void);
+    const voidLabel = viewer.dataset.void === "" ? -1 : Number(viewer.dataset.void);
     const opacity = Number(find(".opacity").value) / 100;
     const coloured = find(".wrong").value;
 
     const over = (kind, pale, pick) => {
-      const canvas = canvasOf(kind);
+      const canvas = findCanvas(kind);
       [canvas.width, canvas.height] = [width, height];
       const context = canvas.getContext("2d");
       context.drawImage(photo, 0, 0, width, height);
@@ -53,12 +53,12 @@
     over("prediction", false, (index) => visible(prediction[index]) && colours[prediction[index]]);
     over("errors", true, (index) => {
       const [is, called] = [truth[index], prediction[index]];
-      if (is === called || is === nothing || !(visible(is) || visible(called))) return null;
+      if (is === called || is === voidLabel || !(visible(is) || visible(called))) return null;
       return { one: error, truth: colours[is], prediction: colours[called] }[coloured];
     });
   };
 
-  const loaded = (uri) =>
+  const loadImage = (uri) =>
     new Promise((resolve, reject) => {
       const image = new Image();
       image.onload = () => resolve(image);
@@ -70,14 +70,14 @@
     current = (index + examples.length) % examples.length;
     const example = examples[current];
     find("#viewer-title").textContent = example.dataset.name;
-    find(".told").textContent = `${example.dataset.told} · ${current + 1} of ${examples.length}`;
+    find(".score").textContent = `${example.dataset.score} · ${current + 1} of ${examples.length}`;
     const source = (kind) => example.querySelector(`img.${kind}`).src;
     const [photo, truth, prediction] = await Promise.all([
-      loaded(example.style.getPropertyValue("--photo").trim().replace(/^url\(["']?|["']?\)$/g, "")),
-      labelsOf(source("truth")),
-      labelsOf(source("prediction")),
+      loadImage(example.style.getPropertyValue("--photo").trim().replace(/^url\(["']?|["']?\)$/g, "")),
+      readLabels(source("truth")),
+      readLabels(source("prediction")),
     ]);
-    if (examples[current] !== example) return; // another was asked for meanwhile
+    if (examples[current] !== example) return; // the reader has gone on meanwhile
     shown = { photo, truth, prediction, width: Number(example.dataset.width), height: Number(example.dataset.height) };
     viewer.style.setProperty("--shape", `${shown.width}/${shown.height}`);
     paint();
@@ -97,20 +97,20 @@
     viewer.addEventListener("close", () => opener?.focus());
     viewer.addEventListener("keydown", (event) => {
       const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      if (!step || event.target.matches("input[type=range], select")) return; // there an arrow has its own meaning
+      if (!step || event.target.matches("input[type=range], select")) return; // arrows move these
       event.preventDefault();
       open(current + step);
     });
     for (const button of viewer.querySelectorAll(".step")) button.addEventListener("click", () => open(current + Number(button.dataset.step)));
     for (const control of viewer.querySelectorAll("input, select")) control.addEventListener("input", paint);
     const views = [...viewer.querySelectorAll("[data-view][aria-pressed]")];
-    const look = (view) => {
+    const setView = (view) => {
       find(".canvases").dataset.view = view;
       views.forEach((other) => other.setAttribute("aria-pressed", String(other.dataset.view === view)));
     };
-    for (const button of views) button.addEventListener("click", () => look(button.dataset.view));
+    for (const button of views) button.addEventListener("click", () => setView(button.dataset.view));
     for (const figure of viewer.querySelectorAll(".canvases figure")) {
-      figure.addEventListener("click", () => look(find(".canvases").dataset.view === "all" ? figure.dataset.kind : "all"));
+      figure.addEventListener("click", () => setView(find(".canvases").dataset.view === "all" ? figure.dataset.kind : "all"));
     }
   }
 }

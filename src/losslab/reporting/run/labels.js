@@ -1,6 +1,6 @@
-// The labels of a palette PNG as pictures.py writes it: 8 bits a pixel, no filter, not interlaced.
-// Read from the file's bytes, not from a canvas: browsers that guard against fingerprints change what a canvas tells.
-async function labelsOf(uri) {
+// Reads the labels of a palette PNG that pictures.py wrote: 8 bits a pixel, no filter, not interlaced.
+// It reads the file's bytes, not a canvas: browsers that guard against fingerprinting change the pixels of a canvas.
+async function readLabels(uri) {
   const file = Uint8Array.from(atob(uri.slice(uri.indexOf(",") + 1)), (letter) => letter.charCodeAt(0));
   const view = new DataView(file.buffer);
   const width = view.getUint32(16);

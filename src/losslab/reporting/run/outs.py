@@ -1,4 +1,4 @@
-"""What a run left: the outs of prepare, train and evaluate, read for the page."""
+"""The outs of prepare, train and evaluate that the report reads."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,13 +12,13 @@ Line = Mapping[str, str]
 Table = Sequence[Line]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ReportInputs:
     model: JsonObject
     metrics: JsonObject
-    """Split → score → value; null where it means nothing."""
+    """Split → score → value; null where the score means nothing."""
     evaluation: JsonObject
-    """How they were scored."""
+    """How the images were scored."""
     audit: JsonObject
     dataset: JsonObject
     history: Table
@@ -42,40 +42,40 @@ class ReportInputs:
         scores = read_column(self.history, "val_miou")
         return max(range(len(scores)), key=lambda index: -1.0 if math.isnan(scores[index]) else scores[index])
 
-    def score(self, split: str, name: str) -> float:
-        """A score of metrics.json; NaN where it has none."""
+    def read_score(self, split: str, name: str) -> float:
+        """Read a score of metrics.json; NaN if it has none."""
         value = self.metrics[split].get(name)
         return math.nan if value is None else float(value)
 
-    def of_class(self, split: str, name: str) -> dict[str, float]:
-        """The numbers of a class in per_class.csv, none where the split was not scored."""
+    def read_class(self, split: str, name: str) -> dict[str, float]:
+        """Read the numbers of a class in per_class.csv; none if the split was not scored."""
         for row in self.per_class:
             if row["split"] == split and row["class"] == name:
                 return {key: parse_number(cell) for key, cell in row.items() if key not in ("split", "class")}
         return {}
 
-    def class_scores(self, split: str, key: str = "iou") -> dict[str, float]:
-        """Class → score, of those that have one."""
-        found = {name: self.of_class(split, name).get(key, math.nan) for name in self.classes}
-        return {name: value for name, value in found.items() if not math.isnan(value)}
+    def read_class_scores(self, split: str, key: str = "iou") -> dict[str, float]:
+        """Read class → score, of the classes that have one."""
+        scores = {name: self.read_class(split, name).get(key, math.nan) for name in self.classes}
+        return {name: value for name, value in scores.items() if not math.isnan(value)}
 
-    def weakest(self, most: int) -> list[str]:
-        """So many of the classes, those with the least test IoU; in the card's order, as all are where they are few."""
-        scores = self.class_scores("test")
+    def find_weakest(self, most: int) -> list[str]:
+        """Find the `most` classes with the lowest test IoU, in the card's order."""
+        scores = self.read_class_scores("test")
         chosen = sorted(self.classes, key=lambda name: scores.get(name, math.inf))[:most]
         return [name for name in self.classes if name in chosen]
 
-    def miou(self, split: str, classes: Sequence[str]) -> float:
-        """Mean IoU of these classes in per_class.csv, which has the sample of training images too.
+    def compute_miou(self, split: str, classes: Sequence[str]) -> float:
+        """Average the IoU of these classes in per_class.csv, which has the sample of training images too.
 
         Args:
-            classes: at least one; each scored in the split.
+            classes: at least one, each scored in the split.
         """
-        scores = self.class_scores(split)
+        scores = self.read_class_scores(split)
         return sum(scores[name] for name in classes) / len(classes)
 
-    def image_scores(self, split: str) -> list[float]:
-        """MIoU of each image that has one."""
+    def read_image_scores(self, split: str) -> list[float]:
+        """Read the mIoU of each image that has one."""
         scores = read_column(select_split(self.per_image, split), "iou")
         return [score for score in scores if not math.isnan(score)]
 

@@ -1,4 +1,4 @@
-"""reports/report.html: one file, readable offline, that shows a run to somebody who did not do it."""
+"""reports/report.html: one file, readable offline, that explains a run to somebody who did not do it."""
 
 import math
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from losslab.reporting.run.sections import calibration, classes, confusion, data
 from losslab.reporting.run.verdict import build_verdict
 
 HEADLINES = {
-    "miou": ("mean IoU", "of the classes, over all pixels"),
-    "mdice": ("mean Dice", "of the classes, over all pixels"),
+    "miou": ("mean IoU", "mean over classes, over all pixels"),
+    "mdice": ("mean Dice", "mean over classes, over all pixels"),
     "miou_per_image": ("mIoU per image", "mean over images"),
-    "boundary_iou": ("boundary IoU", "of thin bands along borders"),
-    "hd95": ("HD95, px", "distance of borders; lower is better"),
-    "pixel_accuracy": ("pixel accuracy", "share of right pixels"),
-    "ece": ("ECE", "error of the confidence; lower is better"),
-    "seed_score": ("seed score", "0 to 1, of IoU over 0.5"),
-    "miou_at_threshold": ("mIoU, tuned", "at the threshold best on val"),
+    "boundary_iou": ("boundary IoU", "IoU of thin bands along borders"),
+    "hd95": ("HD95, px", "distance between borders; lower is better"),
+    "pixel_accuracy": ("pixel accuracy", "share of correct pixels"),
+    "ece": ("ECE", "calibration error; lower is better"),
+    "seed_score": ("seed score", "IoU above 0.5, scaled to 0 to 1"),
+    "miou_at_threshold": ("mIoU, tuned", "at the best threshold on val"),
 }
 
 
@@ -38,7 +38,7 @@ def write_report(models: Path, reports: Path, prepared: Path, examples: int) -> 
     """Write `figures/*.png` and `report.html` from the outs of prepare, train and evaluate.
 
     Args:
-        examples: how many of the kept predictions to show, in equal parts best, median, worst and random.
+        examples: number of kept predictions to show, in equal parts best, median, worst and random.
     """
     outs = read_report_inputs(models, reports, prepared)
     with atomic_write(reports / "figures") as folder:
@@ -54,7 +54,7 @@ def build_run_page(outs: ReportInputs, examples: int) -> str:
         "run/page.html.j2",
         title=run.build_title(outs),
         verdict=build_verdict(outs, notes),
-        headlines=_headlines(outs),
+        headlines=_build_headlines(outs),
         notes=notes,
         fine=fine,
         unchecked=unchecked,
@@ -76,11 +76,11 @@ def build_run_page(outs: ReportInputs, examples: int) -> str:
     )
 
 
-def _headlines(outs: ReportInputs) -> list[HeadlineScore]:
-    found = []
+def _build_headlines(outs: ReportInputs) -> list[HeadlineScore]:
+    headlines = []
     for key, (title, meaning) in HEADLINES.items():
-        test, val = outs.score("test", key), outs.score("val", key)
+        test, val = outs.read_score("test", key), outs.read_score("val", key)
         if not math.isnan(test):
             digits = 1 if key == "hd95" else 3
-            found.append(HeadlineScore(title, meaning, format_score(test, digits), format_score(val, digits)))
-    return found
+            headlines.append(HeadlineScore(title, meaning, format_score(test, digits), format_score(val, digits)))
+    return headlines

@@ -1,4 +1,4 @@
-"""Two sentences: what was reached and whether to trust it; what limits it."""
+"""The verdict in two paragraphs: the score and whether to trust it, and what limits it."""
 
 import math
 from collections.abc import Sequence
@@ -9,30 +9,30 @@ from losslab.reporting.run.notes import ReportNote
 from losslab.reporting.run.outs import ReportInputs
 from losslab.reporting.run.sections.errors import compute_near_border, describe_near_border
 
-MOST = 2
-"""Notes that a sentence may name."""
+MAX_NOTES = 2
+"""Most notes of a kind that the verdict names."""
 
 
 def build_verdict(outs: ReportInputs, notes: Sequence[ReportNote]) -> list[str]:
-    return [_reached(outs, notes), _limits(outs, notes)]
+    return [_describe_score(outs, notes), _describe_limits(outs, notes)]
 
 
-def _reached(outs: ReportInputs, notes: Sequence[ReportNote]) -> str:
-    mean = compute_mean(outs.image_scores("test"))
-    miou = format_score(outs.score("test", "miou"))
-    reached = f"On {format_plural(mean.images, 'test image')} the net reaches a mean IoU of {miou}"
+def _describe_score(outs: ReportInputs, notes: Sequence[ReportNote]) -> str:
+    mean = compute_mean(outs.read_image_scores("test"))
+    miou = format_score(outs.read_score("test", "miou"))
+    score = f"On {format_plural(mean.images, 'test image')} the net reaches a mean IoU of {miou}"
     if mean.images > 1:
-        reached += f" ({format_score(mean.value)} ± {format_score(mean.half_width)} as a mean over images)"
+        score += f" ({format_score(mean.value)} ± {format_score(mean.half_width)} as the mean over images)"
     doubts = [note.title for note in notes if note.about == "trust"]
     if not doubts:
-        return f"{reached}, and nothing in the numbers speaks against trusting that."
-    more = f" (and {len(doubts) - MOST} more doubts, below)" if len(doubts) > MOST else ""
-    return f"{reached}; trust that with care, because {' and '.join(doubts[:MOST])}{more}."
+        return f"{score}. Nothing in the numbers gives a reason to doubt that."
+    more = f" (and {format_plural(len(doubts) - MAX_NOTES, 'more doubt')} below)" if len(doubts) > MAX_NOTES else ""
+    return f"{score}. Treat that with caution, because {' and '.join(doubts[:MAX_NOTES])}{more}."
 
 
-def _limits(outs: ReportInputs, notes: Sequence[ReportNote]) -> str:
-    clauses = [note.title for note in notes if note.about == "limit"][:MOST]
-    scores, predicted = outs.class_scores("test"), outs.class_scores("test", "predicted")
+def _describe_limits(outs: ReportInputs, notes: Sequence[ReportNote]) -> str:
+    clauses = [note.title for note in notes if note.about == "limit"][:MAX_NOTES]
+    scores, predicted = outs.read_class_scores("test"), outs.read_class_scores("test", "predicted")
     worst = min(scores, key=scores.__getitem__, default=None)
     if worst is not None and len(scores) > 1 and predicted.get(worst) != 0:
         clauses.append(f"the weakest class is {worst} (IoU {format_score(scores[worst])})")

@@ -1,4 +1,4 @@
-"""Whether the net's confidence can be believed, and what another threshold would give."""
+"""The section on the net's confidence: how well it matches accuracy, and the scores at other thresholds."""
 
 import math
 
@@ -9,70 +9,67 @@ from losslab.reporting.components.charts import Chart, ChartMark, ChartSeries
 from losslab.reporting.run.outs import Line, ReportInputs, read_column, select_split
 
 SPLITS = ("test", "val")
-MOST = 30
-"""Sweeps on a page."""
-LEAST_GAP = 0.005
-"""Of mean confidence and accuracy: less has no direction."""
+MAX_SWEEPS = 30
+"""Threshold sweeps on a page."""
+MIN_CONFIDENCE_GAP = 0.005
+"""Difference between mean confidence and accuracy below which neither is called higher."""
 
 
 def build_calibration(outs: ReportInputs) -> list[Chart]:
-    """The reliability diagram, and how often each confidence occurs; none without calibration.csv's rows."""
-    return [_reliability(outs), _confidences(outs)] if select_split(outs.calibration, "test") else []
+    """Build the reliability diagram and the histogram of confidence; none if calibration.csv has no rows."""
+    return [_build_reliability(outs), _build_histogram(outs)] if select_split(outs.calibration, "test") else []
 
 
 def build_thresholds(outs: ReportInputs) -> list[tuple[str, Chart]]:
-    """For each class of thresholds.csv its sweep on the test images; of very many, for the weakest."""
+    """Build the threshold sweep on the test images of each class in thresholds.csv, of the weakest if there are many."""
     swept = {row["class"] for row in outs.thresholds}
-    names = [name for name in outs.weakest(MOST) if name in swept]
-    found = [(name, _sweep(outs, index, name)) for index, name in enumerate(names)]
-    return [(name, chart) for name, chart in found if chart is not None]
+    names = [name for name in outs.find_weakest(MAX_SWEEPS) if name in swept]
+    charts = [(name, _build_sweep(outs, index, name)) for index, name in enumerate(names)]
+    return [(name, chart) for name, chart in charts if chart is not None]
 
 
-def _reliability(outs: ReportInputs) -> Chart:
-    series = []
-    for style, split in enumerate(SPLITS):
-        rows = select_split(outs.calibration, split)
-        series.append(ChartSeries(split, read_column(rows, "confidence"), read_column(rows, "accuracy"), style))
-    ece = outs.score("test", "ece")
-    gap = compute_overconfidence(outs, "test")
-    direction = "more" if gap > 0 else "less"
-    reading = (
-        f"ECE {format_score(ece)} on test: confidence and accuracy differ by {format_percent(ece)} percentage points "
-    )
-    reading += "on average"
-    reading += f"; the net is {direction} sure than it is right." if abs(gap) >= LEAST_GAP else "."
+def _build_reliability(outs: ReportInputs) -> Chart:
+    bins = {split: select_split(outs.calibration, split) for split in SPLITS}
+    series = [
+        ChartSeries(
+            name=split, xs=read_column(rows, "confidence"), ys=read_column(rows, "accuracy"), style=SPLITS.index(split)
+        )
+        for split, rows in bins.items()
+    ]
+    ece, gap = outs.read_score("test", "ece"), compute_overconfidence(outs, "test")
+    direction = f", and the net is {'over' if gap > 0 else 'under'}confident" if abs(gap) >= MIN_CONFIDENCE_GAP else ""
     return Chart(
-        "chart-reliability",
-        "Reliability",
-        reading + " On the dashed line confidence is what it says.",
-        Axis("mean confidence of the bin (0 to 1)", 0.0, 1.0),
-        Axis("accuracy: share of its pixels that are right", 0.0, 1.0),
-        series,
+        id="chart-reliability",
+        title="Reliability",
+        reading=f"ECE {format_score(ece)} on test: confidence and accuracy differ by {format_percent(ece)} percentage points "
+        f"on average{direction}. On the dashed line they are equal.",
+        x=Axis("mean confidence of the bin (0 to 1)", 0.0, 1.0),
+        y=Axis("accuracy: share of its pixels that are correct", 0.0, 1.0),
+        series=series,
         diagonal=True,
-        at=[f"{row['lower'][:4]}–{row['upper'][:4]}" for row in select_split(outs.calibration, "test")],
+        at=[f"{row['lower'][:4]}–{row['upper'][:4]}" for row in bins["test"]],
     )
 
 
-def _confidences(outs: ReportInputs) -> Chart:
+def _build_histogram(outs: ReportInputs) -> Chart:
     rows = select_split(outs.calibration, "test")
     pixels = read_column(rows, "pixels")
     shares = [100 * part / max(sum(pixels), 1) for part in pixels]
     middles = [(parse_number(row["lower"]) + parse_number(row["upper"])) / 2 for row in rows]
-    surest = f"{parse_number(rows[-1]['lower']):.2f}"
-    reading = f"{format_percent(shares[-1] / 100)} % of the test pixels are predicted with a confidence above {surest}."
+    highest = f"{parse_number(rows[-1]['lower']):.2f}"
     return Chart(
-        "chart-confidences",
-        "How sure the net is",
-        reading,
-        Axis("confidence (0 to 1)", 0.0, 1.0),
-        Axis("% of the test pixels", 0.0, max(shares) * 1.05),
-        [ChartSeries("test pixels", middles, shares, 0, kind="bars")],
+        id="chart-confidences",
+        title="How confident the net is",
+        reading=f"{format_percent(shares[-1] / 100)} % of the test pixels are predicted with a confidence above {highest}.",
+        x=Axis("confidence (0 to 1)", 0.0, 1.0),
+        y=Axis("% of the test pixels", 0.0, max(shares) * 1.05),
+        series=[ChartSeries(name="test pixels", xs=middles, ys=shares, kind="bars")],
         at=[f"{row['lower'][:4]}–{row['upper'][:4]}" for row in rows],
     )
 
 
 def compute_overconfidence(outs: ReportInputs, split: str) -> float:
-    """Mean confidence less accuracy, over pixels; NaN without any."""
+    """Compute mean confidence minus accuracy over all pixels; NaN without any."""
     rows = [row for row in select_split(outs.calibration, split) if parse_number(row["pixels"])]
     pixels = sum(read_column(rows, "pixels"))
     gaps = [
@@ -81,42 +78,37 @@ def compute_overconfidence(outs: ReportInputs, split: str) -> float:
     return sum(gaps) / pixels if pixels else math.nan
 
 
-def _sweep(outs: ReportInputs, index: int, name: str) -> Chart | None:
-    test, val = (_of_class(outs, split, name) for split in SPLITS)
+def _build_sweep(outs: ReportInputs, index: int, name: str) -> Chart | None:
+    test, val = ([row for row in select_split(outs.thresholds, split) if row["class"] == name] for split in SPLITS)
     if not test:
         return None
     at = read_column(test, "threshold")
     series = [
-        ChartSeries(told, at, read_column(test, key), style, heavy=key == "iou")
-        for style, (key, told) in enumerate(
-            [("iou", "IoU"), ("dice", "Dice"), ("precision", "precision"), ("recall", "recall")]
-        )
+        ChartSeries(name=title, xs=at, ys=read_column(test, title.lower()), style=style, heavy=title == "IoU")
+        for style, title in enumerate(("IoU", "Dice", "precision", "recall"))
     ]
     if val:
-        series.append(ChartSeries("IoU on val", read_column(val, "threshold"), read_column(val, "iou"), 4, dashed=True))
+        xs, ys = read_column(val, "threshold"), read_column(val, "iou")
+        series.append(ChartSeries(name="IoU on val", xs=xs, ys=ys, style=4, dashed=True))
     chosen = [row for row in test if parse_number(row["chosen"])]
     marks = [ChartMark(parse_number(row["threshold"]), f"best on val: {row['threshold']}") for row in chosen]
     return Chart(
-        f"chart-threshold-{index}",
-        f"{name} against the rest, by threshold",
-        _told(test, chosen),
-        Axis("threshold of the probability", 0.0, 1.0),
-        Axis("score on the test images (0 to 1)", 0.0, 1.0),
-        series,
-        marks,
+        id=f"chart-threshold-{index}",
+        title=f"{name} against the rest, by threshold",
+        reading=_describe_sweep(test, chosen),
+        x=Axis("threshold of the probability", 0.0, 1.0),
+        y=Axis("score on the test images (0 to 1)", 0.0, 1.0),
+        series=series,
+        marks=marks,
     )
 
 
-def _told(test: list[Line], chosen: list[Line]) -> str:
+def _describe_sweep(test: list[Line], chosen: list[Line]) -> str:
     half = min(test, key=lambda row: abs(parse_number(row["threshold"]) - 0.5))
     if not chosen:
-        return "No threshold is best on val: the class is in neither its truth nor its prediction."
+        return "Val has no best threshold: neither its truth nor its prediction contains the class."
     best = chosen[0]
     return (
-        f"The threshold that is best on val, {best['threshold']}, gives IoU {format_score(parse_number(best['iou']))} on test; "
+        f"The best threshold on val, {best['threshold']}, gives IoU {format_score(parse_number(best['iou']))} on test; "
         f"0.5 gives {format_score(parse_number(half['iou']))}."
     )
-
-
-def _of_class(outs: ReportInputs, split: str, name: str) -> list[Line]:
-    return [row for row in select_split(outs.thresholds, split) if row["class"] == name]

@@ -1,7 +1,7 @@
 """The test images' confusion matrix, as shares of truth (recall) and of prediction (precision)."""
 
 import math
-from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,102 +11,83 @@ from losslab.io.files import parse_number
 from losslab.reporting.components.heatmap import Heatmap, HeatmapCell
 from losslab.reporting.run.outs import ReportInputs, select_split
 
-MOST = 30
-"""Classes that a matrix on a page may have; the rarest of more are added up."""
+MAX_CLASSES_SHOWN = 30
+"""Classes of a matrix on a page; the rarest of more are added up."""
 Counts = npt.NDArray[np.int64]
 
 
 def build_confusion(outs: ReportInputs) -> list[tuple[str, Heatmap]]:
-    """What is normalised, with its matrix."""
-    names, counts = _counts(outs)
-    return [
-        ("by truth (recall)", _by_truth(names, counts)),
-        ("by prediction (precision)", _by_prediction(names, counts)),
-    ]
+    """Build the matrix as shares of the truth and as shares of the prediction, each with its name."""
+    names, counts = _count_pixels(outs)
+    by_truth = _build_heatmap(
+        names,
+        counts,
+        counts.sum(axis=1, keepdims=True),
+        "{truth}, predicted as {predicted}: {pixels} pixels, {share} % of all {truth}.",
+        "{truth} is most often mistaken for {predicted}: {share} % of its pixels.",
+        id="confusion-truth",
+        title="What the pixels of each class are predicted as",
+        unit="% of the true class; a row adds up to 100",
+    )
+    by_prediction = _build_heatmap(
+        names,
+        counts,
+        counts.sum(axis=0, keepdims=True),
+        "{predicted} predicted where {truth} is: {pixels} pixels, {share} % of all predicted {predicted}.",
+        "{share} % of the pixels predicted as {predicted} are {truth}.",
+        id="confusion-prediction",
+        title="What the pixels of each prediction are",
+        unit="% of the predicted class; a column adds up to 100",
+    )
+    return [("by truth (recall)", by_truth), ("by prediction (precision)", by_prediction)]
 
 
-def _counts(outs: ReportInputs) -> tuple[list[str], Counts]:
-    """Truth × prediction, in pixels."""
+def _count_pixels(outs: ReportInputs) -> tuple[list[str], Counts]:
+    """Return the names of the classes, and pixels as truth x prediction."""
     rows = select_split(outs.confusion, "test")
     names = outs.classes
     counts = np.array([[int(parse_number(row[name])) for name in names] for row in rows], np.int64)
-    if len(names) <= MOST:
+    if len(names) <= MAX_CLASSES_SHOWN:
         return names, counts
     order = np.argsort(-counts.sum(axis=1), kind="stable")
-    shown, rest = np.sort(order[: MOST - 1]), np.sort(order[MOST - 1 :])
+    shown, rest = np.sort(order[: MAX_CLASSES_SHOWN - 1]), np.sort(order[MAX_CLASSES_SHOWN - 1 :])
     groups = [[index] for index in shown.tolist()] + [rest.tolist()]
     folded = np.array([[counts[np.ix_(a, b)].sum() for b in groups] for a in groups], np.int64)
     return [*(names[index] for index in shown), f"{len(rest)} other classes"], folded
 
 
-def _by_truth(names: list[str], counts: Counts) -> Heatmap:
-    totals = counts.sum(axis=1)
-    rows = []
-    for i, truth in enumerate(names):
-        cells = [
-            _cell(
-                counts[i, j],
-                totals[i],
-                f"{truth}, predicted as {predicted}: {format_count(counts[i, j])} pixels, ",
-                f" % of all {truth}",
-            )
-            for j, predicted in enumerate(names)
-        ]
-        rows.append((truth, cells))
-    shares = counts / np.maximum(totals, 1)[:, None]
-    reading = _worst(
-        names, shares, lambda row, column, share: f"{row} is most often taken for {column}: {share} % of its pixels."
+def _build_heatmap(names: list[str], counts: Counts, totals: Counts, detail: str, worst: str, **texts: Any) -> Heatmap:
+    """Build a matrix of shares.
+
+    Args:
+        totals: pixels that make 100 %, of each row or of each column.
+        detail: words for a cell, with fields for truth, predicted, pixels and share.
+        worst: words for the largest share off the diagonal.
+    """
+    shares = np.where(totals > 0, counts / np.maximum(totals, 1), math.nan)
+
+    def describe(words: str, i: int, j: int) -> str:
+        share, pixels = format_percent(float(shares[i, j])), format_count(counts[i, j])
+        return words.format(truth=names[i], predicted=names[j], pixels=pixels, share=share)
+
+    rows = [
+        (
+            truth,
+            [
+                HeatmapCell(format_cell_percent(float(shares[i, j])), float(shares[i, j]), describe(detail, i, j))
+                for j in range(len(names))
+            ],
+        )
+        for i, truth in enumerate(names)
+    ]
+    off = np.nan_to_num(shares) * (1 - np.eye(len(names)))
+    i, j = divmod(int(off.argmax()), len(names))
+    return Heatmap(
+        reading=describe(worst, i, j) if off.any() else "No pixel is in the wrong class.",
+        rows_are="true class",
+        columns_are="predicted class",
+        columns=names,
+        rows=rows,
+        tone="right",
+        **texts,
     )
-    return _heat(
-        "confusion-truth",
-        "Where the pixels of each class went",
-        reading,
-        names,
-        rows,
-        "% of the true class; a row adds up to 100",
-    )
-
-
-def _by_prediction(names: list[str], counts: Counts) -> Heatmap:
-    totals = counts.sum(axis=0)
-    rows = []
-    for i, truth in enumerate(names):
-        cells = [
-            _cell(
-                counts[i, j],
-                totals[j],
-                f"{predicted} predicted where {truth} is: {format_count(counts[i, j])} pixels, ",
-                f" % of all predicted {predicted}",
-            )
-            for j, predicted in enumerate(names)
-        ]
-        rows.append((truth, cells))
-    shares = counts / np.maximum(totals, 1)[None, :]
-    reading = _worst(names, shares, lambda row, column, share: f"{share} % of what is called {column} is {row}.")
-    return _heat(
-        "confusion-prediction",
-        "What is behind each prediction",
-        reading,
-        names,
-        rows,
-        "% of the predicted class; a column adds up to 100",
-    )
-
-
-def _cell(pixels: int, total: int, before: str, after: str) -> HeatmapCell:
-    share = float(pixels / total) if total else math.nan
-    return HeatmapCell(format_cell_percent(share), share, f"{before}{format_percent(share)}{after}.")
-
-
-def _worst(names: list[str], shares: npt.NDArray[np.float64], sentence: Callable[[str, str, str], str]) -> str:
-    off = shares * (1 - np.eye(len(names)))
-    if not off.any():
-        return "No pixel is in the wrong class."
-    row, column = np.unravel_index(int(off.argmax()), off.shape)
-    return sentence(names[row], names[column], format_percent(float(off[row, column])))
-
-
-def _heat(
-    name: str, title: str, reading: str, names: list[str], rows: list[tuple[str, list[HeatmapCell]]], unit: str
-) -> Heatmap:
-    return Heatmap(name, title, reading, "true class", "predicted class", unit, names, rows, "right")

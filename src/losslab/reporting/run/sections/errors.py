@@ -1,101 +1,101 @@
-"""Where the errors are: by distance to a border, by size of the object, by number of objects."""
+"""The section on errors: by distance to a border, by size of the object, and by number of objects."""
 
 import math
 from collections.abc import Callable
 
-from losslab.formats import format_cell_percent, format_count, format_percent, format_plural, format_score
+from losslab.formats import ABSENT, format_cell_percent, format_count, format_percent, format_plural, format_score
 from losslab.io.files import parse_number
 from losslab.reporting.components.heatmap import Heatmap, HeatmapCell
 from losslab.reporting.run.outs import Line, ReportInputs, select_split
 
-ALL = "all"
-"""The class of the rows about pixels of any class."""
-NEAR = 2
+ANY_CLASS = "all"
+"""Class of the rows about pixels of any class."""
+NEAR_POSITION = 2
 """Position of the stratum that ends 4 px from a border."""
 
 
 def build_error_heatmaps(outs: ReportInputs) -> list[Heatmap]:
-    """Of the test images; those without a row in strata.csv are left out."""
-    found = []
-    if rows := _rows(outs, "border_distance"):
-        found.append(_by_border_distance(rows, compute_near_border(outs)))
-    if rows := _rows(outs, "object_size"):
-        found.append(_by_object_size(rows))
-    if rows := _rows(outs, "object_count"):
-        found.append(_by_object_count(rows))
-    return found
+    """Build the tables of the test images' errors that have rows in strata.csv."""
+    heatmaps = []
+    if rows := _select_rows(outs, "border_distance"):
+        heatmaps.append(_build_border_distance(rows, compute_near_border(outs)))
+    if rows := _select_rows(outs, "object_size"):
+        heatmaps.append(_build_object_size(rows))
+    if rows := _select_rows(outs, "object_count"):
+        heatmaps.append(_build_object_count(rows))
+    return heatmaps
 
 
 def compute_near_border(outs: ReportInputs) -> float:
-    """Share of the wrong pixels that lie within 4 px of a border between true classes; NaN if none is wrong."""
-    rows = [row for row in _rows(outs, "border_distance") if row["class"] == ALL]
-    wrong = sum(_part(row, "wrong") for row in rows)
-    return (
-        sum(_part(row, "wrong") for row in rows if parse_number(row["position"]) <= NEAR) / wrong if wrong else math.nan
-    )
+    """Compute the share of wrong pixels within 4 px of a border between true classes; NaN if none is wrong."""
+    rows = [row for row in _select_rows(outs, "border_distance") if row["class"] == ANY_CLASS]
+    wrong = sum(_read_count(row, "wrong") for row in rows)
+    near = sum(_read_count(row, "wrong") for row in rows if parse_number(row["position"]) <= NEAR_POSITION)
+    return near / wrong if wrong else math.nan
 
 
 def describe_near_border(near: float) -> str:
-    """What that share says, as a clause."""
+    """Describe the share of wrong pixels near a border as a clause."""
     if near < 0.5:
-        return f"{format_percent(1 - near)} % of the wrong pixels lie farther than 4 px from any border: whole areas are wrong"
+        return f"{format_percent(1 - near)} % of the wrong pixels lie more than 4 px from any border: entire areas are wrong"
     return f"{format_percent(near)} % of the wrong pixels lie within 4 px of a border between classes"
 
 
-def _by_border_distance(rows: list[Line], near: float) -> Heatmap:
-    def cell(row: Line) -> HeatmapCell:
+def _build_border_distance(rows: list[Line], near: float) -> Heatmap:
+    def build_cell(row: Line) -> HeatmapCell:
         rate = parse_number(row["error_rate"])
-        wrong, pixels = format_count(_part(row, "wrong")), format_count(_part(row, "pixels"))
+        wrong, pixels = format_count(_read_count(row, "wrong")), format_count(_read_count(row, "pixels"))
         where = f"{row['class']}, {row['stratum']} from a border"
         return HeatmapCell(
             format_cell_percent(rate), rate, f"{where}: {wrong} of {pixels} pixels are wrong, {format_percent(rate)} %."
         )
 
     return Heatmap(
-        "errors-border",
-        "Error by distance to the nearest border",
-        "No pixel is wrong." if math.isnan(near) else f"{describe_near_border(near)}.",
-        "true class",
-        "distance to the nearest border between true classes, in pixels",
-        "% of the pixels that are wrong",
-        _strata(rows),
-        _cells(rows, cell),
-        "wrong",
+        id="errors-border",
+        title="Errors by distance to the nearest border",
+        reading="No pixel is wrong." if math.isnan(near) else f"{describe_near_border(near)}.",
+        rows_are="true class",
+        columns_are="distance to the nearest border between true classes, in pixels",
+        unit="% of the pixels that are wrong",
+        columns=_list_strata(rows),
+        rows=_arrange_cells(rows, build_cell),
+        tone="wrong",
     )
 
 
-def _by_object_size(rows: list[Line]) -> Heatmap:
-    def cell(row: Line) -> HeatmapCell:
+def _build_object_size(rows: list[Line]) -> Heatmap:
+    def build_cell(row: Line) -> HeatmapCell:
         recall = parse_number(row["recall"])
-        of = f"{format_plural(int(_part(row, 'objects')), 'object')} in {format_plural(int(_part(row, 'images')), 'image')}"
+        counts = [format_plural(int(_read_count(row, f"{noun}s")), noun) for noun in ("object", "image")]
         return HeatmapCell(
             format_cell_percent(recall),
             recall,
-            f"{row['class']}, {row['stratum']}: {of}; {format_percent(recall)} % of their pixels are found.",
+            f"{row['class']}, {row['stratum']}: {' in '.join(counts)}; {format_percent(recall)} % of their pixels are "
+            "predicted correctly.",
         )
 
     known = [row for row in rows if not math.isnan(parse_number(row["recall"]))]
     worst = min(known, key=lambda row: parse_number(row["recall"]), default=None)
-    reading = "No object is in the test images."
+    reading = "The test images contain no objects."
     if worst is not None:
         share = format_percent(parse_number(worst["recall"]))
-        reading = f"Least is found of {worst['class']}, {worst['stratum']}: {share} % of the pixels."
+        reading = f"Lowest: {worst['class']}, {worst['stratum']}, with {share} % of the pixels predicted correctly."
     return Heatmap(
-        "errors-size",
-        "Found, by size of the object",
-        reading,
-        "true class",
-        "connected area as a share of the image: tiny is under 0.1 %, small under 1 %, medium under 10 %",
-        "% of the objects' pixels that are found",
-        _strata(rows),
-        _cells(rows, cell),
-        "right",
+        id="errors-size",
+        title="Recall by size of the object",
+        reading=reading,
+        rows_are="true class",
+        columns_are="connected area as a share of the image: tiny is under 0.1 %, small under 1 %, medium under 10 %",
+        unit="% of the objects' pixels that are predicted correctly",
+        columns=_list_strata(rows),
+        rows=_arrange_cells(rows, build_cell),
+        tone="right",
     )
 
 
-def _by_object_count(rows: list[Line]) -> Heatmap:
-    def cell(row: Line) -> HeatmapCell:
-        iou, images = parse_number(row["iou"]), format_plural(int(_part(row, "images")), "image")
+def _build_object_count(rows: list[Line]) -> Heatmap:
+    def build_cell(row: Line) -> HeatmapCell:
+        iou, images = parse_number(row["iou"]), format_plural(int(_read_count(row, "images")), "image")
         return HeatmapCell(
             format_score(iou, 2),
             iou,
@@ -103,34 +103,34 @@ def _by_object_count(rows: list[Line]) -> Heatmap:
         )
 
     return Heatmap(
-        "errors-count",
-        "IoU, by number of objects in the image",
-        "Where an image has none of a class, one pixel called so makes its IoU 0.",
-        "class",
-        "connected areas of that class in the image",
-        "IoU over those images together, 0 to 1",
-        _strata(rows),
-        _cells(rows, cell),
-        "right",
+        id="errors-count",
+        title="IoU by number of objects in the image",
+        reading="In an image without a class, a single pixel predicted as that class makes its IoU 0.",
+        rows_are="class",
+        columns_are="connected areas of that class in the image",
+        unit="IoU over all these images, 0 to 1",
+        columns=_list_strata(rows),
+        rows=_arrange_cells(rows, build_cell),
+        tone="right",
     )
 
 
-def _rows(outs: ReportInputs, by: str) -> list[Line]:
+def _select_rows(outs: ReportInputs, by: str) -> list[Line]:
     return [row for row in select_split(outs.strata, "test") if row["by"] == by]
 
 
-def _strata(rows: list[Line]) -> list[str]:
+def _list_strata(rows: list[Line]) -> list[str]:
     order = {row["stratum"]: parse_number(row["position"]) for row in rows}
     return sorted(order, key=order.__getitem__)
 
 
-def _cells(rows: list[Line], cell: Callable[[Line], HeatmapCell]) -> list[tuple[str, list[HeatmapCell]]]:
-    """A row of cells for all pixels, and for each class in the order of the file."""
-    found = {(row["class"], row["stratum"]): cell(row) for row in rows}
-    nothing = HeatmapCell("–", math.nan, "Nothing of this kind is in the test images.")
-    names = sorted(dict.fromkeys(row["class"] for row in rows), key=lambda name: name != ALL)
-    return [(name, [found.get((name, stratum), nothing) for stratum in _strata(rows)]) for name in names]
+def _arrange_cells(rows: list[Line], build_cell: Callable[[Line], HeatmapCell]) -> list[tuple[str, list[HeatmapCell]]]:
+    """Arrange the cells as a row for all pixels, and a row for each class in the order of the file."""
+    cells = {(row["class"], row["stratum"]): build_cell(row) for row in rows}
+    nothing = HeatmapCell(ABSENT, math.nan, "The test images contain nothing of this kind.")
+    names = sorted(dict.fromkeys(row["class"] for row in rows), key=lambda name: name != ANY_CLASS)
+    return [(name, [cells.get((name, stratum), nothing) for stratum in _list_strata(rows)]) for name in names]
 
 
-def _part(row: Line, name: str) -> float:
+def _read_count(row: Line, name: str) -> float:
     return parse_number(row[name] or "0")

@@ -1,6 +1,6 @@
-"""Test images as pictures: image, truth, prediction and errors; script/gallery.js enlarges them.
+"""Test images as pictures: image, truth, prediction and errors; gallery.js enlarges them.
 
-Each label map is in the page once, as a palette PNG that shows without a script and that the script reads the labels from.
+The page has each label map once, as a palette PNG that is shown without a script, and from which labels.js reads the labels.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,37 +20,39 @@ from losslab.reporting.run.outs import Line, ReportInputs
 GROUPS = {"best": "Best", "median": "Median", "worst": "Worst", "random": "Random"}
 ERROR_COLOUR = (230, 40, 60)
 VOID_COLOUR = (0, 0, 0)
-SIDES = (768, 640, 512, 448, 384, 320, 256, 192, 128, 96)
-"""Pixels of a picture's longer side: the largest is taken with which all fit into MOST_BYTES."""
-MOST_BYTES = 3_000_000
-TRIED = 3
+SIDES_PX = (768, 640, 512, 448, 384, 320, 256, 192, 128, 96)
+"""Choices for the longer side of the pictures; they take the largest with which all fit into MAX_BYTES."""
+MAX_BYTES = 3_000_000
+TRIAL_EXAMPLES = 3
+"""Examples on which a size is tried before all are encoded."""
 Labels = npt.NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class GalleryExample:
+    """A test image; `image`, `truth`, `prediction` and `errors` are pictures as data URIs."""
+
     name: str
-    told: str
-    """Its score and rank."""
+    score: str
+    """Score and rank, in words."""
     width: int
     height: int
     image: str
     truth: str
     prediction: str
     errors: str
-    """Data URIs."""
 
 
 def build_gallery(outs: ReportInputs, count: int) -> dict[str, list[GalleryExample]]:
-    """Title of the group → its examples, as many of each group as `count` allows."""
+    """Build title of the group → its examples, with `count` examples in all groups together."""
     chosen = choose_rows(outs.examples, count)
     rows = [row for part in chosen.values() for row in part]
-    examples = dict(zip([row["file"] for row in rows], _small_enough(outs, rows), strict=True))
+    examples = dict(zip([row["file"] for row in rows], _build_examples(outs, rows), strict=True))
     return {GROUPS.get(group, group): [examples[row["file"]] for row in part] for group, part in chosen.items()}
 
 
 def choose_rows(rows: Sequence[Line], count: int) -> dict[str, list[Line]]:
-    """Up to `count` examples, dealt to the groups in turn: the best first, the worst first among the worst."""
+    """Choose up to `count` examples, from each group in turn; the best and the worst come first in their groups."""
     ranked = {
         group: sorted(
             (row for row in rows if row["group"] == group),
@@ -59,53 +61,53 @@ def choose_rows(rows: Sequence[Line], count: int) -> dict[str, list[Line]]:
         for group in GROUPS
     }
     dealt = [row for turn in zip_longest(*ranked.values()) for row in turn if row is not None][:count]
-    found = {group: [row for row in part if row in dealt] for group, part in ranked.items()}
-    return {group: part for group, part in found.items() if part}
+    chosen = {group: [row for row in part if row in dealt] for group, part in ranked.items()}
+    return {group: part for group, part in chosen.items() if part}
 
 
 def find_errors(truth: Labels, prediction: Labels, ignore_index: int | None) -> npt.NDArray[np.bool_]:
-    """Where the prediction is not the truth; void pixels are never wrong."""
+    """Return a mask of the pixels whose prediction is not the truth; void pixels are never wrong."""
     differs = np.not_equal(truth, prediction)
     return differs if ignore_index is None else differs & np.not_equal(truth, ignore_index)
 
 
-def _small_enough(outs: ReportInputs, rows: Sequence[Line]) -> list[GalleryExample]:
-    """At the largest of SIDES with which all fit, tried with a few first, for each try costs seconds."""
-    few = rows[:: max(1, len(rows) // TRIED)]
-    for side in SIDES:
-        if side > SIDES[-1] and _bytes(_example(outs, row, side) for row in few) * len(rows) > MOST_BYTES * len(few):
+def _build_examples(outs: ReportInputs, rows: Sequence[Line]) -> list[GalleryExample]:
+    """Build the examples at the largest of SIDES_PX with which all fit; a few are tried first, since each try takes seconds."""
+    few = rows[:: max(1, len(rows) // TRIAL_EXAMPLES)]
+    for side in SIDES_PX:
+        trial = (_build_example(outs, row, side) for row in few)
+        if side > SIDES_PX[-1] and _count_bytes(trial) * len(rows) > MAX_BYTES * len(few):
             continue
-        examples = [_example(outs, row, side) for row in rows]
-        if _bytes(examples) <= MOST_BYTES:
+        examples = [_build_example(outs, row, side) for row in rows]
+        if _count_bytes(examples) <= MAX_BYTES:
             break
     return examples
 
 
-def _bytes(examples: Iterable[GalleryExample]) -> int:
+def _count_bytes(examples: Iterable[GalleryExample]) -> int:
     return sum(len(uri) for one in examples for uri in (one.image, one.truth, one.prediction, one.errors))
 
 
-def _example(outs: ReportInputs, row: Line, side: int) -> GalleryExample:
+def _build_example(outs: ReportInputs, row: Line, side: int) -> GalleryExample:
     model = outs.model
-    image = _shrunk(outs.predictions / f"{row['file']}.image.png", side, Image.Resampling.LANCZOS)
+    image = _read_shrunk(outs.predictions / f"{row['file']}.image.png", side, Image.Resampling.LANCZOS)
     truth, prediction = (
-        np.asarray(_shrunk(outs.predictions / f"{row['file']}.{kind}.png", side, Image.Resampling.NEAREST))
+        np.asarray(_read_shrunk(outs.predictions / f"{row['file']}.{kind}.png", side, Image.Resampling.NEAREST))
         for kind in ("truth", "prediction")
     )
-    iou = parse_number(row["iou"])
     return GalleryExample(
-        row["image"],
-        f"mIoU {format_score(iou)}, rank {row['rank']} of {row['of']}",
-        image.width,
-        image.height,
-        encode_photo(image.convert("RGB")),
-        encode_labels(truth, model["palette"], VOID_COLOUR),
-        encode_labels(prediction, model["palette"], VOID_COLOUR),
-        encode_mask(find_errors(truth, prediction, model["ignore_index"]), ERROR_COLOUR),
+        name=row["image"],
+        score=f"mIoU {format_score(parse_number(row['iou']))}, rank {row['rank']} of {row['of']}",
+        width=image.width,
+        height=image.height,
+        image=encode_photo(image.convert("RGB")),
+        truth=encode_labels(truth, model["palette"], VOID_COLOUR),
+        prediction=encode_labels(prediction, model["palette"], VOID_COLOUR),
+        errors=encode_mask(find_errors(truth, prediction, model["ignore_index"]), ERROR_COLOUR),
     )
 
 
-def _shrunk(path: Path, side: int, resampling: Image.Resampling) -> Image.Image:
+def _read_shrunk(path: Path, side: int, resampling: Image.Resampling) -> Image.Image:
     with Image.open(path) as image:
         longer = max(image.size)
         if longer <= side:

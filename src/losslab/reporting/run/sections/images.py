@@ -1,4 +1,4 @@
-"""How the scores of the test images spread."""
+"""The histogram of the test images' scores."""
 
 import statistics
 
@@ -11,8 +11,8 @@ BINS = 20
 
 
 def build_histogram(outs: ReportInputs) -> Chart | None:
-    """A histogram of the test images' own mIoU; None where no image has one."""
-    scores = outs.image_scores("test")
+    """Build a histogram of the mIoU of each test image; None if no image has one."""
+    scores = outs.read_image_scores("test")
     if not scores:
         return None
     counts = [0.0] * BINS
@@ -21,13 +21,14 @@ def build_histogram(outs: ReportInputs) -> Chart | None:
     median = statistics.median(scores)
     low = sum(one < 0.5 for one in scores)
     below = format_plural(low, "image scores", "images score") if low else "none scores"
+    middles = [(index + 0.5) / BINS for index in range(BINS)]
     return Chart(
-        "chart-images",
-        "Test images by their mIoU",
-        f"Half of the test images score above {format_score(median)}; {below} below 0.5.",
-        Axis("mIoU of the image (0 to 1)", 0.0, 1.0),
-        Axis("number of images", 0.0, max(counts) * 1.08, whole=True),
-        [ChartSeries("test images", [(index + 0.5) / BINS for index in range(BINS)], counts, 0, kind="bars")],
-        [ChartMark(median, "median")],
+        id="chart-images",
+        title="Test images by their mIoU",
+        reading=f"Half of the test images score above {format_score(median)}; {below} below 0.5.",
+        x=Axis("mIoU of the image (0 to 1)", 0.0, 1.0),
+        y=Axis("number of images", 0.0, max(counts) * 1.08, integer=True),
+        series=[ChartSeries(name="test images", xs=middles, ys=counts, kind="bars")],
+        marks=[ChartMark(median, "median")],
         at=[f"{index / BINS:.2f}–{(index + 1) / BINS:.2f}" for index in range(BINS)],
     )

@@ -1,4 +1,4 @@
-"""What was run: everything that decides the numbers, nothing that depends on the machine."""
+"""The section on the run: everything that decides its numbers, and nothing that depends on the machine."""
 
 from pathlib import PurePath
 
@@ -6,7 +6,7 @@ from losslab.formats import format_count
 from losslab.io.files import JsonObject
 from losslab.reporting.run.outs import ReportInputs
 
-OF_THE_MACHINE = ("precision", "device", "devices", "nodes", "strategy", "workers")
+MACHINE_SETTINGS = ("precision", "device", "devices", "nodes", "strategy", "workers")
 
 
 def describe_net(model: JsonObject) -> str:
@@ -15,53 +15,53 @@ def describe_net(model: JsonObject) -> str:
 
 
 def build_facts(outs: ReportInputs) -> dict[str, str]:
-    """The few that a reader looks for first."""
+    """List the facts that a reader looks for first."""
     model, run = outs.model, outs.model["run"]
-    images = ", ".join(f"{format_count(number)} {split}" for split, number in outs.audit["images"].items())
-    found = {
+    kept = outs.history[outs.kept]["epoch"]
+    facts = {
         "dataset": f"{outs.dataset.get('title', run['dataset'])} ({run['dataset']})",
-        "images": images,
+        "images": ", ".join(f"{format_count(count)} {split}" for split, count in outs.audit["images"].items()),
         "classes": ", ".join(outs.classes),
-        "loss": _with_options(run["loss"], run["loss_options"]),
+        "loss": f"{run['loss']} ({_format_value(run['loss_options'])})" if run["loss_options"] else run["loss"],
         "net": describe_net(model),
-        "encoder weights": _weights(model) if run["encoder"] else "",
+        "encoder weights": _describe_weights(model) if run["encoder"] else "",
         "parameters": format_count(model["parameters"]),
         "size": f"{model['size']} × {model['size']} pixels, {model['fit']}",
-        "scored at": _scoring(outs.evaluation),
-        "epochs": f"{len(outs.history)} of {run['train']['epochs']}; kept is epoch {outs.history[outs.kept]['epoch']}",
+        "scored at": _describe_scoring(outs.evaluation),
+        "epochs": f"{len(outs.history)} of {run['train']['epochs']}; the weights are those of epoch {kept}",
         "seed": str(run["seed"]),
         "precision": model["precision"],
         "data version": model["data_md5"],
     }
-    return {name: value for name, value in found.items() if value}
+    return {name: value for name, value in facts.items() if value}
 
 
 def build_settings(model: JsonObject) -> dict[str, str]:
-    """All of params.yaml's train section."""
+    """List params.yaml's train section, without what depends on the machine."""
     train = model["run"]["train"]
-    return {name: _told(value) for name, value in train.items() if name not in OF_THE_MACHINE}
+    return {name: _format_value(value) for name, value in train.items() if name not in MACHINE_SETTINGS}
 
 
-def _weights(model: JsonObject) -> str:
-    """Of a file its name and the start of its hash: where it lies is of the machine."""
+def _describe_weights(model: JsonObject) -> str:
+    """Describe the weights; a file by its name and the start of its hash, for its folder depends on the machine."""
     weights, digest = model["run"]["encoder_weights"], model["encoder_weights_sha256"]
     return f"{PurePath(weights).name}, sha256 {digest[:12]}…" if digest else weights or "from scratch"
 
 
-def _scoring(how: JsonObject) -> str:
-    size = {"prepared": "the prepared size", "original": "the size of the files"}[how["resolution"]]
-    views = {"none": "", "flip": ", mean over mirror images", "flip_scale": ", mean over mirror images and three sizes"}
+def _describe_scoring(how: JsonObject) -> str:
+    size = {"prepared": "the prepared size", "original": "the original size"}[how["resolution"]]
+    views = {
+        "none": "",
+        "flip": ", mean over flipped images",
+        "flip_scale": ", mean over flipped images and three sizes",
+    }
     return size + views[how["tta"]]
 
 
-def _told(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key} = {part}" for key, part in value.items()) or "none"
     return "none" if value is None else str(value)
-
-
-def _with_options(loss: str, options: JsonObject) -> str:
-    return f"{loss} ({_told(options)})" if options else loss
 
 
 def build_title(outs: ReportInputs) -> str:
