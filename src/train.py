@@ -64,7 +64,7 @@ def main(params: "Params") -> None:
         trained = train_net(planned, checkpoint, on_epoch, sys.stderr.isatty())
         models.save(Path("models"), trained.net, trained.description)
         write_csv(Path("reports/history.csv"), trained.history)
-        run.trained(Path("models"), seconds=time.monotonic() - began)
+        run.log_model(Path("models"), seconds=time.monotonic() - began)
         if "DVC_STAGE" in os.environ:
             checkpoint.finish(
                 [compute_file_md5(Path("models") / name) for name in (models.WEIGHTS, models.DESCRIPTION)]

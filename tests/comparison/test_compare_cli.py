@@ -65,7 +65,7 @@ def test_runs_are_told_apart_by_the_params_that_differ(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["nope"], "'nope' is no study; studies has small"),
+        (["nope"], "no such study: nope (studies/ has small)"),
         (["small"], "small: no run is done yet: losslab study run small"),
         (["small", "other"], "2 names: give one study, or --runs and the names of runs"),
         (["--runs", "one"], "--runs: give two runs at least"),

@@ -72,7 +72,7 @@ def test_clone_takes_nothing_uncommitted_along_and_gives_back_an_experiment(
     run, baseline = plan_runs(repository.read())[0], find_head(repository.root)
     (root / "params.yaml").write_text("dirty: 1\n")
     (root / ".dvc/config.local").write_text("['remote \"s\"']\nurl = ssh://host/s\npassword = p\n")
-    make_clone(folder, root, root, baseline, root / ".dvc/cache")
+    make_clone(folder, root, root, baseline, root / ".dvc/cache", Path())
     assert "dirty" not in (folder / "params.yaml").read_text()
     local = folder / ".dvc/config.local"
     assert str(root / ".dvc/cache") in local.read_text() and "password = p" in local.read_text()
@@ -88,7 +88,7 @@ def test_clone_takes_nothing_uncommitted_along_and_gives_back_an_experiment(
     write_bundle(folder, folder.with_suffix(".bundle"), baseline)
     fetch_bundle(folder.with_suffix(".bundle"), root, "other", baseline)
     assert {entry[2] for entry in list_experiments(root)} == {revision} and len(list_experiments(root)) == 2
-    make_clone(folder, root, root, baseline, root / ".dvc/cache")
+    make_clone(folder, root, root, baseline, root / ".dvc/cache", Path())
     assert parse_yaml((folder / "params.yaml").read_text()) == parse_yaml(read_file_at(root, "HEAD", "params.yaml"))
 
 
@@ -121,7 +121,7 @@ def test_commit_that_is_not_there_is_told_in_one_line(
 ) -> None:
     folder = tmp_path_factory.mktemp("slots") / "slot"
     with pytest.raises(InputError) as told:
-        make_clone(folder, repository.root, repository.root, "0" * 40, folder)
+        make_clone(folder, repository.root, repository.root, "0" * 40, folder, Path())
     assert "\n" not in str(told.value)
 
 

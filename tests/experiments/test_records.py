@@ -68,7 +68,7 @@ def test_files_come_from_the_cache_without_opening_dvc_for_each(runs: Runs, monk
     monkeypatch.setattr(Repo, "__init__", counted)
     finder = RecordFinder(runs.root)
     for name in names:
-        with finder.record(name).files() as folder:
+        with finder.find(name).files() as folder:
             assert f"loss: {name}\n" in (folder / "params.yaml").read_text()
             assert (folder / "reports/metrics.json").read_text().startswith('{"test"')
             assert (folder / "reports/predictions/in/b.png").read_text() == "b" and (folder / "dvc.lock").is_file()
@@ -124,13 +124,16 @@ def test_mlflow_run_without_an_experiment_here_is_read_from_its_artifacts(
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("calm-dog", "no run 'calm-dog': none of 2 DVC experiments .* none of 2 trained runs .*; there are calm-cat"),
+        ("calm-dog", r"no such run: calm-dog \(available: calm-cat.* 2 DVC experiments.* 2 trained runs"),
         ("twice", r"2 DVC experiments are called 'twice'; give the commit of one: \w{10} \(on commit"),
-        ("abcdef", "'abcdef' is the beginning of several: abcdef0123, abcdef9999; give more of it"),
-        ("abcdef0", "MLflow run abcdef0123 has no artifacts outs/: an older losslab recorded it; `losslab sync`"),
-        ("half", "half: not run to its end"),
+        ("abcdef", "'abcdef' is ambiguous: it may be abcdef0123, abcdef9999; give more characters"),
+        (
+            "abcdef0",
+            "MLflow run abcdef0123 has no artifacts outs/, because an older losslab recorded it; run `losslab sync`",
+        ),
+        ("half", "half: it did not run to its end"),
         ("workspace", "workspace: no dvc.lock or params.yaml"),
-        ("--all", "no run '--all'"),
+        ("--all", "no such run: --all"),
     ],
 )
 def test_what_cannot_be_found_is_told_in_one_line(text: str, told: str, runs: Runs, tracked: list[TrackedRun]) -> None:

@@ -50,7 +50,7 @@ def train(root: Path, params: Params, seed: int = 0, experiment: str | None = No
         if experiment:
             environment.setenv("DVC_EXP_NAME", experiment)
         with tracking.track_training(params, f"key {seed} {experiment}", "d.dir", "chip", root, pytest.fail) as run:
-            run.trained(root / "models", 1.0)
+            run.log_model(root / "models", 1.0)
     return compute_file_md5(root / "models/model.safetensors")
 
 

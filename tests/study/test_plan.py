@@ -9,9 +9,6 @@ import pytest
 from losslab.errors import InputError
 from losslab.study.plan import (
     GridCell,
-    count_runs,
-    expand_cells,
-    plan_every_run,
     plan_final_runs,
     plan_runs,
     read_study,
@@ -44,8 +41,8 @@ def test_workspace_params_do_not_leak_into_cells(repository: Repository) -> None
 
 def test_skipped_cells_are_not_run(repository: Repository) -> None:
     repository.study("small", {**STUDY, "skip": [{"loss": "dice", "net": "segnet"}]})
-    assert "loss dice, net segnet" not in [str(cell) for cell in expand_cells(repository.read())]
-    assert count_runs(repository.read()) == 6
+    assert "loss dice, net segnet" not in [str(cell) for cell in repository.read().cells]
+    assert repository.read().number_of_runs == 6
 
 
 def test_free_options_replace_and_dotted_ones_are_set(repository: Repository) -> None:
@@ -66,8 +63,8 @@ def test_tuning_tries_all_values_on_the_first_seed_and_the_chosen_one_on_the_res
     study = repository.read()
     first = ["small-dice-0.001-s0", "small-dice-1e_05-s0", "small-focal-0.001-s0", "small-focal-1e_05-s0"]
     assert [run.name for run in plan_runs(study)] == first
-    assert (count_runs(study), len(plan_every_run(study)), plan_final_runs(study)) == (6, 8, [])
-    dice: GridCell = expand_cells(study)[0]
+    assert (study.number_of_runs, len(study.every_run), plan_final_runs(study)) == (6, 8, [])
+    dice: GridCell = study.cells[0]
     chosen = plan_runs(study, {dice: "1e-05"})
     assert [run.name for run in chosen] == [*first, "small-dice-1e_05-s1"]
     assert chosen[-1].params["train"]["lr"] == 1e-05
@@ -103,9 +100,9 @@ def test_set_wins_over_the_grid_as_long_as_cells_differ(repository: Repository) 
 
 SETS = [
     ("train.epochs", "--set train.epochs: must be key=value"),
-    ("train.epoch=3", "--set: train.epoch is no key of params.yaml; train has epochs"),
-    ("seed=3", "--set seed=3: the study's seeds say it"),
-    ("train.lr=[", "--set train.lr=[: '[' is no YAML"),
+    ("train.epoch=3", "--set: no such key: train.epoch; train has epochs"),
+    ("seed=3", "--set seed=3: seeds are set in the study's file"),
+    ("train.lr=[", "--set train.lr=[: '[' is not YAML"),
     ("train.lr=-1", "studies/small.yaml: loss cross_entropy, net unet: train.lr is -1; it must"),
     ("loss=focal", "with --set loss=focal loss cross_entropy, net unet and loss dice, net unet are the same run"),
     ("dataset=mars", "dataset: 'mars' is not one of"),
@@ -155,7 +152,7 @@ def test_outside_a_repository_one_line_says_so(repository: Repository) -> None:
 @pytest.mark.parametrize("name", list_studies(ROOT / "studies"))
 def test_shipped_study_makes_runs_with_valid_names(name: str) -> None:
     study = read_study(name, ROOT)
-    found = [run.name for run in plan_every_run(study)]
+    found = [run.name for run in study.every_run]
     assert len(set(found)) == len(found)
     for example in (found[0], found[-1]):
         assert subprocess.run(["git", "check-ref-format", f"refs/exps/ab/cd/{example}"], check=False).returncode == 0

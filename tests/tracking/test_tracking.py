@@ -81,7 +81,7 @@ def train(params: Params, root: Path, outs: Path, warnings: list[str]) -> None:
     with begin(params, root, warnings) as run:
         for row in HISTORY:
             run.log_epoch(row)
-        run.trained(outs / "models", seconds=12.3)
+        run.log_model(outs / "models", seconds=12.3)
 
 
 def test_training_is_seen_while_it_runs(params: Params, root: Path, outs: Path, warnings: list[str]) -> None:
@@ -91,7 +91,7 @@ def test_training_is_seen_while_it_runs(params: Params, root: Path, outs: Path, 
         assert live.info.status == "RUNNING"
         assert live.data.params["train.epochs"] == "2" and live.data.params["loss"] == "cross_entropy"
         assert series(root, live, "train_loss") == [(0, 1.0)]
-        run.trained(outs / "models", seconds=12.3)
+        run.log_model(outs / "models", seconds=12.3)
     (done,) = runs(root, params.dataset)
     assert done.info.status == "FINISHED"
     assert done.data.tags["losslab.model_md5"] == compute_file_md5(outs / "models/model.safetensors")
@@ -246,7 +246,7 @@ def test_run_of_an_older_losslab_is_given_its_record_by_sync(params: Params, roo
     client, (run,) = MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), runs(root, params.dataset)
     client.delete_tag(run.info.run_id, "losslab.outs")
     (old,) = (each for each in tracking.list_tracked_runs(root) if each.experiment == "old-cat")
-    with pytest.raises(InputError, match="an older losslab recorded it; `losslab sync`"):
+    with pytest.raises(InputError, match="an older losslab recorded it; run `losslab sync`"):
         tracking.download_outs(old, outs / "got", root)
     assert not tracking.is_recorded(params.dataset, md5s[0], md5s[1], "old-cat", root)
 
@@ -290,7 +290,7 @@ def test_epochs_lost_while_the_store_was_away_are_added_later(
             broken.setattr(MlflowClient, "log_batch", lambda *a, **k: (_ for _ in ()).throw(OSError("disk is gone")))
             run.log_epoch(HISTORY[1])
         run.log_epoch(HISTORY[2])
-        run.trained(outs / "models", 1.0)
+        run.log_model(outs / "models", 1.0)
     assert len(warnings) == 1 and "disk is gone" in warnings[0] and "losslab sync" in warnings[0]
     tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
     (done,) = runs(root, params.dataset)

@@ -49,14 +49,14 @@ def register_model(run: str, name: str, root: Path) -> RegisteredModel:
         with open_model(found.model_md5, root) as model:
             requirements = pack_model(model, folder)
         served = registry.ServedFiles(
-            folder / "model",
-            folder / "code/losslab",
-            served_model.__name__,
-            requirements,
-            served_model.COLUMN,
-            (served_model.PARAMETER, served_model.ARRAY),
-            _example(read_json(folder / "model" / DESCRIPTION)["size"]),
-            compute_folder_md5(folder),
+            model=folder / "model",
+            code=folder / "code/losslab",
+            loader=served_model.__name__,
+            requirements=requirements,
+            column=served_model.COLUMN,
+            parameter=(served_model.PARAMETER, served_model.ARRAY),
+            example=_example(read_json(folder / "model" / DESCRIPTION)["size"]),
+            md5=compute_folder_md5(folder),
         )
         version, is_new = registry.register_version(found, served, name, root)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
