@@ -1,12 +1,14 @@
 """`losslab study …` as it is typed: what it prints, and one line where it cannot."""
 
 import json
+from itertools import product
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from losslab.cli import app
-from losslab.study.plan import plan_runs
+from losslab.study.plan import StudyRun, plan_runs
 from losslab.study.state import StudyState
 from tests.study.repository import STUDY, Repository
 
@@ -52,12 +54,32 @@ def test_show_tells_cells_and_params(inside: Repository) -> None:
     assert len(shown["runs"]) == 8 and shown["runs"][0]["params"]["train"]["epochs"] == 3
 
 
+@pytest.mark.parametrize("command", ["list", "show", "status"])
+def test_grid_is_expanded_once_per_command(command: str, inside: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[str] = []
+
+    def build_run(name: str, *arguments: Any) -> StudyRun:
+        runs.append(name)
+        return StudyRun(name, *arguments)
+
+    grids: list[int] = []
+
+    def expand(*axes: Any) -> Any:
+        grids.append(len(axes))
+        return product(*axes)
+
+    monkeypatch.setattr("losslab.study.plan.StudyRun", build_run)
+    monkeypatch.setattr("losslab.study.plan.product", expand)
+    study(command, *([] if command == "list" else ["small"]), "--json")
+    assert grids == [2] and len(runs) == len(set(runs)) == 8
+
+
 def test_status_tells_done_failed_and_missing(inside: Repository) -> None:
-    whole = inside.read()
-    first, second, *_ = plan_runs(whole)
+    small = inside.read()
+    first, second, *_ = plan_runs(small)
     inside.experiment(first, 0.5)
-    state = StudyState(inside.root, whole.key)
-    with state.claim(whole, 1):
+    state = StudyState(inside.root, small.key)
+    with state.claim(small, 1):
         state.record_failure(second, "train: it diverged")
         assert {row["state"] for row in json.loads(study("status", "small", "--json"))["runs"][2:]} == {"waiting"}
     rows = json.loads(study("status", "small", "--json"))["runs"]

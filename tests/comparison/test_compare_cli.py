@@ -69,7 +69,7 @@ def test_runs_are_told_apart_by_the_params_that_differ(
         (["small"], "small: no run is done yet: losslab study run small"),
         (["small", "other"], "2 names: give one study, or --runs and the names of runs"),
         (["--runs", "one"], "--runs: give two runs at least"),
-        (["--runs", "one", "other"], "no run 'one'"),
+        (["--runs", "one", "other"], "no such run: one"),
         (["--runs", "one", "other", "--set", "a=1"], "--set and --as: are of a study, not of --runs"),
         (["small", "--name", "../up"], "--name ../up: letters, digits"),
     ],

@@ -19,9 +19,9 @@ from tests.study.repository import STUDY, Repository
 
 
 def test_runs_are_cells_times_seeds_first_seed_first(repository: Repository) -> None:
-    found = [run.name for run in plan_runs(repository.read())]
+    names = [run.name for run in plan_runs(repository.read())]
     cells_of_a_seed = ["cross_entropy-unet", "cross_entropy-segnet", "dice-unet", "dice-segnet"]
-    assert found == [f"small-{cell}-s{seed}" for seed in (0, 1) for cell in cells_of_a_seed]
+    assert names == [f"small-{cell}-s{seed}" for seed in (0, 1) for cell in cells_of_a_seed]
 
 
 def test_params_of_a_run_are_the_committed_ones_with_the_cards_and_the_cells(repository: Repository) -> None:
@@ -75,19 +75,19 @@ def test_tuning_tries_all_values_on_the_first_seed_and_the_chosen_one_on_the_res
 
 
 def test_cut_down_runs_have_other_names_and_an_alias_names_them(repository: Repository) -> None:
-    whole, cut = repository.read(), repository.read("small", "train.epochs=1", "evaluate.tta=flip")
+    full, cut = repository.read(), repository.read("small", "train.epochs=1", "evaluate.tta=flip")
     again, other = (
         repository.read("small", "evaluate.tta=flip", "train.epochs=1"),
         repository.read("small", "train.epochs=2"),
     )
-    names_of = [{run.name for run in plan_runs(study)} for study in (whole, cut, other)]
-    assert not names_of[0] & names_of[1] and not names_of[1] & names_of[2]
-    assert all(re.fullmatch(r"small-\w+-\w+-s\d-[0-9a-f]{6}", name) for name in names_of[1])
+    names = [{run.name for run in plan_runs(study)} for study in (full, cut, other)]
+    assert not names[0] & names[1] and not names[1] & names[2]
+    assert all(re.fullmatch(r"small-\w+-\w+-s\d-[0-9a-f]{6}", name) for name in names[1])
     assert [run.name for run in plan_runs(again)] == [run.name for run in plan_runs(cut)]
     assert plan_runs(cut)[0].params["train"]["epochs"] == 1 and plan_runs(cut)[0].params["evaluate"]["tta"] == "flip"
     quick = repository.read("small", "train.epochs=1", alias="quick")
     assert plan_runs(quick)[0].name == "quick-cross_entropy-unet-s0"
-    assert len({study.key for study in (whole, cut, other, quick)}) == 4 and again.key == cut.key
+    assert len({study.key for study in (full, cut, other, quick)}) == 4 and again.key == cut.key
 
 
 def test_set_wins_over_the_grid_as_long_as_cells_differ(repository: Repository) -> None:
@@ -110,10 +110,10 @@ SETS = [
 
 
 @pytest.mark.parametrize(("text", "complaint"), SETS)
-def test_bad_set_is_told_in_one_line(text: str, complaint: str, repository: Repository) -> None:
-    with pytest.raises(InputError) as told:
+def test_bad_set_is_an_error_of_one_line(text: str, complaint: str, repository: Repository) -> None:
+    with pytest.raises(InputError) as error:
         repository.read("small", text)
-    assert complaint in str(told.value) and "\n" not in str(told.value)
+    assert complaint in str(error.value) and "\n" not in str(error.value)
 
 
 CHANGES: list[tuple[dict[str, Any], str]] = [
@@ -131,9 +131,9 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("change", "complaint"), CHANGES)
 def test_every_run_is_checked_before_any_is_run(change: dict[str, Any], complaint: str, repository: Repository) -> None:
     repository.study("small", {**STUDY, **change})
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as error:
         repository.read()
-    assert complaint in str(told.value) and "\n" not in str(told.value)
+    assert complaint in str(error.value) and "\n" not in str(error.value)
 
 
 def test_alias_may_not_be_a_studys_name(repository: Repository) -> None:
@@ -152,8 +152,8 @@ def test_outside_a_repository_one_line_says_so(repository: Repository) -> None:
 @pytest.mark.parametrize("name", list_studies(ROOT / "studies"))
 def test_shipped_study_makes_runs_with_valid_names(name: str) -> None:
     study = read_study(name, ROOT)
-    found = [run.name for run in study.every_run]
-    assert len(set(found)) == len(found)
-    for example in (found[0], found[-1]):
+    names = [run.name for run in study.every_run]
+    assert len(set(names)) == len(names)
+    for example in (names[0], names[-1]):
         assert subprocess.run(["git", "check-ref-format", f"refs/exps/ab/cd/{example}"], check=False).returncode == 0
-    assert all(re.fullmatch(r"[\w.]+(-[\w.]+)+-s\d", name) for name in found)
+    assert all(re.fullmatch(r"[\w.]+(-[\w.]+)+-s\d", name) for name in names)

@@ -60,21 +60,21 @@ class FakeEngine:
 
 
 def go(repository: Repository, study: Study, engine: FakeEngine) -> tuple[StudyOutcome, list[StudyProgress]]:
-    told: list[StudyProgress] = []
+    progress: list[StudyProgress] = []
     state = StudyState(repository.root, study.key)
-    return run_study(study, repository.root, state, engine, engine.slots, told.append), told
+    return run_study(study, repository.root, state, engine, engine.slots, progress.append), progress
 
 
 def test_only_what_is_missing_is_run(repository: Repository) -> None:
     study = repository.read()
     repository.experiment(plan_runs(study)[1], 0.6)
     engine = FakeEngine(repository, {})
-    outcome, told = go(repository, study, engine)
+    outcome, progress = go(repository, study, engine)
     assert outcome == StudyOutcome(8, 0, 8)
     assert engine.started == [run.name for run in plan_runs(study) if run != plan_runs(study)[1]]
-    assert [(progress.finished, progress.total) for progress in told] == [(number, 8) for number in range(2, 9)]
-    assert told[0].eta_s == 10.0 * 3 and told[-1].eta_s == 0.0
-    assert (told[0].val_miou, told[0].test_miou) == (0.5, 0.49)
+    assert [(each.finished, each.total) for each in progress] == [(number, 8) for number in range(2, 9)]
+    assert progress[0].eta_s == 10.0 * 3 and progress[-1].eta_s == 0.0
+    assert (progress[0].val_miou, progress[0].test_miou) == (0.5, 0.49)
     again = FakeEngine(repository, {})
     assert go(repository, study, again)[0] == StudyOutcome(8, 0, 8) and again.started == []
 
@@ -82,8 +82,8 @@ def test_only_what_is_missing_is_run(repository: Repository) -> None:
 def test_failed_cell_stops_no_other_and_is_tried_again(repository: Repository) -> None:
     study = repository.read()
     bad = plan_runs(study)[0]
-    outcome, told = go(repository, study, FakeEngine(repository, {bad.name: "train: it diverged"}))
-    assert outcome == StudyOutcome(7, 1, 8) and told[0].ended.reason == "train: it diverged"
+    outcome, progress = go(repository, study, FakeEngine(repository, {bad.name: "train: it diverged"}))
+    assert outcome == StudyOutcome(7, 1, 8) and progress[0].ended.reason == "train: it diverged"
     state = StudyState(repository.root, study.key)
     assert {run: about["reason"] for run, about in state.read_failures(study.every_run).items()} == {
         bad: "train: it diverged"
@@ -105,10 +105,10 @@ def test_data_are_prepared_once_and_who_lacks_them_fails_with_the_reason(reposit
     repository.study("small", {**STUDY, "grid": grid, "seeds": [0]})
     engine = FakeEngine(repository, {})
     engine.unfit = {"synthetic_lesions"}
-    outcome, told = go(repository, repository.read(), engine)
+    outcome, progress = go(repository, repository.read(), engine)
     assert outcome == StudyOutcome(2, 2, 4) and sorted(engine.prepared) == ["synthetic_lesions", "tiny"]
     assert engine.started == ["small-tiny-dice-s0", "small-tiny-focal-s0"]
-    reasons = [progress.ended.reason for progress in told if progress.ended.reason]
+    reasons = [each.ended.reason for each in progress if each.ended.reason]
     assert reasons == ["download: synthetic_lesions is not there"] * 2
 
 
@@ -143,7 +143,7 @@ def test_cell_is_not_compared_while_its_tuning_goes_on(repository: Repository) -
 
 def test_run_without_all_outs_or_with_other_params_is_not_done(repository: Repository) -> None:
     first, second, third, *_ = plan_runs(repository.read())
-    repository.experiment(first, 0.5, whole=False)
+    repository.experiment(first, 0.5, with_report=False)
     repository.experiment(second, 0.5, seed=7)
     repository.experiment(third, 0.5)
     assert list(find_finished_runs([first, second, third], repository.root)) == [third]
@@ -160,12 +160,12 @@ def test_run_from_another_commit_counts(repository: Repository) -> None:
     assert read_scores(outs, repository.root)["val"] == {"miou": 0.5}
 
 
-def test_engine_that_leaves_no_experiment_is_told(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_that_leaves_no_experiment_is_reported(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     study = repository.read()
     engine = FakeEngine(repository, {})
     monkeypatch.setattr(repository, "experiment", lambda *_: None)
-    outcome, told = go(repository, study, engine)
-    assert outcome.failed == 8 and "left no complete experiment" in str(told[0].ended.reason)
+    outcome, progress = go(repository, study, engine)
+    assert outcome.failed == 8 and "left no complete experiment" in str(progress[0].ended.reason)
 
 
 def test_study_is_run_by_one_process_at_a_time(repository: Repository) -> None:

@@ -44,13 +44,13 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("change", "complaint"), BAD, ids=[complaint[:40] for _, complaint in BAD])
-def test_fault_is_told_in_one_line_with_file_and_key(change: dict[str, Any], complaint: str, tmp_path: Path) -> None:
+def test_fault_is_one_line_with_file_and_key(change: dict[str, Any], complaint: str, tmp_path: Path) -> None:
     content = merge(STUDY, change) if "grid" not in change else {**STUDY, **change}
     (tmp_path / "bad.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as error:
         read_spec("bad", tmp_path)
-    assert str(told.value).startswith(f"{tmp_path}/bad.yaml: ") and complaint in str(told.value)
-    assert "\n" not in str(told.value)
+    assert str(error.value).startswith(f"{tmp_path}/bad.yaml: ") and complaint in str(error.value)
+    assert "\n" not in str(error.value)
 
 
 def test_unknown_study_lists_those_there_are(tmp_path: Path) -> None:
