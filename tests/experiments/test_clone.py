@@ -150,7 +150,7 @@ def test_run_comes_back_to_a_project_in_a_subfolder_or_a_shallow_clone(
         )
         top, project.root = tmp_path / "shallow", tmp_path / "shallow" / prefix
     root, baseline = project.root, find_head(project.root)
-    (root / ".dvc/config.local").write_text("['remote \"s\"']\npassword = p\n")
+    (root / ".dvc/config.local").write_text("['remote \"s\"']\nurl = ssh://host/s\npassword = p\n")
     source = root
     if bundled:
         source = tmp_path / "source.bundle"

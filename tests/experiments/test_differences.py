@@ -1,4 +1,4 @@
-"""By how much outs differ: told in what a reader of that kind of file counts in."""
+"""Differences are described in what a reader of that kind of file counts in."""
 
 import json
 from collections.abc import Callable
@@ -77,15 +77,15 @@ CASES: list[tuple[str, Callable[[Path], object], Callable[[Path], object], str]]
 ]
 
 
-@pytest.mark.parametrize(("name", "before", "after", "told"), CASES)
+@pytest.mark.parametrize(("name", "before", "after", "description"), CASES)
 def test_difference_is_counted(
-    name: str, before: Callable[[Path], object], after: Callable[[Path], object], told: str, tmp_path: Path
+    name: str, before: Callable[[Path], object], after: Callable[[Path], object], description: str, tmp_path: Path
 ) -> None:
     for place, write in (("old", before), ("new", after)):
         (tmp_path / place).mkdir()
         write(tmp_path / place / name)
-    found = describe_difference(tmp_path / "old" / name, tmp_path / "new" / name)
-    assert found is not None and found.startswith(told)
+    difference = describe_difference(tmp_path / "old" / name, tmp_path / "new" / name)
+    assert difference is not None and difference.startswith(description)
     assert describe_difference(tmp_path / "old" / name, tmp_path / "old" / name) is None
 
 

@@ -1,4 +1,4 @@
-"""Which runs `losslab sync` takes for finished, told by dvc.lock and params.yaml alone."""
+"""Finished runs are known by dvc.lock and params.yaml alone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ RESULTS = ["reports/metrics.json", "reports/report.html", "reports/figures"]
 
 
 def lock(**changes: Any) -> dict[str, Any]:
-    """A dvc.lock of three stages; `changes` replaces what they read."""
+    """Build a dvc.lock of three stages; `changes` replaces what they read."""
     read = {"data": "d1", "loss": "dice", "lr": 0.001, "raw": "data/raw/tiny"} | changes
     train = {
         "deps": [{"path": "data/prepared/tiny", "md5": read["data"]}, {"path": "src/train.py", "md5": "code"}],

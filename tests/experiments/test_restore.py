@@ -38,18 +38,18 @@ def test_code_of_another_commit_is_refused_with_the_commit_to_check_out(runs: Ru
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "complaint"),
     [
         ("params.yaml", "changes in params.yaml would be lost: keep them with dvc exp save"),
         ("models/model.json", r"models/model\.json would be lost, not being in DVC's cache"),
     ],
 )
-def test_changes_that_are_kept_nowhere_are_not_dropped(path: str, told: str, runs: Runs) -> None:
+def test_changes_that_are_kept_nowhere_are_not_dropped(path: str, complaint: str, runs: Runs) -> None:
     runs.run("calm-cat", runs.lock())
     changed: Path = runs.root / path
     changed.parent.mkdir(exist_ok=True)
     changed.write_text("loss: mine\n")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=complaint):
         restore_workspace(find_record("calm-cat", runs.root), runs.root)
     assert changed.read_text() == "loss: mine\n" and not (runs.root / "dvc.lock").exists()
 
@@ -74,7 +74,7 @@ def test_params_that_an_experiment_has_are_no_loss(runs: Runs) -> None:
 
 @pytest.fixture
 def pipeline(runs: Runs) -> Runs:
-    """With the stages that DVC needs to check outs out."""
+    """Runs in a repository with the stages that DVC needs to check out outs."""
     write_text(runs.root / "dvc.yaml", PIPELINE)
     with (runs.root / ".gitignore").open("a") as file:
         file.write("/data/prepared/\n")

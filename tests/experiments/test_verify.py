@@ -66,7 +66,7 @@ def test_same_outs_are_identical_and_all_else_stays_as_it_is(
     assert state(runs.root) == before and not (runs.root / ".losslab/verify").exists()
 
 
-def test_first_out_that_differs_is_told_with_the_scores(
+def test_first_out_that_differs_is_described_with_the_scores(
     runs: Runs, tracked: list[TrackedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs.run("calm-cat", runs.lock())

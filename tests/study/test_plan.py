@@ -1,4 +1,4 @@
-"""From a card to runs: names, params, what tuning adds, and that all of it is checked before anything is run."""
+"""A card becomes runs with names and params, all checked before anything is run."""
 
 import re
 import subprocess

@@ -81,7 +81,7 @@ def test_remote_that_nodes_do_not_know_is_refused(ready: Repository) -> None:
 def test_killed_worker_is_started_again_on_its_node(
     codes: list[int], expected: int, ready: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of each attempt one code for preparing the data, and one for the run."""
+    """Each attempt has one code for preparing the data, and one for the run."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     write_bundle(ready.root, tmp_path / "repository")
     left, jobs, config = list(codes), [], Path(".dvc/config.local")

@@ -1,4 +1,4 @@
-"""In what order a study is run and what counts as done, with an engine that runs nothing."""
+"""A study is run in order, and counts its done runs, with an engine that runs nothing."""
 
 import os
 import re

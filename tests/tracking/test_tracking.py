@@ -41,7 +41,7 @@ def params(tiny_params: Params, request: pytest.FixtureRequest) -> Params:
 
 @pytest.fixture
 def outs(tmp_path: Path, params: Params) -> Path:
-    """What a run leaves behind."""
+    """Write what a run leaves behind."""
     path = write_params(tmp_path, TINY_CHANGES)
     path.write_text(
         path.read_text(encoding="utf-8").replace("dataset: tiny", f"dataset: {params.dataset}"), encoding="utf-8"
@@ -168,10 +168,10 @@ def test_model_that_is_scored_otherwise_is_another_run(
     path.write_text(changed, encoding="utf-8")
     for _ in range(2):
         tracking.record_stage(outs, root, warnings.append, "report", 1.0)
-    found = {
+    scores = {
         run.data.params["evaluate.resolution"]: run.data.metrics["test_miou"] for run in runs(root, params.dataset)
     }
-    assert found == {"prepared": 0.5, "original": 0.5} and len(runs(root, params.dataset)) == 2 and not warnings
+    assert scores == {"prepared": 0.5, "original": 0.5} and len(runs(root, params.dataset)) == 2 and not warnings
 
 
 def test_complete_run_is_repeated_as_a_new_one(
@@ -234,8 +234,8 @@ def test_run_carries_its_record_and_the_way_back(
     tracking.download_outs(run, tmp_path / "one", root, "models/model.json")
     kept = ["dvc.lock", "models/model.json", "params.yaml"]
     kept += [f"reports/{name}" for name in ("history.csv", "metrics.json", "per_image.csv")]
-    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/**/*") if path.is_file()}
-    assert {f"all/{name}" for name in kept} | {"one/models/model.json"} <= found
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/**/*") if path.is_file()}
+    assert {f"all/{name}" for name in kept} | {"one/models/model.json"} <= names
     assert (tmp_path / "all/reports/history.csv").read_bytes() == (outs / "reports/history.csv").read_bytes()
     assert warnings == []
 
@@ -255,7 +255,7 @@ def test_looking_for_runs_makes_no_store(tmp_path: Path) -> None:
     assert tracking.list_tracked_runs(tmp_path) == [] and not list(tmp_path.iterdir())
 
 
-def test_two_runs_of_one_model_are_told_apart_by_experiment(
+def test_two_runs_of_one_model_are_distinguished_by_experiment(
     params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("first", "second"):
@@ -387,6 +387,6 @@ def test_processes_that_come_first_at_once_share_one_store(tmp_path: Path, param
     command = [sys.executable, "-c", code, str(tmp_path), params.model_dump_json()]
     started = [subprocess.Popen([*command, key], stderr=subprocess.PIPE, text=True) for key in "abc"]
     assert [process.communicate()[1] for process in started] == ["", "", ""]
-    found = runs(tmp_path, params.dataset)
-    assert [(run.info.status, run.data.metrics["val_miou"]) for run in found] == [("FINISHED", 0.5)] * 3
+    logged = runs(tmp_path, params.dataset)
+    assert [(run.info.status, run.data.metrics["val_miou"]) for run in logged] == [("FINISHED", 0.5)] * 3
     assert list(tmp_path.glob(".*partial*")) == []

@@ -157,7 +157,7 @@ def _count_unequal(before: Any, after: Any) -> int:
 
 
 def _find_largest_gap(before: Any, after: Any) -> float:
-    """The largest difference, of values that are numbers in both."""
+    """Return the largest difference between values that are numbers in both."""
     gaps = np.abs(before - after)
     return float(np.nanmax(gaps)) if np.size(gaps) and not np.isnan(gaps).all() else math.nan
 

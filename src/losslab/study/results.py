@@ -1,4 +1,4 @@
-"""Which runs of a study are done: the DVC experiments of its names and params, on any commit."""
+"""Runs of a study are done if DVC has experiments of their names and params, on any commit."""
 
 import json
 import re
