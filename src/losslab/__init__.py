@@ -1,1 +1,1 @@
-"""losslab: which loss and which architecture segment my data best, and is the difference real?"""
+"""Which loss and which architecture segment my data best, and is the difference real? losslab answers with experiments."""

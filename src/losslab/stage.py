@@ -3,14 +3,13 @@
 import os
 import shutil
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from losslab.errors import InputError, find_exhausted_memory
+from losslab.runtime.processes import die_with_parent
 
 if TYPE_CHECKING:
     from losslab.params import Params
@@ -27,7 +26,7 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
         from losslab import params
 
         if "DVC_STAGE" in os.environ:
-            _die_with(os.getppid())
+            die_with_parent(os.getppid())
         main(params.load())
     except InputError as error:
         _exit_with_error(str(error))
@@ -107,17 +106,6 @@ def forget_downloads(dataset: str) -> None:
 
         with suppress(Timeout), FileLock(folder.with_name(f"{dataset}.lock"), timeout=0):
             shutil.rmtree(folder)
-
-
-def _die_with(parent: int) -> None:
-    """End this process when its parent is gone: a killed DVC must not leave a stage behind that writes beside the next one."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
 
 
 def _exit_with_error(line: str) -> NoReturn:

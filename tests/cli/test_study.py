@@ -1,12 +1,14 @@
 """`losslab study …` as it is typed: what it prints, and one line where it cannot."""
 
 import json
+from itertools import product
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from losslab.cli import app
-from losslab.study.plan import plan_runs
+from losslab.study.plan import StudyRun, plan_runs
 from losslab.study.state import StudyState
 from tests.study.repository import STUDY, Repository
 
@@ -52,13 +54,33 @@ def test_show_tells_cells_and_params(inside: Repository) -> None:
     assert len(shown["runs"]) == 8 and shown["runs"][0]["params"]["train"]["epochs"] == 3
 
 
+@pytest.mark.parametrize("command", ["list", "show", "status"])
+def test_grid_is_expanded_once_per_command(command: str, inside: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs: list[str] = []
+
+    def build_run(name: str, *arguments: Any) -> StudyRun:
+        runs.append(name)
+        return StudyRun(name, *arguments)
+
+    grids: list[int] = []
+
+    def expand(*axes: Any) -> Any:
+        grids.append(len(axes))
+        return product(*axes)
+
+    monkeypatch.setattr("losslab.study.plan.StudyRun", build_run)
+    monkeypatch.setattr("losslab.study.plan.product", expand)
+    study(command, *([] if command == "list" else ["small"]), "--json")
+    assert grids == [2] and len(runs) == len(set(runs)) == 8
+
+
 def test_status_tells_done_failed_and_missing(inside: Repository) -> None:
-    whole = inside.read()
-    first, second, *_ = plan_runs(whole)
+    small = inside.read()
+    first, second, *_ = plan_runs(small)
     inside.experiment(first, 0.5)
-    state = StudyState(inside.root, whole.key)
-    with state.running(whole, 1):
-        state.failed(second, "train: it diverged")
+    state = StudyState(inside.root, small.key)
+    with state.claim(small, 1):
+        state.record_failure(second, "train: it diverged")
         assert {row["state"] for row in json.loads(study("status", "small", "--json"))["runs"][2:]} == {"waiting"}
     rows = json.loads(study("status", "small", "--json"))["runs"]
     assert (rows[0]["state"], rows[0]["val_miou"], rows[0]["test_miou"]) == ("done", 0.5, 0.49)
@@ -71,7 +93,7 @@ def test_status_tells_done_failed_and_missing(inside: Repository) -> None:
 
 def test_status_names_other_sets_and_knows_an_alias(inside: Repository) -> None:
     for other in (inside.read("small", "train.epochs=1"), inside.read("small", "train.lr=0.1", alias="quick")):
-        with StudyState(inside.root, other.key).running(other, 1):
+        with StudyState(inside.root, other.key).claim(other, 1):
             pass
     output = study("status", "small")
     assert "Also: losslab study status small --set train.epochs=1" in output
@@ -82,12 +104,12 @@ def test_status_names_other_sets_and_knows_an_alias(inside: Repository) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["show", "nope"], "'nope' is no study; studies has small"),
-        (["status", "nope"], "'nope' is no study"),
-        (["stop", "nope"], "'nope' is no study"),
-        (["run", "nope"], "'nope' is no study"),
-        (["run", "small", "--set", "train.epoch=1"], "--set: train.epoch is no key of params.yaml"),
-        (["run", "small", "--as", "a-b"], "--as a-b: letters, digits"),
+        (["show", "nope"], "no such study: nope (studies/ has small)"),
+        (["status", "nope"], "no such study: nope"),
+        (["stop", "nope"], "no such study: nope"),
+        (["run", "nope"], "no such study: nope"),
+        (["run", "small", "--set", "train.epoch=1"], "--set: no such key: train.epoch;"),
+        (["run", "small", "--as", "a-b"], "--as a-b: use letters, digits"),
         (["run", "small", "--address", "auto"], "--address: is of --engine ray"),
     ],
 )
@@ -99,7 +121,7 @@ def test_wrong_input_is_told_in_one_line(arguments: list[str], complaint: str, i
 @pytest.mark.parametrize("arguments", [["other"], ["small"], ["small", "--set", "train.lr=0.2"]])
 def test_alias_of_another_study_or_of_other_sets_is_refused(arguments: list[str], inside: Repository) -> None:
     inside.study("other", STUDY)
-    with StudyState(inside.root, "quick").running(inside.read("small", "train.lr=0.1", alias="quick"), 1):
+    with StudyState(inside.root, "quick").claim(inside.read("small", "train.lr=0.1", alias="quick"), 1):
         pass
     output = study("run", *arguments, "--as", "quick", code=1)
     assert output.startswith("ERROR: --as quick: was of small --set train.lr=0.1, ") and len(output.splitlines()) == 1
@@ -114,4 +136,4 @@ def test_outside_a_repository_one_line_says_so(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path_factory.mktemp("empty"))
-    assert "is no study; studies has none" in study("run", "demo", code=1)
+    assert "no such study: demo (studies/ has none)" in study("run", "demo", code=1)

@@ -65,11 +65,11 @@ def test_cells_of_runs_are_made_from_the_params_that_differ(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["nope"], "'nope' is no study; studies has small"),
+        (["nope"], "no such study: nope (studies/ has small)"),
         (["small"], "small: no run has finished yet: run `losslab study run small`"),
         (["small", "other"], "2 names: give one study, or --runs and the names of runs"),
         (["--runs", "one"], "--runs needs at least two runs"),
-        (["--runs", "one", "other"], "no run 'one'"),
+        (["--runs", "one", "other"], "no such run: one"),
         (["--runs", "one", "other", "--set", "a=1"], "--set and --as: are of a study, not of --runs"),
         (["small", "--name", "../up"], "--name ../up: letters, digits"),
     ],

@@ -15,7 +15,7 @@ def runs(tmp_path: Path) -> Runs:
 
 @pytest.fixture
 def tracked(monkeypatch: pytest.MonkeyPatch) -> list[TrackedRun]:
-    """What MLflow has: the test says it."""
+    """Let the test say which runs MLflow has."""
     known: list[TrackedRun] = []
 
     def listed(root: Path) -> Sequence[TrackedRun]:

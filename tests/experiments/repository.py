@@ -24,6 +24,8 @@ OUTS: dict[str, dict[str, str]] = {
 
 
 class Runs(Repository):
+    """A repository whose experiments have all outs in the cache."""
+
     def __init__(self, root: Path) -> None:
         super().__init__(root)
         write_text(root / "src/train.py", CODE)
@@ -31,7 +33,7 @@ class Runs(Repository):
         self.commit()
 
     def cached(self, content: str) -> str:
-        """Put a file into DVC's cache; returns its md5."""
+        """Put a file into DVC's cache, and return its md5."""
         md5 = hashlib.md5(content.encode()).hexdigest()
         write_text(self.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:], content)
         return md5
@@ -44,7 +46,7 @@ class Runs(Repository):
         return md5
 
     def lock(self, code: str = CODE, weights: str = "weights") -> dict[str, Any]:
-        """A dvc.lock of a run on two raw files and this code."""
+        """Build the dvc.lock of a run on two raw files and this code."""
         raw = {"a.txt": "a", "b.txt": "b"}
         below = {f"fetched/{name}": text for name, text in raw.items()}
         md5 = hashlib.md5(code.encode()).hexdigest()
@@ -72,7 +74,7 @@ class Runs(Repository):
         return {"schema": "2.0", "stages": {name: {"cmd": "true", **stage} for name, stage in stages.items()}}
 
     def run(self, name: str, lock: dict[str, Any], **changes: Any) -> str:
-        """Make it an experiment on HEAD; returns its commit."""
+        """Make a run an experiment on HEAD, and return its commit."""
         params = yaml.safe_load((self.root / "params.yaml").read_text()) | changes
         index = str(self.root / ".git/index.experiment")
         self.git("read-tree", "HEAD", GIT_INDEX_FILE=index)

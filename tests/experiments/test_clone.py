@@ -21,9 +21,9 @@ from losslab.experiments.clone import (
 )
 from losslab.experiments.outs import list_experiments
 from losslab.io.files import write_text
-from losslab.io.git import find_head, read_file_at
+from losslab.io.git import find_head, find_prefix, read_file_at
 from losslab.io.yaml import parse_yaml
-from losslab.study.plan import plan_runs
+from losslab.study.plan import plan_runs, read_study
 from tests.study.repository import Repository
 
 LOG = """Running stage 'train':
@@ -47,7 +47,7 @@ def test_reason_is_the_stages_own_line_else_dvcs_else_the_last(log: str, reason:
     assert find_reason(log) == reason
 
 
-def test_stage_that_was_killed_is_told_from_one_that_failed() -> None:
+def test_stage_that_was_killed_differs_from_one_that_failed() -> None:
     assert was_killed(1, "failed to run: python src/train.py, exited with -9")
     assert not was_killed(1, "failed to run: python src/train.py, exited with 1")
     assert was_killed(-9, "") and was_killed(75, "") and not was_killed(0, "exited with -9")
@@ -72,7 +72,7 @@ def test_clone_takes_nothing_uncommitted_along_and_gives_back_an_experiment(
     run, baseline = plan_runs(repository.read())[0], find_head(repository.root)
     (root / "params.yaml").write_text("dirty: 1\n")
     (root / ".dvc/config.local").write_text("['remote \"s\"']\nurl = ssh://host/s\npassword = p\n")
-    make_clone(folder, root, root, baseline, root / ".dvc/cache")
+    make_clone(folder, root, root, baseline, root / ".dvc/cache", Path())
     assert "dirty" not in (folder / "params.yaml").read_text()
     local = folder / ".dvc/config.local"
     assert str(root / ".dvc/cache") in local.read_text() and "password = p" in local.read_text()
@@ -88,7 +88,7 @@ def test_clone_takes_nothing_uncommitted_along_and_gives_back_an_experiment(
     write_bundle(folder, folder.with_suffix(".bundle"), baseline)
     fetch_bundle(folder.with_suffix(".bundle"), root, "other", baseline)
     assert {entry[2] for entry in list_experiments(root)} == {revision} and len(list_experiments(root)) == 2
-    make_clone(folder, root, root, baseline, root / ".dvc/cache")
+    make_clone(folder, root, root, baseline, root / ".dvc/cache", Path())
     assert parse_yaml((folder / "params.yaml").read_text()) == parse_yaml(read_file_at(root, "HEAD", "params.yaml"))
 
 
@@ -97,11 +97,11 @@ def test_stages_run_the_code_of_their_clone(repository: Repository, monkeypatch:
     package = root / "src/losslab/__init__.py"
     package.parent.mkdir(parents=True)
     package.write_text("")
-    (root / "src/stage.py").write_text("import losslab; open('told.txt', 'w').write(losslab.__file__)")
+    (root / "src/stage.py").write_text("import losslab; open('path.txt', 'w').write(losslab.__file__)")
     (root / "dvc.yaml").write_text("stages: {stage: {cmd: python src/stage.py}}")
     monkeypatch.setenv("PYTHONSAFEPATH", "1")  # without, Python looks beside the script first
     assert run_dvc_repro(root, [], {"DVC_SITE_CACHE_DIR": str(root / ".dvc/site")}, own_group=True) == 0
-    assert (root / "told.txt").read_text() == str(package)
+    assert (root / "path.txt").read_text() == str(package)
 
 
 def test_commit_needs_no_identity(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,19 +116,59 @@ def test_commit_needs_no_identity(repository: Repository, monkeypatch: pytest.Mo
     assert done.stdout.strip() == "losslab without a name"
 
 
-def test_commit_that_is_not_there_is_told_in_one_line(
-    repository: Repository, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_commit_that_is_not_there_is_one_line(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("slots") / "slot"
-    with pytest.raises(InputError) as told:
-        make_clone(folder, repository.root, repository.root, "0" * 40, folder)
-    assert "\n" not in str(told.value)
+    with pytest.raises(InputError) as error:
+        make_clone(folder, repository.root, repository.root, "0" * 40, folder, Path())
+    assert "\n" not in str(error.value)
 
 
-def test_why_outs_cannot_be_pushed_is_told_in_one_line(repository: Repository) -> None:
+def test_why_outs_cannot_be_pushed_is_one_line(repository: Repository) -> None:
     (repository.root / ".dvc/config").write_text("[core]\nremote = s\n['remote \"s\"']\nurl = /proc/nope\n")
     md5 = hashlib.md5(b"").hexdigest()
     (repository.root / "out.dvc").write_text(f"outs: [{{path: out, md5: {md5}, size: 0, hash: md5}}]\n")
     write_text(repository.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:], "")
     with pytest.raises(InputError, match=r"^dvc push: .*No such file or directory: '/proc/nope'$"):
         push_outs(repository.root)
+
+
+@pytest.mark.parametrize("prefix", [".", "segmentation/lesions"])
+@pytest.mark.parametrize("depth", [None, 1, 2])
+@pytest.mark.parametrize("bundled", [False, True])
+def test_run_comes_back_to_a_project_in_a_subfolder_or_a_shallow_clone(
+    prefix: str, depth: int | None, bundled: bool, tmp_path: Path
+) -> None:
+    top = tmp_path / "origin"
+    project = Repository(top / prefix, top)
+    (top / "README.md").write_text("beside the project")
+    for number in range(2):
+        (project.root / "data/catalog/note.txt").write_text(str(number))
+        project.commit()
+    if depth is not None:
+        subprocess.run(
+            ["git", "clone", "-q", "--depth", str(depth), f"file://{top}", str(tmp_path / "shallow")], check=True
+        )
+        top, project.root = tmp_path / "shallow", tmp_path / "shallow" / prefix
+    root, baseline = project.root, find_head(project.root)
+    (root / ".dvc/config.local").write_text("['remote \"s\"']\nurl = ssh://host/s\npassword = p\n")
+    source = root
+    if bundled:
+        source = tmp_path / "source.bundle"
+        write_bundle(root, source)
+    slot = tmp_path / "slots/slot"
+    clone = make_clone(slot, source, root, baseline, root / ".dvc/cache", find_prefix(root))
+    assert clone == slot / prefix and "password = p" in (clone / ".dvc/config.local").read_text()
+    run = plan_runs(read_study("small", root))[0]
+    write_params(clone / "params.yaml", run.params)
+    (clone / "dvc.lock").write_text("stages: {}\n")
+    commit_run(clone, "m")
+    if bundled:
+        write_bundle(clone, tmp_path / "result.bundle", baseline)
+        fetch_bundle(tmp_path / "result.bundle", root, run.name, baseline)
+    else:
+        publish_run(clone, root, run.name, baseline)
+    ((name, parent, revision),) = list_experiments(root)
+    assert (name, parent) == (run.name, baseline)
+    assert parse_yaml(read_file_at(root, revision, "params.yaml")) == run.params
+    again = make_clone(tmp_path / "again", root, root, revision, root / ".dvc/cache", find_prefix(root))
+    assert parse_yaml((again / "params.yaml").read_text()) == run.params, "an experiment can be cloned too"

@@ -1,4 +1,4 @@
-"""By how much outs differ: told in what a reader of that kind of file counts in."""
+"""Differences are described in what a reader of that kind of file counts in."""
 
 import json
 from collections.abc import Callable
@@ -46,12 +46,12 @@ CASES: list[tuple[str, Callable[[Path], object], Callable[[Path], object], str]]
         lambda path: path.write_text("image,iou\na,0.5\nb,0.25\nd,0.5\n"),
         "3 of 6 values differ, first row 2, iou: 0.5, now 0.25; by 0.25 at most",
     ),
-    ("t.csv", lambda path: path.write_text("a\n1\n"), lambda path: path.write_text("a\n1\n2\n"), "had 1 rows, has 2"),
+    ("t.csv", lambda path: path.write_text("a\n1\n"), lambda path: path.write_text("a\n1\n2\n"), "had 1 row, has 2"),
     (
         "t.csv",
         lambda path: path.write_text("a,b\n1,2\n"),
         lambda path: path.write_text("a,c\n1,2\n"),
-        "its columns were a,b; are a,c",
+        "had the columns a,b, has a,c",
     ),
     (
         "s.json",
@@ -63,7 +63,7 @@ CASES: list[tuple[str, Callable[[Path], object], Callable[[Path], object], str]]
         "s.json",
         lambda path: path.write_text('{"a": 1}'),
         lambda path: path.write_text('{"a":  1}'),
-        "has the same content, written otherwise; first in byte 7 of 8 bytes, now 9",
+        "has the same content, but is written differently; first in byte 7 of 8 bytes, now 9",
     ),
     ("p.png", lambda path: pixels(path, 0), lambda path: pixels(path, 9), "1 of 20 pixels differ"),
     ("a.npy", lambda path: array(path, 0), lambda path: array(path, 7), "1 of 4 values differ, by 7 at most"),
@@ -77,15 +77,15 @@ CASES: list[tuple[str, Callable[[Path], object], Callable[[Path], object], str]]
 ]
 
 
-@pytest.mark.parametrize(("name", "before", "after", "told"), CASES)
+@pytest.mark.parametrize(("name", "before", "after", "description"), CASES)
 def test_difference_is_counted(
-    name: str, before: Callable[[Path], object], after: Callable[[Path], object], told: str, tmp_path: Path
+    name: str, before: Callable[[Path], object], after: Callable[[Path], object], description: str, tmp_path: Path
 ) -> None:
     for place, write in (("old", before), ("new", after)):
         (tmp_path / place).mkdir()
         write(tmp_path / place / name)
-    found = describe_difference(tmp_path / "old" / name, tmp_path / "new" / name)
-    assert found is not None and found.startswith(told)
+    difference = describe_difference(tmp_path / "old" / name, tmp_path / "new" / name)
+    assert difference is not None and difference.startswith(description)
     assert describe_difference(tmp_path / "old" / name, tmp_path / "old" / name) is None
 
 

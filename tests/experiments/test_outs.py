@@ -1,4 +1,4 @@
-"""Which runs `losslab sync` takes for finished, told by dvc.lock and params.yaml alone."""
+"""Finished runs are known by dvc.lock and params.yaml alone."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import yaml
 
-from losslab.experiments.outs import RunOutputs, UnfinishedRun, _read
+from losslab.experiments.outs import RunOutputs, UnfinishedRun, _read_run
 
 PARAMS = {"dataset": "tiny", "loss": "dice", "train": {"lr": 0.001}}
 RESULTS = ["reports/metrics.json", "reports/report.html", "reports/figures"]
 
 
 def lock(**changes: Any) -> dict[str, Any]:
-    """A dvc.lock of three stages; `changes` replaces what they read."""
+    """Build a dvc.lock of three stages; `changes` replaces what they read."""
     read = {"data": "d1", "loss": "dice", "lr": 0.001, "raw": "data/raw/tiny"} | changes
     train = {
         "deps": [{"path": "data/prepared/tiny", "md5": read["data"]}, {"path": "src/train.py", "md5": "code"}],
@@ -32,25 +32,25 @@ def lock(**changes: Any) -> dict[str, Any]:
     return {"stages": {"prepare": prepare, "train": train, "report": rest}}
 
 
-def found(lock_text: str, params_text: str = yaml.safe_dump(PARAMS)) -> RunOutputs | UnfinishedRun:
+def read(lock_text: str, params_text: str = yaml.safe_dump(PARAMS)) -> RunOutputs | UnfinishedRun:
     texts = {"dvc.lock": lock_text, "params.yaml": params_text}
-    return _read(texts.__getitem__, "calm-cat", "abc", Path(), "def")
+    return _read_run(texts.__getitem__, "calm-cat", "abc", Path(), "def")
 
 
 def test_finished_run_is_known_by_its_model_and_report() -> None:
-    outs = found(yaml.safe_dump(lock()))
+    outs = read(yaml.safe_dump(lock()))
     assert isinstance(outs, RunOutputs)
     assert (outs.experiment, outs.dataset) == ("calm-cat", "tiny")
     assert (outs.model_md5, outs.report_md5) == ("models/model.safetensors", "reports/report.html")
 
 
 def test_numbers_are_read_as_dvc_reads_them() -> None:
-    assert isinstance(found(yaml.safe_dump(lock()), "dataset: tiny\nloss: dice\ntrain: {lr: 1e-3}\n"), RunOutputs)
+    assert isinstance(read(yaml.safe_dump(lock()), "dataset: tiny\nloss: dice\ntrain: {lr: 1e-3}\n"), RunOutputs)
 
 
 @pytest.mark.parametrize("stale", [{"data": "d0"}, {"loss": "focal"}, {"lr": 0.1}, {"raw": "data/raw/other"}])
 def test_run_on_other_data_or_params_is_not_finished(stale: dict[str, Any]) -> None:
-    assert found(yaml.safe_dump(lock(**stale))) == UnfinishedRun("calm-cat", "not run to its end")
+    assert read(yaml.safe_dump(lock(**stale))) == UnfinishedRun("calm-cat", "it did not run to its end")
 
 
 @pytest.mark.parametrize(
@@ -58,12 +58,14 @@ def test_run_on_other_data_or_params_is_not_finished(stale: dict[str, Any]) -> N
     [("a: [", "dataset: tiny"), ("schema: '2.0'", "dataset: tiny"), (yaml.safe_dump(lock()), "train: 3\nloss: dice")],
 )
 def test_files_of_another_pipeline_are_left_out(lock_text: str, params_text: str) -> None:
-    assert found(lock_text, params_text) == UnfinishedRun("calm-cat", "dvc.lock or params.yaml is not of this pipeline")
+    assert read(lock_text, params_text) == UnfinishedRun(
+        "calm-cat", "dvc.lock or params.yaml belongs to another pipeline"
+    )
 
 
 def test_experiment_without_a_lock_is_left_out() -> None:
     def missing(name: str) -> str:
         raise FileNotFoundError(name)
 
-    text_of: Callable[[str], str] = missing
-    assert _read(text_of, "saved", None, Path(), "def") == UnfinishedRun("saved", "no dvc.lock or params.yaml")
+    read_text: Callable[[str], str] = missing
+    assert _read_run(read_text, "saved", None, Path(), "def") == UnfinishedRun("saved", "no dvc.lock or params.yaml")

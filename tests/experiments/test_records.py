@@ -32,7 +32,7 @@ def tracked_run(run_id: str, experiment: str | None = None, **changes: Any) -> T
     return TrackedRun(run_id=run_id, experiment=experiment, **(about | changes))
 
 
-def test_experiment_is_found_by_name_commit_and_mlflow_run(runs: Runs, tracked: list[TrackedRun]) -> None:
+def test_experiment_is_known_by_name_commit_and_mlflow_run(runs: Runs, tracked: list[TrackedRun]) -> None:
     commit = runs.run("calm-cat", runs.lock(), loss="dice")
     head = runs.git("rev-parse", "HEAD")
     tracked += [tracked_run("abcdef0123", "other"), tracked_run("abcdef9999", "calm-cat")]
@@ -68,7 +68,7 @@ def test_files_come_from_the_cache_without_opening_dvc_for_each(runs: Runs, monk
     monkeypatch.setattr(Repo, "__init__", counted)
     finder = RecordFinder(runs.root)
     for name in names:
-        with finder.record(name).files() as folder:
+        with finder.find(name).files() as folder:
             assert f"loss: {name}\n" in (folder / "params.yaml").read_text()
             assert (folder / "reports/metrics.json").read_text().startswith('{"test"')
             assert (folder / "reports/predictions/in/b.png").read_text() == "b" and (folder / "dvc.lock").is_file()
@@ -87,8 +87,8 @@ def test_outs_that_are_only_in_a_remote_are_read_from_there(
         assert (folder / "reports/history.csv").read_text() == "epoch,val_miou\n1,0.5\n"
     assert not list((runs.root / ".dvc/cache").rglob("*.*"))
     (store / "files").rename(store / "gone")
-    told = "far: models/model.json is neither in DVC's cache nor in its remote"
-    with pytest.raises(InputError, match=told), find_record("far", runs.root).files():
+    complaint = "far: models/model.json is neither in DVC's cache nor in its remote"
+    with pytest.raises(InputError, match=complaint), find_record("far", runs.root).files():
         pass
 
 
@@ -117,23 +117,26 @@ def test_mlflow_run_without_an_experiment_here_is_read_from_its_artifacts(
     assert "report" in (record.lock or {})["stages"] and record.dataset == "tiny"
     with record.files() as folder:
         assert (folder / "models/model.json").is_file()
-    of_the_run_before = find_record("abcdef9999", runs.root)
-    assert "report" not in (of_the_run_before.lock or {})["stages"]
+    earlier = find_record("abcdef9999", runs.root)
+    assert "report" not in (earlier.lock or {})["stages"]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "complaint"),
     [
-        ("calm-dog", "no run 'calm-dog': none of 2 DVC experiments .* none of 2 trained runs .*; there are calm-cat"),
+        ("calm-dog", r"no such run: calm-dog \(available: calm-cat.* 2 DVC experiments.* 2 trained runs"),
         ("twice", r"2 DVC experiments are called 'twice'; give the commit of one: \w{10} \(on commit"),
-        ("abcdef", "'abcdef' is the beginning of several: abcdef0123, abcdef9999; give more of it"),
-        ("abcdef0", "MLflow run abcdef0123 has no artifacts outs/: an older losslab recorded it; `losslab sync`"),
-        ("half", "half: not run to its end"),
+        ("abcdef", "'abcdef' is ambiguous: it may be abcdef0123, abcdef9999; give more characters"),
+        (
+            "abcdef0",
+            "MLflow run abcdef0123 has no artifacts outs/, because an older losslab recorded it; run `losslab sync`",
+        ),
+        ("half", "half: it did not run to its end"),
         ("workspace", "workspace: no dvc.lock or params.yaml"),
-        ("--all", "no run '--all'"),
+        ("--all", "no such run: --all"),
     ],
 )
-def test_what_cannot_be_found_is_told_in_one_line(text: str, told: str, runs: Runs, tracked: list[TrackedRun]) -> None:
+def test_what_cannot_be_read_is_one_line(text: str, complaint: str, runs: Runs, tracked: list[TrackedRun]) -> None:
     runs.run("twice" if text == "twice" else "calm-cat", runs.lock())
     half = runs.lock()
     del half["stages"]["report"]
@@ -143,6 +146,6 @@ def test_what_cannot_be_found_is_told_in_one_line(text: str, told: str, runs: Ru
         runs.commit()
         runs.run("twice", runs.lock())
     tracked += [tracked_run("abcdef0123", has_outs=False), tracked_run("abcdef9999")]
-    with pytest.raises(InputError, match=told) as error:
+    with pytest.raises(InputError, match=complaint) as error:
         find_record(text, runs.root)
     assert "\n" not in str(error.value)

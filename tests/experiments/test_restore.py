@@ -29,27 +29,27 @@ def test_code_of_another_commit_is_refused_with_the_commit_to_check_out(runs: Ru
     train = runs.root / "src/train.py"
     train.write_text("newer")
     before = (runs.root / "params.yaml").read_bytes()
-    with pytest.raises(InputError, match=r"src/train\.py has changes that are not committed: git stash"):
+    with pytest.raises(InputError, match=r"src/train\.py has uncommitted changes: commit them, or run git stash"):
         restore_workspace(find_record("calm-cat", runs.root), runs.root)
     runs.commit()
-    with pytest.raises(InputError, match=f"not what it was when calm-cat ran: git checkout {baseline[:10]} first"):
+    with pytest.raises(InputError, match=f"has changed since calm-cat ran: run git checkout {baseline[:10]} first"):
         restore_workspace(find_record("calm-cat", runs.root), runs.root)
     assert (runs.root / "params.yaml").read_bytes() == before and not (runs.root / "dvc.lock").exists()
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "complaint"),
     [
-        ("params.yaml", "params.yaml: changes that are neither committed nor an experiment's would be lost"),
-        ("models/model.json", r"models/model\.json: not in DVC's cache, so lost"),
+        ("params.yaml", "changes in params.yaml would be lost: keep them with dvc exp save"),
+        ("models/model.json", r"models/model\.json would be lost, not being in DVC's cache"),
     ],
 )
-def test_changes_that_are_kept_nowhere_are_not_dropped(path: str, told: str, runs: Runs) -> None:
+def test_changes_that_are_kept_nowhere_are_not_dropped(path: str, complaint: str, runs: Runs) -> None:
     runs.run("calm-cat", runs.lock())
     changed: Path = runs.root / path
     changed.parent.mkdir(exist_ok=True)
     changed.write_text("loss: mine\n")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=complaint):
         restore_workspace(find_record("calm-cat", runs.root), runs.root)
     assert changed.read_text() == "loss: mine\n" and not (runs.root / "dvc.lock").exists()
 
@@ -74,7 +74,7 @@ def test_params_that_an_experiment_has_are_no_loss(runs: Runs) -> None:
 
 @pytest.fixture
 def pipeline(runs: Runs) -> Runs:
-    """With the stages that DVC needs to check outs out."""
+    """Runs in a repository with the stages that DVC needs to check out outs."""
     write_text(runs.root / "dvc.yaml", PIPELINE)
     with (runs.root / ".gitignore").open("a") as file:
         file.write("/data/prepared/\n")
@@ -101,7 +101,10 @@ def test_data_that_are_kept_nowhere_are_not_overwritten(pipeline: Runs) -> None:
     pipeline.run("calm-cat", pipeline.lock())
     mine = pipeline.root / "data/prepared/tiny/mine.csv"
     write_text(mine, "mine")
-    with pytest.raises(InputError, match=r"data/prepared/tiny: not in DVC's cache, so lost; dvc commit"):
+    with pytest.raises(
+        InputError,
+        match=r"data/prepared/tiny would be lost, not being in DVC's cache: keep what is there with dvc commit",
+    ):
         restore_workspace(find_record("calm-cat", pipeline.root), pipeline.root)
     assert mine.read_text() == "mine" and not (pipeline.root / "dvc.lock").exists()
 

@@ -58,7 +58,7 @@ def test_same_outs_are_identical_and_all_else_stays_as_it_is(
     before, said = state(runs.root), list[str]()
     played = Played(monkeypatch, runs.lock())
     verified = verify_run(find_record("calm-cat", runs.root), runs.root, said.append)
-    assert (verified.outs, verified.differing, verified.told) == (7, [], [])
+    assert (verified.outs, verified.differing, verified.differences) == (7, [], [])
     assert {"--force", "--no-run-cache"} < set(played.targets)
     assert played.targets[-4:] == ["prepare", "train", "evaluate", "report"] and played.raw == "ab"
     assert played.environment["OMP_NUM_THREADS"] == "3" and "3 threads, as recorded" in said[0]
@@ -66,7 +66,7 @@ def test_same_outs_are_identical_and_all_else_stays_as_it_is(
     assert state(runs.root) == before and not (runs.root / ".losslab/verify").exists()
 
 
-def test_first_out_that_differs_is_told_with_the_scores(
+def test_first_out_that_differs_is_described_with_the_scores(
     runs: Runs, tracked: list[TrackedRun], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs.run("calm-cat", runs.lock())
@@ -82,7 +82,7 @@ def test_first_out_that_differs_is_told_with_the_scores(
     assert played.targets[-3:] == ["train", "evaluate", "report"], "there are no raw data to prepare"
     assert "download and prepare are not repeated" in said[1]
     assert verified.differing == ["reports/history.csv", "reports/metrics.json"]
-    assert [(each.path, each.how) for each in verified.told] == [
+    assert [(each.path, each.description) for each in verified.differences] == [
         ("reports/history.csv", "1 of 2 values differ, first row 1, val_miou: 0.5, now 0.6; by 0.1 at most"),
         ("reports/metrics.json", "1 of 2 values differ, first test.miou: 0.5, now 0.25; by 0.25 at most"),
     ]
@@ -92,7 +92,7 @@ def test_first_out_that_differs_is_told_with_the_scores(
 
 def test_code_that_was_not_committed_is_refused(runs: Runs, tracked: list[TrackedRun]) -> None:
     runs.run("dirty", runs.lock(code=CODE + "# not committed"))
-    with pytest.raises(InputError, match=r"dirty: src/train\.py was not committed as it was when this ran"):
+    with pytest.raises(InputError, match=r"dirty cannot be repeated: it ran with uncommitted changes in src/train\.py"):
         verify_run(find_record("dirty", runs.root), runs.root, lambda line: None)
     assert not (runs.root / ".losslab/verify").exists()
 
@@ -106,7 +106,9 @@ def test_reasons_are_what_is_another_now(
     monkeypatch.setattr("losslab.experiments.verify.describe_hardware", lambda: "a chip")
     tracked += [tracked_run("abcdef", "calm-cat", threads=3)]
     record = find_record("calm-cat", runs.root)
-    verified = Verification(1, 1, ["x"], [], str(record.revision), 2)
+    verified = Verification(
+        outs=1, size_bytes=1, differing=["x"], differences=[], revision=str(record.revision), threads=2
+    )
     assert find_likely_reasons(record, verified, runs.root) == [
         "the number of threads was 3, now 2",
         f"packages are not those of its requirements.lock: pytest 1.0.0, here {pytest.__version__}",

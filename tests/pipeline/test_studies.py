@@ -93,7 +93,7 @@ def test_study_survives_kills_and_a_failing_cell(tmp_path: Path) -> None:
 
     run = Started(clone, "losslab study run grid --jobs 2")
     run.until((clone.folder / ".losslab/study/grid/running.json").exists)
-    assert "grid is being run by process" in clone.run("losslab study run grid", ok=False)
+    assert "grid is already running (process" in clone.run("losslab study run grid", ok=False)
     run.until(in_an_epoch)
     run.process.kill()
     run.process.wait()
@@ -130,7 +130,7 @@ def test_ray_brings_experiments_and_outs_back(tmp_path: Path) -> None:
     clone = Clone(tmp_path / "clone")
     (clone.folder / "studies/grid.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False), encoding="utf-8")
     clone.run(f"dvc remote add -q -d store {tmp_path}/store && git add -A && git commit -q -m study")
-    assert "set MLFLOW_TRACKING_URI" in clone.run("losslab study run grid --engine ray --address local", ok=False)
+    assert "needs MLFLOW_TRACKING_URI" in clone.run("losslab study run grid --engine ray --address local", ok=False)
     output = clone.run(
         "losslab study run grid --engine ray --address local --jobs 2 --set train.epochs=2",
         ok=False,

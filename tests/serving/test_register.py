@@ -50,7 +50,7 @@ def train(root: Path, params: Params, seed: int = 0, experiment: str | None = No
         if experiment:
             environment.setenv("DVC_EXP_NAME", experiment)
         with tracking.track_training(params, f"key {seed} {experiment}", "d.dir", "chip", root, pytest.fail) as run:
-            run.trained(root / "models", 1.0)
+            run.log_model(root / "models", 1.0)
     return compute_file_md5(root / "models/model.safetensors")
 
 
@@ -130,10 +130,10 @@ def test_run_can_be_named_by_its_id_and_by_its_experiment(root: Path, monkeypatc
 @pytest.mark.parametrize(
     ("run", "name", "complaint"),
     [
-        ("nobody", "x", "RUN: no trained run 'nobody' in MLflow at mlflow.db; there are .*calm-cat"),
-        ("dice unet-tu-mobilenetv3_small_050 seed 0", "x", "RUN: 2 runs are called 'dice .*give the id of one: "),
-        ("calm-cat", "a/b", "--name: 'a/b' cannot be a model's name"),
-        ("calm-cat", " ", "--name: ' ' cannot be a model's name"),
+        ("nobody", "x", r"no such run: nobody in MLflow at mlflow.db \(available: .*calm-cat"),
+        ("dice unet-tu-mobilenetv3_small_050 seed 0", "x", "2 runs are called 'dice .*give the id of one: "),
+        ("calm-cat", "a/b", "--name 'a/b': a model's name must not"),
+        ("calm-cat", " ", "--name ' ': a model's name must not"),
     ],
 )
 def test_what_cannot_be_registered_is_refused(run: str, name: str, complaint: str, root: Path) -> None:
@@ -145,10 +145,10 @@ def test_workspace_without_a_run_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
-        with pytest.raises(InputError, match=r"workspace has no .*models/model.safetensors"):
+        with pytest.raises(InputError, match=r"workspace: .*models/model.safetensors does not exist"):
             register_model("workspace", "x", tmp_path)
         (tmp_path / "models/model.safetensors").write_bytes(b"another")
-        with pytest.raises(InputError, match=r"is of no run in .*`losslab sync` adds it"):
+        with pytest.raises(InputError, match=r"has no run of this model; run `losslab sync` to add it"):
             register_model("workspace", "x", tmp_path)
 
 

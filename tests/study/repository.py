@@ -26,14 +26,17 @@ STUDY: dict[str, Any] = {
 
 
 class Repository:
-    def __init__(self, root: Path) -> None:
+    """A DVC repository at the root of a Git repository, or in a subfolder of the one that begins at `top`."""
+
+    def __init__(self, root: Path, top: Path | None = None) -> None:
         self.root = root
+        root.mkdir(parents=True, exist_ok=True)
         write_params(root, TINY_CHANGES)
         (root / ".dvc").mkdir()
         (root / ".dvc/config").write_text("")
         (root / ".dvc/.gitignore").write_text("/cache\n/tmp\n/config.local\n")
         self.study("small", STUDY)
-        self.git("init", "-q", "-b", "main")
+        self.git("init", "-q", "-b", "main", str(top or root))
         self.commit()
 
     def git(self, *arguments: str, **environment: str) -> str:
@@ -56,7 +59,7 @@ class Repository:
         return read_study(name, self.root, sets, alias)
 
     def _cached(self, content: bytes) -> str:
-        """Put into DVC's cache; returns its md5."""
+        """Put a file into DVC's cache, and return its md5."""
         md5 = hashlib.md5(content).hexdigest()
         path = self.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,17 +67,18 @@ class Repository:
         return md5
 
     def experiment(
-        self, run: StudyRun, val_miou: float, whole: bool = True, left: Path | None = None, **changes: Any
+        self, run: StudyRun, val_miou: float, with_report: bool = True, left: Path | None = None, **changes: Any
     ) -> None:
-        """As a finished run leaves it: a commit under refs/exps, its scores in the cache; not `whole`: without a report.
+        """Make the experiment of a finished run: a commit under refs/exps, with its scores in the cache.
 
         Args:
+            with_report: whether it ran to its end.
             left: a folder with outs, which go into the cache.
         """
         metrics = {"test": {"miou": val_miou - 0.01}, "val": {"miou": val_miou}}
         outs = dict.fromkeys(["models/model.json", "reports/history.csv", "reports/figures"], "")
         outs["models/model.safetensors"] = f"{run.name}.weights"
-        outs |= {"reports/report.html": ""} if whole else {}
+        outs |= {"reports/report.html": ""} if with_report else {}
         outs["reports/metrics.json"] = self._cached(json.dumps(metrics).encode())
         for file in left.rglob("*.*") if left is not None else ():
             outs[file.relative_to(left or file).as_posix()] = self._cached(file.read_bytes())

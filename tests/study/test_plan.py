@@ -1,4 +1,4 @@
-"""From a card to runs: names, params, what tuning adds, and that all of it is checked before anything is run."""
+"""A card becomes runs with names and params, all checked before anything is run."""
 
 import re
 import subprocess
@@ -9,9 +9,6 @@ import pytest
 from losslab.errors import InputError
 from losslab.study.plan import (
     GridCell,
-    count_runs,
-    expand_cells,
-    plan_every_run,
     plan_final_runs,
     plan_runs,
     read_study,
@@ -22,9 +19,9 @@ from tests.study.repository import STUDY, Repository
 
 
 def test_runs_are_cells_times_seeds_first_seed_first(repository: Repository) -> None:
-    found = [run.name for run in plan_runs(repository.read())]
+    names = [run.name for run in plan_runs(repository.read())]
     cells_of_a_seed = ["cross_entropy-unet", "cross_entropy-segnet", "dice-unet", "dice-segnet"]
-    assert found == [f"small-{cell}-s{seed}" for seed in (0, 1) for cell in cells_of_a_seed]
+    assert names == [f"small-{cell}-s{seed}" for seed in (0, 1) for cell in cells_of_a_seed]
 
 
 def test_params_of_a_run_are_the_committed_ones_with_the_cards_and_the_cells(repository: Repository) -> None:
@@ -44,8 +41,8 @@ def test_workspace_params_do_not_leak_into_cells(repository: Repository) -> None
 
 def test_skipped_cells_are_not_run(repository: Repository) -> None:
     repository.study("small", {**STUDY, "skip": [{"loss": "dice", "net": "segnet"}]})
-    assert "loss dice, net segnet" not in [str(cell) for cell in expand_cells(repository.read())]
-    assert count_runs(repository.read()) == 6
+    assert "loss dice, net segnet" not in [str(cell) for cell in repository.read().cells]
+    assert repository.read().number_of_runs == 6
 
 
 def test_free_options_replace_and_dotted_ones_are_set(repository: Repository) -> None:
@@ -66,8 +63,8 @@ def test_tuning_tries_all_values_on_the_first_seed_and_the_chosen_one_on_the_res
     study = repository.read()
     first = ["small-dice-0.001-s0", "small-dice-1e_05-s0", "small-focal-0.001-s0", "small-focal-1e_05-s0"]
     assert [run.name for run in plan_runs(study)] == first
-    assert (count_runs(study), len(plan_every_run(study)), plan_final_runs(study)) == (6, 8, [])
-    dice: GridCell = expand_cells(study)[0]
+    assert (study.number_of_runs, len(study.every_run), plan_final_runs(study)) == (6, 8, [])
+    dice: GridCell = study.cells[0]
     chosen = plan_runs(study, {dice: "1e-05"})
     assert [run.name for run in chosen] == [*first, "small-dice-1e_05-s1"]
     assert chosen[-1].params["train"]["lr"] == 1e-05
@@ -78,19 +75,19 @@ def test_tuning_tries_all_values_on_the_first_seed_and_the_chosen_one_on_the_res
 
 
 def test_cut_down_runs_have_other_names_and_an_alias_names_them(repository: Repository) -> None:
-    whole, cut = repository.read(), repository.read("small", "train.epochs=1", "evaluate.tta=flip")
+    full, cut = repository.read(), repository.read("small", "train.epochs=1", "evaluate.tta=flip")
     again, other = (
         repository.read("small", "evaluate.tta=flip", "train.epochs=1"),
         repository.read("small", "train.epochs=2"),
     )
-    names_of = [{run.name for run in plan_runs(study)} for study in (whole, cut, other)]
-    assert not names_of[0] & names_of[1] and not names_of[1] & names_of[2]
-    assert all(re.fullmatch(r"small-\w+-\w+-s\d-[0-9a-f]{6}", name) for name in names_of[1])
+    names = [{run.name for run in plan_runs(study)} for study in (full, cut, other)]
+    assert not names[0] & names[1] and not names[1] & names[2]
+    assert all(re.fullmatch(r"small-\w+-\w+-s\d-[0-9a-f]{6}", name) for name in names[1])
     assert [run.name for run in plan_runs(again)] == [run.name for run in plan_runs(cut)]
     assert plan_runs(cut)[0].params["train"]["epochs"] == 1 and plan_runs(cut)[0].params["evaluate"]["tta"] == "flip"
     quick = repository.read("small", "train.epochs=1", alias="quick")
     assert plan_runs(quick)[0].name == "quick-cross_entropy-unet-s0"
-    assert len({study.key for study in (whole, cut, other, quick)}) == 4 and again.key == cut.key
+    assert len({study.key for study in (full, cut, other, quick)}) == 4 and again.key == cut.key
 
 
 def test_set_wins_over_the_grid_as_long_as_cells_differ(repository: Repository) -> None:
@@ -103,9 +100,9 @@ def test_set_wins_over_the_grid_as_long_as_cells_differ(repository: Repository) 
 
 SETS = [
     ("train.epochs", "--set train.epochs: must be key=value"),
-    ("train.epoch=3", "--set: train.epoch is no key of params.yaml; train has epochs"),
-    ("seed=3", "--set seed=3: the study's seeds say it"),
-    ("train.lr=[", "--set train.lr=[: '[' is no YAML"),
+    ("train.epoch=3", "--set: no such key: train.epoch; train has epochs"),
+    ("seed=3", "--set seed=3: seeds are set in the study's file"),
+    ("train.lr=[", "--set train.lr=[: '[' is not YAML"),
     ("train.lr=-1", "studies/small.yaml: loss cross_entropy, net unet: train.lr is -1; it must"),
     ("loss=focal", "with --set loss=focal loss cross_entropy, net unet and loss dice, net unet are the same run"),
     ("dataset=mars", "dataset: 'mars' is not one of"),
@@ -113,10 +110,10 @@ SETS = [
 
 
 @pytest.mark.parametrize(("text", "complaint"), SETS)
-def test_bad_set_is_told_in_one_line(text: str, complaint: str, repository: Repository) -> None:
-    with pytest.raises(InputError) as told:
+def test_bad_set_is_an_error_of_one_line(text: str, complaint: str, repository: Repository) -> None:
+    with pytest.raises(InputError) as error:
         repository.read("small", text)
-    assert complaint in str(told.value) and "\n" not in str(told.value)
+    assert complaint in str(error.value) and "\n" not in str(error.value)
 
 
 CHANGES: list[tuple[dict[str, Any], str]] = [
@@ -137,9 +134,9 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
 @pytest.mark.parametrize(("change", "complaint"), CHANGES)
 def test_every_run_is_checked_before_any_is_run(change: dict[str, Any], complaint: str, repository: Repository) -> None:
     repository.study("small", {**STUDY, **change})
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as error:
         repository.read()
-    assert complaint in str(told.value) and "\n" not in str(told.value)
+    assert complaint in str(error.value) and "\n" not in str(error.value)
 
 
 def test_alias_may_not_be_a_studys_name(repository: Repository) -> None:
@@ -158,8 +155,8 @@ def test_outside_a_repository_one_line_says_so(repository: Repository) -> None:
 @pytest.mark.parametrize("name", list_studies(ROOT / "studies"))
 def test_shipped_study_makes_runs_with_valid_names(name: str) -> None:
     study = read_study(name, ROOT)
-    found = [run.name for run in plan_every_run(study)]
-    assert len(set(found)) == len(found)
-    for example in (found[0], found[-1]):
+    names = [run.name for run in study.every_run]
+    assert len(set(names)) == len(names)
+    for example in (names[0], names[-1]):
         assert subprocess.run(["git", "check-ref-format", f"refs/exps/ab/cd/{example}"], check=False).returncode == 0
-    assert all(re.fullmatch(r"[\w.]+(-[\w.]+)+-s\d", name) for name in found)
+    assert all(re.fullmatch(r"[\w.]+(-[\w.]+)+-s\d", name) for name in names)

@@ -27,51 +27,51 @@ REMOTE = "[core]\nremote = store\n['remote \"store\"']\nurl = {}\n"
 def ready(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Repository:
     """All that the engine needs is there but Ray."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://localhost:5000")
-    monkeypatch.setattr(ray_engine, "_ray", lambda: None)
+    monkeypatch.setattr(ray_engine, "_import_ray", lambda: None)
     (repository.root / ".dvc/config").write_text(REMOTE.format("s3://bucket/store"))
     repository.commit()
     return repository
 
 
 def refused(repository: Repository, address: str | None = "local") -> str:
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as error:
         RayEngine(StudyState(repository.root, "small"), find_head(repository.root), address, 1)
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(error.value)
+    return str(error.value)
 
 
-def test_missing_package_is_told(ready: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_refused(ready: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert refused(ready) == "--engine ray: the package is not installed: uv pip install 'losslab[ray]'"
+    assert refused(ready) == "--engine ray: Ray is not installed; run uv pip install 'losslab[ray]'"
 
 
 @pytest.mark.parametrize("address", [None, "foo", "ray://head:10001", "head:"])
-def test_address_that_is_none_is_told(address: str | None, ready: Repository) -> None:
-    assert "be HOST:PORT of the cluster's head, auto on one of its nodes, or local" in refused(ready, address)
+def test_address_that_is_none_is_refused(address: str | None, ready: Repository) -> None:
+    assert "HOST:PORT of the cluster's head, auto on one of its nodes, or local" in refused(ready, address)
 
 
-def test_address_where_nobody_listens_is_told_at_once(ready: Repository) -> None:
+def test_address_where_nobody_listens_is_refused_at_once(ready: Repository) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"
-        assert refused(ready, address).startswith(f"--address {address}: no Ray cluster: ")
+        assert refused(ready, address).startswith(f"--address {address}: cannot connect to a Ray cluster: ")
 
 
 @pytest.mark.parametrize("uri", ["", "sqlite:///mlflow.db"])
-def test_tracking_store_that_nodes_do_not_share_is_told(
+def test_tracking_store_that_nodes_do_not_share_is_refused(
     uri: str, ready: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     assert "MLFLOW_TRACKING_URI" in refused(ready)
 
 
-def test_remote_that_nodes_do_not_know_is_told(ready: Repository) -> None:
+def test_remote_that_nodes_do_not_know_is_refused(ready: Repository) -> None:
     path = ready.root / ".dvc/config"
     path.write_text("")
     ready.commit()
     path.write_text(REMOTE.format("/store"))  # but it is not committed
-    assert "no DVC remote is committed" in refused(ready)
+    assert "--engine ray needs a DVC remote" in refused(ready)
     path.write_text(REMOTE.format("../store"))
     ready.commit()
     assert "the DVC remote store has a relative path" in refused(ready)
@@ -81,7 +81,7 @@ def test_remote_that_nodes_do_not_know_is_told(ready: Repository) -> None:
 def test_killed_worker_is_started_again_on_its_node(
     codes: list[int], expected: int, ready: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of each attempt one code for preparing the data, and one for the run."""
+    """Each attempt has one code for preparing the data, and one for the run."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     write_bundle(ready.root, tmp_path / "repository")
     left, jobs, config = list(codes), [], Path(".dvc/config.local")
@@ -95,21 +95,27 @@ def test_killed_worker_is_started_again_on_its_node(
         Path(str(job.result)).write_bytes(b"result")
         return left.pop(0), "log"
 
-    monkeypatch.setattr(ray_engine, "_work", work)
-    sent: dict[str, Any] = {"repository": b"", "id": "1", "local_config": b"password", "baseline": "0" * 40}
+    monkeypatch.setattr(ray_engine, "_run_worker", work)
+    sent: dict[str, Any] = {
+        "repository": b"",
+        "id": "1",
+        "local_config": b"password",
+        "baseline": "0" * 40,
+        "prefix": ".",
+    }
     sent["environment"] = {}
     run = plan_runs(ready.read())[0]
-    found = ray_engine._run_on_node(sent, run.name, run.params)
-    assert found == (expected, "log", b"result" if expected == 0 else b"") and not left
+    result = ray_engine._run_on_node(sent, run.name, run.params)
+    assert result == (expected, "log", b"result" if expected == 0 else b"") and not left
     assert {job.experiment for job in jobs} <= {None, run.name} and jobs[0].experiment is None
     assert Path(jobs[0].home).exists() == (expected != 0), "what can go on stays"
     assert not list(tmp_path.rglob("losslab-ray-*/**/config.local")), "but no password"
     assert Path(jobs[0].home).parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_folder_on_a_node_that_is_not_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folder_on_a_node_that_is_not_ours_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     (tmp_path / "anothers").mkdir()
     (tmp_path / f"losslab-ray-{os.getuid()}").symlink_to("anothers")
-    with pytest.raises(InputError, match="is another user's, or a link; it must be removed"):
-        ray_engine._own_place()
+    with pytest.raises(InputError, match="belongs to another user, or is a link: remove it"):
+        ray_engine._make_node_folder()

@@ -1,4 +1,4 @@
-"""In what order a study is run and what counts as done, with an engine that runs nothing."""
+"""A study is run in order, and counts its done runs, with an engine that runs nothing."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from losslab.errors import InputError
 from losslab.io.files import write_json
 from losslab.io.git import find_head
 from losslab.study.engine import EndedRun
-from losslab.study.plan import Study, StudyRun, plan_every_run, plan_runs
+from losslab.study.plan import Study, StudyRun, plan_runs
 from losslab.study.results import find_done_runs, find_finished_runs, read_scores
 from losslab.study.scheduler import StudyOutcome, StudyProgress, run_study
 from losslab.study.state import StudyState
@@ -37,14 +37,14 @@ class FakeEngine:
         self.prepared.append(dataset)
         return EndedRun(run, 1.0, f"download: {dataset} is not there" if dataset in self.unfit else None)
 
-    def free(self) -> bool:
+    def has_free_slot(self) -> bool:
         return len(self.works) < self.slots
 
     def start(self, run: StudyRun) -> None:
         self.started.append(run.name)
         self.works.append(run)
 
-    def ended(self) -> list[EndedRun]:
+    def collect_ended(self) -> list[EndedRun]:
         run = self.works.pop(0)
         outcome = self.outcomes.get(run.name, 0.5)
         if isinstance(outcome, str):
@@ -52,7 +52,7 @@ class FakeEngine:
         self.repository.experiment(run, outcome)
         return [EndedRun(run, 10.0)]
 
-    def working(self) -> list[StudyRun]:
+    def list_working(self) -> list[StudyRun]:
         return list(self.works)
 
     def close(self) -> None:
@@ -60,21 +60,21 @@ class FakeEngine:
 
 
 def go(repository: Repository, study: Study, engine: FakeEngine) -> tuple[StudyOutcome, list[StudyProgress]]:
-    told: list[StudyProgress] = []
+    progress: list[StudyProgress] = []
     state = StudyState(repository.root, study.key)
-    return run_study(study, repository.root, state, engine, engine.slots, told.append), told
+    return run_study(study, repository.root, state, engine, engine.slots, progress.append), progress
 
 
 def test_only_what_is_missing_is_run(repository: Repository) -> None:
     study = repository.read()
     repository.experiment(plan_runs(study)[1], 0.6)
     engine = FakeEngine(repository, {})
-    outcome, told = go(repository, study, engine)
+    outcome, progress = go(repository, study, engine)
     assert outcome == StudyOutcome(8, 0, 8)
     assert engine.started == [run.name for run in plan_runs(study) if run != plan_runs(study)[1]]
-    assert [(progress.over, progress.of) for progress in told] == [(number, 8) for number in range(2, 9)]
-    assert told[0].eta == 10.0 * 3 and told[-1].eta == 0.0
-    assert (told[0].val_miou, told[0].test_miou) == (0.5, 0.49)
+    assert [(each.finished, each.total) for each in progress] == [(number, 8) for number in range(2, 9)]
+    assert progress[0].eta_s == 10.0 * 3 and progress[-1].eta_s == 0.0
+    assert (progress[0].val_miou, progress[0].test_miou) == (0.5, 0.49)
     again = FakeEngine(repository, {})
     assert go(repository, study, again)[0] == StudyOutcome(8, 0, 8) and again.started == []
 
@@ -82,22 +82,22 @@ def test_only_what_is_missing_is_run(repository: Repository) -> None:
 def test_failed_cell_stops_no_other_and_is_tried_again(repository: Repository) -> None:
     study = repository.read()
     bad = plan_runs(study)[0]
-    outcome, told = go(repository, study, FakeEngine(repository, {bad.name: "train: it diverged"}))
-    assert outcome == StudyOutcome(7, 1, 8) and told[0].ended.reason == "train: it diverged"
+    outcome, progress = go(repository, study, FakeEngine(repository, {bad.name: "train: it diverged"}))
+    assert outcome == StudyOutcome(7, 1, 8) and progress[0].ended.reason == "train: it diverged"
     state = StudyState(repository.root, study.key)
-    assert {run: about["reason"] for run, about in state.failures(plan_every_run(study)).items()} == {
+    assert {run: about["reason"] for run, about in state.read_failures(study.every_run).items()} == {
         bad: "train: it diverged"
     }
     again = FakeEngine(repository, {})
     assert go(repository, study, again)[0] == StudyOutcome(8, 0, 8) and again.started == [bad.name]
-    assert state.failures(plan_every_run(study)) == {}
+    assert state.read_failures(study.every_run) == {}
 
 
 def test_failure_on_other_params_is_forgotten(repository: Repository) -> None:
     study = repository.read()
-    StudyState(repository.root, study.key).failed(plan_runs(study)[0], "no")
+    StudyState(repository.root, study.key).record_failure(plan_runs(study)[0], "no")
     repository.study("small", {**STUDY, "params": {"train": {"epochs": 4}}})
-    assert StudyState(repository.root, study.key).failures(plan_every_run(repository.read())) == {}
+    assert StudyState(repository.root, study.key).read_failures(repository.read().every_run) == {}
 
 
 def test_data_are_prepared_once_and_who_lacks_them_fails_with_the_reason(repository: Repository) -> None:
@@ -105,10 +105,10 @@ def test_data_are_prepared_once_and_who_lacks_them_fails_with_the_reason(reposit
     repository.study("small", {**STUDY, "grid": grid, "seeds": [0]})
     engine = FakeEngine(repository, {})
     engine.unfit = {"synthetic_lesions"}
-    outcome, told = go(repository, repository.read(), engine)
+    outcome, progress = go(repository, repository.read(), engine)
     assert outcome == StudyOutcome(2, 2, 4) and sorted(engine.prepared) == ["synthetic_lesions", "tiny"]
     assert engine.started == ["small-tiny-dice-s0", "small-tiny-focal-s0"]
-    reasons = [progress.ended.reason for progress in told if progress.ended.reason]
+    reasons = [each.ended.reason for each in progress if each.ended.reason]
     assert reasons == ["download: synthetic_lesions is not there"] * 2
 
 
@@ -143,7 +143,7 @@ def test_cell_is_not_compared_while_its_tuning_goes_on(repository: Repository) -
 
 def test_run_without_all_outs_or_with_other_params_is_not_done(repository: Repository) -> None:
     first, second, third, *_ = plan_runs(repository.read())
-    repository.experiment(first, 0.5, whole=False)
+    repository.experiment(first, 0.5, with_report=False)
     repository.experiment(second, 0.5, seed=7)
     repository.experiment(third, 0.5)
     assert list(find_finished_runs([first, second, third], repository.root)) == [third]
@@ -160,24 +160,24 @@ def test_run_from_another_commit_counts(repository: Repository) -> None:
     assert read_scores(outs, repository.root)["val"] == {"miou": 0.5}
 
 
-def test_engine_that_leaves_no_experiment_is_told(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_that_leaves_no_experiment_is_reported(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     study = repository.read()
     engine = FakeEngine(repository, {})
     monkeypatch.setattr(repository, "experiment", lambda *_: None)
-    outcome, told = go(repository, study, engine)
-    assert outcome.failed == 8 and "left no whole experiment" in str(told[0].ended.reason)
+    outcome, progress = go(repository, study, engine)
+    assert outcome.failed == 8 and "left no complete experiment" in str(progress[0].ended.reason)
 
 
 def test_study_is_run_by_one_process_at_a_time(repository: Repository) -> None:
     study, state = repository.read(), StudyState(repository.root, "small")
-    assert state.runner() is None
-    with state.running(study, 1) as tell_running:
+    assert state.find_runner() is None
+    with state.claim(study, 1) as tell_running:
         tell_running(["small-dice-unet-s0"])
-        runner = StudyState(repository.root, "small").runner()
+        runner = StudyState(repository.root, "small").find_runner()
         assert runner is not None and runner["runs"] == ["small-dice-unet-s0"]
-        with pytest.raises(InputError, match=r"small is being run by process \d+: losslab study status, or stop"):
-            StudyState(repository.root, "small").running(study, 1).__enter__()
-    assert state.runner() is None
+        with pytest.raises(InputError, match=r"small is already running \(process \d+\)"):
+            StudyState(repository.root, "small").claim(study, 1).__enter__()
+    assert state.find_runner() is None
 
 
 @pytest.mark.parametrize("content", [{"a": 1}, {}])
@@ -185,7 +185,7 @@ def test_what_a_killed_runner_left_does_not_count_as_running(content: dict[str, 
     state = StudyState(repository.root, "small")
     state.folder.mkdir(parents=True)
     (state.folder / "running.json").write_text(str(content).replace("'", '"'))
-    assert state.runner() is None and state.stop() is False
+    assert state.find_runner() is None and state.stop() is False
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="only Linux tells when a process was started")
@@ -195,9 +195,9 @@ def test_pid_that_a_killed_runner_left_is_not_signalled(
     """Also while a new runner has the lock and has not yet said who it is."""
     state, signalled = StudyState(repository.root, "small"), []
     monkeypatch.setattr(os, "kill", lambda pid, number: signalled.append(pid))
-    monkeypatch.setattr("losslab.study.state.BEGINNING", 0.2)
+    monkeypatch.setattr("losslab.study.state.ANNOUNCE_TIMEOUT_S", 0.2)
     state.folder.mkdir(parents=True)
-    with state._lock():
+    with state._build_lock():
         write_json(state.folder / "running.json", {"pid": os.getpid(), "started": "1", "jobs": 1})
         assert StudyState(repository.root, "small").stop() is False and signalled == []
 
@@ -208,10 +208,10 @@ def test_runner_removes_what_a_killed_one_left_before_it_writes(
     state, left = StudyState(repository.root, "small"), []
     write_json(state.folder / "running.json", {"pid": 1, "jobs": 1})
     monkeypatch.setattr("losslab.study.state.write_json", lambda path, _: left.append(path.exists()))
-    with state.running(repository.read(), 1):
+    with state.claim(repository.read(), 1):
         assert left[0] is False
 
 
 def test_log_is_beside_the_state(repository: Repository) -> None:
-    path = StudyState(repository.root, "small").log("small-dice-unet-s0")
+    path = StudyState(repository.root, "small").find_log("small-dice-unet-s0")
     assert re.fullmatch(r".*/\.losslab/study/small/logs/small-dice-unet-s0\.log", str(Path(path)))

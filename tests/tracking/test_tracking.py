@@ -41,7 +41,7 @@ def params(tiny_params: Params, request: pytest.FixtureRequest) -> Params:
 
 @pytest.fixture
 def outs(tmp_path: Path, params: Params) -> Path:
-    """What a run leaves behind."""
+    """Write what a run leaves behind."""
     path = write_params(tmp_path, TINY_CHANGES)
     path.write_text(
         path.read_text(encoding="utf-8").replace("dataset: tiny", f"dataset: {params.dataset}"), encoding="utf-8"
@@ -81,7 +81,7 @@ def train(params: Params, root: Path, outs: Path, warnings: list[str]) -> None:
     with begin(params, root, warnings) as run:
         for row in HISTORY:
             run.log_epoch(row)
-        run.trained(outs / "models", seconds=12.3)
+        run.log_model(outs / "models", seconds=12.3)
 
 
 def test_training_is_seen_while_it_runs(params: Params, root: Path, outs: Path, warnings: list[str]) -> None:
@@ -91,7 +91,7 @@ def test_training_is_seen_while_it_runs(params: Params, root: Path, outs: Path, 
         assert live.info.status == "RUNNING"
         assert live.data.params["train.epochs"] == "2" and live.data.params["loss"] == "cross_entropy"
         assert series(root, live, "train_loss") == [(0, 1.0)]
-        run.trained(outs / "models", seconds=12.3)
+        run.log_model(outs / "models", seconds=12.3)
     (done,) = runs(root, params.dataset)
     assert done.info.status == "FINISHED"
     assert done.data.tags["losslab.model_md5"] == compute_file_md5(outs / "models/model.safetensors")
@@ -168,10 +168,10 @@ def test_model_that_is_scored_otherwise_is_another_run(
     path.write_text(changed, encoding="utf-8")
     for _ in range(2):
         tracking.record_stage(outs, root, warnings.append, "report", 1.0)
-    found = {
+    scores = {
         run.data.params["evaluate.resolution"]: run.data.metrics["test_miou"] for run in runs(root, params.dataset)
     }
-    assert found == {"prepared": 0.5, "original": 0.5} and len(runs(root, params.dataset)) == 2 and not warnings
+    assert scores == {"prepared": 0.5, "original": 0.5} and len(runs(root, params.dataset)) == 2 and not warnings
 
 
 def test_complete_run_is_repeated_as_a_new_one(
@@ -234,8 +234,8 @@ def test_run_carries_its_record_and_the_way_back(
     tracking.download_outs(run, tmp_path / "one", root, "models/model.json")
     kept = ["dvc.lock", "models/model.json", "params.yaml"]
     kept += [f"reports/{name}" for name in ("history.csv", "metrics.json", "per_image.csv")]
-    found = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/**/*") if path.is_file()}
-    assert {f"all/{name}" for name in kept} | {"one/models/model.json"} <= found
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/**/*") if path.is_file()}
+    assert {f"all/{name}" for name in kept} | {"one/models/model.json"} <= names
     assert (tmp_path / "all/reports/history.csv").read_bytes() == (outs / "reports/history.csv").read_bytes()
     assert warnings == []
 
@@ -246,7 +246,7 @@ def test_run_of_an_older_losslab_is_given_its_record_by_sync(params: Params, roo
     client, (run,) = MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), runs(root, params.dataset)
     client.delete_tag(run.info.run_id, "losslab.outs")
     (old,) = (each for each in tracking.list_tracked_runs(root) if each.experiment == "old-cat")
-    with pytest.raises(InputError, match="an older losslab recorded it; `losslab sync`"):
+    with pytest.raises(InputError, match="an older losslab recorded it; run `losslab sync`"):
         tracking.download_outs(old, outs / "got", root)
     assert not tracking.is_recorded(params.dataset, md5s[0], md5s[1], "old-cat", root)
 
@@ -255,7 +255,7 @@ def test_looking_for_runs_makes_no_store(tmp_path: Path) -> None:
     assert tracking.list_tracked_runs(tmp_path) == [] and not list(tmp_path.iterdir())
 
 
-def test_two_runs_of_one_model_are_told_apart_by_experiment(
+def test_two_runs_of_one_model_are_distinguished_by_experiment(
     params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("first", "second"):
@@ -290,7 +290,7 @@ def test_epochs_lost_while_the_store_was_away_are_added_later(
             broken.setattr(MlflowClient, "log_batch", lambda *a, **k: (_ for _ in ()).throw(OSError("disk is gone")))
             run.log_epoch(HISTORY[1])
         run.log_epoch(HISTORY[2])
-        run.trained(outs / "models", 1.0)
+        run.log_model(outs / "models", 1.0)
     assert len(warnings) == 1 and "disk is gone" in warnings[0] and "losslab sync" in warnings[0]
     tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
     (done,) = runs(root, params.dataset)
@@ -387,6 +387,6 @@ def test_processes_that_come_first_at_once_share_one_store(tmp_path: Path, param
     command = [sys.executable, "-c", code, str(tmp_path), params.model_dump_json()]
     started = [subprocess.Popen([*command, key], stderr=subprocess.PIPE, text=True) for key in "abc"]
     assert [process.communicate()[1] for process in started] == ["", "", ""]
-    found = runs(tmp_path, params.dataset)
-    assert [(run.info.status, run.data.metrics["val_miou"]) for run in found] == [("FINISHED", 0.5)] * 3
+    logged = runs(tmp_path, params.dataset)
+    assert [(run.info.status, run.data.metrics["val_miou"]) for run in logged] == [("FINISHED", 0.5)] * 3
     assert list(tmp_path.glob(".*partial*")) == []

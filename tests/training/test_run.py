@@ -28,7 +28,7 @@ class ListTracker:
     def log_epoch(self, row: Mapping[str, float]) -> None:
         self.epochs.append(row["epoch"])
 
-    def trained(self, models: Path, seconds: float) -> None:
+    def log_model(self, models: Path, seconds: float) -> None:
         self.models.append(models)
 
     @contextmanager

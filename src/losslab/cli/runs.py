@@ -42,8 +42,8 @@ def verify(
 
         record = find_record(run, ROOT)
         verified = run_again(record, ROOT, _say, threads, keep)
-        if not verified.told:
-            typer.echo(f"identical: {verified.outs} outs, {format_bytes(verified.size)}")
+        if not verified.differences:
+            typer.echo(f"identical: {verified.outs} outs, {format_bytes(verified.size_bytes)}")
             return
         _tell_difference(record, verified)
     raise typer.Exit(1)
@@ -63,8 +63,8 @@ def reproduce(
         record = find_record(run, ROOT)
         restored = restore_workspace(record, ROOT, force)
         typer.echo(f"the workspace is now {record.name}: params.yaml, dvc.lock and {restored.outs} outs")
-        if restored.code is not None:
-            typer.echo(f"its code is not: {restored.code} is another, so dvc repro would not give the same")
+        if restored.changed_code is not None:
+            typer.echo(f"its code is not: {restored.changed_code} is another, so dvc repro would not give the same")
         if restored.missing or "report" not in (record.lock or {})["stages"]:
             gone = restored.missing or ["reports/report.html"]
             typer.echo(f"not in DVC's cache: {', '.join(gone)}; dvc repro makes them")
@@ -74,10 +74,10 @@ def reproduce(
 def _tell_difference(record: "RunRecord", verified: "Verification") -> None:
     from losslab.experiments.verify import find_likely_reasons
 
-    first, *more = verified.told
-    typer.echo(f"NOT identical, first in {first.path}: {first.how}")
+    first, *more = verified.differences
+    typer.echo(f"NOT identical, first in {first.path}: {first.description}")
     for each in more:
-        typer.echo(f"{each.path}: {each.how}")
+        typer.echo(f"{each.path}: {each.description}")
     typer.echo(f"{len(verified.differing)} of {verified.outs} outs differ: {', '.join(verified.differing)}")
     for reason in find_likely_reasons(record, verified, ROOT) or [
         "hardware, threads and packages are as they were: is something in it not deterministic?"

@@ -29,14 +29,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print all there is to know
 def list_studies(as_json: AsJson = False) -> None:
     """List the studies: what they ask, how many runs they take, how many are done."""
     from losslab.study import spec as cards
-    from losslab.study.plan import count_runs, expand_cells, read_study
+    from losslab.study.plan import read_study
     from losslab.study.results import read_progress
 
     found, faults = [], []
     for name in cards.list_studies(ROOT / cards.STUDIES):
         try:
             study = read_study(name, ROOT)
-            found.append((study, len(expand_cells(study)), count_runs(study), len(read_progress(study, ROOT)[1])))
+            found.append((study, len(study.cells), study.number_of_runs, len(read_progress(study, ROOT)[1])))
         except InputError as error:
             faults.append(error)
         except OSError as error:  # a folder of this name, or a file that may not be read
@@ -102,7 +102,7 @@ def run(
         _refuse_taken_alias(study, state)
         for line in _uncommitted():
             typer.echo(f"WARNING: {line}", err=True)
-        with state.running(study, jobs) as tell_running, show_study(study, state) as shown, _ends_well(study):
+        with state.claim(study, jobs) as tell_running, show_study(study, state) as shown, _ends_well(study):
             made = _engine(engine, address, state, baseline, jobs)
             try:
 
@@ -114,7 +114,7 @@ def run(
             finally:
                 made.close()
     failed = f", {outcome.failed} failed: losslab study status {study.alias or study.name}" if outcome.failed else ""
-    typer.echo(f"{study.key}: {outcome.done} of {outcome.of} done{failed}")
+    typer.echo(f"{study.key}: {outcome.done} of {outcome.total} done{failed}")
     if outcome.failed:
         raise typer.Exit(1)
 
@@ -129,7 +129,7 @@ def status(name: Name, sets: Sets = None, alias: Alias = None, as_json: AsJson =
     with cli_errors():
         study = find_study(name, ROOT, tuple(sets or ()), alias)
         rows = describe_runs(study, ROOT)
-        runner = StudyState(ROOT, study.key).runner()
+        runner = StudyState(ROOT, study.key).find_runner()
         if as_json:
             about = {"study": study.name, "key": study.key, "running": runner is not None, "runs": rows}
             typer.echo(json.dumps(about, indent=2, ensure_ascii=False))
@@ -147,7 +147,7 @@ def status(name: Name, sets: Sets = None, alias: Alias = None, as_json: AsJson =
         print_table(("run", "state", "val mIoU", "test mIoU", ""), table)
         _tell_counts(study, rows, runner)
         for other in list_states(ROOT):
-            origin = other.origin()
+            origin = other.read_origin()
             if origin[0] == study.name and other.key != study.key and origin[1:] != ((), None):
                 typer.echo(f"Also: losslab study status {_arguments(*origin)}")
 
@@ -158,11 +158,11 @@ def stop(name: Name) -> None:
     from losslab.study.state import find_study, list_states
 
     with cli_errors():
-        stopped = [state for state in list_states(ROOT) if name in (state.key, state.origin()[0]) and state.stop()]
+        stopped = [state for state in list_states(ROOT) if name in (state.key, state.read_origin()[0]) and state.stop()]
         if not stopped:
             find_study(name, ROOT)  # is there such a study at all?
         for state in stopped:
-            typer.echo(f"stopped; to go on: losslab study run {_arguments(*state.origin())}")
+            typer.echo(f"stopped; to go on: losslab study run {_arguments(*state.read_origin())}")
         if not stopped:
             typer.echo(f"{name} was not running")
 
@@ -186,7 +186,7 @@ def _ends_well(study: "Study") -> Iterator[None]:
 
 
 def _refuse_taken_alias(study: "Study", state: "StudyState") -> None:
-    origin = state.origin()
+    origin = state.read_origin()
     if origin[2] is not None and origin != (study.name, study.sets, study.alias):
         was = _arguments(origin[0], origin[1], None)
         raise InputError(
@@ -208,13 +208,11 @@ def _engine(kind: str, address: str | None, state: "StudyState", baseline: str, 
 
 
 def _tell_counts(study: "Study", rows: list[dict[str, Any]], runner: dict[str, Any] | None) -> None:
-    from losslab.study.plan import count_runs
-
     counts = {
         state: sum(row["state"] == state for row in rows)
         for state in ("done", "running", "waiting", "missing", "failed")
     }
-    unknown = count_runs(study) - len(rows)
+    unknown = study.number_of_runs - len(rows)
     told = [f"{count} {state}" for state, count in counts.items() if count]
     told += [f"{unknown} more when tuning has ended"] if unknown > 0 else []
     by = f"; run by process {runner.get('pid', '?')}" if runner is not None else ""
@@ -225,18 +223,16 @@ def _tell_counts(study: "Study", rows: list[dict[str, Any]], runner: dict[str, A
 
 
 def _show(study: "Study") -> None:
-    from losslab.study.plan import count_runs, expand_cells
-
     card = study.card
     typer.echo(f"{study.name}: {card.title}\n{card.question}\n")
     axes = [*card.grid]
     rows = []
-    for cell in expand_cells(study):
+    for cell in study.cells:
         changes = ", ".join(f"{'.'.join(path)}: {_told_value(value)}" for path, value in cell.changes.items())
         rows.append((*(name for _, name in cell.labels), changes))
     print_table((*axes, "params"), rows)
     values = f", {', '.join(card.tune)} tuned on val" if card.tune else ""
-    typer.echo(f"\n{len(rows)} cells, seeds {', '.join(map(str, card.seeds))}{values}: {count_runs(study)} runs")
+    typer.echo(f"\n{len(rows)} cells, seeds {', '.join(map(str, card.seeds))}{values}: {study.number_of_runs} runs")
     params = study.params
     typer.echo(f"on {params['dataset']} at {params['prepare']['size']} px, {params['train']['epochs']} epochs")
     if card.published is not None:
@@ -257,8 +253,6 @@ def _show(study: "Study") -> None:
 
 
 def _described(study: "Study") -> dict[str, Any]:
-    from losslab.study.plan import plan_every_run
-
     about = {"name": study.name, "key": study.key, **study.card.model_dump()}
     return about | {
         "runs": [
@@ -269,7 +263,7 @@ def _described(study: "Study") -> dict[str, Any]:
                 "seed": run.seed,
                 "params": run.params,
             }
-            for run in plan_every_run(study)
+            for run in study.every_run
         ]
     }
 

@@ -7,7 +7,7 @@ import typer
 from tqdm import tqdm
 
 from losslab.stage import print_line
-from losslab.study.plan import Study, StudyRun, count_runs
+from losslab.study.plan import Study, StudyRun
 from losslab.study.results import find_epoch, read_progress
 from losslab.study.scheduler import StudyProgress
 from losslab.study.state import StudyState
@@ -20,9 +20,9 @@ class StudyDisplay:
         self.study, self.state = study, state
         self.names: list[str] = []
         _, done, _ = read_progress(study, state.root)
-        typer.echo(f"{study.key}: {len(done)} of {count_runs(study)} runs are done")
+        typer.echo(f"{study.key}: {len(done)} of {study.number_of_runs} runs are done")
         self.bar = tqdm(
-            total=count_runs(study),
+            total=study.number_of_runs,
             initial=len(done),
             desc=study.key,
             disable=None,
@@ -35,15 +35,15 @@ class StudyDisplay:
         print_line(f"preparing {run.params['dataset']}")
 
     def told(self, progress: StudyProgress) -> None:
-        ended, left = progress.ended, progress.of - progress.over
+        ended, left = progress.ended, progress.total - progress.finished
         if ended.reason is None:
             val, test = (format_optional_score(miou) for miou in (progress.val_miou, progress.test_miou))
             result = f"val mIoU {val}  test mIoU {test}  {ended.seconds:.0f} s"
         else:
             result = f"FAILED: {ended.reason}"
-        self.eta = f", about {_duration(progress.eta)}" if left and progress.eta is not None else ""
-        print_line(f"[{progress.over}/{progress.of}] {ended.run.name}  {result}  ({left} to go{self.eta})")
-        self.bar.n = progress.over
+        self.eta = f", about {_duration(progress.eta_s)}" if left and progress.eta_s is not None else ""
+        print_line(f"[{progress.finished}/{progress.total}] {ended.run.name}  {result}  ({left} to go{self.eta})")
+        self.bar.n = progress.finished
         self.bar.refresh()
 
     def shows(self, working: list[StudyRun]) -> bool:
@@ -52,7 +52,7 @@ class StudyDisplay:
         changed, self.names = names != self.names, names
         if not self.bar.disable:
             own = f"{self.study.alias or self.study.name}-"
-            told = [f"{name.removeprefix(own)} {find_epoch(self.state.log(name)) or ''}".strip() for name in names]
+            told = [f"{name.removeprefix(own)} {find_epoch(self.state.find_log(name)) or ''}".strip() for name in names]
             self.bar.set_postfix_str("; ".join(told) + self.eta)
         return changed
 

@@ -14,7 +14,7 @@ from losslab.experiments.outs import RunOutputs
 from losslab.experiments.records import RecordFinder, RunRecord
 from losslab.io.files import flatten
 from losslab.study import spec as cards
-from losslab.study.plan import Study, StudyRun, expand_cells, plan_every_run
+from losslab.study.plan import Study, StudyRun
 from losslab.study.results import choose_tuned_values, find_done_runs, find_finished_runs
 from losslab.study.state import StudyState
 
@@ -71,14 +71,14 @@ def select_study(study: Study, metric: str, root: Path) -> RunSelection:
     finder, done = RecordFinder(root), find_done_runs(study, root)
     if not done:
         raise InputError(f"{study.key}: no run has finished yet: run `losslab study run {study.name}`")
-    records = [(finder.of_outs(outs), dict(run.cell.labels)) for run, outs in done.items()]
+    records = [(finder.build_record(outs), dict(run.cell.labels)) for run, outs in done.items()]
     card = study.card
     spec = ComparisonSpec(
         name=study.key,
         title=card.title,
         question=card.question,
         metric=metric,
-        axes={axis: list(labels) for axis, labels in cards.build_axes(card).items()},
+        axes={axis: list(labels) for axis, labels in card.axes.items()},
         published=card.published,
         warnings=tuple(_warn_about_missing_runs(study, done, root)),
         facts=(*_list_facts([record for record, _ in records]), *_list_tuned_values(study, root)),
@@ -101,7 +101,7 @@ def select_runs(names: Sequence[str], metric: str, root: Path, name: str | None 
     if len(names) < 2:
         raise InputError("--runs needs at least two runs")
     finder = RecordFinder(root)
-    records = [finder.record(text) for text in names]
+    records = [finder.find(text) for text in names]
     axes = _find_differences([record.params for record in records])
     labels = [{axis: values[place] for axis, values in axes.items()} for place in range(len(records))]
     digest = hashlib.sha256("\n".join(sorted(record.name for record in records)).encode()).hexdigest()[:6]
@@ -134,22 +134,25 @@ def _is_irrelevant(key: str) -> bool:
 
 
 def _warn_about_missing_runs(study: Study, done: Mapping[StudyRun, RunOutputs], root: Path) -> Iterator[str]:
-    wanted = len(study.card.seeds) * len(expand_cells(study))
+    wanted = len(study.card.seeds) * len(study.cells)
     if len(done) < wanted:
-        failed = StudyState(root, study.key).failures(plan_every_run(study))
+        failed = StudyState(root, study.key).read_failures(study.every_run)
         missing = f"{wanted - len(done)} of {wanted} runs {'is' if wanted - len(done) == 1 else 'are'} missing"
         failures = f", {len(failed)} failed" if failed else ""
         yield f"{missing}{failures}: see `losslab study status {study.alias or study.name}`"
 
 
 def _list_tuned_values(study: Study, root: Path) -> Iterator[tuple[str, str]]:
-    tuned = cards.find_tuned(study.card)
-    if tuned is not None:
-        every = plan_every_run(study)
-        chosen = choose_tuned_values(
-            study, find_finished_runs(every, root), StudyState(root, study.key).failures(every), root
+    if study.card.tune:
+        done, failed = (
+            find_finished_runs(study.every_run, root),
+            StudyState(root, study.key).read_failures(study.every_run),
         )
-        yield f"{tuned[0]}, chosen on val", "; ".join(f"{cell}: {value}" for cell, value in chosen.items())
+        chosen = choose_tuned_values(study, done, failed, root)
+        yield (
+            f"{', '.join(study.card.tune)}, chosen on val",
+            "; ".join(f"{cell}: {value}" for cell, value in chosen.items()),
+        )
 
 
 def _list_facts(records: Sequence[RunRecord]) -> Iterator[tuple[str, str]]:

@@ -1,1 +1,1 @@
-"""Finished runs, wherever they lie: in the workspace, in DVC experiments, or in MLflow; found, run again, restored."""
+"""Finished runs in the workspace, in DVC experiments or in MLflow: they are found, repeated and restored."""

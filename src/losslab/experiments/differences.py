@@ -1,4 +1,4 @@
-"""By how much an out differs from another of the same name."""
+"""How an out differs from another of the same name, in what its kind of file counts in."""
 
 import csv
 import filecmp
@@ -10,34 +10,35 @@ from typing import Any
 
 import numpy as np
 
+from losslab.formats import format_plural
 from losslab.io.files import flatten
 
 
 def describe_difference(old: Path, new: Path) -> str | None:
-    """In words, by how much a file or folder differs from what it was; None: not in a byte.
+    """Tell how a file or folder differs from what it was; None if every byte is the same.
 
     Args:
-        new: may be missing.
+        new: the file or folder as it is now; it may be missing.
     """
     if not new.exists():
         return "is missing"
     if old.is_dir():
-        return _of_folders(old, new)
+        return _compare_folders(old, new)
     if filecmp.cmp(old, new, shallow=False):
         return None
     try:
-        found = BY_SUFFIX[new.suffix](old, new) if new.suffix in BY_SUFFIX else None
-    except Exception as error:  # of whatever library reads them: one of the two is not what its name says
-        return f"cannot be compared ({type(error).__name__}); {_of_bytes(old, new)}"
+        difference = BY_SUFFIX[new.suffix](old, new) if new.suffix in BY_SUFFIX else None
+    except Exception as error:  # from any library: one of the two is not what its name says
+        return f"cannot be compared ({type(error).__name__}); {_compare_bytes(old, new)}"
     if new.suffix not in BY_SUFFIX:
-        return f"differs, {_of_bytes(old, new)}"
-    return found or f"has the same content, written otherwise; {_of_bytes(old, new)}"
+        return f"differs, {_compare_bytes(old, new)}"
+    return difference or f"has the same content, but is written differently; {_compare_bytes(old, new)}"
 
 
-def _of_folders(old: Path, new: Path) -> str | None:
+def _compare_folders(old: Path, new: Path) -> str | None:
     names = {
-        place: {path.relative_to(place).as_posix() for path in place.rglob("*") if path.is_file()}
-        for place in (old, new)
+        folder: {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        for folder in (old, new)
     }
     differ = sorted(
         name
@@ -47,33 +48,33 @@ def _of_folders(old: Path, new: Path) -> str | None:
     if not differ:
         return None
     first = differ[0]
-    how = describe_difference(old / first, new / first) if first in names[old] else "was not there"
-    return f"{len(differ)} of {len(names[old] | names[new])} files differ, first {first}: {how}"
+    how = describe_difference(old / first, new / first) if first in names[old] else "is new"
+    return f"{len(differ)} of {format_plural(len(names[old] | names[new]), 'file')} differ, first {first}: {how}"
 
 
-def _of_bytes(old: Path, new: Path) -> str:
+def _compare_bytes(old: Path, new: Path) -> str:
     before, after = old.read_bytes(), new.read_bytes()
     same = min(len(before), len(after))
     unequal = np.frombuffer(before[:same], np.uint8) != np.frombuffer(after[:same], np.uint8)
-    place = int(unequal.argmax()) if unequal.any() else same
+    position = int(unequal.argmax()) if unequal.any() else same
     sizes = f"{len(before)} bytes" if len(before) == len(after) else f"{len(before)} bytes, now {len(after)}"
-    return f"first in byte {place + 1} of {sizes}"
+    return f"first in byte {position + 1} of {sizes}"
 
 
-def _of_tensors(old: Path, new: Path) -> str | None:
+def _compare_tensors(old: Path, new: Path) -> str | None:
     from safetensors.torch import load_file
 
     before, after = load_file(old), load_file(new)
     if odd := sorted(before.keys() ^ after.keys()):
-        return f"{len(odd)} tensors are in one alone, such as {odd[0]}"
+        return f"{format_plural(len(odd), 'tensor')} only in one of the two, such as {odd[0]}"
     for name in sorted(before):
         if before[name].shape != after[name].shape:
             return f"{name} was {list(before[name].shape)}, is {list(after[name].shape)}"
     arrays = {name: (before[name].double().numpy(), after[name].double().numpy()) for name in sorted(before)}
-    unequal = {name: count for name, pair in arrays.items() if (count := _unequal(*pair))}
+    unequal = {name: count for name, pair in arrays.items() if (count := _count_unequal(*pair))}
     if not unequal:
         return None
-    largest = {name: _largest(*arrays[name]) for name in unequal}
+    largest = {name: _find_largest_gap(*arrays[name]) for name in unequal}
     worst = max(largest, key=lambda name: largest[name])
     values = sum(pair[0].size for pair in arrays.values())
     return (
@@ -82,18 +83,18 @@ def _of_tensors(old: Path, new: Path) -> str | None:
     )
 
 
-def _of_array(old: Path, new: Path) -> str | None:
+def _compare_array(old: Path, new: Path) -> str | None:
     before, after = (np.load(path, mmap_mode="r") for path in (old, new))
     if before.shape != after.shape or before.dtype != after.dtype:
         return f"was {before.dtype} {list(before.shape)}, is {after.dtype} {list(after.shape)}"
     count = largest = 0.0
-    for one, other in zip(before, after, strict=True):  # image by image: such files are large
-        count += _unequal(one, other)
-        largest = max(largest, _largest(one.astype(np.float64), other.astype(np.float64)))
+    for one, other in zip(before, after, strict=True):  # one image at a time: such files are large
+        count += _count_unequal(one, other)
+        largest = max(largest, _find_largest_gap(one.astype(np.float64), other.astype(np.float64)))
     return f"{int(count):,} of {before.size:,} values differ, by {largest:g} at most" if count else None
 
 
-def _of_pixels(old: Path, new: Path) -> str | None:
+def _compare_pixels(old: Path, new: Path) -> str | None:
     from PIL import Image
 
     with Image.open(old) as one, Image.open(new) as other:
@@ -104,18 +105,18 @@ def _of_pixels(old: Path, new: Path) -> str | None:
     return f"{int(unequal.sum()):,} of {unequal.size:,} pixels differ" if unequal.any() else None
 
 
-def _of_table(old: Path, new: Path) -> str | None:
+def _compare_table(old: Path, new: Path) -> str | None:
     (before, *rows), (after, *new_rows) = (
         list(csv.reader(path.read_text(encoding="utf-8").splitlines())) for path in (old, new)
     )
     if before != after:
-        return f"its columns were {','.join(before)}; are {','.join(after)}"
+        return f"had the columns {','.join(before)}, has {','.join(after)}"
     if len(rows) != len(new_rows):
-        return f"had {len(rows)} rows, has {len(new_rows)}"
-    return _of_values(_cells(before, rows), _cells(after, new_rows))
+        return f"had {format_plural(len(rows), 'row')}, has {len(new_rows)}"
+    return _compare_values(_name_cells(before, rows), _name_cells(after, new_rows))
 
 
-def _cells(columns: list[str], rows: list[list[str]]) -> dict[str, str]:
+def _name_cells(columns: list[str], rows: list[list[str]]) -> dict[str, str]:
     return {
         f"row {number}, {name}": value
         for number, row in enumerate(rows, 1)
@@ -123,24 +124,24 @@ def _cells(columns: list[str], rows: list[list[str]]) -> dict[str, str]:
     }
 
 
-def _of_json(old: Path, new: Path) -> str | None:
+def _compare_json(old: Path, new: Path) -> str | None:
     before, after = (flatten(json.loads(path.read_text(encoding="utf-8")), with_lists=True) for path in (old, new))
-    return _of_values(before, after)
+    return _compare_values(before, after)
 
 
-def _of_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+def _compare_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
     missing = object()
     keys = dict.fromkeys([*before, *after])
     differ = [key for key in keys if before.get(key, missing) != after.get(key, missing)]
     if not differ:
         return None
     was, now = (values.get(differ[0], "missing") for values in (before, after))
-    told = f"{len(differ)} of {len(keys)} values differ, first {differ[0]}: {was}, now {now}"
-    gaps = [gap for key in differ if (gap := _gap(before.get(key), after.get(key))) is not None]
-    return f"{told}; by {max(gaps):.2g} at most" if gaps else told
+    difference = f"{len(differ)} of {len(keys)} values differ, first {differ[0]}: {was}, now {now}"
+    gaps = [gap for key in differ if (gap := _compute_gap(before.get(key), after.get(key))) is not None]
+    return f"{difference}; by {max(gaps):.2g} at most" if gaps else difference
 
 
-def _gap(one: Any, other: Any) -> float | None:
+def _compute_gap(one: Any, other: Any) -> float | None:
     try:
         gap = abs(float(one) - float(other))
     except (TypeError, ValueError):
@@ -148,23 +149,23 @@ def _gap(one: Any, other: Any) -> float | None:
     return gap if math.isfinite(gap) else None
 
 
-def _unequal(before: Any, after: Any) -> int:
+def _count_unequal(before: Any, after: Any) -> int:
     equal = before == after
     if np.issubdtype(before.dtype, np.floating):
         equal |= np.isnan(before) & np.isnan(after)
     return int(np.size(equal) - np.count_nonzero(equal))
 
 
-def _largest(before: Any, after: Any) -> float:
-    """The largest difference, of values that are numbers in both."""
+def _find_largest_gap(before: Any, after: Any) -> float:
+    """Return the largest difference between values that are numbers in both."""
     gaps = np.abs(before - after)
     return float(np.nanmax(gaps)) if np.size(gaps) and not np.isnan(gaps).all() else math.nan
 
 
 BY_SUFFIX: dict[str, Callable[[Path, Path], str | None]] = {
-    ".safetensors": _of_tensors,
-    ".npy": _of_array,
-    ".png": _of_pixels,
-    ".csv": _of_table,
-    ".json": _of_json,
+    ".safetensors": _compare_tensors,
+    ".npy": _compare_array,
+    ".png": _compare_pixels,
+    ".csv": _compare_table,
+    ".json": _compare_json,
 }

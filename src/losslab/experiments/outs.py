@@ -1,4 +1,4 @@
-"""The outs of runs that DVC keeps: those of the workspace, and of every experiment in its cache."""
+"""Finished runs that DVC has: the workspace's, and those of experiments, with their outs."""
 
 import re
 import shutil
@@ -21,24 +21,24 @@ from losslab.io.files import write_text
 from losslab.io.git import read_file_at, run_git
 from losslab.io.hashing import compute_file_md5, compute_folder_md5
 from losslab.io.yaml import parse_yaml
-from losslab.tracking.store import KEPT
+from losslab.tracking.store import RECORD_FILES
 
 MODEL, DESCRIPTION = "models/model.safetensors", "models/model.json"
 REPORT = ("reports/report.html", "reports/figures")
-RECORD = (*KEPT, *REPORT)
-"""What of a run is needed to show it elsewhere: not the weights, not the data."""
+RECORD = (*RECORD_FILES, *REPORT)
+"""Files of a run that are needed to show it elsewhere, without weights and data."""
 FINISHED = (MODEL, DESCRIPTION, "reports/history.csv", "reports/metrics.json", *REPORT)
-"""The outs without which a run is not finished; older pipelines had fewer tables beside them."""
+"""Outs that every finished run has; older pipelines had fewer tables beside them."""
 COMMITTED = ("params.yaml", "dvc.lock")
 WORKSPACE = "workspace"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunOutputs:
-    """A finished run, by what dvc.lock says of it."""
+    """A finished run, as params.yaml and dvc.lock describe it."""
 
     experiment: str | None
-    """The DVC experiment's name; None for the workspace."""
+    """Name of the DVC experiment; None for the workspace."""
     baseline: str | None
     dataset: str
     model_md5: str
@@ -54,11 +54,11 @@ class RunOutputs:
     @property
     def md5s(self) -> dict[str, Any]:
         """Path → md5 of all outs."""
-        return _outs(self.lock["stages"])
+        return _list_md5s(self.lock["stages"])
 
     @contextmanager
     def files(self, paths: Sequence[str] = RECORD) -> Iterator[Path]:
-        """A folder, for reading alone, that holds those of `paths` that the run has.
+        """Yield a folder, for reading only, with those of `paths` that the run has.
 
         Raises:
             InputError: neither DVC's cache nor its remote has them any more.
@@ -79,64 +79,65 @@ class RunOutputs:
 
 @dataclass(frozen=True)
 class UnfinishedRun:
-    """What is no finished run, and why."""
+    """A run that is not finished, and the reason."""
 
     name: str
     reason: str
 
 
 def list_runs(root: Path) -> Iterator[RunOutputs | UnfinishedRun]:
-    """The run in the workspace, then those of all experiments, of all baselines.
+    """Yield the run in the workspace, then those of all experiments on all baselines.
 
     Raises:
         InputError: no DVC repository.
     """
-    with _repo(root) as repo:
+    with _open_repo(root) as repo:
         yield read_workspace_run(root)
-        for baseline, found in repo.experiments.ls(all_commits=True).items():
-            for name, revision in found:
+        for baseline, experiments in repo.experiments.ls(all_commits=True).items():
+            for name, revision in experiments:
                 yield read_run_at(root, name, baseline, revision)
 
 
 def list_experiments(root: Path) -> list[tuple[str, str, str]]:
-    """Name, baseline and commit of all of DVC's experiments."""
+    """Return name, baseline and commit of all DVC experiments."""
     listed = run_git(root, "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps/")
-    found = (re.fullmatch(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(\S+) (\w+)", line) for line in listed.splitlines())
-    return [(match[3], match[1] + match[2], match[4]) for match in found if match]
+    matches = (
+        re.fullmatch(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(\S+) (\w+)", line) for line in listed.splitlines()
+    )
+    return [(match[3], match[1] + match[2], match[4]) for match in matches if match]
 
 
 def read_run_at(root: Path, name: str | None, baseline: str | None, revision: str) -> RunOutputs | UnfinishedRun:
-    """One run, by its commit: quicker than `list_runs` where the names are known.
+    """Read one run by its commit, faster than `list_runs` if the name is known.
 
     Args:
-        name: of the experiment; None: the run that a commit's own dvc.lock holds.
+        name: the experiment's name; None for the run in a commit's own dvc.lock.
     """
-    return _read(lambda path: read_file_at(root, revision, path), name, baseline, root, revision)
+    return _read_run(lambda path: read_file_at(root, revision, path), name, baseline, root, revision)
 
 
 @contextmanager
 def open_model(model_md5: str, root: Path) -> Iterator[Path]:
-    """A folder with the weights of this md5 and their model.json: the workspace's, or of DVC's cache, or of an experiment
-    whose outs lie in a remote.
+    """Yield a folder with the weights of this md5 and their model.json, from the workspace, DVC's cache or its remote.
 
     Raises:
-        InputError: they are nowhere any more, or no DVC repository.
+        InputError: the weights are nowhere any more, or there is no DVC repository.
     """
     weights = root / MODEL
     if weights.is_file() and (root / DESCRIPTION).is_file() and compute_file_md5(weights) == model_md5:
         yield weights.parent
         return
-    with _repo(root) as repo, TemporaryDirectory() as name:
+    with _open_repo(root) as repo, TemporaryDirectory() as name:
         folder = Path(name)
-        if not _copy_cached(repo, model_md5, folder) and not _copy_of_experiment(repo, model_md5, root, folder):
+        if not _copy_cached(repo, model_md5, folder) and not _copy_from_experiment(repo, model_md5, root, folder):
             raise InputError(
-                f"the model of this run (md5 {model_md5}) is neither in models/ nor in DVC's cache any more; train it again"
+                f"the model of this run (md5 {model_md5}) is no longer in models/ or DVC's cache; train it again"
             )
         yield folder
 
 
 def _copy_cached(repo: Repo, model_md5: str, folder: Path) -> bool:
-    """By the entry that DVC keeps of each stage that ran here: it names the model.json of these weights."""
+    """Copy the weights and the model.json that belongs to them by DVC's run cache; return whether both are there."""
     for entry in sorted(Path(repo.stage_cache.cache_dir).glob("*/*/*")):
         text = entry.read_text(encoding="utf-8", errors="replace")
         if model_md5 in text:
@@ -150,9 +151,9 @@ def _copy_cached(repo: Repo, model_md5: str, folder: Path) -> bool:
     return False
 
 
-def _copy_of_experiment(repo: Repo, model_md5: str, root: Path, folder: Path) -> bool:
-    for baseline, found in repo.experiments.ls(all_commits=True).items():
-        for name, revision in found:
+def _copy_from_experiment(repo: Repo, model_md5: str, root: Path, folder: Path) -> bool:
+    for baseline, experiments in repo.experiments.ls(all_commits=True).items():
+        for name, revision in experiments:
             outs = read_run_at(root, name, baseline, revision)
             if isinstance(outs, RunOutputs) and outs.model_md5 == model_md5:
                 fs = DVCFileSystem(str(root), rev=revision)
@@ -163,60 +164,72 @@ def _copy_of_experiment(repo: Repo, model_md5: str, root: Path, folder: Path) ->
     return False
 
 
-def _repo(root: Path) -> Repo:
+def _open_repo(root: Path) -> Repo:
     try:
         return Repo(str(root))
     except DvcException as error:
-        raise InputError(f"{root.resolve()} is no DVC repository ({error}); run at the root of your clone") from None
+        raise InputError(
+            f"{root.resolve()} is not a DVC repository ({error}); run this at the root of your project"
+        ) from None
 
 
 def read_workspace_run(root: Path) -> RunOutputs | UnfinishedRun:
-    """The run whose outs lie in the workspace."""
-    found = _read(lambda name: (root / name).read_text(encoding="utf-8"), None, None, root, None)
-    if isinstance(found, UnfinishedRun):
-        return found
-    recorded = found.md5s
-    for name in (name for name in RECORD if name in recorded):
-        path = root / name
-        if (
-            not path.exists()
-            or (compute_folder_md5(path) if path.is_dir() else compute_file_md5(path)) != recorded[name]
-        ):
-            return UnfinishedRun(WORKSPACE, f"{name} is not what dvc.lock says: dvc checkout, or dvc repro")
-    return found
+    """Read the run whose outs are in the workspace."""
+    run = _read_run(lambda name: (root / name).read_text(encoding="utf-8"), None, None, root, None)
+    if isinstance(run, RunOutputs):
+        md5s = run.md5s
+        for name in (name for name in RECORD if name in md5s):
+            if compute_md5(root / name) != md5s[name]:
+                return UnfinishedRun(WORKSPACE, f"{name} is not what dvc.lock says: run dvc checkout, or dvc repro")
+    return run
 
 
-def _read(
-    text_of: Callable[[str], str], experiment: str | None, baseline: str | None, root: Path, revision: str | None
+def compute_md5(path: Path) -> str:
+    """Return the md5 of a file or folder, as DVC computes it; an empty text if it is missing."""
+    if path.is_dir():
+        return compute_folder_md5(path)
+    return compute_file_md5(path) if path.exists() else ""
+
+
+def _read_run(
+    read_text: Callable[[str], str], experiment: str | None, baseline: str | None, root: Path, revision: str | None
 ) -> RunOutputs | UnfinishedRun:
     name = experiment or WORKSPACE
     try:
-        lock, params = parse_yaml(text_of("dvc.lock")), parse_yaml(text_of("params.yaml"))
+        lock, params = parse_yaml(read_text("dvc.lock")), parse_yaml(read_text("params.yaml"))
         stages = lock["stages"]
-        outs = _outs(stages)
-        if {*FINISHED} <= outs.keys() and all(_is_current(stage, outs, params) for stage in stages.values()):
-            report, model = outs["reports/report.html"], outs[MODEL]
-            return RunOutputs(experiment, baseline, params["dataset"], model, report, root, revision, params, lock)
+        md5s = _list_md5s(stages)
+        if {*FINISHED} <= md5s.keys() and all(_is_current(stage, md5s, params) for stage in stages.values()):
+            return RunOutputs(
+                experiment=experiment,
+                baseline=baseline,
+                dataset=params["dataset"],
+                model_md5=md5s[MODEL],
+                report_md5=md5s["reports/report.html"],
+                root=root,
+                revision=revision,
+                params=params,
+                lock=lock,
+            )
     except (OSError, DvcException):
         return UnfinishedRun(name, "no dvc.lock or params.yaml")
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
-        return UnfinishedRun(name, "dvc.lock or params.yaml is not of this pipeline")
-    return UnfinishedRun(name, "not run to its end")
+        return UnfinishedRun(name, "dvc.lock or params.yaml belongs to another pipeline")
+    return UnfinishedRun(name, "it did not run to its end")
 
 
-def _outs(stages: dict[str, Any]) -> dict[str, Any]:
-    """Path → md5 of all outs in a dvc.lock."""
+def _list_md5s(stages: Mapping[str, Any]) -> dict[str, Any]:
     return {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", [])}
 
 
-def _is_current(stage: dict[str, Any], outs: dict[str, Any], params: dict[str, Any]) -> bool:
-    """Whether a stage in dvc.lock ran on what the stages before it left, and on these params.
+def _is_current(stage: dict[str, Any], md5s: dict[str, Any], params: dict[str, Any]) -> bool:
+    """Return whether a stage in dvc.lock ran on the outs of the stages before it, and on these params.
 
-    After `dvc exp run … prepare` the later stages' entries are still there, but of the run before.
+    After `dvc exp run … prepare` the entries of later stages are still there, from the run before.
     """
-    raw = f"data/raw/{params['dataset']}"  # no out as a whole: beside what was fetched it may hold the user's own
+    raw = f"data/raw/{params['dataset']}"  # not an out: the user's own data may lie beside what was fetched
     data = (dep for dep in stage.get("deps", []) if not dep["path"].startswith(("src/", "data/catalog/")))
     recorded = stage.get("params", {}).get("params.yaml", {}).items()
-    return all(dep["path"] == raw or outs.get(dep["path"]) == dep.get("md5") for dep in data) and all(
+    return all(dep["path"] == raw or md5s.get(dep["path"]) == dep.get("md5") for dep in data) and all(
         reduce(lambda values, part: values[part], key.split("."), params) == value for key, value in recorded
     )

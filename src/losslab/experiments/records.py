@@ -1,4 +1,4 @@
-"""A run by what its user calls it: a DVC experiment, a commit, an MLflow run, or the workspace."""
+"""Records of finished runs, by any of their names: a DVC experiment, a commit, an MLflow run, or the workspace."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,41 +22,44 @@ from losslab.experiments.outs import (
     read_run_at,
     read_workspace_run,
 )
+from losslab.formats import format_plural
 from losslab.io.files import read_json
 from losslab.io.git import find_commit, find_head
 from losslab.io.yaml import read_yaml
 from losslab.tracking import TrackedRun
-from losslab.tracking.store import KEPT, LOCK, describe_store
+from losslab.tracking.store import LOCK, RECORD_FILES, describe_store
 
 PREDICTIONS = "reports/predictions"
 RUN_ID = re.compile("[0-9a-f]{6,32}")
-NEAR = 5
-"""Names that an error gives, at most."""
+MAX_NAMES_SHOWN = 5
+"""Most names that an error suggests."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunRecord:
-    """All that is kept of a finished run, wherever it lies."""
+    """Everything that is kept of a finished run, in the workspace, an experiment or MLflow."""
 
     name: str
-    """Of the DVC experiment, else of the MLflow run, else as it was asked for."""
+    """Name of the DVC experiment, else of the MLflow run, else the name that was looked up."""
     experiment: str | None
-    """Of DVC, where it is in this repository."""
+    """Name of the DVC experiment; None if it is not in this repository."""
     mlflow_run: str | None
+    """Id of the MLflow run."""
     baseline: str | None
-    """The commit that it was begun on."""
+    """The commit that the run began on."""
     revision: str | None
-    """The commit with its code: of the experiment, which holds what was not committed too, else the baseline."""
+    """The commit with the run's code: the experiment's, which has uncommitted changes too, else the baseline."""
     dataset: str
     params: dict[str, Any]
-    """As in params.yaml."""
+    """The content of params.yaml."""
     lock: dict[str, Any] | None
-    """The content of dvc.lock; of an MLflow run without its report stage where that is of another run."""
+    """The content of dvc.lock, without the report stage of another run."""
     model_md5: str
     train_seconds: float | None
     threads: int | None
-    """That computed when it was trained, as far as MLflow knows; so the hardware."""
+    """Number of threads of the training; None if MLflow does not know it."""
     hardware: str | None
+    """Hardware of the training; None if MLflow does not know it."""
     root: Path = field(repr=False)
     source: RunOutputs | TrackedRun = field(repr=False)
 
@@ -68,11 +71,12 @@ class RunRecord:
 
     @contextmanager
     def files(self) -> Iterator[Path]:
-        """A folder, for reading alone, with params.yaml, dvc.lock, models/model.json and the tables in reports/, and with
-        reports/predictions/ where DVC's cache or remote has it.
+        """Yield a folder, for reading only, with params.yaml, dvc.lock, models/model.json and the tables in reports/.
+
+        It has reports/predictions/ too if DVC's cache or remote does.
 
         Raises:
-            InputError: they are nowhere any more.
+            InputError: the files are nowhere any more.
         """
         if isinstance(self.source, RunOutputs) and self.source.revision is None:
             yield self.root
@@ -80,58 +84,60 @@ class RunRecord:
         with TemporaryDirectory() as name:
             folder = Path(name)
             if isinstance(self.source, RunOutputs):
-                with self.source.files(KEPT) as found:
-                    yield self._with_predictions(found)
+                with self.source.files(RECORD_FILES) as folder:
+                    yield self._add_predictions(folder)
             else:
                 tracking.download_outs(self.source, folder, self.root)
-                yield self._with_predictions(folder)
+                yield self._add_predictions(folder)
 
-    def _with_predictions(self, folder: Path) -> Path:
+    def _add_predictions(self, folder: Path) -> Path:
         if (md5 := self.md5s.get(PREDICTIONS)) is not None:
             DvcCache(self.root).link(md5, folder / PREDICTIONS)
         return folder
 
 
 def find_record(text: str, root: Path) -> RunRecord:
-    """The run of this name: a DVC experiment of whatever commit, its commit or another with a dvc.lock, an MLflow run's id
-    or the beginning of one, or `workspace`.
+    """Find a run by its name.
+
+    A name is a DVC experiment on any commit, its commit or another one with a dvc.lock, the id of an MLflow run or the
+    beginning of one, or `workspace`.
 
     Raises:
-        InputError: unknown, ambiguous, not run to its end, or no DVC repository.
+        InputError: the name is unknown or ambiguous, the run did not end, or there is no DVC repository.
     """
-    return RecordFinder(root).record(text)
+    return RecordFinder(root).find(text)
 
 
 class RecordFinder:
-    """The runs of a repository and of its MLflow store, listed when they are first asked for."""
+    """The runs of a repository and of its MLflow store, listed once, when they are needed."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def record(self, text: str) -> RunRecord:
-        """See `find_record`."""
+    def find(self, text: str) -> RunRecord:
+        """Find a run by its name, as `find_record` does."""
         if text == WORKSPACE:
-            return self._of_outs(read_workspace_run(self.root), find_head(self.root), WORKSPACE)
+            return self._build_finished(read_workspace_run(self.root), find_head(self.root), WORKSPACE)
         named = [entry for entry in self.experiments if entry[0] == text]
         if len(named) > 1:
-            told = ", ".join(f"{revision[:10]} (on commit {baseline[:7]})" for _, baseline, revision in named)
-            raise InputError(f"{len(named)} DVC experiments are called {text!r}; give the commit of one: {told}")
+            commits = ", ".join(f"{revision[:10]} (on commit {baseline[:7]})" for _, baseline, revision in named)
+            raise InputError(f"{len(named)} DVC experiments are called {text!r}; give the commit of one: {commits}")
         if named:
-            return self._of_experiment(*named[0])
+            return self._build_experiment(*named[0])
         tracked = [run for run in self._tracked if run.run_id.startswith(text)] if RUN_ID.fullmatch(text) else []
         revision = find_commit(self.root, text)
-        if len(tracked) + (revision is not None) > 1:
-            told = ", ".join([run.run_id for run in tracked] + ([f"commit {revision}"] if revision is not None else []))
-            raise InputError(f"{text!r} is the beginning of several: {told}; give more of it")
+        matches = [run.run_id for run in tracked] + ([f"commit {revision}"] if revision is not None else [])
+        if len(matches) > 1:
+            raise InputError(f"{text!r} is ambiguous: it may be {', '.join(matches)}; give more characters")
         if tracked:
-            return self._of_tracked(tracked[0])
+            return self._build_tracked(tracked[0])
         if revision is not None:
-            return self._of_commit(revision, text)
-        raise self._unknown(text)
+            return self._build_commit(revision, text)
+        raise self._build_error(text)
 
-    def of_outs(self, outs: RunOutputs) -> RunRecord:
-        """The record of an experiment whose outs are known."""
-        return self._of_outs(outs, outs.baseline or find_head(self.root), outs.experiment or WORKSPACE)
+    def build_record(self, outs: RunOutputs) -> RunRecord:
+        """Build the record of a run whose outs are known."""
+        return self._build_finished(outs, outs.baseline or find_head(self.root), outs.experiment or WORKSPACE)
 
     @cached_property
     def experiments(self) -> list[tuple[str, str, str]]:
@@ -144,49 +150,49 @@ class RecordFinder:
 
     @cached_property
     def _known(self) -> list[TrackedRun]:
-        """What MLflow has, for what can be told without it."""
+        """The runs in MLflow; none if it cannot be used, where it is not essential."""
         try:
             return self._tracked
         except InputError:
             return []
 
-    def _of_experiment(self, name: str, baseline: str, revision: str, run: TrackedRun | None = None) -> RunRecord:
-        return self._of_outs(read_run_at(self.root, name, baseline, revision), baseline, name, run)
+    def _build_experiment(self, name: str, baseline: str, revision: str, run: TrackedRun | None = None) -> RunRecord:
+        return self._build_finished(read_run_at(self.root, name, baseline, revision), baseline, name, run)
 
-    def _of_commit(self, revision: str, text: str) -> RunRecord:
+    def _build_commit(self, revision: str, text: str) -> RunRecord:
         for entry in self.experiments:
             if entry[2] == revision:
-                return self._of_experiment(*entry)
-        return self._of_outs(read_run_at(self.root, None, revision, revision), revision, text)
+                return self._build_experiment(*entry)
+        return self._build_finished(read_run_at(self.root, None, revision, revision), revision, text)
 
-    def _of_outs(
+    def _build_finished(
         self, outs: RunOutputs | UnfinishedRun, baseline: str, name: str, run: TrackedRun | None = None
     ) -> RunRecord:
         if isinstance(outs, UnfinishedRun):
             raise InputError(f"{name}: {outs.reason}")
         same = [each for each in self._known if each.model_md5 == outs.model_md5]
-        run = run or next((each for each in same if _is_of(each, outs)), None)
+        run = run or next((each for each in same if _is_same_run(each, outs)), None)
         return RunRecord(
-            name,
-            outs.experiment,
-            run.run_id if run is not None else None,
-            baseline,
-            outs.revision or baseline,
-            outs.dataset,
-            dict(outs.params),
-            dict(outs.lock),
-            outs.model_md5,
-            *_about_training(run, same),
-            self.root,
-            outs,
+            name=name,
+            experiment=outs.experiment,
+            mlflow_run=run.run_id if run is not None else None,
+            baseline=baseline,
+            revision=outs.revision or baseline,
+            dataset=outs.dataset,
+            params=dict(outs.params),
+            lock=dict(outs.lock),
+            model_md5=outs.model_md5,
+            **_describe_training(run, same),
+            root=self.root,
+            source=outs,
         )
 
-    def _of_tracked(self, run: TrackedRun) -> RunRecord:
+    def _build_tracked(self, run: TrackedRun) -> RunRecord:
         for entry in self.experiments:
             if entry[0] == run.experiment:
                 outs = read_run_at(self.root, *entry)
-                if isinstance(outs, RunOutputs) and _is_of(run, outs):
-                    return self._of_experiment(*entry, run)
+                if isinstance(outs, RunOutputs) and _is_same_run(run, outs):
+                    return self._build_experiment(*entry, run)
         with TemporaryDirectory() as name:
             folder = Path(name)
             for path in ("params.yaml", LOCK, DESCRIPTION):
@@ -194,48 +200,48 @@ class RecordFinder:
             params, lock = read_yaml(folder / "params.yaml"), read_yaml(folder / LOCK)
             dataset = read_json(folder / DESCRIPTION)["run"]["dataset"]
         return RunRecord(
-            run.name,
-            None,
-            run.run_id,
-            run.baseline,
-            run.baseline,
-            dataset,
-            params,
-            _with_own_report(lock, run.report_md5),
-            run.model_md5,
-            *_about_training(run, [each for each in self._known if each.model_md5 == run.model_md5]),
-            self.root,
-            run,
+            name=run.name,
+            experiment=None,
+            mlflow_run=run.run_id,
+            baseline=run.baseline,
+            revision=run.baseline,
+            dataset=dataset,
+            params=params,
+            lock=_drop_foreign_report(lock, run.report_md5),
+            model_md5=run.model_md5,
+            **_describe_training(run, [each for each in self._known if each.model_md5 == run.model_md5]),
+            root=self.root,
+            source=run,
         )
 
-    def _unknown(self, text: str) -> InputError:
+    def _build_error(self, text: str) -> InputError:
         ids = [run.run_id for run in self._known]
         names = sorted({entry[0] for entry in self.experiments})
-        near = get_close_matches(text, [*names, *ids], NEAR, 0.5) or names[:NEAR]
-        hint = f"; there are {', '.join(near)}" if near else ""
+        close = get_close_matches(text, [*names, *ids], MAX_NAMES_SHOWN, 0.5) or names[:MAX_NAMES_SHOWN]
+        hint = f" (available: {', '.join(close)})" if close else ""
         return InputError(
-            f"no run {text!r}: none of {len(names)} DVC experiments has this name, no commit either, and none of "
-            f"{len(ids)} trained runs in {describe_store()} has an id that begins so{hint}"
+            f"no such run: {text}{hint}; looked among {format_plural(len(names), 'DVC experiment')}, the commits, and "
+            f"{format_plural(len(ids), 'trained run')} in {describe_store()}"
         )
 
 
-def _is_of(run: TrackedRun, outs: RunOutputs) -> bool:
-    """Whether an MLflow run is that of these outs; the same model scored another way is another run."""
+def _is_same_run(run: TrackedRun, outs: RunOutputs) -> bool:
+    """Return whether an MLflow run has these outs; the same model scored another way is another run."""
     return (run.model_md5, run.report_md5, run.experiment) == (outs.model_md5, outs.report_md5, outs.experiment)
 
 
-def _about_training(run: TrackedRun | None, same: Sequence[TrackedRun]) -> tuple[float | None, int | None, str | None]:
-    """Seconds, threads and hardware of a training: of this run, or where DVC took it from its cache, of the run with the
-    same weights that was trained.
+def _describe_training(run: TrackedRun | None, same: Sequence[TrackedRun]) -> dict[str, Any]:
+    """Return seconds, threads and hardware of a training.
+
+    Where DVC took the run from its cache, they are those of the run in `same` that trained these weights.
     """
-    trained = [each for each in ([run] if run is not None else []) + [*same] if each.train_seconds is not None]
-    if not trained:
-        return None, None, None
-    return trained[0].train_seconds, trained[0].threads, trained[0].hardware
+    trained = (each for each in [run, *same] if each is not None and each.train_seconds is not None)
+    first = next(trained, None)
+    return {name: getattr(first, name, None) for name in ("train_seconds", "threads", "hardware")}
 
 
-def _with_own_report(lock: Mapping[str, Any], report_md5: str | None) -> dict[str, Any]:
-    """A dvc.lock as the report stage uploads it, without the entry of that stage where it is of the run before."""
+def _drop_foreign_report(lock: Mapping[str, Any], report_md5: str | None) -> dict[str, Any]:
+    """Return a dvc.lock that the report stage uploaded, without that stage's entry if it is from the run before."""
     stages = dict(lock["stages"])
     outs = {out["path"]: out.get("md5") for out in stages.get("report", {}).get("outs", [])}
     if outs.get("reports/report.html") != report_md5:

@@ -1,11 +1,11 @@
-"""A run anew, from its code, params and data, in a clone that is thrown away; and what came out against what had."""
+"""A run is repeated from its code, params and data in a temporary clone, and its outs are compared with the recorded ones."""
 
 import fcntl
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -16,65 +16,75 @@ from losslab.errors import InputError
 from losslab.experiments.clone import make_clone, run_dvc_repro, write_params
 from losslab.experiments.differences import describe_difference
 from losslab.experiments.dvc_cache import DvcCache
+from losslab.experiments.outs import compute_md5
 from losslab.experiments.records import RunRecord
-from losslab.io.git import read_file_at
-from losslab.io.hashing import compute_file_md5, compute_folder_md5
+from losslab.formats import format_list, format_plural
+from losslab.io.git import find_prefix, read_file_at
+from losslab.io.hashing import compute_folder_md5
 from losslab.io.yaml import read_yaml
 from losslab.runtime.devices import describe_hardware
 from losslab.tracking.store import LOCK
 
-PLACE = Path(".losslab/verify")
-CODE = ("src/", "data/catalog/")
-"""Where the deps lie that Git tracks."""
+CLONES = Path(".losslab/verify")
+CODE_FOLDERS = ("src/", "data/catalog/")
+"""Folders of the deps that Git tracks."""
 METRICS = "reports/metrics.json"
-REPEATED = ["train", "evaluate", "report"]
+REPEATED_STAGES = ["train", "evaluate", "report"]
+MAX_PACKAGES_SHOWN = 4
+"""Most packages that a message names."""
 Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class OutDifference:
+    """An out that is not as recorded, and how it differs."""
+
     path: str
-    how: str
+    description: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What was compared, and what of it differs, in the order of the pipeline."""
+    """The result of repeating a run; all lists are in the order of the pipeline."""
 
     outs: int
-    size: int
-    """Bytes of all that was compared."""
+    """Number of outs that were compared."""
+    size_bytes: int
+    """Size of everything that was compared."""
     differing: list[str]
-    told: list[OutDifference]
-    """By how much: of the first that differs, and of the scores."""
+    """Paths of the outs that differ."""
+    differences: list[OutDifference]
+    """Descriptions of the first out that differs and of the scores."""
     revision: str
     threads: int | None
-    """With which it was run again; None: as many as torch likes."""
+    """Number of threads of the repetition; None if torch chose it."""
 
 
 def verify_run(record: RunRecord, root: Path, say: Say, threads: int | None = None, keep: bool = False) -> Verification:
-    """Run it again and compare. The workspace, DVC's cache, experiments and MLflow are left as they are.
+    """Repeat a run and compare. The workspace, DVC's cache, experiments and MLflow are left as they are.
 
     Args:
-        threads: instead of the recorded number.
+        threads: use this number instead of the recorded one.
         keep: leave the clone.
 
     Raises:
-        InputError: its code was not committed, its data are not to be had, or it does not run to its end.
+        InputError: the code was not committed, the data cannot be had, or the run fails.
     """
     lock, revision = record.lock, record.revision
     if lock is None or revision is None:
-        raise InputError(f"{record.name}: nothing tells which commit it ran on")
+        raise InputError(f"{record.name}: the commit it ran on is not recorded")
     threads = threads or record.threads
-    with _own_folder(root, keep, say) as (folder, held):
-        clone, cache = folder / "clone", DvcCache(root)
-        say(f"verify {record.name}: code of commit {revision[:10]}, {_told_threads(record, threads)}")
-        # Nothing of the clone is to stay elsewhere: neither outs in the cache, nor DVC's notes on them.
-        make_clone(clone, root, root, revision, folder / "cache", core__site_cache_dir=str(folder / "site"))
+    with _make_folder(root, keep, say) as (folder, held):
+        cache = DvcCache(root)
+        say(f"verify {record.name}: code of commit {revision[:10]}, {_describe_threads(record, threads)}")
+        # Nothing of the clone may stay elsewhere: neither outs in the cache, nor DVC's notes on them.
+        site = str(folder / "site")
+        clone = make_clone(
+            folder / "clone", root, root, revision, folder / "cache", find_prefix(root), core__site_cache_dir=site
+        )
         if (changed := find_changed_code(lock, clone)) is not None:
             raise InputError(
-                f"{record.name}: {changed} was not committed as it was when this ran ({revision[:10]} has another), so it cannot "
-                "be run again"
+                f"{record.name} cannot be repeated: it ran with uncommitted changes in {changed} (on commit {revision[:10]})"
             )
         write_params(clone / "params.yaml", record.params)
         stages = _place_data(record, lock, clone, cache, say)
@@ -84,25 +94,40 @@ def verify_run(record: RunRecord, root: Path, say: Say, threads: int | None = No
         } | ({"OMP_NUM_THREADS": str(threads)} if threads is not None else {})
         how = ["--force", "--no-run-cache", "--no-commit", "--single-item"]
         if run_dvc_repro(clone, [*how, *stages], environment, [held], own_group=True):
-            raise InputError(f"{record.name}: it did not run to its end again; what it said is above")
-        return _compared(record, lock, stages, clone, folder, cache, threads, revision)
+            raise InputError(f"{record.name} failed when it was repeated; its output is above")
+        new = _list_outs(read_yaml(clone / LOCK))
+        outs = _list_outs(lock, stages)
+        differing = [path for path, out in outs.items() if new.get(path, {}).get("md5") != out["md5"]]
+        return Verification(
+            outs=len(outs),
+            size_bytes=sum(out.get("size", 0) for out in outs.values()),
+            differing=differing,
+            differences=[
+                OutDifference(path, _describe_out(path, outs[path]["md5"], clone, folder / "old", cache))
+                for path in differing
+                if path in (differing[0], METRICS)
+            ],
+            revision=revision,
+            threads=threads,
+        )
 
 
 def find_changed_code(lock: dict[str, Any], folder: Path) -> str | None:
-    """The first file or folder of code that is not what a dvc.lock says."""
+    """Return the first file or folder of code that is not what a dvc.lock says; None if there is none."""
     for stage in lock["stages"].values():
         for dep in stage.get("deps", []):
-            if dep["path"].startswith(CODE):
-                path = folder / dep["path"]
-                if not path.exists() or _md5(path) != dep["md5"]:
+            if dep["path"].startswith(CODE_FOLDERS):
+                if compute_md5(folder / dep["path"]) != dep["md5"]:
                     return str(dep["path"])
     return None
 
 
 def _place_data(record: RunRecord, lock: dict[str, Any], clone: Path, cache: DvcCache, say: Say) -> list[str]:
-    """Put the data of the run into the clone; returns the stages that are to be run."""
+    """Put the data of a run into the clone, and return the stages to repeat."""
     raw, prepared = f"data/raw/{record.dataset}", f"data/prepared/{record.dataset}"
-    raw_md5, prepared_md5 = _dep(lock, "prepare", raw), record.md5s.get(prepared)
+    prepared_md5 = record.md5s.get(prepared)
+    deps = lock["stages"].get("prepare", {}).get("deps", [])
+    raw_md5 = next((dep["md5"] for dep in deps if dep["path"] == raw), None)
     own = clone / raw / "own.dvc"
     if own.is_file():
         shutil.rmtree(own.with_suffix(""), ignore_errors=True)
@@ -110,68 +135,47 @@ def _place_data(record: RunRecord, lock: dict[str, Any], clone: Path, cache: Dvc
     fetched = f"{raw}/fetched"
     if fetched in record.md5s:
         cache.link(record.md5s[fetched], clone / fetched)
-    stages = [stage for stage in ["prepare", *REPEATED] if stage in lock["stages"]]
-    if "report" not in stages:  # as of an MLflow run without an experiment
-        say("report is not repeated: dvc.lock, as it was recorded, is of the moment before it")
+    stages = [stage for stage in ["prepare", *REPEATED_STAGES] if stage in lock["stages"]]
+    if "report" not in stages:  # an MLflow run without an experiment
+        say("report is not repeated: dvc.lock was recorded before that stage ended")
     if (clone / raw).is_dir() and compute_folder_md5(clone / raw) == raw_md5:
-        say(f"download is not repeated: {raw} has the md5 that it had; repeated: {', '.join(stages)}")
+        say(f"repeating {format_list(stages)}; download is not repeated, {raw} has the recorded md5")
         return stages
     if record.params["evaluate"]["resolution"] == "original":
         raise InputError(
-            f"{record.name}: {raw} as it was is neither in DVC's cache nor in its remote; evaluate reads it"
+            f"{record.name}: evaluate reads {raw}, and neither DVC's cache nor its remote has it as it was"
         )
     if prepared_md5 is None or not cache.link(prepared_md5, clone / prepared):
-        raise InputError(f"{record.name}: neither {raw} nor {prepared} as it was is in DVC's cache or its remote")
-    (clone / raw).mkdir(
-        parents=True, exist_ok=True
-    )  # evaluate depends on it, though at this resolution it reads none of it
+        raise InputError(f"{record.name}: neither DVC's cache nor its remote has {raw} or {prepared} as they were")
+    (clone / raw).mkdir(parents=True, exist_ok=True)  # a dep of evaluate, which reads nothing there at this resolution
     stages.remove("prepare")
     say(
-        f"download and prepare are not repeated, as {raw} is not at hand as it was: {prepared} is as recorded, by its md5; "
-        f"repeated: {', '.join(stages)}"
+        f"repeating {format_list(stages)}; download and prepare are not repeated: {raw} as it was cannot be had, "
+        f"{prepared} has the recorded md5"
     )
     return stages
 
 
-def _compared(
-    record: RunRecord,
-    lock: dict[str, Any],
-    stages: list[str],
-    clone: Path,
-    folder: Path,
-    cache: DvcCache,
-    threads: int | None,
-    revision: str,
-) -> Verification:
-    new = {
-        out["path"]: out["md5"] for stage in read_yaml(clone / LOCK)["stages"].values() for out in stage.get("outs", [])
-    }
-    outs = [out for stage in stages for out in lock["stages"][stage].get("outs", [])]
-    differing = [out for out in outs if new.get(out["path"]) != out["md5"]]
-    told = [
-        OutDifference(out["path"], _how(out, clone, folder / "old", cache))
-        for number, out in enumerate(differing)
-        if number == 0 or out["path"] == METRICS
-    ]
-    size = sum(out.get("size", 0) for out in outs)
-    return Verification(len(outs), size, [out["path"] for out in differing], told, revision, threads)
+def _list_outs(lock: dict[str, Any], stages: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Return path → entry in a dvc.lock of the outs of these stages, or of all."""
+    names = lock["stages"] if stages is None else stages
+    return {out["path"]: out for stage in names for out in lock["stages"][stage].get("outs", [])}
 
 
-def _how(out: dict[str, Any], clone: Path, old: Path, cache: DvcCache) -> str:
-    path = out["path"]
-    if not cache.link(out["md5"], old / path):
-        return "differs; by how much cannot be told, as what it was is neither in DVC's cache nor in its remote"
-    return describe_difference(old / path, clone / path) or "is as it was, though DVC has another md5 of it"
+def _describe_out(path: str, md5: str, clone: Path, old: Path, cache: DvcCache) -> str:
+    if not cache.link(md5, old / path):
+        return "differs; how is not known, because neither DVC's cache nor its remote has what it was"
+    return describe_difference(old / path, clone / path) or "is the same, but DVC has another md5 for it"
 
 
 @contextmanager
-def _own_folder(root: Path, keep: bool, say: Say) -> Iterator[tuple[Path, int]]:
-    """A folder that is gone afterwards, and a descriptor of its lock; those that killed ones left are cleared away first."""
-    place = (root / PLACE).resolve()
-    place.mkdir(parents=True, exist_ok=True)
-    for left in place.glob("*.lock"):
-        _clear(left)
-    folder = place / uuid.uuid4().hex[:8]
+def _make_folder(root: Path, keep: bool, say: Say) -> Iterator[tuple[Path, int]]:
+    """Yield a temporary folder and a descriptor of its lock, and clear away those that killed processes left."""
+    clones = (root / CLONES).resolve()
+    clones.mkdir(parents=True, exist_ok=True)
+    for leftover in clones.glob("*.lock"):
+        _clear(leftover)
+    folder = clones / uuid.uuid4().hex[:8]
     lock = folder.with_suffix(".lock")
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
     try:
@@ -185,8 +189,8 @@ def _own_folder(root: Path, keep: bool, say: Say) -> Iterator[tuple[Path, int]]:
             shutil.rmtree(folder, ignore_errors=True)
         lock.unlink(missing_ok=True)
         os.close(descriptor)
-        with suppress(OSError):  # another is at work, or one was kept
-            place.rmdir()
+        with suppress(OSError):  # not empty: another one is in use, or was kept
+            clones.rmdir()
 
 
 def _clear(lock: Path) -> None:
@@ -195,65 +199,52 @@ def _clear(lock: Path) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
         lock.unlink(missing_ok=True)
-    except BlockingIOError:  # it is at work
+    except BlockingIOError:  # it is in use
         pass
     finally:
         os.close(descriptor)
 
 
-def _told_threads(record: RunRecord, threads: int | None) -> str:
+def _describe_threads(record: RunRecord, threads: int | None) -> str:
     if threads is None:
-        return "threads as torch likes (how many there were is not recorded)"
-    count = f"{threads} thread{'s' * (threads > 1)}"
-    return f"{count}, as recorded" if threads == record.threads else f"{count}; recorded: {record.threads or 'unknown'}"
-
-
-def _dep(lock: dict[str, Any], stage: str, path: str) -> str | None:
-    deps = lock["stages"].get(stage, {}).get("deps", [])
-    return next((dep["md5"] for dep in deps if dep["path"] == path), None)
-
-
-def _md5(path: Path) -> str:
-    return compute_folder_md5(path) if path.is_dir() else compute_file_md5(path)
-
-
-MOST = 4
-"""Packages that are named."""
+        return "as many threads as torch chooses (the number is not recorded)"
+    count = format_plural(threads, "thread")
+    return (
+        f"{count}, as recorded" if threads == record.threads else f"{count} (recorded: {record.threads or 'unknown'})"
+    )
 
 
 def find_likely_reasons(record: RunRecord, verified: Verification, root: Path) -> list[str]:
-    """What is known to be another than when it was recorded, or is not known; each in a few words."""
-    found, here = [], describe_hardware()
+    """List what is known to have changed since the run was recorded, or is not known, each in a few words."""
+    reasons, here = [], describe_hardware()
     if record.hardware is None:
-        found.append("the hardware it ran on is not recorded")
+        reasons.append("the hardware it ran on is not recorded")
     elif record.hardware != here:
-        found.append(f"it ran on other hardware ({record.hardware}; here: {here})")
+        reasons.append(f"it ran on other hardware ({record.hardware}; here: {here})")
     if record.threads is None:
-        found.append("how many threads computed is not recorded: try --threads N")
+        reasons.append("the number of threads is not recorded: try --threads N")
     elif verified.threads != record.threads:
-        found.append(f"the number of threads was {record.threads}, now {verified.threads}")
+        reasons.append(f"the number of threads was {record.threads}, now {verified.threads}")
     try:
         pinned = read_file_at(root, verified.revision, "requirements.lock")
     except FileNotFoundError:
         pinned = ""
-    changed = find_changed_packages(pinned)
-    if changed:
-        more = f" and {len(changed) - MOST} more" if len(changed) > MOST else ""
-        found.append(f"packages are not those of its requirements.lock: {', '.join(changed[:MOST])}{more}")
-    return found
+    if changed := find_changed_packages(pinned):
+        reasons.append(f"packages are not those of its requirements.lock: {format_list(changed, MAX_PACKAGES_SHOWN)}")
+    return reasons
 
 
 def find_changed_packages(pinned: str) -> list[str]:
-    """`name 1.0, here 2.0`, for the packages installed here in another version than a lock file says."""
-    wanted: dict[str, set[str]] = {}
+    """List `name 1.0, here 2.0` for each package that is installed in another version than a lock file pins."""
+    versions: dict[str, set[str]] = {}
     for name, number in re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", pinned, re.MULTILINE):
-        wanted.setdefault(name, set()).add(number)
-    found = []
-    for name, numbers in sorted(wanted.items()):
+        versions.setdefault(name, set()).add(number)
+    changed = []
+    for name, numbers in sorted(versions.items()):
         try:
             here = version(name)
-        except PackageNotFoundError:  # of another system, or an extra
+        except PackageNotFoundError:  # for another system, or an extra
             continue
         if here.partition("+")[0] not in {number.partition("+")[0] for number in numbers}:
-            found.append(f"{name} {' or '.join(sorted(numbers))}, here {here}")
-    return found
+            changed.append(f"{name} {' or '.join(sorted(numbers))}, here {here}")
+    return changed

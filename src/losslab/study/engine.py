@@ -1,4 +1,4 @@
-"""What runs cells: as many at once as asked for, on this machine."""
+"""Engines run the runs of a study, several at once; this one does so on this machine."""
 
 import os
 import shutil
@@ -6,61 +6,57 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from losslab.experiments import clone
+from losslab.io.git import find_prefix
+from losslab.runtime.processes import end_groups, signal_group
 from losslab.study.plan import StudyRun
 from losslab.study.state import StudyState
 from losslab.study.worker import WorkerJob, end_leftover, end_leftovers
 
 MAX_ATTEMPTS = 3
-"""At a run whose process is killed; it goes on from its checkpoint."""
-GRACE_S = 5.0
-"""Seconds that a stage has to tell MLflow that it was interrupted."""
+"""Attempts at a run whose process is killed; each goes on from its checkpoint."""
 
 
 @dataclass(frozen=True)
 class EndedRun:
-    """How a run ended; `reason`: why it failed."""
+    """A run that has ended, well or with the reason why it failed."""
 
     run: StudyRun
     seconds: float
     reason: str | None = None
 
 
-def describe_failure(code: int, log: str) -> str:
-    """Why a run failed, from the worker's exit code and output."""
-    told = clone.find_reason(log)
-    return f"killed {MAX_ATTEMPTS} times; out of memory? {told}" if clone.was_killed(code, log) else told
-
-
 class Engine(Protocol):
+    """Starts runs and collects those that have ended."""
+
     shares_data: bool
-    """Whether what `prepare` makes is there for all runs."""
+    """Whether the data that `prepare` makes are there for all runs."""
 
     def prepare(self, run: StudyRun) -> EndedRun:
-        """Make the data of a run, and wait for it."""
+        """Make the data of a run, and wait for them."""
 
-    def free(self) -> bool:
-        """Whether another run can be started."""
+    def has_free_slot(self) -> bool:
+        """Return whether another run can be started."""
 
     def start(self, run: StudyRun) -> None: ...
 
-    def ended(self) -> list[EndedRun]:
-        """The runs that have ended since it was last asked; waits for a moment when there is none."""
+    def collect_ended(self) -> list[EndedRun]:
+        """Return the runs that have ended since the last call; wait a moment if there are none."""
 
-    def working(self) -> list[StudyRun]: ...
+    def list_working(self) -> list[StudyRun]: ...
 
     def close(self) -> None:
-        """End all that goes on."""
+        """End all runs that are going on."""
 
 
-@dataclass
+@dataclass(kw_only=True)
 class _Work:
     run: StudyRun
+    experiment: str | None
     slot: Path
     log: Path
     process: subprocess.Popen[bytes]
@@ -69,69 +65,62 @@ class _Work:
 
 
 class LocalEngine:
-    """Workers on this machine, each with a clone of its own that shares the cache."""
+    """Workers on this machine, each with its own clone that shares the cache."""
 
     shares_data = True
 
     def __init__(self, state: StudyState, baseline: str, cache: Path, jobs: int) -> None:
         self.state, self.baseline, self.cache = state, baseline, cache
+        self.prefix = find_prefix(state.root).as_posix()
         self.slots = [state.folder.resolve() / f"slot-{number + 1}" for number in range(jobs)]
         self.works: list[_Work] = []
         end_leftovers(state.folder)
         state.clear_slots()
 
     def prepare(self, run: StudyRun) -> EndedRun:
-        slot = next(slot for slot in self.slots if slot not in self._busy())
-        work = self._work(run, slot, "prepare", None)
-        self.works.append(work)
+        work = self._begin(run, "prepare", None)
         while True:
             work.process.wait()
-            if (ended := self._judged(work, None)) is not None:
-                self.works.remove(work)
+            if (ended := self._end_or_restart(work)) is not None:
                 return ended
 
-    def free(self) -> bool:
+    def has_free_slot(self) -> bool:
         return len(self.works) < len(self.slots)
 
     def start(self, run: StudyRun) -> None:
-        slot = next(slot for slot in self.slots if slot not in self._busy())
-        self.works.append(self._work(run, slot, run.name, run.name))
+        self._begin(run, run.name, run.name)
 
-    def ended(self) -> list[EndedRun]:
-        found = []
-        for work in [work for work in self.works if work.process.poll() is not None]:
-            if (ended := self._judged(work, work.run.name)) is not None:
-                self.works.remove(work)
-                found.append(ended)
-        if not found:
+    def collect_ended(self) -> list[EndedRun]:
+        gone = [work for work in self.works if work.process.poll() is not None]
+        ended = [each for work in gone if (each := self._end_or_restart(work)) is not None]
+        if not ended:
             time.sleep(0.2)
-        return found
+        return ended
 
-    def working(self) -> list[StudyRun]:
+    def list_working(self) -> list[StudyRun]:
         return [work.run for work in self.works]
 
     def close(self) -> None:
-        for number, patience in ((signal.SIGINT, GRACE_S), (signal.SIGKILL, GRACE_S)):
-            for work in self.works:
-                _signal_group(work.process.pid, number)
-            deadline = time.monotonic() + patience
-            while any(_group_lives(work.process) for work in self.works) and time.monotonic() < deadline:
-                time.sleep(0.1)
+        end_groups([work.process for work in self.works])
         self.works = []
         self.state.clear_slots()
 
-    def _busy(self) -> set[Path]:
-        return {work.slot for work in self.works}
-
-    def _work(self, run: StudyRun, slot: Path, name: str, experiment: str | None) -> _Work:
-        log = self.state.log(name)
+    def _begin(self, run: StudyRun, name: str, experiment: str | None) -> _Work:
+        busy = {work.slot for work in self.works}
+        slot = next(slot for slot in self.slots if slot not in busy)
+        log = self.state.find_log(name)
         log.parent.mkdir(parents=True, exist_ok=True)
-        return _Work(run, slot, log, self._process(run, slot, log, experiment), time.monotonic())
+        process = self._start_worker(run, slot, log, experiment)
+        work = _Work(run=run, experiment=experiment, slot=slot, log=log, process=process, began=time.monotonic())
+        self.works.append(work)
+        return work
 
-    def _process(self, run: StudyRun, slot: Path, log: Path, experiment: str | None) -> "subprocess.Popen[bytes]":
+    def _start_worker(self, run: StudyRun, slot: Path, log: Path, experiment: str | None) -> "subprocess.Popen[bytes]":
+        root = str(self.state.root.resolve())
         job = WorkerJob(
-            home=str(self.state.root.resolve()),
-            source=str(self.state.root.resolve()),
+            home=root,
+            source=root,
+            prefix=self.prefix,
             slot=str(slot),
             cache=str(self.cache),
             baseline=self.baseline,
@@ -148,34 +137,27 @@ class LocalEngine:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl+C is for this process, which then ends them
+                start_new_session=True,  # Ctrl+C reaches this process alone, which then ends the workers
             )
 
-    def _judged(self, work: _Work, experiment: str | None) -> EndedRun | None:
-        """How a worker that is gone has ended; None: it was killed, and another has taken its place."""
-        code, seconds = work.process.returncode, time.monotonic() - work.began
-        if code == 0:
-            return EndedRun(work.run, seconds)
-        text = work.log.read_text(encoding="utf-8", errors="replace")
-        if clone.was_killed(code, text) and work.attempt < MAX_ATTEMPTS:
-            _signal_group(work.process.pid, signal.SIGKILL)
-            end_leftover(work.slot)
-            shutil.rmtree(work.slot, ignore_errors=True)
-            work.attempt += 1
-            work.process = self._process(work.run, work.slot, work.log, experiment)
-            return None
-        return EndedRun(work.run, seconds, describe_failure(code, text))
+    def _end_or_restart(self, work: _Work) -> EndedRun | None:
+        """Return how a worker that is gone has ended; if it was killed, start another in its place and return None."""
+        code, reason = work.process.returncode, None
+        if code != 0:
+            text = work.log.read_text(encoding="utf-8", errors="replace")
+            if clone.was_killed(code, text) and work.attempt < MAX_ATTEMPTS:
+                signal_group(work.process.pid, signal.SIGKILL)
+                end_leftover(work.slot)
+                shutil.rmtree(work.slot, ignore_errors=True)
+                work.attempt += 1
+                work.process = self._start_worker(work.run, work.slot, work.log, work.experiment)
+                return None
+            reason = describe_failure(code, text)
+        self.works.remove(work)
+        return EndedRun(work.run, time.monotonic() - work.began, reason)
 
 
-def _signal_group(leader: int, number: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, number)
-
-
-def _group_lives(process: "subprocess.Popen[bytes]") -> bool:
-    process.poll()
-    try:
-        os.killpg(process.pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+def describe_failure(code: int, log: str) -> str:
+    """Tell why a run failed, from the worker's exit code and output."""
+    reason = clone.find_reason(log)
+    return f"killed {MAX_ATTEMPTS} times; out of memory? {reason}" if clone.was_killed(code, log) else reason

@@ -1,4 +1,4 @@
-"""Keys of params.yaml as a study names them: nested or dotted, checked against its schema."""
+"""Keys of params.yaml as a study writes them: nested or dotted, checked against the schema."""
 
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -14,28 +14,32 @@ Overrides = dict[KeyPath, Any]
 
 
 def flatten_overrides(mapping: Mapping[str, Any], where: str) -> Overrides:
-    """The leaves of a mapping: `{train: {lr: 1}, "prepare.size": 64}` → `{("train", "lr"): 1, ("prepare", "size"): 64}`.
+    """Return the leaves of a mapping, by path.
 
-    A value that params.yaml leaves open, such as loss_options, is one leaf: given whole, it replaces what was there.
+    `{train: {lr: 1}, "prepare.size": 64}` gives `{("train", "lr"): 1, ("prepare", "size"): 64}`. A value whose keys
+    params.yaml leaves open, such as loss_options, is one leaf, and replaces the one before.
+
+    Args:
+        where: the place of the mapping, for messages.
 
     Raises:
-        InputError: a key that params.yaml does not have, named after `where` it stands.
+        InputError: params.yaml has no such key, or a key is set twice.
     """
-    found: Overrides = {}
-    for path, value in _leaves(mapping, (), where):
-        if clash := next((other for other in found if _overlap(path, other)), None):
-            raise InputError(f"{where}: {'.'.join(clash)} and {'.'.join(path)} say the same key twice")
-        found[path] = value
-    return found
+    leaves: Overrides = {}
+    for path, value in _list_leaves(mapping, (), where):
+        if clash := next((other for other in leaves if _overlap(path, other)), None):
+            raise InputError(f"{where}: {'.'.join(clash)} and {'.'.join(path)} set the same key")
+        leaves[path] = value
+    return leaves
 
 
 def find_clash(changes: Overrides, others: Overrides) -> str | None:
-    """A key that both change."""
+    """Return a key that both change; None if there is none."""
     return next((".".join(path) for path in changes if any(_overlap(path, other) for other in others)), None)
 
 
 def apply_overrides(params: Mapping[str, Any], changes: Overrides) -> dict[str, Any]:
-    """A copy of a params.yaml's content with these changes."""
+    """Return a copy of the content of a params.yaml with these changes."""
     result: dict[str, Any] = deepcopy(dict(params))
     for path, value in changes.items():
         section = result
@@ -45,26 +49,24 @@ def apply_overrides(params: Mapping[str, Any], changes: Overrides) -> dict[str, 
     return result
 
 
-def _leaves(mapping: Mapping[str, Any], above: KeyPath, where: str) -> Iterator[tuple[KeyPath, Any]]:
+def _list_leaves(mapping: Mapping[str, Any], above: KeyPath, where: str) -> Iterator[tuple[KeyPath, Any]]:
     for key, value in mapping.items():
         path = (*above, *str(key).split("."))
-        if _section(path, where) is None:
+        if _find_section(path, where) is None:
             yield path, value
         elif not isinstance(value, Mapping) or not value:
-            raise InputError(f"{where}: {'.'.join(path)} is {value!r}; it must be keys with values")
+            raise InputError(f"{where}: {'.'.join(path)} is {value!r}; it must have keys with values")
         else:
-            yield from _leaves(value, path, where)
+            yield from _list_leaves(value, path, where)
 
 
-def _section(path: KeyPath, where: str) -> type[BaseModel] | None:
-    """The section of params.yaml at a path; None: a value, or something within one that is left open."""
+def _find_section(path: KeyPath, where: str) -> type[BaseModel] | None:
+    """Return the section of params.yaml at a path; None at a value, or within one whose keys are open."""
     section: type[BaseModel] = Params
     for position, key in enumerate(path):
         if key not in section.model_fields:
             above = ".".join(path[:position]) or "params.yaml"
-            raise InputError(
-                f"{where}: {'.'.join(path)} is no key of params.yaml; {above} has {', '.join(section.model_fields)}"
-            )
+            raise InputError(f"{where}: no such key: {'.'.join(path)}; {above} has {', '.join(section.model_fields)}")
         annotation = section.model_fields[key].annotation
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             if len(path) > position + 1 and getattr(annotation, "__origin__", None) is not dict:
@@ -75,5 +77,4 @@ def _section(path: KeyPath, where: str) -> type[BaseModel] | None:
 
 
 def _overlap(one: KeyPath, other: KeyPath) -> bool:
-    shorter = min(len(one), len(other))
-    return one[:shorter] == other[:shorter]
+    return all(key == another for key, another in zip(one, other, strict=False))

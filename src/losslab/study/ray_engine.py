@@ -1,4 +1,4 @@
-"""Runs of a study on a Ray cluster: each in a clone of its own, its outs in the DVC remote, its commit sent back."""
+"""Runs of a study on a Ray cluster: each in its own clone; its outs go to the DVC remote, its commit comes back."""
 
 import hashlib
 import os
@@ -23,83 +23,86 @@ from losslab import tracking
 from losslab.errors import InputError
 from losslab.experiments import clone
 from losslab.io.files import write_private, write_text
-from losslab.io.git import read_file_at
+from losslab.io.git import find_prefix, read_file_at
 from losslab.study.engine import MAX_ATTEMPTS, EndedRun, describe_failure
 from losslab.study.plan import StudyRun
 from losslab.study.state import StudyState
 from losslab.study.worker import WorkerJob, end_leftover
 
-PLACE = "losslab-ray"
-"""In a node's folder for temporary files: a DVC cache for all runs, and a folder for each that goes on."""
+NODE_FOLDER = "losslab-ray"
+"""Name of a node's temporary folder, with a DVC cache for all runs and a folder for each that is going on."""
 LOCAL_CONFIG = Path(".dvc/config.local")
-TOLD = ("MLFLOW_", "AWS_", "AZURE_", "GOOGLE_", "OMP_")
-"""Beginnings of environment variables that go to the nodes: MLflow's URI, the remotes' passwords."""
-PATIENCE = 10.0
-"""Seconds that a cluster has to answer."""
+FORWARDED_PREFIXES = ("MLFLOW_", "AWS_", "AZURE_", "GOOGLE_", "OMP_")
+"""Prefixes of environment variables that are sent to the nodes: MLflow's URI, the passwords of remotes."""
+CONNECT_TIMEOUT_S = 10.0
+"""Seconds a cluster has to answer."""
 
 
 class RayEngine:
+    """Tasks on a Ray cluster, one for each run."""
+
     shares_data = False
 
     def __init__(self, state: StudyState, baseline: str, address: str | None, jobs: int) -> None:
-        self.ray, self.state, self.baseline, self.jobs = _ray(), state, baseline, jobs
+        self.ray, self.state, self.baseline, self.jobs = _import_ray(), state, baseline, jobs
         _check_address(address)
         _check_tracking(os.environ.get("MLFLOW_TRACKING_URI"))
         _check_remote(state.root, baseline)
         local = state.root / LOCAL_CONFIG
         sent = {
-            "repository": _bundle(state.root),
+            "repository": _bundle_repository(state.root),
+            "prefix": find_prefix(state.root).as_posix(),
             "id": tracking.read_repository_id(state.root),
             "local_config": local.read_bytes() if local.is_file() else None,
             "baseline": baseline,
-            "environment": {key: value for key, value in os.environ.items() if key.startswith(TOLD)},
+            "environment": {key: value for key, value in os.environ.items() if key.startswith(FORWARDED_PREFIXES)},
         }
         _connect(self.ray, address)
         self.shared = self.ray.put(sent)
         self.works: dict[Any, tuple[StudyRun, float]] = {}
 
     def prepare(self, run: StudyRun) -> EndedRun:
-        return EndedRun(run, 0.0)  # each node does it, once
+        return EndedRun(run, 0.0)  # each node makes them, once
 
-    def free(self) -> bool:
+    def has_free_slot(self) -> bool:
         return len(self.works) < self.jobs
 
     def start(self, run: StudyRun) -> None:
         train = run.params["train"]
         task = self.ray.remote(_run_on_node).options(
             name=run.name,
-            max_retries=MAX_ATTEMPTS - 1,  # of what kills Ray's own process
+            max_retries=MAX_ATTEMPTS - 1,  # where Ray's own process is killed
             num_gpus=train["devices"] if train["device"] == "cuda" else 0,
             scheduling_strategy="SPREAD",
-            # It would kill the worker alone, who ends all that it started when this task is gone.
+            # Ray would kill the worker alone; the worker ends all it started when this task is gone.
             runtime_env={"env_vars": {"RAY_kill_child_processes_on_worker_exit": "false"}},
         )
         self.works[task.remote(self.shared, run.name, run.params)] = (run, time.monotonic())
 
-    def ended(self) -> list[EndedRun]:
+    def collect_ended(self) -> list[EndedRun]:
         if not self.works:
             return []
         ready, _ = self.ray.wait(list(self.works), num_returns=1, timeout=0.5)
-        return [self._taken(task) for task in ready]
+        return [self._receive(task) for task in ready]
 
-    def working(self) -> list[StudyRun]:
+    def list_working(self) -> list[StudyRun]:
         return [run for run, _ in self.works.values()]
 
     def close(self) -> None:
         self.works = {}
         self.ray.shutdown()  # ends this driver's tasks
 
-    def _taken(self, task: Any) -> EndedRun:
+    def _receive(self, task: Any) -> EndedRun:
         run, began = self.works.pop(task)
         seconds, result = time.monotonic() - began, b""
         try:
             code, log, result = self.ray.get(task)
             reason = describe_failure(code, log) if code != 0 else None
-        except Exception as error:  # Ray's own: a node or its worker died as often as it may, or has no losslab
+        except Exception as error:  # Ray's own: a node or its worker died too often, or has no losslab
             log = str(error)
             lines = [line.strip() for line in log.splitlines() if line.strip()] or [type(error).__name__]
             reason = f"Ray: {lines[-1 if isinstance(error, self.ray.exceptions.RayTaskError) else 0]}"  # of a traceback
-        write_text(self.state.log(run.name), log)
+        write_text(self.state.find_log(run.name), log)
         if reason is not None:
             return EndedRun(run, seconds, reason)
         received = self.state.folder / f"{run.name}.bundle"
@@ -110,9 +113,12 @@ class RayEngine:
 
 
 def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tuple[int, str, bytes]:
-    """Exit code, output, and the experiment as a Git bundle. Tried again on the same node, it goes on from its checkpoint."""
-    place = _own_place()
-    home = place / hashlib.md5(f"{sent['id']} {sent['baseline']} {name}".encode()).hexdigest()
+    """Do a run, and return its exit code, its output, and the experiment as a Git bundle.
+
+    A run that is tried again on the same node goes on from its checkpoint.
+    """
+    node_folder = _make_node_folder()
+    home = node_folder / hashlib.md5(f"{sent['id']} {sent['baseline']} {name}".encode()).hexdigest()
     (home / LOCAL_CONFIG).parent.mkdir(parents=True, exist_ok=True)
     (home / "source.bundle").write_bytes(sent["repository"])
     write_text(home / ".losslab/id", sent["id"])
@@ -122,8 +128,9 @@ def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tup
     job = WorkerJob(
         home=str(home),
         source=str(home / "source.bundle"),
+        prefix=sent["prefix"],
         slot=str(home / "slot"),
-        cache=str(place / "cache"),
+        cache=str(node_folder / "cache"),
         baseline=sent["baseline"],
         params=params,
         experiment=None,
@@ -134,39 +141,40 @@ def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tup
         for _ in range(MAX_ATTEMPTS):
             end_leftover(Path(job.slot))
             shutil.rmtree(job.slot, ignore_errors=True)
-            # The first makes the data, the others find them in the cache.
-            with FileLock(place / f"{params['dataset']}.lock"):
-                code, log = _work(job, sent["environment"])
+            # The first run makes the data; the others find them in the cache.
+            with FileLock(node_folder / f"{params['dataset']}.lock"):
+                code, log = _run_worker(job, sent["environment"])
             if code == 0:
-                code, log = _work(replace(job, experiment=name), sent["environment"])
+                code, log = _run_worker(replace(job, experiment=name), sent["environment"])
             if not clone.was_killed(code, log):
                 break
     finally:  # passwords; the next attempt brings them again
-        for folder in (home, Path(job.slot)):
+        for folder in (home, Path(job.slot, job.prefix)):
             (folder / LOCAL_CONFIG).unlink(missing_ok=True)
-    found = code, log, result.read_bytes() if code == 0 else b""
-    if code == 0:
-        shutil.rmtree(home, ignore_errors=True)
-    return found
+    if code != 0:
+        return code, log, b""
+    bundle = result.read_bytes()
+    shutil.rmtree(home, ignore_errors=True)
+    return code, log, bundle
 
 
-def _own_place() -> Path:
-    """The folder of this user on this node, closed to all others: passwords pass through it.
+def _make_node_folder() -> Path:
+    """Make this user's folder on this node, closed to all others: passwords pass through it.
 
     Raises:
         InputError: somebody else has made it.
     """
-    place = Path(tempfile.gettempdir()) / f"{PLACE}-{os.getuid()}"
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    about = place.lstat()
+    folder = Path(tempfile.gettempdir()) / f"{NODE_FOLDER}-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    about = folder.lstat()
     if about.st_uid != os.getuid() or not stat.S_ISDIR(about.st_mode):
-        raise InputError(f"{place} on {socket.gethostname()} is another user's, or a link; it must be removed")
-    place.chmod(0o700)
-    return place
+        raise InputError(f"{folder} on {socket.gethostname()} belongs to another user, or is a link: remove it")
+    folder.chmod(0o700)
+    return folder
 
 
-def _work(job: WorkerJob, environment: dict[str, str]) -> tuple[int, str]:
-    """A worker's exit code and output."""
+def _run_worker(job: WorkerJob, environment: dict[str, str]) -> tuple[int, str]:
+    """Run a worker to its end, and return its exit code and output."""
     path, log = Path(job.home) / "job.json", Path(job.home) / "log"
     job.write(path)
     inherited = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}  # Ray's; it changes bits
@@ -182,28 +190,25 @@ def _work(job: WorkerJob, environment: dict[str, str]) -> tuple[int, str]:
     return code, log.read_text(encoding="utf-8", errors="replace")
 
 
-def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here calls home otherwise
+def _import_ray() -> Any:
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster that is started here would call home
     try:
         return import_module("ray")
     except ModuleNotFoundError:
-        raise InputError("--engine ray: the package is not installed: uv pip install 'losslab[ray]'") from None
+        raise InputError("--engine ray: Ray is not installed; run uv pip install 'losslab[ray]'") from None
 
 
 def _connect(ray: Any, address: str | None) -> None:
-    before = signal.getsignal(signal.SIGTERM)  # Ray puts its own in the place of that which `study stop` needs
-    with tempfile.TemporaryFile() as told:  # what its C++ writes, past Python
+    before = signal.getsignal(signal.SIGTERM)  # `study stop` needs this handler, which Ray replaces
+    with tempfile.TemporaryFile() as output:  # Ray's C++ writes past Python
         stderr = os.dup(2)
-        os.dup2(told.fileno(), 2)
+        os.dup2(output.fileno(), 2)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="error")
         except Exception as error:  # Ray's own, of many types
-            told.seek(0)
-            token = b"AuthToken" in told.read()
-            reason = (
-                "it asks for a token: RAY_AUTH_MODE=token, and the token" if token else " ".join(str(error).split())
-            )
-            raise InputError(f"--address {address}: no Ray cluster: {reason}") from None
+            output.seek(0)
+            token = "it needs RAY_AUTH_MODE=token and the token" if b"AuthToken" in output.read() else None
+            raise _build_connect_error(address, token or " ".join(str(error).split())) from None
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
@@ -211,30 +216,34 @@ def _connect(ray: Any, address: str | None) -> None:
 
 
 def _check_address(address: str | None) -> None:
-    """Tell at once where nobody listens; Ray tries for minutes."""
+    """Raise InputError at once if nobody listens at an address; Ray would try for minutes."""
     if address in ("auto", "local"):
         return
     host, colon, port = (address or "").rpartition(":")
     if not colon or not port.isdigit() or "/" in host:
-        told = f"--address {address}: must" if address else "--engine ray: needs --address, which must"
-        raise InputError(f"{told} be HOST:PORT of the cluster's head, auto on one of its nodes, or local to start one")
+        fault = f"--address {address}: must be" if address else "--engine ray needs --address:"
+        raise InputError(f"{fault} HOST:PORT of the cluster's head, auto on one of its nodes, or local to start one")
     try:
-        socket.create_connection((host, int(port)), PATIENCE).close()
+        socket.create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
     except (OSError, OverflowError) as error:
-        raise InputError(f"--address {address}: no Ray cluster: {error}") from None
+        raise _build_connect_error(address, str(error)) from None
+
+
+def _build_connect_error(address: str | None, reason: str) -> InputError:
+    return InputError(f"--address {address}: cannot connect to a Ray cluster: {reason}")
 
 
 def _check_tracking(uri: str | None) -> None:
     if not uri:
-        raise InputError("--engine ray: set MLFLOW_TRACKING_URI to a server that all nodes reach")
+        raise InputError("--engine ray needs MLFLOW_TRACKING_URI: set it to a server that all nodes can reach")
     if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
         raise InputError(
-            f"MLFLOW_TRACKING_URI is {uri}, another file on each node; it must be a server's, or an absolute path"
+            f"MLFLOW_TRACKING_URI is {uri}, a different file on each node; use a server, or an absolute path"
         )
 
 
 def _check_remote(root: Path, baseline: str) -> None:
-    """The nodes know what is committed and config.local, and no user's own configuration."""
+    """Raise InputError if the nodes cannot reach the DVC remote: they have the committed config and config.local alone."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "config").write_text(read_file_at(root, baseline, ".dvc/config"), encoding="utf-8")
         if (root / LOCAL_CONFIG).is_file():
@@ -243,14 +252,16 @@ def _check_remote(root: Path, baseline: str) -> None:
     name = next(filter(None, (level["core"].get("remote") for level in levels)), None)
     url = next(filter(None, (level["remote"].get(name, {}).get("url") for level in levels)), None)
     if url is None:
-        raise InputError("--engine ray: no DVC remote is committed, for the outs: dvc remote add -d NAME URL")
+        raise InputError(
+            "--engine ray needs a DVC remote for the outs: run dvc remote add -d NAME URL, and commit .dvc/config"
+        )
     if isinstance(url, RelPath):
         raise InputError(
-            f"--engine ray: the DVC remote {name} has a relative path, another folder on each node: make it absolute"
+            f"--engine ray: the DVC remote {name} has a relative path, a different folder on each node; make it absolute"
         )
 
 
-def _bundle(root: Path) -> bytes:
+def _bundle_repository(root: Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "repository.bundle"
         clone.write_bundle(root, path)

@@ -6,32 +6,33 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from losslab.experiments.outs import RunOutputs
 from losslab.study.engine import EndedRun, Engine
-from losslab.study.plan import Study, StudyRun, count_runs, plan_every_run, plan_runs
+from losslab.study.plan import Study, StudyRun, plan_runs
 from losslab.study.results import choose_tuned_values, find_finished_runs, read_scores
 from losslab.study.state import StudyState
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StudyProgress:
-    """After a run has ended: how far the study is."""
+    """How far a study is when a run has ended."""
 
     ended: EndedRun
     val_miou: float | None
     test_miou: float | None
-    over: int
-    """Runs that are done or have failed."""
-    of: int
-    eta: float | None
-    """Seconds, from the runs that have ended so far."""
+    finished: int
+    """Number of runs that are done or have failed."""
+    total: int
+    eta_s: float | None
+    """Seconds to go, estimated from the runs that have ended; None before the first."""
 
 
 @dataclass(frozen=True)
 class StudyOutcome:
+    """Numbers of runs when nothing more can be run."""
+
     done: int
     failed: int
-    of: int
+    total: int
 
 
 def run_study(
@@ -40,66 +41,63 @@ def run_study(
     state: StudyState,
     engine: Engine,
     jobs: int,
-    told: Callable[[StudyProgress], None] = lambda progress: None,
-    idle: Callable[[list[StudyRun]], None] = lambda working: None,
-    preparing: Callable[[StudyRun], None] = lambda run: None,
+    on_end: Callable[[StudyProgress], None] = lambda progress: None,
+    on_idle: Callable[[list[StudyRun]], None] = lambda working: None,
+    on_prepare: Callable[[StudyRun], None] = lambda run: None,
 ) -> StudyOutcome:
-    """Run what is missing, those that failed before too, until nothing can be done any more.
+    """Run what is missing, including runs that failed before, until nothing more can be run.
 
     Args:
-        told: called when a run has ended.
-        idle: called some times a second with the runs that go on.
-        preparing: called when the data of a run are about to be made.
+        on_end: called when a run has ended.
+        on_idle: called a few times a second with the runs that are going on.
+        on_prepare: called before the data of a run are made.
     """
     state.forget_failures()
-    every = plan_every_run(study)
-    found: dict[StudyRun, RunOutputs] = find_finished_runs(every, root)
+    done = find_finished_runs(study.every_run, root)
     failed: dict[StudyRun, str] = {}
-    data: dict[str, str | None] = {}
+    data_failures: dict[str, str | None] = {}
     seconds: list[float] = []
-    of = count_runs(study)
+    total = study.number_of_runs
 
-    def planned_runs() -> list[StudyRun]:
-        return plan_runs(study, choose_tuned_values(study, found, failed, root))
+    def plan_known_runs() -> list[StudyRun]:
+        return plan_runs(study, choose_tuned_values(study, done, failed, root))
 
     def end(ended: EndedRun) -> None:
         val = test = None
         if ended.reason is None:
-            found.update(find_finished_runs([ended.run], root))
-            if ended.run not in found:
-                ended = replace(ended, reason="it ended well, but left no whole experiment")
+            done.update(find_finished_runs([ended.run], root))
+            if ended.run not in done:
+                ended = replace(ended, reason="it ended without an error, but left no complete experiment")
         if ended.reason is None:
             seconds.append(ended.seconds)
-            val, test = (read_scores(found[ended.run], root)[split]["miou"] for split in ("val", "test"))
+            val, test = (read_scores(done[ended.run], root)[split]["miou"] for split in ("val", "test"))
         else:
             failed[ended.run] = ended.reason
-            state.failed(ended.run, ended.reason)
-        over = sum(run in found or run in failed for run in planned_runs())
-        left = of - over
-        eta = sum(seconds) / len(seconds) * math.ceil(left / jobs) if seconds else None
-        told(StudyProgress(ended, val, test, over, of, eta))
+            state.record_failure(ended.run, ended.reason)
+        finished = sum(run in done or run in failed for run in plan_known_runs())
+        eta_s = sum(seconds) / len(seconds) * math.ceil((total - finished) / jobs) if seconds else None
+        on_end(StudyProgress(ended=ended, val_miou=val, test_miou=test, finished=finished, total=total, eta_s=eta_s))
 
     while True:
-        planned = planned_runs()
-        working = engine.working()
-        waiting = [run for run in planned if run not in found and run not in failed and run not in working]
+        planned, working = plan_known_runs(), engine.list_working()
+        waiting = [run for run in planned if run not in done and run not in failed and run not in working]
         if not waiting and not working:
-            return StudyOutcome(sum(run in found for run in planned), len(failed), of)
-        while waiting and engine.free():
+            return StudyOutcome(sum(run in done for run in planned), len(failed), total)
+        while waiting and engine.has_free_slot():
             run = waiting.pop(0)
             key = build_data_key(run)
-            if engine.shares_data and key not in data:
-                preparing(run)
-                data[key] = engine.prepare(run).reason
-            if (reason := data.get(key)) is not None:
+            if engine.shares_data and key not in data_failures:
+                on_prepare(run)
+                data_failures[key] = engine.prepare(run).reason
+            if (reason := data_failures.get(key)) is not None:
                 end(EndedRun(run, 0.0, reason))
             else:
                 engine.start(run)
-        idle(engine.working())
-        for ended in engine.ended():
+        on_idle(engine.list_working())
+        for ended in engine.collect_ended():
             end(ended)
 
 
 def build_data_key(run: StudyRun) -> str:
-    """Runs with the same one train on the same prepared data."""
+    """Return what the prepared data of a run depend on; runs with the same key share them."""
     return json.dumps([run.params[key] for key in ("dataset", "download", "prepare")], sort_keys=True)

@@ -1,43 +1,47 @@
-"""The file of a study, `studies/<name>.yaml`: a question, a grid of runs that answers it, and published numbers beside."""
+"""The file of a study, `studies/<name>.yaml`: a question, a grid of runs to answer it, and published numbers."""
 
 import re
-from collections.abc import Iterator
+from functools import cached_property
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
 from losslab.errors import InputError
+from losslab.formats import format_plural
 from losslab.io.yaml import Section, read_yaml, validate
 from losslab.study.overrides import Overrides, find_clash, flatten_overrides
 
 STUDIES = Path("studies")
 NAME = "[A-Za-z0-9][A-Za-z0-9_.]*"
-"""Of a study, or an alias. No hyphen: in an experiment's name it ends the study's."""
+"""Pattern of the name of a study, an alias or a comparison. A hyphen ends it in the name of an experiment."""
 Scalar = str | int | float | bool | None
 
 
 class PublishedRow(Section):
-    """One published cell: its labels, as in the grid, and what was measured there."""
+    """Published numbers of one cell: its labels, as in the grid, and what was measured."""
 
     cell: dict[str, Scalar] = Field(min_length=1)
     values: dict[str, float] = Field(min_length=1)
 
 
 class PublishedNumbers(Section):
-    """Numbers that the study is to be held against."""
+    """Numbers of a publication, to compare the study with."""
 
     source: str
     how: str
-    """How they were measured, in a sentence."""
+    """A sentence about how the numbers were measured."""
     metric: str
-    """In the source's own word."""
+    """Name of the metric in the source."""
     ours: str | None = None
-    """The score of evaluate that is nearest to it, such as seed_score."""
+    """Name of the score of evaluate that is closest to the metric, such as seed_score."""
     rows: list[PublishedRow] = Field(min_length=1)
 
 
 class StudySpec(Section):
+    """The content of a study's file."""
+
     title: str = Field(min_length=1)
     question: str = Field(min_length=1)
     params: dict[str, Any] = Field(default_factory=dict)
@@ -47,113 +51,101 @@ class StudySpec(Section):
     tune: dict[str, list[Scalar]] | None = None
     published: PublishedNumbers | None = None
 
+    @cached_property
+    def axes(self) -> dict[str, dict[str, Overrides]]:
+        """Axis of the grid → label → what it changes in params.yaml."""
+        return {
+            axis: {format_label(value): flatten_overrides({axis: value}, f"grid.{axis}") for value in labels}
+            if isinstance(labels, list)
+            else {name: flatten_overrides(changes, f"grid.{axis}.{name}") for name, changes in labels.items()}
+            for axis, labels in self.grid.items()
+        }
+
+    @cached_property
+    def tuned(self) -> dict[str, Overrides]:
+        """Label of each value that is tried → what it changes in params.yaml; empty if the study tunes nothing."""
+        return {
+            format_label(value): flatten_overrides({key: value}, f"tune.{key}")
+            for key, values in (self.tune or {}).items()
+            for value in values
+        }
+
 
 def read_spec(name: str, folder: Path = STUDIES) -> StudySpec:
-    """The card of a study, checked against itself and the keys of params.yaml.
+    """Read the file of a study, and check it against itself and the keys of params.yaml.
 
     Raises:
-        InputError: one line that names the file and the key.
+        InputError: the file is wrong, in one line that names the key, or there is no such study.
     """
     path = folder / f"{name}.yaml"
-    known = list_studies(folder)
-    if name not in known:
-        raise InputError(f"{name!r} is no study; {folder} has {', '.join(known) or 'none'}")
+    available = list_studies(folder)
+    if name not in available:
+        raise InputError(f"no such study: {name} ({folder}/ has {', '.join(available) or 'none'})")
     if not re.fullmatch(NAME, name):
-        raise InputError(f"{path}: a study's name has letters, digits, _ and . alone")
-    card = validate(StudySpec, read_yaml(path), path)
+        raise InputError(f"{path}: the name of a study may only have letters, digits, _ and .")
+    spec = validate(StudySpec, read_yaml(path), path)
     try:
-        _check(card)
+        _check(spec)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    return card
+    return spec
 
 
 def list_studies(folder: Path = STUDIES) -> list[str]:
-    """The studies there are."""
+    """Return the names of the studies in a folder."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 
 def format_label(value: Scalar) -> str:
-    """A value of an axis, as YAML writes it."""
-    if isinstance(value, float):
-        return f"{value:g}"
-    return (
-        {None: "null", True: "true", False: "false"}[value]
-        if value is None or value is True or value is False
-        else str(value)
-    )
+    """Write a value of an axis as YAML does."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def build_axes(card: StudySpec) -> dict[str, dict[str, Overrides]]:
-    """Axis → label → what it changes in params.yaml."""
-    found = {}
-    for axis, labels in card.grid.items():
-        where = f"grid.{axis}"
-        if isinstance(labels, list):
-            found[axis] = {format_label(value): flatten_overrides({axis: value}, where) for value in labels}
-        else:
-            found[axis] = {name: flatten_overrides(changes, f"{where}.{name}") for name, changes in labels.items()}
-    return found
+def make_slug(text: str) -> str:
+    """Make a label a part of an experiment's name, so of a Git ref: 0.5*bce+dice → 0.5bce_dice."""
+    return re.sub(r"\.\.+", ".", re.sub("[^A-Za-z0-9.]+", "_", text.replace("*", ""))).strip("_.")
 
 
-def find_tuned(card: StudySpec) -> tuple[str, dict[str, Overrides]] | None:
-    """The key that is tuned, and label → what it changes; None where none is."""
-    if card.tune is None:
-        return None
-    ((key, values),) = card.tune.items()
-    return key, {format_label(value): flatten_overrides({key: value}, f"tune.{key}") for value in values}
-
-
-def _check(card: StudySpec) -> None:
-    fixed = flatten_overrides(card.params, "params")
-    axes = build_axes(card)
-    varied: dict[str, Overrides] = {"params": fixed, "seeds": {("seed",): None}}
-    for axis, labels in axes.items():
-        _check_axis(f"grid.{axis}", labels, card.grid[axis])
+def _check(spec: StudySpec) -> None:
+    varied: dict[str, Overrides] = {"params": flatten_overrides(spec.params, "params"), "seeds": {("seed",): None}}
+    if spec.tune is not None and len(spec.tune) != 1:
+        raise InputError(f"tune has {format_plural(len(spec.tune), 'key')}; it must have one, such as train.lr")
+    for axis, labels in spec.axes.items():
+        _check_axis(f"grid.{axis}", labels, spec.grid[axis])
         varied[f"grid.{axis}"] = {path: None for changes in labels.values() for path in changes}
-    if card.tune is not None and len(card.tune) != 1:
-        raise InputError(f"tune: has {len(card.tune)} keys; it must have one, such as train.lr")
-    if (tuned := find_tuned(card)) is not None:
-        where, values = f"tune.{tuned[0]}", tuned[1]
-        _check_axis(where, values, (card.tune or {})[tuned[0]])
-        varied[where] = {path: None for changes in values.values() for path in changes}
-    for one, other in _pairs(list(varied)):
-        if (key := find_clash(varied[one], varied[other])) is not None:
-            raise InputError(f"{key} stands in {one} and in {other}; it must stand in one of them")
-    if len(set(card.seeds)) < len(card.seeds):
-        raise InputError(f"seeds is {card.seeds}; each must stand once")
-    for number, skipped in enumerate(card.skip):
-        _check_labels(f"skip.{number}", skipped, axes)
-    for number, row in enumerate(card.published.rows if card.published else []):
-        _check_labels(f"published.rows.{number}.cell", row.cell, axes)
+    for key, values in (spec.tune or {}).items():
+        _check_axis(f"tune.{key}", spec.tuned, values)
+        varied[f"tune.{key}"] = {path: None for changes in spec.tuned.values() for path in changes}
+    for one, other in combinations(varied, 2):
+        if (clash := find_clash(varied[one], varied[other])) is not None:
+            raise InputError(f"{clash} is set by both {one} and {other}; set it in one of them")
+    if len(set(spec.seeds)) < len(spec.seeds):
+        raise InputError(f"seeds is {spec.seeds}; list each seed once")
+    for number, skipped in enumerate(spec.skip):
+        _check_labels(f"skip.{number}", skipped, spec.axes)
+    for number, row in enumerate(spec.published.rows if spec.published else []):
+        _check_labels(f"published.rows.{number}.cell", row.cell, spec.axes)
 
 
-def _check_axis(where: str, labels: dict[str, Overrides], given: object) -> None:
+def _check_axis(where: str, labels: dict[str, Overrides], content: object) -> None:
     if not labels:
-        raise InputError(f"{where}: is empty; it must have a value at least")
-    if isinstance(given, list) and len(given) > len(labels):
-        raise InputError(f"{where} is {given}; each must stand once")
+        raise InputError(f"{where} is empty; it needs at least one value")
+    if isinstance(content, list) and len(content) > len(labels):
+        raise InputError(f"{where} is {content}; list each value once")
     for name in labels:
         if not make_slug(name):
             raise InputError(f"{where}: the label {name!r} has no letter or digit")
     if len({make_slug(name) for name in labels}) < len(labels):
         raise InputError(
-            f"{where}: {', '.join(labels)} are too alike for names of experiments; label them: {{a: {{…}}}}"
+            f"{where}: {', '.join(labels)} would give experiments the same name; write {{label: {{key: value}}}} instead"
         )
 
 
 def _check_labels(where: str, cell: dict[str, Scalar], axes: dict[str, dict[str, Overrides]]) -> None:
     for axis, value in cell.items():
         if axis not in axes:
-            raise InputError(f"{where}.{axis}: no axis of the grid, which has {', '.join(axes)}")
+            raise InputError(f"{where}.{axis}: no such axis; the grid has {', '.join(axes)}")
         if format_label(value) not in axes[axis]:
             raise InputError(f"{where}.{axis} is {value!r}; it must be one of {', '.join(axes[axis])}")
-
-
-def _pairs(keys: list[str]) -> Iterator[tuple[str, str]]:
-    yield from ((one, other) for position, one in enumerate(keys) for other in keys[position + 1 :])
-
-
-def make_slug(text: str) -> str:
-    """A label as a part of an experiment's name, which is a part of a Git ref: 0.5*bce+dice → 0.5bce_dice."""
-    return re.sub(r"\.\.+", ".", re.sub("[^A-Za-z0-9.]+", "_", text.replace("*", ""))).strip("_.")

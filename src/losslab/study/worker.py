@@ -1,14 +1,13 @@
-"""A process that does one job of `losslab study run` on this machine, and ends when its parent does.
+"""A process that does one job of `losslab study run` on a machine, and ends when its parent does.
 
-All that it starts is in its process group, and holds the lock of its slot: who comes after a kill can see whether
-something is left there, and end it.
+Everything it starts is in its process group and holds the lock of its slot, so that the next one sees what a killed worker
+left there, and can end it.
 """
 
 import fcntl
 import os
 import signal
 import sys
-import threading
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -19,99 +18,100 @@ from losslab.errors import InputError
 from losslab.experiments import clone
 from losslab.io.files import read_json, write_json, write_text
 from losslab.io.hashing import compute_file_md5
+from losslab.runtime.processes import die_with_parent, signal_group
 
-PATIENCE = 30.0
-"""Seconds that what is left in a slot has to end, once it is killed."""
+LEFTOVER_TIMEOUT_S = 30.0
+"""Seconds until the processes of a killed worker must be gone."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class WorkerJob:
+    """The arguments of a worker, as its JSON file has them."""
+
     home: str
-    """What stages take for the main repository: checkpoints and downloads lie there."""
+    """The main repository of the stages: it holds checkpoints and downloads."""
     source: str
-    """What is cloned: that repository, or a Git bundle of it."""
+    """The repository to clone, or a Git bundle of it."""
+    prefix: str
+    """Path of the project below the root of its Git repository."""
     slot: str
     cache: str
     baseline: str
     params: dict[str, Any]
     experiment: str | None
-    """None: prepare the data, no more."""
+    """Name of the experiment; None prepares the data and no more."""
     parent: int
     result: str | None = None
-    """Where a bundle with the experiment is wanted, and outs in the DVC remote; None: it goes to the source."""
+    """Path for a bundle with the experiment, whose outs go to the DVC remote; None publishes it to the source."""
 
     def write(self, path: Path) -> None:
         write_json(path, asdict(self))
 
 
 def run_job(job: WorkerJob) -> int:
+    """Do the job in a clone, and return the exit code of `dvc repro`."""
     slot = Path(job.slot)
-    lock = _take(slot)
+    lock = _lock_slot(slot)
     write_text(slot.with_suffix(".pid"), str(os.getpid()))  # the leader of its process group
-    threading.Thread(target=_die_with, args=(job.parent,), daemon=True).start()
-    clone.make_clone(slot, Path(job.source), Path(job.home), job.baseline, Path(job.cache))
-    clone.write_params(slot / "params.yaml", job.params)
+    die_with_parent(job.parent, kill_group=True)
+    source, home, cache = Path(job.source), Path(job.home), Path(job.cache)
+    project = clone.make_clone(slot, source, home, job.baseline, cache, Path(job.prefix))
+    clone.write_params(project / "params.yaml", job.params)
     environment = {"DVC_ROOT": job.home, "DVC_EXP_BASELINE_REV": job.baseline}
     if job.experiment is None:
-        return clone.run_dvc_repro(slot, ["prepare"], environment, [lock])
-    code = clone.run_dvc_repro(slot, [], environment | {"DVC_EXP_NAME": job.experiment}, [lock])
+        return clone.run_dvc_repro(project, ["prepare"], environment, [lock])
+    code = clone.run_dvc_repro(project, [], environment | {"DVC_EXP_NAME": job.experiment}, [lock])
     if code == 0:
-        clone.commit_run(slot, f"losslab study: {job.experiment}")
+        clone.commit_run(project, f"losslab study: {job.experiment}")
         if job.result is None:
-            clone.publish_run(slot, Path(job.source), job.experiment, job.baseline)
+            clone.publish_run(project, source, job.experiment, job.baseline)
         else:
-            clone.push_outs(slot)
-            clone.write_bundle(slot, Path(job.result), job.baseline)
-        _record(job)
+            clone.push_outs(project)
+            clone.write_bundle(project, Path(job.result), job.baseline)
+        _record_run(job, project)
     return code
 
 
 def end_leftovers(folder: Path) -> None:
-    """End what killed workers left in the slots of a study. Raises InputError when it does not end."""
+    """End what killed workers left in the slots of a study. Raises InputError if something does not end."""
     for lock in sorted(folder.glob("slot-*.lock")):
         end_leftover(lock.with_suffix(""))
 
 
 def end_leftover(slot: Path) -> None:
-    os.close(_take(slot))
+    """End what a killed worker left in a slot. Raises InputError if it does not end."""
+    os.close(_lock_slot(slot))
 
 
-def _take(slot: Path) -> int:
-    """The lock of a slot, when whatever holds it has been ended."""
+def _lock_slot(slot: Path) -> int:
+    """Kill whatever holds the lock of a slot, and return the descriptor of the lock."""
     path = slot.with_suffix(".lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + LEFTOVER_TIMEOUT_S
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
+            return descriptor
         except BlockingIOError:
             with suppress(OSError, ValueError):
-                os.killpg(int(slot.with_suffix(".pid").read_text()), signal.SIGKILL)
+                signal_group(int(slot.with_suffix(".pid").read_text()), signal.SIGKILL)
             if time.monotonic() > deadline:
-                raise InputError(f"{slot}: what a killed run left there does not end") from None
+                raise InputError(f"{slot}: processes that a killed run left there do not end") from None
             time.sleep(0.1)
-    return descriptor
 
 
-def _die_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(0.3)
-    os.killpg(0, signal.SIGKILL)
-
-
-def _record(job: WorkerJob) -> None:
-    """Tell MLflow, where all came from DVC's cache and no stage could."""
+def _record_run(job: WorkerJob, project: Path) -> None:
+    """Add the run to MLflow if no stage did: DVC may have taken all outs from its cache."""
     from losslab import tracking
 
-    slot, home, dataset = Path(job.slot), Path(job.home), job.params["dataset"]
-    model, report = (compute_file_md5(slot / name) for name in ("models/model.safetensors", "reports/report.html"))
+    home, dataset = Path(job.home), job.params["dataset"]
+    model, report = (compute_file_md5(project / name) for name in ("models/model.safetensors", "reports/report.html"))
     try:
         if not tracking.is_recorded(dataset, model, report, job.experiment, home):
-            tracking.rebuild_run(slot, model, job.experiment, job.baseline, home)
+            tracking.rebuild_run(project, model, job.experiment, job.baseline, home)
     except InputError as error:
-        print(f"WARNING: {error}; losslab sync adds it later", file=sys.stderr, flush=True)  # noqa: T201
+        print(f"WARNING: {error}; run `losslab sync` to add the run later", file=sys.stderr, flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""MLflow: the only room that talks to it. Files are the source of truth; a run in MLflow is their copy.
+"""MLflow: no other room talks to it. Files are the source of truth; a run in MLflow is a copy of them.
 
-The train stage begins a run and logs each epoch while it trains; evaluate and report find that run by the md5 of the model
-and complete it. Whatever a store lacks (it was down, or DVC took the outs from its cache and no stage ran) is rebuilt from
-the outs. Nothing here may stop a stage: the first failure is told in one line, and the run goes on without MLflow.
+The train stage begins a run and logs each epoch while it trains; evaluate and report look that run up by the md5 of the model
+and complete it. What a store lacks (it was down, or DVC took the outs from its cache and no stage ran) is rebuilt from the
+outs. Nothing here may stop a stage: the first failure is one warning, and the run goes on without MLflow.
 """
 
 from losslab.tracking.lookup import TrackedRun, download_outs, list_tracked_runs

@@ -1,11 +1,11 @@
-"""Runs in MLflow, as those who look for one need them; nothing here writes."""
+"""Trained runs in MLflow are listed, and their records downloaded; nothing here writes to the store."""
 
 import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from losslab.errors import InputError
 from losslab.tracking.runs import DURATION, HARDWARE, THREADS
@@ -25,27 +25,27 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrackedRun:
     """A run that was trained to its end, as MLflow has it."""
 
     run_id: str
     name: str
     experiment: str | None
-    """Of DVC."""
+    """Name of the DVC experiment."""
     baseline: str | None
-    """The commit that it ran on."""
+    """The commit that the run began on."""
     model_md5: str
     report_md5: str | None
     has_outs: bool
-    """Whether its record can be downloaded; runs of an older losslab have none."""
+    """Whether the run's record can be downloaded; runs of an older losslab have none."""
     train_seconds: float | None
     hardware: str | None
     threads: int | None
 
 
 def list_tracked_runs(root: Path) -> list[TrackedRun]:
-    """All trained runs, newest first; none where there is no store.
+    """Return all trained runs, newest first; none if there is no store.
 
     Raises:
         InputError: the store cannot be used.
@@ -53,56 +53,59 @@ def list_tracked_runs(root: Path) -> list[TrackedRun]:
     if not store_exists(root):
         return []
     with store_errors():
-        return [_tracked(run) for run in list_trained_runs(TrackingStore(root))]
+        return [_build_tracked_run(run) for run in list_trained_runs(TrackingStore(root))]
 
 
 def download_outs(run: TrackedRun, folder: Path, root: Path, path: str | None = None) -> None:
-    """Copy a run's record, or one file of it, into a folder, under the paths that it has in a repository.
+    """Copy a run's record, or one file of it, into a folder, under the same paths as in a repository.
 
     Raises:
-        InputError: it has none, or the store cannot be used.
+        InputError: the run has no record, or the store cannot be used.
     """
     if not run.has_outs:
         raise InputError(
-            f"MLflow run {run.run_id} has no artifacts {OUTS}/: an older losslab recorded it; `losslab sync`, where it was "
-            "run, adds them"
+            f"MLflow run {run.run_id} has no artifacts {OUTS}/, because an older losslab recorded it; run `losslab sync` in its "
+            "repository to add them"
         )
     with store_errors(), TemporaryDirectory() as name:
         os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-        got = TrackingStore(root).client.download_artifacts(run.run_id, f"{OUTS}/{path}" if path else OUTS, name)
+        source = TrackingStore(root).client.download_artifacts(run.run_id, f"{OUTS}/{path}" if path else OUTS, name)
         if path is None:
-            shutil.copytree(got, folder, dirs_exist_ok=True)
+            shutil.copytree(source, folder, dirs_exist_ok=True)
         else:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(got, folder / path)
+            shutil.copyfile(source, folder / path)
 
 
 def list_trained_runs(store: TrackingStore) -> "list[MlflowRun]":
-    """Newest first. In Python: names may hold any quotes, and MLflow cannot ask for one of several tags."""
+    """Return all runs that have a model, newest first.
+
+    Callers filter them in Python: names may have any quotes, and MLflow cannot search for one of several tags.
+    """
     experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
-    found: list[Any] = []
+    runs: list[MlflowRun] = []
     token = None
     while experiments:
         page = store.client.search_runs(
             experiments, f"tags.`{MODEL_MD5}` != ''", order_by=["attributes.start_time DESC"], page_token=token
         )
-        found += page
+        runs += page
         if not (token := page.token):
             break
-    return found
+    return runs
 
 
-def _tracked(run: "MlflowRun") -> TrackedRun:
+def _build_tracked_run(run: "MlflowRun") -> TrackedRun:
     tags = run.data.tags
     return TrackedRun(
-        run.info.run_id,
-        run.info.run_name,
-        tags.get(EXPERIMENT),
-        tags.get(BASELINE),
-        tags[MODEL_MD5],
-        tags.get(REPORT_MD5),
-        HAS_OUTS in tags,
-        float(tags[f"{DURATION}.train"]) if f"{DURATION}.train" in tags else None,
-        tags.get(HARDWARE),
-        int(tags[THREADS]) if tags.get(THREADS, "").isdigit() else None,
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        experiment=tags.get(EXPERIMENT),
+        baseline=tags.get(BASELINE),
+        model_md5=tags[MODEL_MD5],
+        report_md5=tags.get(REPORT_MD5),
+        has_outs=HAS_OUTS in tags,
+        train_seconds=float(tags[f"{DURATION}.train"]) if f"{DURATION}.train" in tags else None,
+        hardware=tags.get(HARDWARE),
+        threads=int(tags[THREADS]) if tags.get(THREADS, "").isdigit() else None,
     )

@@ -1,7 +1,6 @@
-"""MLflow's model registry: runs found by what users call them, and their models as versions under a name."""
+"""MLflow's model registry: the models of runs become versions under a name."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from losslab.errors import InputError
+from losslab.formats import format_list
 from losslab.io.hashing import compute_file_md5
 from losslab.tracking.lookup import list_trained_runs
 from losslab.tracking.store import DATA_MD5, EXPERIMENT, MODEL_MD5, TrackingStore, describe_store, store_errors
@@ -18,121 +18,127 @@ if TYPE_CHECKING:
 
 WORKSPACE = "workspace"
 SERVED_MD5 = "losslab.served_md5"
-"""Of all that is served: model, code, packages. A version with it is the same model."""
-SHOWN = 6
-"""Runs that an error names."""
+"""Tag with the md5 of everything that is served: model, code, packages. Versions with the same md5 are the same model."""
+MAX_RUNS_SHOWN = 6
+"""Most runs that an error names."""
 
 
 @dataclass(frozen=True)
 class RegistryRun:
+    """A run in MLflow whose model can be registered."""
+
     run_id: str
     name: str
     model_md5: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ServedFiles:
-    """What is registered, as files."""
+    """The files to register, and how the served model is called."""
 
     model: Path
     code: Path
-    """A package."""
+    """Folder of a Python package."""
     loader: str
-    """The module in it with `_load_pyfunc(model)`."""
+    """Name of the module in the package with `_load_pyfunc(model)`."""
     requirements: Sequence[str]
     column: str
-    """Of the input: bytes of image files."""
+    """Name of the input's column, which holds the bytes of image files."""
     parameter: tuple[str, str]
-    """A text that a request may add, and its default."""
+    """Name and default of a text that a request may add."""
     example: bytes
+    """Bytes of an image file."""
     md5: str
 
 
 def check_model_name(name: str) -> None:
-    """Raise InputError for a name that MLflow takes for no model."""
+    """Raise InputError if MLflow does not allow a name for a model."""
     from mlflow.exceptions import MlflowException
     from mlflow.utils.validation import _validate_model_name
 
     try:
         _validate_model_name(name)
     except MlflowException:
-        raise InputError(
-            f"--name: {name!r} cannot be a model's name: it must not be empty or have / or : in it"
-        ) from None
+        raise InputError(f"--name {name!r}: a model's name must not be empty or contain / or :") from None
 
 
 def find_trained_run(run: str, root: Path) -> RegistryRun:
-    """The trained run of this MLflow id or name, or DVC experiment; `workspace`: the one whose model lies in models/.
+    """Find the trained run with this MLflow id, MLflow name or DVC experiment; of several with the same model, the newest.
 
-    Of several that trained the same model, byte by byte, the newest.
+    Args:
+        run: the name; `workspace` means the run whose model is in models/.
 
     Raises:
-        InputError: none, or several with different models, or no store.
+        InputError: there is no such run, there are several with different models, or the store cannot be used.
     """
     with store_errors():
         store = TrackingStore(root)
         trained = list_trained_runs(store)
     if run == WORKSPACE:
-        return _of_workspace(trained, root)
-    found = [each for each in trained if run in (each.info.run_id, each.info.run_name, each.data.tags.get(EXPERIMENT))]
-    if not found:
-        raise InputError(f"RUN: no trained run {run!r} in {describe_store()}; there are {_listed(trained)}")
-    if len({each.data.tags[MODEL_MD5] for each in found}) > 1:
-        raise InputError(f"RUN: {len(found)} runs are called {run!r}; give the id of one: {_listed(found, by_id=True)}")
-    return _found(found[0])
+        return _find_workspace_run(trained, root)
+    runs = [each for each in trained if run in (each.info.run_id, *_list_names(each))]
+    if not runs:
+        names = [_list_names(each)[0] for each in trained]
+        raise InputError(f"no such run: {run} in {describe_store()} (available: {_format_runs(names)})")
+    if len({each.data.tags[MODEL_MD5] for each in runs}) > 1:
+        ids = [each.info.run_id for each in runs]
+        raise InputError(f"{len(runs)} runs are called {run!r}; give the id of one: {_format_runs(ids)}")
+    return _build_registry_run(runs[0])
 
 
 def register_version(run: RegistryRun, served: ServedFiles, name: str, root: Path) -> tuple[str, bool]:
-    """The version under this name of what is served, and whether it is new.
+    """Register what is served under a name, unless it is there already; return the version and whether it is new.
 
     Raises:
         InputError: the registry cannot be used.
     """
     with store_errors():
         client = TrackingStore(root).client
-        for version in client.search_model_versions(f"name = '{_quoted(name)}'"):
+        quoted = name.replace("'", "''")
+        for version in client.search_model_versions(f"name = '{quoted}'"):
             if version.tags.get(SERVED_MD5) == served.md5 and version.run_id == run.run_id:
                 return str(version.version), False
-        logged = _log(client, run, served)
-        _ensure(client, name)
+        logged = _log_model(client, run, served)
+        _create_model(client, name)
         tags = {SERVED_MD5: served.md5, MODEL_MD5: run.model_md5}
-        # By its place: MLflow asks the store of MLFLOW_TRACKING_URI, not this one, where models:/ID lies.
+        # By its location: for models:/ID, MLflow would ask the store of MLFLOW_TRACKING_URI, not this one.
         made = client.create_model_version(
             name, logged.artifact_location, run.run_id, tags=tags, description=run.name, model_id=logged.model_id
         )
-        versions = json.dumps([{"name": name, "version": made.version}])  # by which MLflow's pages link the two
+        versions = json.dumps([{"name": name, "version": made.version}])  # MLflow's pages link the two by it
         client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": versions})
         return str(made.version), True
 
 
-def _of_workspace(trained: "list[MlflowRun]", root: Path) -> RegistryRun:
-    """One of `dvc repro` before one of an experiment that was applied."""
+def _find_workspace_run(trained: "list[MlflowRun]", root: Path) -> RegistryRun:
+    """Find the run of the model in models/; one of `dvc repro` comes before one of an experiment that was applied."""
     weights = root / "models/model.safetensors"
     if not weights.is_file():
-        raise InputError(f"RUN: workspace has no {weights}; the train stage writes it")
+        raise InputError(f"workspace: {weights} does not exist; the train stage writes it")
     md5 = compute_file_md5(weights)
-    found = [run for run in trained if run.data.tags[MODEL_MD5] == md5]
-    if not found:
-        raise InputError(f"RUN: the workspace's model is of no run in {describe_store()}; `losslab sync` adds it")
-    return _found(min(found, key=lambda run: EXPERIMENT in run.data.tags))
+    runs = [run for run in trained if run.data.tags[MODEL_MD5] == md5]
+    if not runs:
+        raise InputError(f"workspace: {describe_store()} has no run of this model; run `losslab sync` to add it")
+    return _build_registry_run(min(runs, key=lambda run: EXPERIMENT in run.data.tags))
 
 
-def _found(run: "MlflowRun") -> RegistryRun:
+def _build_registry_run(run: "MlflowRun") -> RegistryRun:
     return RegistryRun(run.info.run_id, run.info.run_name, run.data.tags[MODEL_MD5])
 
 
-def _listed(runs: "list[MlflowRun]", by_id: bool = False) -> str:
-    if not runs:
-        return "none"
-    names = [run.info.run_id if by_id else run.data.tags.get(EXPERIMENT) or run.info.run_name for run in runs]
-    names = list(dict.fromkeys(names))
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
+def _list_names(run: "MlflowRun") -> list[str]:
+    """List the names of a run: its DVC experiment's, if it has one, and its own."""
+    return [name for name in (run.data.tags.get(EXPERIMENT), run.info.run_name) if name]
 
 
-def _log(client: Any, run: RegistryRun, served: ServedFiles) -> Any:
-    """Log the model to its run; returns MLflow's LoggedModel.
+def _format_runs(names: list[str]) -> str:
+    return format_list(list(dict.fromkeys(names)), MAX_RUNS_SHOWN) or "none"
 
-    Not by `log_model`: that works on global state, imports the model's code in this process, and notes absolute paths.
+
+def _log_model(client: Any, run: RegistryRun, served: ServedFiles) -> Any:
+    """Log the model to its run, and return MLflow's LoggedModel.
+
+    MLflow's own `log_model` works on global state, imports the model's code in this process, and notes absolute paths.
     """
     from mlflow import pyfunc
     from mlflow.entities import LoggedModelOutput
@@ -150,18 +156,18 @@ def _log(client: Any, run: RegistryRun, served: ServedFiles) -> Any:
     )
     model_id = logged.model_id
     try:
-        with TemporaryDirectory() as place:
-            folder = Path(place) / "model"
-            described = Model("model", run.run_id, model_uuid=model_id, model_id=model_id)
+        with TemporaryDirectory() as temporary:
+            folder = Path(temporary) / "model"
+            model = Model("model", run.run_id, model_uuid=model_id, model_id=model_id)
             pyfunc.save_model(
                 folder,
                 loader_module=served.loader,
                 data_path=str(served.model),
                 code_paths=[str(served.code)],
-                mlflow_model=described,
+                mlflow_model=model,
                 pip_requirements=list(served.requirements),
-                signature=_signature(served),
-                input_example=_table(served.column, served.example),
+                signature=_build_signature(served),
+                input_example=_build_table(served.column, served.example),
             )
             client.log_model_artifacts(model_id, str(folder))
         client.finalize_logged_model(model_id, "READY")
@@ -172,7 +178,7 @@ def _log(client: Any, run: RegistryRun, served: ServedFiles) -> Any:
     return logged
 
 
-def _signature(served: ServedFiles) -> Any:
+def _build_signature(served: ServedFiles) -> Any:
     import numpy as np
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
@@ -184,13 +190,13 @@ def _signature(served: ServedFiles) -> Any:
     )
 
 
-def _table(column: str, value: bytes) -> Any:
+def _build_table(column: str, value: bytes) -> Any:
     import pandas  # type: ignore[import-untyped]
 
     return pandas.DataFrame({column: [value]})
 
 
-def _ensure(client: Any, name: str) -> None:
+def _create_model(client: Any, name: str) -> None:
     from mlflow.exceptions import MlflowException
 
     try:
@@ -198,7 +204,3 @@ def _ensure(client: Any, name: str) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-
-
-def _quoted(name: str) -> str:
-    return re.sub("'", "''", name)

@@ -21,7 +21,7 @@ class Tracker(Protocol):
     """The record of a run that is being trained; it ignores epochs that it has already."""
 
     def log_epoch(self, row: Mapping[str, float]) -> None: ...
-    def trained(self, models: Path, seconds: float) -> None: ...
+    def log_model(self, models: Path, seconds: float) -> None: ...
 
 
 Track = Callable[[Params, str, str, str, Path, Warn, bool], AbstractContextManager[Tracker]]
@@ -68,7 +68,7 @@ def train_run(plan: TrainingPlan, track: Track, folder: Path, began: float) -> I
         if checkpoint.rows:
             stage.print_line(f"resuming after epoch {len(checkpoint.rows)}, where this run was interrupted")
         yield train_net(plan, checkpoint, report_epoch, sys.stderr.isatty())
-        tracker.trained(folder, time.monotonic() - began)
+        tracker.log_model(folder, time.monotonic() - began)
         if "DVC_STAGE" in os.environ:
             checkpoint.finish([compute_file_md5(folder / name) for name in (models.WEIGHTS, models.DESCRIPTION)])
             stage.forget_finished()  # a run that was forced, with outs that DVC knows

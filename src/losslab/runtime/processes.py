@@ -1,0 +1,55 @@
+"""Processes that end together: a child with its parent, and all the processes of a group."""
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+
+GRACE_S = 5.0
+"""Seconds an interrupted process has to end by itself; a stage tells MLflow meanwhile."""
+
+
+def die_with_parent(parent: int, kill_group: bool = False) -> None:
+    """End this process as soon as its parent is gone, so that it does not write beside the parent's successor.
+
+    Args:
+        parent: the parent's process id.
+        kill_group: end everything else in this process's group too.
+    """
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.3)
+        if kill_group:
+            os.killpg(0, signal.SIGKILL)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def signal_group(leader: int, number: int) -> None:
+    """Send a signal to a process group; do nothing if it is gone."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)
+
+
+def end_groups(leaders: "Sequence[subprocess.Popen[bytes]]") -> None:
+    """Interrupt the process groups of these leaders, and kill those that are still there after `GRACE_S`."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        for leader in leaders:
+            signal_group(leader.pid, number)
+        deadline = time.monotonic() + GRACE_S
+        while any(_is_group_alive(leader) for leader in leaders) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def _is_group_alive(leader: "subprocess.Popen[bytes]") -> bool:
+    leader.poll()  # a zombie would keep its group alive
+    try:
+        os.killpg(leader.pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

@@ -1,0 +1,75 @@
+"""No process outlives the one that started it, and groups end whole."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from losslab.runtime import processes
+from losslab.runtime.processes import end_groups, signal_group
+
+SLEEP = "import time; time.sleep(60)"
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state != "Z"
+
+
+def wait_until_gone(*pids: int) -> None:
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, pids)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see processes of other parents")
+@pytest.mark.parametrize("kill_group", [False, True])
+def test_child_dies_with_its_parent(kill_group: bool) -> None:
+    """A parent starts a child, which starts a grandchild in the group that it leads."""
+    child = (
+        "import os, subprocess, sys, time\n"
+        "from losslab.runtime.processes import die_with_parent\n"
+        f"grandchild = subprocess.Popen([sys.executable, '-c', {SLEEP!r}])\n"
+        f"die_with_parent(os.getppid(), kill_group={kill_group})\n"
+        "print(os.getpid(), grandchild.pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    parent_code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], start_new_session=True)"
+    parent = subprocess.Popen([sys.executable, "-c", parent_code], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    pid, grandchild = map(int, parent.stdout.readline().split())
+    try:
+        time.sleep(0.5)
+        assert is_alive(pid), "not before its parent"
+        parent.kill()
+        parent.wait()
+        wait_until_gone(*([pid, grandchild] if kill_group else [pid]))
+        assert is_alive(grandchild) != kill_group
+    finally:
+        signal_group(pid, signal.SIGKILL)
+        parent.stdout.close()
+
+
+def test_group_is_interrupted_and_then_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processes, "GRACE_S", 1.0)
+    stubborn = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    polite = "import time; print(flush=True); time.sleep(60)"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        for code in (polite, stubborn)
+    ]
+    for process in started:
+        assert process.stdout is not None and process.stdout.readline()
+        process.stdout.close()
+    end_groups(started)
+    assert [process.wait(5) for process in started] == [-signal.SIGINT, -signal.SIGKILL]
+    end_groups(started)  # gone already: no error
