@@ -53,11 +53,11 @@ def test_show_tells_cells_and_params(inside: Repository) -> None:
 
 
 def test_status_tells_done_failed_and_missing(inside: Repository) -> None:
-    whole = inside.read()
-    first, second, *_ = plan_runs(whole)
+    small = inside.read()
+    first, second, *_ = plan_runs(small)
     inside.experiment(first, 0.5)
-    state = StudyState(inside.root, whole.key)
-    with state.running(whole, 1):
+    state = StudyState(inside.root, small.key)
+    with state.running(small, 1):
         state.failed(second, "train: it diverged")
         assert {row["state"] for row in json.loads(study("status", "small", "--json"))["runs"][2:]} == {"waiting"}
     rows = json.loads(study("status", "small", "--json"))["runs"]
@@ -88,10 +88,10 @@ def test_status_names_other_sets_and_knows_an_alias(inside: Repository) -> None:
         (["run", "nope"], "'nope' is no study"),
         (["run", "small", "--set", "train.epoch=1"], "--set: train.epoch is no key of params.yaml"),
         (["run", "small", "--as", "a-b"], "--as a-b: letters, digits"),
-        (["run", "small", "--address", "auto"], "--address: is of --engine ray"),
+        (["run", "small", "--address", "auto"], "--address needs --engine ray"),
     ],
 )
-def test_wrong_input_is_told_in_one_line(arguments: list[str], complaint: str, inside: Repository) -> None:
+def test_wrong_input_ends_with_one_line(arguments: list[str], complaint: str, inside: Repository) -> None:
     output = study(*arguments, code=1)
     assert output.startswith("ERROR: ") and complaint in output and len(output.splitlines()) == 1
 
@@ -102,8 +102,11 @@ def test_alias_of_another_study_or_of_other_sets_is_refused(arguments: list[str]
     with StudyState(inside.root, "quick").running(inside.read("small", "train.lr=0.1", alias="quick"), 1):
         pass
     output = study("run", *arguments, "--as", "quick", code=1)
-    assert output.startswith("ERROR: --as quick: was of small --set train.lr=0.1, ") and len(output.splitlines()) == 1
-    assert "take another, or remove .losslab/study/quick if" in output
+    assert (
+        output.startswith("ERROR: --as quick: already the alias of small --set train.lr=0.1; ")
+        and len(output.splitlines()) == 1
+    )
+    assert "choose another, or remove .losslab/study/quick to" in output
 
 
 def test_nothing_to_stop_is_no_error(inside: Repository) -> None:
