@@ -21,9 +21,9 @@ def find_docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """Yield the line and the text of every string that stands as a statement of its own."""
     for node in ast.walk(tree):
         for statement in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else []:
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                if isinstance(statement.value.value, str):
-                    yield statement.lineno, statement.value.value
+            constant = statement.value if isinstance(statement, ast.Expr) else None
+            if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
+                yield statement.lineno, constant.value
 
 
 def main(paths: list[str]) -> int:

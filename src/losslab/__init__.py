@@ -1,1 +1,1 @@
-"""losslab: which loss and which architecture segment my data best, and is the difference real?"""
+"""losslab: which loss and which architecture segment my data best, and whether the difference is real."""
