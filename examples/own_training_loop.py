@@ -24,7 +24,7 @@ def train_net(epochs: int = 20, side: int = 64) -> float:
     optimizer = torch.optim.Adam(net.parameters(), lr=1e-2)
     (images, labels), (val_images, val_labels) = draw_images(0, 32, side), draw_images(1, 16, side)
     for epoch in range(epochs):
-        for batch in torch.randperm(len(images)).split(8):
+        for batch in torch.randperm(len(images)).reshape(-1, 8):
             optimizer.zero_grad()
             loss(net(images[batch]), labels[batch]).backward()
             optimizer.step()
