@@ -14,13 +14,13 @@ def main(params: "Params") -> None:
     from losslab.data.download.fetch import fetch
     from losslab.models.hub import check_reachable
 
-    check_reachable(params.encoder, params.encoder_weights)  # here, not after the data have been fetched and prepared
+    check_reachable(params.encoder, params.encoder_weights)  # now, before data are fetched and prepared in vain
     card = read_card(params.dataset)
     source = params.download.source
     fetched = fetch(
         params.dataset,
         card,
-        # A relative source is meant from the user's repository, also in a queued experiment.
+        # A relative source starts at the user's repository, also in a queued experiment.
         None if source is None else stage.find_main_repo() / Path(source).expanduser(),
         Path("data/raw") / params.dataset,
         stage.find_downloads_folder(params.dataset),

@@ -22,18 +22,16 @@ def main(params: "Params") -> None:
     try:
         audit = prepare(read_card(params.dataset), raw, params.prepare, out)
     except AuditError as error:
-        # A failed stage leaves no out, and a failed experiment not even its folder: what was found is kept elsewhere.
+        # A failed stage leaves no out, and a failed experiment not even its folder, so the audit is kept elsewhere.
         kept = stage.find_main_repo() / ".losslab/audits" / f"{params.dataset}.json"
         write_json(kept, error.audit)
         stage.print_lines(f"audit: {line}" for line in summarize_audit(error.audit))
-        stage.print_lines([f"audit: all of it is in {kept}"])
+        stage.print_lines([f"audit: the complete audit is in {kept}"])
         raise
     stage.print_lines(f"audit: {line}" for line in summarize_audit(audit))
     if audit["findings"]:
-        stage.print_lines([f"audit: all of it is in {out}/audit.json"])
-    stage.print_line(
-        "prepare: " + ", ".join(f"{count} {split}" for split, count in audit["images"].items()) + " images"
-    )
+        stage.print_lines([f"audit: the complete audit is in {out}/audit.json"])
+    stage.print_line(f"prepare: {', '.join(f'{count} {split}' for split, count in audit['images'].items())} images")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""report: figures, and one page that shows the run to somebody who did not do it."""
+"""report: draw figures, and write a page that explains the run to somebody who did not do it."""
 
 import time
 from pathlib import Path

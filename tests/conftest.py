@@ -50,7 +50,7 @@ TINY_CHANGES: dict[str, Any] = {
 }
 
 
-FIRST = [
+LONGEST_FILES = [
     "test_kills.py",
     "test_whole_runs.py",
     "test_studies.py",
@@ -58,16 +58,18 @@ FIRST = [
     "test_benchmarks.py",
     "test_processes.py",
 ]
-"""The longest files: what begins last should be short."""
+"""Files that run first, because they take longest: the last to begin should be short."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: FIRST.index(item.path.name) if item.path.name in FIRST else len(FIRST))
+    items.sort(
+        key=lambda item: LONGEST_FILES.index(name) if (name := item.path.name) in LONGEST_FILES else len(LONGEST_FILES)
+    )
 
 
 @pytest.fixture(autouse=True)
-def as_torch_starts() -> Iterator[None]:
-    """Training leaves torch in its deterministic mode; what comes after it must not depend on that."""
+def leave_deterministic_mode() -> Iterator[None]:
+    """Leave the deterministic mode that training puts torch in, so that the next test does not depend on it."""
     yield
     torch.use_deterministic_algorithms(False)
 
@@ -80,7 +82,7 @@ def merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_params(folder: Path, changes: dict[str, Any]) -> Path:
-    """The shipped params.yaml with changes, beside a catalog that also has the tiny card."""
+    """Write the shipped params.yaml with changes, beside a catalog that also has the tiny card."""
     params = yaml.safe_load((ROOT / "params.yaml").read_text(encoding="utf-8"))
     catalog = folder / "data/catalog"
     catalog.mkdir(parents=True, exist_ok=True)
@@ -117,7 +119,7 @@ def tiny_data(tiny_card: Card, tmp_path_factory: pytest.TempPathFactory) -> Prep
 
 @pytest.fixture
 def repository(tmp_path: Path) -> "Repository":
-    """A small repository with studies and their experiments, none of them run."""
+    """Build a small repository with studies and their experiments, none of which has run."""
     from tests.study.repository import Repository
 
     return Repository(tmp_path)

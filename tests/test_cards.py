@@ -35,10 +35,10 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
         ({"colour": 1}, "colour: unknown key"),
         ({"layout": "pets"}, "layout is 'pets'; it must be 'split_folders'"),
         ({"classes": [{"name": "a", "color": [0, 0, 256], "values": [0]}]}, "classes.0.color.2 is 256"),
-        ({"void": [2]}, "raw value 2 stands twice"),
-        ({"void": [70000]}, "void.0: 70000 is no mask value: a number from 0 to 65535, or a colour such as"),
-        ({"void": [[0, 0, 256]]}, r"void.0: \[0, 0, 256\] is no mask value"),
-        ({"void": [True]}, "void.0: True is no mask value"),
+        ({"void": [2]}, "raw value 2 appears twice"),
+        ({"void": [70000]}, "void.0: 70000 is not a mask value; use a number from 0 to 65535 or a colour such as"),
+        ({"void": [[0, 0, 256]]}, r"void.0: \[0, 0, 256\] is not a mask value"),
+        ({"void": [True]}, "void.0: True is not a mask value"),
         ({"void": [[0, 0, 0]]}, "classes and void mix numbers and colours"),
         *[
             (
@@ -47,9 +47,9 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
             )
             for name in ("split", "Truth", "ALL")
         ],
-        ({"group": "^[a-z]+"}, r"group: '\^\[a-z\]\+' must have one pair of brackets"),
-        ({"group": "(a)(b)"}, r"group: '\(a\)\(b\)' must have one pair of brackets"),
-        ({"group": "(a"}, r"group: '\(a' is no regular expression: missing \)"),
+        ({"group": "^[a-z]+"}, r"group: '\^\[a-z\]\+' must have exactly one pair of brackets"),
+        ({"group": "(a)(b)"}, r"group: '\(a\)\(b\)' must have exactly one pair of brackets"),
+        ({"group": "(a"}, r"group: '\(a' is not a regular expression: missing \)"),
         (
             {"classes": [{"nam": "a", "color": [0, 0, 0], "values": [0]}]},
             r"classes.0.nam: unknown key; allowed here: name, color",
@@ -60,17 +60,17 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
             {"source": {"archives": [{"nam": 1}]}},
             r"source.archives.archives.0.nam: unknown key; allowed here: name, md5, bytes, unpacked, urls$",
         ),
-        ({"source": {"archives": [ARCHIVE | {"md5": None}]}}, r"a.zip has urls, so it needs its md5"),
-        ({"source": {"archives": [ARCHIVE | {"urls": []}]}}, r"a.zip has no urls; then source.manual must say how"),
+        ({"source": {"archives": [ARCHIVE | {"md5": None}]}}, r"a.zip has urls, so it needs an md5"),
+        ({"source": {"archives": [ARCHIVE | {"urls": []}]}}, r"a.zip has no urls, so source.manual must say how"),
         ({"source": {"archives": [ARCHIVE | {"urls": ["ftp://x/y"]}]}}, r"urls.0 is 'ftp://x/y'; it must match"),
         ({"source": {"archives": [ARCHIVE | {"name": "../a.zip"}]}}, r"name is '../a.zip'; it must match"),
         ({"source": {"archives": [ARCHIVE | {"unpacked": 0}]}}, r"unpacked is 0; it must be greater than 0"),
         ({"source": {"archives": []}}, r"source.archives.archives is \[\]; it must have at least 1 item"),
         ({"source": {"own": "x"}}, r"source.own.own is 'x'; it must be None$"),
-        ({"source": {"generater": "lesions"}}, r": source: has one of the keys generator, archives, folder, own$"),
+        ({"source": {"generater": "lesions"}}, r": source: needs one of the keys generator, archives, folder, own$"),
     ],
 )
-def test_fault_in_a_card_is_told_with_its_file(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
+def test_fault_in_a_card_is_an_error_with_its_file(tmp_path: Path, changes: dict[str, Any], complaint: str) -> None:
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(TINY_CARD | changes), encoding="utf-8")
     with pytest.raises(InputError, match=complaint) as caught:
         read_card("mine", tmp_path)
@@ -78,12 +78,12 @@ def test_fault_in_a_card_is_told_with_its_file(tmp_path: Path, changes: dict[str
 
 
 @pytest.mark.parametrize("content", [b"title: \xff\n", b"- a\n", b"", b"a: [\n"])
-def test_card_that_is_no_card_is_told_in_one_line(tmp_path: Path, content: bytes) -> None:
+def test_file_that_is_no_card_is_an_error_of_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "mine.yaml").write_bytes(content)
     with pytest.raises(InputError, match=r"mine.yaml: (not readable as YAML|holds no keys)"):
         read_card("mine", tmp_path)
 
 
-def test_missing_card_is_told(tmp_path: Path) -> None:
+def test_missing_card_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none.yaml: no such card"):
         read_card("none", tmp_path)

@@ -8,12 +8,12 @@ from losslab.errors import InputError
 from losslab.schedules import SCHEDULES, build_lr_factor, check_schedule, find_best_epoch, has_stalled
 
 
-def factors(name: str, options: dict[str, Any] | None = None, warmup: int = 0, steps: int = 20) -> list[float]:
+def list_factors(name: str, options: dict[str, Any] | None = None, warmup: int = 0, steps: int = 20) -> list[float]:
     factor = build_lr_factor(check_schedule(name, options or {}), warmup, steps)
     return [factor(step, []) for step in range(steps)]
 
 
-def of_torch(make: Any, steps: int = 20) -> list[float]:
+def list_torch_rates(make: Any, steps: int = 20) -> list[float]:
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     scheduler = make(optimizer)
     rates = []
@@ -33,12 +33,12 @@ def of_torch(make: Any, steps: int = 20) -> list[float]:
     ],
 )
 def test_schedule_is_torchs(name: str, options: dict[str, Any], reference: Any) -> None:
-    assert factors(name, options) == pytest.approx(of_torch(reference))
+    assert list_factors(name, options) == pytest.approx(list_torch_rates(reference))
 
 
 def test_one_cycle_rises_to_one_and_falls_to_its_end() -> None:
-    rates = factors("one_cycle", steps=101)
-    reference = of_torch(
+    rates = list_factors("one_cycle", steps=101)
+    reference = list_torch_rates(
         lambda opt: torch.optim.lr_scheduler.OneCycleLR(opt, max_lr=1.0, total_steps=101, cycle_momentum=False), 101
     )
     assert rates[0] == pytest.approx(0.04) and max(rates) == pytest.approx(1.0, abs=1e-3)
@@ -55,21 +55,21 @@ def test_plateau_falls_when_the_score_has_not_risen() -> None:
 
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_warm_up_rises_evenly_to_where_the_schedule_begins(name: str) -> None:
-    rates = factors(name, warmup=4)
+    rates = list_factors(name, warmup=4)
     assert rates[:4] == pytest.approx([0.2, 0.4, 0.6, 0.8])
-    assert rates[4] == factors(name, steps=16)[0]
+    assert rates[4] == list_factors(name, steps=16)[0]
 
 
 @pytest.mark.parametrize(
     ("name", "options", "complaint"),
     [
-        ("poly", {"powers": 1}, "train.schedule_options.powers: schedule poly does not take it; it takes power"),
-        ("constant", {"power": 1}, "schedule constant does not take it; it takes none"),
+        ("poly", {"powers": 1}, "train.schedule_options.powers: schedule poly has no such option; it takes power"),
+        ("constant", {"power": 1}, "schedule constant has no such option; it takes none"),
         ("plateau", {"patience": 0}, "train.schedule_options.patience is 0; it must be greater than 0"),
         ("cosine", {"final": "x"}, "train.schedule_options.final is 'x'; it must be a valid number"),
     ],
 )
-def test_wrong_option_is_told(name: str, options: dict[str, Any], complaint: str) -> None:
+def test_wrong_option_is_an_error(name: str, options: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         check_schedule(name, options)
 

@@ -36,8 +36,8 @@ def test_bad_params_end_every_stage_with_one_line(stage: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("stage", "complaint"),
     [
-        ("prepare", "no train/images, train/masks"),
-        ("train", "no prepared data; the prepare stage writes it"),
+        ("prepare", "lacks train/images, train/masks"),
+        ("train", "no prepared data; run dvc repro prepare"),
         ("evaluate", "no such file; the train stage writes it"),
         ("report", "models/model.json: no such file; if an earlier stage writes it, run dvc repro"),
     ],
@@ -50,17 +50,17 @@ def test_stage_without_its_input_says_which(stage: str, complaint: str, tmp_path
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_unknown_encoder_is_told_before_the_data_is_touched(tmp_path: Path) -> None:
+def test_unknown_encoder_is_an_error_before_the_data_is_touched(tmp_path: Path) -> None:
     write_params(tmp_path, TINY_CHANGES | {"encoder": "resnet81"})
     done = run_stage("train", tmp_path)
     assert done.returncode == 1
-    assert "encoder: 'resnet81' is unknown to smp and timm; close to it: " in done.stderr
-    assert "resnet18" in done.stderr
+    assert "encoder: 'resnet81' is unknown to smp and timm (timm's names start with tu-)" in done.stderr
+    assert "; similar names: resnet18" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "models").exists()
 
 
-def test_python_without_the_packages_is_told_how_to_get_them(tmp_path: Path) -> None:
+def test_python_without_the_packages_is_an_error_that_says_how_to_get_them(tmp_path: Path) -> None:
     write_params(tmp_path, {})
     command = [sys.executable, "-S", "-E", str(ROOT / "src/download.py")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -114,13 +114,13 @@ def test_prepare_forgets_what_was_downloaded(tmp_path: Path) -> None:
     assert not (tmp_path / ".losslab/downloads/tiny").exists()
 
 
-def test_download_tells_files_licence_and_where_from(tmp_path: Path) -> None:
+def test_download_prints_files_licence_and_source(tmp_path: Path) -> None:
     write_params(tmp_path, TINY_CHANGES)
     assert run_stage("download", tmp_path).stdout == "download: Tiny lesions, 22 files drawn here, licence: CC0-1.0\n"
     assert len(list((tmp_path / "data/raw/tiny/fetched").rglob("*.bmp"))) == 22
 
 
-def test_manual_step_is_told_in_one_line(tmp_path: Path) -> None:
+def test_manual_step_is_one_line(tmp_path: Path) -> None:
     write_params(tmp_path, {"dataset": "ph2", "prepare": {"split": {"method": "random"}}})
     done = run_stage("download", tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
@@ -138,5 +138,5 @@ def test_memory_that_runs_out_in_any_stage_is_one_line(error: str, tmp_path: Pat
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "ERROR: -c: out of memory: set train.batch_size, or evaluate.batch_size, or prepare.size lower"
+        "ERROR: -c: out of memory: lower train.batch_size, evaluate.batch_size or prepare.size"
     ]

@@ -1,4 +1,4 @@
-"""Dataset cards: one strict YAML file per dataset says where it comes from, how it lies on disk, what its labels mean."""
+"""Dataset cards: one strict YAML file per dataset describes its source, its layout on disk and its labels."""
 
 import re
 from pathlib import Path
@@ -14,85 +14,85 @@ IGNORE_INDEX = 255
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
-COLUMNS = ("split", "truth", "all")
-"""What stands in reports beside the names of classes: columns of confusion.csv, and all classes in strata.csv."""
+RESERVED_NAMES = ("split", "truth", "all")
+"""Names that no class may have: reports use them for columns of confusion.csv, and for all classes in strata.csv."""
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
-def _raw_value(value: Any) -> Any:
+def _check_raw_value(value: Any) -> Any:
     is_number = isinstance(value, int) and not isinstance(value, bool)
     if is_number and 0 <= value <= 65535:
         return value
     numbers = list(value) if isinstance(value, list | tuple) else []
     if len(numbers) == 3 and all(type(part) is int and 0 <= part <= 255 for part in numbers):
         return tuple(numbers)
-    raise ValueError(f"{value!r} is no mask value: a number from 0 to 65535, or a colour such as [128, 0, 64]")
+    raise ValueError(f"{value!r} is not a mask value; use a number from 0 to 65535 or a colour such as [128, 0, 64]")
 
 
-RawValue = Annotated[int | tuple[int, int, int], BeforeValidator(_raw_value)]
-"""What stands in a mask file: a number, or an RGB colour."""
+RawValue = Annotated[int | tuple[int, int, int], BeforeValidator(_check_raw_value)]
+"""A value in a mask file: a number, or an RGB colour."""
 
 
 class GeneratorSource(Section):
-    """Data drawn by losslab itself, the same bytes on every machine."""
+    """Images that losslab draws itself, the same bytes on every machine."""
 
     generator: Literal["lesions"]
     seed: int = Field(ge=0)
     pixels: int = Field(ge=16, le=4096)
-    """Of a side. (DVC's run cache overlooks keys called size.)"""
+    """Pixels a side. (DVC's run cache overlooks keys called size.)"""
     images: dict[SplitName, Annotated[int, Field(gt=0)]]
 
 
 class Archive(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]*$")
     md5: str | None = Field(pattern=r"^[0-9a-f]{32}$")
-    """None where nobody publishes it: then only a file that the user put there is taken."""
+    """None if nobody publishes it; then only a file that the user provides is accepted."""
     bytes: int | None = Field(gt=0)
     unpacked: int = Field(gt=0)
-    """Bytes that it unpacks to at most; beyond them it is refused."""
+    """Upper limit of its unpacked bytes; a larger archive is refused."""
     urls: list[Annotated[str, Field(pattern=r"^https?://[^\s/\[\]]+/\S*$")]]
-    """In order of preference."""
+    """Addresses in order of preference."""
 
     @model_validator(mode="after")
-    def _checked_before_use(self) -> Self:
+    def _require_checksum(self) -> Self:
         if self.urls and self.md5 is None:
-            raise ValueError(f"{self.name} has urls, so it needs its md5: what comes from the network is checked")
+            raise ValueError(f"{self.name} has urls, so it needs an md5 to check the download")
         return self
 
 
 class ArchiveSource(Section):
     archives: list[Archive] = Field(min_length=1)
     manual: str | None = None
-    """What a person must do to get them, where a program cannot."""
+    """Steps that a person must take to get the archives, if a program cannot fetch them."""
 
     @model_validator(mode="after")
-    def _each_to_be_had(self) -> Self:
+    def _check_archives(self) -> Self:
         names = [archive.name for archive in self.archives]
         if len(set(names)) < len(names):
-            raise ValueError(f"archives of one name: {', '.join(names)}")
+            raise ValueError(f"archives share a name: {', '.join(names)}")
         for archive in self.archives:
             if not archive.urls and self.manual is None:
-                raise ValueError(f"{archive.name} has no urls; then source.manual must say how to get it")
+                raise ValueError(f"{archive.name} has no urls, so source.manual must say how to get it")
         return self
 
 
 class FolderSource(Section):
-    """Data that only `download.source` can name."""
+    """Data in a folder that only `download.source` names."""
 
     folder: None
 
 
 class OwnSource(Section):
-    """Data that lie in data/raw/<dataset>/own, where the user put them and DVC tracks them."""
+    """Data in data/raw/<dataset>/own, where the user put them and DVC tracks them."""
 
     own: None
 
 
-KINDS = {"generator": GeneratorSource, "archives": ArchiveSource, "folder": FolderSource, "own": OwnSource}
+SOURCE_KINDS = {"generator": GeneratorSource, "archives": ArchiveSource, "folder": FolderSource, "own": OwnSource}
 
 
-def _kind_of_source(source: Any) -> str | None:
-    return next((kind for kind in KINDS if isinstance(source, dict) and kind in source), None)
+def _find_source_kind(source: Any) -> str | None:
+    return next((kind for kind in SOURCE_KINDS if isinstance(source, dict) and kind in source), None)
 
 
 Source = Annotated[
@@ -101,9 +101,9 @@ Source = Annotated[
     | Annotated[FolderSource, Tag("folder")]
     | Annotated[OwnSource, Tag("own")],
     Discriminator(
-        _kind_of_source,
+        _find_source_kind,
         custom_error_type="wrong_source",
-        custom_error_message=f"has one of the keys {', '.join(KINDS)}",
+        custom_error_message=f"needs one of the keys {', '.join(SOURCE_KINDS)}",
     ),
 ]
 
@@ -112,7 +112,7 @@ class LabelClass(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_ -]*$")
     color: tuple[Byte, Byte, Byte] = Field(strict=False)
     values: list[RawValue] = Field(min_length=1)
-    """The raw mask values that mean this class: numbers, or in all classes colours."""
+    """Raw mask values of this class: numbers, or colours in all classes."""
 
 
 class Card(Section):
@@ -121,17 +121,17 @@ class Card(Section):
     citation: str
     home: str | None
     images: int | None = Field(default=None, gt=0)
-    """How many it has, as published."""
+    """Published number of images."""
     source: Source
     layout: Literal["split_folders", "folders", "oxford_pet", "camvid", "ph2"]
     mask_suffix: str = ""
-    """What the name of a mask has more than that of its image, in the layouts folders and split_folders: _mask, _L."""
+    """Ending that a mask's name has and its image's lacks, in the layouts folders and split_folders: _mask, _L."""
     classes: list[LabelClass] = Field(min_length=2, max_length=255)
     void: list[RawValue]
-    """The raw mask values that count nowhere."""
+    """Raw mask values that count nowhere."""
     group: str | None = None
-    """A regular expression whose one pair of brackets finds, in an image's name, the group that must not be torn apart:
-    frames of a sequence, images of a patient."""
+    """A regular expression whose one capture group finds, in an image's name, the group of images that must stay in one
+    split: frames of a sequence, images of a patient."""
 
     @property
     def num_outputs(self) -> int:
@@ -143,41 +143,41 @@ class Card(Section):
 
     @property
     def in_colours(self) -> bool:
-        """Whether masks are read as colours, not as numbers."""
+        """Return whether masks are read as colours, not as numbers."""
         return isinstance(self.classes[0].values[0], tuple)
 
-    def group_of(self, name: str) -> str:
-        """The group of an image by its name; an image that the expression does not find is a group of its own."""
-        found = re.search(self.group, name.split("/")[-1]) if self.group else None
-        return (found and found.group(1)) or name
+    def find_group(self, name: str) -> str:
+        """Return the group of an image by its name; an image that the expression does not match is its own group."""
+        match = re.search(self.group, name.split("/")[-1]) if self.group else None
+        return (match and match.group(1)) or name
 
     @field_validator("group")
     @classmethod
-    def _one_pair_of_brackets(cls, group: str | None) -> str | None:
+    def _check_group(cls, group: str | None) -> str | None:
         try:
             if group is None or re.compile(group).groups == 1:
                 return group
         except re.error as error:
-            raise ValueError(f"{group!r} is no regular expression: {error}") from None
-        raise ValueError(f"{group!r} must have one pair of brackets, around what names the group")
+            raise ValueError(f"{group!r} is not a regular expression: {error}") from None
+        raise ValueError(f"{group!r} must have exactly one pair of brackets, around the group's name")
 
     @model_validator(mode="after")
-    def _each_value_once(self) -> Self:
+    def _check_values(self) -> Self:
         raw = [value for label_class in self.classes for value in label_class.values] + self.void
         if len({isinstance(value, tuple) for value in raw}) > 1:
             raise ValueError("classes and void mix numbers and colours; a mask is read as one or the other")
         values = [str(value) for value in raw]
         names = [label_class.name for label_class in self.classes]
         if "void" in map(str.lower, names):
-            raise ValueError("a class is called void; what is void stands in void, which is no class")
-        if columns := [name for name in names if name.lower() in COLUMNS]:
+            raise ValueError("a class is called void; list void values under void instead")
+        if reserved := [name for name in names if name.lower() in RESERVED_NAMES]:
             raise ValueError(
-                f"a class is called {columns[0]}; {', '.join(COLUMNS)} name columns and rows of the reports"
+                f"a class is called {reserved[0]}; {', '.join(RESERVED_NAMES)} name columns and rows of the reports"
             )
         for what, items in (("raw value", values), ("class name", names)):
             twice = sorted({item for item in items if items.count(item) > 1})
             if twice:
-                raise ValueError(f"{what} {', '.join(twice)} stands twice in classes and void")
+                raise ValueError(f"{what} {', '.join(twice)} appears twice in classes and void")
         return self
 
 
@@ -185,7 +185,7 @@ def read_card(dataset: str, catalog: Path = Path("data/catalog")) -> Card:
     """Read `data/catalog/<dataset>.yaml`.
 
     Raises:
-        InputError: one line naming the file and every key at fault.
+        InputError: no such card, or faults in it: one line that names the file and every key at fault.
     """
     path = catalog / f"{dataset}.yaml"
     try:
@@ -195,5 +195,9 @@ def read_card(dataset: str, catalog: Path = Path("data/catalog")) -> Card:
 
 
 def count_outputs(classes: int) -> int:
-    """Output channels for so many classes: two need one logit, background against foreground."""
+    """Return the number of output channels for a number of classes: two need one logit, background against foreground.
+
+    >>> count_outputs(2), count_outputs(3)
+    (1, 3)
+    """
     return 1 if classes == 2 else classes

@@ -6,12 +6,12 @@ class InputError(ValueError):
 
 
 class DivergedError(InputError):
-    """A loss, or the net's output, was not finite: told with the epoch, the step, the term and a remedy."""
+    """A loss, or the net's output, was not finite: the message names the epoch, the step, the term and a remedy."""
 
 
 def find_exhausted_memory(error: BaseException) -> str | None:
-    """Which memory ran out, where an error is of that."""
+    """Return which memory ran out, or None for an error that is not about memory."""
     if "out of memory" in str(error):  # torch's, of several types
-        return "the device's memory"
-    told = ("can't allocate memory", "Cannot allocate memory")
-    return "memory" if isinstance(error, MemoryError) or any(text in str(error) for text in told) else None
+        return "device memory"
+    texts = ("can't allocate memory", "Cannot allocate memory")
+    return "memory" if isinstance(error, MemoryError) or any(text in str(error) for text in texts) else None

@@ -1,9 +1,10 @@
-"""The schema of params.yaml: strict, so that a typo is told before any work is done.
+"""The schema of params.yaml: strict, so that a typo is an error before any work is done.
 
 Every key must be there and none has a default here: DVC sees what it may compare, and this file can change without
 changing any result.
 """
 
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,15 +13,14 @@ from pydantic import Field, model_validator
 from losslab.cards import read_card
 from losslab.errors import InputError
 from losslab.io.yaml import Section, read_yaml, validate
-from losslab.losses.check import check_options
-from losslab.losses.expression import parse_expression
+from losslab.losses.loss_plan import LossPlan, parse_loss
 from losslab.models.registry import check_batch, check_encoder_given
 from losslab.schedules import check_schedule
 
 
 class DownloadParams(Section):
     source: str | None
-    """A folder in the dataset's layout, or one holding its archives; None: the network, or the generator."""
+    """A folder in the dataset's layout, or one with its archives; None stands for the network or the generator."""
 
 
 class SplitParams(Section):
@@ -30,10 +30,10 @@ class SplitParams(Section):
     seed: int = Field(ge=0)
     folds: int = Field(ge=2)
     fold: int = Field(ge=0)
-    """Which of the folds is the test split, of kfold."""
+    """Fold that is the test split, for the method kfold."""
 
     @model_validator(mode="after")
-    def _leave_some_to_train(self) -> Self:
+    def _check_split(self) -> Self:
         if self.val + self.test >= 1:
             raise ValueError(
                 f"val {self.val} and test {self.test} leave nothing to train on; their sum must be below 1"
@@ -47,7 +47,7 @@ class PrepareParams(Section):
     size: int = Field(gt=0, le=4096)
     fit: Literal["stretch", "letterbox"]
     limit: int | None = Field(ge=3)
-    """Prepare no more images than these, for a quick look."""
+    """Prepare at most this many images, for a quick trial; None prepares all."""
     audit: Literal["strict", "warn"]
     split: SplitParams
 
@@ -55,7 +55,7 @@ class PrepareParams(Section):
 class TrainParams(Section):
     epochs: int = Field(gt=0)
     batch_size: int = Field(gt=0)
-    """Images of a step over all devices."""
+    """Images per step over all devices."""
     accumulate: int = Field(gt=0)
     lr: float = Field(gt=0)
     encoder_lr: float | None = Field(gt=0)
@@ -78,16 +78,14 @@ class TrainParams(Section):
     workers: int = Field(ge=0, le=512)
 
     @model_validator(mode="after")
-    def _fit_each_other(self) -> Self:
+    def _check_together(self) -> Self:
         processes = self.devices * self.nodes
         if self.batch_size % processes:
             raise ValueError(
-                f"batch_size {self.batch_size} cannot be dealt to {processes} processes (devices x nodes); make it a multiple"
+                f"batch_size {self.batch_size} is not a multiple of {processes} processes (devices x nodes)"
             )
         if any(kind in self.strategy.lower() for kind in ("spawn", "fork", "notebook")):
-            raise ValueError(
-                f"strategy {self.strategy!r} copies this process, and a run is more than what a copy holds; use ddp"
-            )
+            raise ValueError(f"strategy {self.strategy!r} copies this process, which a run does not survive; use ddp")
         for name in ("warmup_epochs", "freeze_encoder_epochs"):
             if getattr(self, name) >= self.epochs:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be below epochs, {self.epochs}")
@@ -97,10 +95,10 @@ class TrainParams(Section):
 class EvaluateParams(Section):
     batch_size: int = Field(gt=0)
     resolution: Literal["prepared", "original"]
-    """Score at the size of the prepared images, or at the size that the files have."""
+    """Score at the size of the prepared images, or at that of the original files."""
     tta: Literal["none", "flip", "flip_scale"]
     tolerances: list[Annotated[int, Field(gt=0, le=64)]] = Field(min_length=1)
-    """Pixels by which a contour may be off, of the surface Dice."""
+    """Pixels by which a contour may be off in the surface Dice."""
     predictions: int = Field(ge=0)
 
 
@@ -109,7 +107,7 @@ class ReportParams(Section):
 
 
 class Params(Section):
-    """One run: what params.yaml says, checked."""
+    """The checked content of params.yaml: one run."""
 
     dataset: str
     seed: int = Field(ge=0, lt=2**32)
@@ -124,12 +122,20 @@ class Params(Section):
     evaluate: EvaluateParams
     report: ReportParams
 
+    @cached_property
+    def loss_plan(self) -> LossPlan:
+        """`loss` and `loss_options`, parsed once for all who need them.
+
+        A `model_copy` with another loss would keep it: make changed params with `check_params`.
+        """
+        return parse_loss(self.loss, self.loss_options)
+
 
 def load(path: Path | str = "params.yaml") -> Params:
     """Read and check params.yaml; the catalog of datasets lies beside it.
 
     Raises:
-        InputError: one line that names every key at fault, its value, and what is allowed.
+        InputError: one line that names every key at fault, its value and what is allowed.
     """
     path = Path(path)
     try:
@@ -140,7 +146,7 @@ def load(path: Path | str = "params.yaml") -> Params:
 
 
 def check_params(content: Any, where: Path | str, catalog: Path) -> Params:
-    """What would be the content of a params.yaml, checked. Raises InputError that begins with `where` it stands."""
+    """Check the content of a params.yaml. Raises InputError that begins with `where` the content comes from."""
     params = validate(Params, content, where)
     try:
         _check_across(params, catalog)
@@ -150,23 +156,26 @@ def check_params(content: Any, where: Path | str, catalog: Path) -> Params:
 
 
 def _check_across(params: Params, catalog: Path) -> None:
-    """What one field alone cannot tell: names out of registries and the catalog, and values that must fit each other."""
+    """Check names against the registries and the catalog, and values that must fit each other."""
     datasets = sorted(card.stem for card in catalog.glob("*.yaml"))
     if params.dataset not in datasets:
         raise InputError(f"dataset: {params.dataset!r} is not one of {', '.join(datasets)} (the cards in data/catalog)")
     card = read_card(params.dataset, catalog)
     method = params.prepare.split.method
     if method == "official" and not card.has_official_split:
-        raise InputError(f"prepare.split.method is 'official'; {params.dataset} has no lists of its own: use random")
+        raise InputError(f"prepare.split.method is 'official', but {params.dataset} has no official split; use random")
     if method == "grouped" and card.group is None:
-        raise InputError(f"prepare.split.method is 'grouped'; {params.dataset}'s card has no group: use random")
-    check_options([term.name for term in parse_expression(params.loss)], params.loss_options, card.num_outputs)
+        raise InputError(
+            f"prepare.split.method is 'grouped', but the card of {params.dataset} has no group; use random"
+        )
+    params.loss_plan.check_classes(card.num_outputs)
     check_schedule(params.train.schedule, params.train.schedule_options)
     check_encoder_given(params.arch, params.encoder, params.encoder_weights)
     if params.encoder is None:
         for key, unset in (("encoder_lr", None), ("freeze_encoder_epochs", 0)):
             if (value := getattr(params.train, key)) != unset:
                 raise InputError(
-                    f"train.{key} is {value}; arch {params.arch} has no encoder: {'null' if unset is None else unset}"
+                    f"train.{key} is {value}, but arch {params.arch} has no encoder; set it to "
+                    f"{'null' if unset is None else unset}"
                 )
     check_batch(params.arch, params.prepare.size, params.train.batch_size)

@@ -1,4 +1,4 @@
-"""What the five stage scripts share: read params.yaml, do the work, say what is wrong in one line."""
+"""The frame of the five stage scripts: read params.yaml, do the work, report an error on one line."""
 
 import os
 import shutil
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def run_stage(main: "Callable[[Params], None]") -> NoReturn:
-    """Call `main` with the checked params.yaml of the current folder; leave with exit code 0, or 1 and one line.
+    """Call `main` with the checked params.yaml of this folder; exit with 0, or with 1 and an error of one line.
 
-    Heavy imports belong inside `main`: then a bad params.yaml is told before they are paid for, and a missing
-    package is told in one line too.
+    Heavy imports belong inside `main`: a bad params.yaml is then reported before they cost time, and a missing package
+    is an error of one line too.
     """
-    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # albumentations calls home at import otherwise
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else albumentations calls home at import
     try:
         from losslab import params
 
@@ -30,24 +30,26 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
             _die_with(os.getppid())
         main(params.load())
     except InputError as error:
-        _leave(str(error))
+        _exit_with_error(str(error))
     except ModuleNotFoundError as error:
-        _leave(f"{error}: {sys.executable} is not losslab's Python. Run `make setup`, then `. .venv/bin/activate`")
+        _exit_with_error(
+            f"{error}: {sys.executable} is not losslab's Python. Run `make setup`, then `. .venv/bin/activate`"
+        )
     except FileNotFoundError as error:
-        _leave(f"{error.filename}: no such file; if an earlier stage writes it, run dvc repro")
+        _exit_with_error(f"{error.filename}: no such file; if an earlier stage writes it, run dvc repro")
     except (MemoryError, RuntimeError) as error:
         if (where := find_exhausted_memory(error)) is None:
             raise
-        _leave(f"out of {where}: set train.batch_size, or evaluate.batch_size, or prepare.size lower")
+        _exit_with_error(f"out of {where}: lower train.batch_size, evaluate.batch_size or prepare.size")
     except OSError as error:
-        _leave(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+        _exit_with_error(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt:
-        _leave("interrupted")
+        _exit_with_error("interrupted")
     sys.exit(0)
 
 
 def print_line(line: str) -> None:
-    """Print a line on stdout, above a progress bar where one is shown."""
+    """Print a line on stdout, above the progress bar if there is one."""
     from tqdm import tqdm
 
     tqdm.write(line)
@@ -65,18 +67,20 @@ def print_warning(line: str) -> None:
 
 
 def find_main_repo() -> Path:
-    """The root of the user's repository, also from a queued experiment, which runs in a copy below `.dvc/tmp`."""
+    """Return the root of the user's repository; a queued experiment runs in a copy of it below `.dvc/tmp`."""
     return Path(os.environ.get("DVC_ROOT", "."))
 
 
 def find_checkpoints_folder() -> Path:
-    """Where the checkpoints lie of runs that are not done, or of which DVC may not know yet."""
+    """Return the folder of the checkpoints of runs that are unfinished or that DVC may not know yet."""
     return find_main_repo() / ".losslab/checkpoints"
 
 
 def forget_finished() -> None:
-    """Remove the checkpoints of finished runs, `KEY.MD5.….finished`, whose outs DVC has taken in: in this folder, or in
-    another that shares its run cache."""
+    """Remove the checkpoints `KEY.MD5.….finished` of finished runs whose outs DVC has stored.
+
+    DVC may have done so in this folder, or in another that shares its run cache.
+    """
     known = [Path("dvc.lock"), *(find_main_repo() / ".dvc/cache/runs").glob("*/*/*")]
     finished = {path: path.name.split(".")[1:-1] for path in find_checkpoints_folder().glob("*.finished")}
     for file in known if finished else []:
@@ -88,13 +92,15 @@ def forget_finished() -> None:
 
 
 def find_downloads_folder(dataset: str) -> Path:
-    """Where the archives lie that a dataset is fetched as."""
+    """Return the folder of the archives that a dataset is downloaded as."""
     return find_main_repo() / ".losslab/downloads" / dataset
 
 
 def forget_downloads(dataset: str) -> None:
-    """Remove a dataset's archives: when prepare begins, DVC has taken in what was in them. They stay while another
-    process fetches it."""
+    """Remove a dataset's archives: when prepare begins, DVC has stored their content.
+
+    They stay while another process downloads the dataset.
+    """
     folder = find_downloads_folder(dataset)
     if folder.is_dir():
         from filelock import FileLock, Timeout
@@ -114,7 +120,7 @@ def _die_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _leave(line: str) -> NoReturn:
+def _exit_with_error(line: str) -> NoReturn:
     sys.stdout.flush()
     print(f"ERROR: {Path(sys.argv[0]).stem}: {' '.join(line.split())}", file=sys.stderr, flush=True)
     sys.exit(1)

@@ -159,8 +159,11 @@ def test_new_takes_void_as_said(root: Path, void: str, values: list[int]) -> Non
             "ERROR: --void: 'x' is not a mask value; give a number up to 65535, a colour such as #e0e0c0, or none",
         ),
         (["--void", "70000"], "ERROR: --void: '70000' is not a mask value"),
-        (["--void", "#e0e0c0"], "ERROR: --void: #e0e0c0 is not of what the masks hold: numbers"),
-        (["--classes", "a,b,c"], "ERROR: --classes names 3 (a, b, c); the masks hold 2 values, with their share"),
+        (["--void", "#e0e0c0"], "ERROR: --void: #e0e0c0 does not fit the masks, which hold numbers"),
+        (
+            ["--classes", "a,b,c"],
+            "ERROR: --classes gives 3 names (a, b, c), but the masks hold 2 values (share of pixels)",
+        ),
         (["--images", "nowhere"], "ERROR: --images: nowhere does not exist"),
     ],
 )

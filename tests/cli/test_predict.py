@@ -19,7 +19,7 @@ from losslab import models
 from losslab.cli import app
 from losslab.inference.predictor import Predictor
 from losslab.models import build_model
-from tests.prediction.nets import description, noise
+from tests.prediction.nets import build_description, draw_noise
 
 
 @pytest.fixture(autouse=True)
@@ -27,10 +27,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Lay a model of two classes in ./models, and three images in ./in."""
     monkeypatch.chdir(tmp_path)
     models.save(
-        tmp_path / "models", build_model("simple_cnn", 1), description(1) | {"arch": "simple_cnn", "encoder": None}
+        tmp_path / "models",
+        build_model("simple_cnn", 1),
+        build_description(1) | {"arch": "simple_cnn", "encoder": None},
     )
     for number in range(3):
-        put(f"in/{number}.png", noise((20 + number, 31, 3), number))
+        put(f"in/{number}.png", draw_noise((20 + number, 31, 3), number))
     return tmp_path
 
 
@@ -70,7 +72,7 @@ def test_unreadable_files_are_listed_at_the_end_and_the_exit_code_is_1() -> None
     assert done.exit_code == 1
     assert done.stdout.startswith("predict: 3 images, ") and done.stdout.endswith("; 2 failed\n")
     assert done.stderr.splitlines() == [
-        "ERROR: in/0b.jpg: unreadable image: no image format that is known",
+        "ERROR: in/0b.jpg: unreadable image: unknown image format",
         "ERROR: in/caf\\udce9.png: unreadable image: empty file",
     ]
 
@@ -84,7 +86,7 @@ def test_unreadable_files_are_listed_at_the_end_and_the_exit_code_is_1() -> None
             ["in", "--model", "gone"],
             "gone/model.json: no such file; --model takes a folder that the train stage wrote,",
         ),
-        (["in", "--threshold", "1"], "--threshold is 1; it must lie between 0 and 1"),
+        (["in", "--threshold", "1"], "--threshold must lie between 0 and 1, not 1"),
         (["in", "--device", "cuda"], "--device cuda: torch finds no CUDA device; use auto or cpu"),
         (["in", "-o", "/proc/out"], "/proc/out: No such file or directory"),
     ],
@@ -102,10 +104,10 @@ def test_impossible_request_ends_with_one_line(
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        ({"fit": ...}, "models/model.json: fit: missing; is it of an older losslab? Then train it again"),
+        ({"fit": ...}, "models/model.json: fit: missing; if an older losslab wrote it, train it again"),
         ({"size": "16"}, "models/model.json: size is '16'; it must be a valid integer"),
-        ({"palette": [[0, 0, 0]]}, "models/model.json: classes, palette and num_classes are not of one model"),
-        ({"num_classes": 2}, "models: model.safetensors and model.json are not of one model: "),
+        ({"palette": [[0, 0, 0]]}, "models/model.json: classes, palette and num_classes do not match"),
+        ({"num_classes": 2}, "models: model.safetensors and model.json do not match: "),
         ({"arch": "nonet"}, "arch: 'nonet' is not one of "),
     ],
 )
@@ -128,14 +130,14 @@ def test_model_json_that_is_no_json_ends_with_one_line(content: bytes) -> None:
 def test_threshold_of_a_model_of_more_classes_is_refused() -> None:
     change_model(num_classes=3, classes=["a", "b", "c"], palette=[[0, 0, 0]] * 3)
     done = run("in", "-o", "out", "--threshold", "0.4")
-    assert done.output.startswith("ERROR: --threshold is for models of two classes; this one has 3")
+    assert done.output.startswith("ERROR: --threshold needs a model of two classes; this one has 3")
 
 
 def test_foreign_masks_are_replaced_only_with_overwrite() -> None:
-    put("out/1.png", noise((4, 4, 3)))
+    put("out/1.png", draw_noise((4, 4, 3)))
     before = Path("out/1.png").read_bytes()
     done = run("in", "-o", "out")
-    assert done.exit_code == 1 and done.output.startswith("ERROR: out/1.png: there already, and not written by losslab")
+    assert done.exit_code == 1 and done.output.startswith("ERROR: out/1.png: not written by losslab predict")
     assert [path.name for path in Path("out").iterdir()] == ["1.png"] and Path("out/1.png").read_bytes() == before
     assert run("in", "-o", "out", "--overwrite").exit_code == 0
     assert Path("out/1.png").read_bytes() != before
@@ -145,11 +147,10 @@ def test_out_of_memory_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nMore")
 
-    monkeypatch.setattr(Predictor, "logits", fail)
+    monkeypatch.setattr(Predictor, "compute_logits", fail)
     done = run("in", "-o", "out")
     assert done.exit_code == 1
-    assert done.output.startswith("ERROR: out of ") and len(done.output.splitlines()) == 1
-    assert done.output.endswith("memory: lower --batch-size, or --tile with --scale original\n")
+    assert done.output == "ERROR: out of device memory: lower --batch-size, or --tile with --scale original\n"
 
 
 def test_full_disk_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ def rows_of(seed: int, images: int = 30) -> tuple[list[dict[str, str]], dict[str
     prediction = torch.where(keep, target, noise)
     metrics = SegmentationMetrics(3)
     metrics.update(prediction, target)
-    found = metrics.per_image()
+    found = metrics.compute_per_image()
     rows = []
     for image in range(images):
         row = {"iou": "0.5"}

@@ -1,4 +1,4 @@
-"""A small dataset of one's own, and what prepare is asked to make of it."""
+"""A small dataset of one's own, and what prepare makes of it."""
 
 from pathlib import Path
 from typing import Any
@@ -57,14 +57,14 @@ def prepared_from(folder: Path, card: Card | None = None, **changes: Any) -> tup
 
 
 def files_by_kind(audit: dict[str, Any], *severities: str) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    files: dict[str, list[str]] = {}
     for finding in audit["findings"]:
         if not severities or finding["severity"] in severities:
-            found.setdefault(finding["kind"], []).append(finding["file"])
-    return found
+            files.setdefault(finding["kind"], []).append(finding["file"])
+    return files
 
 
-def pixels_of(prepared: PreparedData, name: str) -> tuple[Any, Any]:
+def find_pixels(prepared: PreparedData, name: str) -> tuple[Any, Any]:
     """Prepared image and mask of a name, in whichever split."""
     for split in ("train", "val", "test"):
         if name in prepared.names(split):

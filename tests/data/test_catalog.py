@@ -26,10 +26,10 @@ def archive(**changes: Any) -> dict[str, Any]:
 
 
 def test_shipped_cards_tell_their_download() -> None:
-    told = {each.name: (each.source, each.bytes_to_download, each.by_hand) for each in read_catalog(ROOT)}
-    assert told["oxford_pet"] == ("archives", 791918971 + 19173078, False)
-    assert told["ph2"] == ("archives", None, True)
-    assert told["synthetic_lesions"] == ("generator", None, False)
+    entries = {each.name: (each.source, each.bytes_to_download, each.by_hand) for each in read_catalog(ROOT)}
+    assert entries["oxford_pet"] == ("archives", 791918971 + 19173078, False)
+    assert entries["ph2"] == ("archives", None, True)
+    assert entries["synthetic_lesions"] == ("generator", None, False)
 
 
 def test_size_that_one_archive_does_not_tell_is_unknown(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_size_that_one_archive_does_not_tell_is_unknown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("source", "folder"), [(TINY_CARD["source"], "fetched"), ({"own": None}, "own")])
-def test_what_is_on_disk_is_told(tmp_path: Path, source: Any, folder: str) -> None:
+def test_what_is_on_disk_is_reported(tmp_path: Path, source: Any, folder: str) -> None:
     write(tmp_path, "mine", source=source)
     (tmp_path / "data/raw/mine/other").mkdir(parents=True)
     assert (entry(tmp_path).on_disk, entry(tmp_path).prepared) == (False, False)
@@ -73,7 +73,7 @@ def test_broken_cards_do_not_hide_the_others(tmp_path: Path) -> None:
     assert (c.fault, c.card and c.card.title) == (None, "Tiny lesions")
 
 
-def test_description_is_whole(tmp_path: Path) -> None:
+def test_description_is_complete(tmp_path: Path) -> None:
     write(tmp_path, "mine", source={"archives": [archive()]}, void=[9], group="^(.)")
     assert entry(tmp_path).describe() == {
         "name": "mine",
@@ -100,7 +100,7 @@ def test_description_is_whole(tmp_path: Path) -> None:
     }
 
 
-def test_folder_without_a_catalog_is_told(tmp_path: Path) -> None:
+def test_folder_without_a_catalog_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^data/catalog: no such folder; run from the root of the repository$"):
         read_catalog(tmp_path)
 
@@ -109,4 +109,4 @@ def test_card_of_the_docs_is_one(tmp_path: Path) -> None:
     docs = (ROOT / "docs/data.md").read_text(encoding="utf-8")
     (tmp_path / "cells.yaml").write_text(docs.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
     card = read_card("cells", tmp_path)
-    assert (card.group_of("p12_3"), card.mask_suffix, card.void) == ("p12", "_mask", [128])
+    assert (card.find_group("p12_3"), card.mask_suffix, card.void) == ("p12", "_mask", [128])

@@ -22,8 +22,8 @@ class Brightness(nn.Module):
         return 1 - red if self.outputs == 1 else torch.cat([red - 1, 0 * red, 0 * red - 9], dim=1)
 
 
-def description_of(prepared: PreparedData) -> dict[str, Any]:
-    """model.json as far as evaluation reads it."""
+def build_description(prepared: PreparedData) -> dict[str, Any]:
+    """Build the part of model.json that evaluation reads."""
     data = prepared.describe()
     kept = {key: data[key] for key in ("classes", "size", "fit", "ignore_index", "palette")}
     return {
@@ -38,7 +38,7 @@ def description_of(prepared: PreparedData) -> dict[str, Any]:
 
 @pytest.fixture
 def description(tiny_data: PreparedData) -> dict[str, Any]:
-    return description_of(tiny_data)
+    return build_description(tiny_data)
 
 
 @pytest.fixture

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,7 @@ import pytest
 from PIL import Image
 
 from losslab.data.loading.arrays import PreparedData
-from losslab.evaluation import SplitResult, build_prepared_targets, write_examples
+from losslab.evaluation import SplitResult, write_examples
 from losslab.evaluation.examples import GROUPS, choose_examples
 from losslab.io.files import read_csv
 
@@ -39,7 +40,7 @@ def test_pictures_and_their_ranks_are_kept(
     count: int, result: SplitResult, tiny_data: PreparedData, description: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "predictions"
-    write_examples(result, build_prepared_targets(tiny_data, "test"), "test", description["palette"], count, folder)
+    write_examples(result, "test", description["palette"], count, folder)
     assert len(list(folder.glob("*.png"))) == 3 * min(count, 3)
     rows = read_csv(folder / "examples.csv")
     groups = {row["group"]: row for row in rows}
@@ -61,13 +62,14 @@ def test_pictures_and_their_ranks_are_kept(
 
 def test_large_pictures_are_shrunk(result: SplitResult, description: dict[str, Any], tmp_path: Path) -> None:
     class Large:
-        def masks(self, indices: Any) -> list[Any]:
+        def read_masks(self, indices: Any) -> list[Any]:
             return [np.full((1500, 600), 255, np.uint8)]
 
-        def image(self, index: int) -> Any:
+        def read_image(self, index: int) -> Any:
             return np.zeros((1500, 600, 3), np.uint8)
 
-    write_examples(result, Large(), "test", description["palette"], 1, tmp_path / "p")  # type: ignore[arg-type]
+    large = replace(result, targets=Large())  # type: ignore[arg-type]
+    write_examples(large, "test", description["palette"], 1, tmp_path / "p")
     (image,), (truth,) = (list((tmp_path / "p").glob(f"*.{kind}.png")) for kind in ("image", "truth"))
     assert Image.open(image).size == Image.open(truth).size == (409, 1024)
     assert np.unique(np.asarray(Image.open(truth))).tolist() == [255]

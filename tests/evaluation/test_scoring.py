@@ -26,8 +26,8 @@ def test_batch_size_changes_nothing(result: SplitResult, tiny_data: PreparedData
     assert result.details and other.details
     assert torch.equal(other.pixels.confusion, result.pixels.confusion)
     for name in ("contours", "calibration", "strata"):
-        found, expected = (getattr(details, name).compute() for details in (other.details, result.details))
-        assert all(torch.equal(found[key].nan_to_num(-1), expected[key].nan_to_num(-1)) for key in expected), name
+        scores, expected = (getattr(details, name).compute() for details in (other.details, result.details))
+        assert all(torch.equal(scores[key].nan_to_num(-1), expected[key].nan_to_num(-1)) for key in expected), name
 
 
 def test_progress_counts_every_image(tiny_data: PreparedData, description: dict[str, Any]) -> None:
@@ -37,7 +37,7 @@ def test_progress_counts_every_image(tiny_data: PreparedData, description: dict[
 
 
 def test_a_sample_of_a_split_is_scored_by_pixels_alone(tiny_data: PreparedData, description: dict[str, Any]) -> None:
-    sample = evaluate_split(Brightness(), description, tiny_data, "train", 2, tolerances=None, most=2)
+    sample = evaluate_split(Brightness(), description, tiny_data, "train", 2, tolerances=None, max_images=2)
     names = tiny_data.names("train")
     assert sample.names == [names[0], names[3]] and sample.details is None
     assert sample.pixels.compute()["support"].sum() == 2 * 64 * 64
@@ -63,13 +63,13 @@ def test_augmentation_at_test_time_is_used(tiny_data: PreparedData, description:
     assert not torch.equal(plain, flipped)
 
 
-def test_an_error_while_scoring_is_told(tiny_data: PreparedData, description: dict[str, Any]) -> None:
+def test_an_error_while_scoring_is_reported(tiny_data: PreparedData, description: dict[str, Any]) -> None:
     class Gone:
-        def masks(self, indices: Any) -> Any:
+        def read_masks(self, indices: Any) -> Any:
             raise InputError("gone")
 
     with pytest.raises(InputError, match="gone"):
-        evaluate_split(Brightness(), description, tiny_data, "test", 1, truths=Gone())  # type: ignore[arg-type]
+        evaluate_split(Brightness(), description, tiny_data, "test", 1, targets=Gone())  # type: ignore[arg-type]
 
 
 def test_model_of_other_data_is_refused(tiny_data: PreparedData, description: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from tests.evaluation.conftest import Brightness
 TABLES = ("per_class", "per_image", "confusion", "calibration", "thresholds", "strata")
 MEANS = ["miou", "mdice", "mprecision", "mean_accuracy", "fwiou", "pixel_accuracy", "mcc", "miou_per_image"]
 SUMMARY = [*MEANS, "boundary_iou", "surface_dice_1", "surface_dice_3", "hd95", "ece", "classes_scored", "iou"]
+UNUSED: Any = None
+"""Targets of a result that no test reads."""
 BINARY = ["seed_score", "threshold", "miou_at_threshold", "iou_at_threshold"]
 
 
@@ -28,7 +30,7 @@ def tables(
     return {name: read_csv(tmp_path / f"{name}.csv") for name in TABLES}
 
 
-def binary_result(split: str, probabilities: torch.Tensor, target: torch.Tensor) -> SplitResult:
+def build_binary_result(split: str, probabilities: torch.Tensor, target: torch.Tensor) -> SplitResult:
     from losslab.evaluation.scoring import LabelMapStore, SplitDetails
     from losslab.metrics.calibration import CalibrationMetrics
     from losslab.metrics.contours import ContourMetrics
@@ -36,7 +38,7 @@ def binary_result(split: str, probabilities: torch.Tensor, target: torch.Tensor)
 
     details = SplitDetails(ContourMetrics(1), CalibrationMetrics(1), StratifiedErrors(1), LabelMapStore())
     result = SplitResult(
-        ["skin", "lesion"], [f"{split}{i}" for i in range(len(target))], SegmentationMetrics(1), details
+        ["skin", "lesion"], [f"{split}{i}" for i in range(len(target))], UNUSED, SegmentationMetrics(1), details
     )
     guess = (probabilities > 0.5).long()
     for metric in (result.pixels, details.contours, details.strata):
@@ -60,16 +62,16 @@ def test_tables_hold_the_scores_of_the_predictions(
     skin = ((guess == 0) & (truth == 0)).sum() / ((guess == 0) | (truth == 0)).sum()
     assert summary["iou"]["skin"] == pytest.approx(skin, abs=1e-6) and summary["iou"]["hair"] == 0
     assert summary["pixel_accuracy"] == pytest.approx((guess == truth).mean(), abs=1e-6)
-    of_test = {name: [row for row in rows if row["split"] == "test"] for name, rows in tables.items()}
+    test_rows = {name: [row for row in rows if row["split"] == "test"] for name, rows in tables.items()}
     assert [row["class"] for row in tables["per_class"]] == ["skin", "lesion", "hair"] * 3
-    assert int(of_test["per_class"][1]["predicted"]) == (guess == 1).sum()
-    assert float(of_test["per_class"][0]["boundary_iou"]) > 0
-    assert [row["image"] for row in of_test["per_image"]] == tiny_data.names("test")
-    assert float(of_test["per_image"][0]["pixel_accuracy"]) == pytest.approx((guess == truth)[0].mean(), abs=1e-6)
-    counts = [int(of_test["confusion"][0][name]) for name in ("skin", "lesion", "hair")]
+    assert int(test_rows["per_class"][1]["predicted"]) == (guess == 1).sum()
+    assert float(test_rows["per_class"][0]["boundary_iou"]) > 0
+    assert [row["image"] for row in test_rows["per_image"]] == tiny_data.names("test")
+    assert float(test_rows["per_image"][0]["pixel_accuracy"]) == pytest.approx((guess == truth)[0].mean(), abs=1e-6)
+    counts = [int(test_rows["confusion"][0][name]) for name in ("skin", "lesion", "hair")]
     assert counts == [((truth == 0) & (guess == label)).sum() for label in range(3)]
-    assert sum(int(row["pixels"]) for row in of_test["calibration"]) == truth.size
-    everywhere = [row for row in of_test["strata"] if row["by"] == "border_distance" and row["class"] == "all"]
+    assert sum(int(row["pixels"]) for row in test_rows["calibration"]) == truth.size
+    everywhere = [row for row in test_rows["strata"] if row["by"] == "border_distance" and row["class"] == "all"]
     assert [row["position"] for row in everywhere] == list("012345")
     assert sum(int(row["wrong"]) for row in everywhere) == (guess != truth).sum()
 
@@ -124,7 +126,9 @@ def test_threshold_is_chosen_on_val_and_applied_to_test(tmp_path: Path) -> None:
     val[target == 1] = 0.35
     test = torch.where(target == 1, 0.6, 0.4).float()
     test[0, 0] = 0.3
-    write_tables({"val": binary_result("val", val, target), "test": binary_result("test", test, target)}, tmp_path)
+    write_tables(
+        {"val": build_binary_result("val", val, target), "test": build_binary_result("test", test, target)}, tmp_path
+    )
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert list(metrics["test"]) == [name for name in SUMMARY if name != "iou"] + [*BINARY, "iou"]
     assert metrics["val"]["threshold"] == metrics["test"]["threshold"] == 0.34
@@ -143,6 +147,6 @@ def test_threshold_is_chosen_on_val_and_applied_to_test(tmp_path: Path) -> None:
 
 def test_without_foreground_on_val_there_is_no_threshold(tmp_path: Path) -> None:
     target = torch.zeros(1, 4, 4, dtype=torch.int64)
-    write_tables({"val": binary_result("val", torch.zeros(1, 4, 4), target)}, tmp_path)
+    write_tables({"val": build_binary_result("val", torch.zeros(1, 4, 4), target)}, tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["val"]
     assert [metrics[name] for name in BINARY] == [1, None, None, None]

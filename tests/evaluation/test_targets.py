@@ -19,7 +19,7 @@ from losslab.inference.predictor import Predictor, restore_size
 from losslab.io.files import write_text
 from losslab.params import PrepareParams, SplitParams
 from tests.conftest import TINY_CARD
-from tests.evaluation.conftest import Brightness, description_of
+from tests.evaluation.conftest import Brightness, build_description
 
 SIZES = {"a": (40, 60), "b": (60, 40), "c": (33, 33), "turned": (30, 44), "d": (50, 50), "e": (48, 64)}
 """Height and width of the masks."""
@@ -55,7 +55,7 @@ def raw(tmp_path: Path, rng: np.random.Generator) -> Path:
     return tmp_path / "raw"
 
 
-def prepared_of(card: Card, raw: Path, fit: Fit) -> PreparedData:
+def prepare_data(card: Card, raw: Path, fit: Fit) -> PreparedData:
     split = SplitParams(method="random", val=0.2, test=0.4, seed=0, folds=5, fold=0)
     prepare(card, raw, PrepareParams(size=32, fit=fit, limit=None, audit="warn", split=split), raw.parent / "prepared")
     return PreparedData(raw.parent / "prepared")
@@ -63,23 +63,23 @@ def prepared_of(card: Card, raw: Path, fit: Fit) -> PreparedData:
 
 @pytest.mark.parametrize("fit", ["stretch", "letterbox"])
 def test_files_are_scored_at_their_own_size(card: Card, raw: Path, fit: Fit) -> None:
-    prepared = prepared_of(card, raw, fit)
-    description = description_of(prepared)
+    prepared = prepare_data(card, raw, fit)
+    description = build_description(prepared)
     seen, pixels = set(), 0
     for split in SPLITS:
-        truths = build_original_targets(prepared, split, card, raw)
-        result = evaluate_split(Brightness(), description, prepared, split, 2, truths=truths)
+        targets = build_original_targets(prepared, split, card, raw)
+        result = evaluate_split(Brightness(), description, prepared, split, 2, targets=targets)
         assert result.details is not None
-        logits = Predictor(Brightness(), description).logits(torch.from_numpy(prepared.images(split).copy()))
+        logits = Predictor(Brightness(), description).compute_logits(torch.from_numpy(prepared.images(split).copy()))
         for index, name in enumerate(result.names):
             mask = np.asarray(Image.open(raw / f"own/masks/{name}.png"))
             truth = np.where(mask == 9, 255, mask)
-            assert np.array_equal(truths.masks([index])[0], truth)
-            assert truths.image(index).shape == (*SIZES[name], 3)
+            assert np.array_equal(targets.read_masks([index])[0], truth)
+            assert targets.read_image(index).shape == (*SIZES[name], 3)
             prediction = result.details.predictions[index]
             assert np.array_equal(prediction, restore_size(logits[index : index + 1], *SIZES[name], fit)[0].argmax(0))
             accuracy = (prediction == truth)[truth != 255].mean()
-            assert result.pixels.per_image()["pixel_accuracy"][index] == pytest.approx(accuracy)
+            assert result.pixels.compute_per_image()["pixel_accuracy"][index] == pytest.approx(accuracy)
             pixels += int((truth != 255).sum())
             seen.add(name)
         assert result.details.calibration.compute()["pixels"].sum() == result.pixels.confusion.sum()
@@ -87,9 +87,9 @@ def test_files_are_scored_at_their_own_size(card: Card, raw: Path, fit: Fit) -> 
 
 
 def test_a_turned_image_lies_as_its_mask(card: Card, raw: Path) -> None:
-    prepared = prepared_of(card, raw, "stretch")
+    prepared = prepare_data(card, raw, "stretch")
     (split,) = (split for split in SPLITS if "turned" in prepared.names(split))
-    image = build_original_targets(prepared, split, card, raw).image(prepared.names(split).index("turned"))
+    image = build_original_targets(prepared, split, card, raw).read_image(prepared.names(split).index("turned"))
     with Image.open(raw / "own/images/turned.png") as stored:
         assert np.array_equal(image, np.rot90(np.asarray(stored), -1))
 
@@ -109,20 +109,20 @@ def test_a_turned_image_lies_as_its_mask(card: Card, raw: Path) -> None:
         ),
     ],
 )
-def test_a_mask_that_changed_since_prepare_is_told_in_one_line(
+def test_a_mask_that_changed_since_prepare_is_reported_in_one_line(
     card: Card, raw: Path, change: Any, complaint: str
 ) -> None:
-    prepared = prepared_of(card, raw, "stretch")
+    prepared = prepare_data(card, raw, "stretch")
     change(raw / "own/masks" / f"{prepared.names('test')[0]}.png")
     with pytest.raises(InputError, match=complaint) as error:
-        truths = build_original_targets(prepared, "test", card, raw)
-        evaluate_split(Brightness(), description_of(prepared), prepared, "test", 2, truths=truths)
+        targets = build_original_targets(prepared, "test", card, raw)
+        evaluate_split(Brightness(), build_description(prepared), prepared, "test", 2, targets=targets)
     assert "\n" not in str(error.value)
 
 
-def test_an_image_that_changed_since_prepare_is_told(card: Card, raw: Path) -> None:
-    prepared = prepared_of(card, raw, "stretch")
-    truths = build_original_targets(prepared, "test", card, raw)
+def test_an_image_that_changed_since_prepare_is_reported(card: Card, raw: Path) -> None:
+    prepared = prepare_data(card, raw, "stretch")
+    targets = build_original_targets(prepared, "test", card, raw)
     Image.new("RGB", (5, 7)).save(raw / "own/images" / f"{prepared.names('test')[0]}.png")
     with pytest.raises(InputError, match=r"size mismatch: .*changed since it was prepared"):
-        truths.image(0)
+        targets.read_image(0)

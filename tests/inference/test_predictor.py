@@ -17,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 class Slanted(nn.Module):
-    """Logits that depend on the column, so that a mirrored image gives others."""
+    """A net whose logits depend on the column, so that a mirrored image gives others."""
 
     def __init__(self, outputs: int, only: int | None = None) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Slanted(nn.Module):
         return torch.cat([images[:, :1] * (k + 1) + ramp * (-1) ** k for k in range(self.outputs)], dim=1)
 
 
-def predictor(outputs: int, tta: TestTimeAugmentation) -> Predictor:
+def build_predictor(outputs: int, tta: TestTimeAugmentation) -> Predictor:
     return Predictor(Slanted(outputs), DESCRIPTION, tta, CPU)
 
 
@@ -41,27 +41,27 @@ def images() -> Tensor:
 
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_flip_averages_the_probabilities_of_image_and_mirror_image(outputs: int, images: Tensor) -> None:
-    plain = predictor(outputs, "none")
-    straight = to_probabilities(plain.logits(images))
-    mirrored = to_probabilities(plain.logits(images.flip(2))).flip(-1)
-    found = to_probabilities(predictor(outputs, "flip").logits(images))
-    assert torch.allclose(found, (straight + mirrored) / 2, atol=1e-6)
+    plain = build_predictor(outputs, "none")
+    straight = to_probabilities(plain.compute_logits(images))
+    mirrored = to_probabilities(plain.compute_logits(images.flip(2))).flip(-1)
+    averaged = to_probabilities(build_predictor(outputs, "flip").compute_logits(images))
+    assert torch.allclose(averaged, (straight + mirrored) / 2, atol=1e-6)
     assert not torch.allclose(straight, mirrored, atol=1e-2)
 
 
 @pytest.mark.parametrize("outputs", [1, 3])
 def test_prediction_with_flip_mirrors_with_the_image(outputs: int, images: Tensor) -> None:
-    """Also with scales: what is left and what is right no longer matters."""
+    """Left and right do not matter any more, with scales either."""
     tta: TestTimeAugmentation
     for tta in ("flip", "flip_scale"):
-        found = predictor(outputs, tta)
-        assert torch.allclose(found.logits(images.flip(2)), found.logits(images).flip(-1), atol=1e-5)
+        net = build_predictor(outputs, tta)
+        assert torch.allclose(net.compute_logits(images.flip(2)), net.compute_logits(images).flip(-1), atol=1e-5)
 
 
 def test_scales_are_averaged_at_the_size_of_the_image(images: Tensor) -> None:
-    logits = predictor(3, "flip_scale").logits(images)
+    logits = build_predictor(3, "flip_scale").compute_logits(images)
     assert logits.shape == (2, 3, 8, 12) and logits.dtype == torch.float32
-    assert not torch.allclose(logits, predictor(3, "flip").logits(images), atol=1e-3)
+    assert not torch.allclose(logits, build_predictor(3, "flip").compute_logits(images), atol=1e-3)
     assert torch.allclose(to_probabilities(logits).sum(dim=1), torch.ones(2, 8, 12))
 
 
@@ -69,7 +69,7 @@ def test_net_with_one_size_refuses_scales(images: Tensor) -> None:
     with pytest.raises(
         InputError, match="tta flip_scale: this net cannot take images of 6 x 9: takes images of 12 pixels"
     ):
-        Predictor(Slanted(1, only=12), DESCRIPTION, "flip_scale", CPU).logits(images)
+        Predictor(Slanted(1, only=12), DESCRIPTION, "flip_scale", CPU).compute_logits(images)
 
 
 @pytest.mark.parametrize("fit", ["stretch", "letterbox"])
@@ -88,6 +88,6 @@ def test_image_comes_back_to_where_it_was(fit: Fit, height: int, width: int) -> 
     assert wrong.sum() <= pixel * 2 * (height / 4 + width / 4 + 4 * pixel)
 
 
-def test_what_has_its_size_is_not_touched() -> None:
+def test_logits_of_the_right_size_are_not_touched() -> None:
     logits = torch.randn(2, 3, 16, 16)
     assert torch.equal(restore_size(logits, 16, 16, "letterbox"), logits)

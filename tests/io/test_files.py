@@ -5,9 +5,9 @@ import pytest
 
 from losslab.io.files import (
     atomic_write,
+    open_scratch_folder,
     read_csv,
     read_json,
-    scratch_folder,
     unlock_folders,
     write_csv,
     write_json,
@@ -15,7 +15,7 @@ from losslab.io.files import (
 )
 
 
-def test_file_or_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_file_or_folder_appears_completely_or_not_at_all(tmp_path: Path) -> None:
     write_text(tmp_path / "out", "old")
     with pytest.raises(RuntimeError), atomic_write(tmp_path / "out") as partial:
         partial.write_text("half")
@@ -37,7 +37,7 @@ def test_folder_replaces_folder_and_leftovers_of_a_killed_run(tmp_path: Path) ->
 def test_scratch_is_empty_first_and_gone_afterwards(tmp_path: Path) -> None:
     (tmp_path / "work").mkdir()
     (tmp_path / "work/leftover").touch()
-    with pytest.raises(RuntimeError), scratch_folder(tmp_path / "work") as folder:
+    with pytest.raises(RuntimeError), open_scratch_folder(tmp_path / "work") as folder:
         assert list(folder.iterdir()) == []
         (folder / "new").touch()
         raise RuntimeError

@@ -68,7 +68,7 @@ def two_planes(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def with_monai(loss: Any) -> Reference:
-    """A MONAI loss, told to take logits, in both forms."""
+    """Give a MONAI loss logits, in both forms."""
 
     def reference(logits: Tensor, target: Tensor) -> Any:
         if logits.shape[1] == 1:
@@ -96,7 +96,7 @@ def cldice_of_each(logits: Tensor, target: Tensor) -> Any:
 
 def mcc(logits: Tensor, target: Tensor) -> Any:
     """Each image and class against the rest, by numpy."""
-    p, y = planes_of(logits, target)
+    p, y = build_planes(logits, target)
     tp, fp, fn, tn = ((a * b).sum((2, 3)) for a, b in ((p, y), (p, 1 - y), (1 - p, y), (1 - p, 1 - y)))
     return (1 - (tp * tn - fp * fn) / np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))).mean()
 
@@ -105,7 +105,7 @@ def unified_focal_of_many(asymmetric: bool, over: tuple[int, ...]) -> Reference:
     """λ 0.3, δ 0.7, γ 0.25, by numpy; class 0 is the background."""
 
     def reference(logits: Tensor, target: Tensor) -> Any:
-        p, y = planes_of(logits, target)
+        p, y = build_planes(logits, target)
         cost = -(y * np.log(p)).sum(1)
         true = (y * p).sum(1)
         background = target.numpy() == 0
@@ -122,7 +122,7 @@ def unified_focal_of_many(asymmetric: bool, over: tuple[int, ...]) -> Reference:
 
 
 def over_batch(loss: Any) -> Reference:
-    """A MONAI loss of single images, given the batch side by side as one."""
+    """Give a MONAI loss of single images the batch side by side as one."""
 
     def reference(logits: Tensor, target: Tensor) -> Any:
         wide = torch.cat(list(logits), dim=-1)[None], torch.cat(list(target), dim=-1)[None]
@@ -143,7 +143,7 @@ def unified_focal(logits: Tensor, target: Tensor) -> Any:
 
 def boundary(logits: Tensor, target: Tensor) -> Any:
     """Kervadec's own map: outside the distance to the class, inside 1 - the distance to what is not of it."""
-    p, y = planes_of(logits, target)
+    p, y = build_planes(logits, target)
     masks = y.astype(bool)
     phi = np.zeros(masks.shape)
     for place in np.ndindex(*masks.shape[:2]):
@@ -168,14 +168,14 @@ def local_mean(x: Any, window: int, sigma: float) -> Any:
     return x
 
 
-def planes_of(logits: Tensor, target: Tensor) -> tuple[Any, Any]:
+def build_planes(logits: Tensor, target: Tensor) -> tuple[Any, Any]:
     if logits.shape[1] == 1:
         return logits.sigmoid().numpy(), target.unsqueeze(1).numpy().astype(float)
     return logits.softmax(1).numpy(), one_hot(target, logits.shape[1]).numpy().astype(float)
 
 
 def ssim(logits: Tensor, target: Tensor) -> Any:
-    p, y = planes_of(logits, target)
+    p, y = build_planes(logits, target)
     total = local_mean(np.ones_like(p), 11, 1.5)
     mean_p, mean_y, pp, yy, py = (local_mean(x, 11, 1.5) / total for x in (p, y, p * p, y * y, p * y))
     top = (2 * mean_p * mean_y + 1e-4) * (2 * (py - mean_p * mean_y) + 9e-4)
@@ -185,7 +185,7 @@ def ssim(logits: Tensor, target: Tensor) -> Any:
 
 def correlation(logits: Tensor, target: Tensor, beta: float = 0.1, c0: float = 0.01) -> Any:
     """Pixel by pixel, as the paper has it."""
-    p, y = planes_of(logits, target)
+    p, y = build_planes(logits, target)
     cross_entropy = (
         F.binary_cross_entropy_with_logits(logits, target.unsqueeze(1).to(logits), reduction="none")[:, 0]
         if logits.shape[1] == 1
@@ -212,9 +212,9 @@ def correlation(logits: Tensor, target: Tensor, beta: float = 0.1, c0: float = 0
 
 
 def topology(logits: Tensor, target: Tensor) -> Any:
-    """The optimal matching by the Hungarian method: each feature may go to the diagonal instead."""
+    """Match optimally by the Hungarian method: each feature may go to the diagonal instead."""
     costs = []
-    for p, y in zip(*(planes.reshape(-1, *planes.shape[2:]) for planes in planes_of(logits, target)), strict=True):
+    for p, y in zip(*(planes.reshape(-1, *planes.shape[2:]) for planes in build_planes(logits, target)), strict=True):
         cost = (p.max() - y.max()) ** 2
         for dimension in (0, 1):
             shown, wanted = (finite_diagram(plane, dimension) for plane in (p, y))
@@ -236,7 +236,7 @@ def finite_diagram(plane: Any, dimension: int) -> Any:
 
 
 def steepness(logits: Tensor, target: Tensor) -> Any:
-    p = np.pad(planes_of(logits, target)[0], ((0, 0), (0, 0), (0, 1), (0, 1)), mode="edge")
+    p = np.pad(build_planes(logits, target)[0], ((0, 0), (0, 0), (0, 1), (0, 1)), mode="edge")
     return np.hypot(p[..., :-1, 1:] - p[..., :-1, :-1], p[..., 1:, :-1] - p[..., :-1, :-1]).mean()
 
 

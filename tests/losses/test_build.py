@@ -13,7 +13,7 @@ from tests.losses.test_conformance import make_batch
 def test_expression_is_the_weighted_sum_of_its_terms() -> None:
     logits, target = make_batch(3)
     loss = build_loss("0.3*bce+2*dice", 3)
-    terms = loss.terms(logits, target)
+    terms = loss.compute_terms(logits, target)
     assert list(terms) == ["bce", "dice"]
     assert loss(logits, target) == pytest.approx(float(0.3 * terms["bce"] + 2 * terms["dice"]))
     assert terms["dice"] == build_loss("dice", 3)(logits, target)
@@ -22,7 +22,7 @@ def test_expression_is_the_weighted_sum_of_its_terms() -> None:
 def test_option_goes_to_each_loss_that_takes_it_and_a_section_to_one() -> None:
     logits, target = make_batch(3)
     loss = build_loss("dice+jaccard+focal", 3, options={"smooth": 5.0, "jaccard": {"smooth": 1.0}, "gamma": 1.0})
-    terms = loss.terms(logits, target)
+    terms = loss.compute_terms(logits, target)
     assert terms["dice"] == build_loss("dice", 3, options={"smooth": 5.0})(logits, target)
     assert terms["jaccard"] == build_loss("jaccard", 3, options={"smooth": 1.0})(logits, target)
     assert terms["focal"] == build_loss("focal", 3, options={"gamma": 1.0})(logits, target)
@@ -31,7 +31,7 @@ def test_option_goes_to_each_loss_that_takes_it_and_a_section_to_one() -> None:
 def test_ramp_moves_the_weight_linearly_over_the_epochs() -> None:
     logits, target = make_batch(3)
     loss = build_loss("dice+0.01:0.1*boundary", 3)
-    terms = loss.terms(logits, target)
+    terms = loss.compute_terms(logits, target)
     for epoch, weight in ((0, 0.01), (5, 0.055), (10, 0.1), (20, 0.1)):
         loss.set_epoch(epoch, 11)
         assert loss.ramped == {"boundary": pytest.approx(weight)}
@@ -60,13 +60,16 @@ def test_class_weights_by_hand() -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        ({"expression": "dise"}, "'dise', which is not one of cross_entropy, bce"),
-        ({"expression": "dice", "options": {"gamma": 1.0}}, r"loss_options.gamma: no loss of dice takes it.*smooth"),
+        ({"expression": "dise"}, r"no such loss: 'dise' in 'dise' \(available: cross_entropy, bce"),
+        ({"expression": "dice", "options": {"gamma": 1.0}}, "loss_options.gamma: dice has no such option; .*smooth"),
         ({"expression": "focal", "options": {"gamma": -1.0}}, "loss_options.gamma is -1.0"),
         ({"expression": "focal", "options": {"gamma": "2"}}, "loss_options.gamma is '2'"),
-        ({"expression": "focal", "options": {"alpha": 0.5}}, r"loss_options.alpha is 0.5; over 3 classes it is a list"),
+        (
+            {"expression": "focal", "options": {"alpha": 0.5}},
+            "loss_options.alpha is 0.5; for 3 classes it must be a list",
+        ),
         ({"expression": "focal", "options": {"alpha": [1.0]}}, r"loss_options.alpha is \[1.0\]; .* each of 3 classes"),
-        ({"expression": "dice", "class_weights": [1, 1, 1]}, "class_weights: no loss of dice takes it"),
+        ({"expression": "dice", "class_weights": [1, 1, 1]}, "class_weights: dice has no such option"),
         (
             {"expression": "cross_entropy", "class_weights": [1.0]},
             r"loss_options.class_weights is \[1.0\]; .* each of 3 classes",
@@ -81,15 +84,15 @@ def test_class_weights_by_hand() -> None:
         ),
         (
             {"expression": "cross_entropy", "options": {"class_weights": "median_frequency"}},
-            "class_weights is 'median_frequency', which takes the pixel counts",
+            "class_weights is 'median_frequency', which needs the pixel counts",
         ),
         (
             {"expression": "focal+focal_tversky", "options": {"gamma": 1.5}},
-            "gamma: focal and focal_tversky take it, with other meanings or defaults; say which: loss_options.focal.gamma or",
+            "gamma: focal and focal_tversky give it other meanings or defaults; set loss_options.focal.gamma or",
         ),
         (
             {"expression": "focal+focal_ovr", "options": {"alpha": 0.25}},
-            "alpha: focal and focal_ovr take it, with other",
+            "alpha: focal and focal_ovr give it other",
         ),
         (
             {"expression": "cross_entropy", "options": {"class_weights": [1.0, None, 1.0]}},
@@ -98,21 +101,24 @@ def test_class_weights_by_hand() -> None:
         ({"expression": "cross_entropy", "options": {"class_weights": [1e-50] * 3}}, "item 1 is 0, or at least 1e-6"),
         ({"expression": "cross_entropy", "options": {"class_weights": [1e308, 1, 1]}}, "item 1 is less than or equal"),
         ({"expression": "focal", "options": {"gamma": 1e9}}, "loss_options.gamma is 1000000000.0 .*equal to 100"),
-        ({"expression": "ssim", "options": {"ssim": {"window": 4}}}, "loss_options.ssim.window is 4; it must be odd"),
-        ({"expression": "focal", "options": {"focal": {"alpha": 0.5}}}, "loss_options.focal.alpha is 0.5; over 3"),
+        (
+            {"expression": "ssim", "options": {"ssim": {"window": 4}}},
+            r"loss_options.ssim.window is 4 \(ssim\); it must be odd",
+        ),
+        ({"expression": "focal", "options": {"focal": {"alpha": 0.5}}}, "loss_options.focal.alpha is 0.5; for 3"),
         ({"expression": "dice", "options": {"focal": {"gamma": 1.0}}}, "loss_options.focal: dice has no focal"),
         (
             {"expression": "focal", "options": {"focal": 2.0}},
-            "loss_options.focal is 2.0; it must hold options of focal",
+            "loss_options.focal is 2.0; it must hold options, such as",
         ),
         (
             {"expression": "focal+dice", "options": {"focal": {"smooth": 1.0}}},
-            "loss_options.focal.smooth: no loss of focal takes it; their options are focal: gamma, alpha",
+            "loss_options.focal.smooth: focal has no such option; available: focal: gamma, alpha",
         ),
         ({"expression": "focal", "options": {"focal": {"gamma": -1.0}}}, "loss_options.focal.gamma is -1.0"),
-        ({"expression": "ssim", "options": {"window": 10}}, "loss_options.window is 10; it must be odd"),
+        ({"expression": "ssim", "options": {"window": 10}}, r"loss_options.window is 10 \(ssim\); it must be odd"),
         ({"expression": "topk_cross_entropy", "options": {"k": 0.0}}, "loss_options.k is 0.0"),
-        ({"expression": "boundary", "options": {"alpha": 1.0}}, "no loss of boundary takes it; .* boundary: none"),
+        ({"expression": "boundary", "options": {"alpha": 1.0}}, "boundary has no such option; .* boundary: none"),
         ({"expression": "dice", "options": {"reduction_over": "pixel"}}, "loss_options.reduction_over is 'pixel'"),
         ({"expression": "dice", "num_classes": 0}, "num_classes is 0"),
     ],

@@ -24,7 +24,7 @@ VARIANTS: list[tuple[str, int, dict[str, Any]]] = [
     *(
         (name, num_classes, {"reduction_over": "batch"})
         for name in available()
-        if "reduction_over" in LOSSES[name].defaults()
+        if "reduction_over" in LOSSES[name].defaults
         for num_classes in (1, 3)
     ),
     ("cross_entropy", 1, {"class_weights": [1.0, 3.0], "label_smoothing": 0.1}),
@@ -242,8 +242,8 @@ def test_output_that_is_not_finite_gives_no_finite_loss(name: str, num_classes: 
 
 @EACH
 def test_reason_for_being_slow_is_in_the_docstring_too(name: str) -> None:
-    told = inspect.getdoc(type(build_loss(name, 1).losses[name])) or ""
-    assert ("slow" in told.lower()) == (LOSSES[name].cost is not None)
+    docstring = inspect.getdoc(type(build_loss(name, 1).losses[name])) or ""
+    assert ("slow" in docstring.lower()) == (LOSSES[name].cost is not None)
 
 
 @EACH
@@ -256,7 +256,7 @@ def test_reason_for_being_slow_is_in_the_docstring_too(name: str) -> None:
 def test_same_input_gives_the_same_bits_under_deterministic_algorithms(
     name: str, num_classes: int, memory_format: torch.memory_format, device: str
 ) -> None:
-    """On CUDA torch raises for an operation that has no deterministic form; nets put out channels last."""
+    """Torch raises on CUDA for an operation that has no deterministic form; nets put out channels last."""
     logits, target = (tensor.to(device) for tensor in make_batch(num_classes, n=4, size=32))
     logits = logits.contiguous(memory_format=memory_format)
     loss = build_loss(name, num_classes).to(device)

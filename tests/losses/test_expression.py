@@ -7,7 +7,8 @@ from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 
 from losslab.errors import InputError
 from losslab.io.yaml import read_yaml
-from losslab.losses.expression import LossTerm, find_advice, parse_expression
+from losslab.losses.expression import LossTerm, parse_expression
+from losslab.losses.loss_plan import parse_loss
 
 
 @pytest.mark.parametrize(
@@ -30,11 +31,11 @@ def test_expression_gives_its_terms(expression: str, terms: list[LossTerm]) -> N
 @pytest.mark.parametrize(
     ("expression", "complaint"),
     [
-        ("", "no sum of losses"),
-        ("dice+", "no sum of losses"),
-        ("dice-bce", "no sum of losses"),
+        ("", "not a sum of losses"),
+        ("dice+", "not a sum of losses"),
+        ("dice-bce", "not a sum of losses"),
         ("dice*0.5", "0.5"),
-        ("dyce", "'dyce', which is not one of cross_entropy, bce, focal, focal_ovr"),
+        ("dyce", r"no such loss: 'dyce' in 'dyce' \(available: cross_entropy, bce, focal, focal_ovr"),
         ("0*dice", "weight '0'; a weight is a positive number"),
         ("-1*dice", "weight '-1'"),
         ("nan*dice", "weight 'nan'"),
@@ -49,15 +50,15 @@ def test_expression_gives_its_terms(expression: str, terms: list[LossTerm]) -> N
         ("dice+0.5*dice", "names dice twice"),
     ],
 )
-def test_ill_expression_is_told_in_one_line(expression: str, complaint: str) -> None:
+def test_ill_expression_is_refused_in_one_line(expression: str, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint) as caught:
         parse_expression(expression)
     assert "\n" not in str(caught.value)
 
 
-def test_loss_without_the_partner_it_needs_is_told_of() -> None:
-    assert find_advice("dice+0.01:0.1*boundary") is None and find_advice("dice") is None
-    assert find_advice("boundary+total_variation") == (
+def test_loss_without_the_partner_it_needs_brings_advice() -> None:
+    assert parse_loss("dice+0.01:0.1*boundary", {}).advice is None and parse_loss("dice", {}).advice is None
+    assert parse_loss("boundary+total_variation", {}).advice == (
         "loss: boundary+total_variation may learn nothing: boundary needs a partner, such as dice+0.01:0.1*boundary"
     )
 

@@ -38,7 +38,7 @@ def initial() -> nn.Module:
 def follow(
     loss: TotalLoss, initial: nn.Module, batch: tuple[Tensor, Tensor], steps: int, enough: float = math.inf
 ) -> Tensor:
-    """The logits after so many steps, or after as many as bring the mIoU above `enough`."""
+    """Return the logits after so many steps, or after as many as bring the mIoU above `enough`."""
     net, (images, target) = copy.deepcopy(initial), batch
     optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
     for step in range(steps):

@@ -42,10 +42,10 @@ def test_dice_on_an_image_without_foreground_is_the_backgrounds() -> None:
 
 def test_dice_over_the_batch_sums_before_it_divides() -> None:
     logits, target = make_batch(3, n=2)
-    whole = build_loss("dice", 3, options={"reduction_over": "batch"})(logits, target)
+    over_batch = build_loss("dice", 3, options={"reduction_over": "batch"})(logits, target)
     side_by_side = build_loss("dice", 3)(torch.cat(list(logits), dim=1)[None], torch.cat(list(target), dim=0)[None])
-    assert whole == pytest.approx(float(side_by_side))
-    assert whole != pytest.approx(float(build_loss("dice", 3)(logits, target)), rel=1e-9)
+    assert over_batch == pytest.approx(float(side_by_side))
+    assert over_batch != pytest.approx(float(build_loss("dice", 3)(logits, target)), rel=1e-9)
 
 
 def test_tversky_charges_a_false_negative_more_than_a_false_positive_and_alpha_and_beta_turn_that() -> None:
@@ -165,7 +165,7 @@ def test_ssim_away_from_the_edge_is_that_of_torchmetrics() -> None:
 
 
 def test_ssim_of_nearly_flat_maps_is_finite() -> None:
-    """In float32 E[p²] - μ² of a flat map is often below 0."""
+    """E[p²] - μ² of a flat map is often below 0 in float32."""
     target = torch.zeros(1, 32, 32, dtype=torch.int64)
     for level in (-9.0, -0.7, 0.0, 0.3, 9.0):
         for name in ("ssim", "correlation"):

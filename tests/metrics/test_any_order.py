@@ -29,7 +29,7 @@ def images(seed: int) -> tuple[Tensor, Tensor, Tensor]:
     return probabilities, probabilities.argmax(dim=1), target
 
 
-def metric_of(kind: Callable[..., Metric], seed: int, batches: Sequence[Sequence[int]]) -> Metric:
+def build_metric(kind: Callable[..., Metric], seed: int, batches: Sequence[Sequence[int]]) -> Metric:
     metric = kind(CLASSES, VOID)
     probabilities, prediction, target = images(seed)
     scored = probabilities if kind is CalibrationMetrics else prediction
@@ -50,7 +50,7 @@ def test_batches_and_order_change_no_bit(
 ) -> None:
     ends = [0, *sorted(cuts), 5]
     batches = [order[start:end] for start, end in itertools.pairwise(ends)]
-    assert bits(metric_of(kind, seed, batches)) == bits(metric_of(kind, seed, [range(5)]))
+    assert bits(build_metric(kind, seed, batches)) == bits(build_metric(kind, seed, [range(5)]))
 
 
 @pytest.mark.parametrize("kind", METRICS)
@@ -59,10 +59,10 @@ def test_batches_and_order_change_no_bit(
 def test_processes_change_no_bit(kind: Callable[..., Metric], owners: list[int], seed: int) -> None:
     """The states of three processes, of which some may have seen no image, merged as torchmetrics does."""
     shares = [[index for index in range(5) if owners[index] == rank] for rank in range(3)]
-    first, *others = [metric_of(kind, seed, [share] if share else []) for share in shares]
+    first, *others = [build_metric(kind, seed, [share] if share else []) for share in shares]
     for other in others:
         first.merge_state(other)
-    assert bits(first) == bits(metric_of(kind, seed, [range(5)]))
+    assert bits(first) == bits(build_metric(kind, seed, [range(5)]))
 
 
 @pytest.mark.parametrize("kind", METRICS)
@@ -79,12 +79,12 @@ def test_images_of_different_sizes_are_counted(kind: Callable[..., Metric]) -> N
 
 @pytest.mark.parametrize("kind", METRICS)
 def test_no_more_than_a_few_numbers_are_kept_of_an_image(kind: Callable[..., Metric]) -> None:
-    kept = [
+    sizes = [
         sum(
             part.numel()
             for state in metric.metric_state.values()
             for part in (state if isinstance(state, list) else [state])
         )
-        for metric in (metric_of(kind, 0, [range(5)] * count) for count in (1, 2))
+        for metric in (build_metric(kind, 0, [range(5)] * count) for count in (1, 2))
     ]
-    assert kept[1] - kept[0] <= 5 * (3 * CLASSES + 1)
+    assert sizes[1] - sizes[0] <= 5 * (3 * CLASSES + 1)

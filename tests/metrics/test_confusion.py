@@ -25,8 +25,7 @@ def scores(
     return metric.compute()
 
 
-def same(value: Tensor, other: Tensor) -> bool:
-    """To the last bit."""
+def is_identical(value: Tensor, other: Tensor) -> bool:
     return torch.equal(value.nan_to_num(-1), other.nan_to_num(-1))
 
 
@@ -80,7 +79,7 @@ def test_batch_size_and_order_change_nothing(seed: int, batch: int, shift: int) 
     one = scores(prediction, target, batch=6)
     other = scores(prediction.roll(shift, 0), target.roll(shift, 0), batch=batch)
     for name in one:
-        assert same(one[name], other[name]), name
+        assert is_identical(one[name], other[name]), name
 
 
 def test_absent_class_is_nan_and_out_of_the_mean_but_a_false_positive_scores_zero() -> None:
@@ -130,7 +129,7 @@ def test_seed_score_is_that_of_the_seed() -> None:
     metric = SegmentationMetrics(1)
     metric.update(prediction, target)
     clear = (20 * intersection) % union != 0
-    assert torch.allclose(metric.per_image()["seed_score"][clear].float(), theirs[clear])
+    assert torch.allclose(metric.compute_per_image()["seed_score"][clear].float(), theirs[clear])
     assert clear.sum() > 30 and len(set(theirs[clear].tolist())) > 3
 
 
@@ -146,7 +145,7 @@ def test_void_pixels_count_nowhere() -> None:
     void[:, :4] = 255
     expected = scores(prediction[:, 4:], target[:, 4:])
     for name, value in scores(prediction, void, ignore=255).items():
-        assert same(value, expected[name])
+        assert is_identical(value, expected[name])
 
 
 def test_one_logit_means_two_classes() -> None:

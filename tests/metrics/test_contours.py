@@ -17,14 +17,14 @@ CLASSES = 3
 def blobs(seed: int, n: int = 1, height: int = 40, width: int = 56) -> tuple[Tensor, Tensor]:
     """Predictions and truths `[N, H, W]` of patches that mostly agree."""
     rng = np.random.default_rng(seed)
-    found = []
+    pairs = []
     for _ in range(n):
         small = rng.integers(0, CLASSES, (5, 7), dtype=np.uint8)
         truth = cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)
         guess = np.roll(truth, rng.integers(-4, 5, 2), (0, 1))
         guess[rng.random(guess.shape) < 0.01] = 1
-        found.append((guess, truth))
-    return tuple(torch.from_numpy(np.stack(images)).long() for images in zip(*found, strict=True))  # type: ignore[return-value]
+        pairs.append((guess, truth))
+    return tuple(torch.from_numpy(np.stack(images)).long() for images in zip(*pairs, strict=True))  # type: ignore[return-value]
 
 
 def scores(prediction: Tensor, target: Tensor, ignore: int | None = None) -> dict[str, Tensor]:
@@ -50,26 +50,26 @@ def paper_boundary(mask: Labels) -> Labels:
 @given(seed=st.integers(0, 10_000))
 def test_one_image_agrees_with_monai(seed: int) -> None:
     prediction, target = blobs(seed)
-    found = scores(prediction, target)
+    result = scores(prediction, target)
     pair = one_hot(prediction), one_hot(target)
     for place, pixels in enumerate((1, 3)):
         theirs = compute_surface_dice(*pair, [pixels] * CLASSES, include_background=True)[0]
-        assert torch.allclose(found["surface_dice"][place].float(), theirs.float(), equal_nan=True)
+        assert torch.allclose(result["surface_dice"][place].float(), theirs.float(), equal_nan=True)
     theirs = compute_hausdorff_distance(*pair, include_background=True, percentile=95)[0]
     theirs[theirs.isinf()] = torch.nan
-    assert torch.allclose(found["hd95"].float(), theirs.float(), atol=1e-4, equal_nan=True)
+    assert torch.allclose(result["hd95"].float(), theirs.float(), atol=1e-4, equal_nan=True)
 
 
 @pytest.mark.parametrize("shape", [(40, 56), (120, 200)])
 def test_boundary_iou_agrees_with_the_papers_code_over_a_data_set(shape: tuple[int, int]) -> None:
     prediction, target = blobs(1, 4, *shape)
-    found = scores(prediction, target)["boundary_iou"]
+    result = scores(prediction, target)["boundary_iou"]
     for label in range(CLASSES):
         both = either = 0
         for guess, truth in zip(prediction.numpy(), target.numpy(), strict=True):
             first, second = (paper_boundary((labels == label).astype(np.uint8)) for labels in (guess, truth))
             both, either = both + (first & second).sum(), either + (first | second).sum()
-        assert found[label] == pytest.approx(both / either)
+        assert result[label] == pytest.approx(both / either)
 
 
 def test_surface_dice_is_of_the_contours_of_all_images_together() -> None:
@@ -87,31 +87,35 @@ def test_hd95_is_the_mean_over_images_that_have_the_class_twice() -> None:
     target[:, 5, 5] = 1
     prediction = torch.zeros_like(target)
     prediction[0, 5, 8] = prediction[1, 6, 5] = 1
-    found = scores(prediction, target)
-    assert found["hd95"][1] == 2 and found["hd95_images"].tolist() == [3, 2, 0]
-    assert found["boundary_iou"][2].isnan() and found["surface_dice"][:, 2].isnan().all() and found["hd95"][2].isnan()
+    result = scores(prediction, target)
+    assert result["hd95"][1] == 2 and result["hd95_images"].tolist() == [3, 2, 0]
+    assert (
+        result["boundary_iou"][2].isnan() and result["surface_dice"][:, 2].isnan().all() and result["hd95"][2].isnan()
+    )
 
 
 def test_a_class_that_one_side_has_alone_scores_zero() -> None:
     target = torch.zeros(1, 20, 20, dtype=torch.int64)
     prediction = target.clone()
     prediction[0, 3:8, 3:8] = 2
-    found = scores(prediction, target)
-    assert found["boundary_iou"][2] == 0 and found["surface_dice"][:, 2].tolist() == [0, 0] and found["hd95"][2].isnan()
+    result = scores(prediction, target)
+    assert (
+        result["boundary_iou"][2] == 0 and result["surface_dice"][:, 2].tolist() == [0, 0] and result["hd95"][2].isnan()
+    )
 
 
 def test_void_is_in_no_class() -> None:
-    """As MONAI says of masks from which it was taken."""
+    """MONAI is given masks from which it was taken."""
     prediction, target = blobs(7)
     void = target.clone()
     void[:, 10:20, 5:30] = 255
-    found = scores(prediction, void, ignore=255)
+    result = scores(prediction, void, ignore=255)
     known = (void != 255)[:, None]
     pair = one_hot(prediction) * known, one_hot(target) * known
     theirs = compute_surface_dice(*pair, [1] * CLASSES, include_background=True)[0]
-    assert torch.allclose(found["surface_dice"][0].float(), theirs.float())
+    assert torch.allclose(result["surface_dice"][0].float(), theirs.float())
     theirs = compute_hausdorff_distance(*pair, include_background=True, percentile=95)[0]
-    assert torch.allclose(found["hd95"].float(), theirs.float(), atol=1e-4)
+    assert torch.allclose(result["hd95"].float(), theirs.float(), atol=1e-4)
 
 
 def test_a_border_anywhere_in_void_is_right() -> None:
@@ -120,15 +124,15 @@ def test_a_border_anywhere_in_void_is_right() -> None:
     for column in (8, 10, 12):
         prediction = torch.zeros_like(target)
         prediction[..., column:] = 1
-        found = scores(prediction, target, ignore=255)
-        assert found["boundary_iou"][:2].tolist() == [1, 1] and found["hd95"][:2].tolist() == [0, 0]
+        result = scores(prediction, target, ignore=255)
+        assert result["boundary_iou"][:2].tolist() == [1, 1] and result["hd95"][:2].tolist() == [0, 0]
 
 
 def test_values_of_each_image_are_means_over_its_classes() -> None:
     prediction, target = blobs(4, 3)
     metric = ContourMetrics(CLASSES)
     metric.update(prediction, target)
-    for index, (boundary, hd95) in enumerate(zip(*metric.per_image().values(), strict=True)):
+    for index, (boundary, hd95) in enumerate(zip(*metric.compute_per_image().values(), strict=True)):
         alone = scores(prediction[index : index + 1], target[index : index + 1])
         assert boundary == pytest.approx(float(alone["boundary_iou"].nanmean()))
         assert hd95 == pytest.approx(float(alone["hd95"].nanmean()))

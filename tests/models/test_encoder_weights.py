@@ -15,18 +15,18 @@ State = dict[str, Tensor]
 LITE = SHARED / "weights/tf_efficientnet_lite0.imagenet.safetensors"
 
 
-def smp_state(encoder: str) -> State:
+def build_smp_state(encoder: str) -> State:
     net = models.build_model("unet", 1, encoder)
     assert net.encoder is not None
     return dict(net.encoder.state_dict())
 
 
-def timm_state(encoder: str) -> State:
+def build_timm_state(encoder: str) -> State:
     return dict(timm.create_model(encoder.removeprefix("tu-")).state_dict())
 
 
-def has(encoder: nn.Module | None, state: State) -> bool:
-    """Whether every weight of the encoder is the one of this name, or of timm's, in `state`."""
+def has_weights(encoder: nn.Module | None, state: State) -> bool:
+    """Return whether every weight of the encoder equals the one in `state` under its own name or timm's."""
     assert encoder is not None
     short = {name.replace(".", "_"): tensor for name, tensor in state.items()}
     return all(
@@ -36,35 +36,35 @@ def has(encoder: nn.Module | None, state: State) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("arch", "encoder", "make"),
+    ("arch", "encoder", "build"),
     [
-        ("unet", "resnet18", smp_state),
-        ("segformer", "mit_b0", smp_state),
-        ("unet", "resnet18", timm_state),  # torchvision's keys, with the classifier
-        ("fpn", "tu-mobilenetv3_small_050", timm_state),  # a head past the features
-        ("unet", "tu-convnext_atto", timm_state),  # stages.0 becomes stages_0
-        ("dpt", "tu-vit_tiny_patch16_224", timm_state),
+        ("unet", "resnet18", build_smp_state),
+        ("segformer", "mit_b0", build_smp_state),
+        ("unet", "resnet18", build_timm_state),  # torchvision's keys, with the classifier
+        ("fpn", "tu-mobilenetv3_small_050", build_timm_state),  # a head past the features
+        ("unet", "tu-convnext_atto", build_timm_state),  # stages.0 becomes stages_0
+        ("dpt", "tu-vit_tiny_patch16_224", build_timm_state),
     ],
 )
-def test_file_with_the_keys_of_smp_or_timm_is_loaded_whole(
-    arch: str, encoder: str, make: Callable[[str], State], tmp_path: Path
+def test_file_with_the_keys_of_smp_or_timm_is_loaded_completely(
+    arch: str, encoder: str, build: Callable[[str], State], tmp_path: Path
 ) -> None:
-    state = make(encoder)
+    state = build(encoder)
     file = tmp_path / "weights.safetensors"
     save_file({name: tensor.contiguous() for name, tensor in state.items()}, file)
-    assert has(models.build_model(arch, 3, encoder, str(file)).encoder, state)
+    assert has_weights(models.build_model(arch, 3, encoder, str(file)).encoder, state)
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_pth_is_read_as_well(wrapped: bool, tmp_path: Path) -> None:
-    state = smp_state("tu-mobilenetv3_small_050")
+    state = build_smp_state("tu-mobilenetv3_small_050")
     torch.save({"state_dict": state, "epoch": 3} if wrapped else state, tmp_path / "weights.pth")
     net = models.build_model("unet", 3, "tu-mobilenetv3_small_050", str(tmp_path / "weights.pth"))
     assert net.encoder is not None and all(torch.equal(net.encoder.state_dict()[name], state[name]) for name in state)
 
 
 def test_old_file_without_the_counters_of_batch_norm_is_loaded(tmp_path: Path) -> None:
-    state = {name: tensor for name, tensor in smp_state("resnet18").items() if "num_batches" not in name}
+    state = {name: tensor for name, tensor in build_smp_state("resnet18").items() if "num_batches" not in name}
     save_file(state, tmp_path / "weights.safetensors")
     models.build_model("unet", 3, "resnet18", str(tmp_path / "weights.safetensors"))
 
@@ -73,19 +73,19 @@ def test_old_file_without_the_counters_of_batch_norm_is_loaded(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        (lambda state, first: state.pop(first), r"which has \d+ keys: 1 of its keys are missing \({first}\)"),
-        (lambda state, _: state.update(mars=torch.ones(1)), r": 1 keys are not the encoder's \(mars\)"),
+        (lambda state, first: state.pop(first), r"which has \d+ keys: 1 missing \({first}\)"),
+        (lambda state, _: state.update(mars=torch.ones(1)), r": 1 unknown \(mars\)"),
         (
             lambda state, first: state.update({first: torch.ones(2, 2)}),
-            r"1 keys have another shape \({first} \[2, 2\], not",
+            r"1 of another shape \({first} \[2, 2\], not",
         ),
-        (lambda state, _: state.clear(), r"\d\d+ of its keys are missing \(.*, .*, .*, …\)"),
+        (lambda state, _: state.clear(), r"\d\d+ missing \(.*, .*, .*, …\)"),
     ],
 )
 def test_file_that_does_not_fit_is_refused_with_the_keys(
     encoder: str, change: Callable[[State, str], object], complaint: str, tmp_path: Path
 ) -> None:
-    state = smp_state(encoder)
+    state = build_smp_state(encoder)
     first = next(iter(state))
     change(state, first)
     torch.save(state, tmp_path / "weights.pth")
@@ -95,8 +95,8 @@ def test_file_that_does_not_fit_is_refused_with_the_keys(
 
 
 def test_weights_of_another_encoder_are_refused(tmp_path: Path) -> None:
-    save_file(timm_state("tu-resnet18"), tmp_path / "weights.safetensors")
-    with pytest.raises(InputError, match=r"are missing \(.*, …\); \d+ keys are not the encoder's \(.*, …\)"):
+    save_file(build_timm_state("tu-resnet18"), tmp_path / "weights.safetensors")
+    with pytest.raises(InputError, match=r"\d+ missing \(.*, …\); \d+ unknown \(.*, …\)"):
         models.build_model("unet", 3, "tu-mobilenetv3_small_050", str(tmp_path / "weights.safetensors"))
 
 
@@ -109,7 +109,7 @@ def test_file_that_is_no_weights_is_refused(name: str, tmp_path: Path) -> None:
 
 
 def test_file_is_for_three_channels(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is of an encoder for 3 channels, not 4"):
+    with pytest.raises(InputError, match="is for an encoder with 3 channels, not 4"):
         models.build_model("unet", 3, "resnet18", str(tmp_path / "weights.pth"), in_channels=4)
 
 
@@ -130,5 +130,5 @@ def test_published_file_is_loaded_with_its_normalisation() -> None:
 
     encoder, state = "tu-tf_efficientnet_lite0", load_file(LITE)
     net = models.build_model("unet", 3, encoder, str(LITE))
-    assert has(net.encoder, state)
+    assert has_weights(net.encoder, state)
     assert models.find_normalisation(encoder, str(LITE)) == ([0.5] * 3, [0.5] * 3)

@@ -1,4 +1,4 @@
-"""Pretrained weights without a network: what is known, what is found, and what is told."""
+"""Pretrained weights without a network: known facts, local files, and the errors."""
 
 import socket
 import subprocess
@@ -13,7 +13,7 @@ from losslab.errors import InputError
 from losslab.models.hub import check_reachable, is_file
 from tests.conftest import ROOT, TINY_CHANGES, write_params
 
-WAY_OUT = r"null trains from scratch; or fetch it where there is a network and point HF_HOME to that cache; or name a local file"
+REMEDY = r"use null to train from scratch, download it elsewhere and point HF_HOME to that cache, or name a local file"
 
 
 @pytest.fixture(autouse=True)
@@ -52,18 +52,18 @@ def test_normalisation_is_known_without_a_network(encoder: str, encoder_weights:
     assert models.find_normalisation(encoder, None) is None and models.find_normalisation(None, None) is None
 
 
-def test_weights_that_cannot_be_fetched_are_told_with_the_way_out() -> None:
+def test_weights_that_cannot_be_fetched_are_an_error_with_remedies() -> None:
     for attempt in (
         lambda: check_reachable("resnet18", "imagenet"),
         lambda: models.build_model("unet", 3, "resnet18", "imagenet"),
     ):
         with pytest.raises(
-            InputError, match=rf"'imagenet' for resnet18 .* \(cannot connect to https://huggingface.co\); {WAY_OUT}"
+            InputError, match=rf"'imagenet' for resnet18 .* \(cannot connect to https://huggingface.co\); {REMEDY}"
         ):
             attempt()
 
 
-def test_weights_that_fail_while_they_are_fetched_are_told_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_while_fetching_is_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
     import segmentation_models_pytorch as smp
 
     def fail(*arguments: Any, **options: Any) -> NoReturn:
@@ -72,7 +72,7 @@ def test_weights_that_fail_while_they_are_fetched_are_told_alike(monkeypatch: py
     monkeypatch.setattr("losslab.models.hub.check_reachable", lambda *arguments: None)
     models.check_encoder("unet", "resnet18", "imagenet")
     monkeypatch.setattr(smp, "Unet", fail)
-    with pytest.raises(InputError, match=rf"could not be fetched \(reset by peer second line\); {WAY_OUT}"):
+    with pytest.raises(InputError, match=rf"could not be fetched \(reset by peer second line\); {REMEDY}"):
         models.build_model("unet", 3, "resnet18", "imagenet")
 
 
@@ -84,7 +84,7 @@ def test_weights_that_fail_while_they_are_fetched_are_told_alike(monkeypatch: py
         ("tu-resnet18.a1_in1k", "models--timm--resnet18.a1_in1k"),
     ],
 )
-def test_what_the_cache_has_needs_no_network(encoder: str, folder: str, tmp_path: Path) -> None:
+def test_cached_weights_need_no_network(encoder: str, folder: str, tmp_path: Path) -> None:
     with pytest.raises(InputError):
         check_reachable(encoder, "imagenet")
     snapshot = tmp_path / "hf/hub" / folder / "snapshots/0123"
@@ -111,7 +111,7 @@ def test_variables_of_the_hub_are_respected(tmp_path: Path, monkeypatch: pytest.
     check_reachable("resnet18", "imagenet")
 
 
-def test_nothing_is_asked_for_where_nothing_is_fetched() -> None:
+def test_nothing_is_checked_where_nothing_is_fetched() -> None:
     check_reachable(None, None)
     check_reachable("resnet18", None)
 
@@ -120,17 +120,17 @@ def test_nothing_is_asked_for_where_nothing_is_fetched() -> None:
     ("value", "file"),
     [("imagenet", False), ("imagenet+5k", False), ("a.pth", True), ("weights/a", True), ("~/a.safetensors", True)],
 )
-def test_file_is_told_from_a_name(value: str, file: bool) -> None:
+def test_file_is_distinguished_from_a_name(value: str, file: bool) -> None:
     assert is_file(value) == file
 
 
-def test_file_is_meant_from_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_file_starts_at_the_root_of_the_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also from a queued experiment, whose copy lacks what neither Git nor DVC tracks."""
     copy = tmp_path / "main/.dvc/tmp/exps/tmp1"
     copy.mkdir(parents=True)
     monkeypatch.chdir(copy)
     monkeypatch.setenv("DVC_ROOT", str(tmp_path / "main"))
-    with pytest.raises(InputError, match=r"encoder_weights: no file .*/exps/tmp1/w/a.pth nor .*/main/w/a.pth"):
+    with pytest.raises(InputError, match=r"encoder_weights: no file .*/exps/tmp1/w/a.pth or .*/main/w/a.pth"):
         check_reachable("resnet18", "w/a.pth")
     (tmp_path / "main/w").mkdir()
     (tmp_path / "main/w/a.pth").write_bytes(b"abc")
@@ -154,7 +154,7 @@ def test_first_stage_ends_before_any_work(
     assert not (tmp_path / "data/raw").exists()
 
 
-def test_finding_out_imports_no_torch() -> None:
+def test_checking_weights_imports_no_torch() -> None:
     code = (
         "import sys; from losslab.models.hub import *; find_file(sys.executable); check_reachable('a', sys.executable); "
         "import download; sys.exit('torch' in sys.modules)"

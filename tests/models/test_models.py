@@ -22,20 +22,20 @@ class BaseModelTester:
     arch = ""
     encoder: str | None = None
     idle: tuple[str, ...] = ()
-    """How the names of parameters begin that smp builds but the logits do not depend on."""
+    """Prefixes of the names of parameters that smp builds but the logits do not depend on."""
 
     def build(self, num_classes: int = 3) -> SegmentationNet:
         return models.build_model(self.arch, num_classes, self.encoder)
 
     @pytest.fixture(scope="class")
     def net(self) -> SegmentationNet:
-        """One for all tests, in eval mode, with three outputs."""
+        """Build one net for all tests, in eval mode, with three outputs."""
         torch.manual_seed(0)
         return self.build().eval()
 
     @property
     def side(self) -> int:
-        """The smallest that needs no padding and does not shrink to one feature."""
+        """Return the smallest side that needs no padding and does not shrink to one feature."""
         return max(2 * ARCHS[self.arch].stride, ARCHS[self.arch].smallest)
 
     @torch.no_grad()
@@ -88,14 +88,14 @@ class BaseModelTester:
         assert first == second
 
 
-def test_disk_that_is_full_is_told_and_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_an_error_and_leaves_the_old_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"old")
 
-    def full(tensors: Any, path: Path) -> None:
+    def fail(tensors: Any, path: Path) -> None:
         path.write_bytes(b"half")
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
-    monkeypatch.setattr("safetensors.torch.save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", fail)
     with pytest.raises(InputError, match=r"model.safetensors cannot be written: I/O error: No space left on device"):
         models.save(tmp_path, nn.Linear(1, 1), {})
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("model.safetensors", b"old")]
@@ -182,10 +182,10 @@ def test_every_arch_is_tested() -> None:
     ("arguments", "complaint"),
     [
         ({"arch": "unit"}, "arch: 'unit' is not one of unet"),
-        ({"encoder": None}, "encoder is null; arch unet needs one"),
-        ({"encoder": "resnet81"}, "'resnet81' is unknown to smp and timm; close to it: .*resnet18"),
+        ({"encoder": None}, "encoder is null, but arch unet needs one"),
+        ({"encoder": "resnet81"}, r"'resnet81' is unknown to smp and timm \(.*\); similar names: .*resnet18"),
         ({"encoder": "tu-nonesuch"}, "unknown to smp and timm"),
-        ({"encoder": "tu-resnet18.mars"}, "timm's tu-resnet18 has no tag mars, but .*a1_in1k"),
+        ({"encoder": "tu-resnet18.mars"}, r"tu-resnet18 has no tag mars \(available: .*a1_in1k"),
         ({"encoder_weights": "mars"}, "encoder_weights: 'mars' does not exist for resnet18; use null, imagenet, "),
         (
             {"encoder": "tu-darknet17", "encoder_weights": "imagenet"},
@@ -193,7 +193,7 @@ def test_every_arch_is_tested() -> None:
         ),
     ],
 )
-def test_what_does_not_exist_is_told_in_one_line(arguments: dict[str, Any], complaint: str) -> None:
+def test_unknown_name_is_an_error_of_one_line(arguments: dict[str, Any], complaint: str) -> None:
     with pytest.raises(InputError, match=complaint) as caught:
         models.build_model(**{"arch": "unet", "num_classes": 3, "encoder": "resnet18", **arguments})
     assert "\n" not in str(caught.value)
@@ -209,12 +209,12 @@ def test_weights_load_straight_into_the_class_of_smp(tmp_path: Path) -> None:
 
 
 def test_weights_follow_from_the_seed() -> None:
-    def drawn(seed: int) -> torch.Tensor:
+    def draw(seed: int) -> torch.Tensor:
         torch.manual_seed(seed)
         net = models.build_model("unet", 3, "resnet18")
         return torch.cat([parameter.flatten() for parameter in net.parameters()])
 
-    assert torch.equal(drawn(1), drawn(1)) and not torch.equal(drawn(1), drawn(2))
+    assert torch.equal(draw(1), draw(1)) and not torch.equal(draw(1), draw(2))
 
 
 def test_encoder_is_that_of_smp_or_none() -> None:
@@ -234,7 +234,7 @@ def test_pixels_beyond_the_image_are_zeros_at_the_right_and_the_bottom() -> None
 
 @pytest.mark.parametrize("cells", [2, 3, 6, (2, 5)])
 def test_pooling_by_cell_is_that_of_torch(cells: int | tuple[int, int]) -> None:
-    """It stands in on CUDA, in the nets that pool to a grid, under their names for smp."""
+    """GridPool replaces torch's pooling on CUDA, so it must give the same values."""
     features = torch.randn(2, 4, 7, 5)
     torch.testing.assert_close(pool_by_cell(features, cells), nn.functional.adaptive_avg_pool2d(features, cells))
 
@@ -247,25 +247,25 @@ def test_no_net_pools_to_a_grid_by_torch(arch: str) -> None:
     assert {pool.output_size for pool in pools if type(pool) is not GridPool} <= {1, (1, 1)}
 
 
-def test_net_that_cannot_train_on_one_image_is_told() -> None:
+def test_net_that_cannot_train_on_one_image_is_an_error() -> None:
     net = models.build_model("unet", 3, "tu-skresnet18")
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    models.check_size(net, 64, fewest=2)
-    message = r"train.batch_size leaves one image for a step of a process, .* cannot train: Expected more than 1"
+    models.check_size(net, 64, smallest_batch=2)
+    message = r"train.batch_size leaves one image per process and step, .* cannot train: Expected more than 1"
     with pytest.raises(InputError, match=message):
-        models.check_size(net, 64, fewest=1)
+        models.check_size(net, 64, smallest_batch=1)
     assert net.training and all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 
 @pytest.mark.parametrize("arch", [name for name, spec in ARCHS.items() if spec.takes_encoder])
 def test_batch_of_one_is_refused_where_it_fails(arch: str) -> None:
-    """What params.yaml is checked by, against the nets themselves: 64 pixels are two features a side or more."""
+    """The check of params.yaml agrees with the nets themselves: 64 pixels are two features a side or more."""
     with build_on_meta():
         net = models.build_model(arch, 2, ARCHS[arch].encoders[0])
     assert (find_fault(net, 64, training=True) is not None) == ARCHS[arch].pools_to_one
 
 
-def test_folder_without_a_model_is_told(tmp_path: Path) -> None:
+def test_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"model.json: no such file; the train stage writes it"):
         models.load(tmp_path)
 
@@ -273,8 +273,8 @@ def test_folder_without_a_model_is_told(tmp_path: Path) -> None:
 def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
     net = models.build_model("unet", 3, "resnet18")
     models.save(tmp_path, net, {"arch": "unet", "encoder": "resnet18", "num_classes": 2})
-    with pytest.raises(InputError, match="are not of one model"):
+    with pytest.raises(InputError, match="do not match"):
         models.load(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"cut")
-    with pytest.raises(InputError, match="are not of one model"):
+    with pytest.raises(InputError, match="do not match"):
         models.load(tmp_path)

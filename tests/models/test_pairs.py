@@ -1,4 +1,4 @@
-"""Which arch goes on which encoder: smp's rules, as they are told."""
+"""Pairs of arch and encoder: smp's rules, and the errors that explain them."""
 
 import pytest
 import torch
@@ -23,13 +23,13 @@ ON_ENCODERS = [name for name, spec in ARCHS.items() if spec.takes_encoder]
         ("deeplabv3plus", "tu-edgenext_xx_small", "it cannot be dilated"),
     ],
 )
-def test_impossible_pair_is_told_with_those_that_are_possible(arch: str, encoder: str, reason: str) -> None:
+def test_impossible_pair_is_an_error_that_lists_possible_ones(arch: str, encoder: str, reason: str) -> None:
     with pytest.raises(InputError) as caught:
         models.build_model(arch, 3, encoder)
-    told = str(caught.value)
-    assert f"arch {arch} cannot be built on {encoder!r} (" in told and reason in told and "\n" not in told
-    assert f"; {arch} goes with {', '.join(ARCHS[arch].encoders)} and more" in told
-    goes_with = told.rpartition(f"{encoder} goes with ")[2].split(", ")
+    message = str(caught.value)
+    assert f"arch {arch} cannot be built on {encoder!r} (" in message and reason in message and "\n" not in message
+    assert f"; {arch} goes with {', '.join(ARCHS[arch].encoders)} and more" in message
+    goes_with = message.rpartition(f"{encoder} goes with ")[2].split(", ")
     assert goes_with == [name for name in ON_ENCODERS if find_obstacle(name, encoder) is None]
     assert goes_with and arch not in goes_with
 

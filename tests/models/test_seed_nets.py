@@ -24,9 +24,9 @@ def test_parameters_are_as_many_as_the_notebook_counts(arch: str, num_classes: i
     assert sum(parameter.numel() for parameter in net.parameters()) == parameters
 
 
-@pytest.mark.parametrize(("arch", "has"), [("segnet", True), ("vanilla_unet", False), ("strided_unet", False)])
-def test_batch_norm_is_where_the_notebook_has_it(arch: str, has: bool) -> None:
-    assert any(isinstance(module, nn.BatchNorm2d) for module in models.build_model(arch, 1).modules()) == has
+@pytest.mark.parametrize(("arch", "expected"), [("segnet", True), ("vanilla_unet", False), ("strided_unet", False)])
+def test_batch_norm_is_where_the_notebook_has_it(arch: str, expected: bool) -> None:
+    assert any(isinstance(module, nn.BatchNorm2d) for module in models.build_model(arch, 1).modules()) == expected
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
@@ -45,15 +45,15 @@ def test_unpooling_puts_a_maximum_back_where_it_was() -> None:
 
 
 def test_segnet_unpools_by_the_places_of_its_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
-    used = []
+    widths = []
 
     def spy(features: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        used.append(places.shape[-1])
+        widths.append(places.shape[-1])
         return unpool(features, places)
 
     monkeypatch.setattr("losslab.models.segnet.unpool", spy)
     SegNet(1).eval()(torch.randn(1, 3, 32, 32))
-    assert used == [1, 2, 4, 8, 16]
+    assert widths == [1, 2, 4, 8, 16]
 
 
 def test_segnet_trains_with_deterministic_algorithms() -> None:

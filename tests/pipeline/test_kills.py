@@ -76,9 +76,9 @@ def test_kills_at_any_moment_change_nothing(whole: Clone, tmp_path_factory: pyte
         "in an epoch": after(r"epoch \d+/", chance.uniform(0, 0.3), f"epoch {EPOCHS // 2}/"),
         "in an epoch or its validation": after(r"epoch \d+/", chance.uniform(0, 0.6), f"epoch {EPOCHS - 4}/"),
         "after the last epoch": after(f"epoch {EPOCHS}/", 0.0),
-        "while the model is written, or around that": after(f"goes on after epoch {EPOCHS}", chance.uniform(0, 0.05)),
+        "while the model is written, or around that": after(f"resuming after epoch {EPOCHS}", chance.uniform(0, 0.05)),
         "trained, but not yet taken in by DVC": lambda output: (
-            "goes on after" in output and any(clone.folder.glob(".losslab/checkpoints/*.finished"))
+            "resuming after" in output and any(clone.folder.glob(".losslab/checkpoints/*.finished"))
         ),
         "between train and evaluate": after("Running stage 'evaluate'", 0),
         "in a later stage": after("Running stage 'evaluate'", chance.uniform(0.5, 4), "Running stage 'report'"),
@@ -87,7 +87,7 @@ def test_kills_at_any_moment_change_nothing(whole: Clone, tmp_path_factory: pyte
         output = kill_dvc(clone, moment, group=number % 3 != 2)
         assert "Traceback" not in output, f"{name}: {output}"
         if name == "between train and evaluate":
-            assert f"goes on after epoch {EPOCHS}" in output, "a finished training was not used"
+            assert f"resuming after epoch {EPOCHS}" in output, "a finished training was not used"
     output = clone.run("dvc repro")
     assert clone.outs() == whole.outs()
     assert clone.run("cat dvc.lock") == whole.run("cat dvc.lock")
@@ -116,7 +116,7 @@ def test_queued_experiment_whose_worker_died_goes_on_when_it_is_queued_again(
     clone.run("dvc queue kill first")
     clone.run(queue.format("second"))
     clone.wait_for_experiments("second", seconds=200)
-    assert "goes on after epoch" in clone.run("dvc queue logs second")
+    assert "resuming after epoch" in clone.run("dvc queue logs second")
     clone.run("dvc exp branch second second")
     locks = clone.run("git show second:dvc.lock"), whole.run("cat dvc.lock")
     resumed, alone = (yaml.safe_load(lock)["stages"]["train"]["outs"] for lock in locks)

@@ -156,7 +156,7 @@ def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> 
 def test_without_a_store_the_run_is_whole_and_warns(clone: Clone) -> None:
     for _ in range(2):  # forced again it trains again, though no later stage has said that DVC has taken in the first
         output = clone.run("dvc repro --force -s train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-        assert "epoch 1/2" in output and "goes on after epoch" not in output
+        assert "epoch 1/2" in output and "resuming after epoch" not in output
     assert output.count("WARNING: MLflow at http://127.0.0.1:9 cannot be used") == 1
     assert clone.run("git status --porcelain") == ""
     assert "sync: 0 added" in clone.run("losslab sync")

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 CPU = torch.device("cpu")
 
 
-def description(outputs: int, **changes: Any) -> dict[str, Any]:
-    """As model.json, of a net that was trained on 16 x 16 pixels."""
+def build_description(outputs: int, **changes: Any) -> dict[str, Any]:
+    """Build the model.json of a net that was trained on 16 x 16 pixels."""
     names = [f"class{label}" for label in range(max(outputs, 2))]
     return {
         "num_classes": outputs,
@@ -26,15 +26,15 @@ def description(outputs: int, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def small_net(outputs: int, seed: int = 0) -> nn.Module:
-    """Two 3 x 3 convolutions: each logit sees two pixels to every side."""
+def build_small_net(outputs: int, seed: int = 0) -> nn.Module:
+    """Build two 3 x 3 convolutions: each logit sees two pixels to every side."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, outputs, 3, padding=1)).eval()
 
 
 class OneSize(nn.Module):
-    """As some ViT encoders."""
+    """A net that takes one size only, like some ViT encoders."""
 
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[-2:] != (16, 16):
@@ -42,5 +42,5 @@ class OneSize(nn.Module):
         return images[:, :2]
 
 
-def noise(shape: tuple[int, ...], seed: int = 0) -> npt.NDArray[np.uint8]:
+def draw_noise(shape: tuple[int, ...], seed: int = 0) -> npt.NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)

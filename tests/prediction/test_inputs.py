@@ -1,4 +1,4 @@
-"""Which images are meant, where their masks go, and what is refused before any work."""
+"""The images that paths name, where their masks go, and what is refused before any work."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from PIL import Image
 from losslab.errors import InputError
 from losslab.prediction.inputs import check_outputs, find_jobs
 from losslab.prediction.outputs import save_mask
-from tests.prediction.nets import noise
+from tests.prediction.nets import draw_noise
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def put(*names: str) -> None:
 
 
 def masks(*paths: str, out: str = "out") -> dict[str, str]:
-    return {str(job.image): str(job.mask(Path(out))) for job in find_jobs(paths, Path(out))}
+    return {str(job.image): str(job.locate_mask(Path(out))) for job in find_jobs(paths, Path(out))}
 
 
 def test_folder_keeps_its_structure_and_junk_is_passed_over() -> None:
@@ -72,33 +72,33 @@ def test_outputs_below_the_input_are_not_taken_for_inputs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "told"),
+    ("path", "message"),
     [
         ("gone", "gone: no such file or folder"),
-        ("in/*.png", "in/\\*.png: no image matches this pattern; images end in .bmp, "),
-        ("empty", "empty: no image in this folder; images end in "),
+        ("in/*.png", "in/\\*.png: no images match this pattern; images end in .bmp, "),
+        ("empty", "empty: no images in this folder; images end in "),
         ("/dev/null", "/dev/null: neither a file nor a folder"),
         ("", "PATH is empty"),
     ],
 )
-def test_path_that_means_no_image_is_told(path: str, told: str) -> None:
+def test_path_without_images_is_reported(path: str, message: str) -> None:
     put("in/a.jpg", "empty/a.txt")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         masks("in", path)
 
 
 @pytest.mark.parametrize(
-    ("paths", "told"),
+    ("paths", "message"),
     [
         (("a/1.jpg", "b/1.png"), "a/1.jpg and b/1.png would both become out/1.png; "),
         (("a", "b"), "a/1.jpg and b/1.png would both become out/1.png; "),
         (("c",), "c/2.jpg and c/2.png would both become out/2.png; "),
-        (("d",), "out/3.png would be the mask of d/3.jpg, and a folder of others; "),
+        (("d",), "out/3.png would be both the mask of d/3.jpg and a folder for other masks; "),
     ],
 )
-def test_two_images_with_one_mask_are_told(paths: tuple[str, ...], told: str) -> None:
+def test_two_images_with_one_mask_are_reported(paths: tuple[str, ...], message: str) -> None:
     put("a/1.jpg", "b/1.png", "c/2.jpg", "c/2.png", "d/3.jpg", "d/3.png/4.jpg")
-    with pytest.raises(InputError, match=told):
+    with pytest.raises(InputError, match=message):
         masks(*paths)
 
 
@@ -120,25 +120,27 @@ def test_masks_beside_inputs_are_refused(path: str, out: str) -> None:
     put("in/a.jpg", "in/sub/b.jpg", "links/x", "up/in/c.jpg", "up/in/in/d.jpg")
     Path("link").symlink_to("in")
     Path("links/e.jpg").symlink_to(Path("in/a.jpg").resolve())
-    with pytest.raises(InputError, match=r"would lie beside the input|no image"):
+    with pytest.raises(InputError, match=r"would lie beside the input|no images"):
         masks(path, out=out)
 
 
-def test_folder_for_masks_that_is_a_file_is_told() -> None:
+def test_folder_for_masks_that_is_a_file_is_reported() -> None:
     put("a.jpg", "out")
-    with pytest.raises(InputError, match="out: is a file; -o takes a folder"):
+    with pytest.raises(InputError, match="out is a file; -o takes a folder"):
         masks("a.jpg")
 
 
 def test_masks_of_an_earlier_run_are_replaced_and_nothing_else_is() -> None:
     put("in/a.jpg", "in/b.jpg", "in/c.jpg")
     jobs = find_jobs(["in"], Path("out"))
-    save_mask(noise((4, 5)), [[0, 0, 0]], Path("out/a.png"))
+    save_mask(draw_noise((4, 5)), [[0, 0, 0]], Path("out/a.png"))
     put("out/a.overlay.jpg", "out/note.txt")
     check_outputs(jobs, Path("out"), overwrite=False)
-    Image.fromarray(noise((4, 5, 3))).save("out/b.png")
+    Image.fromarray(draw_noise((4, 5, 3))).save("out/b.png")
     put("out/c.probabilities.npy")
-    with pytest.raises(InputError, match=r"out/b\.png, out/c.probabilities.npy: there already, and not written by"):
+    with pytest.raises(
+        InputError, match=r"out/b\.png and out/c.probabilities.npy: not written by losslab predict; .*--overwrite"
+    ):
         check_outputs(jobs, Path("out"), overwrite=False)
     check_outputs(jobs, Path("out"), overwrite=True)
 
@@ -146,5 +148,5 @@ def test_masks_of_an_earlier_run_are_replaced_and_nothing_else_is() -> None:
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_folder_is_never_replaced(overwrite: bool) -> None:
     put("in/a.jpg", "out/a.png/precious.txt")
-    with pytest.raises(InputError, match=r"out/a.png: is a folder, where a file is to be written"):
+    with pytest.raises(InputError, match=r"out/a.png is a folder, but a file must be written there"):
         check_outputs(find_jobs(["in"], Path("out")), Path("out"), overwrite)

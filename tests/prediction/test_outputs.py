@@ -1,4 +1,4 @@
-"""What is written of an image."""
+"""The files that are written for an image."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from losslab.prediction.outputs import (
     save_mask,
     save_overlay,
 )
-from tests.prediction.nets import noise
+from tests.prediction.nets import draw_noise
 
 PALETTE = [[0, 0, 0], [200, 0, 0], [0, 0, 100]]
 
 
 def test_mask_holds_labels_in_the_colours_of_their_classes(tmp_path: Path) -> None:
-    labels = noise((20, 31)) % 3
+    labels = draw_noise((20, 31)) % 3
     save_mask(labels, PALETTE, tmp_path / "sub/a.png")
     with Image.open(tmp_path / "sub/a.png") as opened:
         assert opened.mode == "P" and np.array_equal(np.asarray(opened), labels)
@@ -40,7 +40,7 @@ def test_overlay_tints_classes_and_draws_where_they_end() -> None:
 
 
 def test_overlay_has_the_size_of_the_image(tmp_path: Path) -> None:
-    save_overlay(noise((30, 50, 3)), noise((30, 50)) % 3, PALETTE, [True] * 3, tmp_path / "a.overlay.jpg")
+    save_overlay(draw_noise((30, 50, 3)), draw_noise((30, 50)) % 3, PALETTE, [True] * 3, tmp_path / "a.overlay.jpg")
     with Image.open(tmp_path / "a.overlay.jpg") as opened:
         assert opened.size == (50, 30) and opened.format == "JPEG"
 
@@ -55,11 +55,11 @@ def test_background_is_not_tinted(classes: list[str], num_classes: int, tinted: 
 
 def test_probabilities_by_rows_are_one_array(tmp_path: Path) -> None:
     values = np.random.default_rng(0).random((3, 10, 7), np.float32)
-    with open_probability_file(tmp_path / "sub/a.npy", values.shape) as file:
+    with open_probability_file(tmp_path / "sub/a.npy", values.shape) as write:
         for top in (8, 0, 4):
-            file.write(top, values[:, top : top + 4])
-    found = np.load(tmp_path / "sub/a.npy")
-    assert found.dtype == np.float16 and np.array_equal(found, values.astype(np.float16))
+            write(top, values[:, top : top + 4])
+    saved = np.load(tmp_path / "sub/a.npy")
+    assert saved.dtype == np.float16 and np.array_equal(saved, values.astype(np.float16))
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.npy"]
 
 

@@ -1,4 +1,4 @@
-"""Images in, masks out: what is predicted, in which batches, and what becomes of bad files."""
+"""Images in, masks out: the predictions, their batches, and what becomes of bad files."""
 
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,13 @@ from losslab.prediction import predict as predicting
 from losslab.prediction.inputs import find_jobs
 from losslab.prediction.label_map import predict_image
 from losslab.prediction.predict import PredictionSummary, PredictOptions, predict_images
-from tests.prediction.nets import CPU, OneSize, description, noise, small_net
+from tests.prediction.nets import CPU, OneSize, build_description, build_small_net, draw_noise
 
 SIZES = [(30, 50), (16, 16), (50, 30), (30, 50), (30, 50), (9, 12), (40, 41)]
 
 
 def predictor(outputs: int = 3, net: nn.Module | None = None, **changes: Any) -> Predictor:
-    return Predictor(net or small_net(outputs), description(outputs, **changes), device=CPU)
+    return Predictor(net or build_small_net(outputs), build_description(outputs, **changes), device=CPU)
 
 
 @pytest.fixture
@@ -35,12 +35,12 @@ def folder(tmp_path: Path) -> Path:
     """Seven images of several sizes."""
     (tmp_path / "in").mkdir()
     for number, (height, width) in enumerate(SIZES):
-        Image.fromarray(noise((height, width, 3), number)).save(tmp_path / f"in/{number}.png")
+        Image.fromarray(draw_noise((height, width, 3), number)).save(tmp_path / f"in/{number}.png")
     return tmp_path
 
 
-def run(folder: Path, net: Predictor, wanted: PredictOptions | None = None, out: str = "out") -> PredictionSummary:
-    return predict_images(net, find_jobs([str(folder / "in")], folder / out), folder / out, wanted or PredictOptions())
+def run(folder: Path, net: Predictor, options: PredictOptions | None = None, out: str = "out") -> PredictionSummary:
+    return predict_images(net, find_jobs([str(folder / "in")], folder / out), folder / out, options or PredictOptions())
 
 
 def mask(path: Path) -> npt.NDArray[np.uint8]:
@@ -54,12 +54,12 @@ def test_trained_scale_gives_the_masks_that_evaluate_scores_at_original_size(
     folder: Path, fit: Fit, outputs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prepared images in batches, logits back at each image's size: bit for bit."""
-    monkeypatch.setattr(label_map, "LOGITS_AT_ONCE", 300)
+    monkeypatch.setattr(label_map, "MAX_LOGITS_AT_ONCE", 300)
     net = predictor(outputs, fit=fit)
     outcome = run(folder, net, PredictOptions(batch_size=4))
     images = [read_image(path).pixels for path in sorted((folder / "in").iterdir())]
     prepared = torch.from_numpy(np.stack([fit_image(image, 16, fit) for image in images]))
-    logits = torch.cat([net.logits(batch) for batch in torch.split(prepared, 4)])
+    logits = torch.cat([net.compute_logits(batch) for batch in torch.split(prepared, 4)])
     for number, (height, width) in enumerate(SIZES):
         expected = to_labels(restore_size(logits[number : number + 1], height, width, fit))[0].numpy()
         assert np.array_equal(mask(folder / f"out/{number}.png"), expected) and len(np.unique(expected)) > 1
@@ -68,9 +68,9 @@ def test_trained_scale_gives_the_masks_that_evaluate_scores_at_original_size(
 
 @pytest.mark.parametrize("scale", ["trained", "original"])
 def test_what_else_is_in_the_batch_changes_nothing(folder: Path, scale: Any) -> None:
-    net = predictor(net=SegmentationNet(small_net(3), 4))
-    run(folder, net, PredictOptions(scale, batch_size=1), "one")
-    run(folder, net, PredictOptions(scale, batch_size=50), "many")
+    net = predictor(net=SegmentationNet(build_small_net(3), 4))
+    run(folder, net, PredictOptions(scale=scale, batch_size=1), "one")
+    run(folder, net, PredictOptions(scale=scale, batch_size=50), "many")
     for number in range(7):
         assert np.array_equal(mask(folder / f"one/{number}.png"), mask(folder / f"many/{number}.png"))
 
@@ -85,14 +85,16 @@ def test_trained_scale_is_that_of_one_image(folder: Path) -> None:
 
 @pytest.mark.parametrize("tile", [1024, 20])
 def test_original_scale_is_one_pass_also_in_tiles(folder: Path, tile: int) -> None:
-    net = predictor(net=SegmentationNet(small_net(3), 4))
-    run(folder, net, PredictOptions("original", tile=tile, overlap=0.5))
+    net = predictor(net=SegmentationNet(build_small_net(3), 4))
+    run(folder, net, PredictOptions(scale="original", tile=tile, overlap=0.5))
     for number in range(7):
         pixels = torch.tensor(read_image(folder / f"in/{number}.png").pixels)
-        assert np.array_equal(mask(folder / f"out/{number}.png"), to_labels(net.logits(pixels[None]))[0].numpy())
+        assert np.array_equal(
+            mask(folder / f"out/{number}.png"), to_labels(net.compute_logits(pixels[None]))[0].numpy()
+        )
 
 
-def test_images_of_one_size_share_a_batch_of_no_more_pixels_than_asked_for(folder: Path) -> None:
+def test_images_of_one_size_share_a_batch_of_no_more_pixels_than_given(folder: Path) -> None:
     sizes: list[tuple[int, ...]] = []
 
     class Recording(nn.Module):
@@ -100,10 +102,12 @@ def test_images_of_one_size_share_a_batch_of_no_more_pixels_than_asked_for(folde
             sizes.append(tuple(images.shape[:1] + images.shape[2:]))
             return images
 
-    run(folder, predictor(net=Recording()), PredictOptions("original", batch_size=12))  # 12 x 16 x 16 = 3072 pixels
+    run(
+        folder, predictor(net=Recording()), PredictOptions(scale="original", batch_size=12)
+    )  # 12 x 16 x 16 = 3072 pixels
     assert sizes[1:] == [(1, 30, 50), (1, 16, 16), (1, 50, 30), (2, 30, 50), (1, 9, 12), (1, 40, 41)]
     sizes.clear()
-    run(folder, predictor(net=Recording()), PredictOptions("trained", batch_size=5))
+    run(folder, predictor(net=Recording()), PredictOptions(scale="trained", batch_size=5))
     assert sizes == [(5, 16, 16), (2, 16, 16)]
 
 
@@ -111,14 +115,14 @@ def test_batches_and_threads_hold_no_more_pixels_than_memory_is_meant_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(folder, predictor(), out="plenty")
-    monkeypatch.setattr(loading, "PIXELS_AHEAD", 1)
-    monkeypatch.setattr(predicting, "BATCH_PIXELS", 2000)
+    monkeypatch.setattr(loading, "MAX_PIXELS_AHEAD", 1)
+    monkeypatch.setattr(predicting, "MAX_BATCH_PIXELS", 2000)
     assert run(folder, predictor(), PredictOptions(overlays=True), out="little").images == 7
     for number in range(7):
         assert np.array_equal(mask(folder / f"plenty/{number}.png"), mask(folder / f"little/{number}.png"))
 
 
-def test_bad_files_are_told_in_order_and_the_rest_is_done(folder: Path) -> None:
+def test_bad_files_are_reported_in_order_and_the_rest_is_done(folder: Path) -> None:
     content = (folder / "in/0.png").read_bytes()
     (folder / "in/0a.png").write_bytes(content[: len(content) // 2])
     (folder / "in/2a.jpg").write_bytes(b"no image")
@@ -128,7 +132,7 @@ def test_bad_files_are_told_in_order_and_the_rest_is_done(folder: Path) -> None:
     reasons = [reason for _, reason in outcome.failures]
     assert reasons[0].startswith("truncated image: ")
     assert reasons[1:] == [
-        "unreadable image: no image format that is known",
+        "unreadable image: unknown image format",
         "unreadable image: No such file or directory",
     ]
     assert outcome.images == 7 and len(list((folder / "out").iterdir())) == 7
@@ -137,12 +141,12 @@ def test_bad_files_are_told_in_order_and_the_rest_is_done(folder: Path) -> None:
 @pytest.mark.parametrize("orientation", [3, 6])
 def test_mask_has_the_shape_in_which_viewers_show_the_image(tmp_path: Path, orientation: int) -> None:
     (tmp_path / "in").mkdir()
-    image = Image.fromarray(noise((20, 32, 3)))
+    image = Image.fromarray(draw_noise((20, 32, 3)))
     exif = image.getexif()
     exif[0x0112] = orientation
     image.save(tmp_path / "in/a.png", exif=exif)
     run(tmp_path, predictor(), PredictOptions(overlays=True))
-    turned = read_image(tmp_path / "in/a.png").turned().pixels
+    turned = read_image(tmp_path / "in/a.png").turn().pixels
     assert turned.shape == ((20, 32, 3) if orientation == 3 else (32, 20, 3))
     assert np.array_equal(mask(tmp_path / "out/a.png"), predict_image(predictor(), turned))
     assert mask(tmp_path / "out/a.overlay.jpg").shape == turned.shape
@@ -153,58 +157,58 @@ def test_mask_has_the_shape_in_which_viewers_show_the_image(tmp_path: Path, orie
 def test_probabilities_are_of_all_classes_at_the_size_of_the_image(
     folder: Path, outputs: int, scale: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_map, "LOGITS_AT_ONCE", 300)
+    monkeypatch.setattr(label_map, "MAX_LOGITS_AT_ONCE", 300)
     net = predictor(outputs)
-    run(folder, net, PredictOptions(scale, tile=20, overlap=0.5, probabilities=True))
+    run(folder, net, PredictOptions(scale=scale, tile=20, overlap=0.5, probabilities=True))
     for number, (height, width) in enumerate(SIZES):
-        found = np.load(folder / f"out/{number}.probabilities.npy")
-        assert found.shape == (max(outputs, 2), height, width) and found.dtype == np.float16
+        saved = np.load(folder / f"out/{number}.probabilities.npy")
+        assert saved.shape == (max(outputs, 2), height, width) and saved.dtype == np.float16
         image = read_image(folder / f"in/{number}.png").pixels
         seen = torch.tensor(fit_image(image, 16, "stretch") if scale == "trained" else image)
-        logits = net.logits(seen[None])
+        logits = net.compute_logits(seen[None])
         logits = restore_size(logits, height, width, "stretch") if scale == "trained" else logits
-        assert np.allclose(found, to_probabilities(logits)[0].numpy(), atol=1e-3)
+        assert np.allclose(saved, to_probabilities(logits)[0].numpy(), atol=1e-3)
 
 
 def test_threshold_moves_the_border_of_two_classes(folder: Path) -> None:
     net = predictor(1)
     for threshold in (0.3, 0.5, 0.7):
-        run(folder, net, PredictOptions("original", threshold=threshold), f"{threshold}")
+        run(folder, net, PredictOptions(scale="original", threshold=threshold), f"{threshold}")
         pixels = torch.tensor(read_image(folder / "in/0.png").pixels)
-        probability = torch.sigmoid(net.logits(pixels[None]))[0, 0].numpy()
+        probability = torch.sigmoid(net.compute_logits(pixels[None]))[0, 0].numpy()
         assert np.array_equal(mask(folder / f"{threshold}/0.png"), probability > threshold)
     assert (mask(folder / "0.3/0.png") != mask(folder / "0.7/0.png")).any()
 
 
-def test_net_with_one_size_is_told_before_any_work(folder: Path) -> None:
-    line = r"--scale original: this net takes images of 16 x 16 only: Input height \(17\) doesn't match"
+def test_net_with_one_size_is_reported_before_any_work(folder: Path) -> None:
+    line = r"--scale original: this net takes only images of 16 x 16: Input height \(17\) doesn't match"
     with pytest.raises(InputError, match=line):
-        run(folder, predictor(net=OneSize()), PredictOptions("original"))
+        run(folder, predictor(net=OneSize()), PredictOptions(scale="original"))
     assert not (folder / "out").exists()
     assert run(folder, predictor(net=OneSize())).images == 7
 
 
-def test_size_that_a_net_cannot_take_is_told_with_the_file(folder: Path) -> None:
+def test_size_that_a_net_cannot_take_is_reported_with_the_file(folder: Path) -> None:
     class NotTooSmall(nn.Module):
         def forward(self, images: Tensor) -> Tensor:
             if images.shape[-1] < 13:
                 raise RuntimeError("Kernel size can't be greater than actual input size")
             return images
 
-    outcome = run(folder, predictor(net=NotTooSmall()), PredictOptions("original"))
+    outcome = run(folder, predictor(net=NotTooSmall()), PredictOptions(scale="original"))
     assert [(path.name, reason) for path, reason in outcome.failures] == [
         ("5.png", "this net cannot take images of 9 x 12: Kernel size can't be greater than actual input size")
     ]
     assert outcome.images == 6
 
 
-def test_model_that_cannot_take_its_own_size_is_told(folder: Path) -> None:
+def test_model_that_cannot_take_its_own_size_is_reported(folder: Path) -> None:
     with pytest.raises(InputError, match="this net cannot take images of 20 x 20: Input height"):
         run(folder, predictor(net=OneSize(), size=20))
 
 
-@pytest.mark.parametrize("wanted", [PredictOptions(batch_size=1), PredictOptions(batch_size=1, probabilities=True)])
-def test_interrupted_run_leaves_whole_files_only(folder: Path, wanted: PredictOptions) -> None:
+@pytest.mark.parametrize("options", [PredictOptions(batch_size=1), PredictOptions(batch_size=1, probabilities=True)])
+def test_interrupted_run_leaves_complete_files_only(folder: Path, options: PredictOptions) -> None:
     class Interrupted(nn.Module):
         seen = 0
 
@@ -215,7 +219,7 @@ def test_interrupted_run_leaves_whole_files_only(folder: Path, wanted: PredictOp
             return images
 
     with pytest.raises(KeyboardInterrupt):
-        run(folder, predictor(net=Interrupted()), wanted)
+        run(folder, predictor(net=Interrupted()), options)
     written = sorted(path.name for path in (folder / "out").glob("*.png"))
     assert written == ["0.png", "1.png", "2.png"][: len(written)]
     assert all(mask(folder / "out" / name).shape == SIZES[number] for number, name in enumerate(written))
@@ -223,16 +227,16 @@ def test_interrupted_run_leaves_whole_files_only(folder: Path, wanted: PredictOp
 
 
 @pytest.mark.parametrize("probabilities", [True, False])
-def test_name_that_is_too_long_for_a_mask_is_told_and_the_rest_is_done(folder: Path, probabilities: bool) -> None:
+def test_name_that_is_too_long_for_a_mask_is_reported_and_the_rest_is_done(folder: Path, probabilities: bool) -> None:
     (folder / "in/0.png").rename(folder / f"in/{'x' * 250}.png")
     outcome = run(folder, predictor(), PredictOptions(probabilities=probabilities))
-    assert outcome.images == 6 and outcome.failures[0][1].endswith("cannot be written: File name too long")
+    assert outcome.images == 6 and outcome.failures[0][1].endswith("cannot write its outputs: File name too long")
 
 
-def test_image_too_long_for_an_overlay_is_told_and_the_rest_is_done(
+def test_image_too_long_for_an_overlay_is_reported_and_the_rest_is_done(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("losslab.prediction.outputs.LONGEST", 30)
+    monkeypatch.setattr("losslab.prediction.outputs.MAX_JPEG_SIDE_PX", 30)
     outcome = run(folder, predictor(), PredictOptions(overlays=True))
     assert outcome.images + len(outcome.failures) == len(list((folder / "in").iterdir()))
     assert outcome.images and {reason.split(": ")[1] for _, reason in outcome.failures} == {

@@ -58,9 +58,10 @@ def test_weights_cover_each_pixel_once(length: int, tile: int, overlap: float, s
 def test_net_that_sees_a_little_way_answers_as_in_one_pass(outputs: int, height: int, width: int) -> None:
     predictor = Predictor(SegmentationNet(Pooling(outputs), 2), description(outputs), device=CPU)
     image = noise((height, width, 3))
-    whole = predictor.logits(torch.from_numpy(image)[None])
+    whole = predictor.compute_logits(torch.from_numpy(image)[None])
     parts = [
-        (top, rows.clone()) for top, rows in predict_tiled(predictor.logits, image, make_tiling(48, 0.5, 2), 2, int)
+        (top, rows.clone())
+        for top, rows in predict_tiled(predictor.compute_logits, image, make_tiling(48, 0.5, 2), 2, int)
     ]
     blended = torch.cat([rows for _, rows in parts], dim=2)
     assert [top for top, _ in parts] == [0, *torch.tensor([rows.shape[2] for _, rows in parts]).cumsum(0).tolist()[:-1]]
@@ -72,8 +73,10 @@ def test_with_little_overlap_it_is_the_same_away_from_borders() -> None:
     predictor = Predictor(SegmentationNet(Pooling(3), 2), description(3), device=CPU)
     image = noise((64, 232, 3))
     tiling = Tiling(side=64, shared=8, stride=2)
-    whole = predictor.logits(torch.from_numpy(image)[None])
-    blended = torch.cat([rows.clone() for _, rows in predict_tiled(predictor.logits, image, tiling, 4, int)], dim=2)
+    whole = predictor.compute_logits(torch.from_numpy(image)[None])
+    blended = torch.cat(
+        [rows.clone() for _, rows in predict_tiled(predictor.compute_logits, image, tiling, 4, int)], dim=2
+    )
     border = torch.zeros(232, dtype=torch.bool)
     for start in tiling.starts(232):
         for at in (start, start + 64):

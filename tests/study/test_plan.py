@@ -125,7 +125,10 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
         {"grid": {"net": {"segnet": {"arch": "segnet"}}}},
         "net segnet: encoder is 'tu-mobilenetv3_small_050'; arch segnet",
     ),
-    ({"params": {"loss_options": {"gamma": 1.0}}}, "loss cross_entropy, net unet: loss_options.gamma: no loss"),
+    (
+        {"params": {"loss_options": {"gamma": 1.0}}},
+        "loss cross_entropy, net unet: loss_options.gamma: cross_entropy has no such option",
+    ),
     ({"skip": [{"loss": "dice"}, {"loss": "cross_entropy"}]}, "small.yaml: skip removes every cell of the grid"),
     ({"grid": {"loss": {"dice" * 60: {"loss": "dice"}}}}, "longer than 200 characters"),
 ]

@@ -16,13 +16,13 @@ from losslab.errors import InputError
 from losslab.params import Params
 from losslab.training import EpochRow, TrainedNet, open_checkpoint, plan_training, train_net
 from losslab.training.checkpoints import compute_run_key
-from tests.training.test_fit import LAUNCHED_BY_TORCHRUN, changed, weights_of
+from tests.training.test_fit import LAUNCHED_BY_TORCHRUN, changed, read_weights
 
 DESCRIPTION: dict[str, Any] = {"run": {"train": {"device": "cpu"}}}
 
 
 class Killed(BaseException):
-    """Stands for kill -9: nothing may be done any more."""
+    """An exception that stands for kill -9: nothing may be done any more."""
 
 
 class KillAt(Callback):
@@ -35,15 +35,17 @@ class KillAt(Callback):
             raise Killed
 
 
-def run(params: Params, data: PreparedData, folder: Path, told: list[str] | None = None, **options: Any) -> TrainedNet:
+def run(
+    params: Params, data: PreparedData, folder: Path, warnings: list[str] | None = None, **options: Any
+) -> TrainedNet:
     planned = plan_training(params, data)
-    lines: list[str] = [] if told is None else told
+    lines: list[str] = [] if warnings is None else warnings
     with open_checkpoint(planned.description, folder, lines.append) as checkpoint:
         return train_net(planned, checkpoint, **options)
 
 
 def kill_in(epoch: int, hook: str, params: Params, data: PreparedData, folder: Path) -> list[EpochRow]:
-    """Train until the hook of this epoch, counted from 0; returns the epochs that were told of."""
+    """Train until the hook of this epoch, counted from 0; return the rows of the epochs that were handed on."""
     rows: list[EpochRow] = []
     with pytest.raises(Killed):
         run(params, data, folder, on_epoch=rows.append, callbacks=[KillAt(epoch, hook)])
@@ -52,7 +54,7 @@ def kill_in(epoch: int, hook: str, params: Params, data: PreparedData, folder: P
 
 @pytest.fixture
 def tiny_params(tiny_params: Params) -> Params:
-    """With the net that trains fastest."""
+    """Return the tiny params with the net that trains fastest."""
     return changed(tiny_params, arch="simple_cnn", encoder=None)
 
 
@@ -92,24 +94,24 @@ def test_killed_and_started_again_it_ends_in_the_same_bits(
     case: str, tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     params = changed(changed(tiny_params, train={"epochs": 4, "batch_size": 2}), **CASES[case])
-    whole = run(params, tiny_data, tmp_path / "whole")
+    uninterrupted = run(params, tiny_data, tmp_path / "uninterrupted")
     folder = tmp_path / "killed"
     assert len(kill_in(1, "on_train_batch_end", params, tiny_data, folder)) == 1
-    assert kill_in(2, "on_validation_batch_start", params, tiny_data, folder) == whole.history[1:2]
+    assert kill_in(2, "on_validation_batch_start", params, tiny_data, folder) == uninterrupted.history[1:2]
     rows: list[EpochRow] = []
     resumed = run(params, tiny_data, folder, on_epoch=rows.append)
-    assert rows == whole.history[2:], "an epoch was trained twice, or left out"
-    assert resumed.history == whole.history
-    assert weights_of(resumed) == weights_of(whole)
+    assert rows == uninterrupted.history[2:], "an epoch was trained twice, or left out"
+    assert resumed.history == uninterrupted.history
+    assert read_weights(resumed) == read_weights(uninterrupted)
 
 
 def test_killed_after_its_last_epoch_it_trains_no_more(
     tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
-    whole = run(tiny_params, tiny_data, tmp_path)
+    uninterrupted = run(tiny_params, tiny_data, tmp_path)
     rows: list[EpochRow] = []
     again = run(tiny_params, tiny_data, tmp_path, on_epoch=rows.append)
-    assert rows == [] and weights_of(again) == weights_of(whole) and again.history == whole.history
+    assert rows == [] and read_weights(again) == read_weights(uninterrupted) and again.history == uninterrupted.history
 
 
 def test_finished_run_is_not_trained_again_until_it_is_forgotten(
@@ -117,26 +119,28 @@ def test_finished_run_is_not_trained_again_until_it_is_forgotten(
 ) -> None:
     planned = plan_training(tiny_params, tiny_data)
     with open_checkpoint(planned.description, tmp_path, pytest.fail) as checkpoint:
-        whole = train_net(planned, checkpoint)
+        uninterrupted = train_net(planned, checkpoint)
         checkpoint.finish(["a", "b"])
     (finished,) = tmp_path.glob("*.a.b.finished")
     for trained in (0, 2):
         again, rows = plan_training(tiny_params, tiny_data), list[EpochRow]()
         with open_checkpoint(again.description, tmp_path, pytest.fail) as checkpoint:
-            assert weights_of(train_net(again, checkpoint, rows.append)) == weights_of(whole)
+            assert read_weights(train_net(again, checkpoint, rows.append)) == read_weights(uninterrupted)
             checkpoint.finish(["a", "b"])
         assert len(rows) == trained
         finished.unlink()
 
 
-def test_what_others_left_is_told_of_and_kept(tmp_path: Path) -> None:
+def test_checkpoints_of_other_runs_are_reported_and_kept(tmp_path: Path) -> None:
     names = {"1.a.b.finished", "2.ckpt", "2.set-aside", ".2.ckpt.partial"}
     for name in names:
         (tmp_path / name).write_bytes(b"x")
-    told: list[str] = []
-    with open_checkpoint(DESCRIPTION, tmp_path, told.append):
+    warnings: list[str] = []
+    with open_checkpoint(DESCRIPTION, tmp_path, warnings.append):
         pass
-    assert len(told) == 1 and told[0].startswith("4 checkpoints of other params, data or code, or broken, in ")
+    assert len(warnings) == 1 and warnings[0].startswith(
+        f"4 checkpoints in {tmp_path} of other params, data or code, or damaged ("
+    )
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
@@ -155,7 +159,7 @@ def test_checkpoint_that_cannot_be_trusted_is_set_aside(
     damage: str, tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     other = changed(tiny_params, seed=1)
-    whole = run(tiny_params, tiny_data, tmp_path / "whole")
+    uninterrupted = run(tiny_params, tiny_data, tmp_path / "uninterrupted")
     kill_in(1, "on_train_epoch_start", other if damage == "of another run" else tiny_params, tiny_data, tmp_path)
     (path,) = tmp_path.glob("*.ckpt")
     content = bytearray(path.read_bytes())
@@ -168,21 +172,24 @@ def test_checkpoint_that_cannot_be_trusted_is_set_aside(
         path = path.replace(tmp_path / f"{compute_run_key(plan_training(tiny_params, tiny_data).description)}.ckpt")
     else:
         torch.save({"epoch": 1}, path)
-    told: list[str] = []
-    assert weights_of(run(tiny_params, tiny_data, tmp_path, told)) == weights_of(whole)
-    reason = "it is of other params, data or code" if damage == "of another run" else "it is not whole"
-    assert len(told) == 1 and f"{path} is not used: {reason}; it is now {path.stem}.set-aside" in told[0]
+    warnings: list[str] = []
+    assert read_weights(run(tiny_params, tiny_data, tmp_path, warnings)) == read_weights(uninterrupted)
+    reason = "its params, data or code differ" if damage == "of another run" else "it is damaged"
+    assert (
+        len(warnings) == 1
+        and f"cannot use the checkpoint {path}: {reason}; renamed to {path.stem}.set-aside" in warnings[0]
+    )
     assert path.with_suffix(".set-aside").exists()
 
 
-def test_checkpoint_of_other_params_is_told_of_and_kept(
+def test_checkpoint_of_other_params_is_reported_and_kept(
     tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     kill_in(1, "on_train_epoch_start", tiny_params, tiny_data, tmp_path)
-    told: list[str] = []
-    trained = run(changed(tiny_params, seed=1), tiny_data, tmp_path, told)
+    warnings: list[str] = []
+    trained = run(changed(tiny_params, seed=1), tiny_data, tmp_path, warnings)
     assert len(trained.history) == 2
-    assert len(told) == 1 and told[0].startswith("1 checkpoint of other params, data or code,")
+    assert len(warnings) == 1 and warnings[0].startswith(f"1 checkpoint in {tmp_path} of other params, data or code,")
     assert len(list(tmp_path.glob("*.ckpt"))) == 2
 
 
@@ -201,7 +208,11 @@ def test_key_is_of_params_data_and_code_but_not_of_workers(
         key(loss="dice"),
         compute_run_key({**described, "data_md5": "x"}),
     }
-    for name, other in (("_code", "changed"), ("version", "0"), ("pick_model_device", torch.device("meta"))):
+    for name, other in (
+        ("_compute_code_digest", "changed"),
+        ("version", "0"),
+        ("pick_model_device", torch.device("meta")),
+    ):
         with monkeypatch.context() as patch:
             patch.setattr(f"losslab.training.checkpoints.{name}", lambda *_, other=other: other)
             keys.add(key())
@@ -209,12 +220,12 @@ def test_key_is_of_params_data_and_code_but_not_of_workers(
 
 
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("unexpected pos 64")])
-def test_disk_that_is_full_is_told_and_leaves_the_last_checkpoint_usable(
+def test_full_disk_is_reported_and_leaves_the_last_checkpoint_usable(
     error: Exception, tiny_params: Params, tiny_data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The second checkpoint fails half-way."""
     params = changed(tiny_params, train={"epochs": 3})
-    whole = run(params, tiny_data, tmp_path / "whole")
+    uninterrupted = run(params, tiny_data, tmp_path / "uninterrupted")
     save, folder, saved = torch.save, tmp_path / "full", []
 
     def half(content: Any, file: Any) -> None:
@@ -226,38 +237,38 @@ def test_disk_that_is_full_is_told_and_leaves_the_last_checkpoint_usable(
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(InputError, match=r"cannot be written \(.*MB are free\): make room"),
+        pytest.raises(InputError, match=r"cannot write the checkpoint .* \(.*MB are free\): make room"),
     ):
         patch.setattr(torch, "save", half)
         run(params, tiny_data, folder)
     assert {path.suffix for path in folder.iterdir()} <= {".ckpt", ".lock"}
     rows: list[EpochRow] = []
-    assert weights_of(run(params, tiny_data, folder, on_epoch=rows.append)) == weights_of(whole)
+    assert read_weights(run(params, tiny_data, folder, on_epoch=rows.append)) == read_weights(uninterrupted)
     assert [row["epoch"] for row in rows] == [2, 3]
 
 
 def test_same_run_beside_this_one_waits(tmp_path: Path) -> None:
-    told: list[str] = []
+    warnings: list[str] = []
     order: list[str] = []
 
     def second() -> None:
-        with open_checkpoint(DESCRIPTION, tmp_path, told.append):
+        with open_checkpoint(DESCRIPTION, tmp_path, warnings.append):
             order.append("second")
 
     with open_checkpoint(DESCRIPTION, tmp_path, pytest.fail):
         thread = threading.Thread(target=second)
         thread.start()
-        while not told:
+        while not warnings:
             time.sleep(0.1)
         order.append("first")
     thread.join(timeout=30)
-    assert order == ["first", "second"] and told[0].startswith("another process trains this very run")
+    assert order == ["first", "second"] and warnings[0].startswith("another process is training this run")
 
 
 def test_same_run_beside_one_of_several_processes_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in LAUNCHED_BY_TORCHRUN.items():
         monkeypatch.setenv(name, value)
-    message = r"another process trains this very run .*: start again when it has ended"
+    message = r"another process is training this run .*; start again when it has ended"
     with (
         open_checkpoint(DESCRIPTION, tmp_path, pytest.fail),
         pytest.raises(InputError, match=message),
@@ -266,7 +277,7 @@ def test_same_run_beside_one_of_several_processes_is_refused(tmp_path: Path, mon
         pass
 
 
-def test_memory_that_runs_out_is_told_with_what_to_change(
+def test_memory_that_runs_out_is_reported_with_what_to_change(
     tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     class Hungry(Callback):
@@ -280,7 +291,7 @@ def test_memory_that_runs_out_is_told_with_what_to_change(
     assert len(run(tiny_params, tiny_data, tmp_path).history) == 2
 
 
-def test_worker_that_is_killed_is_told_with_what_to_change(
+def test_worker_that_is_killed_is_reported_with_what_to_change(
     tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     class Killer(Callback):
@@ -291,7 +302,7 @@ def test_worker_that_is_killed_is_told_with_what_to_change(
                     worker.join()
 
     message = (
-        r"epoch 2: a process that loads data .* set train.workers lower, 0 loads .*the checkpoint of epoch 1 is kept"
+        r"epoch 2: a process that loads data .* set train.workers lower \(0 loads .*the checkpoint of epoch 1 is kept"
     )
     params = changed(tiny_params, train={"workers": 1, "batch_size": 1})
     with pytest.raises(InputError, match=message):

@@ -35,7 +35,7 @@ def trained(tiny_params: Params, tiny_data: PreparedData) -> TrainedNet:
     return train(tiny_params, tiny_data)
 
 
-def weights_of(trained: TrainedNet) -> bytes:
+def read_weights(trained: TrainedNet) -> bytes:
     return b"".join(tensor.numpy().tobytes() for tensor in trained.net.state_dict().values())
 
 
@@ -43,17 +43,17 @@ LAUNCHED_BY_TORCHRUN = {"TORCHELASTIC_RUN_ID": "1", "WORLD_SIZE": "2", "RANK": "
 LAUNCHED_BY_SRUN = {"SLURM_NTASKS": "4", "SLURM_JOB_NAME": "job", "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
 
 
-def val_miou(trained: TrainedNet, data: PreparedData) -> float:
+def compute_val_miou(trained: TrainedNet, data: PreparedData) -> float:
     metrics = SegmentationMetrics(3)
     predictor = Predictor(trained.net, trained.description | {"precision": "32-true"}, device=torch.device("cpu"))
     for images, target in build_evaluation_loader(data, "val", 2):
-        metrics.update(to_labels(predictor.logits(images)), target.long())
+        metrics.update(to_labels(predictor.compute_logits(images)), target.long())
     return float(metrics.compute()["miou"])
 
 
 def test_training_is_bit_exact(trained: TrainedNet, tiny_params: Params, tiny_data: PreparedData) -> None:
     again = train(tiny_params, tiny_data)
-    assert weights_of(again) == weights_of(trained)
+    assert read_weights(again) == read_weights(trained)
     assert again.history == trained.history
 
 
@@ -61,8 +61,8 @@ def test_seed_changes_the_weights_and_workers_do_not(
     trained: TrainedNet, tiny_params: Params, tiny_data: PreparedData
 ) -> None:
     workers = train(changed(tiny_params, train={"workers": 2}), tiny_data)
-    assert weights_of(workers) == weights_of(trained)
-    assert weights_of(train(changed(tiny_params, seed=1), tiny_data)) != weights_of(trained)
+    assert read_weights(workers) == read_weights(trained)
+    assert read_weights(train(changed(tiny_params, seed=1), tiny_data)) != read_weights(trained)
 
 
 def test_history_has_a_row_per_epoch_in_order(trained: TrainedNet) -> None:
@@ -72,12 +72,12 @@ def test_history_has_a_row_per_epoch_in_order(trained: TrainedNet) -> None:
 
 
 def test_kept_weights_are_those_of_the_best_val_miou(tiny_params: Params, tiny_data: PreparedData) -> None:
-    """With a learning rate that ruins the net after its first epochs, the last weights are not the best."""
+    """The learning rate ruins the net after its first epochs: the last weights are not the best."""
     params = changed(tiny_params, train={"epochs": 4, "lr": 0.05})
     trained = train(params, tiny_data)
     history = [row["val_miou"] for row in trained.history]
     assert max(history) > history[-1], "the last epoch is the best: this test shows nothing"
-    assert val_miou(trained, tiny_data) == pytest.approx(max(history), abs=1e-5)
+    assert compute_val_miou(trained, tiny_data) == pytest.approx(max(history), abs=1e-5)
 
 
 def test_each_epoch_is_handed_on_while_it_trains(tiny_params: Params, tiny_data: PreparedData) -> None:
@@ -174,7 +174,7 @@ def test_gradient_that_is_not_finite_stops_the_run_before_the_weights_are_lost(
     assert all(parameter.isfinite().all() for parameter in planned.net.parameters())
 
 
-def test_class_weights_of_data_prepared_before_they_were_counted_are_told(
+def test_class_weights_of_data_prepared_before_they_were_counted_are_reported(
     tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     shutil.copytree(tiny_data.folder, tmp_path / "old")
@@ -182,12 +182,12 @@ def test_class_weights_of_data_prepared_before_they_were_counted_are_told(
     del described["pixels_where_present"]
     (tmp_path / "old/dataset.json").write_text(json.dumps(described), encoding="utf-8")
     weighted = changed(tiny_params, loss_options={"class_weights": "median_frequency"})
-    with pytest.raises(InputError, match="older losslab and lack pixel counts; run dvc repro prepare"):
+    with pytest.raises(InputError, match="older losslab and lack pixel counts; run `dvc repro prepare`"):
         plan_training(weighted, PreparedData(tmp_path / "old"))
 
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "cross_entropy+0:0.01*topology"])
-def test_net_that_explodes_is_told_with_a_remedy(loss: str, tiny_params: Params, tiny_data: PreparedData) -> None:
+def test_net_that_explodes_is_reported_with_a_remedy(loss: str, tiny_params: Params, tiny_data: PreparedData) -> None:
     params = changed(tiny_params, loss=loss, train={"lr": 1e30})
     message = r"epoch 1, train step 2: .*net's output is not finite: set train.lr below 1e\+30.*there is no checkpoint"
     with pytest.raises(DivergedError, match=message):
@@ -236,17 +236,17 @@ def test_model_description_is_enough_to_use_the_model(trained: TrainedNet, tiny_
     assert trained.description["run"]["train"]["epochs"] == 2
 
 
-def test_encoder_that_cannot_take_the_size_is_told(tiny_params: Params, tiny_data: PreparedData) -> None:
+def test_encoder_that_cannot_take_the_size_is_reported(tiny_params: Params, tiny_data: PreparedData) -> None:
     with pytest.raises(InputError, match=r"encoder: this net cannot take images of prepare.size 64: "):
         plan_training(changed(tiny_params, encoder="tu-maxvit_pico_rw_256"), tiny_data)
 
 
-def test_what_the_hardware_lacks_is_told(
+def test_what_the_hardware_lacks_is_reported(
     tiny_params: Params, tiny_data: PreparedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto").type == "cpu"
-    with pytest.raises(InputError, match=r"train.device is 'cuda'; torch finds no CUDA device"):
+    with pytest.raises(InputError, match=r"train.device is 'cuda', but torch finds no CUDA device"):
         plan_training(changed(tiny_params, train={"device": "cuda"}), tiny_data)
     with pytest.raises(InputError, match=r"train.precision is '16-mixed', which needs CUDA"):
         plan_training(changed(tiny_params, train={"precision": "16-mixed"}), tiny_data)
@@ -256,13 +256,17 @@ def test_what_the_hardware_lacks_is_told(
     ("train", "environment", "complaint"),
     [
         ({"devices": 2, "strategy": "dpp"}, {}, r"devices 2, nodes 1 and strategy 'dpp' on cpu: "),
-        ({"nodes": 2}, {}, r"train.nodes is 2, and nothing says where the others are: start with torchrun or srun"),
-        ({}, LAUNCHED_BY_TORCHRUN, r"torchrun or srun has started 2 processes; .* is 1: make them the same"),
-        ({}, LAUNCHED_BY_SRUN, r"torchrun or srun has started 4 processes; .* is 1: make them the same"),
+        (
+            {"nodes": 2},
+            {},
+            r"train.nodes is 2, which needs torchrun or srun to start the other nodes: see docs/training.md",
+        ),
+        ({}, LAUNCHED_BY_TORCHRUN, r"torchrun or srun started 2 processes, but .* is 1: make them equal"),
+        ({}, LAUNCHED_BY_SRUN, r"torchrun or srun started 4 processes, but .* is 1: make them equal"),
         ({"nodes": 2, "devices": 2}, LAUNCHED_BY_SRUN, r"Lightning cannot run with .*--ntasks-per-node"),
     ],
 )
-def test_devices_that_cannot_be_had_are_told(
+def test_devices_that_cannot_be_had_are_reported(
     train: dict[str, Any],
     environment: dict[str, str],
     complaint: str,
@@ -281,13 +285,13 @@ def test_devices_that_cannot_be_had_are_told(
 def test_step_of_one_image_is_refused_where_the_net_needs_two(tiny_params: Params, tiny_data: PreparedData) -> None:
     """Six images in batches of 4 over two processes: the last gives each of them one."""
     params = changed(tiny_params, arch="deeplabv3plus", train={"devices": 2, "batch_size": 4})
-    with pytest.raises(InputError, match=r"train.batch_size leaves one image for a step of a process"):
+    with pytest.raises(InputError, match=r"train.batch_size leaves one image per process and step"):
         plan_training(params, tiny_data)
     plan_training(changed(params, train={"batch_size": 6}), tiny_data)
 
 
 def test_operations_without_a_deterministic_version_are_named() -> None:
-    """As torch words its warnings."""
+    """The warnings are worded as torch words them."""
     warned = [
         "upsample_bilinear2d_backward_out_cuda does not have a deterministic implementation, but you set "
         "'torch.use_deterministic_algorithms(True, warn_only=True)'.",
@@ -302,6 +306,6 @@ def test_operations_without_a_deterministic_version_are_named() -> None:
 
 
 @pytest.mark.parametrize("workers", ["(pid 77) is killed by signal: Killed", "(pid(s) 77, 78) exited unexpectedly"])
-def test_workers_that_end_are_told_whatever_torch_calls_them(workers: str) -> None:
-    told = explain_error(RuntimeError(f"DataLoader worker {workers}. "), 4, 1)
-    assert told is not None and "a process that loads data " + workers.partition(") ")[2].split(") ")[-1] in str(told)
+def test_workers_that_end_are_reported_whatever_torch_calls_them(workers: str) -> None:
+    error = explain_error(RuntimeError(f"DataLoader worker {workers}. "), 4, 1)
+    assert "a process that loads data " + workers.partition(") ")[2].split(") ")[-1] in str(error)

@@ -9,7 +9,7 @@ from losslab.data.loading.arrays import PreparedData
 from losslab.params import Params
 from losslab.training import plan_training, train_net
 from losslab.training.optimizer import build_optimizer, build_parameter_groups, update_average
-from tests.training.test_fit import changed, val_miou
+from tests.training.test_fit import changed, compute_val_miou
 
 
 class Net(nn.Module):
@@ -25,12 +25,12 @@ def test_norms_and_biases_are_not_decayed_and_the_encoder_has_its_own_rate(name:
     net = Net()
     optimizer = build_optimizer(net, net.encoder, changed(tiny_params, train=settings).train)
     names = {id(parameter): key for key, parameter in net.named_parameters()}
-    found = {
+    settings_by_name = {
         names[id(parameter)]: (group["lr"], group["weight_decay"])
         for group in optimizer.param_groups
         for parameter in group["params"]
     }
-    assert found == {
+    assert settings_by_name == {
         "encoder.0.weight": (0.01, 0.5),
         "encoder.0.bias": (0.01, 0.0),
         "encoder.1.weight": (0.01, 0.0),
@@ -67,18 +67,18 @@ def test_average_starts_quickly_and_ends_at_its_decay() -> None:
 
 
 class Changes(Callback):
-    """Whether the encoder's weights or its batch norm's statistics changed, for each epoch."""
+    """Notes for each epoch whether the encoder's weights or its batch norm's statistics changed."""
 
     def __init__(self, net: nn.Module) -> None:
         self.net, self.seen = net, [self.encoder(net)]
-        self.found: list[bool] = []
+        self.changed: list[bool] = []
 
     def encoder(self, net: nn.Module) -> list[torch.Tensor]:
         return [value.clone() for name, value in net.state_dict().items() if "encoder" in name]
 
     def on_train_epoch_end(self, *_: Any) -> None:
         self.seen.append(self.encoder(self.net))
-        self.found.append(any(not torch.equal(a, b) for a, b in zip(self.seen[-1], self.seen[-2], strict=True)))
+        self.changed.append(any(not torch.equal(a, b) for a, b in zip(self.seen[-1], self.seen[-2], strict=True)))
 
 
 def test_frozen_encoder_does_not_change_until_its_time(tiny_params: Params, tiny_data: PreparedData) -> None:
@@ -86,7 +86,7 @@ def test_frozen_encoder_does_not_change_until_its_time(tiny_params: Params, tiny
     planned = plan_training(changed(tiny_params, train=settings), tiny_data)
     changes = Changes(planned.net)
     train_net(planned, callbacks=[changes])
-    assert changes.found == [False, False, True]
+    assert changes.changed == [False, False, True]
 
 
 def test_parameters_that_an_encoder_never_trains_stay_so(tiny_params: Params, tiny_data: PreparedData) -> None:
@@ -103,7 +103,9 @@ def test_average_is_what_is_validated_and_kept(tiny_params: Params, tiny_data: P
     averaged = train_net(plan_training(changed(tiny_params, train={"ema": 0.99}), tiny_data))
     assert averaged.history[0]["train_loss"] == plain.history[0]["train_loss"]
     assert averaged.history[0]["val_loss"] != plain.history[0]["val_loss"]
-    assert val_miou(averaged, tiny_data) == pytest.approx(max(row["val_miou"] for row in averaged.history), abs=1e-5)
+    assert compute_val_miou(averaged, tiny_data) == pytest.approx(
+        max(row["val_miou"] for row in averaged.history), abs=1e-5
+    )
 
 
 def test_gradients_are_added_up_over_steps(tiny_params: Params, tiny_data: PreparedData) -> None:

@@ -50,8 +50,8 @@ def run(folder: Path, data: PreparedData, *command: str, **changes: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def whole(tiny_data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of two processes that Lightning started. The val images make one batch, so the second process has none."""
+def two_processes(tiny_data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Train with two processes that Lightning starts. The val images make one batch, so the second process has none."""
     folder = tmp_path_factory.mktemp("lightning")
     output = run(folder, tiny_data)
     assert [output.count(f"epoch {epoch}/{EPOCHS}  loss") for epoch in range(1, EPOCHS + 1)] == [1] * EPOCHS
@@ -60,45 +60,45 @@ def whole(tiny_data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.pipeline
 def test_two_processes_train_one_model_and_only_the_first_writes(
-    whole: Path, tmp_path: Path, tiny_data: PreparedData
+    two_processes: Path, tmp_path: Path, tiny_data: PreparedData
 ) -> None:
-    """Started by Lightning or by torchrun."""
+    """Lightning or torchrun starts them."""
     run(tmp_path, tiny_data, sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2")
     for name in OUTS:
-        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
-    assert read_json(whole / "models/model.json")["run"]["train"]["devices"] == 2
-    assert len(read_csv(whole / "reports/history.csv")) == EPOCHS
-    assert not list((whole / ".losslab/checkpoints").iterdir())
+        assert (tmp_path / name).read_bytes() == (two_processes / name).read_bytes()
+    assert read_json(two_processes / "models/model.json")["run"]["train"]["devices"] == 2
+    assert len(read_csv(two_processes / "reports/history.csv")) == EPOCHS
+    assert not list((two_processes / ".losslab/checkpoints").iterdir())
 
 
 @pytest.mark.pipeline
-def test_two_processes_learn_what_one_does(whole: Path, tmp_path: Path, tiny_data: PreparedData) -> None:
-    """Without batch norm: the sums are only rounded differently."""
+def test_two_processes_learn_what_one_does(two_processes: Path, tmp_path: Path, tiny_data: PreparedData) -> None:
+    """The net has no batch norm, so the sums are only rounded differently."""
     run(tmp_path, tiny_data, train={"devices": 1})
-    one, two = (load_file(folder / "models/model.safetensors") for folder in (tmp_path, whole))
+    one, two = (load_file(folder / "models/model.safetensors") for folder in (tmp_path, two_processes))
     assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-4
-    rows = [read_csv(folder / "reports/history.csv") for folder in (tmp_path, whole)]
+    rows = [read_csv(folder / "reports/history.csv") for folder in (tmp_path, two_processes)]
     for column in ("train_loss", "val_loss", "val_miou"):
         alone, together = (torch.tensor([float(row[column]) for row in table]) for table in rows)
         torch.testing.assert_close(alone, together, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.pipeline
-def test_two_processes_that_are_killed_go_on(whole: Path, tmp_path: Path, tiny_data: PreparedData) -> None:
+def test_two_processes_that_are_killed_resume(two_processes: Path, tmp_path: Path, tiny_data: PreparedData) -> None:
     process = start(tmp_path, tiny_data)
     assert process.stdout is not None
     while "epoch 1/" not in process.stdout.readline():
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert "goes on after epoch" in run(tmp_path, tiny_data)
+    assert "resuming after epoch" in run(tmp_path, tiny_data)
     for name in OUTS:
-        assert (tmp_path / name).read_bytes() == (whole / name).read_bytes()
+        assert (tmp_path / name).read_bytes() == (two_processes / name).read_bytes()
 
 
 @pytest.mark.pipeline
-def test_encoder_of_which_parts_take_no_part_trains_in_two_processes(tmp_path: Path, tiny_data: PreparedData) -> None:
-    """smp leaves EfficientNet's last convolution where it is and never calls it."""
+def test_encoder_with_unused_parts_trains_in_two_processes(tmp_path: Path, tiny_data: PreparedData) -> None:
+    """EfficientNet's last convolution is in the net of smp, which never calls it."""
     output = run(
         tmp_path, tiny_data, arch="unet", encoder="efficientnet-b0", train={"batch_size": 6, "ema": None, "epochs": 2}
     )

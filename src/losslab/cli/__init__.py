@@ -1,5 +1,6 @@
 """The `losslab` program: its commands, and those that belong to no group: sync, losses and archs."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -74,7 +75,7 @@ def losses(
                 spec.kind,
                 f"{spec.binary}, {spec.multiclass}",
                 "alone" if spec.stands_alone else spec.expression,
-                " ".join(f"{name}={_format_option(value)}" for name, value in spec.defaults().items()),
+                " ".join(f"{name}={_format_option(value)}" for name, value in spec.defaults.items()),
                 spec.paper,
             )
             for spec in LOSSES.values()
@@ -106,7 +107,7 @@ def archs(
     names = tqdm(ARCHS, desc="archs", unit=" nets", leave=False, disable=None, delay=2)
     costs = [measure_arch_cost(name, size, outputs, encoder) for name in names]
     if as_json:
-        print_json([cost.describe() for cost in costs])
+        print_json([asdict(cost) for cost in costs])
         return
     rows = [
         (

@@ -131,7 +131,7 @@ def _print_data(made: "NewDataset") -> None:
 
     suffix = made.pairs.suffix
     naming = f"named like the images, plus {suffix}" if suffix else "named like the images"
-    low, high = (f"{width}x{height}" for width, height in (made.look.smallest, made.look.largest))
+    low, high = (f"{width}x{height}" for width, height in (made.scan.smallest, made.scan.largest))
     sizes = low if low == high else f"{low} to {high}"
     typer.echo(f"{format_plural(len(made.pairs.images), 'image')} of {sizes}, with masks {naming}")
     for each in made.classes:
@@ -145,13 +145,13 @@ def _print_data(made: "NewDataset") -> None:
 
 def _print_warnings(made: "NewDataset") -> None:
     """Warn of what a person should look at, and of what prepare would stop at in data/raw/NAME/own."""
-    pairs, look = made.pairs, made.look
+    pairs, scan = made.pairs, made.scan
     alone = {
         "images without a mask": pairs.images_alone,
         "masks without an image": pairs.masks_alone,
         "files with the name of another": pairs.doubles,
     }
-    unfit = {"unreadable images": look.unreadable, "masks that differ in size from their image": look.other_sizes}
+    unfit = {"unreadable images": scan.unreadable, "masks that differ in size from their image": scan.other_sizes}
     for what, names in (alone | unfit).items():
         if names:
             not_copied = "; not copied" if what in alone and made.copied else ""

@@ -1,5 +1,6 @@
 """What nets cost: counted, and timed here, one after the other, so that runs of busy and idle hours are held against the
-same clock."""
+same clock.
+"""
 
 import json
 import statistics

@@ -76,7 +76,8 @@ class JudgedPair:
     @property
     def seeds_to_see_a_point(self) -> int | None:
         """Seeds in each cell that show a true difference of a point with a power of 80 %, after the correction at its
-        strictest; None: no number does."""
+        strictest; None: no number does.
+        """
         return (
             compute_seeds_needed(self.estimate, self.point, ALPHA * self.share) if self.estimate is not None else None
         )
@@ -119,7 +120,8 @@ def judge_all(
     point: float = POINT,
 ) -> dict[str, Verdict]:
     """As `judge`, of several things that are told together, such as cells and axes: p-values are corrected for all their
-    pairs, so that a claim among all of them is false in 5 of 100 studies at most. Each question has as much of that."""
+    pairs, so that a claim among all of them is false in 5 of 100 studies at most. Each question has as much of that.
+    """
     sign = 1 if higher_is_better else -1
     found = {question: _compared(subjects, sign, usual, point) for question, subjects in questions.items()}
     pairs = iter(_corrected([of_question for _, of_question in found.values()]))

@@ -1,1 +1,1 @@
-"""From a dataset's card to batches: download, read, prepare, audit, load."""
+"""Datasets, from the card to batches: download, read, prepare, audit, load."""

@@ -1,4 +1,4 @@
-"""One reader per on-disk layout: each lists pairs of image and mask, and what it passes over."""
+"""One reader per on-disk layout: each lists pairs of image and mask, and the files that it skips."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from losslab.data.findings import KindName
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+MAX_REASONS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +27,32 @@ class DatasetSample:
 @dataclass
 class DatasetListing:
     samples: list[DatasetSample] = field(default_factory=list)
-    found: "list[tuple[KindName, str]]" = field(default_factory=list)
-    """What is no sample: of what kind, and which file below the dataset's folder."""
+    skipped: "list[tuple[KindName, str]]" = field(default_factory=list)
+    """Files that are no samples: the kind of finding, and the path below the dataset's folder."""
 
-    def note(self, kind: "KindName", names: Iterable[str]) -> None:
-        self.found += [(kind, name) for name in sorted(names)]
+    def skip(self, kind: "KindName", names: Iterable[str]) -> None:
+        self.skipped += [(kind, name) for name in sorted(names)]
 
 
 @dataclass(frozen=True)
 class DatasetLayout:
     folders: tuple[str, ...]
-    """What must be there for a folder to be in this layout."""
+    """Files and folders that every folder in this layout has."""
     read: Callable[[Path, str, DatasetListing], None]
-    """From a folder, with the suffix of masks' names."""
+    """Lists a folder; the string is the suffix of masks' names."""
 
 
-def dataset_folder(card: Card, raw: Path) -> Path:
-    """Where below data/raw/<dataset> the files lie: what download fetched, or what the user put there."""
+def find_dataset_folder(card: Card, raw: Path) -> Path:
+    """Return the folder below data/raw/<dataset> that download filled, or the one that the user keeps there."""
     return raw / ("own" if isinstance(card.source, OwnSource) else "fetched")
 
 
 def read_layout(card: Card, folder: Path) -> DatasetListing:
-    """List a dataset, sorted by name. Raises InputError where folders are missing or no pair is found."""
+    """List a dataset, sorted by name.
+
+    Raises:
+        InputError: folders are missing, or there is no pair.
+    """
     if isinstance(card.source, OwnSource):
         check_own(card.layout, folder)
     else:
@@ -55,55 +60,51 @@ def read_layout(card: Card, folder: Path) -> DatasetListing:
     listing = DatasetListing()
     LAYOUTS[card.layout].read(folder, card.mask_suffix, listing)
     if not listing.samples:
-        reasons = sorted({f"{kind}: {name}" for kind, name in listing.found})[:3]
-        raise InputError(
-            f"{folder}: no image with a mask found in the layout {card.layout}"
-            + (f"; found {', '.join(reasons)}" if reasons else "")
-        )
+        reasons = sorted({f"{kind}: {name}" for kind, name in listing.skipped})[:MAX_REASONS]
+        skipped = f"; skipped {', '.join(reasons)}" if reasons else ""
+        raise InputError(f"{folder}: no image with a mask in the layout {card.layout}{skipped}")
     listing.samples.sort(key=lambda sample: sample.name)
     return listing
 
 
 def check_layout(layout: str, folder: Path) -> None:
-    missing = _missing(layout, folder)
-    if missing:
-        raise InputError(
-            f"{folder}: no {', '.join(missing)} in it; the layout {layout} has {', '.join(LAYOUTS[layout].folders)}"
-        )
+    if missing := _list_missing(layout, folder):
+        folders = ", ".join(LAYOUTS[layout].folders)
+        raise InputError(f"{folder}: lacks {', '.join(missing)}; the layout {layout} has {folders}")
 
 
 def check_own(layout: str, own: Path) -> None:
-    """As `check_layout`, for data that the user keeps in the repository."""
+    """Check the layout of data that the user keeps in the repository; see `check_layout`."""
     try:
         check_layout(layout, own)
     except InputError as error:
         raise InputError(
-            f"{error}. `losslab datasets new` puts data there, `dvc add {own}` keeps what you put there, `dvc checkout` "
-            "brings back what was kept"
+            f"{error}. Put data there with `losslab datasets new`, track your own with `dvc add {own}`, or restore tracked "
+            "data with `dvc checkout`"
         ) from None
 
 
 def find_layout(layout: str, folder: Path) -> Path:
-    """The folder in this layout: the given one, or the only one in the two levels of folders below it, as archives have it.
+    """Find the folder in this layout: the given one, or the only one up to two levels below it, as in archives.
 
     Raises:
-        InputError: none, or more than one.
+        InputError: there is none, or more than one.
     """
-    if not _missing(layout, folder):
+    if not _list_missing(layout, folder):
         return folder
     below = sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_dir())
     # A zip made by macOS repeats its folders, with ._* files, below __MACOSX.
-    below = [path for path in below if not _relative(path, folder).startswith((".", "__MACOSX/"))]
-    found = [path for path in below if not _missing(layout, path)]
-    if len(found) > 1:
-        names = ", ".join(path.relative_to(folder).as_posix() for path in found)
-        raise InputError(f"{folder}: the layout {layout} is found {len(found)} times in it: {names}; name one")
-    if not found:
+    below = [path for path in below if not _get_relative(path, folder).startswith((".", "__MACOSX/"))]
+    matches = [path for path in below if not _list_missing(layout, path)]
+    if len(matches) > 1:
+        names = ", ".join(_get_relative(path, folder) for path in matches)
+        raise InputError(f"{folder}: {len(matches)} folders in it have the layout {layout}: {names}; name one of them")
+    if not matches:
         check_layout(layout, folder)
-    return found[0]
+    return matches[0]
 
 
-def _missing(layout: str, folder: Path) -> list[str]:
+def _list_missing(layout: str, folder: Path) -> list[str]:
     return [name for name in LAYOUTS[layout].folders if not (folder / name).exists()]
 
 
@@ -117,7 +118,7 @@ def _read_folders(folder: Path, suffix: str, listing: DatasetListing) -> None:
 
 
 def _read_camvid(folder: Path, suffix: str, listing: DatasetListing) -> None:
-    """SegNet's folders. Its frames have names of their own; where they have not, they are called by their folder too."""
+    """Read SegNet's folders; where names of frames repeat between splits, the split becomes part of the name."""
     stems = [path.stem for split in SPLITS for path in (folder / split).iterdir()]
     repeats = len(set(stems)) < len(stems)
     for split in SPLITS:
@@ -126,20 +127,21 @@ def _read_camvid(folder: Path, suffix: str, listing: DatasetListing) -> None:
 
 
 def _read_ph2(folder: Path, suffix: str, listing: DatasetListing) -> None:
-    """A folder per case: IMD002/IMD002_Dermoscopic_Image/IMD002.bmp with IMD002/IMD002_lesion/IMD002_lesion.bmp."""
+    """Read one folder per case: IMD002/IMD002_Dermoscopic_Image/IMD002.bmp, IMD002/IMD002_lesion/IMD002_lesion.bmp."""
     for case in sorted((folder / PH2_CASES).iterdir()):
         name = case.name
         image_folder, mask_folder = case / f"{name}_Dermoscopic_Image", case / f"{name}_lesion"
         if not case.is_dir() or not (image_folder.is_dir() or mask_folder.is_dir()):
-            listing.note("hidden file" if name.startswith(".") else "not an image", [_relative(case, folder)])
-        elif not image_folder.is_dir() or not mask_folder.is_dir():
-            there = image_folder if image_folder.is_dir() else mask_folder
-            kind: KindName = "image without a mask" if there == image_folder else "mask without an image"
-            listing.note(kind, [_relative(there, folder)])
+            listing.skip("hidden file" if name.startswith(".") else "not an image", [_get_relative(case, folder)])
+        elif not image_folder.is_dir():
+            listing.skip("mask without an image", [_get_relative(mask_folder, folder)])
+        elif not mask_folder.is_dir():
+            listing.skip("image without a mask", [_get_relative(image_folder, folder)])
         else:
             case_listing = DatasetListing()
-            _pair(folder, _relative(image_folder, folder), _relative(mask_folder, folder), "_lesion", case_listing, {})
-            listing.found += case_listing.found
+            images, masks = _get_relative(image_folder, folder), _get_relative(mask_folder, folder)
+            _pair(folder, images, masks, "_lesion", case_listing, {})
+            listing.skipped += case_listing.skipped
             listing.samples += [
                 sample if sample.name == name else replace(sample, name=f"{name}/{sample.name}")
                 for sample in case_listing.samples
@@ -150,7 +152,7 @@ PH2_CASES = "PH2 Dataset images"
 
 
 def _read_oxford_pet(folder: Path, suffix: str, listing: DatasetListing) -> None:
-    """The official lists name the split; `images` also holds .mat files, `annotations/trimaps` macOS's `._*` files."""
+    """Read official lists that name the split; among the images are .mat files, among the masks macOS's `._*` files."""
     official: dict[str, SplitName] = {}
     for name, split in _PET_LISTS.items():
         for line in (folder / name).read_text(encoding="utf-8").splitlines():
@@ -158,7 +160,7 @@ def _read_oxford_pet(folder: Path, suffix: str, listing: DatasetListing) -> None
                 official[line.split()[0]] = split
     _pair(folder, "images", "annotations/trimaps", suffix, listing, official)
     present = {sample.name for sample in listing.samples}
-    listing.note("listed, but not on disk", official.keys() - present)
+    listing.skip("listed, but not on disk", official.keys() - present)
 
 
 _PET_LISTS: dict[str, SplitName] = {"annotations/trainval.txt": "train", "annotations/test.txt": "test"}
@@ -172,9 +174,9 @@ def _pair(
     listing: DatasetListing,
     split: SplitName | Mapping[str, SplitName] | None,
 ) -> None:
-    """Pair the images of one folder with the masks of another by stem; `split` is that of all, or by stem."""
-    image_paths = _images_by_stem(folder, images, "", listing)
-    mask_paths = _images_by_stem(folder, masks, suffix, listing)
+    """Pair the images of one folder with the masks of another by stem; `split` is one for all, or one for each stem."""
+    image_paths = _list_by_stem(folder, images, "", listing)
+    mask_paths = _list_by_stem(folder, masks, suffix, listing)
     for stem in sorted(image_paths.keys() & mask_paths.keys()):
         own_split = split.get(stem) if isinstance(split, Mapping) else split
         # Folders of their own may repeat a name: val/001 is not train/001.
@@ -185,31 +187,31 @@ def _pair(
         ("mask without an image", mask_paths, image_paths),
     )
     for kind, paths, others in kinds:
-        listing.note(kind, (_relative(path, folder) for stem, path in paths.items() if stem not in others))
+        listing.skip(kind, (_get_relative(path, folder) for stem, path in paths.items() if stem not in others))
 
 
-def _images_by_stem(folder: Path, name: str, suffix: str, listing: DatasetListing) -> dict[str, Path]:
-    """The images of a folder, by their stem less the suffix."""
-    found: dict[str, Path] = {}
+def _list_by_stem(folder: Path, name: str, suffix: str, listing: DatasetListing) -> dict[str, Path]:
+    """List the images of a folder by their stem without the suffix."""
+    paths: dict[str, Path] = {}
     for path in sorted((folder / name).iterdir()):
-        relative = _relative(path, folder)
+        relative = _get_relative(path, folder)
         stem = path.stem.removesuffix(suffix)
-        is_broken_link = path.is_symlink() and not path.exists()  # told when it is read
+        is_broken_link = path.is_symlink() and not path.exists()  # reported when it is read
         if not is_text(path.name):
-            listing.note("name that is no text", [relative.encode("utf-8", "backslashreplace").decode()])
+            listing.skip("name that is no text", [relative.encode("utf-8", "backslashreplace").decode()])
         elif path.name.startswith("."):
-            listing.note("hidden file", [relative])
+            listing.skip("hidden file", [relative])
         elif not (path.is_file() or is_broken_link) or path.suffix.lower() not in IMAGE_SUFFIXES:
-            listing.note("not an image", [relative])
-        elif stem in found:
-            listing.note("same name as another", [relative])
+            listing.skip("not an image", [relative])
+        elif stem in paths:
+            listing.skip("same name as another", [relative])
         else:
-            found[stem] = path
-    return found
+            paths[stem] = path
+    return paths
 
 
 def is_text(name: str) -> bool:
-    """Old archives hold names in other codes than UTF-8, which no table or JSON can hold."""
+    """Tell whether a name is UTF-8: old archives hold names in other codes, which no table or JSON can hold."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:
@@ -217,7 +219,7 @@ def is_text(name: str) -> bool:
     return True
 
 
-def _relative(path: Path, folder: Path) -> str:
+def _get_relative(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 

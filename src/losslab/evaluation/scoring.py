@@ -1,4 +1,4 @@
-"""Predict a split with a trained net, and score it."""
+"""Predictions of a trained net on the images of a split, and their scores."""
 
 import os
 import tempfile
@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from losslab.cards import SplitName
+from losslab.cards import SPLITS, SplitName
 from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
-from losslab.evaluation.targets import Targets, build_prepared_targets
+from losslab.evaluation.targets import PreparedTargets, Targets, build_targets
 from losslab.inference.predictor import Predictor, TestTimeAugmentation
 from losslab.inference.tensors import to_labels, to_probabilities
 from losslab.metrics.calibration import CalibrationMetrics
@@ -23,28 +24,30 @@ from losslab.metrics.confusion import SegmentationMetrics
 from losslab.metrics.contours import ContourMetrics
 from losslab.metrics.images import Labels
 from losslab.metrics.strata import StratifiedErrors
+from losslab.params import EvaluateParams
 from losslab.runtime.devices import keep_freed_memory
 
 
 class LabelMapStore:
-    """Label maps uint8 `[H, W]` in the order they came, packed, in a temporary file: memory does not grow with the images."""
+    """Label maps uint8 `[H, W]` in the order they were added, packed in a temporary file to keep memory free."""
 
     def __init__(self) -> None:
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115 — closed, and gone, with this object
-        self.places: list[tuple[int, int, tuple[int, int]]] = []
+        self.file = tempfile.TemporaryFile()  # noqa: SIM115 — closed and removed with this object
+        self.entries: list[tuple[int, int, tuple[int, int]]] = []
+        """Offset, length and shape of each label map."""
 
     def add(self, labels: Labels) -> None:
         packed = zlib.compress(labels.tobytes(), level=1)
-        place = self.file.seek(0, os.SEEK_END)
+        offset = self.file.seek(0, os.SEEK_END)
         self.file.write(packed)
-        self.places.append((place, len(packed), (labels.shape[0], labels.shape[1])))
+        self.entries.append((offset, len(packed), (labels.shape[0], labels.shape[1])))
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.entries)
 
     def __getitem__(self, index: int) -> Labels:
-        place, length, shape = self.places[index]
-        self.file.seek(place)
+        offset, length, shape = self.entries[index]
+        self.file.seek(offset)
         return np.frombuffer(zlib.decompress(self.file.read(length)), np.uint8).reshape(shape)
 
 
@@ -52,20 +55,57 @@ class LabelMapStore:
 class SplitResult:
     classes: list[str]
     names: list[str]
-    """Of the images scored, in the order of their values per image."""
+    """Names of the scored images, in the order of their values per image."""
+    targets: Targets
+    """The masks and images that predictions were compared with, of all images of the split."""
     pixels: SegmentationMetrics
     details: "SplitDetails | None"
-    """None where pixels alone were scored."""
+    """The other scores; None if only pixels were scored."""
+
+    def get_details(self) -> "SplitDetails":
+        """Return the details. Raises ValueError if only pixels were scored."""
+        if self.details is None:
+            raise ValueError("only pixels were scored; evaluate with tolerances")
+        return self.details
 
 
 @dataclass(frozen=True)
 class SplitDetails:
-    """What takes longer than counting pixels."""
+    """Scores that take longer than counting pixels, and the predictions."""
 
     contours: ContourMetrics
     calibration: CalibrationMetrics
     strata: StratifiedErrors
     predictions: LabelMapStore
+
+
+def evaluate_splits(
+    net: nn.Module, description: dict[str, Any], prepared: PreparedData, dataset: str, settings: EvaluateParams
+) -> dict[SplitName, SplitResult]:
+    """Predict and score val and test, and the pixels of as many training images as val has; show progress.
+
+    Raises:
+        InputError: the model was trained for other data, or the dataset's files have changed since they were prepared.
+    """
+    results: dict[SplitName, SplitResult] = {}
+    counts = {split: len(prepared.names(split)) for split in SPLITS}
+    counts["train"] = min(counts["train"], counts["val"])
+    for split, images in counts.items():
+        targets = build_targets(prepared, split, dataset, settings.resolution)
+        with tqdm(total=images, desc=f"evaluate {split}", unit=" images", disable=None) as bar:
+            results[split] = evaluate_split(
+                net,
+                description,
+                prepared,
+                split,
+                settings.batch_size,
+                bar.update,
+                tta=settings.tta,
+                targets=targets,
+                tolerances=None if split == "train" else settings.tolerances,
+                max_images=images,
+            )
+    return results
 
 
 def evaluate_split(
@@ -77,20 +117,20 @@ def evaluate_split(
     step: Callable[[int], object] = lambda images: None,
     *,
     tta: TestTimeAugmentation = "none",
-    truths: Targets | None = None,
+    targets: Targets | None = None,
     tolerances: Sequence[int] | None = (1, 3),
-    most: int | None = None,
+    max_images: int | None = None,
 ) -> SplitResult:
     """Predict and score the images of a split.
 
     Args:
-        step: called with the images done in each batch.
-        truths: what predictions are held against, and at which size; None for the prepared masks.
-        tolerances: pixels that a contour may be off; None to score pixels alone.
-        most: no more images than these, at even distance.
+        step: called after each batch with its number of images.
+        targets: the masks that predictions are compared with, at their size; None for the prepared masks.
+        tolerances: distances in pixels by which a contour may be off; None scores only pixels.
+        max_images: score no more images than these, chosen at even distance.
 
     Raises:
-        InputError: the model was trained for other classes or another size than the prepared data has.
+        InputError: the model was trained for other classes or another size than the prepared data have.
     """
     data = prepared.describe()
     for key in ("classes", "size", "fit", "ignore_index"):
@@ -98,43 +138,42 @@ def evaluate_split(
             raise InputError(f"{key}: the model has {description[key]}, {prepared.folder} has {data[key]}; train again")
     keep_freed_memory()
     images, names = prepared.rows(split, "images"), prepared.names(split)
-    chosen = choose_spread_indices(len(names), most)
+    chosen = choose_spread_indices(len(names), max_images)
     kind = description["num_classes"], description["ignore_index"]
     pixels = SegmentationMetrics(*kind)
     details = None
     if tolerances is not None:
-        details = SplitDetails(
-            ContourMetrics(*kind, tolerances), CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore()
-        )
-    result = SplitResult(description["classes"], [names[index] for index in chosen], pixels, details)
-    truths = truths or build_prepared_targets(prepared, split)
+        contours = ContourMetrics(*kind, tolerances)
+        details = SplitDetails(contours, CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore())
+    targets = targets or PreparedTargets(prepared, split)
+    result = SplitResult(description["classes"], [names[index] for index in chosen], targets, pixels, details)
     predictor = Predictor(net, description, tta)
-    # While a batch is scored, the net is at the next.
-    with ThreadPoolExecutor(1, "scoring") as beside:
+    # A thread scores each batch while the net predicts the next.
+    with ThreadPoolExecutor(1, "scoring") as pool:
         scored: Future[int] | None = None
         for start in range(0, len(chosen), batch_size):
             indices = chosen[start : start + batch_size]
-            logits = predictor.logits(torch.from_numpy(images.read(indices)))
+            logits = predictor.compute_logits(torch.from_numpy(images.read(indices)))
             if scored is not None:
                 step(scored.result())
-            scored = beside.submit(_score, result, truths, logits, indices)
+            scored = pool.submit(_score_batch, result, logits, indices)
         if scored is not None:
             step(scored.result())
     return result
 
 
-def choose_spread_indices(count: int, most: int | None) -> list[int]:
-    """No more than `most` of so many indices, at even distance."""
-    kept = count if most is None else min(most, count)
+def choose_spread_indices(count: int, max_indices: int | None) -> list[int]:
+    """Choose at most `max_indices` of the indices below `count`, at even distance."""
+    kept = count if max_indices is None else min(max_indices, count)
     return [place * count // kept for place in range(kept)]
 
 
-def _score(result: SplitResult, truths: Targets, logits: Tensor, indices: Sequence[int]) -> int:
-    masks = truths.masks(indices)
+def _score_batch(result: SplitResult, logits: Tensor, indices: Sequence[int]) -> int:
+    masks = result.targets.read_masks(indices)
     targets = [torch.from_numpy(mask) for mask in masks]
     predictions, details = list[Tensor](), result.details
-    # One by one, since logits of large files are large: those of a batch would fill the memory.
-    for image, target in zip(truths.fitted(logits, masks), targets, strict=True):
+    # One image at a time: at the size of large files, the logits of a batch would fill the memory.
+    for image, target in zip(result.targets.restore_logits(logits, masks), targets, strict=True):
         predictions.append(to_labels(image[None])[0].to(torch.uint8).cpu())
         if details is not None:
             details.calibration.update(to_probabilities(image[None]).cpu(), target[None])

@@ -1,4 +1,4 @@
-"""The tables of the evaluate stage: metrics.json, and what it sums up as CSV."""
+"""The tables of the evaluate stage: metrics.json, and the CSV files that it summarizes."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
@@ -11,200 +11,184 @@ from torch import Tensor
 from losslab.cards import SplitName
 from losslab.evaluation.scoring import SplitDetails, SplitResult
 from losslab.io.files import Row, write_csv, write_json
-from losslab.metrics.calibration import BINS, THRESHOLDS, find_best_threshold
-from losslab.metrics.strata import BORDERS, COUNTS, SIZES
+from losslab.metrics.calibration import BIN_COUNT, THRESHOLDS, find_best_threshold
+from losslab.metrics.strata import BORDER_LIMITS_PX, OBJECT_LIMITS, SIZE_LIMITS
 
 Results = Mapping[SplitName, SplitResult]
 SUMMARY = ("miou", "mdice", "mprecision", "mean_accuracy", "fwiou", "pixel_accuracy", "mcc", "miou_per_image")
 PER_CLASS = ("iou", "dice", "precision", "recall")
-COUNTED = {"hit": "hit", "truth": "support", "predicted": "predicted"}
-"""Columns of per_image.csv: pixels of each class, from which the scores of any set of images follow."""
-SWEPT = ("precision", "recall", "dice", "iou")
+PIXEL_COUNTS = {"hit": "hit", "truth": "support", "predicted": "predicted"}
+"""Columns of per_image.csv that count pixels of each class, to compute the scores of any set of images from."""
+SWEPT_SCORES = ("precision", "recall", "dice", "iou")
 
 
 def write_tables(results: Results, folder: Path) -> None:
     """Write metrics.json, per_class.csv, per_image.csv, confusion.csv, calibration.csv, thresholds.csv and strata.csv.
 
-    Splits that were scored by pixels alone are in per_class.csv only. Floats are rounded to six decimals; NaN is null, or
-    an empty cell.
+    Splits of which only pixels were scored are in per_class.csv alone. Floats are rounded to six decimals; NaN becomes null
+    or an empty cell.
     """
     detailed = {split: result for split, result in results.items() if result.details is not None}
-    chosen = _chosen_thresholds(results["val"])
-    write_json(folder / "metrics.json", {split: _summary(detailed[split], chosen) for split in sorted(detailed)})
-    write_csv(folder / "per_class.csv", _rows(results, _per_class))
-    tables = {"per_image": _per_image, "confusion": _confusion, "calibration": _calibration, "strata": _strata}
-    for name, rows in tables.items():
-        write_csv(folder / f"{name}.csv", _rows(detailed, rows))
-    write_csv(folder / "thresholds.csv", _rows(detailed, lambda result: _thresholds(result, chosen)))
+    chosen = _choose_thresholds(results["val"])
+    write_json(folder / "metrics.json", {split: _summarize(detailed[split], chosen) for split in sorted(detailed)})
+    write_csv(folder / "per_class.csv", _build_rows(results, _list_classes))
+    tables = {
+        "per_image": _list_images,
+        "confusion": _list_confusion,
+        "calibration": _list_bins,
+        "strata": _list_strata,
+    }
+    for name, list_rows in tables.items():
+        write_csv(folder / f"{name}.csv", _build_rows(detailed, list_rows))
+    write_csv(folder / "thresholds.csv", _build_rows(detailed, lambda result: _list_thresholds(result, chosen)))
 
 
-def _rows(results: Results, rows: Callable[[SplitResult], Iterator[Row]]) -> list[Row]:
-    found = [{"split": split, **row} for split, result in results.items() for row in rows(result)]
-    columns = dict.fromkeys(name for row in found for name in row)
-    return [columns | row for row in found]
+def summarize_results(results: Results) -> Iterator[str]:
+    """Yield a line for each split: its mIoU, and the IoU of each class."""
+    for split, result in results.items():
+        scores = result.pixels.compute()
+        per_class = ", ".join(f"{name} {iou:.3f}" for name, iou in zip(result.classes, scores["iou"], strict=True))
+        yield f"{split} mIoU {scores['miou']:.4f} (IoU: {per_class})"
 
 
-def _summary(result: SplitResult, chosen: list[int | None]) -> dict[str, Any]:
-    pixels, details = result.pixels.compute(), _details(result)
+def _build_rows(results: Results, list_rows: Callable[[SplitResult], Iterator[Row]]) -> list[Row]:
+    rows = [{"split": split, **row} for split, result in results.items() for row in list_rows(result)]
+    columns = dict.fromkeys(name for row in rows for name in row)
+    return [columns | row for row in rows]
+
+
+def _summarize(result: SplitResult, chosen: list[int | None]) -> dict[str, Any]:
+    pixels, details = result.pixels.compute(), result.get_details()
     contours, calibration = details.contours.compute(), details.calibration.compute()
-    summary: dict[str, Any] = {name: _rounded(pixels[name]) for name in SUMMARY}
-    summary["boundary_iou"] = _mean(contours["boundary_iou"])
-    for name, scores in _surface_dice(details, contours).items():
-        summary[name] = _mean(scores)
-    summary |= {"hd95": _mean(contours["hd95"]), "ece": _rounded(calibration["ece"])}
+    summary: dict[str, Any] = {name: _round(pixels[name]) for name in SUMMARY}
+    summary["boundary_iou"] = _average(contours["boundary_iou"])
+    for name, scores in _name_surface_dice(details, contours).items():
+        summary[name] = _average(scores)
+    summary |= {"hd95": _average(contours["hd95"]), "ece": _round(calibration["ece"])}
     summary["classes_scored"] = int(pixels["classes_scored"])
     if result.pixels.is_binary:
-        summary["seed_score"] = _rounded(pixels["seed_score"])
-        summary |= _at_threshold(calibration, chosen[1])
-    return summary | {"iou": _by_class(result, pixels["iou"])}
+        summary["seed_score"] = _round(pixels["seed_score"])
+        summary |= _score_at_threshold(calibration, chosen[1])
+    return summary | {"iou": _name_classes(result, pixels["iou"])}
 
 
-def _at_threshold(calibration: Mapping[str, Tensor], chosen: int | None) -> dict[str, float]:
-    """Scores of binary data where the foreground is what is more likely than a threshold."""
+def _score_at_threshold(calibration: Mapping[str, Tensor], chosen: int | None) -> dict[str, float]:
+    """Score binary data with the pixels above a threshold as foreground."""
     if chosen is None:
         return dict.fromkeys(("threshold", "miou_at_threshold", "iou_at_threshold"), math.nan)
     tp, fp, fn, tn = (int(calibration[name][1, chosen]) for name in ("tp", "fp", "fn", "tn"))
     ious = torch.tensor([tn, tp], dtype=torch.float64) / torch.tensor([tn + fn + fp, tp + fn + fp])
-    return {
-        "threshold": THRESHOLDS[chosen],
-        "miou_at_threshold": _mean(ious),
-        "iou_at_threshold": _rounded(ious[1]),
-    }
+    return {"threshold": THRESHOLDS[chosen], "miou_at_threshold": _average(ious), "iou_at_threshold": _round(ious[1])}
 
 
-def _per_class(result: SplitResult) -> Iterator[Row]:
+def _list_classes(result: SplitResult) -> Iterator[Row]:
     pixels, details = result.pixels.compute(), result.details
     if details is not None:
         contours = details.contours.compute()
-        columns = {"boundary_iou": contours["boundary_iou"], **_surface_dice(details, contours)}
+        columns = {"boundary_iou": contours["boundary_iou"], **_name_surface_dice(details, contours)}
         columns |= {"hd95": contours["hd95"], "hd95_images": contours["hd95_images"]}
     for label, name in enumerate(result.classes):
-        row: dict[str, object] = {"class": name, **{key: _rounded(pixels[key][label]) for key in PER_CLASS}}
+        row: dict[str, object] = {"class": name, **{key: _round(pixels[key][label]) for key in PER_CLASS}}
         row |= {key: int(pixels[key][label]) for key in ("support", "predicted", "images")}
         if details is not None:
-            row |= {key: _rounded(scores[label]) for key, scores in columns.items()}
+            row |= {key: _round(scores[label]) for key, scores in columns.items()}
             row["hd95_images"] = int(columns["hd95_images"][label])
         yield row
 
 
-def _per_image(result: SplitResult) -> Iterator[Row]:
-    pixels, contours = result.pixels.per_image(), _details(result).contours.per_image()
+def _list_images(result: SplitResult) -> Iterator[Row]:
+    pixels, contours = result.pixels.compute_per_image(), result.get_details().contours.compute_per_image()
     columns = {"iou": pixels["miou"], "dice": pixels["mdice"], "pixel_accuracy": pixels["pixel_accuracy"]} | contours
     if result.pixels.is_binary:
         columns["score"] = pixels["seed_score"]
     for index, name in enumerate(result.names):
         row: dict[str, object] = {"image": name}
-        row |= {key: _rounded(values[index]) for key, values in columns.items()}
-        row |= {f"iou_{label}": iou for label, iou in _by_class(result, pixels["iou"][index]).items()}
-        for name, key in COUNTED.items():
+        row |= {key: _round(values[index]) for key, values in columns.items()}
+        row |= {f"iou_{label}": iou for label, iou in _name_classes(result, pixels["iou"][index]).items()}
+        for name, key in PIXEL_COUNTS.items():
             counts = zip(result.classes, pixels[key][index].tolist(), strict=True)
             row |= {f"{name}_{label}": int(number) for label, number in counts}
         yield row
 
 
-def _confusion(result: SplitResult) -> Iterator[Row]:
+def _list_confusion(result: SplitResult) -> Iterator[Row]:
     for name, counts in zip(result.classes, result.pixels.compute()["confusion"].tolist(), strict=True):
         yield {"truth": name, **dict(zip(result.classes, counts, strict=True))}
 
 
-def _calibration(result: SplitResult) -> Iterator[Row]:
-    curve = _details(result).calibration.compute()
-    for place in range(BINS):
+def _list_bins(result: SplitResult) -> Iterator[Row]:
+    curve = result.get_details().calibration.compute()
+    for place in range(BIN_COUNT):
         yield {
             "bin": place,
-            "lower": _rounded(place / BINS),
-            "upper": _rounded((place + 1) / BINS),
-            "confidence": _rounded(curve["confidence"][place]),
-            "accuracy": _rounded(curve["accuracy"][place]),
+            "lower": _round(place / BIN_COUNT),
+            "upper": _round((place + 1) / BIN_COUNT),
+            "confidence": _round(curve["confidence"][place]),
+            "accuracy": _round(curve["accuracy"][place]),
             "pixels": int(curve["pixels"][place]),
         }
 
 
-def _thresholds(result: SplitResult, chosen: list[int | None]) -> Iterator[Row]:
-    sweep = _details(result).calibration.compute()
-    for label in _swept(result):
+def _list_thresholds(result: SplitResult, chosen: list[int | None]) -> Iterator[Row]:
+    sweep = result.get_details().calibration.compute()
+    for label in _list_swept_labels(result):
         for place, threshold in enumerate(THRESHOLDS):
-            scores = {key: _rounded(sweep[key][label, place]) for key in SWEPT}
+            scores = {key: _round(sweep[key][label, place]) for key in SWEPT_SCORES}
             row = {"class": result.classes[label], "threshold": threshold, **scores}
             yield row | {"chosen": int(chosen[label] == place)}
 
 
-def _chosen_thresholds(val: SplitResult) -> list[int | None]:
-    """Of each class the place in THRESHOLDS of what is best on val."""
-    return [find_best_threshold(iou) for iou in _details(val).calibration.compute()["iou"]]
+def _choose_thresholds(val: SplitResult) -> list[int | None]:
+    """Choose for each class the index in THRESHOLDS of the one that is best on val."""
+    return [find_best_threshold(iou) for iou in val.get_details().calibration.compute()["iou"]]
 
 
-def _swept(result: SplitResult) -> list[int]:
-    """Of two classes that share one logit, the foreground says it all."""
+def _list_swept_labels(result: SplitResult) -> list[int]:
+    """List the labels whose thresholds are swept: two classes that share one logit have only the foreground's."""
     return [1] if result.pixels.is_binary else list(range(len(result.classes)))
 
 
-def _strata(result: SplitResult) -> Iterator[Row]:
-    counts = _details(result).strata.compute()
+def _list_strata(result: SplitResult) -> Iterator[Row]:
+    counts = result.get_details().strata.compute()
     for label, name in enumerate(result.classes):
-        for place, stratum in enumerate(SIZES):
-            objects, images, pixels, found = counts["sizes"][label, place].tolist()
-            yield _stratum("object_size", name, stratum, place, objects, images, pixels, pixels - found, is_recall=True)
-        for place, stratum in enumerate(COUNTS):
-            objects, images, pixels, found, union = counts["counts"][label, place].tolist()
-            row = _stratum(
-                "object_count", name, stratum, place, objects, images, pixels, pixels - found, is_recall=True
-            )
-            yield row | {"iou": _share(found, union)}
+        for place, stratum in enumerate(SIZE_LIMITS):
+            objects, images, pixels, hit = counts["sizes"][label, place].tolist()
+            yield _build_stratum("object_size", name, stratum, place, pixels, pixels - hit, objects, images)
+        for place, stratum in enumerate(OBJECT_LIMITS):
+            objects, images, pixels, hit, union = counts["counts"][label, place].tolist()
+            row = _build_stratum("object_count", name, stratum, place, pixels, pixels - hit, objects, images)
+            yield row | {"iou": _divide(hit, union)}
     borders = counts["borders"]
-    for name, of_class in [*zip(result.classes, borders, strict=True), ("all", borders.sum(dim=0))]:
-        for place, (stratum, (pixels, wrong)) in enumerate(zip(BORDERS, of_class.tolist(), strict=True)):
-            yield _stratum("border_distance", name, stratum, place, None, None, pixels, wrong, is_recall=name != "all")
+    for name, counted in [*zip(result.classes, borders, strict=True), ("all", borders.sum(dim=0))]:
+        for place, (stratum, (pixels, wrong)) in enumerate(zip(BORDER_LIMITS_PX, counted.tolist(), strict=True)):
+            row = _build_stratum("border_distance", name, stratum, place, pixels, wrong, None, None)
+            yield row if name != "all" else row | {"recall": None}
 
 
-def _stratum(
-    by: str,
-    name: str,
-    stratum: str,
-    place: int,
-    objects: int | None,
-    images: int | None,
-    pixels: int,
-    wrong: int,
-    is_recall: bool,
+def _build_stratum(
+    by: str, name: str, stratum: str, place: int, pixels: int, wrong: int, objects: int | None, images: int | None
 ) -> dict[str, object]:
-    return {
-        "by": by,
-        "class": name,
-        "stratum": stratum,
-        "position": place,
-        "objects": objects,
-        "images": images,
-        "pixels": pixels,
-        "wrong": wrong,
-        "error_rate": _share(wrong, pixels),
-        "recall": _share(pixels - wrong, pixels) if is_recall else None,
-        "iou": None,
-    }
+    row = {"by": by, "class": name, "stratum": stratum, "position": place, "objects": objects, "images": images}
+    row |= {"pixels": pixels, "wrong": wrong, "error_rate": _divide(wrong, pixels)}
+    return row | {"recall": _divide(pixels - wrong, pixels), "iou": None}
 
 
-def _surface_dice(details: SplitDetails, contours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _name_surface_dice(details: SplitDetails, contours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     names = [f"surface_dice_{pixels}" for pixels in details.contours.tolerances]
     return dict(zip(names, contours["surface_dice"], strict=True))
 
 
-def _by_class(result: SplitResult, values: Tensor) -> dict[str, float]:
-    return {name: _rounded(value) for name, value in zip(result.classes, values, strict=True)}
+def _name_classes(result: SplitResult, values: Tensor) -> dict[str, float]:
+    return {name: _round(value) for name, value in zip(result.classes, values, strict=True)}
 
 
-def _details(result: SplitResult) -> SplitDetails:
-    if result.details is None:
-        raise ValueError("only pixels were scored; evaluate with tolerances")
-    return result.details
+def _average(values: Tensor) -> float:
+    return _round(values.nanmean())
 
 
-def _mean(values: Tensor) -> float:
-    return _rounded(values.nanmean())
+def _divide(part: int, total: int) -> float:
+    return _round(part / total) if total else math.nan
 
 
-def _share(part: int, whole: int) -> float:
-    return _rounded(part / whole) if whole else math.nan
-
-
-def _rounded(value: Any) -> float:
+def _round(value: Any) -> float:
     return round(float(value), 6)

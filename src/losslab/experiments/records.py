@@ -226,7 +226,8 @@ def _is_of(run: TrackedRun, outs: RunOutputs) -> bool:
 
 def _about_training(run: TrackedRun | None, same: Sequence[TrackedRun]) -> tuple[float | None, int | None, str | None]:
     """Seconds, threads and hardware of a training: of this run, or where DVC took it from its cache, of the run with the
-    same weights that was trained."""
+    same weights that was trained.
+    """
     trained = [each for each in ([run] if run is not None else []) + [*same] if each.train_seconds is not None]
     if not trained:
         return None, None, None

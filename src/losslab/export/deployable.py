@@ -76,7 +76,8 @@ class _PlainGridPool(GridPool):
 
 class _PlainConv2dSame(Conv2dSame):
     """timm's padding depends on the side, by formulas over which exporters take hours where the side varies. The stride
-    divides the side here, because images are padded, and then it does not."""
+    divides the side here, because images are padded, and then it does not.
+    """
 
     def forward(self, features: Tensor) -> Tensor:
         rows, columns = (

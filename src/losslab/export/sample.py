@@ -26,7 +26,8 @@ class ExportSample:
 
     def batches(self, varies: Varies, stride: int) -> list[Pixels]:
         """All of them, one by one where the batch is fixed; where it varies, also one alone; and where the size does, some at
-        sizes that fit the stride and some at sizes that do not, square and oblong."""
+        sizes that fit the stride and some at sizes that do not, square and oblong.
+        """
         if varies == "nothing":
             return [image[None] for image in self.images]
         batches = [self.images, self.images[:1]]
@@ -65,7 +66,7 @@ def load_sample(paths: Sequence[Path], prepared: Path, size: int, fit: Fit, coun
 
 def _read(path: Path, size: int, fit: Fit) -> Pixels:
     try:
-        return fit_image(read_image(path).turned().pixels, size, fit)
+        return fit_image(read_image(path).turn().pixels, size, fit)
     except UnusableFileError as error:
         raise InputError(f"--images: {path}: {error}") from None
 

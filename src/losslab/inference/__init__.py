@@ -1,1 +1,1 @@
-"""From images to logits: tensors in and out of a net, and a trained net ready for images of any size."""
+"""Inference: tensors in and out of a net, and a trained net ready for images of any size."""

@@ -1,4 +1,4 @@
-"""A trained net, ready for images of any size: test-time augmentation, and logits at the size that images had."""
+"""A trained net, ready for images of any size: test-time augmentation, and logits at the original size."""
 
 import math
 from collections.abc import Mapping
@@ -15,25 +15,21 @@ from losslab.models.probe import shorten_error
 from losslab.runtime.devices import build_autocast, pick_model_device
 
 TestTimeAugmentation = Literal["none", "flip", "flip_scale"]
-FLIPS: dict[TestTimeAugmentation, tuple[bool, ...]] = {
-    "none": (False,),
-    "flip": (False, True),
-    "flip_scale": (False, True),
+VIEWS: dict[TestTimeAugmentation, list[tuple[float, bool]]] = {
+    "none": [(1.0, False)],
+    "flip": [(1.0, False), (1.0, True)],
+    "flip_scale": [(scale, flip) for scale in (0.75, 1.0, 1.25) for flip in (False, True)],
 }
-SCALES: dict[TestTimeAugmentation, tuple[float, ...]] = {
-    "none": (1.0,),
-    "flip": (1.0,),
-    "flip_scale": (0.75, 1.0, 1.25),
-}
+"""Scale of each view of an image, and whether it is mirrored."""
 
 
 class Predictor:
-    """A trained net with what model.json says of it, ready for images of any size.
+    """A trained net with its description from model.json, ready for images of any size.
 
     Args:
-        tta: test-time augmentation. `flip` means over the image and its mirror image, `flip_scale` also over 0.75 and 1.25
-            times its size; means are of probabilities.
-        device: None takes what the model was trained on, or what there is.
+        tta: test-time augmentation. `flip` averages the probabilities of the image and its mirror image, `flip_scale`
+            also those of 0.75 and 1.25 times its size.
+        device: None stands for the CPU if the model was trained there, else for the best device of this machine.
     """
 
     def __init__(
@@ -47,23 +43,23 @@ class Predictor:
         self.net = net.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.description, self.tta = description, tta
 
-    def logits(self, images: Tensor) -> Tensor:
-        """Images uint8 `[N, H, W, 3]` → logits float32 `[N, num_classes, H, W]` on this predictor's device.
+    def compute_logits(self, images: Tensor) -> Tensor:
+        """Compute logits float32 `[N, num_classes, H, W]` of images uint8 `[N, H, W, 3]`, on this predictor's device.
 
-        With test-time augmentation they are those of the mean probabilities.
+        With test-time augmentation they are the logits of the mean probabilities.
 
         Raises:
-            InputError: the net cannot take one of the sizes that test-time augmentation asks for.
+            InputError: the net cannot take one of the sizes that test-time augmentation needs.
         """
         with torch.inference_mode():
             normalised = to_input(images.to(self.device), self.description["mean"], self.description["std"])
-            views = [self._view(normalised, scale, flip) for scale in SCALES[self.tta] for flip in FLIPS[self.tta]]
-            return views[0] if len(views) == 1 else _mean(views)
+            views = [self._compute_view(normalised, scale, flip) for scale, flip in VIEWS[self.tta]]
+            return views[0] if len(views) == 1 else _average(views)
 
-    def _view(self, images: Tensor, scale: float, flip: bool) -> Tensor:
+    def _compute_view(self, images: Tensor, scale: float, flip: bool) -> Tensor:
         height, width = images.shape[-2:]
         if scale != 1:
-            images = _resized(images, round(height * scale), round(width * scale))
+            images = _resize(images, round(height * scale), round(width * scale))
         if flip:
             images = images.flip(-1)
         try:
@@ -79,11 +75,11 @@ class Predictor:
         logits = logits.float()
         if flip:
             logits = logits.flip(-1)
-        return logits if scale == 1 else _resized(logits, height, width)
+        return logits if scale == 1 else _resize(logits, height, width)
 
 
 def restore_size(logits: Tensor, height: int, width: int, fit: Fit) -> Tensor:
-    """Logits `[N, C, size, size]` of images that prepare has fitted, at the size that they had: `[N, C, height, width]`.
+    """Resize logits `[N, C, size, size]` of images fitted by prepare to their original size `[N, C, height, width]`.
 
     Logits of padding are cut off, the others resized bilinearly.
     """
@@ -91,12 +87,12 @@ def restore_size(logits: Tensor, height: int, width: int, fit: Fit) -> Tensor:
 
 
 def restore_rows(logits: Tensor, height: int, width: int, fit: Fit, top: int, bottom: int) -> Tensor:
-    """Rows `top` to `bottom` of `restore_size`, bit for bit, without the others: `[N, C, bottom - top, width]`."""
+    """Compute rows `top` to `bottom` of `restore_size` alone, bit for bit: `[N, C, bottom - top, width]`."""
     place = compute_placement(height, width, logits.shape[-1], fit)
     kept = logits[..., place.top : place.top + place.height, place.left : place.left + place.width]
     if kept.shape[-2:] == (height, width):
         return kept[..., top:bottom, :]
-    columns, rows = _centres(width, 0, width), _centres(height, top, bottom)
+    columns, rows = _compute_centres(width, 0, width), _compute_centres(height, top, bottom)
     grid = torch.stack([columns.expand(len(rows), -1), rows[:, None].expand(-1, width)], dim=-1).to(kept)
     # Not F.interpolate, which cannot give some rows alone: here each value depends on its own place only.
     return F.grid_sample(
@@ -104,17 +100,17 @@ def restore_rows(logits: Tensor, height: int, width: int, fit: Fit, top: int, bo
     )
 
 
-def _centres(length: int, start: int, stop: int) -> Tensor:
-    """Of pixels `start` to `stop` of `length`, where -1 and 1 are the ends."""
+def _compute_centres(length: int, start: int, stop: int) -> Tensor:
+    """Compute the centres of pixels `start` to `stop` of `length` in units in which the ends are -1 and 1."""
     return (torch.arange(start, stop, dtype=torch.float64) + 0.5) * 2 / length - 1
 
 
-def _resized(maps: Tensor, height: int, width: int) -> Tensor:
+def _resize(maps: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(maps, (height, width), mode="bilinear", align_corners=False)
 
 
-def _mean(views: list[Tensor]) -> Tensor:
-    """Logits whose probabilities are the mean of the views' probabilities."""
+def _average(views: list[Tensor]) -> Tensor:
+    """Return the logits whose probabilities are the mean of the views' probabilities."""
     stacked, count = torch.stack(views), math.log(len(views))
     if stacked.shape[2] == 1:
         positive, negative = (F.logsigmoid(sign * stacked).logsumexp(dim=0) for sign in (1, -1))

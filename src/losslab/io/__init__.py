@@ -1,1 +1,1 @@
-"""Files, hashes, YAML and Git: what every room reads and writes with."""
+"""Files, hashes, YAML and Git, for every room."""

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear completely or not at all."""
 
 import csv
 import json
@@ -16,9 +16,9 @@ Row = Mapping[str, object]
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary neighbour of `path` (a file or folder to be made by the caller); rename it when all went well.
+    """Yield a temporary path beside `path`, for the caller to make a file or folder of; rename it if all went well.
 
-    Its name is always the same, so that the next run clears away what a killed one left.
+    Its name is always the same, so that the next run clears away the leftovers of a killed one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
@@ -33,8 +33,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder(path: Path) -> Iterator[Path]:
-    """Yield `path` as an empty folder that is gone afterwards; what a killed run left in it is cleared away first."""
+def open_scratch_folder(path: Path) -> Iterator[Path]:
+    """Yield `path` as an empty folder and remove it afterwards; leftovers of a killed run are cleared away first."""
     clear_folder(path)
     try:
         yield path
@@ -43,36 +43,36 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 
 def clear_folder(folder: Path) -> None:
-    """Make an empty folder of whatever is there."""
+    """Make an empty folder, and remove whatever is there."""
     _remove(folder)
     folder.mkdir(parents=True)
 
 
 def unlock_folders(folder: Path) -> None:
-    """Let the user into `folder` and all folders below it, whatever an archive said."""
+    """Let the user into `folder` and all folders below it, whatever permissions an archive gave them."""
     folder.chmod(0o755)
-    for place, names, _ in os.walk(folder):  # top down: it enters those of `names` afterwards
+    for place, names, _ in os.walk(folder):  # top down: os.walk enters `names` afterwards
         for path in (Path(place) / name for name in names):
             if not path.is_symlink():
                 path.chmod(0o755)
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text with `\\n` line ends on every system, so that hashes agree."""
+    """Write UTF-8 text with Unix line ends on every system, so that hashes agree."""
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write what only its owner may read, such as passwords."""
-    path.unlink(missing_ok=True)  # the mode is given to new files alone
+    """Write a file that only its owner may read, such as one with passwords."""
+    path.unlink(missing_ok=True)  # only a new file gets the mode
     with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         file.write(content)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write indented JSON; NaN is written as null, because JSON has none."""
-    write_text(path, json.dumps(_without_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    """Write indented JSON, with NaN as null, because JSON has no NaN."""
+    write_text(path, json.dumps(_replace_nan(content), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: Path) -> JsonObject:
@@ -81,7 +81,7 @@ def read_json(path: Path) -> JsonObject:
 
 
 def write_csv(path: Path, rows: Sequence[Row]) -> None:
-    """Write rows of one shape; NaN and None become empty cells."""
+    """Write rows that all have the keys of the first; NaN and None become empty cells."""
     with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
         writer.writeheader()
@@ -97,8 +97,8 @@ def flatten(value: Any, joint: str = ".", with_lists: bool = False) -> dict[str,
     """Return the leaves of nested dicts under the joined keys that lead there; an empty dict is a leaf.
 
     Args:
-        joint: what stands between two keys.
-        with_lists: go into lists too, by position: `tolerances[0]`.
+        joint: text between two keys.
+        with_lists: flatten lists too, by position: `tolerances[0]`.
 
     >>> flatten({"train": {"lr": 0.1, "ema": None}, "seed": 0})
     {'train.lr': 0.1, 'train.ema': None, 'seed': 0}
@@ -114,11 +114,11 @@ def flatten(value: Any, joint: str = ".", with_lists: bool = False) -> dict[str,
     return leaves
 
 
-def _without_nan(value: Any) -> Any:
+def _replace_nan(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_nan(item) for key, item in value.items()}
+        return {key: _replace_nan(item) for key, item in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, str):
-        return [_without_nan(item) for item in value]
+        return [_replace_nan(item) for item in value]
     return None if _is_nan(value) else value
 
 
@@ -138,5 +138,5 @@ def _remove(path: Path) -> None:
 
 
 def parse_number(cell: str | None) -> float:
-    """A cell's number; NaN for an empty one."""
+    """Return the number in a cell of a CSV file; NaN for an empty or missing one."""
     return float(cell) if cell else math.nan

@@ -1,4 +1,4 @@
-"""Git, called as a program in a folder of a repository: at its root, in a subfolder of it, or in a shallow clone."""
+"""Git, run as a program in a folder of a repository: at its root, in a subfolder, or in a shallow clone."""
 
 import os
 import subprocess
@@ -13,10 +13,10 @@ _COMMAND = ("git", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=
 def run_git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
     """Run a Git command in a folder and return what it prints.
 
-    Git runs no hooks, and takes no repository from the environment, as it would within a hook.
+    Git runs no hooks, and ignores a repository in the environment, such as that of the hook that runs losslab.
 
     Raises:
-        InputError: Git failed; the message is the line in which Git says why.
+        InputError: Git failed; the message is the line with Git's reason.
     """
     done = _run(folder, arguments, environment)
     if done.returncode:
@@ -28,12 +28,12 @@ def run_git(folder: Path, *arguments: str, environment: Mapping[str, str] | None
 
 
 def find_head(folder: Path) -> str:
-    """Return the commit that is checked out. Raises InputError where there is none, or no repository."""
+    """Return the commit that is checked out. Raises InputError if there is none, or no repository."""
     return run_git(folder, "rev-parse", "--verify", "HEAD").strip()
 
 
 def find_commit(folder: Path, name: str) -> str | None:
-    """Return the commit that a name, a tag or the beginning of a hash means; None if there is no such commit."""
+    """Return the commit that a branch, a tag or the beginning of a hash names; None if there is no such commit."""
     done = _run(folder, ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}"))
     return done.stdout.decode().strip() if done.returncode == 0 else None
 
@@ -59,22 +59,23 @@ def list_changes(folder: Path, paths: Sequence[str], since: str | None = None) -
     """Return the files below `paths` that differ from a commit, relative to the folder.
 
     Args:
-        since: the commit; without one, HEAD, and files that Git does not track count as changes.
+        since: the commit; None compares with HEAD, and untracked files count as changes.
     """
     if since is not None:
-        return run_git(folder, "diff", "--name-only", "--relative", since, "--", *paths).splitlines()
-    prefix = find_prefix(folder).as_posix()
-    listed = run_git(folder, "status", "--porcelain", "--no-renames", "--", *paths).splitlines()
-    return [line[3:].strip('"').removeprefix("" if prefix == "." else f"{prefix}/") for line in listed]
+        return run_git(folder, "diff", "--name-only", "--relative", "-z", since, "--", *paths).split("\0")[:-1]
+    prefix = run_git(folder, "rev-parse", "--show-prefix").strip()
+    entries = run_git(folder, "status", "--porcelain", "--no-renames", "-z", "--", *paths).split("\0")[:-1]
+    return [entry[3:].removeprefix(prefix) for entry in entries]
 
 
 def _run(
     folder: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[bytes]":
-    inherited = {key: value for key, value in os.environ.items() if not key.startswith(("GIT_DIR", "GIT_WORK_TREE"))}
-    command = [*_COMMAND, *arguments]
+    inherited = {
+        key: value for key, value in os.environ.items() if not key.startswith(("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX"))
+    }
     return subprocess.run(
-        command,
+        [*_COMMAND, *arguments],
         cwd=folder,
         env=inherited | dict(environment or {}),
         stdin=subprocess.DEVNULL,

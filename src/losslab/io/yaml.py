@@ -1,4 +1,4 @@
-"""Strict YAML files: read as DVC reads them, checked against a schema, every fault told in one line."""
+"""Strict YAML files: read as DVC reads them, checked against a schema, all faults reported on one line."""
 
 import re
 from pathlib import Path
@@ -13,13 +13,13 @@ Schema = TypeVar("Schema", bound=BaseModel)
 
 
 class Section(BaseModel):
-    """A part of a file: unknown keys and wrong types are errors."""
+    """A section of a file in which unknown keys and wrong types are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 def read_yaml(path: Path) -> Any:
-    """The content of a file. Raises InputError where it is no YAML, FileNotFoundError where it is not there."""
+    """Read a YAML file. Raises InputError if it is not YAML, FileNotFoundError if it does not exist."""
     try:
         return parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -27,25 +27,29 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str) -> Any:
-    """YAML as DVC reads it: 1e-3 is a number, to PyYAML it is a string. A key that stands twice is an error."""
+    """Parse YAML as DVC does: 1e-3 is a number, which PyYAML takes for a string, and a duplicate key is an error.
+
+    >>> parse_yaml("{lr: 1e-3, arch: unet}")
+    {'lr': 0.001, 'arch': 'unet'}
+    """
     return yaml.load(text, _Yaml12Loader)
 
 
 def validate(schema: type[Schema], content: Any, path: Path | str) -> Schema:
-    """The content as `schema`. Raises InputError that names the file and each fault: key, value, what is allowed."""
+    """Check content against a schema. Raises InputError that names the file and each fault: key, value, rule."""
     if not isinstance(content, dict):
         raise InputError(f"{path}: holds no keys; it must have {', '.join(schema.model_fields)}")
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{path}: {'; '.join(_explained(fault, schema) for fault in error.errors())}") from None
+        raise InputError(f"{path}: {'; '.join(_explain(fault, schema) for fault in error.errors())}") from None
 
 
-def _explained(fault: Any, schema: type[BaseModel]) -> str:
+def _explain(fault: Any, schema: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in fault["loc"])
     message = re.sub("^(Value error, |[A-Z][a-z]+ should )", "", fault["msg"])
     if fault["type"] == "extra_forbidden":
-        allowed = _keys(schema, fault["loc"][:-1])
+        allowed = _list_keys(schema, fault["loc"][:-1])
         return f"{key}: unknown key" + (f"; allowed here: {', '.join(allowed)}" if allowed else "")
     if fault["type"] == "missing":
         return f"{key}: missing"
@@ -54,18 +58,18 @@ def _explained(fault: Any, schema: type[BaseModel]) -> str:
     return f"{key} is {fault['input']!r}; it must {message}"
 
 
-def _keys(annotation: Any, location: tuple[int | str, ...]) -> list[str]:
-    """The keys of the section at this location: through fields, lists, and alternatives marked with a Tag."""
+def _list_keys(annotation: Any, location: tuple[int | str, ...]) -> list[str]:
+    """List the keys of the section at a location, reached through fields, lists and alternatives marked with a Tag."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         if not location:
             return list(annotation.model_fields)
         field = annotation.model_fields.get(str(location[0]))
-        return _keys(field.annotation, location[1:]) if field else []
+        return _list_keys(field.annotation, location[1:]) if field else []
     tags = [mark.tag for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Tag)]
     if tags:
-        return _keys(annotation.__origin__, location[1:]) if location[:1] == (tags[0],) else []
+        return _list_keys(annotation.__origin__, location[1:]) if location[:1] == (tags[0],) else []
     rest = location[1:] if location and isinstance(location[0], int) else location
-    return next((keys for option in get_args(annotation) if (keys := _keys(option, rest))), [])
+    return next((keys for option in get_args(annotation) if (keys := _list_keys(option, rest))), [])
 
 
 class _Yaml12Loader(yaml.SafeLoader):
@@ -74,11 +78,9 @@ class _Yaml12Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, str | int | float | bool | None):
-                raise yaml.constructor.ConstructorError(None, None, "a key must be plain", key_node.start_mark)
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a plain value", key_node.start_mark)
             if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
-                )
+                raise yaml.constructor.ConstructorError(None, None, f"duplicate key {key!r}", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 

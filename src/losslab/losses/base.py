@@ -9,33 +9,52 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's input, checked. `target` holds 0 where `valid` is False."""
+    """One step's checked input.
+
+    Example:
+        >>> batch = Batch(torch.zeros(1, 2, 1, 2), torch.tensor([[[1, 0]]]), torch.tensor([[[True, False]]]))
+        >>> batch.one_hot().tolist()
+        [[[[0.0, 0.0]], [[1.0, 0.0]]]]
+    """
 
     logits: Tensor
-    """`[N, C, H, W]`, float32 or float64."""
+    """`[N, C, H, W]`, float32 or float64; 0 at ignored pixels."""
     target: Tensor
-    """`[N, H, W]`, int64."""
+    """`[N, H, W]`, int64; 0 at ignored pixels."""
     valid: Tensor
     """`[N, H, W]`, bool: the pixels that are not ignored."""
 
     def one_hot(self) -> Tensor:
-        """`[N, C, H, W]` in the logits' dtype, zero at ignored pixels; with one logit, the foreground alone."""
+        """Return the target as `[N, C, H, W]` of 0 and 1, 0 at ignored pixels; with one logit, the foreground alone."""
         num_classes = self.logits.shape[1]
         labels = torch.arange(num_classes, device=self.target.device) if num_classes > 1 else self.target.new_ones(1)
         planes = self.target.unsqueeze(1) == labels.view(-1, 1, 1)
         return (planes & self.valid.unsqueeze(1)).to(self.logits.dtype)
 
     def probabilities(self) -> Tensor:
-        """`[N, C, H, W]`: sigmoid of one logit, softmax over several; zero at ignored pixels."""
+        """Return `[N, C, H, W]`: sigmoid of one logit, softmax over several; 0 at ignored pixels."""
         p = self.logits.sigmoid() if self.logits.shape[1] == 1 else self.logits.softmax(dim=1)
         return p * self.valid.unsqueeze(1)
 
 
 class Loss(nn.Module):
-    """Base of all losses: subclasses implement `compute` and may trust their input.
+    """Base of all losses: a subclass implements `compute(batch)` and may trust its input.
 
-    Computes in float32 with autocast off, whatever the model ran in (float64 stays, for gradcheck). Ignored pixels are
-    out of every term and every mean; where nothing is left the loss is 0 with a zero gradient.
+    Losses compute in float32 with autocast off, whatever the model ran in (float64 stays, for gradcheck). Ignored
+    pixels are left out of every term and every mean; where nothing is left the loss is 0 with a zero gradient.
+
+    Shape:
+        logits float `[N, C, H, W]`, C being 1 for binary data; target int64 `[N, H, W]`; the result is a 0-dim tensor.
+
+    Raises:
+        ValueError: shapes, types or labels that do not fit.
+
+    Example:
+        >>> class Error(Loss):
+        ...     def compute(self, batch: Batch) -> Tensor:
+        ...         return masked_mean((batch.probabilities() - batch.one_hot()).abs(), batch.valid.unsqueeze(1))
+        >>> Error(1, ignore_index=255)(torch.zeros(1, 1, 1, 2), torch.tensor([[[1, 255]]]))
+        tensor(0.5000)
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None) -> None:
@@ -52,7 +71,11 @@ class Loss(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define compute(batch)")
 
     def check(self, logits: Tensor, target: Tensor) -> Batch:
-        """Raise ValueError for shapes, types or labels that do not fit; set ignored pixels aside."""
+        """Check shapes, types and labels, and set ignored pixels aside.
+
+        Raises:
+            ValueError: shapes, types or labels that do not fit.
+        """
         if logits.ndim != 4 or logits.shape[1] != self.num_classes or not logits.is_floating_point():
             raise ValueError(f"logits must be float [N, {self.num_classes}, H, W], not {_describe(logits)}")
         n, _, h, w = logits.shape
@@ -75,7 +98,13 @@ class Loss(nn.Module):
 
 
 def cross_entropy(batch: Batch) -> Tensor:
-    """`-log p` of each pixel's true class, `[N, H, W]`: softmax over classes, sigmoid with one logit."""
+    """Return `-log p` of each pixel's true class, `[N, H, W]`: softmax over classes, sigmoid with one logit.
+
+    Example:
+        >>> batch = Batch(torch.zeros(1, 4, 1, 1), torch.tensor([[[2]]]), torch.tensor([[[True]]]))
+        >>> cross_entropy(batch).exp()
+        tensor([[[4.]]])
+    """
     if batch.logits.shape[1] == 1:
         z = batch.logits.squeeze(1)
         return F.binary_cross_entropy_with_logits(z, batch.target.to(z.dtype), reduction="none")
@@ -83,18 +112,39 @@ def cross_entropy(batch: Batch) -> Tensor:
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """The mean of `values` where `mask`, 0 with a zero gradient where the mask is empty. Both of one shape."""
+    """Return the mean of `values` where `mask` is set, or 0 with a zero gradient where it is empty.
+
+    Example:
+        >>> masked_mean(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([True, True, False]))
+        tensor(1.5000)
+    """
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def mean_over_present(per_class: Tensor, present: Tensor) -> Tensor:
-    """The mean over images of each one's mean over the classes that count in it; `[N, C]` both, `[C]` for a whole batch."""
+    """Average over images each image's mean over its present classes.
+
+    Both are `[N, C]`, or `[C]` where counts are of the batch; an image without a present class is left out.
+
+    Example:
+        >>> mean_over_present(torch.tensor([[1.0, 9.0], [2.0, 4.0]]), torch.tensor([[True, False], [True, True]]))
+        tensor(2.)
+    """
     per_image = (per_class * present).sum(-1) / present.sum(-1).clamp(min=1)
     return masked_mean(per_image, present.any(-1))
 
 
 def bounded_power(x: Tensor, exponent: float, below: float = 1e-6) -> Tensor:
-    """`x^exponent` for x ≥ 0; an exponent under 1 has no bounded gradient at 0: below `below` it is a straight line."""
+    """Return `x^exponent` for x ≥ 0 with a bounded gradient.
+
+    An exponent under 1 has an infinite gradient at 0: there the power is a straight line under `below`.
+
+    Example:
+        >>> x = torch.tensor([0.0, 4.0], requires_grad=True)
+        >>> bounded_power(x, 0.5).sum().backward()
+        >>> x.grad.tolist()
+        [1000.0, 0.25]
+    """
     if exponent >= 1:
         return x.pow(exponent)
     return x.clamp(min=below).pow(exponent).where(x > below, x * below ** (exponent - 1))

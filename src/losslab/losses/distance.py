@@ -16,33 +16,44 @@ Distances = npt.NDArray[np.float32]
 
 
 class Boundary(Loss):
-    """Boundary loss: `φ·p` averaged over valid pixels and classes, φ the signed distance to the border of the truth in
-    pixels, negative inside: 0 on the class's own border pixels, 1 on those next to it (Kervadec et al. 2019, 1812.07032).
+    """Boundary loss: `φ·p` averaged over valid pixels and classes, φ the signed distance to the true border.
 
-    Unscaled and legitimately negative: its minimum depends on the truth, so it compares with nothing but itself. A class
-    that is empty, or fills the image, has no border and a map of zeros: a false positive there costs nothing. Therefore,
-    and because it starts flat, it goes with a region loss, its weight ramped: `dice+0.01:0.1*boundary`.
+    φ is in pixels and negative inside: 0 on the class's own border pixels, 1 on those next to it (Kervadec et al. 2019,
+    1812.07032). The loss is unscaled and legitimately negative: its minimum depends on the truth, so it compares with
+    nothing but itself. A class that is empty, or fills the image, has no border and a map of zeros: a false positive
+    there costs nothing. Therefore, and because it starts flat, it goes with a region loss, its weight ramped:
+    `dice+0.01:0.1*boundary`.
 
     Maps are computed from the target that the loss is given, so after augmentation; void pixels belong to no side.
     OpenCV's exact Euclidean transform makes them, on the CPU: slower than cross entropy.
+
+    Example:
+        >>> logits, target = torch.tensor([[[[9.0, -9.0, -9.0, 9.0]]]]), torch.tensor([[[1, 1, 0, 0]]])
+        >>> Boundary(1, None)(logits, target)  # distances -1, 0, 1, 2
+        tensor(0.2500)
     """
 
     def compute(self, batch: Batch) -> Tensor:
         p = batch.probabilities()
-        return masked_mean(
-            compute_distance_maps(batch.one_hot(), batch.valid, signed_distance) * p, _each_class(batch.valid, p)
-        )
+        phi = compute_distance_maps(batch.one_hot(), batch.valid, signed_distance)
+        return masked_mean(phi * p, batch.valid.unsqueeze(1).expand_as(p))
 
 
 class Hausdorff(Loss):
-    """Hausdorff distance loss: `(p - y)² (d_p^α + d_y^α)` averaged over valid pixels and classes, d the distances to the
-    borders of the prediction (p > 1/2) and of the truth (Karimi & Salcudean 2019, 1904.10030, eq. 8).
+    """Hausdorff distance loss: `(p - y)² (d_p^α + d_y^α)` averaged over valid pixels and classes, in 0..2.
 
-    Distances are divided by the image's diagonal, and come from detached p. The value is MONAI's `HausdorffDTLoss` over
-    diagonal^α, which knows no void pixels. A mask that is empty, or fills the image, has no border and a map of zeros, so
-    a flat false positive on an empty mask costs nothing: it goes with a region loss, `dice+hausdorff`.
+    d are the distances to the borders of the prediction (p > 1/2) and of the truth (Karimi & Salcudean 2019,
+    1904.10030, eq. 8). Distances are divided by the image's diagonal, and come from detached p. The value is MONAI's
+    `HausdorffDTLoss` over diagonal^α, which knows no void pixels. A mask that is empty, or fills the image, has no
+    border and a map of zeros, so a flat false positive on an empty mask costs nothing: it goes with a region loss,
+    `dice+hausdorff`.
 
     OpenCV's exact Euclidean transform, on the CPU, for every class of truth and prediction: slower than cross entropy.
+
+    Example:
+        >>> logits, target = torch.tensor([[[[9.0, -9.0, -9.0, 9.0]]]]), torch.tensor([[[1, 1, 0, 0]]])
+        >>> round(Hausdorff(1, None, alpha=2.0)(logits, target).item(), 3)
+        0.103
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None, *, alpha: float) -> None:
@@ -54,19 +65,30 @@ class Hausdorff(Loss):
         diagonal = float(np.hypot(*batch.target.shape[1:]))
         fields = [compute_distance_maps(mask, batch.valid, border_distance) / diagonal for mask in (p.detach(), y)]
         weights = fields[0] ** self.alpha + fields[1] ** self.alpha
-        return masked_mean((p - y).square() * weights, _each_class(batch.valid, p))
+        return masked_mean((p - y).square() * weights, batch.valid.unsqueeze(1).expand_as(p))
 
 
 def compute_distance_maps(masks: Tensor, valid: Tensor, distance: Callable[[Mask, Mask], Distances]) -> Tensor:
-    """One map for each plane of `masks` (`[N, C, H, W]`, inside where > 1/2), 0 where it has no border or pixels are void."""
+    """Compute a map of distances, in pixels, for each plane of `masks`; 0 where it has no border or pixels are void.
+
+    Args:
+        masks: `[N, C, H, W]`, inside where above 1/2.
+        valid: bool `[N, H, W]`.
+        distance: `signed_distance` or `border_distance`.
+
+    Example:
+        >>> masks, valid = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]]), torch.ones(1, 1, 4, dtype=torch.bool)
+        >>> compute_distance_maps(masks, valid, signed_distance)
+        tensor([[[[-1.,  0.,  1.,  2.]]]])
+    """
     inside = ((masks > 0.5) & valid.unsqueeze(1)).cpu().numpy()
     allowed = valid.cpu().numpy()
     result = np.zeros(inside.shape, np.float32)
 
-    def fill(place: tuple[int, int]) -> None:
-        plane, outside = inside[place], allowed[place[0]] & ~inside[place]
+    def fill(index: tuple[int, int]) -> None:
+        plane, outside = inside[index], allowed[index[0]] & ~inside[index]
         if plane.any() and outside.any():
-            result[place] = distance(plane, outside) * allowed[place[0]]
+            result[index] = distance(plane, outside) * allowed[index[0]]
 
     with ThreadPoolExecutor() as pool:  # OpenCV lets other threads run
         list(pool.map(fill, np.ndindex(*inside.shape[:2])))
@@ -74,19 +96,22 @@ def compute_distance_maps(masks: Tensor, valid: Tensor, distance: Callable[[Mask
 
 
 def signed_distance(inside: Mask, outside: Mask) -> Distances:
-    """Kervadec's φ: `1 - distance` to the nearest pixel outside for those inside, the distance to the nearest inside else."""
-    return np.where(inside, 1 - _distance_to(outside), _distance_to(inside))
+    """Return Kervadec's φ, `[H, W]` in pixels.
+
+    Inside it is 1 - the distance to the nearest pixel outside, elsewhere the distance to the nearest pixel inside.
+
+    Example:
+        >>> signed_distance(np.array([[True, True, False]]), np.array([[False, False, True]]))
+        array([[-1.,  0.,  1.]], dtype=float32)
+    """
+    return np.where(inside, 1 - _measure_distance(outside), _measure_distance(inside))
 
 
 def border_distance(inside: Mask, outside: Mask) -> Distances:
-    """The distance of each pixel to the nearest one of the other side."""
-    return np.where(inside, _distance_to(outside), _distance_to(inside))
+    """Return the distance of each pixel to the nearest one of the other side."""
+    return np.where(inside, _measure_distance(outside), _measure_distance(inside))
 
 
-def _distance_to(mask: Mask) -> Distances:
+def _measure_distance(mask: Mask) -> Distances:
     result = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(result, np.float32)
-
-
-def _each_class(valid: Tensor, p: Tensor) -> Tensor:
-    return valid.unsqueeze(1).expand_as(p)

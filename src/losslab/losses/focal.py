@@ -10,13 +10,18 @@ from losslab.losses.base import Batch, Loss, bounded_power, cross_entropy, maske
 
 
 class Focal(Loss):
-    """Focal loss: `-α_t (1 - p_t)^γ log p_t`, averaged over valid pixels (Lin et al. 2017, 1708.02002).
+    """Focal loss: `-α_t (1 - p_t)^γ log p_t`, averaged over valid pixels, 0 or more (Lin et al. 2017, 1708.02002).
 
-    Softmax over several classes (as MONAI with `use_softmax=True`; smp's is one-against-the-rest), sigmoid with one logit
-    (as torchvision's `sigmoid_focal_loss`). `alpha` is None, one weight per class, or with one logit a number in 0..1:
-    α for foreground, 1 - α for background. The mean counts pixels, whatever α.
+    Softmax over several classes (as MONAI with `use_softmax=True`; smp's is one-against-the-rest), sigmoid with one
+    logit (as torchvision's `sigmoid_focal_loss`). `alpha` is None, one weight per class, or with one logit a number in
+    0..1: α for foreground, 1 - α for background. The mean counts pixels, whatever α.
 
     For γ < 1 the power has no bounded gradient at p_t = 1: where 1 - p_t is below 1e-6 it goes on as a straight line.
+
+    Example:
+        >>> logits, target = torch.zeros(1, 1, 1, 1), torch.tensor([[[1]]])
+        >>> round(Focal(1, None, gamma=2.0, alpha=None)(logits, target).item(), 4)  # -(1/2)² log(1/2)
+        0.1733
     """
 
     weights: Tensor | None
@@ -38,12 +43,17 @@ class Focal(Loss):
 
 
 class FocalOvr(Loss):
-    """Focal loss of each class against the rest, with sigmoids: `-α_t (1 - p_t)^γ log p_t`, averaged over valid pixels
-    and classes (Lin et al. 2017, 1708.02002). With one logit it is `focal`.
+    """Focal loss of each class against the rest: `-α_t (1 - p_t)^γ log p_t` with sigmoids, 0 or more.
 
-    This is what smp's `FocalLoss("multiclass")` computes, there with a power whose gradient is NaN at p_t = 1 for γ < 1.
-    `alpha` is α for a class's own pixels and 1 - α for all others, or None. Every class counts at every pixel, so an
-    absent class is pushed down everywhere.
+    Averaged over valid pixels and classes (Lin et al. 2017, 1708.02002). With one logit it is `focal`. This is what
+    smp's `FocalLoss("multiclass")` computes, there with a power whose gradient is NaN at p_t = 1 for γ < 1. `alpha` is
+    α for a class's own pixels and 1 - α for all others, or None. Every class counts at every pixel, so an absent class
+    is pushed down everywhere.
+
+    Example:
+        >>> logits, target = torch.tensor([[[[0.0]], [[-99.0]]]]), torch.tensor([[[0]]])
+        >>> round(FocalOvr(2, None, gamma=2.0, alpha=None)(logits, target).item(), 4)  # the first class's, halved
+        0.0866
     """
 
     def __init__(self, num_classes: int, ignore_index: int | None, *, gamma: float, alpha: float | None) -> None:
@@ -60,5 +70,12 @@ class FocalOvr(Loss):
 
 
 def focal(cost: Tensor, gamma: float) -> Tensor:
-    """`(1 - p)^γ · cost` for `cost = -log p`. Taken from the cost, 1 - p keeps the digits that a p near 1 has lost."""
+    """Return `(1 - p)^γ · cost` for `cost = -log p`.
+
+    Taken from the cost, 1 - p keeps the digits that a p near 1 has lost.
+
+    Example:
+        >>> focal(torch.tensor([0.5]).log().neg(), gamma=1.0)
+        tensor([0.3466])
+    """
     return bounded_power(-torch.expm1(-cost), gamma) * cost

@@ -12,30 +12,36 @@ Weighting = Literal["inverse_frequency", "median_frequency"]
 class Options(Section):
     """Options of one loss, with the papers' names and defaults."""
 
-    def complaints(self, num_classes: int) -> dict[str, str]:
-        """Option → what would be right, for what only the number of classes (1: binary) can tell."""
+    def find_misfits(self, num_classes: int) -> dict[str, str]:
+        """Find options that do not fit the number of classes (1: binary): {option: what would be right}."""
         return {}
 
 
-def _of_classes(option: str, weights: list[float], num_classes: int) -> dict[str, str]:
+def _find_wrong_length(option: str, weights: list[float], num_classes: int) -> dict[str, str]:
     labels = max(num_classes, 2)
     if len(weights) != labels or sum(weights) == 0:
         return {option: f"it must have a weight for each of {labels} classes, not all 0"}
     return {}
 
 
-def _not_tiny(value: float) -> float:
+def _refuse_tiny(value: float) -> float:
     if 0 < value < 1e-6:
-        raise ValueError("Input should be 0, or at least 1e-6")
+        raise ValueError("0, or at least 1e-6")
     return value
 
 
-Weight = Annotated[float, Field(ge=0, le=1e6), AfterValidator(_not_tiny)]
+def _refuse_even(value: int) -> int:
+    if value % 2 == 0:
+        raise ValueError("odd, to have a pixel in its middle")
+    return value
+
+
+Weight = Annotated[float, Field(ge=0, le=1e6), AfterValidator(_refuse_tiny)]
 Exponent = Annotated[float, Field(ge=0, le=100)]
 Positive = Annotated[float, Field(ge=1e-6, le=1e6)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Smooth = Annotated[float, Field(ge=0, le=1e6)]
-Window = Annotated[int, Field(ge=3, le=101)]
+Window = Annotated[int, Field(ge=3, le=101), AfterValidator(_refuse_even)]
 
 
 class NoOptions(Options):
@@ -46,9 +52,9 @@ class CrossEntropyOptions(Options):
     class_weights: list[Weight] | Weighting | None = None
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
-    def complaints(self, num_classes: int) -> dict[str, str]:
+    def find_misfits(self, num_classes: int) -> dict[str, str]:
         weights = self.class_weights
-        return _of_classes("class_weights", weights, num_classes) if isinstance(weights, list) else {}
+        return _find_wrong_length("class_weights", weights, num_classes) if isinstance(weights, list) else {}
 
 
 class BceOptions(Options):
@@ -59,11 +65,11 @@ class FocalOptions(Options):
     gamma: Exponent = 2.0
     alpha: Share | list[Weight] | None = None
 
-    def complaints(self, num_classes: int) -> dict[str, str]:
+    def find_misfits(self, num_classes: int) -> dict[str, str]:
         if isinstance(self.alpha, list):
-            return _of_classes("alpha", self.alpha, num_classes)
+            return _find_wrong_length("alpha", self.alpha, num_classes)
         if self.alpha is not None and num_classes > 1:
-            return {"alpha": f"over {num_classes} classes it is a list of as many weights"}
+            return {"alpha": f"for {num_classes} classes it must be a list of as many weights"}
         return {}
 
 
@@ -112,22 +118,14 @@ class HausdorffOptions(Options):
     alpha: float = Field(2.0, gt=0, le=10)
 
 
-class _WindowOptions(Options):
-    window: int
-    sigma: Positive
-
-    def complaints(self, num_classes: int) -> dict[str, str]:
-        return {} if self.window % 2 else {"window": "it must be odd, to have a pixel in its middle"}
-
-
-class CorrelationOptions(_WindowOptions):
+class CorrelationOptions(Options):
     window: Window = 3
     sigma: Positive = 1.5
     beta: float = Field(0.1, ge=0, lt=1)
     c: Positive = 0.01
 
 
-class SsimOptions(_WindowOptions):
+class SsimOptions(Options):
     window: Window = 11
     sigma: Positive = 1.5
 

@@ -3,35 +3,39 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from losslab.losses import options as of
-from losslab.losses.options import Options
+from losslab.losses import options
 
-Kind = Literal["pixel", "region", "boundary", "structure", "regulariser"]
+LossKind = Literal["pixel", "region", "boundary", "structure", "regulariser"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LossSpec:
-    """`target` is `module:class` below losslab.losses; the class takes (num_classes, ignore_index, **options)."""
+    """All there is to know of a loss without building it.
+
+    Example:
+        >>> LOSSES["focal"].defaults
+        {'gamma': 2.0, 'alpha': None}
+    """
 
     name: str
-    kind: Kind
+    kind: LossKind
     target: str
-    options: type[Options]
+    """`module:class` below losslab.losses; the class takes (num_classes, ignore_index, **options)."""
+    options: type[options.Options]
     summary: str
     formula: str
-    """LaTeX: z logit, p probability, y truth, TP = Σpy, FP = Σp(1-y), FN = Σ(1-p)y."""
+    """LaTeX, with z logit, p probability, y truth, TP = Σpy, FP = Σp(1-y), FN = Σ(1-p)y."""
     paper: str
     url: str
     absent: str
-    """What a class does that is not in the truth."""
+    """What happens to a class that is absent from the truth."""
     partner: str | None = None
-    """The expression to use it in, where it does not stand alone."""
+    """An expression to use it in, for a loss that does not stand alone."""
     cost: str | None = None
-    """Why it may take more than three times cross entropy's step."""
-
+    """Why a step may take more than three times as long as cross entropy's."""
     binary: str = "sigmoid"
     multiclass: str = "softmax"
-    """What turns logits into probabilities, or what stands in for it."""
+    """What turns logits into probabilities for binary and for multiclass data, or what stands in for it."""
 
     @property
     def stands_alone(self) -> bool:
@@ -39,14 +43,15 @@ class LossSpec:
 
     @property
     def expression(self) -> str:
-        """What to write as `loss`."""
+        """What to write as `loss` in params.yaml."""
         return self.partner or self.name
 
+    @property
     def defaults(self) -> dict[str, Any]:
         return self.options().model_dump()
 
     def describe(self) -> dict[str, Any]:
-        """All of it as plain data."""
+        """Return all of it as plain data."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -54,7 +59,7 @@ class LossSpec:
             "formula": self.formula,
             "paper": self.paper,
             "url": self.url,
-            "options": self.defaults(),
+            "options": self.defaults,
             "binary": self.binary,
             "multiclass": self.multiclass,
             "stands_alone": self.stands_alone,
@@ -70,7 +75,7 @@ _SPECS = [
         name="cross_entropy",
         kind="pixel",
         target="pixelwise:CrossEntropy",
-        options=of.CrossEntropyOptions,
+        options=options.CrossEntropyOptions,
         summary="softmax cross entropy over classes; with one logit, binary cross entropy",
         formula=r"-\frac{1}{\sum_i w_{y_i}} \sum_i w_{y_i} \log p_{i,y_i}",
         paper="Szegedy et al. 2016 (label smoothing); Eigen & Fergus 2015 (median frequency)",
@@ -81,7 +86,7 @@ _SPECS = [
         name="bce",
         kind="pixel",
         target="pixelwise:BinaryCrossEntropy",
-        options=of.BceOptions,
+        options=options.BceOptions,
         summary="binary cross entropy with logits; over several classes, one against the rest",
         formula=r"\frac{1}{NC} \sum_{i,c} \left[ z - z y + \log\left(1 + e^{-z}\right) \right]",
         paper="Szegedy et al. 2016 (label smoothing)",
@@ -93,7 +98,7 @@ _SPECS = [
         name="focal",
         kind="pixel",
         target="focal:Focal",
-        options=of.FocalOptions,
+        options=options.FocalOptions,
         summary="cross entropy with easy pixels turned down by (1 - p_t)^gamma, softmax over classes",
         formula=r"-\frac{1}{N} \sum_i \alpha_t \left(1 - p_t\right)^{\gamma} \log p_t",
         paper="Lin et al. 2017",
@@ -104,7 +109,7 @@ _SPECS = [
         name="focal_ovr",
         kind="pixel",
         target="focal:FocalOvr",
-        options=of.FocalOvrOptions,
+        options=options.FocalOvrOptions,
         summary="focal loss of each class against the rest, with sigmoids, as smp's",
         formula=r"-\frac{1}{NC} \sum_{i,c} \alpha_t \left(1 - \sigma_t\right)^{\gamma} \log \sigma_t",
         paper="Lin et al. 2017",
@@ -116,7 +121,7 @@ _SPECS = [
         name="topk_cross_entropy",
         kind="pixel",
         target="pixelwise:TopKCrossEntropy",
-        options=of.TopKOptions,
+        options=options.TopKOptions,
         summary="cross entropy of the hardest k % of pixels (OHEM)",
         formula=r"-\frac{1}{|H|} \sum_{i \in H} \log p_{i,y_i}, \quad H = \text{hardest } k\,\%",
         paper="Wu et al. 2016",
@@ -127,7 +132,7 @@ _SPECS = [
         name="dice",
         kind="region",
         target="region:Dice",
-        options=of.RegionOptions,
+        options=options.RegionOptions,
         summary="1 - soft Dice, per image, over the classes that are present in it",
         formula=r"1 - \frac{2 \sum p y + s}{\sum p + \sum y + s}",
         paper="Milletari et al. 2016 (there with squares in the denominator)",
@@ -138,7 +143,7 @@ _SPECS = [
         name="generalized_dice",
         kind="region",
         target="region:GeneralizedDice",
-        options=of.RegionOptions,
+        options=options.RegionOptions,
         summary="Dice of all classes at once, each weighted by 1 / (its area)²",
         formula=r"1 - \frac{2 \sum_c w_c \sum p y + s}{\sum_c w_c \left(\sum p + \sum y\right) + s}, \quad "
         r"w_c = \frac{1}{\left(\sum y\right)^2}",
@@ -150,7 +155,7 @@ _SPECS = [
         name="jaccard",
         kind="region",
         target="region:Jaccard",
-        options=of.RegionOptions,
+        options=options.RegionOptions,
         summary="1 - soft IoU, per image, over the classes that are present in it",
         formula=r"1 - \frac{TP + s}{TP + FP + FN + s}",
         paper="Rahman & Wang 2016",
@@ -161,7 +166,7 @@ _SPECS = [
         name="tversky",
         kind="region",
         target="region:Tversky",
-        options=of.TverskyOptions,
+        options=options.TverskyOptions,
         summary="Dice with weights of its own for false positives (alpha) and false negatives (beta)",
         formula=r"1 - \frac{TP + s}{TP + \alpha FP + \beta FN + s}",
         paper="Salehi et al. 2017",
@@ -172,7 +177,7 @@ _SPECS = [
         name="focal_tversky",
         kind="region",
         target="region:FocalTversky",
-        options=of.FocalTverskyOptions,
+        options=options.FocalTverskyOptions,
         summary="a root of the Tversky loss, so that nearly right regions go on counting; alpha is on false negatives",
         formula=r"\left(1 - \frac{TP + s}{TP + \alpha FN + \beta FP + s}\right)^{1/\gamma}",
         paper="Abraham & Khan 2019",
@@ -183,7 +188,7 @@ _SPECS = [
         name="lovasz",
         kind="region",
         target="lovasz:Lovasz",
-        options=of.LovaszOptions,
+        options=options.LovaszOptions,
         summary="the convex extension of the Jaccard loss: Lovász-Softmax, or the hinge with one logit",
         formula=r"\sum_i m_{\pi(i)} \left[ \Delta_J\left(\pi_1 \dots \pi_i\right) - "
         r"\Delta_J\left(\pi_1 \dots \pi_{i-1}\right) \right], \quad m_{\pi(1)} \geq m_{\pi(2)} \geq \dots",
@@ -197,7 +202,7 @@ _SPECS = [
         name="mcc",
         kind="region",
         target="mcc:Mcc",
-        options=of.MccOptions,
+        options=options.MccOptions,
         summary="1 - Matthews correlation of soft counts, which values true negatives too",
         formula=r"1 - \frac{TP \cdot TN - FP \cdot FN}{\sqrt{(TP+FP)(TP+FN)(TN+FP)(TN+FN)}}",
         paper="Abhishek & Hamarneh 2021",
@@ -208,7 +213,7 @@ _SPECS = [
         name="unified_focal",
         kind="region",
         target="unified_focal:UnifiedFocal",
-        options=of.UnifiedFocalOptions,
+        options=options.UnifiedFocalOptions,
         summary="focal cross entropy and focal Tversky under one gamma and delta; class 0 is the background, which alone has "
         "the first power, while the foreground alone has the second (asymmetric: false gives all classes both)",
         formula=r"\lambda\, \delta_c \left(1 - p_t\right)^{\gamma} \left(-\log p_t\right) + "
@@ -222,7 +227,7 @@ _SPECS = [
         name="boundary",
         kind="boundary",
         target="distance:Boundary",
-        options=of.NoOptions,
+        options=options.NoOptions,
         summary="probability weighted by the signed distance to the true border, in pixels; negative when right",
         formula=r"\frac{1}{NC} \sum_{i,c} \varphi_{i,c}\, p_{i,c}, \quad \varphi < 0 \text{ inside}",
         paper="Kervadec et al. 2019",
@@ -235,7 +240,7 @@ _SPECS = [
         name="hausdorff",
         kind="boundary",
         target="distance:Hausdorff",
-        options=of.HausdorffOptions,
+        options=options.HausdorffOptions,
         summary="squared errors weighted by their distance to the predicted and the true border",
         formula=r"\frac{1}{NC} \sum_{i,c} (p - y)^2 \left(d_p^{\alpha} + d_y^{\alpha}\right)",
         paper="Karimi & Salcudean 2019",
@@ -248,7 +253,7 @@ _SPECS = [
         name="correlation",
         kind="structure",
         target="windowed:Correlation",
-        options=of.CorrelationOptions,
+        options=options.CorrelationOptions,
         summary="cross entropy where local structure correlates badly (CMSSL)",
         formula=r"\frac{\sum e f\, CE}{\sum f}, \quad e = \left| \frac{y - \mu_y + c}{\sigma_y + c} - "
         r"\frac{p - \mu_p + c}{\sigma_p + c} \right|, \quad f = \left[ e > \beta e_{max} \right]",
@@ -262,7 +267,7 @@ _SPECS = [
         name="ssim",
         kind="structure",
         target="windowed:Ssim",
-        options=of.SsimOptions,
+        options=options.SsimOptions,
         summary="1 - structural similarity of probability and truth maps",
         formula=r"1 - \frac{\left(2 \mu_p \mu_y + C_1\right) \left(2 \sigma_{py} + C_2\right)}"
         r"{\left(\mu_p^2 + \mu_y^2 + C_1\right) \left(\sigma_p^2 + \sigma_y^2 + C_2\right)}",
@@ -276,7 +281,7 @@ _SPECS = [
         name="cldice",
         kind="structure",
         target="cldice:ClDice",
-        options=of.ClDiceOptions,
+        options=options.ClDiceOptions,
         summary="Dice of soft centre lines: keeps thin things connected",
         formula=r"1 - \frac{2\, T_{prec}\, T_{sens}}{T_{prec} + T_{sens}}, \quad "
         r"T_{prec} = \frac{\sum S_p y + s}{\sum S_p + s}, \quad T_{sens} = \frac{\sum S_y p + s}{\sum S_y + s}",
@@ -290,7 +295,7 @@ _SPECS = [
         name="topology",
         kind="structure",
         target="topology:Topology",
-        options=of.TopologyOptions,
+        options=options.TopologyOptions,
         summary="matches persistence diagrams: the right number of components and holes",
         formula=r"\sum_{q \in Dgm(p)} \left[ b_q - b_{\gamma^*(q)} \right]^2 + \left[ d_q - d_{\gamma^*(q)} \right]^2",
         paper="Hu et al. 2019",
@@ -303,7 +308,7 @@ _SPECS = [
         name="total_variation",
         kind="regulariser",
         target="total_variation:TotalVariation",
-        options=of.NoOptions,
+        options=options.NoOptions,
         summary="length of the borders in the probabilities, whatever the truth",
         formula=r"\frac{1}{NC} \sum_{i,c} \sqrt{(\partial_x p)^2 + (\partial_y p)^2}",
         paper="Rudin, Osher & Fatemi 1992; in segmentation: arXiv 1605.01368",
@@ -317,5 +322,10 @@ LOSSES: dict[str, LossSpec] = {spec.name: spec for spec in _SPECS}
 
 
 def available() -> list[str]:
-    """The names that a loss expression may use."""
+    """List the names that a loss expression may use.
+
+    Example:
+        >>> available()[:3]
+        ['cross_entropy', 'bce', 'focal']
+    """
     return list(LOSSES)

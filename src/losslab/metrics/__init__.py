@@ -1,4 +1,4 @@
-"""Metrics of segmentation."""
+"""Metrics of segmentation: overlap, contours, calibration, and errors by stratum."""
 
 from losslab.metrics.confusion import SegmentationMetrics, compute_scores, count_confusion_per_image
 

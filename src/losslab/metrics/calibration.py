@@ -14,11 +14,13 @@ from losslab.metrics.images import VOID, Counts, Labels, convert_to_bytes, count
 from losslab.metrics.torchmetrics import Metric
 from losslab.runtime.parallel import parallel_map
 
-BINS = 15
+BIN_COUNT = 15
+"""Bins of the reliability curve, of equal width over 0..1."""
 THRESHOLDS = [step / 100 for step in range(1, 100)]
-LEVELS = len(THRESHOLDS) + 1
-UNIT = 2**24
-"""Confidences are added up as whole multiples of 1/UNIT: as fine as float32 above one half, and in any order the same."""
+LEVEL_COUNT = len(THRESHOLDS) + 1
+"""Intervals of probability that the thresholds part."""
+UNITS_PER_ONE = 2**24
+"""Units in which confidences are added up: as fine as float32 above one half, and the same sum in any order."""
 
 
 class CalibrationMetrics(Metric):
@@ -27,7 +29,13 @@ class CalibrationMetrics(Metric):
     Only histograms are kept. The values do not depend on batch size, order or number of processes.
 
     Args:
-        num_classes, ignore_index: as of SegmentationMetrics.
+        num_classes, ignore_index: see SegmentationMetrics; binary data has two probabilities per pixel.
+
+    Example:
+        >>> metric = CalibrationMetrics(num_classes=2)
+        >>> metric.update(torch.tensor([[[[0.1, 0.7]], [[0.9, 0.3]]]]), torch.tensor([[[1, 1]]]))
+        >>> round(metric.compute()["ece"].item(), 3)  # (|0.9 - 1| + |0.7 - 0|) / 2
+        0.4
     """
 
     is_differentiable = False
@@ -39,15 +47,15 @@ class CalibrationMetrics(Metric):
     def __init__(self, num_classes: int, ignore_index: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_labels, self.ignore_index = max(num_classes, 2), ignore_index
-        self.add_state("bins", default=torch.zeros(BINS, 3, dtype=torch.int64), dist_reduce_fx="sum")
-        levels = torch.zeros(self.num_labels, 2, LEVELS, dtype=torch.int64)
+        self.add_state("bins", default=torch.zeros(BIN_COUNT, 3, dtype=torch.int64), dist_reduce_fx="sum")
+        levels = torch.zeros(self.num_labels, 2, LEVEL_COUNT, dtype=torch.int64)
         self.add_state("levels", default=levels, dist_reduce_fx="sum")
 
     def update(self, probabilities: Images, target: Images) -> None:
         """Count a batch: float32 `[N, C, H, W]` and int64 `[N, H, W]`, or as many of `[C, H, W]` and `[H, W]`.
 
         Raises:
-            ValueError: not a probability for each class, or what the labels are refused for.
+            ValueError: not a probability for each class; labels of other shapes, types or values.
         """
         images, pixels = [], list[tuple[Tensor, Tensor]]()
         for image in probabilities:
@@ -59,21 +67,23 @@ class CalibrationMetrics(Metric):
             images.append((image * 100).ceil_().to(torch.uint8).cpu().numpy())
         pairs = convert_to_bytes([label for _, label in pixels], target, self.num_labels, self.ignore_index)
         confidences = [confidence.cpu().numpy() for confidence, _ in pixels]
-        for bins, levels in parallel_map(
-            lambda item: _count_image(*item), zip(images, confidences, pairs, strict=True)
-        ):
+        items = zip(images, confidences, pairs, strict=True)
+        for bins, levels in parallel_map(lambda item: _count_image(*item), items):
             self.bins = self.bins + torch.from_numpy(bins).to(self.bins.device)
             self.levels = self.levels + torch.from_numpy(levels).to(self.levels.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """`ece` (Guo et al. 2017): Σ over 15 equal bins of the winning class's probability, weighted by pixels, of
-        |mean confidence − share right|; per bin `[15]` `pixels`, `confidence` and `accuracy`, NaN in an empty one.
+        """Compute the calibration error with its curve, and the scores at each threshold; shares in 0..1, float64.
 
-        And for thresholds 0.01 to 0.99, above which a pixel counts as a class, against all others `[C, 99]`: `tp`, `fp`,
+        `ece` (Guo et al. 2017, 1706.04599): Σ over 15 equal bins of the winning class's probability, weighted by
+        pixels, of |mean confidence − share right|; per bin `[15]` `pixels`, `confidence` and `accuracy`, NaN in an
+        empty one.
+
+        For thresholds 0.01 to 0.99, above which a pixel counts as a class, against all others `[C, 99]`: `tp`, `fp`,
         `fn`, `tn` int64, `precision`, `recall`, `dice`, `iou`.
         """
         pixels, right, confidence = self.bins.double().unbind(dim=1)
-        confidence, accuracy = confidence / UNIT / pixels, right / pixels
+        confidence, accuracy = confidence / UNITS_PER_ONE / pixels, right / pixels
         ece = (pixels * (confidence - accuracy).abs()).nansum() / pixels.sum()
         above = self.levels.flip(-1).cumsum(dim=-1).flip(-1)[..., 1:]
         fp, tp = above.unbind(dim=1)
@@ -89,7 +99,7 @@ class CalibrationMetrics(Metric):
             "fp": fp,
             "fn": fn,
             "tn": tn,
-            # As of label maps: NaN where truth and prediction lack the class, 0 where one of them does.
+            # As for label maps: NaN where truth and prediction lack the class, 0 where one of them does.
             "precision": torch.where(hit + fp + fn > 0, hit / (tp + fp).clamp(min=1), math.nan),
             "recall": torch.where(hit + fp + fn > 0, hit / (tp + fn).clamp(min=1), math.nan),
             "dice": 2 * hit / (2 * tp + fp + fn),
@@ -98,44 +108,52 @@ class CalibrationMetrics(Metric):
 
 
 def find_best_threshold(iou: Sequence[float] | Tensor) -> int | None:
-    """The place in THRESHOLDS of the best IoU, of several the nearest to 0.5; None where there is no IoU."""
+    """Find the index in THRESHOLDS of the best IoU, of several the nearest to 0.5; None where all are NaN.
+
+    Args:
+        iou: IoU at each of the 99 thresholds.
+
+    Example:
+        >>> THRESHOLDS[find_best_threshold([0.0] * 29 + [0.7] * 3 + [0.0] * 67)]
+        0.32
+    """
     scores = torch.as_tensor(iou, dtype=torch.float64)
     if scores.isnan().all():
         return None
     best = torch.nonzero(scores == scores.nan_to_num(-1).max()).flatten().tolist()
     middle = THRESHOLDS.index(0.5)
-    return int(min(best, key=lambda place: (abs(place - middle), place)))
+    return int(min(best, key=lambda index: (abs(index - middle), index)))
 
 
 def _count_image(
     hundredths: Labels, confidence: npt.NDArray[np.float32], pair: tuple[Labels, Labels]
 ) -> tuple[Counts, Counts]:
-    """One image's bins `[15, (pixels, right, confidence)]` and levels `[C, (other, true), LEVELS]`.
+    """Count one image's bins `[15, (pixels, right, confidence)]` and levels `[C, (other, true), LEVEL_COUNT]`.
 
     Args:
         hundredths: the probability of each class in hundredths, rounded up, uint8 `[C, H, W]`.
-        confidence: of the winning class, float32 `[H, W]`.
-        pair: the winning class and the truth, uint8 `[H, W]`, VOID in both where the truth is open.
+        confidence: the probability of the winning class, float32 `[H, W]`.
+        pair: the winning class and the truth, uint8 `[H, W]`, VOID in both at ignored pixels.
     """
     guess, truth = pair
     known = np.asarray(truth != VOID, np.uint8)
-    chosen = np.minimum((confidence * BINS).astype(np.uint8), BINS - 1)
-    bins = np.zeros((BINS, 3), np.int64)
-    bins[:, 0] = count_bytes(chosen, known)[:BINS]
-    bins[:, 1] = count_bytes(chosen, known & (guess == truth))[:BINS]
+    chosen = np.minimum((confidence * BIN_COUNT).astype(np.uint8), BIN_COUNT - 1)
+    bins = np.zeros((BIN_COUNT, 3), np.int64)
+    bins[:, 0] = count_bytes(chosen, known)[:BIN_COUNT]
+    bins[:, 1] = count_bytes(chosen, known & (guess == truth))[:BIN_COUNT]
     # Sums of whole numbers are exact in float64 below 2^53: in an image of 2^29 pixels.
-    whole = np.rint(confidence * UNIT) * known
-    bins[:, 2] = np.bincount(chosen.ravel(), weights=whole.ravel(), minlength=BINS).astype(np.int64)
-    levels = np.zeros((len(hundredths), 2, LEVELS), np.int64)
+    units = np.rint(confidence * UNITS_PER_ONE) * known
+    bins[:, 2] = np.bincount(chosen.ravel(), weights=units.ravel(), minlength=BIN_COUNT).astype(np.int64)
+    levels = np.zeros((len(hundredths), 2, LEVEL_COUNT), np.int64)
     everywhere = None if known.all() else known
     for label, image in enumerate(hundredths):
-        true = _level_counts(image, mask_label(truth, label))
-        levels[label] = _level_counts(image, everywhere) - true, true
+        true = _count_levels(image, mask_label(truth, label))
+        levels[label] = _count_levels(image, everywhere) - true, true
     return bins, levels
 
 
-def _level_counts(hundredths: Labels, mask: Labels | None) -> Counts:
-    """How often each level is there, int64 `[LEVELS]`."""
+def _count_levels(hundredths: Labels, mask: Labels | None) -> Counts:
+    """Count how often each level is there, int64 `[LEVEL_COUNT]`."""
     counts = count_bytes(hundredths, mask)
     counts[1] += counts[0]  # a probability of 0 is below all thresholds, as is one of 0.01
-    return counts[1 : LEVELS + 1]
+    return counts[1 : LEVEL_COUNT + 1]

@@ -1,4 +1,4 @@
-"""Metrics of label maps that follow from int64 confusion matrices, added up: never from batch means."""
+"""Metrics of label maps that follow from summed int64 confusion matrices, never from batch means."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from torch import Tensor
 from losslab.metrics.torchmetrics import Metric, dim_zero_cat
 
 Images = Tensor | Sequence[Tensor]
-"""A batch: one tensor, or one for each image where sizes differ."""
+"""One batch: a tensor, or one for each image where sizes differ."""
 LABEL_TYPES = (torch.int64, torch.uint8)
 
 
@@ -23,6 +23,15 @@ class SegmentationMetrics(Metric):
     Args:
         num_classes: classes; 1 means binary data, counted as two classes, background (0) and foreground (1).
         ignore_index: the label in the target whose pixels count nowhere.
+
+    Raises:
+        ValueError: fewer than one class.
+
+    Example:
+        >>> metric = SegmentationMetrics(num_classes=2, ignore_index=255)
+        >>> metric.update(torch.tensor([[[0, 1, 1, 0]]]), torch.tensor([[[0, 1, 0, 255]]]))
+        >>> metric.compute()["iou"]
+        tensor([0.5000, 0.5000], dtype=torch.float64)
     """
 
     is_differentiable = False
@@ -61,12 +70,12 @@ class SegmentationMetrics(Metric):
         self.pixels.append(torch.stack([hit, truth, guess], dim=1))
 
     def compute(self) -> dict[str, Tensor]:
-        """All of `compute_scores` for the sum of all images, and
+        """Compute the scores of `compute_scores` for the sum of all images, and some that need each image.
 
-        `miou_per_image`: the mean over images of their mIoU; `images` int64 `[C]`: those whose truth has the class;
-        `confusion` int64 `[C, C]`, truth in rows; for binary data `compute_seed_score`: the mean over images of theirs.
+        These are `miou_per_image`: the mean over images of their mIoU; `images` int64 `[C]`: how many truths have the
+        class; `confusion` int64 `[C, C]`, truth in rows; for binary data `seed_score`: the mean over images of theirs.
         """
-        per_image = self.per_image()
+        per_image = self.compute_per_image()
         scores = compute_scores(self.confusion) | {
             "miou_per_image": compute_exact_mean(per_image["miou"]),
             "images": (per_image["support"] > 0).sum(dim=0),
@@ -74,20 +83,31 @@ class SegmentationMetrics(Metric):
         }
         return scores | ({"seed_score": compute_exact_mean(per_image["seed_score"])} if self.is_binary else {})
 
-    def per_image(self) -> dict[str, Tensor]:
-        """The scores of each image in the order they came, `[N]`, per class `[N, C]`: those that need no whole matrix."""
-        # Of each image three numbers for each class are kept, not its matrix: memory must not grow with classes squared.
+    def compute_per_image(self) -> dict[str, Tensor]:
+        """Compute all scores but `mcc` for each image in the order they came, `[N]` or per class `[N, C]`."""
+        # Three numbers per image and class are kept, not its matrix: memory must not grow with classes squared.
         none = torch.zeros(0, 3, self.num_labels, dtype=torch.int64, device=self.confusion.device)
         pixels = dim_zero_cat(self.pixels) if len(self.pixels) else none
         hit, truth, guess = pixels.unbind(dim=1)
-        scores = _scores_of_pixels(hit, truth, guess)
+        scores = _compute_pixel_scores(hit, truth, guess)
         if self.is_binary:
-            scores["seed_score"] = compute_seed_score(hit[:, 1], (truth + guess - hit)[:, 1])
+            scores["seed_score"] = _compute_seed_score(hit[:, 1], (truth + guess - hit)[:, 1])
         return scores
 
 
 def count_confusion_per_image(prediction: Tensor, target: Tensor, num_labels: int, ignore_index: int | None) -> Tensor:
-    """Count (truth, prediction) pairs of each image: `[N, H, W]` twice in, int64 `[N, C, C]` out."""
+    """Count the (truth, prediction) pairs of each image, int64 `[N, C, C]` with truth in rows.
+
+    Args:
+        prediction, target: int64 or uint8 `[N, H, W]`.
+
+    Raises:
+        ValueError: other shapes, types or labels.
+
+    Example:
+        >>> count_confusion_per_image(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[0, 1, 0]]]), 2, None).tolist()
+        [[[1, 1], [0, 1]]]
+    """
     # Ignored pixels are counted as one more true class, and left out at the end: picking out the others is slower.
     ignored = find_ignored(target, ignore_index)
     check_labels(prediction, target, num_labels, ignored)
@@ -100,7 +120,15 @@ def count_confusion_per_image(prediction: Tensor, target: Tensor, num_labels: in
 
 
 def check_labels(prediction: Tensor, target: Tensor, num_labels: int, ignored: Tensor) -> None:
-    """Raises ValueError unless both are int64 or uint8 `[N, H, W]` and hold only labels, but where `ignored`."""
+    """Check that both are int64 or uint8 `[N, H, W]` and hold labels alone where they are not `ignored`.
+
+    Raises:
+        ValueError: other shapes, types or labels.
+
+    Example:
+        >>> labels = torch.tensor([[[0, 7]]])
+        >>> check_labels(labels, labels, num_labels=2, ignored=find_ignored(labels, 7))
+    """
     for name, labels in (("prediction", prediction), ("target", target)):
         if labels.ndim != 3 or labels.shape != target.shape or labels.dtype not in LABEL_TYPES:
             kind = str(labels.dtype).removeprefix("torch.")
@@ -114,25 +142,38 @@ def check_labels(prediction: Tensor, target: Tensor, num_labels: int, ignored: T
 
 
 def find_ignored(target: Tensor, ignore_index: int | None) -> Tensor:
+    """Return a mask, bool, of the pixels that count nowhere.
+
+    Example:
+        >>> find_ignored(torch.tensor([[0, 255]]), 255)
+        tensor([[False,  True]])
+    """
     return torch.zeros_like(target, dtype=torch.bool) if ignore_index is None else target == ignore_index
 
 
 def compute_scores(confusion: Tensor) -> dict[str, Tensor]:
-    """Scores of confusion matrices `[…, C, C]`, float64. A class absent from truth and prediction is NaN, and means leave
-    it out; one that is in only one of them has 0 everywhere.
+    """Compute the scores of confusion matrices `[…, C, C]` with truth in rows, float64 in 0..1.
 
-    Of each class `[…, C]`: `iou` TP/(TP+FP+FN), `dice` 2TP/(2TP+FP+FN), `precision` TP/(TP+FP), `recall` TP/(TP+FN),
-    `hit` TP, `support` TP+FN, `predicted` TP+FP. `[…]`: their means `miou`, `mdice`, `mprecision`, `mean_accuracy` (of recall);
-    `fwiou`, the mean IoU weighted by support; `pixel_accuracy`; `classes_scored`, how many classes are in truth or
-    prediction; `mcc`, Gorodkin's R_K (2004), Matthews' correlation for two classes, NaN where truth or prediction has but
-    one class.
+    A class absent from truth and prediction is NaN, and means leave it out; one that is in only one of them has 0
+    everywhere.
+
+    For each class `[…, C]`: `iou` TP/(TP+FP+FN), `dice` 2TP/(2TP+FP+FN), `precision` TP/(TP+FP), `recall` TP/(TP+FN),
+    `hit` TP, `support` TP+FN, `predicted` TP+FP. `[…]`: their means `miou`, `mdice`, `mprecision`, `mean_accuracy` (of
+    recall); `fwiou`, the mean IoU weighted by support; `pixel_accuracy`; `classes_scored`, how many classes are in
+    truth or prediction; `mcc` in -1..1, Gorodkin's R_K (2004), Matthews' correlation for two classes, NaN where truth
+    or prediction has but one class.
+
+    Example:
+        >>> scores = compute_scores(torch.tensor([[1, 1], [0, 2]]))
+        >>> scores["iou"].tolist(), scores["pixel_accuracy"].item()
+        ([0.5, 0.6666666666666666], 0.75)
     """
     hit, truth, guess = confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(dim=-1), confusion.sum(dim=-2)
-    return _scores_of_pixels(hit, truth, guess) | {"mcc": _mcc(hit, truth, guess)}
+    return _compute_pixel_scores(hit, truth, guess) | {"mcc": _compute_mcc(hit, truth, guess)}
 
 
-def compute_seed_score(intersection: Tensor, union: Tensor) -> Tensor:
-    """The seeds' thresholded score: ⌈clamp(20·(IoU − 0.5), 0, 10)⌉ / 10, float64; 1 where the union is empty.
+def _compute_seed_score(intersection: Tensor, union: Tensor) -> Tensor:
+    """Compute the seeds' thresholded score: ⌈clamp(20·(IoU − 0.5), 0, 10)⌉ / 10, float64; 1 where the union is empty.
 
     In whole numbers, so that an IoU of exactly 0.55 is not rounded up by a float's last digit.
     """
@@ -141,18 +182,23 @@ def compute_seed_score(intersection: Tensor, union: Tensor) -> Tensor:
 
 
 def compute_exact_mean(values: Tensor) -> Tensor:
-    """The mean of a 1-d tensor without its NaNs, float64, the same bits in whatever order the values come; NaN for none."""
-    kept = values[~values.isnan()].tolist()
-    return torch.tensor(math.fsum(kept) / len(kept) if kept else math.nan, dtype=torch.float64)
+    """Average a 1-d tensor without its NaNs, float64, to the same bits in whatever order values come; NaN for none.
+
+    Example:
+        >>> compute_exact_mean(torch.tensor([1.0, float("nan"), 2.0]))
+        tensor(1.5000, dtype=torch.float64)
+    """
+    known = values[~values.isnan()].tolist()
+    return torch.tensor(math.fsum(known) / len(known) if known else math.nan, dtype=torch.float64)
 
 
-def _scores_of_pixels(hit: Tensor, truth: Tensor, guess: Tensor) -> dict[str, Tensor]:
-    """From hit, true and predicted pixels of each class, int64 `[…, C]`."""
+def _compute_pixel_scores(hit: Tensor, truth: Tensor, guess: Tensor) -> dict[str, Tensor]:
+    """Compute scores from the hit, true and predicted pixels of each class, int64 `[…, C]`."""
     both = truth + guess
     hit, truth, guess = (counts.to(torch.float64) for counts in (hit, truth, guess))
     iou, dice = hit / (both - hit), 2 * hit / both
     # Never found though it is there, or found though it is not: 0. Only 0/0 for want of any pixel is NaN.
-    precision, recall = (torch.where(both > 0, hit / of.clamp(min=1), math.nan) for of in (guess, truth))
+    precision, recall = (torch.where(both > 0, hit / counts.clamp(min=1), math.nan) for counts in (guess, truth))
     total = truth.sum(dim=-1)
     return {
         "miou": iou.nanmean(dim=-1),
@@ -172,7 +218,7 @@ def _scores_of_pixels(hit: Tensor, truth: Tensor, guess: Tensor) -> dict[str, Te
     }
 
 
-def _mcc(hit: Tensor, truth: Tensor, guess: Tensor) -> Tensor:
+def _compute_mcc(hit: Tensor, truth: Tensor, guess: Tensor) -> Tensor:
     hit, truth, guess = (counts.to(torch.float64) for counts in (hit, truth, guess))
     # In shares of all pixels, for the products of counts go beyond what floats tell apart.
     total = truth.sum(dim=-1, keepdim=True)

@@ -18,29 +18,38 @@ from losslab.metrics.torchmetrics import Metric, dim_zero_cat
 from losslab.runtime.parallel import parallel_map
 
 Distances = npt.NDArray[np.float64]
-BOUNDARY_WIDTH = 0.02
-"""Of the boundary IoU's bands, as a share of the image's diagonal."""
+BAND_WIDTH_SHARE = 0.02
+"""Width of the boundary IoU's bands, as a share of the image's diagonal."""
 CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
 
 
 @dataclass(frozen=True)
 class ImageContours:
+    """Contours of one image, measured."""
+
     counts: Counts
-    """`[C, 3 + tolerances]`: pixels in both boundary bands, in either; contour pixels of both masks, and of these those
+    """`[C, 3 + tolerances]`: pixels in both boundary bands, in either; contour pixels of both masks, and those of them
     whose other contour is within each tolerance."""
     hd95: Distances
     """`[C]`, pixels; NaN unless the class is in truth and prediction."""
 
 
 class ContourMetrics(Metric):
-    """How well contours are met, class by class. The values do not depend on batch size, order or number of processes.
+    """Distances between the contours of truth and prediction, class by class.
 
-    A contour is what of a class touches another class or the edge of the image. Void pixels are taken out of truth and
-    prediction: where void lies between two classes, a prediction that changes class anywhere in it is right.
+    A contour is the part of a class that touches another class or the edge of the image. The values do not depend on
+    batch size, order or number of processes. Void pixels are taken out of truth and prediction: where void lies between
+    two classes, a prediction that changes class anywhere in it is right.
 
     Args:
-        num_classes, ignore_index: as of SegmentationMetrics.
-        tolerances: pixels that a contour may be off, of the surface Dice.
+        num_classes, ignore_index: see SegmentationMetrics.
+        tolerances: pixels by which a contour may be off in the surface Dice.
+
+    Example:
+        >>> metric = ContourMetrics(num_classes=2, tolerances=[1])
+        >>> metric.update(torch.tensor([[[0, 1, 1, 1]] * 4]), torch.tensor([[[0, 0, 1, 1]] * 4]))
+        >>> metric.compute()["hd95"]  # pixels
+        tensor([1., 1.], dtype=torch.float64)
     """
 
     is_differentiable = False
@@ -61,7 +70,11 @@ class ContourMetrics(Metric):
         self.add_state("boundary", default=[], dist_reduce_fx="cat")
 
     def update(self, prediction: Images, target: Images) -> None:
-        """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`."""
+        """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`.
+
+        Raises:
+            ValueError: other shapes, types or labels.
+        """
         pairs = convert_to_bytes(prediction, target, self.num_labels, self.ignore_index)
         for image in parallel_map(lambda pair: measure_contours(*pair, self.num_labels, self.tolerances), pairs):
             counts = torch.from_numpy(image.counts)
@@ -70,13 +83,13 @@ class ContourMetrics(Metric):
             self.boundary.append((counts[:, 0] / counts[:, 1].double()).nanmean()[None].to(self.counts.device))
 
     def compute(self) -> dict[str, Tensor]:
-        """Of each class, float64 `[C]`; NaN where no image has it:
+        """Compute the scores of each class, float64 `[C]`, NaN where no image has it.
 
-        `boundary_iou` (Cheng et al. 2021) and `surface_dice` `[tolerances, C]` (Nikolov et al. 2018) of the pixels of all
-        images together; `hd95`, the mean over the images that have the class in truth and prediction; `hd95_images`, how
-        many these are.
+        `boundary_iou` (Cheng et al. 2021, 2103.16562) and `surface_dice` `[tolerances, C]` (Nikolov et al. 2018,
+        1809.04430), in 0..1, count the pixels of all images together; `hd95`, in pixels, is the mean over the images
+        that have the class in truth and prediction; `hd95_images` says how many these are.
         """
-        counts, hd95 = self.counts.double(), self._hd95()
+        counts, hd95 = self.counts.double(), self._join_hd95()
         return {
             "boundary_iou": counts[:, 0] / counts[:, 1],
             "surface_dice": (counts[:, 3:] / counts[:, 2:3]).T,
@@ -84,60 +97,60 @@ class ContourMetrics(Metric):
             "hd95_images": (~hd95.isnan()).sum(dim=0),
         }
 
-    def per_image(self) -> dict[str, Tensor]:
-        """Means over the classes of each image in the order they came, `[N]`: `boundary_iou` and `hd95`."""
+    def compute_per_image(self) -> dict[str, Tensor]:
+        """Average over the classes of each image, `[N]` in the order they came: `boundary_iou` and `hd95`."""
         boundary = dim_zero_cat(self.boundary) if len(self.boundary) else torch.zeros(0, dtype=torch.float64)
-        return {"boundary_iou": boundary, "hd95": self._hd95().nanmean(dim=1)}
+        return {"boundary_iou": boundary, "hd95": self._join_hd95().nanmean(dim=1)}
 
-    def _hd95(self) -> Tensor:
+    def _join_hd95(self) -> Tensor:
         return dim_zero_cat(self.hd95) if len(self.hd95) else torch.zeros(0, self.num_labels, dtype=torch.float64)
 
 
 def measure_contours(prediction: Labels, truth: Labels, num_labels: int, tolerances: Sequence[int]) -> ImageContours:
-    """Contours of one image, uint8 `[H, W]` each."""
+    """Measure the contours of one image, uint8 `[H, W]` each."""
     counts = np.zeros((num_labels, 3 + len(tolerances)), np.int64)
     hd95 = np.full(num_labels, math.nan)
-    width = max(1, round(BOUNDARY_WIDTH * math.hypot(*truth.shape)))
+    width = max(1, round(BAND_WIDTH_SHARE * math.hypot(*truth.shape)))
     for label in list_labels(prediction, truth, num_labels):
-        guessed, true = _cropped(prediction, truth, label)
-        counts[label, :2] = _boundary(guessed, true, width)
-        edges = _edges(guessed), _edges(true)
-        there, back = _distances(*edges), _distances(*edges[::-1])
+        guessed, true = _crop(prediction, truth, label)
+        counts[label, :2] = _count_bands(guessed, true, width)
+        edges = _find_edges(guessed), _find_edges(true)
+        there, back = _measure_distances(*edges), _measure_distances(*edges[::-1])
         counts[label, 2] = len(there) + len(back)
         if np.isfinite(there).all() and np.isfinite(back).all():
             counts[label, 3:] = [(there <= pixels).sum() + (back <= pixels).sum() for pixels in tolerances]
-            hd95[label] = max(_percentile_95(there), _percentile_95(back))
+            hd95[label] = max(_compute_percentile_95(there), _compute_percentile_95(back))
     return ImageContours(counts, hd95)
 
 
-def _cropped(prediction: Labels, truth: Labels, label: int) -> tuple[Labels, Labels]:
-    """Where they have a label, 255, else 0; cut to what holds all of both: nothing outside changes a contour."""
+def _crop(prediction: Labels, truth: Labels, label: int) -> tuple[Labels, Labels]:
+    """Return the masks of a label, 255 and 0, cut to the box that holds both: nothing outside changes a contour."""
     masks = [mask_label(labels, label) for labels in (prediction, truth)]
     left, top, width, height = cv2.boundingRect(masks[0] | masks[1])
     guessed, true = (np.ascontiguousarray(mask[top : top + height, left : left + width]) for mask in masks)
     return guessed, true
 
 
-def _boundary(guessed: Labels, true: Labels, width: int) -> tuple[int, int]:
-    """Pixels in both and in either of the masks' parts that lie within `width` of their outside, as in the paper's code."""
+def _count_bands(guessed: Labels, true: Labels, width: int) -> tuple[int, int]:
+    """Count pixels in both and in either of the masks' bands within `width` of their outside, as the paper's code."""
     square = np.ones((2 * width + 1, 2 * width + 1), np.uint8)
-    bands = [mask & ~_eroded(mask, square) for mask in (guessed, true)]
+    bands = [mask & ~_erode(mask, square) for mask in (guessed, true)]
     return cv2.countNonZero(bands[0] & bands[1]), cv2.countNonZero(bands[0] | bands[1])
 
 
-def _edges(mask: Labels) -> Labels:
-    """What of a mask has one of its four neighbours outside."""
-    return mask ^ _eroded(mask, CROSS)
+def _find_edges(mask: Labels) -> Labels:
+    """Return the pixels of a mask that have one of their four neighbours outside."""
+    return mask ^ _erode(mask, CROSS)
 
 
-def _eroded(mask: Labels, element: Labels) -> Labels:
-    """Outside the image there is nothing."""
+def _erode(mask: Labels, element: Labels) -> Labels:
+    """Erode a mask; outside the image there is nothing."""
     return np.asarray(cv2.erode(mask, element, borderType=cv2.BORDER_CONSTANT, borderValue=(0,)), np.uint8)
 
 
-def _distances(edges: Labels, others: Labels) -> Distances:
-    """From each pixel of one contour to the nearest of the other; infinite where there is no other."""
-    far, targets = (_points(pixels) for pixels in (edges & ~others, others))
+def _measure_distances(edges: Labels, others: Labels) -> Distances:
+    """Measure from each pixel of one contour to the nearest of the other; infinite where there is no other."""
+    far, targets = (_list_points(pixels) for pixels in (edges & ~others, others))
     met = cv2.countNonZero(edges & others)
     if not len(targets):
         return np.full(len(far), math.inf)
@@ -148,15 +161,15 @@ def _distances(edges: Labels, others: Labels) -> Distances:
     return np.concatenate([np.zeros(met), tree.query(far)[0]])
 
 
-def _points(mask: Labels) -> npt.NDArray[np.float64]:
-    found = cv2.findNonZero(mask)
-    return np.zeros((0, 2)) if found is None else found.reshape(-1, 2).astype(np.float64)
+def _list_points(mask: Labels) -> npt.NDArray[np.float64]:
+    points = cv2.findNonZero(mask)
+    return np.zeros((0, 2)) if points is None else points.reshape(-1, 2).astype(np.float64)
 
 
-def _percentile_95(distances: Distances) -> float:
-    """As numpy.percentile, in a tenth of its time."""
-    place = 0.95 * (len(distances) - 1)
-    low = math.floor(place)
+def _compute_percentile_95(distances: Distances) -> float:
+    """Compute what numpy.percentile does, in a tenth of its time."""
+    position = 0.95 * (len(distances) - 1)
+    low = math.floor(position)
     high = min(low + 1, len(distances) - 1)
     parted = np.partition(distances, (low, high))
-    return float(parted[low] + (place - low) * (parted[high] - parted[low]))
+    return float(parted[low] + (position - low) * (parted[high] - parted[low]))

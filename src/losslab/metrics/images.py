@@ -10,17 +10,23 @@ from losslab.metrics.confusion import Images, check_labels, find_ignored
 Labels = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
 VOID = 255
-MOST = 2**24
-"""Pixels that OpenCV counts exactly: it counts in float32."""
+"""Byte of pixels that are of no class."""
+MAX_PIXELS_COUNTED = 2**24
+"""Pixels that OpenCV counts exactly at a time: it counts in float32."""
 
 
 def convert_to_bytes(
     prediction: Images, target: Images, num_labels: int, ignore_index: int | None
 ) -> list[tuple[Labels, Labels]]:
-    """(prediction, truth) of each image, uint8 `[H, W]`. What the truth leaves open is VOID in both: in no class.
+    """Convert each image's labels to a pair (prediction, truth), uint8 `[H, W]`; ignored pixels are VOID in both.
 
     Raises:
         ValueError: not int64 `[H, W]` each, other labels, or more than 255 of them.
+
+    Example:
+        >>> prediction, target = torch.tensor([[[0, 1]]]), torch.tensor([[[0, 9]]])
+        >>> [(guess.tolist(), truth.tolist()) for guess, truth in convert_to_bytes(prediction, target, 2, 9)]
+        [([[0, 255]], [[0, 255]])]
     """
     if num_labels > VOID:
         raise ValueError(f"{num_labels} classes; labels are bytes, of which {VOID} is void")
@@ -34,22 +40,37 @@ def convert_to_bytes(
 
 
 def list_labels(prediction: Labels, truth: Labels, num_labels: int) -> list[int]:
-    """The labels that one of the two has."""
+    """List the labels that one of the two has, in order.
+
+    Example:
+        >>> list_labels(np.array([[0, 2]], np.uint8), np.array([[0, VOID]], np.uint8), num_labels=3)
+        [0, 2]
+    """
     counts = count_bytes(prediction) + count_bytes(truth)
     return [int(label) for label in np.flatnonzero(counts[:num_labels])]
 
 
 def mask_label(labels: Labels, label: int) -> Labels:
-    """255 where they are this label, else 0."""
+    """Return a mask of a label: 255 where it is, else 0.
+
+    Example:
+        >>> mask_label(np.array([[0, 2]], np.uint8), 2).tolist()
+        [[0, 255]]
+    """
     return np.asarray(cv2.inRange(labels, (label,), (label,)), np.uint8)
 
 
 def count_bytes(image: Labels, mask: Labels | None = None) -> Counts:
-    """How often each byte is there, where the mask is not 0: int64 `[256]`."""
-    rows = max(1, MOST // max(image.shape[1], 1))
+    """Count how often each byte is there, where the mask is not 0: int64 `[256]`.
+
+    Example:
+        >>> count_bytes(np.array([[0, 2, 2]], np.uint8))[:3].tolist()
+        [1, 0, 2]
+    """
+    rows = max(1, MAX_PIXELS_COUNTED // max(image.shape[1], 1))
     counts = np.zeros(256, np.int64)
     for start in range(0, len(image), rows):
         part = None if mask is None else mask[start : start + rows]
-        found = cv2.calcHist([image[start : start + rows]], [0], part, [256], [0, 256])
-        counts += np.asarray(found).ravel().astype(np.int64)
+        histogram = cv2.calcHist([image[start : start + rows]], [0], part, [256], [0, 256])
+        counts += np.asarray(histogram).ravel().astype(np.int64)
     return counts

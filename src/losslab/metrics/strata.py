@@ -1,4 +1,4 @@
-"""Where errors are: by the size of objects, by their number, and by the distance to the next class."""
+"""Errors by the size of objects, by their number, and by the distance to the next class."""
 
 import math
 from dataclasses import dataclass
@@ -14,33 +14,40 @@ from losslab.metrics.images import VOID, Counts, Labels, convert_to_bytes, list_
 from losslab.metrics.torchmetrics import Metric
 from losslab.runtime.parallel import parallel_map
 
-SIZES = {"tiny": 0.001, "small": 0.01, "medium": 0.1, "large": math.inf}
-"""Of an object, a connected part of the true class: a smaller share of the image's pixels than this (void aside)."""
-COUNTS = {"0": 0, "1": 1, "2-3": 3, "4-7": 7, "8+": math.inf}
-"""Objects of a class in an image: at most so many."""
-BORDERS = {"1": 1, "2": 2, "3-4": 4, "5-8": 8, "9-16": 16, ">16": math.inf}
-"""Pixels to the nearest border between true classes: at most so many; 1 touches it."""
+SIZE_LIMITS = {"tiny": 0.001, "small": 0.01, "medium": 0.1, "large": math.inf}
+"""Upper limit, exclusive, of an object's share of the image's pixels (void aside); an object is a connected part of the
+true class."""
+OBJECT_LIMITS = {"0": 0, "1": 1, "2-3": 3, "4-7": 7, "8+": math.inf}
+"""Upper limit, inclusive, of the number of objects of a class in an image."""
+BORDER_LIMITS_PX = {"1": 1, "2": 2, "3-4": 4, "5-8": 8, "9-16": 16, ">16": math.inf}
+"""Upper limit, inclusive, of the distance to the nearest border between true classes; touching pixels are 1 away."""
 
 
 @dataclass(frozen=True)
 class ImageStrata:
-    """Counts of one image."""
+    """Counts of right and wrong pixels of one image."""
 
     sizes: Counts
-    """`[C, SIZES, (objects, images, pixels, found)]`."""
+    """`[C, SIZE_LIMITS, (objects, images, pixels, found)]`."""
     counts: Counts
-    """`[C, COUNTS, (objects, images, pixels, found, union)]`."""
+    """`[C, OBJECT_LIMITS, (objects, images, pixels, found, union)]`."""
     borders: Counts
-    """`[C, BORDERS, (pixels, wrong)]`."""
+    """`[C, BORDER_LIMITS_PX, (pixels, wrong)]`."""
 
 
 class StratifiedErrors(Metric):
-    """Counts of right and wrong pixels by size of objects, number of objects, and distance to the next class.
+    """Right and wrong pixels by size of objects, number of objects, and distance to the next class.
 
     The counts do not depend on batch size, order or number of processes.
 
     Args:
-        num_classes, ignore_index: as of SegmentationMetrics.
+        num_classes, ignore_index: see SegmentationMetrics.
+
+    Example:
+        >>> metric = StratifiedErrors(num_classes=2)
+        >>> metric.update(torch.tensor([[[0, 0, 1, 1]]]), torch.tensor([[[0, 1, 1, 1]]]))
+        >>> dict(zip(BORDER_LIMITS_PX, metric.compute()["borders"][1].tolist()))["1"]  # pixels, wrong
+        [1, 1]
     """
 
     is_differentiable = False
@@ -52,11 +59,15 @@ class StratifiedErrors(Metric):
     def __init__(self, num_classes: int, ignore_index: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.num_labels, self.ignore_index = max(num_classes, 2), ignore_index
-        for name, counts in vars(_nothing(self.num_labels)).items():
+        for name, counts in vars(_build_empty(self.num_labels)).items():
             self.add_state(name, default=torch.from_numpy(counts), dist_reduce_fx="sum")
 
     def update(self, prediction: Images, target: Images) -> None:
-        """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`."""
+        """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`.
+
+        Raises:
+            ValueError: other shapes, types or labels.
+        """
         pairs = convert_to_bytes(prediction, target, self.num_labels, self.ignore_index)
         for image in parallel_map(lambda pair: count_strata(*pair, self.num_labels), pairs):
             self.sizes = self.sizes + torch.from_numpy(image.sizes).to(self.sizes.device)
@@ -64,62 +75,68 @@ class StratifiedErrors(Metric):
             self.borders = self.borders + torch.from_numpy(image.borders).to(self.borders.device)
 
     def compute(self) -> dict[str, Tensor]:
-        """The counts of all images, as of ImageStrata: `sizes`, `counts`, `borders`."""
+        """Return the counts of all images, int64: `sizes`, `counts` and `borders`, shaped as those of ImageStrata."""
         return {"sizes": self.sizes, "counts": self.counts, "borders": self.borders}
 
 
 def count_strata(prediction: Labels, truth: Labels, num_labels: int) -> ImageStrata:
-    """Counts of one image, uint8 `[H, W]` each, VOID in both where the truth is open."""
-    strata = _nothing(num_labels)
-    strata.borders[:] = _by_border(prediction, truth)[:num_labels]
+    """Count one image, uint8 `[H, W]` each, VOID in both at ignored pixels."""
+    strata = _build_empty(num_labels)
+    strata.borders[:] = _count_by_border(prediction, truth)[:num_labels]
     strata.counts[:, 0, 1] = 1  # images without an object, but for the classes below
     known = int((truth != VOID).sum())
     for label in list_labels(prediction, truth, num_labels):
         true, guessed = mask_label(truth, label), mask_label(prediction, label)
-        areas, found = _objects(true, guessed)
+        areas, hits = _count_objects(true, guessed)
         union = cv2.countNonZero(true | guessed)
-        place = np.searchsorted(list(COUNTS.values()), len(areas))
+        stratum = np.searchsorted(list(OBJECT_LIMITS.values()), len(areas))
         strata.counts[label, 0] = 0
-        strata.counts[label, place] = len(areas), 1, areas.sum(), found.sum(), union
-        sizes = np.searchsorted(list(SIZES.values()), areas / max(known, 1), side="right")
+        strata.counts[label, stratum] = len(areas), 1, areas.sum(), hits.sum(), union
+        sizes = np.searchsorted(list(SIZE_LIMITS.values()), areas / max(known, 1), side="right")
         for size in np.unique(sizes):
             own = sizes == size
-            strata.sizes[label, size] = own.sum(), 1, areas[own].sum(), found[own].sum()
+            strata.sizes[label, size] = own.sum(), 1, areas[own].sum(), hits[own].sum()
     return strata
 
 
-def _nothing(num_labels: int) -> ImageStrata:
-    shapes = ((len(SIZES), 4), (len(COUNTS), 5), (len(BORDERS), 2))
+def _build_empty(num_labels: int) -> ImageStrata:
+    shapes = ((len(SIZE_LIMITS), 4), (len(OBJECT_LIMITS), 5), (len(BORDER_LIMITS_PX), 2))
     return ImageStrata(*(np.zeros((num_labels, *shape), np.int64) for shape in shapes))
 
 
-def _objects(true: Labels, guessed: Labels) -> tuple[Counts, Counts]:
-    """Pixels of each connected part of a mask (also over corners), and how many of them were found."""
+def _count_objects(true: Labels, guessed: Labels) -> tuple[Counts, Counts]:
+    """Count the pixels of each connected part of a mask (also over corners), and how many of them were found."""
     left, top, width, height = cv2.boundingRect(true)
     if not width:
         return np.zeros(0, np.int64), np.zeros(0, np.int64)
     own = np.ascontiguousarray(true[top : top + height, left : left + width])
     count, parts = cv2.connectedComponents(own, connectivity=8)
     hit = (own & guessed[top : top + height, left : left + width]) > 0
-    areas, found = (np.bincount(parts[mask], minlength=count)[1:] for mask in (own > 0, hit))
-    return areas, found
+    areas, hits = (np.bincount(parts[mask], minlength=count)[1:] for mask in (own > 0, hit))
+    return areas, hits
 
 
-def _by_border(prediction: Labels, truth: Labels) -> Counts:
-    """Pixels and wrong pixels of each label byte by distance to the nearest border, `[256, BORDERS, 2]`."""
+def _count_by_border(prediction: Labels, truth: Labels) -> Counts:
+    """Count pixels and wrong pixels of each label byte by border stratum, `[256, BORDER_LIMITS_PX, 2]`."""
     wrong = prediction != truth
-    index = (truth.astype(np.int32) * len(BORDERS) + compute_border_strata(truth)) * 2 + wrong
-    counts = np.bincount(index.ravel(), minlength=256 * len(BORDERS) * 2).reshape(256, len(BORDERS), 2)
+    index = (truth.astype(np.int32) * len(BORDER_LIMITS_PX) + compute_border_strata(truth)) * 2 + wrong
+    counts = np.bincount(index.ravel(), minlength=256 * len(BORDER_LIMITS_PX) * 2).reshape(
+        256, len(BORDER_LIMITS_PX), 2
+    )
     return np.stack([counts.sum(axis=2), counts[..., 1]], axis=2)
 
 
 def compute_border_strata(truth: Labels) -> Labels:
-    """Which of BORDERS each pixel is in, uint8 `[H, W]`. A pixel that touches another class is 1 away from the border, one
-    that is d pixels from such a pixel d + 1.
+    """Compute the index in BORDER_LIMITS_PX of each pixel's stratum, uint8 `[H, W]`.
 
-    Void between two classes hides a border: it is taken to lie in the middle.
+    A pixel that touches another class is 1 away from the border, one that is d pixels from such a pixel d + 1. Void
+    between two classes hides a border: it is taken to lie in the middle.
+
+    Example:
+        >>> compute_border_strata(np.array([[0, 0, 0, 0, 1]], np.uint8)).tolist()  # 4, 3, 2, 1 and 1 pixels
+        [[2, 2, 1, 0, 0]]
     """
-    labels = _without_void(truth)
+    labels = _fill_void(truth)
     touches = np.zeros(truth.shape, np.uint8)
     for ours, others in ((np.s_[1:], np.s_[:-1]), (np.s_[:, 1:], np.s_[:, :-1])):
         differs = labels[ours] != labels[others]
@@ -130,8 +147,8 @@ def compute_border_strata(truth: Labels) -> Labels:
     return np.asarray(np.sum(np.equal(within, 0), axis=0), np.uint8)
 
 
-def _without_void(truth: Labels) -> Labels:
-    """Void takes the label of its nearest neighbour."""
+def _fill_void(truth: Labels) -> Labels:
+    """Give void the label of its nearest neighbour."""
     void = mask_label(truth, VOID)
     if not void.any() or void.all():
         return truth
@@ -143,9 +160,9 @@ def _without_void(truth: Labels) -> Labels:
     return filled
 
 
-def _disc(radius: int) -> Labels:
+def _draw_disc(radius: int) -> Labels:
     rows, columns = np.ogrid[-radius : radius + 1, -radius : radius + 1]
     return np.asarray(rows**2 + columns**2 <= radius**2, np.uint8)
 
 
-_DISCS = [_disc(int(most) - 1) for most in BORDERS.values() if most < math.inf]
+_DISCS = [_draw_disc(int(limit) - 1) for limit in BORDER_LIMITS_PX.values() if limit < math.inf]

@@ -1,6 +1,7 @@
 """torchmetrics without the imports of its audio metrics, detectors and plots; import it from here, before Lightning.
 
-losslab uses none of them, and importing scipy.signal, torchvision and matplotlib adds seconds to the start of every stage.
+losslab uses none of them, and importing scipy.signal, torchvision and matplotlib adds seconds to the start of every
+stage.
 """
 
 import sys
@@ -13,7 +14,7 @@ UNUSED = ("matplotlib", "torchvision")
 
 if not {"torchmetrics", "scipy.signal"} & sys.modules.keys():
     stand_in = ModuleType("scipy.signal")
-    stand_in.hamming = None  # type: ignore[attr-defined]  # which torchmetrics gives it otherwise
+    stand_in.hamming = None  # type: ignore[attr-defined]  # as torchmetrics sets it where scipy is missing
     is_met = RequirementCache.__bool__
     sys.modules["scipy.signal"] = stand_in
     try:
@@ -22,7 +23,7 @@ if not {"torchmetrics", "scipy.signal"} & sys.modules.keys():
         ):
             import torchmetrics  # noqa: F401
     finally:
-        del sys.modules["scipy.signal"]  # who imports it from now on gets the real one
+        del sys.modules["scipy.signal"]  # later imports get the real one
 
 from torchmetrics import Metric  # noqa: E402
 from torchmetrics.utilities import dim_zero_cat  # noqa: E402

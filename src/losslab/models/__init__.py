@@ -1,4 +1,4 @@
-"""Networks behind one door: `build_model` makes one, `save` and `load` keep it with all that is needed to use it.
+"""Networks: `build_model` makes one, `save` and `load` keep it together with all that is needed to use it.
 
 Importing this room does not import torch; building a net does.
 """
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+"""Names of the two files of a saved model."""
 
 
 def build_model(
@@ -42,22 +43,32 @@ def build_model(
 ) -> "SegmentationNet":
     """Build a net: images float `[N, in_channels, H, W]` of any size in, logits `[N, num_classes, H, W]` out.
 
-    Weights are drawn from torch's global random numbers: seed them before. `.net` is smp's net or the hand-written one,
-    `.encoder` smp's encoder or None.
+    Weights are drawn from torch's global random numbers; seed them first. `.net` is smp's net or the hand-written one,
+    `.encoder` smp's encoder or None. `registry.ARCHS` names the paper of each arch.
 
     Args:
         encoder_weights: None, the name of published weights such as imagenet, or a local file (see `load_encoder`).
 
     Raises:
-        InputError: unknown arch or encoder, an encoder where none is taken or none where one is needed, a pair that
-            cannot be, encoder weights that do not exist, cannot be fetched or do not fit.
+        InputError: the arch or encoder is unknown; the arch takes no encoder, needs one, or does not go with this one;
+            the encoder weights do not exist, cannot be fetched or do not fit.
+
+    >>> import torch
+    >>> net = build_model("simple_cnn", 3)
+    >>> net(torch.zeros(1, 3, 37, 50)).shape
+    torch.Size([1, 3, 37, 50])
     """
     check_encoder(arch, encoder, encoder_weights)
     return _build(arch, num_classes, encoder, encoder_weights, in_channels)
 
 
 def check_encoder(arch: str, encoder: str | None, encoder_weights: str | None) -> None:
-    """Raise InputError for an encoder or weights that the arch cannot have, without any network call."""
+    """Raise InputError for an encoder or weights that the arch cannot have, without any network call.
+
+    >>> check_encoder("unet", None, None)
+    Traceback (most recent call last):
+    losslab.errors.InputError: encoder is null, but arch unet needs one, such as resnet18
+    """
     check_encoder_given(arch, encoder, encoder_weights)
     if encoder is not None:
         from losslab.models.smp_nets import check_encoder_names, check_pairing
@@ -66,27 +77,33 @@ def check_encoder(arch: str, encoder: str | None, encoder_weights: str | None) -
         check_pairing(arch, encoder)
 
 
-def check_size(net: "nn.Module", size: int, fewest: int | None = None) -> None:
-    """Raise InputError when the net cannot take images of size x size: some encoders have sizes of their own.
+def check_size(net: "nn.Module", size: int, smallest_batch: int | None = None) -> None:
+    """Raise InputError if the net cannot take images of size x size pixels: some encoders take one size only.
 
-    Where the fewest images that it is given in a step are 1, also when it cannot train on one image at a time, as some
-    encoders' batch norm cannot.
+    Args:
+        smallest_batch: the fewest images that a process gets in a step. If 1, the net must also be able to train on a
+            single image, which the batch norm of some encoders cannot.
+
+    >>> check_size(build_model("simple_cnn", 3), 64, smallest_batch=1)
     """
     from losslab.models.probe import find_fault
 
     if reason := find_fault(net, size):
         raise InputError(f"encoder: this net cannot take images of prepare.size {size}: {reason}")
-    if fewest == 1 and (reason := find_fault(net, size, training=True)):
+    if smallest_batch == 1 and (reason := find_fault(net, size, training=True)):
         raise InputError(
-            f"train.batch_size leaves one image for a step of a process, on which this net cannot train: {reason}; "
-            "choose another, or fewer train.devices"
+            f"train.batch_size leaves one image per process and step, on which this net cannot train: {reason}; "
+            "set it higher, or train.devices lower"
         )
 
 
 def find_normalisation(encoder: str | None, encoder_weights: str | None) -> tuple[list[float], list[float]] | None:
-    """Mean and standard deviation (0..1 units, per channel) that pretrained encoder weights expect; None without any.
+    """Return the mean and standard deviation per channel, in 0..1 units, that encoder weights expect; None without any.
 
-    Makes no network call. Weights in a local file are taken to expect what the encoder's published ones do.
+    This makes no network call. Weights in a local file are assumed to expect the same as the published ones.
+
+    >>> find_normalisation("resnet18", "imagenet")
+    ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     """
     if encoder is None or encoder_weights is None:
         return None
@@ -96,12 +113,15 @@ def find_normalisation(encoder: str | None, encoder_weights: str | None) -> tupl
 
 
 def compute_weights_digest(encoder_weights: str | None) -> str | None:
-    """sha256 of the local file that `encoder_weights` names; None where it names none.
+    """Compute the sha256 of the local file that `encoder_weights` names; None if it names no file.
 
-    The content of that file is part of what a run is, and neither params.yaml nor DVC knows it.
+    The content of that file is part of a run's identity, and neither params.yaml nor DVC knows it.
 
     Raises:
         InputError: the file does not exist.
+
+    >>> compute_weights_digest("imagenet") is None
+    True
     """
     if encoder_weights is None or not hub.is_file(encoder_weights):
         return None
@@ -109,29 +129,51 @@ def compute_weights_digest(encoder_weights: str | None) -> str | None:
 
 
 def save(folder: Path, net: "nn.Module", description: dict[str, Any]) -> None:
-    """Write `model.safetensors` and `model.json`. The description needs arch, encoder and num_classes to be loaded again.
+    """Write `model.safetensors` and `model.json` into a folder, each as a whole or not at all.
 
-    The weights are those of `net.net`, under its own names: a model on an encoder loads straight into smp's class, such as
+    The weights are those of `net.net`, under its own names: a model on an encoder loads straight into smp's class, as in
     `smp.Unet("resnet18", encoder_weights=None, classes=3).load_state_dict(safetensors.torch.load_file(...))`.
+
+    Args:
+        description: content of model.json; `load` needs its arch, encoder and num_classes.
+
+    Raises:
+        InputError: the weights cannot be written, for example because the disk is full.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     save(Path(folder), build_model("simple_cnn", 3), {"arch": "simple_cnn", "encoder": None, "num_classes": 3})
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['model.json', 'model.safetensors']
     """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
+    from losslab.models.segmentation_net import SegmentationNet
+
+    inner = net.net if isinstance(net, SegmentationNet) else net
     # Saved weights are plain row-major: channels_last is a matter of the run, not of the model.
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in _inner(net).state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in inner.state_dict().items()}
     with atomic_write(folder / WEIGHTS) as partial:
         try:
             save_file(weights, partial)
-        except SafetensorError as error:  # what it makes of a full disk
+        except SafetensorError as error:  # a full disk, for example
             raise InputError(f"{folder / WEIGHTS} cannot be written: {error}") from error
     write_json(folder / DESCRIPTION, description)
 
 
 def load(folder: Path | str) -> "tuple[SegmentationNet, dict[str, Any]]":
-    """Rebuild the net that `save` kept, in eval mode on the CPU, with its description.
+    """Rebuild a saved net, in eval mode on the CPU, and return it with its description.
 
     Raises:
-        InputError: no model in the folder, or weights that do not fit the description.
+        InputError: the folder has no model, or weights that do not fit the description.
+
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     save(Path(folder), build_model("simple_cnn", 3), {"arch": "simple_cnn", "encoder": None, "num_classes": 3})
+    ...     net, description = load(folder)
+    >>> net.training, description["num_classes"]
+    (False, 3)
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -146,7 +188,7 @@ def load(folder: Path | str) -> "tuple[SegmentationNet, dict[str, Any]]":
     except (json.JSONDecodeError, KeyError, SafetensorError, RuntimeError) as error:
         if find_exhausted_memory(error):
             raise
-        raise InputError(f"{folder}: {WEIGHTS} and {DESCRIPTION} are not of one model: {error}") from None
+        raise InputError(f"{folder}: {WEIGHTS} and {DESCRIPTION} do not match: {error}") from None
     return net.eval(), description
 
 
@@ -163,9 +205,3 @@ def _build(
     module, _, name = spec.target.partition(":")
     net: nn.Module = getattr(importlib.import_module(module), name)(num_classes, in_channels)
     return SegmentationNet(net, spec.stride, spec.smallest)
-
-
-def _inner(net: "nn.Module") -> "nn.Module":
-    from losslab.models.segmentation_net import SegmentationNet
-
-    return net.net if isinstance(net, SegmentationNet) else net

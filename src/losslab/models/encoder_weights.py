@@ -14,39 +14,35 @@ from torch import Tensor, nn
 from losslab.errors import InputError
 from losslab.models.probe import build_on_meta, shorten_error
 
-NAMED = 3
-"""How many keys an error names."""
-COUNTER = ".num_batches_tracked"
-"""Of batch norm. Old files lack it, and nothing reads it: torch fills it in."""
+MAX_SHOWN = 3
+"""Number of keys that an error names."""
+COUNTER_SUFFIX = ".num_batches_tracked"
+"""Ending of the counters of batch norm. Old files lack them, and nothing reads them: torch fills them in."""
 
 
 def load_encoder(encoder: nn.Module, file: Path) -> None:
-    """Give `encoder` (smp's) the weights in `file`, under smp's key names or, for a timm encoder, timm's.
+    """Load the weights in `file` into `encoder` (smp's), under smp's key names or, for a timm encoder, timm's.
 
-    Keys that the encoder has no place for are left over only where they belong to layers past its features: those that
-    timm's whole model has, or that smp itself drops, such as the classifier.
+    Keys that the encoder has no place for are ignored only if they belong to layers past its features: those that
+    timm's complete model has, or that smp itself drops, such as the classifier.
 
     Raises:
         InputError: a file that cannot be read; keys that are missing, unknown or of another shape, counted and named.
     """
-    found = _read(file)
-    wanted = {name: tensor for name, tensor in encoder.state_dict().items() if not name.endswith(COUNTER)}
-    if not _is_timm(encoder) or not wanted.keys() <= found.keys():
-        found = _renamed(encoder, found)
+    weights = _read_weights(file)
+    wanted = {name: tensor for name, tensor in encoder.state_dict().items() if not name.endswith(COUNTER_SUFFIX)}
+    if not _is_timm(encoder) or not wanted.keys() <= weights.keys():
+        weights = _rename_keys(encoder, weights)
     shapes = [
-        f"{name} {list(found[name].shape)}, not {list(tensor.shape)}"
+        f"{name} {list(weights[name].shape)}, not {list(tensor.shape)}"
         for name, tensor in wanted.items()
-        if name in found and found[name].shape != tensor.shape
+        if name in weights and weights[name].shape != tensor.shape
     ]
-    missing = wanted.keys() - found.keys()
-    unknown = found.keys() - encoder.state_dict().keys() - _left_over(encoder, found.keys())
+    missing = wanted.keys() - weights.keys()
+    unknown = weights.keys() - encoder.state_dict().keys() - _find_keys_past_features(encoder, weights.keys())
     faults = [
-        f"{len(names)} {what} ({', '.join(sorted(names)[:NAMED])}{', …' if len(names) > NAMED else ''})"
-        for what, names in [
-            ("of its keys are missing", missing),
-            ("keys are not the encoder's", unknown),
-            ("keys have another shape", shapes),
-        ]
+        f"{len(names)} {what} ({', '.join(sorted(names)[:MAX_SHOWN])}{', …' if len(names) > MAX_SHOWN else ''})"
+        for what, names in [("missing", missing), ("unknown", unknown), ("of another shape", shapes)]
         if names
     ]
     if faults:
@@ -55,11 +51,11 @@ def load_encoder(encoder: nn.Module, file: Path) -> None:
         )
     # Past smp's own load_state_dict, which drops and renames keys: that has been done.
     nn.Module.load_state_dict(
-        encoder, {name: tensor for name, tensor in found.items() if name in encoder.state_dict()}, strict=False
+        encoder, {name: tensor for name, tensor in weights.items() if name in encoder.state_dict()}, strict=False
     )
 
 
-def _read(file: Path) -> dict[str, Tensor]:
+def _read_weights(file: Path) -> dict[str, Tensor]:
     try:
         content = load_file(file) if file.suffix == ".safetensors" else torch.load(file, "cpu", weights_only=True)
     except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, OSError) as error:
@@ -67,37 +63,37 @@ def _read(file: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise InputError(f"encoder_weights: {file} holds no weights by name; save a state_dict")
+        raise InputError(f"encoder_weights: {file} does not hold named weights; save a state_dict")
     return dict(content)
 
 
-def _renamed(encoder: nn.Module, found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Keys as the encoder has them, from those of a whole timm model or of a classifier that smp knows to convert."""
+def _rename_keys(encoder: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Translate the keys of a complete timm model, or of a classifier that smp can convert, to the encoder's own."""
     if not _is_timm(encoder):
-        renamed = dict(found)
-        with contextlib.suppress(RuntimeError):  # keys and shapes that do not fit are told by name later
+        renamed = dict(weights)
+        with contextlib.suppress(RuntimeError):  # the caller names the keys and shapes that do not fit
             # smp's encoders drop their classifier and rename within load_state_dict, in the dict they are given.
             encoder.load_state_dict(renamed)
         return renamed
     own = encoder.state_dict().keys()
-    return {next((place for place in _places(name) if place in own), name): tensor for name, tensor in found.items()}
+    return {next((key for key in _list_keys(name) if key in own), name): tensor for name, tensor in weights.items()}
 
 
-def _places(name: str) -> Iterable[str]:
-    """Where timm's feature extractors put a key of the whole model: as it is, flattened by one level, or wrapped."""
+def _list_keys(name: str) -> Iterable[str]:
+    """Yield what timm's feature extractors may call a key of the complete model: as it is, flattened, or wrapped."""
     yield f"model.{name}"
     yield f"model.{name.replace('.', '_', 1)}"
     yield f"model.body.{name}"
     yield f"model.model.{name}"
 
 
-def _left_over(encoder: nn.Module, names: Iterable[str]) -> set[str]:
-    """Those of `names` that timm's whole model has, none of which the features reach."""
+def _find_keys_past_features(encoder: nn.Module, names: Iterable[str]) -> set[str]:
+    """Return those of `names` that timm's complete model has, which goes on past the encoder's features."""
     if not _is_timm(encoder):
         return set()
     with build_on_meta():
-        whole = timm.create_model(str(encoder.name)).state_dict().keys()
-    return {name for name in names if name.removeprefix("model.") in whole}
+        complete = timm.create_model(str(encoder.name)).state_dict().keys()
+    return {name for name in names if name.removeprefix("model.") in complete}
 
 
 def _is_timm(encoder: nn.Module) -> bool:

@@ -1,6 +1,6 @@
-"""Where pretrained encoder weights come from, told before any work is done; imports no torch.
+"""The origin of pretrained encoder weights, checked before any work is done; imports no torch.
 
-`encoder_weights` is null, a name such as imagenet that the Hugging Face hub holds, or a file on disk.
+`encoder_weights` is null, the name of weights on the Hugging Face hub such as imagenet, or a file on disk.
 """
 
 import os
@@ -10,51 +10,55 @@ from losslab.errors import InputError
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 TIMEOUT_S = 5
-WAY_OUT = "null trains from scratch; or fetch it where there is a network and point HF_HOME to that cache; or name a local file"
+REMEDY = "use null to train from scratch, download it elsewhere and point HF_HOME to that cache, or name a local file"
 
 
 def is_file(encoder_weights: str) -> bool:
-    """Whether `encoder_weights` means a file, there or not, rather than the name of published weights."""
+    """Return whether `encoder_weights` means a file, existing or not, rather than the name of published weights.
+
+    >>> is_file("weights/lite0.safetensors"), is_file("imagenet")
+    (True, False)
+    """
     return encoder_weights.endswith(SUFFIXES) or "/" in encoder_weights or os.sep in encoder_weights
 
 
 def find_file(encoder_weights: str) -> Path:
-    """The local file that `encoder_weights` means; a relative path is meant from the root of the repository.
+    """Find the local file that `encoder_weights` means; a relative path starts at the root of the repository.
 
     A queued experiment runs in a copy that holds only what Git and DVC track; there the user's own repository, DVC_ROOT,
-    is looked into as well.
+    is searched as well.
 
     Raises:
-        InputError: no such file, with the places looked into.
+        InputError: no such file; the message lists the paths tried.
     """
     path = Path(encoder_weights).expanduser()
     places = list(dict.fromkeys([path.absolute(), Path(os.environ.get("DVC_ROOT", ".")).absolute() / path]))
     for place in places:
         if place.is_file():
             return place
-    raise InputError(f"encoder_weights: no file {' nor '.join(map(str, places))}")
+    raise InputError(f"encoder_weights: no file {' or '.join(map(str, places))}")
 
 
 def check_reachable(encoder: str | None, encoder_weights: str | None) -> None:
-    """Raise InputError when the weights can be had neither from disk, nor from the hub's cache, nor from the hub."""
+    """Raise InputError unless the weights can be had from disk, from the hub's cache or from the hub."""
     if encoder is None or encoder_weights is None:
         return
     if is_file(encoder_weights):
         find_file(encoder_weights)
     elif not _is_cached(encoder, encoder_weights):
-        if _is_on("HF_HUB_OFFLINE"):
+        if os.environ.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}:
             raise build_unavailable_error(encoder, encoder_weights, "HF_HUB_OFFLINE is set and the cache has none")
-        if reason := _no_answer(os.environ.get("HF_ENDPOINT", "https://huggingface.co")):
+        if reason := _find_connection_fault(os.environ.get("HF_ENDPOINT", "https://huggingface.co")):
             raise build_unavailable_error(encoder, encoder_weights, reason)
 
 
 def build_unavailable_error(encoder: str, encoder_weights: str, reason: str) -> InputError:
-    """The one line for weights that could not be fetched, whoever finds out."""
-    return InputError(f"encoder_weights: {encoder_weights!r} for {encoder} could not be fetched ({reason}); {WAY_OUT}")
+    """Build the error for weights that could not be fetched: the reason, and what to do."""
+    return InputError(f"encoder_weights: {encoder_weights!r} for {encoder} could not be fetched ({reason}); {REMEDY}")
 
 
 def find_hub_cache() -> Path:
-    """The folder of the hub's cache, by the variables that huggingface_hub goes by."""
+    """Return the folder of the hub's cache, from the environment variables that huggingface_hub reads."""
     home = Path(os.environ.get("HF_HOME", Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"))
     return Path(os.environ.get("HF_HUB_CACHE", home / "hub")).expanduser()
 
@@ -72,8 +76,8 @@ def _is_cached(encoder: str, encoder_weights: str) -> bool:
     )
 
 
-def _no_answer(endpoint: str) -> str | None:
-    """Why the hub does not answer; None when it does, with whatever status."""
+def _find_connection_fault(endpoint: str) -> str | None:
+    """Return why the hub does not answer, or None when it answers with any status."""
     import requests
 
     try:
@@ -83,7 +87,3 @@ def _no_answer(endpoint: str) -> str | None:
     except requests.RequestException:
         return f"cannot connect to {endpoint}"
     return None
-
-
-def _is_on(variable: str) -> bool:
-    return os.environ.get(variable, "").upper() in {"1", "ON", "YES", "TRUE"}

@@ -1,4 +1,4 @@
-"""What is known of published encoder weights without any network call: their names, and the normalisation they expect."""
+"""Facts about published encoder weights that need no network: their names, and the normalisation they expect."""
 
 import timm
 from segmentation_models_pytorch.encoders import encoders as smp_encoders
@@ -6,7 +6,8 @@ from segmentation_models_pytorch.encoders import encoders as smp_encoders
 from losslab.errors import InputError
 from losslab.models.hub import is_file
 
-TIMM = "tu-"
+TIMM_PREFIX = "tu-"
+"""Beginning of smp's names for the encoders of timm."""
 Normalisation = tuple[list[float], list[float]]
 IMAGENET: Normalisation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 HALVES: Normalisation = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
@@ -18,21 +19,24 @@ SMP_NORMALISATION = {
     "timm-tf_efficientnet_lite": HALVES,
     "dpn": DPN,
 }
-"""By how an encoder's name begins; all others are IMAGENET. smp kept this as `_legacy_pretrained_settings` before it moved
-to files on the hub, which cannot be read offline."""
+"""Normalisation by the beginning of an encoder's name; all others are IMAGENET. smp kept this table as
+`_legacy_pretrained_settings` before it moved to files on the hub, which cannot be read offline."""
 
 
 def list_weights(encoder: str) -> list[str]:
-    """The published weights of an encoder, by name; a timm encoder's tag is part of its own name."""
-    if encoder.startswith(TIMM):
-        return ["imagenet"] if timm.models.is_model_pretrained(encoder.removeprefix(TIMM)) else []
+    """List the names of an encoder's published weights; a timm encoder's tag is part of its own name."""
+    if encoder.startswith(TIMM_PREFIX):
+        return ["imagenet"] if timm.models.is_model_pretrained(encoder.removeprefix(TIMM_PREFIX)) else []
     return list(smp_encoders[encoder]["pretrained_settings"])
 
 
 def find_expected_normalisation(encoder: str, encoder_weights: str) -> Normalisation:
-    """Mean and standard deviation per channel, 0..1 units. A local file is taken to be trained as the encoder's own were."""
-    if encoder.startswith(TIMM):
-        config = timm.models.get_pretrained_cfg(encoder.removeprefix(TIMM))
+    """Return the mean and standard deviation per channel, in 0..1 units, that pretrained weights expect.
+
+    Weights in a local file are assumed to expect the same as the encoder's published ones.
+    """
+    if encoder.startswith(TIMM_PREFIX):
+        config = timm.models.get_pretrained_cfg(encoder.removeprefix(TIMM_PREFIX))
         if config is None:
             return IMAGENET
         return [float(value) for value in config.mean], [float(value) for value in config.std]
@@ -42,7 +46,7 @@ def find_expected_normalisation(encoder: str, encoder_weights: str) -> Normalisa
 
 
 def check_weights(encoder: str, encoder_weights: str) -> None:
-    """Raise InputError for weights that the encoder was not published with; files are not looked at."""
+    """Raise InputError for names of weights that the encoder was not published with; files are not checked."""
     if is_file(encoder_weights):
         return
     names = list_weights(encoder)

@@ -1,4 +1,4 @@
-"""Trying nets out without paying for them: on torch's meta device, which knows shapes but no numbers."""
+"""Cheap trials of nets on torch's meta device, which knows shapes but no numbers."""
 
 import copy
 import textwrap
@@ -13,22 +13,22 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def build_on_meta() -> Iterator[None]:
-    """Nets built within have no memory, and draw nothing from the random numbers of those that have."""
+    """Build nets without memory inside this context, and leave torch's random numbers as they are."""
     with torch.random.fork_rng(devices=[]), torch.device("meta"), _MetaBuild():
         yield
 
 
 @contextmanager
 def build_on_cpu() -> Iterator[None]:
-    """Nets built within are real, but draw nothing from the random numbers of others."""
+    """Build real nets inside this context, and leave torch's random numbers as they are."""
     with torch.random.fork_rng(devices=[]):
         yield
 
 
 def find_fault(net: nn.Module, size: int, training: bool = False) -> str | None:
-    """Why the net cannot turn one image of size x size into logits of that size; None where it can.
+    """Return why the net cannot turn one image of size x size into logits of that size, or None if it can.
 
-    The net stays as it is: a copy is tried, so that neither what it caches nor what batch norm counts is left behind.
+    The trial uses a copy, so that neither cached values nor the counts of batch norm stay behind in the net.
     """
     reason = None
     for device in ("meta", "cpu"):
@@ -48,17 +48,21 @@ def find_fault(net: nn.Module, size: int, training: bool = False) -> str | None:
 
 
 def is_about_meta(reason: str | Exception) -> bool:
-    """Whether an error may be of the meta device, which lacks operations, or of tensors that no move to it found."""
+    """Return whether an error may come from the meta device, which lacks operations, or from tensors left off it."""
     return "meta" in str(reason).lower()
 
 
 def shorten_error(error: Exception) -> str:
-    """What an error says, as the start of one line; its type where it says nothing."""
+    r"""Return the message of an error on one line, cut to 200 characters; its type if it has no message.
+
+    >>> shorten_error(ValueError("first line\nsecond line")), shorten_error(ValueError())
+    ('first line second line', 'ValueError')
+    """
     return textwrap.shorten(str(error), 200, placeholder=" …") or type(error).__name__
 
 
 class _MetaBuild(TorchFunctionMode):
-    """Lets nets be built on the meta device that read numbers while they are, and spares them initial weights."""
+    """Skip initial weights, and keep on the CPU the numbers that some nets read while they are built."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _DRAWS:

@@ -7,25 +7,28 @@ from losslab.errors import InputError
 SMP = "segmentation_models_pytorch"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ArchSpec:
-    """What can be known of an arch without building it.
+    """Facts about an arch that are known without building it.
 
-    `stride` is that of the deepest feature map (pixels per feature): images are padded to a multiple of it, and to no
-    less than `smallest`. An arch that `pools_to_one` puts one value per channel and image through batch norm, so it
-    cannot train on one image at a time. `encoders` are some that it goes with, the first of which it is listed with.
+    >>> ARCHS["unet"].stride, ARCHS["unet"].encoders
+    (32, ('resnet18', 'mit_b0', 'tu-convnext_atto'))
     """
 
     name: str
     target: str
-    """`module:class`."""
+    """The class that implements it, as `module:class`."""
     stride: int
+    """Pixels per feature of the deepest feature map; images are padded to a multiple of it."""
     summary: str
     source: str
     """The paper, or the seed notebook that wrote it out."""
     encoders: tuple[str, ...] = ()
+    """Some encoders that it goes with, first the one that it is listed with; none for a net without encoder."""
     smallest: int = 1
+    """Pixels a side that images are padded to at least."""
     pools_to_one: bool = False
+    """Whether batch norm sees one value per channel and image, so that the net cannot train on one image at a time."""
 
     @property
     def takes_encoder(self) -> bool:
@@ -178,39 +181,60 @@ ARCHS: dict[str, ArchSpec] = {spec.name: spec for spec in _SPECS}
 
 
 def available() -> list[str]:
-    """The names that `arch` may have."""
+    """List the names that `arch` may have.
+
+    >>> available()[:3]
+    ['unet', 'unetplusplus', 'manet']
+    """
     return list(ARCHS)
 
 
 def check_encoder_given(arch: str, encoder: str | None, encoder_weights: str | None) -> None:
-    """Raise InputError where an encoder is missing or not wanted; whether it exists only smp and timm can tell."""
+    """Raise InputError for an encoder that is missing or not taken; whether it exists is not checked.
+
+    >>> check_encoder_given("simple_cnn", "resnet18", None)
+    Traceback (most recent call last):
+    losslab.errors.InputError: encoder is 'resnet18', but arch simple_cnn takes none; set it to null
+    """
     spec = find_arch(arch)
     if spec.takes_encoder and encoder is None:
-        raise InputError(f"encoder is null; arch {arch} needs one, such as {spec.encoders[0]}")
+        raise InputError(f"encoder is null, but arch {arch} needs one, such as {spec.encoders[0]}")
     if not spec.takes_encoder and encoder is not None:
-        raise InputError(f"encoder is {encoder!r}; arch {arch} takes none: null")
+        raise InputError(f"encoder is {encoder!r}, but arch {arch} takes none; set it to null")
     if encoder is None and encoder_weights is not None:
         raise InputError(f"encoder_weights is {encoder_weights!r}; without an encoder it must be null")
 
 
 def check_batch(arch: str, size: int, batch_size: int) -> None:
-    """Raise InputError where batch norm would see one value per channel in training, as far as the arch alone tells.
+    """Raise InputError if batch norm would see one value per channel in training, as far as the arch alone shows.
 
-    An encoder may pool to one value as well; only `losslab.models.check_size` finds that out.
+    An encoder may pool to one value as well; only `losslab.models.check_size` notices that.
+
+    Args:
+        size: pixels a side of the images.
+
+    >>> check_batch("pan", 256, 1)
+    Traceback (most recent call last):
+    losslab.errors.InputError: train.batch_size is 1, but arch pan pools each image to one value and batch norm needs ...
     """
     spec = find_arch(arch)
     if batch_size == 1 and spec.pools_to_one:
         raise InputError(
-            f"train.batch_size is 1; arch {arch} pools each image to one value, and batch norm needs two: "
-            "make it 2 or more"
+            f"train.batch_size is 1, but arch {arch} pools each image to one value and batch norm needs two; "
+            "set it to 2 or more"
         )
     if batch_size == 1 and max(size, spec.smallest) <= spec.stride and spec.takes_encoder:
         raise InputError(
-            f"train.batch_size is 1 at prepare.size {size}: batch norm needs more than one value; make one of them larger"
+            f"train.batch_size is 1 at prepare.size {size}: batch norm needs more than one value; raise either"
         )
 
 
 def find_arch(arch: str) -> ArchSpec:
+    """Return the facts about an arch. Raises InputError for an unknown name.
+
+    >>> find_arch("segnet").source
+    'Badrinarayanan et al. 2015, arXiv 1511.00561, as in seed notebook 1'
+    """
     if arch not in ARCHS:
         raise InputError(f"arch: {arch!r} is not one of {', '.join(available())}")
     return ARCHS[arch]

@@ -18,7 +18,7 @@ from losslab.errors import InputError
 from losslab.models import hub
 from losslab.models.encoder_weights import load_encoder
 from losslab.models.grid_pool import use_grid_pool
-from losslab.models.pretrained import TIMM, check_weights
+from losslab.models.pretrained import TIMM_PREFIX, check_weights
 from losslab.models.probe import build_on_cpu, build_on_meta, find_fault, is_about_meta, shorten_error
 from losslab.models.registry import ArchSpec, available, find_arch
 from losslab.models.segmentation_net import SegmentationNet
@@ -27,16 +27,20 @@ from losslab.models.segmentation_net import SegmentationNet
 def build_smp_net(
     spec: ArchSpec, num_classes: int, encoder: str, encoder_weights: str | None, in_channels: int
 ) -> SegmentationNet:
-    """Build smp's net of this arch; the pair must have passed `check_pairing`."""
+    """Build smp's net of this arch on an encoder; the pair must have passed `check_pairing`.
+
+    Raises:
+        InputError: weights that cannot be fetched or do not fit.
+    """
     file = None
     if encoder_weights is not None and hub.is_file(encoder_weights):
         if in_channels != 3:
-            raise InputError(f"encoder_weights: {encoder_weights} is of an encoder for 3 channels, not {in_channels}")
+            raise InputError(f"encoder_weights: {encoder_weights} is for an encoder with 3 channels, not {in_channels}")
         file, encoder_weights = hub.find_file(encoder_weights), None
     hub.check_reachable(encoder, encoder_weights)
-    with _quiet():
+    with _silence_clients():
         try:
-            net = _net(spec, num_classes, encoder, encoder_weights, in_channels)
+            net = _build_net(spec, num_classes, encoder, encoder_weights, in_channels)
         except Exception as error:  # whatever the hub's clients raise
             if encoder_weights is None:
                 raise
@@ -44,29 +48,34 @@ def build_smp_net(
     if file is not None:
         load_encoder(net.encoder, file)
     use_grid_pool(net)
-    return SegmentationNet(net, _stride(spec, net), spec.smallest)
+    return SegmentationNet(net, _compute_stride(spec, net), spec.smallest)
 
 
 def check_encoder_names(encoder: str, encoder_weights: str | None) -> None:
-    """Raise InputError for names that smp and timm do not know, without any network call."""
-    known = list(smp_encoders) + [TIMM + name for name in timm.list_models(exclude_filters="test_*")]
+    """Raise InputError for names that smp and timm do not know, without any network call.
+
+    >>> check_encoder_names("resnet18", "mars")
+    Traceback (most recent call last):
+    losslab.errors.InputError: encoder_weights: 'mars' does not exist for resnet18; use null, imagenet, ssl, ...
+    """
+    known = list(smp_encoders) + [TIMM_PREFIX + name for name in timm.list_models(exclude_filters="test_*")]
     name, _, tag = encoder.partition(".")
-    if encoder not in known and not (tag and name in known and name.startswith(TIMM)):
+    if encoder not in known and not (tag and name in known and name.startswith(TIMM_PREFIX)):
         close = difflib.get_close_matches(encoder, known, n=5, cutoff=0.4)
-        hint = f"close to it: {', '.join(close)}; " if close else ""
+        hint = f"; similar names: {', '.join(close)}" if close else ""
         raise InputError(
-            f"encoder: {encoder!r} is unknown to smp and timm; {hint}timm's names start with {TIMM}, as tu-resnet18"
+            f"encoder: {encoder!r} is unknown to smp and timm (timm's names start with {TIMM_PREFIX}){hint}"
         )
     if tag:
-        tags = [found.partition(".")[2] for found in timm.list_pretrained(f"{name.removeprefix(TIMM)}.*")]
+        tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{name.removeprefix(TIMM_PREFIX)}.*")]
         if tag not in tags:
-            raise InputError(f"encoder: {encoder!r}: timm's {name} has no tag {tag}, but {', '.join(tags) or 'none'}")
+            raise InputError(f"encoder: {encoder!r}: {name} has no tag {tag} (available: {', '.join(tags) or 'none'})")
     if encoder_weights is not None:
         check_weights(encoder, encoder_weights)
 
 
 def check_pairing(arch: str, encoder: str) -> None:
-    """Raise InputError where smp cannot put this arch on this encoder, with what goes together.
+    """Raise InputError if smp cannot build this arch on this encoder; the message lists pairs that go together.
 
     Nobody publishes the pairs, so they are tried, on torch's meta device: no weights, no arithmetic, no random numbers.
     """
@@ -84,19 +93,19 @@ def check_pairing(arch: str, encoder: str) -> None:
 
 @functools.cache
 def find_obstacle(arch: str, encoder: str) -> str | None:
-    """Why smp cannot put this arch on this encoder; None where it can, if only at a size of the encoder's own."""
+    """Return why smp cannot build this arch on this encoder, or None if it can, at least at the encoder's own size."""
     spec = find_arch(arch)
     reason = None
     for place in (build_on_meta, build_on_cpu):
-        with place(), _quiet():
+        with place(), _silence_clients():
             try:
-                net = _net(spec, 2, encoder, None, 3)
+                net = _build_net(spec, 2, encoder, None, 3)
             except Exception as error:
                 reason = shorten_error(error)
                 if not is_about_meta(error):
                     break
                 continue
-        for size in _sizes(spec, net):
+        for size in _list_trial_sizes(spec, net):
             if (reason := find_fault(net, size)) is None:
                 return None
         if not is_about_meta(reason or ""):
@@ -104,50 +113,54 @@ def find_obstacle(arch: str, encoder: str) -> str | None:
     return reason
 
 
-def _sizes(spec: ArchSpec, net: nn.Module) -> list[int]:
-    """Sizes to try: two that fit the stride, and what a timm encoder was made for."""
-    stride = _stride(spec, net)
+def _list_trial_sizes(spec: ArchSpec, net: nn.Module) -> list[int]:
+    """List sizes in pixels to try: two that fit the stride, and the one that a timm encoder was made for."""
+    stride = _compute_stride(spec, net)
     config = getattr(getattr(net.encoder, "model", None), "pretrained_cfg", None) or {}
     own = config.get("input_size", (3, 224, 224))[-1]
     return [-(-max(spec.smallest, size) // stride) * stride for size in (64, 128)] + [own]
 
 
-def _net(spec: ArchSpec, num_classes: int, encoder: str, encoder_weights: str | None, in_channels: int) -> Any:
+def _build_net(spec: ArchSpec, num_classes: int, encoder: str, encoder_weights: str | None, in_channels: int) -> Any:
     module, _, name = spec.target.partition(":")
     # smp takes True for a timm encoder, whose pretrained tag is part of its name.
-    weights = True if encoder_weights is not None and encoder.startswith(TIMM) else encoder_weights
+    weights = True if encoder_weights is not None and encoder.startswith(TIMM_PREFIX) else encoder_weights
     return getattr(importlib.import_module(module), name)(
         encoder,
         encoder_weights=weights,
         in_channels=in_channels,
         classes=num_classes,
-        **_timm_options(spec.name == "dpt", encoder),
+        **_find_timm_options(encoder, features_only=spec.name != "dpt"),
     )
 
 
 @functools.cache
-def _timm_options(whole: bool, encoder: str) -> dict[str, Any]:
-    """Options that let a timm encoder take images of any size, where it has them; `whole` is a plain transformer."""
-    if not encoder.startswith(TIMM):
+def _find_timm_options(encoder: str, features_only: bool) -> dict[str, Any]:
+    """Return the options that let a timm encoder take images of any size, if it has such options.
+
+    Args:
+        features_only: False for a plain transformer, which is used as a complete model.
+    """
+    if not encoder.startswith(TIMM_PREFIX):
         return {}
-    options: dict[str, Any] = {"num_classes": 0} if whole else {}  # the features do not reach the classifier
-    asked = options | {"dynamic_img_size": True}
+    options: dict[str, Any] = {} if features_only else {"num_classes": 0}  # the features do not reach the classifier
+    any_size = options | {"dynamic_img_size": True}
     try:
         with build_on_meta():
-            timm.create_model(encoder.removeprefix(TIMM), features_only=not whole, **asked)
-    except Exception:  # most know no such option; what else is wrong is found when the net itself is built
+            timm.create_model(encoder.removeprefix(TIMM_PREFIX), features_only=features_only, **any_size)
+    except Exception:  # most know no such option; any other fault shows when the net itself is built
         return options
-    return asked
+    return any_size
 
 
-def _stride(spec: ArchSpec, net: Any) -> int:
-    """What the decoder needs and what the encoder does: patches of 14 pixels, say, on which no decoder counts."""
+def _compute_stride(spec: ArchSpec, net: Any) -> int:
+    """Compute a stride that fits the decoder and the encoder, whose patches may have 14 pixels, for example."""
     return math.lcm(spec.stride, int(net.encoder.output_stride))
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the retries of the hub's client and the advice of smp, which is not for the reader of a run's output."""
+def _silence_clients() -> Iterator[None]:
+    """Silence the retries of the hub's client and the advice of smp, which do not concern the reader of a run."""
     client = logging.getLogger("huggingface_hub")
     level = client.level
     client.setLevel(logging.ERROR)

@@ -9,19 +9,19 @@ from torch.overrides import TorchFunctionMode
 
 
 class FastUpsampling(TorchFunctionMode):
-    """Within it `F.interpolate` doubles images on the CPU with the same values, and another sum of the same gradients.
+    """Double images in `F.interpolate` on the CPU with the same values, and another sum of the same gradients.
 
-    torch's own backward pass copies channels_last gradients to and fro: 3 % of a training step of a U-Net.
+    torch's own backward pass copies channels_last gradients back and forth: 3 % of a training step of a U-Net.
     """
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is F.interpolate and len(args) == 1 and _doubles(args[0], **kwargs):
+        if func is F.interpolate and len(args) == 1 and _is_doubling(args[0], **kwargs):
             return _Double.apply(args[0])
         return func(*args, **kwargs)
 
 
-def _doubles(images: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", **_: Any) -> bool:
+def _is_doubling(images: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", **_: Any) -> bool:
     if mode != "nearest" or images.ndim != 4 or images.device.type != "cpu" or not images.requires_grad:
         return False
     height, width = images.shape[-2:]

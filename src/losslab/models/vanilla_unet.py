@@ -1,20 +1,21 @@
 """U-Net (Ronneberger, Fischer and Brox 2015, arXiv 1505.04597) as seed 1 writes it out: no batch norm."""
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 
 class VanillaUNet(nn.Module):
+    """Images float `[N, in_channels, H, W]`, H and W multiples of 16 → logits `[N, num_classes, H, W]`."""
+
     def __init__(self, num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
-        self.encoder = nn.ModuleList(
-            [_stage(in_channels, 64, 64), _stage(64, 128, 128), _stage(128, 256, 256), _stage(256, 512, 512)]
-        )
-        self.bottleneck = _stage(512, 1024, 512)
-        self.decoder = nn.ModuleList(
-            [_stage(1024, 512, 256), _stage(512, 256, 128), _stage(256, 128, 64), _stage(128, 64, 64)]
-        )
+        downwards, upwards = (in_channels, 64, 128, 256, 512), (512, 256, 128, 64, 64)
+        self.encoder = nn.ModuleList(_build_stage(before, after, after) for before, after in pairwise(downwards))
+        self.bottleneck = _build_stage(512, 1024, 512)
+        self.decoder = nn.ModuleList(_build_stage(2 * before, before, after) for before, after in pairwise(upwards))
         self.output = nn.Conv2d(64, num_classes, 3, padding=1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -29,7 +30,7 @@ class VanillaUNet(nn.Module):
         return logits
 
 
-def _stage(in_channels: int, between: int, out_channels: int) -> nn.Sequential:
+def _build_stage(in_channels: int, between: int, out_channels: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(in_channels, between, 3, padding=1),
         nn.ReLU(),

@@ -1,4 +1,4 @@
-"""From the logits of an image to its labels, a few rows at a time: an image may be much larger than its net's input."""
+"""Labels of an image from its logits, a few rows at a time: an image may be much larger than its net's input."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -15,21 +15,21 @@ from losslab.inference.tensors import to_labels
 
 Labels = npt.NDArray[np.uint8]
 Rows = tuple[int, Tensor]
-"""The number of the first row, and logits float32 `[1, K, rows, W]` of some rows of an image at its own size."""
+"""Index of the first row, and the logits float32 `[1, K, rows, W]` of some rows of an image at its own size."""
 
-LOGITS_AT_ONCE = 1 << 23
-"""Numbers: 32 MB, and labels of 8 bytes each beside them."""
+MAX_LOGITS_AT_ONCE = 1 << 23
+"""Logits held at once: 32 MB, and labels of 8 bytes each beside them."""
 
 
 def restore_in_rows(logits: Tensor, height: int, width: int, fit: Fit) -> Iterator[Rows]:
-    """Logits `[1, K, size, size]` of one image that prepare has fitted, at its own size, from top to bottom."""
+    """Restore logits `[1, K, size, size]` of one fitted image to its own size, a few rows at a time from the top."""
     at_once = count_rows_at_once(logits.shape[1], width)
     for top in range(0, height, at_once):
         yield top, restore_rows(logits, height, width, fit, top, min(top + at_once, height))
 
 
 def split_rows(parts: Iterable[Rows]) -> Iterator[Rows]:
-    """The same rows, no more at once than memory is meant for."""
+    """Split parts of an image into as few rows as may be held at once."""
     for top, logits in parts:
         at_once = count_rows_at_once(logits.shape[1], logits.shape[-1])
         for start in range(0, logits.shape[-2], at_once):
@@ -37,22 +37,22 @@ def split_rows(parts: Iterable[Rows]) -> Iterator[Rows]:
 
 
 def compute_row_labels(logits: Tensor, threshold: float = 0.5) -> Labels:
-    """Logits `[1, K, rows, W]` → labels uint8 `[rows, W]`; with one logit, 1 where its probability is above `threshold`."""
+    """Label logits `[1, K, rows, W]` as uint8 `[rows, W]`; one logit is 1 where its probability is above `threshold`."""
     if logits.shape[1] == 1 and threshold != 0.5:
         logits = logits - math.log(threshold / (1 - threshold))
     return np.asarray(to_labels(logits)[0].to(torch.uint8).cpu().numpy())
 
 
 def count_rows_at_once(outputs: int, width: int) -> int:
-    return max(LOGITS_AT_ONCE // (outputs * width), 1)
+    return max(MAX_LOGITS_AT_ONCE // (outputs * width), 1)
 
 
 def predict_image(predictor: Predictor, image: Pixels) -> Labels:
-    """RGB uint8 `[H, W, 3]` of any size → labels uint8 `[H, W]`, as `losslab predict --scale trained` gives them."""
+    """Label an RGB image uint8 `[H, W, 3]` of any size as uint8 `[H, W]`, as `losslab predict --scale trained` does."""
     height, width = image.shape[:2]
     fit = predictor.description["fit"]
     fitted = fit_image(image, predictor.description["size"], fit)
-    logits = predictor.logits(torch.from_numpy(np.ascontiguousarray(fitted))[None])
+    logits = predictor.compute_logits(torch.from_numpy(np.ascontiguousarray(fitted))[None])
     labels = np.empty((height, width), np.uint8)
     for top, rows in restore_in_rows(logits, height, width, fit):
         labels[top : top + rows.shape[-2]] = compute_row_labels(rows)

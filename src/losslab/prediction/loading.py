@@ -1,28 +1,26 @@
 """Images from disk, decoded in threads while the net is busy with those before."""
 
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from PIL import Image
 
 from losslab.data.images.decode import Pixels, UnusableFileError, read_image
 from losslab.prediction.inputs import PredictionJob
-from losslab.runtime.parallel import count_cores
+from losslab.runtime.parallel import map_ahead
 
-PIXELS_AHEAD = 64 << 20
-"""Of images that wait for the net; but at least one image."""
+MAX_PIXELS_AHEAD = 64 << 20
+"""Pixels of all images that wait for the net; one image may have more."""
 
 
 @dataclass(frozen=True)
 class LoadedImage:
     job: PredictionJob
     image: Pixels | None
-    """RGB `[H, W, 3]`, turned as its orientation tag says; None where it is no longer needed."""
+    """RGB `[H, W, 3]`, rotated as its orientation tag says; None where it is no longer needed."""
     fitted: Pixels
-    """What the net is to see."""
+    """The image as the net takes it."""
     height: int
     width: int
 
@@ -33,44 +31,25 @@ class LoadFailure:
     reason: str
 
 
-@contextmanager
 def load_ahead(
-    jobs: Sequence[PredictionJob], fitted: Callable[[Pixels], Pixels], keep: bool
-) -> Iterator[Iterator[LoadedImage | LoadFailure]]:
-    """The images of `jobs` in order, each with what `fitted` makes of it; where `keep`, with their own pixels."""
-    pool = ThreadPoolExecutor(count_cores())
+    jobs: Sequence[PredictionJob], fit: Callable[[Pixels], Pixels], keep: bool
+) -> AbstractContextManager[Iterator[LoadedImage | LoadFailure]]:
+    """Load the images of `jobs` in order, each with what `fit` makes of it; with `keep` also their own pixels."""
 
     def load(job: PredictionJob) -> LoadedImage | LoadFailure:
         try:
-            image = read_image(job.image).turned().pixels
+            image = read_image(job.image).turn().pixels
         except UnusableFileError as error:
             return LoadFailure(job, str(error))
-        return LoadedImage(job, image if keep else None, fitted(image), *image.shape[:2])
+        return LoadedImage(job, image if keep else None, fit(image), *image.shape[:2])
 
-    def results() -> Iterator[LoadedImage | LoadFailure]:
-        waiting: deque[tuple[int, Future[LoadedImage | LoadFailure]]] = deque()
-        ahead = 0
-        for job in jobs:
-            pixels = _pixels(job)
-            while waiting and (ahead + pixels > PIXELS_AHEAD or len(waiting) > 2 * count_cores()):
-                done, future = waiting.popleft()
-                ahead -= done
-                yield future.result()
-            waiting.append((pixels, pool.submit(load, job)))
-            ahead += pixels
-        while waiting:
-            yield waiting.popleft()[1].result()
-
-    try:
-        yield results()
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return map_ahead(load, jobs, measure=_count_pixels, max_size=MAX_PIXELS_AHEAD)
 
 
-def _pixels(job: PredictionJob) -> int:
-    """As the file's header says; 0 where it cannot be read, which is told when the image is."""
+def _count_pixels(job: PredictionJob) -> int:
+    """Return what the file's header says; 0 where it cannot be read, which is reported when the image is loaded."""
     try:
         with Image.open(job.image) as opened:
             return opened.width * opened.height
-    except Exception:  # what a decoder raises on damaged bytes is anything at all
+    except Exception:  # a decoder may raise anything at all on damaged bytes
         return 0

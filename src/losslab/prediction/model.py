@@ -1,4 +1,4 @@
-"""The model that a user names, or one line about what is wrong with it."""
+"""A model folder, read and checked: its description, and the net ready to predict."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ Channel = Annotated[int, Field(ge=0, le=255)]
 
 
 class ModelDescription(BaseModel):
-    """What model.json must say for images to be predicted."""
+    """The fields of model.json that prediction needs."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
@@ -36,10 +36,10 @@ class ModelDescription(BaseModel):
 
 
 def read_description(folder: Path) -> ModelDescription:
-    """model.json of a model's folder, checked.
+    """Read and check model.json in a model's folder.
 
     Raises:
-        InputError: no model there, no JSON, or keys that are missing or wrong.
+        InputError: there is no model, or its model.json is not JSON or has missing or wrong keys.
     """
     path = folder / DESCRIPTION
     if not path.is_file():
@@ -47,34 +47,34 @@ def read_description(folder: Path) -> ModelDescription:
     try:
         described = validate(ModelDescription, read_json(path), path)
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not readable as JSON: {error}") from None
+        raise InputError(f"{path}: not valid JSON: {error}") from None
     except InputError as error:
-        hint = "; is it of an older losslab? Then train it again" if ": missing" in str(error) else ""
+        hint = "; if an older losslab wrote it, train it again" if ": missing" in str(error) else ""
         raise InputError(f"{error}{hint}") from None
     if not len(described.classes) == len(described.palette) == max(described.num_classes, 2):
-        raise InputError(f"{path}: classes, palette and num_classes are not of one model")
+        raise InputError(f"{path}: classes, palette and num_classes do not match")
     return described
 
 
 def check_threshold(threshold: float | None, described: ModelDescription) -> None:
-    """Raise InputError for a threshold that is no probability, or of a model to which it means nothing."""
+    """Raise InputError if a threshold is not a probability, or the model has more than two classes."""
     if threshold is None:
         return
     if not 0 < threshold < 1:
-        raise InputError(f"--threshold is {threshold:g}; it must lie between 0 and 1")
+        raise InputError(f"--threshold must lie between 0 and 1, not {threshold:g}")
     if described.num_classes > 1:
         raise InputError(
-            f"--threshold is for models of two classes; this one has {described.num_classes}, of which the likeliest is taken"
+            f"--threshold needs a model of two classes; this one has {described.num_classes} and takes the most likely"
         )
 
 
 def load_predictor(folder: Path, tta: "TestTimeAugmentation", device: str) -> "Predictor":
-    """The model of a folder, ready. Importing this room imports no torch; this does.
+    """Load the model in a folder, ready to predict.
 
     Raises:
-        InputError: as `read_description`; weights that are not the net's; no such device.
+        InputError: the folder holds no usable model, or the device is not available.
     """
-    import torch
+    import torch  # importing this module must not import it
 
     from losslab import models
     from losslab.inference.predictor import Predictor

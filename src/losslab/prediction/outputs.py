@@ -1,7 +1,6 @@
-"""What is written of an image: its mask, a picture of it, and probabilities."""
+"""The files that are written for an image: its mask, an overlay, and probabilities."""
 
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,85 +12,79 @@ from PIL.PngImagePlugin import PngInfo
 
 from losslab.data.images.decode import Pixels
 from losslab.io.files import atomic_write
-from losslab.prediction.inputs import MARK
+from losslab.prediction.inputs import SOFTWARE
 from losslab.prediction.label_map import Labels
 
 Palette = Sequence[Sequence[int]]
 BACKGROUND = "background"
-"""A class of this name is not tinted in overlays."""
-QUALITY = 90
-"""Of JPEG."""
-LONGEST = 65500
-"""Pixels of a JPEG's side, in libjpeg."""
-ROWS = 512
-"""That are tinted at once."""
+"""Name of the class that overlays do not tint."""
+JPEG_QUALITY = 90
+"""JPEG quality, 0 to 100."""
+MAX_JPEG_SIDE_PX = 65500
+"""Longest side that libjpeg writes."""
+ROWS_AT_ONCE = 512
+"""Rows of an overlay that are tinted at once."""
 
 
 def save_mask(labels: Labels, palette: Palette, path: Path) -> None:
-    """Labels uint8 `[H, W]` as palette PNG: the value of a pixel is its label, its colour that of the class."""
+    """Save labels uint8 `[H, W]` as a palette PNG: the value of a pixel is its label, its colour that of the class."""
     image = Image.fromarray(labels)
     colours = [channel for colour in palette for channel in colour]
     image.putpalette(colours + [0] * (768 - len(colours)))
-    told = PngInfo()
-    told.add_text("Software", MARK)
+    info = PngInfo()
+    info.add_text("Software", SOFTWARE)
     with atomic_write(path) as partial:
-        image.save(partial, format="PNG", pnginfo=told)
+        image.save(partial, format="PNG", pnginfo=info)
 
 
 def save_overlay(image: Pixels, labels: Labels, palette: Palette, tinted: Sequence[bool], path: Path) -> None:
-    """Image RGB `[H, W, 3]`, half covered with the colours of the classes that are `tinted`, fully where a class ends, as
-    JPEG.
+    """Save what `draw_overlay` draws as JPEG.
 
     Raises:
-        OSError: too large for a JPEG, or not to be written.
+        OSError: the image is too large for a JPEG, or the file cannot be written.
     """
-    if max(labels.shape) > LONGEST:
-        raise OSError(f"a JPEG has at most {LONGEST} pixels a side")
+    if max(labels.shape) > MAX_JPEG_SIDE_PX:
+        raise OSError(f"a JPEG has at most {MAX_JPEG_SIDE_PX} pixels a side")
     pixels = draw_overlay(image, labels, palette, tinted)
     with atomic_write(path) as partial:
-        Image.fromarray(pixels).save(partial, format="JPEG", quality=QUALITY)
+        Image.fromarray(pixels).save(partial, format="JPEG", quality=JPEG_QUALITY)
 
 
 def draw_overlay(image: Pixels, labels: Labels, palette: Palette, tinted: Sequence[bool]) -> Pixels:
-    """As `save_overlay` writes it, `[H, W, 3]`."""
+    """Cover an RGB image `[H, W, 3]` with the colours of the `tinted` classes: half, and fully where a class ends."""
     thickness = max(round(max(labels.shape) / 500), 1)
     square = np.ones((2 * thickness + 1, 2 * thickness + 1), np.uint8)
     contour = cv2.dilate(labels, square) != cv2.erode(labels, square)
-    colours, shown = np.asarray(palette, np.uint16), np.empty_like(image)
+    colours, overlay = np.asarray(palette, np.uint16), np.empty_like(image)
     half, full = (np.asarray(tinted) * np.uint16(share) for share in (128, 255))
-    for top in range(0, len(image), ROWS):  # a few at a time, for they take ten times the memory of labels
-        rows = slice(top, top + ROWS)
+    for top in range(0, len(image), ROWS_AT_ONCE):  # a few at a time: they take ten times the memory of labels
+        rows = slice(top, top + ROWS_AT_ONCE)
         cover = np.where(contour[rows], full[labels[rows]], half[labels[rows]])[..., None]
-        shown[rows] = (image[rows] * (255 - cover) + colours[labels[rows]] * cover + 127) // 255
-    return shown
+        overlay[rows] = (image[rows] * (255 - cover) + colours[labels[rows]] * cover + 127) // 255
+    return overlay
 
 
 def choose_tinted_classes(classes: Sequence[str], num_classes: int) -> list[bool]:
-    """Which classes overlays show: not the background, which is the first of a binary net, or has that name."""
+    """Choose the classes that overlays show: all but the background, by name or as the first class of a binary net."""
     return [name.lower() != BACKGROUND and not (num_classes == 1 and label == 0) for label, name in enumerate(classes)]
 
 
-class ProbabilityFile:
-    """A .npy of float16 `[C, H, W]`, filled some rows at a time, none of which stays in memory."""
-
-    def __init__(self, path: Path, shape: tuple[int, int, int]) -> None:
-        self.shape, self.file = shape, path.open("wb")
-        header = {"descr": "<f2", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self.file, header)
-        self.start = self.file.tell()
-
-    def write(self, top: int, probabilities: npt.NDArray[np.float32]) -> None:
-        """Rows from `top` on, `[C, rows, W]`."""
-        _, height, width = self.shape
-        for label, rows in enumerate(np.ascontiguousarray(probabilities, "<f2")):
-            self.file.seek(self.start + (label * height + top) * width * 2, os.SEEK_SET)
-            self.file.write(rows.data)
-
-
 @contextmanager
-def open_probability_file(path: Path, shape: tuple[int, int, int]) -> Iterator[ProbabilityFile]:
-    """`path` is there when all went well."""
-    with atomic_write(path) as partial:
-        probabilities = ProbabilityFile(partial, shape)
-        with probabilities.file:
-            yield probabilities
+def open_probability_file(
+    path: Path, shape: tuple[int, int, int]
+) -> Iterator[Callable[[int, npt.NDArray[np.float32]], None]]:
+    """Yield a function that writes the rows `[C, rows, W]` from row `top` on into a .npy of float16 `[C, H, W]`.
+
+    Rows do not stay in memory. The file is at `path` only if the body succeeds.
+    """
+    _, height, width = shape
+    with atomic_write(path) as partial, partial.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})
+        start = file.tell()
+
+        def write(top: int, probabilities: npt.NDArray[np.float32]) -> None:
+            for label, rows in enumerate(np.ascontiguousarray(probabilities, "<f2")):
+                file.seek(start + (label * height + top) * width * 2)
+                file.write(rows.data)
+
+        yield write

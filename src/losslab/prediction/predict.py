@@ -1,4 +1,4 @@
-"""All images through the net, and what is predicted of them to disk."""
+"""Prediction of many images: batches through the net, and their outputs to disk."""
 
 import errno
 import time
@@ -24,24 +24,23 @@ from losslab.prediction.inputs import PredictionJob
 from losslab.prediction.label_map import Labels, Rows, compute_row_labels, restore_in_rows, split_rows
 from losslab.prediction.loading import LoadedImage, LoadFailure, load_ahead
 from losslab.prediction.outputs import choose_tinted_classes, open_probability_file, save_mask, save_overlay
-from losslab.prediction.tiling import Tiling, make_tiling, predict_tiled
+from losslab.prediction.tiling import Tiling, build_tiling, predict_tiled
 
-BATCH_PIXELS = 64 << 20
-"""Of the images in a batch at their own size, all told; more only where one image has more."""
-WRITES = 8
-"""That may wait to be done."""
+MAX_BATCH_PIXELS = 64 << 20
+"""Pixels of all images in a batch at their own size; a single image may have more."""
+MAX_WRITES_WAITING = 8
+"""Images whose outputs may wait to be written."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictOptions:
-    """How to predict, and what to write."""
+    """What the net is shown, and which files are written."""
 
     scale: Literal["trained", "original"] = "trained"
     tile: int = 1024
     overlap: float = 0.25
     batch_size: int = 16
-    """Images that go through the net together at the size that it was trained on; larger ones as many as have no more
-    pixels than these, but one at least."""
+    """Images that go through the net together at its trained size; of larger ones as many as have no more pixels."""
     threshold: float = 0.5
     overlays: bool = False
     probabilities: bool = False
@@ -60,102 +59,103 @@ class SizeRefusedError(Exception):
 
 
 def predict_images(
-    predictor: Predictor, jobs: Sequence[PredictionJob], out: Path, wanted: PredictOptions
+    predictor: Predictor, jobs: Sequence[PredictionJob], out: Path, options: PredictOptions
 ) -> PredictionSummary:
-    """Write the mask of each image, and what else is wanted, into `out`.
+    """Write the mask of each image, and the other outputs of the options, into `out`.
 
-    Which images share a batch depends on the images alone, so that the same command gives the same masks.
+    Images are grouped into batches by their sizes alone, so that the same command gives the same masks.
 
     Raises:
-        InputError: a net that cannot do what is wanted, or files that cannot be written.
+        InputError: the net cannot take the images at this scale.
+        OSError: the outputs cannot be written.
     """
-    check_scale(predictor, wanted)
-    began, outcome = time.monotonic(), PredictionSummary()
+    check_scale(predictor, options)
+    began, summary = time.monotonic(), PredictionSummary()
     size, fit = predictor.description["size"], predictor.description["fit"]
 
-    def fitted(image: Pixels) -> Pixels:
-        return fit_image(image, size, fit) if wanted.scale == "trained" else image
+    def fit_to_net(image: Pixels) -> Pixels:
+        return fit_image(image, size, fit) if options.scale == "trained" else image
 
-    net = _Net(predictor, wanted)
+    net = _RowPredictor(predictor, options)
     with (
         tqdm(total=len(jobs), desc="predict", unit=" images", disable=None) as bar,
-        load_ahead(jobs, fitted, keep=wanted.overlays) as loaded,
-        _Outputs(predictor, wanted, out, outcome, bar) as outputs,
+        load_ahead(jobs, fit_to_net, keep=options.overlays) as loaded,
+        _OutputWriter(predictor, options, out, summary, bar) as outputs,
     ):
-        for batch in _batches(loaded, net, outputs):
+        for batch in _group_batches(loaded, net, outputs):
             try:
-                for image, rows in net.logits_of(batch):
+                for image, rows in net.predict_batch(batch):
                     outputs.write(image, rows)
             except SizeRefusedError as refused:
-                if wanted.scale == "trained":
+                if options.scale == "trained":
                     raise InputError(str(refused)) from refused
                 for image in batch:
                     outputs.fail(image.job, str(refused))
-    outcome.seconds = time.monotonic() - began
+    summary.seconds = time.monotonic() - began
     order = {job.image: number for number, job in enumerate(jobs)}
-    outcome.failures.sort(key=lambda failure: order[failure[0]])
-    return outcome
+    summary.failures.sort(key=lambda failure: order[failure[0]])
+    return summary
 
 
-def check_scale(predictor: Predictor, wanted: PredictOptions) -> None:
-    """Raise InputError where images at their own size are wanted of a net that takes one size only."""
-    if wanted.scale == "trained":
+def check_scale(predictor: Predictor, options: PredictOptions) -> None:
+    """Raise InputError for images at their original size if the net takes one size only."""
+    if options.scale == "trained":
         return
-    size, stride = predictor.description["size"], _stride(predictor)
+    size, stride = predictor.description["size"], _find_stride(predictor)
     reason = find_fault(predictor.net, (size // stride + 1) * stride)
     if reason is not None and find_fault(predictor.net, size) is None:
-        raise InputError(
-            f"--scale original: this net takes images of {size} x {size} only: {reason}; use --scale trained"
-        )
+        only = f"this net takes only images of {size} x {size}: {reason}"
+        raise InputError(f"--scale original: {only}; use --scale trained")
 
 
-class _Net:
-    """From images to the logits of their rows."""
+class _RowPredictor:
+    """Predicts batches of images, and hands on the logits of their rows."""
 
-    def __init__(self, predictor: Predictor, wanted: PredictOptions) -> None:
-        self.predictor, self.wanted = predictor, wanted
+    def __init__(self, predictor: Predictor, options: PredictOptions) -> None:
+        self.predictor, self.options = predictor, options
         self.fit = predictor.description["fit"]
-        self.tiling: Tiling = make_tiling(
-            wanted.tile, wanted.overlap, _stride(predictor), getattr(predictor.net, "smallest", 1)
-        )
+        smallest = getattr(predictor.net, "smallest", 1)
+        self.tiling: Tiling = build_tiling(options.tile, options.overlap, _find_stride(predictor), smallest)
 
-    def at_once(self, height: int, width: int) -> int:
-        """How many images of this size go through the net together."""
+    def count_at_once(self, height: int, width: int) -> int:
+        """Return how many images of this size go through the net together."""
         size: int = self.predictor.description["size"]
-        return max(self.wanted.batch_size * size * size // (height * width), 1)
+        return max(self.options.batch_size * size * size // (height * width), 1)
 
     def is_tiled(self, image: LoadedImage) -> bool:
-        return self.wanted.scale == "original" and max(image.height, image.width) > self.tiling.side
+        return self.options.scale == "original" and max(image.height, image.width) > self.tiling.side
 
-    def logits_of(self, batch: Sequence[LoadedImage]) -> Iterator[tuple[LoadedImage, Iterator[Rows]]]:
-        """The rows of each image have to be taken before the next image."""
+    def predict_batch(self, batch: Sequence[LoadedImage]) -> Iterator[tuple[LoadedImage, Iterator[Rows]]]:
+        """Yield each image with its rows, which must be taken before the next image."""
         if self.is_tiled(batch[0]):
             for image in batch:
-                yield image, split_rows(self._tiled(image))
+                yield image, split_rows(self._predict_in_tiles(image))
             return
-        logits = self._logits(torch.from_numpy(np.stack([image.fitted for image in batch])))
+        logits = self._predict(torch.from_numpy(np.stack([image.fitted for image in batch])))
         for number, image in enumerate(batch):
             own = logits[number : number + 1]
-            if self.wanted.scale == "trained":
+            if self.options.scale == "trained":
                 yield image, restore_in_rows(own, image.height, image.width, self.fit)
             else:
                 yield image, split_rows([(0, own)])
 
-    def _tiled(self, image: LoadedImage) -> Iterator[Rows]:
+    def _predict_in_tiles(self, image: LoadedImage) -> Iterator[Rows]:
         side = self.tiling.side
         with tqdm(
-            total=len(self.tiling.starts(image.height)),
+            total=len(self.tiling.compute_starts(image.height)),
             desc=image.job.image.name,
             unit=" rows of tiles",
             disable=None,
             delay=2,
             leave=False,
         ) as bar:
-            yield from predict_tiled(self._logits, image.fitted, self.tiling, self.at_once(side, side), bar.update)
+            yield from predict_tiled(
+                self._predict, image.fitted, self.tiling, self.count_at_once(side, side), bar.update
+            )
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def _predict(self, images: Tensor) -> Tensor:
         try:
-            return self.predictor.logits(images)
+            return self.predictor.compute_logits(images)
         except InputError:
             raise
         except (RuntimeError, AssertionError, ValueError) as error:
@@ -165,20 +165,20 @@ class _Net:
             raise SizeRefusedError(f"this net cannot take images of {size}: {shorten_error(error)}") from error
 
 
-class _Outputs:
-    """Writes in threads, and counts what is done."""
+class _OutputWriter:
+    """Writes outputs in threads, and counts the images that are done or failed."""
 
     def __init__(
-        self, predictor: Predictor, wanted: PredictOptions, out: Path, outcome: PredictionSummary, bar: "tqdm[Any]"
+        self, predictor: Predictor, options: PredictOptions, out: Path, summary: PredictionSummary, bar: "tqdm[Any]"
     ) -> None:
         description = predictor.description
         self.palette, self.num_classes = description["palette"], description["num_classes"]
         self.tinted = choose_tinted_classes(description["classes"], self.num_classes)
-        self.wanted, self.out, self.outcome, self.bar = wanted, out, outcome, bar
+        self.options, self.out, self.summary, self.bar = options, out, summary, bar
         self.pool = ThreadPoolExecutor(2)
         self.waiting: deque[tuple[LoadedImage, Future[None]]] = deque()
 
-    def __enter__(self) -> "_Outputs":
+    def __enter__(self) -> "_OutputWriter":
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
@@ -189,63 +189,63 @@ class _Outputs:
             self.pool.shutdown(cancel_futures=True)
 
     def write(self, image: LoadedImage, rows: Iterable[Rows]) -> None:
-        """Take what is predicted of an image; its mask may be written later."""
+        """Take the predicted rows of an image; its mask may be written later."""
         labels = np.empty((image.height, image.width), np.uint8)
-        if self.wanted.probabilities:
-            self._take(image, lambda: self._save_with_probabilities(image, labels, rows))
+        if self.options.probabilities:
+            self._finish(image, lambda: self._save_with_probabilities(image, labels, rows))
             return
         for top, logits in rows:
-            self._label(labels, top, logits)
+            self._fill_labels(labels, top, logits)
         self.waiting.append((image, self.pool.submit(self._save, image, labels)))
-        while len(self.waiting) > 1 and (len(self.waiting) > WRITES or self._waiting_pixels() > BATCH_PIXELS):
+        while self._is_backlogged():
             self._await_oldest()
 
-    def _label(self, labels: Labels, top: int, logits: Tensor) -> None:
-        labels[top : top + logits.shape[-2]] = compute_row_labels(logits, self.wanted.threshold)
+    def _fill_labels(self, labels: Labels, top: int, logits: Tensor) -> None:
+        labels[top : top + logits.shape[-2]] = compute_row_labels(logits, self.options.threshold)
 
     def _save_with_probabilities(self, image: LoadedImage, labels: Labels, rows: Iterable[Rows]) -> None:
         shape = (max(self.num_classes, 2), image.height, image.width)
-        with open_probability_file(image.job.probabilities(self.out), shape) as file:
+        with open_probability_file(image.job.locate_probabilities(self.out), shape) as write:
             for top, logits in rows:
-                self._label(labels, top, logits)
-                file.write(top, to_probabilities(logits)[0].cpu().numpy())
-            self._save(image, labels)  # a mask says whose the files beside it are: it is there first
+                self._fill_labels(labels, top, logits)
+                write(top, to_probabilities(logits)[0].cpu().numpy())
+            self._save(image, labels)  # the mask is there first: it says who wrote the files beside it
 
     def fail(self, job: PredictionJob, reason: str) -> None:
-        self.outcome.failures.append((job.image, reason))
+        self.summary.failures.append((job.image, reason))
         self.bar.update()
 
     def _save(self, image: LoadedImage, labels: Labels) -> None:
-        save_mask(labels, self.palette, image.job.mask(self.out))
+        save_mask(labels, self.palette, image.job.locate_mask(self.out))
         if image.image is not None:
-            save_overlay(image.image, labels, self.palette, self.tinted, image.job.overlay(self.out))
+            save_overlay(image.image, labels, self.palette, self.tinted, image.job.locate_overlay(self.out))
 
     def _await_oldest(self) -> None:
         image, future = self.waiting.popleft()
-        self._take(image, future.result)
+        self._finish(image, future.result)
 
-    def _take(self, image: LoadedImage, saved: Callable[[], None]) -> None:
-        """Count an image when its files are there."""
+    def _finish(self, image: LoadedImage, saved: Callable[[], None]) -> None:
+        """Count an image as done when `saved` returns, or as failed if its files cannot be written."""
         try:
             saved()
         except OSError as error:
-            if error.errno not in (None, errno.ENAMETOOLONG):  # those are of this file only
+            if error.errno not in (None, errno.ENAMETOOLONG):  # these concern this file alone
                 raise
-            self.fail(image.job, f"what is predicted of it cannot be written: {error.strerror or error}")
+            self.fail(image.job, f"cannot write its outputs: {error.strerror or error}")
         else:
-            self._done(image)
+            self.summary.images += 1
+            self.summary.pixels += image.height * image.width
+            self.bar.update()
 
-    def _done(self, image: LoadedImage) -> None:
-        self.outcome.images += 1
-        self.outcome.pixels += image.height * image.width
-        self.bar.update()
-
-    def _waiting_pixels(self) -> int:
-        return sum(image.height * image.width for image, _ in self.waiting)
+    def _is_backlogged(self) -> bool:
+        pixels = sum(image.height * image.width for image, _ in self.waiting)
+        return len(self.waiting) > 1 and (len(self.waiting) > MAX_WRITES_WAITING or pixels > MAX_BATCH_PIXELS)
 
 
-def _batches(loaded: Iterable[LoadedImage | LoadFailure], net: _Net, outputs: _Outputs) -> Iterator[list[LoadedImage]]:
-    """Neighbours whose pixels have one shape for the net; what could not be read is passed on."""
+def _group_batches(
+    loaded: Iterable[LoadedImage | LoadFailure], net: _RowPredictor, outputs: _OutputWriter
+) -> Iterator[list[LoadedImage]]:
+    """Group neighbours that the net sees at the same shape; images that cannot be read are noted as failed."""
     batch: list[LoadedImage] = []
     for image in loaded:
         if isinstance(image, LoadFailure):
@@ -256,12 +256,12 @@ def _batches(loaded: Iterable[LoadedImage | LoadFailure], net: _Net, outputs: _O
             batch = []
         batch.append(image)
         pixels = sum(each.height * each.width for each in batch)
-        if len(batch) >= net.at_once(*image.fitted.shape[:2]) or pixels >= BATCH_PIXELS:
+        if len(batch) >= net.count_at_once(*image.fitted.shape[:2]) or pixels >= MAX_BATCH_PIXELS:
             yield batch
             batch = []
     if batch:
         yield batch
 
 
-def _stride(predictor: Predictor) -> int:
+def _find_stride(predictor: Predictor) -> int:
     return int(getattr(predictor.net, "stride", 1))

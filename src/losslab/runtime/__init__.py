@@ -1,1 +1,1 @@
-"""The machine a run uses: devices, precision, cores, processes, and its random numbers."""
+"""The machine that a run uses: devices, precision, cores, processes and random numbers."""

@@ -1,4 +1,4 @@
-"""Where a net runs and in which precision."""
+"""The device that a net runs on, its precision and its memory."""
 
 import ctypes
 import os
@@ -12,36 +12,40 @@ from losslab.errors import InputError
 
 
 def pick_device(requested: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU. Raises InputError for `cuda` without a CUDA device."""
+    """Resolve `auto` to CUDA if there is a CUDA device, else the CPU. Raises InputError for `cuda` without one."""
     if requested == "cuda" and not torch.cuda.is_available():
-        raise InputError("train.device is 'cuda'; torch finds no CUDA device: use auto or cpu")
+        raise InputError("train.device is 'cuda', but torch finds no CUDA device; use auto or cpu")
     return torch.device("cuda" if requested != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def pick_model_device(description: Mapping[str, Any]) -> torch.device:
-    """Where to run a model of this model.json: where it was trained, or on what there is."""
+    """Pick the CPU for a model that was trained there by its model.json, else the best device of this machine."""
     return pick_device("cpu" if description["run"]["train"]["device"] == "cpu" else "auto")
 
 
 def pick_precision(requested: str, device: torch.device) -> str:
-    """`auto` is bf16-mixed where the hardware multiplies bfloat16 itself, else 32-true (names as in Lightning)."""
+    """Resolve `auto` to bf16-mixed if the hardware multiplies bfloat16 itself, else 32-true (Lightning's names).
+
+    Raises:
+        InputError: 16-mixed on a CPU.
+    """
     if requested == "16-mixed" and device.type == "cpu":
         raise InputError("train.precision is '16-mixed', which needs CUDA; on the CPU use auto, bf16-mixed or 32-true")
     if requested != "auto":
         return requested
-    return "bf16-mixed" if _native_bf16(device) else "32-true"
+    return "bf16-mixed" if _has_native_bf16(device) else "32-true"
 
 
 def build_autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
-    """The autocast context that a run of this precision is trained and evaluated in."""
+    """Build the autocast context in which a run of this precision is trained and evaluated."""
     dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(precision)
-    if dtype == torch.float16 and device.type == "cpu":  # trained on CUDA, looked at elsewhere
+    if dtype == torch.float16 and device.type == "cpu":  # trained on CUDA, used elsewhere
         dtype = None
     context: AbstractContextManager[None] = torch.autocast(device.type, dtype=dtype, enabled=dtype is not None)
     return context
 
 
-def _native_bf16(device: torch.device) -> bool:
+def _has_native_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
@@ -49,26 +53,24 @@ def _native_bf16(device: torch.device) -> bool:
 
 
 def is_main_process() -> bool:
-    """Whether this process writes: the only one, or the first of several that torchrun, SLURM or Lightning started."""
+    """Return whether this process writes files: the only one, or the first of torchrun, SLURM or Lightning."""
     return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, where its C library is glibc.
+    """Let this process keep the memory that it frees, if its C library is glibc.
 
-    glibc gives large blocks back at once, and each step pays for getting every page of them anew.
+    glibc returns large blocks at once, and then each step pays for every page of them again.
     """
+    trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
     with suppress(AttributeError, OSError, TypeError):
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-
-
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # of malloc.h
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, 2**31 - 1)
 
 
 def describe_hardware() -> str:
-    """The processor and, where there is one, the accelerator, for a reader of timings."""
+    """Describe the processor and the accelerator, if any, for a reader of timings."""
     capabilities = torch.cpu.get_capabilities()
     name = capabilities.get("cpu_name") or capabilities.get("architecture", "CPU")
     text = f"{name}, {capabilities.get('num_physical_cores', '?')} cores"

@@ -31,7 +31,8 @@ class CodeBundle:
 
     def requirements(self) -> list[str]:
         """`name==version` of each package, as installed. A build such as 2.9.0+cpu is pinned by its version alone: only some
-        indices have it."""
+        indices have it.
+        """
         owners = importlib.metadata.packages_distributions()
         wanted = self.packages | {extra for name in self.packages for extra in TOGETHER.get(name, [])}
         names = sorted({owners[package][0] for package in wanted}, key=str.lower)

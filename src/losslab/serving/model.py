@@ -63,7 +63,7 @@ def _image(value: Any) -> Pixels:
         except binascii.Error:
             raise ValueError("a text must be an image file as base64") from None
     if isinstance(value, bytes | bytearray | memoryview):
-        return decode_image(bytes(value)).turned().pixels
+        return decode_image(bytes(value)).turn().pixels
     array = np.asarray(value)
     if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:  # of nested lists
         array = array.astype(np.uint8)

@@ -98,7 +98,6 @@ def track_training(
         root: the main DVC repository, where the store lies unless MLFLOW_TRACKING_URI says otherwise.
         resumed: whether some of its epochs were trained by a process that was killed.
     """
-
     threads = _threads(params)  # asked here: another thread may be told another number
 
     def open_run() -> _Opened:

@@ -1,4 +1,4 @@
-"""The checkpoint of an unfinished run: one file, replaced whole after each epoch, trusted only when it is of this very run."""
+"""The checkpoint of an unfinished run: one file, replaced after each epoch, trusted only if this very run wrote it."""
 
 import hashlib
 import json
@@ -34,23 +34,23 @@ PACKAGES = (
     "timm",
     "gudhi",
 )
-"""Those whose version may change the bits of a run."""
+"""Packages whose version may change the bits of a run."""
 SUFFIXES = {".ckpt", ".partial", ".set-aside", ".finished"}
-Say = Callable[[str], None]
+Warn = Callable[[str], None]
 
 
 def compute_run_key(description: Mapping[str, Any]) -> str:
-    """What a run's weights depend on, as one hash: its params and data (from model.json), losslab's code, the versions of the
-    packages that compute, and the kind of device.
+    """Hash all that a run's weights depend on.
 
-    The number of workers that load data is left out: it changes nothing but speed.
+    These are its params and data (from model.json), losslab's code, the versions of the packages that compute, and the kind
+    of device. The number of workers that load data is left out: it changes nothing but speed.
     """
     run = description["run"]
     train = {key: value for key, value in run["train"].items() if key != "workers"}
     known = {
         **description,
         "run": {**run, "train": train},
-        "code": _code(),
+        "code": _compute_code_digest(),
         "packages": [version(name) for name in PACKAGES],
         "device": pick_model_device(description).type,
     }
@@ -60,22 +60,22 @@ def compute_run_key(description: Mapping[str, Any]) -> str:
 class Checkpoint:
     """The checkpoint file of the run with this key.
 
-    A run that is trained to its end leaves it as `KEY.MD5.….finished`, by the md5s of what was written: until DVC has taken
-    that in, a kill would cost the whole training.
+    A run that is trained to its end renames it to `KEY.MD5.….finished`, with the md5s of the outs: until DVC has taken them
+    in, a kill would cost the whole training.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
         self.folder, self.key = folder, key
         self.path = folder / f"{key}.ckpt"
-        self.found: Path | None = None
-        """The file that an interrupted run left and that can be trusted."""
+        self.resume_path: Path | None = None
+        """The file of an interrupted run, when it can be trusted."""
         self.rows: list[dict[str, float]] = []
-        """The finished epochs, as in history.csv."""
+        """The rows of history.csv of the finished epochs."""
         self.weights: dict[str, torch.Tensor] | None = None
-        """Those of the best epoch."""
+        """The weights of the best epoch."""
 
-    def load(self, say: Say) -> None:
-        """Read what an interrupted run left; what cannot be trusted is renamed, with a line, and the run begins anew."""
+    def load(self, warn: Warn) -> None:
+        """Read the file of an interrupted run; one that cannot be trusted is renamed, with a warning."""
         path = next((path for path in [self.path, *self.folder.glob(f"{self.key}.*.finished")] if path.exists()), None)
         if path is None:
             return
@@ -85,25 +85,25 @@ class Checkpoint:
             if broken is not None:
                 raise zipfile.BadZipFile(broken)
             content = torch.load(path, map_location="cpu", weights_only=True)
-            reason = None if content[KEY] == self.key else "it is of other params, data or code"
+            reason = None if content[KEY] == self.key else "its params, data or code differ"
             self.rows, self.weights = content[RECORD]["rows"], content[RECORD]["weights"]
-        except FileNotFoundError:  # another run has just been told that it is not needed any more
+        except FileNotFoundError:  # another run has just found that it is no longer needed
             return
         except (zipfile.BadZipFile, EOFError, OSError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError):
-            reason = "it is not whole"
+            reason = "it is damaged"
         if reason is not None:
             self.rows, self.weights = [], None
             aside = self.path.with_suffix(".set-aside")
             with suppress(FileNotFoundError):  # another process of this run was faster
                 path.replace(aside)
-            say(f"the checkpoint {path} is not used: {reason}; it is now {aside.name}, and training begins anew")
+            warn(f"cannot use the checkpoint {path}: {reason}; renamed to {aside.name}, training starts over")
             return
-        self.found = path
+        self.resume_path = path
 
     def finish(self, md5s: Sequence[str]) -> None:
-        """Keep it only for as long as DVC has not taken in the files of these md5s."""
+        """Rename the file, to be kept until DVC has taken in the outs with these md5s."""
         with suppress(FileNotFoundError):
-            (self.found or self.path).replace(self.folder / ".".join([self.key, *md5s, "finished"]))
+            (self.resume_path or self.path).replace(self.folder / ".".join([self.key, *md5s, "finished"]))
 
     def remove(self) -> None:
         for path in [self.path, *self.folder.glob(f"{self.key}.*.finished")]:
@@ -111,18 +111,18 @@ class Checkpoint:
 
 
 @contextmanager
-def open_checkpoint(description: Mapping[str, Any], folder: Path, say: Say, main: bool = True) -> Iterator[Checkpoint]:
-    """The checkpoint of this run, for its body alone to use; one that a killed run left is loaded. It stays in the folder.
+def open_checkpoint(description: dict[str, Any], folder: Path, warn: Warn, main: bool = True) -> Iterator[Checkpoint]:
+    """Lock and yield the checkpoint of this run, loaded from what a killed run left. Its file stays in the folder.
 
     Args:
-        main: whether this is the process that writes; the others of the same run only read.
+        main: whether this is the process that writes; the others of the same run only read, and take no lock.
 
     Raises:
-        InputError: the same run is being trained, and this one, of several processes, cannot wait for it.
+        InputError: another process trains the same run, and this one, started by torchrun or srun, cannot wait for it.
     """
     checkpoint = Checkpoint(folder, compute_run_key(description))
     if not main:
-        checkpoint.load(say)
+        checkpoint.load(warn)
         yield checkpoint
         return
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,21 +131,21 @@ def open_checkpoint(description: Mapping[str, Any], folder: Path, say: Say, main
         # A killed DVC leaves its stage behind for a second; longer is a run of the same params beside this one.
         lock.acquire(timeout=3)
     except Timeout:
-        other = "another process trains this very run (same params, data and code)"
+        other = "another process is training this run (same params, data and code)"
         if count_launched() is not None:  # the processes beside this one have begun already
-            raise InputError(f"{other}: start again when it has ended") from None
-        say(f"{other}: waiting for it")
+            raise InputError(f"{other}; start again when it has ended") from None
+        warn(f"{other}; waiting for it")
         lock.acquire()
     try:
-        _tell_of_others(folder, checkpoint.key, say)
-        checkpoint.load(say)
+        _report_leftovers(folder, checkpoint.key, warn)
+        checkpoint.load(warn)
         yield checkpoint
     finally:
-        _give_back(lock)
+        _release(lock)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place, to disk, and renames it: the place holds the old one or the new one, never a part."""
+    """Writes a checkpoint to a file beside its path and renames it: the path holds the old one or the new one, never a part."""
 
     def __init__(self, key: str) -> None:
         self.key = key
@@ -161,14 +161,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             free = shutil.disk_usage(path.parent).free
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"the checkpoint {path} cannot be written ({reason}; {free / 2**20:.0f} MB are free): make room and start "
-                "again; what was saved before is kept, and training goes on from there"
+                f"cannot write the checkpoint {path} ({reason}; {free / 2**20:.0f} MB are free): make room and start again; "
+                "training resumes from the last checkpoint"
             ) from error
 
 
-def _tell_of_others(folder: Path, own: str, say: Say) -> None:
-    """Say how many checkpoints of other runs lie there that nobody trains now: they take room."""
-    left = []
+def _report_leftovers(folder: Path, own: str, warn: Warn) -> None:
+    """Warn of checkpoints of other runs that nobody trains now: they take room."""
+    stats = []
     for path in sorted(path for path in folder.iterdir() if path.suffix in SUFFIXES):
         key = path.name.lstrip(".").partition(".")[0]
         lock = FileLock(folder / f"{key}.lock")
@@ -176,26 +176,25 @@ def _tell_of_others(folder: Path, own: str, say: Say) -> None:
             if key != own:
                 lock.acquire(timeout=0)
                 try:
-                    left.append(path.stat())
+                    stats.append(path.stat())
                 finally:
-                    _give_back(lock)
-    if left:
-        size = sum(stat.st_size for stat in left) / 2**20
-        days = (time.time() - min(stat.st_mtime for stat in left)) / 86400
-        say(
-            f"{len(left)} checkpoint{'s' if len(left) > 1 else ''} of other params, data or code, or broken, in {folder} "
-            f"({size:.0f} MB, up to {days:.0f} days old): kept for when that run is started again, else remove them"
+                    _release(lock)
+    if stats:
+        size = sum(stat.st_size for stat in stats) / 2**20
+        days = (time.time() - min(stat.st_mtime for stat in stats)) / 86400
+        warn(
+            f"{len(stats)} checkpoint{'s' if len(stats) > 1 else ''} in {folder} of other params, data or code, or damaged "
+            f"({size:.0f} MB, up to {days:.0f} days old): kept in case those runs are started again; else remove them"
         )
 
 
-def _give_back(lock: FileLock) -> None:
-    """Release a lock and leave no file of it: whoever waits for it sees that it is gone, and makes another."""
+def _release(lock: FileLock) -> None:
+    """Release a lock and remove its file: whoever waits for it sees that it is gone, and makes another."""
     Path(lock.lock_file).unlink(missing_ok=True)
     lock.release()
 
 
-def _code() -> str:
-    """A hash of losslab's source."""
+def _compute_code_digest() -> str:
     digest = hashlib.sha256()
     root = Path(losslab.__file__).parent
     for path in sorted(root.rglob("*.py")):

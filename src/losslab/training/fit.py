@@ -1,4 +1,4 @@
-"""Training as planned: the trainer around the module, what it keeps of each epoch, and where it goes on after a kill."""
+"""Training as planned: the trainer around the module, and the record it keeps of each epoch."""
 
 import logging
 import math
@@ -29,9 +29,9 @@ EpochRow = dict[str, float]
 @dataclass(frozen=True)
 class TrainedNet:
     net: nn.Module
-    """The weights of the epoch with the best val mIoU, on the CPU."""
+    """The net with the weights of its best epoch by val mIoU, on the CPU."""
     description: dict[str, Any]
-    """What model.json holds."""
+    """The content of model.json."""
     history: list[EpochRow]
 
 
@@ -42,29 +42,30 @@ def train_net(
     progress: bool = False,
     callbacks: Sequence[Callback] = (),
 ) -> TrainedNet:
-    """Train as planned; deterministic for one machine, data and params, also when it goes on from a checkpoint.
+    """Train as planned; deterministic for one machine, data and params, also when it resumes from a checkpoint.
 
     Args:
-        checkpoint: replaced after each epoch, and where training goes on from; None keeps nothing.
-        on_epoch: called after each epoch that is trained here with a row of history.csv.
-        progress: show a bar with loss and val mIoU.
-        callbacks: more of Lightning's, for measurements.
+        checkpoint: where training resumes from, replaced after each epoch; None keeps nothing.
+        on_epoch: called after each epoch that is trained here, with its row of history.csv.
+        progress: whether to show a bar with loss and val mIoU.
+        callbacks: further Lightning callbacks, for measurements.
 
     Raises:
         DivergedError: the loss is not finite; the checkpoint is that of the last finished epoch.
-        InputError: devices, nodes or a strategy that cannot be had; memory or disk space ran out, or a loading process was
-            killed.
+        InputError: the devices, nodes or strategy are not available; memory or disk space ran out, or a process that loads
+            data was killed.
     """
     settings, net = plan.params.train, plan.net
     keep_freed_memory()
     # Deterministic algorithms alone give the same bits; filling fresh memory with NaN as well costs 5 % of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    record = _Record(checkpoint, on_epoch, settings.early_stopping)
+    record = _EpochRecord(checkpoint, on_epoch, settings.early_stopping)
     module = SegmentationModule(net, plan.loss, plan.params, plan.prepared, plan.description, record.scores)
-    if not record.complete(settings.epochs):
-        trainer = _trainer(plan, checkpoint, [record, *callbacks, *([_Bar()] if progress else [])], progress)
-        resume = checkpoint.found if checkpoint is not None else None
+    if not record.is_complete(settings.epochs):
+        bar = [_ProgressBar()] if progress else []
+        trainer = _build_trainer(plan, checkpoint, [record, *callbacks, *bar], progress)
+        resume = checkpoint.resume_path if checkpoint is not None else None
         with warnings.catch_warnings():
             # Lightning advises workers and warns of its own internals; neither is for the reader of a run's output.
             warnings.filterwarnings("ignore", module="lightning")
@@ -73,17 +74,19 @@ def train_net(
             except SystemExit:  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
             except DivergedError as error:
-                raise DivergedError(f"{error}. {_kept(record, checkpoint)}") from None
+                raise DivergedError(f"{error}. {_describe_checkpoint(record, checkpoint)}") from None
             except (RuntimeError, MemoryError) as error:
-                if (told := explain_error(error, settings.batch_size, len(record.rows))) is not None:
-                    raise told from error
+                if (explained := explain_error(error, settings.batch_size, len(record.rows))) is not None:
+                    raise explained from error
                 raise
     assert record.weights is not None
     net.cpu().load_state_dict(record.weights)
     return TrainedNet(net.eval(), plan.description, record.rows)
 
 
-def _trainer(plan: TrainingPlan, checkpoint: Checkpoint | None, callbacks: list[Callback], progress: bool) -> L.Trainer:
+def _build_trainer(
+    plan: TrainingPlan, checkpoint: Checkpoint | None, callbacks: list[Callback], progress: bool
+) -> L.Trainer:
     settings = plan.params.train
     files = [AtomicCheckpointIO(checkpoint.key)] if checkpoint is not None else []
     try:
@@ -91,7 +94,7 @@ def _trainer(plan: TrainingPlan, checkpoint: Checkpoint | None, callbacks: list[
             accelerator="gpu" if plan.device.type == "cuda" else "cpu",
             devices=settings.devices,
             num_nodes=settings.nodes,
-            strategy=_strategy(plan),
+            strategy=_choose_strategy(plan),
             sync_batchnorm=plan.device.type == "cuda" and settings.devices * settings.nodes > 1,
             precision=plan.description["precision"],
             max_epochs=settings.epochs,
@@ -113,8 +116,8 @@ def _trainer(plan: TrainingPlan, checkpoint: Checkpoint | None, callbacks: list[
         raise InputError(f"train: Lightning cannot run with {chosen} on {plan.device.type}: {reason}") from error
 
 
-def _strategy(plan: TrainingPlan) -> Any:
-    """Lightning's strategy of that name; DDP must be told that some parameters take no part, as in many encoders."""
+def _choose_strategy(plan: TrainingPlan) -> Any:
+    """Choose Lightning's strategy; DDP must know that some parameters take no part, as in many encoders."""
     settings = plan.params.train
     chosen = settings.strategy.lower()
     if chosen == "ddp" or (chosen == "auto" and settings.devices * settings.nodes > 1):
@@ -122,14 +125,14 @@ def _strategy(plan: TrainingPlan) -> Any:
     return settings.strategy
 
 
-def _kept(record: "_Record", checkpoint: Checkpoint | None) -> str:
+def _describe_checkpoint(record: "_EpochRecord", checkpoint: Checkpoint | None) -> str:
     if not record.rows or checkpoint is None:
-        return "No epoch was finished, so there is no checkpoint"
+        return "No epoch finished, so there is no checkpoint"
     return f"The checkpoint of epoch {len(record.rows)} is {checkpoint.path}"
 
 
-class _Record(Callback):
-    """What is kept of each epoch: its row, the best weights so far, and with both the checkpoint."""
+class _EpochRecord(Callback):
+    """Keeps the row of each epoch and the best weights so far, and saves the checkpoint with both."""
 
     def __init__(
         self, checkpoint: Checkpoint | None, on_epoch: Callable[[EpochRow], None], patience: int | None
@@ -139,7 +142,7 @@ class _Record(Callback):
         self.scores = [row["val_miou"] for row in self.rows]
         self.checkpoint, self.on_epoch, self.patience = checkpoint, on_epoch, patience
 
-    def complete(self, epochs: int) -> bool:
+    def is_complete(self, epochs: int) -> bool:
         return len(self.rows) >= epochs or has_stalled(self.scores, self.patience)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -152,11 +155,11 @@ class _Record(Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, SegmentationModule)
-        row = pl_module.epoch_row()
+        row = pl_module.compute_epoch_row()
         self.rows.append(row)
         self.scores.append(row["val_miou"])
         if find_best_epoch(self.scores) == len(self.scores) - 1:
-            weights = pl_module.kept.state_dict()
+            weights = pl_module.kept_net.state_dict()
             self.weights = {name: value.detach().cpu().clone() for name, value in weights.items()}
         if self.checkpoint is not None:
             trainer.save_checkpoint(self.checkpoint.path)
@@ -168,7 +171,7 @@ class _Record(Callback):
         checkpoint[RECORD] = {"rows": self.rows, "weights": self.weights}
 
 
-class _Bar(TQDMProgressBar):
+class _ProgressBar(TQDMProgressBar):
     """The steps of an epoch, counted from 1 as everywhere, with loss and val mIoU."""
 
     def on_train_epoch_start(self, trainer: L.Trainer, *_: Any) -> None:
@@ -177,30 +180,30 @@ class _Bar(TQDMProgressBar):
 
     def get_metrics(self, trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any]:
         assert isinstance(pl_module, SegmentationModule)
-        shown: dict[str, Any] = {"train_loss": pl_module.means["train"].latest()}
+        shown: dict[str, Any] = {"train_loss": pl_module.means["train"].compute_latest()}
         return shown | ({"val_miou": pl_module.scores[-1]} if pl_module.scores else {})
 
 
 def explain_error(error: BaseException, batch_size: int, epochs_done: int) -> InputError | None:
-    """The line for memory that ran out or a worker that was killed; None for anything else."""
+    """Explain memory that ran out, a killed worker or a lost process in one line; return None for anything else."""
     kept = (
-        f"the checkpoint of epoch {epochs_done} is kept: with the same params, start again and it goes on from there"
+        f"the checkpoint of epoch {epochs_done} is kept: start again with the same params to resume from it"
         if epochs_done
-        else "no epoch was finished yet"
+        else "no epoch has finished yet"
     )
     text = str(error)
     if (where := find_exhausted_memory(error)) is not None:
         return InputError(
-            f"out of {where} in epoch {epochs_done + 1}: set train.batch_size below {batch_size} (train.accumulate above its "
-            f"value keeps the images per optimizer step), prepare.size lower, or a smaller net; {kept}"
+            f"out of {where} in epoch {epochs_done + 1}: set train.batch_size below {batch_size} (a higher train.accumulate "
+            f"keeps the images per optimizer step), set prepare.size lower, or choose a smaller net; {kept}"
         )
     if killed := re.search(r"DataLoader worker \(pid(?:\(s\))? [^)]*\) (.*?)(?:\. |$)", text):
         return InputError(
-            f"epoch {epochs_done + 1}: a process that loads data {killed[1]}, most likely for want of memory or /dev/shm: "
-            f"set train.workers lower, 0 loads within the training process; {kept}"
+            f"epoch {epochs_done + 1}: a process that loads data {killed[1]}, most likely because memory or /dev/shm ran out: "
+            f"set train.workers lower (0 loads data within the training process); {kept}"
         )
     if "Connection closed by peer" in text or "Connection reset by peer" in text:
         return InputError(
-            f"epoch {epochs_done + 1}: another process of this run ended, its own message says why; {kept}"
+            f"epoch {epochs_done + 1}: another process of this run ended; its own message says why; {kept}"
         )
     return None

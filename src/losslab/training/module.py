@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from losslab.data.loading.arrays import PreparedData, build_evaluation_loader
-from losslab.data.loading.batches import EpochBatchSampler, build_training_loader
+from losslab.data.loading.batches import build_training_loader
 from losslab.errors import DivergedError
 from losslab.inference.tensors import to_input, to_labels
 from losslab.losses.total import TotalLoss
@@ -22,11 +22,11 @@ from losslab.training.optimizer import build_optimizer, update_average
 
 
 class SegmentationModule(L.LightningModule):
-    """One net, one loss. Batches are uint8 `[N, H, W, 3]` and uint8 `[N, H, W]`.
+    """One net trained with one loss, on batches of images uint8 `[N, H, W, 3]` and masks uint8 `[N, H, W]`.
 
     Args:
         factor: (optimizer steps done, val mIoU of the epochs done) → factor of the base learning rates.
-        scores: val mIoU of the epochs done, which grows outside.
+        scores: val mIoU of the epochs done; the caller appends to it.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class SegmentationModule(L.LightningModule):
         return getattr(self.net, "encoder", None)
 
     @property
-    def kept(self) -> nn.Module:
+    def kept_net(self) -> nn.Module:
         """The net that is validated and kept: the moving average where there is one."""
         return self.net if self.average is None else self.average
 
@@ -100,18 +100,19 @@ class SegmentationModule(L.LightningModule):
         torch.manual_seed(derive_seed(self.params.seed, "step", self.current_epoch, batch_index, self.global_rank))
         images, target = batch
         logits = self.net(to_input(images, self.mean, self.std))
-        terms = self.loss.terms(logits, target.long())
-        total = self.loss.total(terms)
-        self.watch.loss(batch_index, logits, terms, total)
+        terms = self.loss.compute_terms(logits, target.long())
+        total = self.loss.add_up(terms)
+        self.watch.note_loss(batch_index, logits, terms, total)
         alone = self.trainer.world_size == 1
-        weight = 1.0 if alone else self._batches().weight(batch_index)
+        loader: Any = self.trainer.train_dataloader
+        weight = 1.0 if alone else loader.batch_sampler.compute_weight(batch_index)
         self.means["train"].add(total, terms, len(images) if weight else 0)
         return total if alone else total * weight
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.trainer.precision != "16-mixed":  # there the scaler skips such a step and scales down
             gradients = [parameter.grad for parameter in self.net.parameters() if parameter.grad is not None]
-            self.watch.gradient(torch.nn.utils.get_total_norm(gradients))
+            self.watch.note_gradient(torch.nn.utils.get_total_norm(gradients))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
         steps = self.trainer.global_step
@@ -131,14 +132,15 @@ class SegmentationModule(L.LightningModule):
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         number = self.trainer.global_rank + batch_index * self.trainer.world_size
-        if number >= self._val_batches():
-            return  # another process has had it
+        loader: Any = self.trainer.val_dataloaders
+        if number >= len(loader.batch_sampler.batches):
+            return  # another process has it
         images, target = batch[0], batch[1].long()
-        logits = self.kept(to_input(images, self.mean, self.std))
-        terms = self.loss.terms(logits, target)
-        total = self.loss.total(terms)
+        logits = self.kept_net(to_input(images, self.mean, self.std))
+        terms = self.loss.compute_terms(logits, target)
+        total = self.loss.add_up(terms)
         if self.trainer.world_size == 1:
-            self.watch.loss(number, logits, terms, total)
+            self.watch.note_loss(number, logits, terms, total)
         self.means["val"].add(total, terms, len(images))
         counts = count_confusion_per_image(to_labels(logits.float()), target, self.labels, self.ignore_index)
         self.confusion = self.confusion + counts.sum(dim=0)
@@ -146,15 +148,13 @@ class SegmentationModule(L.LightningModule):
     def on_validation_epoch_end(self) -> None:
         self.watch.drain()
 
-    def epoch_row(self) -> dict[str, float]:
-        """The row of history.csv of the epoch that ends; every process must call it."""
+    def compute_epoch_row(self) -> dict[str, float]:
+        """Return the row of history.csv for the epoch that ends; every process must call it."""
         rates = {group["name"]: group["lr"] for group in self.trainer.optimizers[0].param_groups}
-        means = {phase: self.means[phase].over_processes(self) for phase in ("train", "val")}
-        if not math.isfinite(means["val"]["total"]):  # found by all processes at once, so that none waits for another
-            lr = self.params.train.lr
-            raise DivergedError(
-                f"epoch {self.current_epoch + 1}: the val loss is not finite: set train.lr below {lr:g}"
-            )
+        means = {phase: self.means[phase].reduce_over_processes(self) for phase in ("train", "val")}
+        if not math.isfinite(means["val"]["total"]):  # all processes see it at once, so that none waits for another
+            lower = f"set train.lr below {self.params.train.lr:g}"
+            raise DivergedError(f"epoch {self.current_epoch + 1}: the val loss is not finite: {lower}")
         confusion = torch.zeros(self.labels, self.labels, dtype=torch.int64, device=self.device) + self.confusion
         scores = compute_scores(self.trainer.strategy.reduce(confusion, reduce_op="sum"))
         first = {f"{phase}_loss": means[phase]["total"] for phase in means} | {"val_miou": float(scores["miou"])}
@@ -167,18 +167,9 @@ class SegmentationModule(L.LightningModule):
             row["lr_encoder"] = rates["encoder"]
         return row | {name: round(value, 6) for name, value in (first | dict(sorted(rest.items()))).items()}
 
-    def _batches(self) -> EpochBatchSampler:
-        loader: Any = self.trainer.train_dataloader
-        batches: EpochBatchSampler = loader.batch_sampler
-        return batches
-
-    def _val_batches(self) -> int:
-        loader: Any = self.trainer.val_dataloaders
-        return len(loader.batch_sampler.batches)
-
 
 class _Means:
-    """Means over images of the loss and its terms, summed on the device: nothing waits for it within an epoch."""
+    """Means over images of the loss and its terms, summed on the device so that no step waits for them."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self.names = ["total", *names]
@@ -189,11 +180,11 @@ class _Means:
         self.images += images
         self.sums = self.sums + torch.stack([total, *terms.values()]).detach().double() * images
 
-    def latest(self) -> float:
+    def compute_latest(self) -> float:
         return self.sums[0].item() / self.images if isinstance(self.sums, Tensor) else math.nan
 
-    def over_processes(self, module: L.LightningModule) -> dict[str, float]:
-        """The means of all processes, some of which may have had no images."""
+    def reduce_over_processes(self, module: L.LightningModule) -> dict[str, float]:
+        """Return the means over all processes, some of which may have had no images."""
         sums = torch.zeros(len(self.names), dtype=torch.float64, device=module.device) + self.sums
         totals = module.trainer.strategy.reduce(torch.cat([sums, sums.new_tensor([self.images])]), reduce_op="sum")
         *values, images = totals.tolist()

@@ -1,4 +1,4 @@
-"""Optimizers over parameter groups: weight decay not on norms and biases, and the encoder's own learning rate."""
+"""Optimizers over parameter groups: norms and biases are not decayed, the encoder may have its own learning rate."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from losslab.params import TrainParams
 
 
 def build_optimizer(net: nn.Module, encoder: nn.Module | None, train: TrainParams) -> torch.optim.Optimizer:
-    """The optimizer of params.train; each group keeps its base learning rate as `base_lr`."""
+    """Build the optimizer of params.train; each group keeps its base learning rate as `base_lr`."""
     groups = build_parameter_groups(net, encoder, train)
     # A fused optimizer takes the scale out of fp16 gradients itself, too late to clip them.
     fused = not (train.precision == "16-mixed" and train.clip_grad_norm is not None)
@@ -19,7 +19,7 @@ def build_optimizer(net: nn.Module, encoder: nn.Module | None, train: TrainParam
 
 
 def build_parameter_groups(net: nn.Module, encoder: nn.Module | None, train: TrainParams) -> list[dict[str, object]]:
-    """The groups that are not empty, of: encoder or not, times weight decay or not.
+    """Group parameters by encoder or decoder and by weight decay or none, leaving out empty groups.
 
     Vectors and scalars (biases, and the scales and shifts of norms) are never decayed (He et al. 2019, arXiv 1812.01187).
     """
@@ -43,7 +43,7 @@ def build_parameter_groups(net: nn.Module, encoder: nn.Module | None, train: Tra
 
 @torch.no_grad()
 def update_average(average: nn.Module, net: nn.Module, decay: float, updates: int) -> None:
-    """Move the exponential moving average of a net's weights and buffers towards the net, after so many earlier updates.
+    """Move the exponential moving average of a net's weights and buffers towards the net.
 
     As in TensorFlow and timm the decay begins low, min(decay, (1 + n)/(10 + n)): a short run is not averaged with its
     random beginning.

@@ -1,4 +1,4 @@
-"""All that can be wrong with a run's params, found out before anything is trained."""
+"""The plan of a training run: whatever can be wrong with its params shows before anything is trained."""
 
 import os
 import re
@@ -11,14 +11,12 @@ from torch import nn
 
 from losslab.cards import IGNORE_INDEX, count_outputs
 from losslab.data.loading.arrays import PreparedData
-from losslab.data.loading.augmentation import LEAVING_VOID
+from losslab.data.loading.augmentation import RECIPES_WITH_VOID
 from losslab.data.loading.batches import EpochBatchSampler
 from losslab.errors import InputError
 from losslab.inference.tensors import to_input
-from losslab.losses import build_loss
-from losslab.losses.check import check_options
 from losslab.losses.class_weights import compute_class_weights
-from losslab.losses.expression import parse_expression
+from losslab.losses.loss_plan import parse_loss
 from losslab.losses.total import TotalLoss
 from losslab.models import build_model, check_encoder, check_size, compute_weights_digest, find_normalisation
 from losslab.params import Params
@@ -26,13 +24,13 @@ from losslab.runtime.devices import pick_device, pick_precision
 from losslab.runtime.randomness import derive_seed
 from losslab.training.launch import check_launch
 
-RECORDED = {"dataset", "seed", "loss", "loss_options", "arch", "encoder", "encoder_weights", "train"}
-"""The params that model.json keeps beside the weights."""
+RECORDED_PARAMS = {"dataset", "seed", "loss", "loss_options", "arch", "encoder", "encoder_weights", "train"}
+"""Params that model.json keeps."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingPlan:
-    """What is left is to train."""
+    """A run whose params are known to fit together, with its net and loss built and ready to train."""
 
     params: Params
     prepared: PreparedData
@@ -40,24 +38,24 @@ class TrainingPlan:
     net: nn.Module
     loss: TotalLoss
     description: dict[str, Any]
-    """What model.json holds."""
+    """The content of model.json."""
     inexact: list[str]
-    """The operations of this net and loss that have no deterministic version on the device."""
+    """Operations of this net and loss that have no deterministic version on the device."""
 
 
 def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
     """Build the net and the loss that params describe, and try the net on one empty image.
 
     Raises:
-        InputError: an encoder, its weights, a device or a precision that cannot be had; a net that cannot take images of
-            this size; no prepared data.
+        InputError: an encoder, its weights, a device or a precision is not available; the net cannot take images of this
+            size; there is no prepared data.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without, cuBLAS has no deterministic mode
     device = pick_device(params.train.device)
     check_launch(params.train)
     if device.type == "cuda" and params.train.devices > torch.cuda.device_count():
         raise InputError(
-            f"train.devices is {params.train.devices}; torch finds {torch.cuda.device_count()} CUDA devices here"
+            f"train.devices is {params.train.devices}, but torch finds {torch.cuda.device_count()} CUDA devices here"
         )
     precision = pick_precision(params.train.precision, device)
     check_encoder(params.arch, params.encoder, params.encoder_weights)
@@ -71,8 +69,8 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
         len(prepared.rows("train", "images")), params.train.batch_size, params.seed, world=processes
     )
     # On CUDA batch norm is over all processes.
-    check_size(net, size, batches.fewest() * (processes if device.type == "cuda" else 1))
-    loss = _loss_for(params, data)
+    check_size(net, size, batches.count_fewest() * (processes if device.type == "cuda" else 1))
+    loss = _build_loss(params, data)
     description = {
         "arch": params.arch,
         "encoder": params.encoder,
@@ -88,23 +86,30 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
         "precision": precision,
         "data_md5": prepared.md5(),
         "encoder_weights_sha256": compute_weights_digest(params.encoder_weights),
-        "run": params.model_dump(include=RECORDED),
+        "run": params.model_dump(include=RECORDED_PARAMS),
     }
-    inexact = _inexact_step(net, loss, size) if device.type == "cuda" else []
-    return TrainingPlan(params, prepared, device, net, loss, description, inexact)
+    return TrainingPlan(
+        params=params,
+        prepared=prepared,
+        device=device,
+        net=net,
+        loss=loss,
+        description=description,
+        inexact=_try_inexact_step(net, loss, size) if device.type == "cuda" else [],
+    )
 
 
 def list_inexact_operations(warned: list[str]) -> list[str]:
-    """The operations that torch names in its warnings of missing determinism."""
-    found = (re.match(r"(\S+) (?:\S+ ){0,6}?does not have a deterministic implementation", text) for text in warned)
-    named = {match[1] for match in found if match}
+    """List the operations that torch names in its warnings of missing determinism."""
+    matches = (re.match(r"(\S+) (?:\S+ ){0,6}?does not have a deterministic implementation", text) for text in warned)
+    named = {match[1] for match in matches if match}
     if any("it uses CuBLAS" in text for text in warned):
         named.add("cuBLAS with this CUBLAS_WORKSPACE_CONFIG")
     return sorted(named)
 
 
-def _inexact_step(net: nn.Module, loss: TotalLoss, size: int) -> list[str]:
-    """Try one step on this process's CUDA device and collect what torch says of it; the net is left as it was."""
+def _try_inexact_step(net: nn.Module, loss: TotalLoss, size: int) -> list[str]:
+    """Try one step on this process's CUDA device and list the operations torch warns of; the net is left as it was."""
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))))
     kept = {name: value.clone() for name, value in net.state_dict().items()}
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
@@ -124,18 +129,20 @@ def _inexact_step(net: nn.Module, loss: TotalLoss, size: int) -> list[str]:
     return list_inexact_operations([str(item.message) for item in warned])
 
 
-def _loss_for(params: Params, data: dict[str, Any]) -> TotalLoss:
-    """The loss of params; class weights that are named by a frequency are counted in the training images."""
+def _build_loss(params: Params, data: dict[str, Any]) -> TotalLoss:
+    """Build the loss; class weights that are named by a frequency are counted in the training images."""
     outputs = count_outputs(len(data["classes"]))
-    options = check_options([term.name for term in parse_expression(params.loss)], params.loss_options, outputs)
-    weighting = options.get("cross_entropy", {}).get("class_weights")
-    weights = None
+    plan = params.loss_plan
+    weighting = getattr(plan.options.get("cross_entropy"), "class_weights", None)
     if isinstance(weighting, str):
         where_present = data.get("pixels_where_present")
         if where_present is None:
-            raise InputError("the prepared data are of an older losslab and lack pixel counts; run dvc repro prepare")
+            raise InputError(
+                "the prepared data are from an older losslab and lack pixel counts; run `dvc repro prepare`"
+            )
         weights = compute_class_weights(weighting, data["pixels"]["train"], where_present["train"])  # type: ignore[arg-type]
+        plan = parse_loss(params.loss, params.loss_options, weights)
     ignore_index = data["ignore_index"]
-    if ignore_index is None and params.train.augmentation in LEAVING_VOID:
+    if ignore_index is None and params.train.augmentation in RECIPES_WITH_VOID:
         ignore_index = IGNORE_INDEX
-    return build_loss(params.loss, outputs, ignore_index, weights, params.loss_options)
+    return TotalLoss(plan, outputs, ignore_index)

@@ -45,8 +45,8 @@ def _block(kind: int, flags: int, fields: bytes, content: bytes = b"", extra: by
 
 def _number(value: int) -> bytes:
     """Seven bits to a byte, the lowest first."""
-    found = bytearray()
+    content = bytearray()
     while value > 0x7F:
-        found.append(0x80 | value & 0x7F)
+        content.append(0x80 | value & 0x7F)
         value >>= 7
-    return bytes(found) + bytes([value])
+    return bytes(content) + bytes([value])

@@ -1,4 +1,4 @@
-"""A web server on this machine that behaves as it is told: it stalls, cuts off, redirects, refuses, or sends ranges."""
+"""A web server on this machine that behaves as a test wants: it stalls, cuts off, redirects, refuses, or sends ranges."""
 
 import re
 import threading
@@ -18,20 +18,20 @@ class Answer:
     ranges: bool = False
     """Whether it honours Range."""
     sends: int | None = None
-    """So many bytes of the body, then it cuts off, or stalls."""
+    """Number of bytes of the body after which it cuts off, or stalls."""
     stalls: bool = False
     chunked: bool = False
-    """Without a Content-Length: the end of the connection is the end."""
+    """Whether there is no Content-Length, so that the end of the connection is the end."""
     pause_s: float = 0.0
-    """After each 64 kB."""
+    """Pause after each 64 kB."""
 
 
 @dataclass
 class Site:
     url: str
     answers: dict[str, list[Answer]] = field(default_factory=dict)
-    """By path. The last one of a list is given again and again."""
-    asked: list[tuple[str, str | None]] = field(default_factory=list)
+    """Answers by path; the last one of a list is given again and again."""
+    requests: list[tuple[str, str | None]] = field(default_factory=list)
     """Paths and Range headers of all requests."""
     sent: int = 0
     """Bytes of bodies."""
@@ -66,12 +66,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         site: Site = self.server.site  # type: ignore[attr-defined]
-        asked = self.headers.get("Range")
-        site.asked.append((self.path, asked))
+        byte_range = self.headers.get("Range")
+        site.requests.append((self.path, byte_range))
         answer = site.next_answer(self.path)
         status, headers, body = answer.status, dict(answer.headers), answer.body
-        if asked and answer.ranges:
-            (start,) = map(int, re.findall(r"bytes=(\d+)-$", asked))
+        if byte_range and answer.ranges:
+            (start,) = map(int, re.findall(r"bytes=(\d+)-$", byte_range))
             if start >= len(body):
                 status, headers, body = 416, {"Content-Range": f"bytes */{len(body)}"}, b""
             else:

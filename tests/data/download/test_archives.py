@@ -76,8 +76,8 @@ TARS: list[tuple[dict[str, bytes], list[tarfile.TarInfo], str]] = [
     ({"a": b"", "a/b": b""}, [], "'a/b', which cannot be written: "),
     ({"a/b": b"", "a": b""}, [], "'a', which cannot be written: Is a directory"),
     ({"a" * 300: b""}, [], "'a{80}…', which cannot be written: File name too long"),
-    ({"a/" * 101 + "b": b""}, [], "which is no name to write"),
-    ({".": b""}, [], "which is no name to write"),
+    ({"a/" * 101 + "b": b""}, [], "which cannot be a file's name"),
+    ({".": b""}, [], "which cannot be a file's name"),
 ]
 
 
@@ -163,7 +163,7 @@ def test_size_in_a_zip_is_not_believed(tmp_path: Path) -> None:
     assert sum(map(len, content(tmp_path / "out").values())) <= 1000
 
 
-def test_encrypted_zip_is_told(tmp_path: Path) -> None:
+def test_encrypted_zip_is_reported(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "data.zip", {"a": b"secret"})
     packed = bytearray(archive.read_bytes())
     packed[6] |= 1  # in the header of the file
@@ -174,25 +174,25 @@ def test_encrypted_zip_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"x", b"<html></html>", b"PK\x03\x04", b"\x1f\x8b\x08" + b"x" * 50])
-def test_what_is_no_archive_is_told(tmp_path: Path, body: bytes) -> None:
+def test_what_is_no_archive_is_reported(tmp_path: Path, body: bytes) -> None:
     (tmp_path / "data").write_bytes(body)
-    with pytest.raises(InputError, match=r"data: damaged, or no zip, tar, RAR or 7z archive"):
+    with pytest.raises(InputError, match=r"data: damaged, or not a zip, tar, RAR or 7z archive"):
         unpacked(tmp_path / "data")
 
 
 @pytest.mark.parametrize("kind", ["zip", "w", "w:gz", "w:bz2", "w:xz"])
-def test_archive_that_is_cut_off_anywhere_is_told(tmp_path: Path, kind: str) -> None:
-    """Python takes a tar whose next header is cut off for whole."""
+def test_archive_that_is_cut_off_anywhere_is_reported(tmp_path: Path, kind: str) -> None:
+    """Python takes a tar whose next header is cut off for complete."""
     files = {f"{n}.bin": random.Random(n).randbytes(700) for n in range(3)}
-    whole = (make_zip(tmp_path / "w", files) if kind == "zip" else make_tar(tmp_path / "w", files, kind)).read_bytes()
-    end = 3 * (512 + 1024) if kind == "w" else len(whole) - 1  # what follows in a plain one are zeros
+    packed = (make_zip(tmp_path / "w", files) if kind == "zip" else make_tar(tmp_path / "w", files, kind)).read_bytes()
+    end = 3 * (512 + 1024) if kind == "w" else len(packed) - 1  # what follows in a plain one are zeros
     for length in range(0, end + 1, 64 if kind == "w" else 97):
-        (tmp_path / "data").write_bytes(whole[:length])
+        (tmp_path / "data").write_bytes(packed[:length])
         with pytest.raises(InputError, match=r"data: damaged"):
             unpack(tmp_path / "data", tmp_path / "out")
 
 
-def test_damaged_header_within_a_tar_is_told(tmp_path: Path) -> None:
+def test_damaged_header_within_a_tar_is_reported(tmp_path: Path) -> None:
     archive = make_tar(tmp_path / "data", FILES, "w")
     packed = bytearray(archive.read_bytes())
     packed[1024 + 150] ^= 1  # the checksum of the second header
@@ -201,7 +201,7 @@ def test_damaged_header_within_a_tar_is_told(tmp_path: Path) -> None:
         unpacked(archive)
 
 
-def test_wrong_content_within_a_compressed_tar_is_told(tmp_path: Path) -> None:
+def test_wrong_content_within_a_compressed_tar_is_reported(tmp_path: Path) -> None:
     archive = make_tar(tmp_path / "data", FILES, "w")
     packed = bytearray(gzip.compress(archive.read_bytes()))
     packed[-8] ^= 1  # the checksum of all
@@ -215,12 +215,12 @@ def test_damage_anywhere_ends_in_one_line_or_in_files(tmp_path: Path, kind: str)
     """Bytes changed at random: whatever Python's readers make of it, no other error, and nothing outside."""
     chance = random.Random(0)
     path = tmp_path / "data"
-    whole = (make_zip(path, FILES) if kind == "zip" else make_tar(path, FILES, kind)).read_bytes()
-    told = 0
+    packed = (make_zip(path, FILES) if kind == "zip" else make_tar(path, FILES, kind)).read_bytes()
+    refusals = 0
     for number in range(60):
-        damaged = bytearray(whole)
+        damaged = bytearray(packed)
         for _ in range(chance.randint(1, 8)):
-            damaged[chance.randrange(len(whole))] = chance.randrange(256)
+            damaged[chance.randrange(len(packed))] = chance.randrange(256)
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / "data").write_bytes(damaged)
@@ -229,8 +229,8 @@ def test_damage_anywhere_ends_in_one_line_or_in_files(tmp_path: Path, kind: str)
             try:
                 unpacked(folder / "data", None)
             except InputError:
-                told += 1
-    assert told > 0
+                refusals += 1
+    assert refusals > 0
 
 
 def test_second_archive_goes_into_the_same_folder(tmp_path: Path) -> None:
@@ -252,11 +252,11 @@ def _umask() -> int:
     return mask
 
 
-def test_compression_that_python_cannot_do_is_told(tmp_path: Path) -> None:
+def test_compression_that_python_cannot_do_is_reported(tmp_path: Path) -> None:
     archive = make_zip(tmp_path / "data.zip", {"a": b"text"})
     packed = bytearray(archive.read_bytes())
     packed[8] = packed[packed.index(b"PK\x01\x02") + 10] = 9  # Deflate64
     archive.write_bytes(packed)
     assert zipfile.is_zipfile(archive)
-    with pytest.raises(InputError, match=r"data.zip: damaged, or no .*compression"):
+    with pytest.raises(InputError, match=r"data.zip: damaged, or not .*compression"):
         unpacked(archive)

@@ -1,4 +1,4 @@
-"""Fetching from a local HTTP server, from folders, archives and by hand; every way ends whole or with one line."""
+"""Fetching from a local HTTP server, from folders, archives and by hand; every way ends complete or with one line."""
 
 import hashlib
 import os
@@ -42,8 +42,8 @@ def make_card(folder: Path, source: dict[str, Any] | None = None) -> Card:
 def described(path: Path, *urls: str, **changes: Any) -> dict[str, Any]:
     """An archive as a card has it."""
     body = path.read_bytes()
-    found = {"name": path.name, "md5": hashlib.md5(body).hexdigest(), "bytes": len(body), "unpacked": 10_000_000}
-    return found | {"urls": list(urls)} | changes
+    entry = {"name": path.name, "md5": hashlib.md5(body).hexdigest(), "bytes": len(body), "unpacked": 10_000_000}
+    return entry | {"urls": list(urls)} | changes
 
 
 def archive_card(folder: Path, archive: Path, *urls: str, **changes: Any) -> Card:
@@ -102,7 +102,7 @@ def test_archive_stays_until_it_is_not_needed_any_more(tmp_path: Path, site: Sit
     card = archive_card(tmp_path, archive, site.put("x", Answer(archive.read_bytes())))
     get(card, tmp_path)
     get(card, tmp_path)
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
 
 
 def test_experiments_that_fetch_at_once_do_not_disturb_each_other(tmp_path: Path, site: Site) -> None:
@@ -111,27 +111,27 @@ def test_experiments_that_fetch_at_once_do_not_disturb_each_other(tmp_path: Path
     with ThreadPoolExecutor(3) as pool:
         fetched = pool.map(lambda n: fetch("mine", card, None, tmp_path / f"run{n}", tmp_path / "d/mine"), range(3))
         assert [one.files for one in fetched] == [len(FILES) + 1] * 3
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
 
 
-def test_wait_for_another_download_is_told(tmp_path: Path, site: Site) -> None:
+def test_wait_for_another_download_is_reported(tmp_path: Path, site: Site) -> None:
     archive = make_tar(tmp_path / "data.tar.gz", FILES)
     card = archive_card(tmp_path, archive, site.put("x", Answer(archive.read_bytes())))
     (tmp_path / "downloads").mkdir()
     lock = FileLock(tmp_path / "downloads/mine.lock")
     lock.acquire()
-    told = threading.Event()
+    waiting = threading.Event()
 
     class Said(list[str]):
         def append(self, line: str) -> None:
             super().append(line)
-            told.set()
+            waiting.set()
 
     said = Said()
     with ThreadPoolExecutor(1) as pool:
         fetched = pool.submit(call, card, tmp_path, None, said)
-        assert told.wait(20)
-        assert said == ["waits for another process that downloads mine"]
+        assert waiting.wait(20)
+        assert said == ["waiting for another process that downloads mine"]
         lock.release()
         assert fetched.result().files == len(FILES)
 
@@ -141,12 +141,12 @@ def test_second_address_is_used_when_the_first_fails(tmp_path: Path, site: Site)
     good = site.put("data", Answer(archive.read_bytes())).replace("127.0.0.1", "localhost")
     card = archive_card(tmp_path, archive, f"{site.url}/gone", good)
     assert get(card, tmp_path) == FILES
-    assert site.asked == [("/gone", None), ("/data", None)]
+    assert site.requests == [("/gone", None), ("/data", None)]
     shutil.rmtree(tmp_path / "downloads/mine")
     assert call(card, tmp_path).origin == "from localhost"
 
 
-def test_each_address_is_told_with_its_reason(tmp_path: Path, site: Site) -> None:
+def test_each_address_is_reported_with_its_reason(tmp_path: Path, site: Site) -> None:
     archive = make_tar(tmp_path / "data.tar.gz", FILES)
     urls = (site.put("data", Answer(archive.read_bytes())), f"{site.url}/gone", "http://127.0.0.1:9/x")
     with pytest.raises(
@@ -172,9 +172,9 @@ def test_folder_around_the_dataset_and_what_lies_beside_it_are_dropped(tmp_path:
     assert get(make_card(tmp_path), tmp_path, write(tmp_path / "folder", inside)) == FILES
 
 
-def test_archive_of_another_dataset_is_told(tmp_path: Path) -> None:
+def test_archive_of_another_dataset_is_reported(tmp_path: Path) -> None:
     archive = make_tar(tmp_path / "disk/data.tar.gz", {"x/images/0.png": b""})
-    with pytest.raises(InputError, match=r"^mine, from .*data.tar.gz: no train/images, .*split_folders has"):
+    with pytest.raises(InputError, match=r"^mine, from .*data.tar.gz: lacks train/images, .*split_folders has"):
         get(make_card(tmp_path), tmp_path, archive)
 
 
@@ -201,9 +201,9 @@ def test_links_in_a_folder_on_disk_are_copied_as_what_they_link_to(tmp_path: Pat
 
 @pytest.mark.parametrize(
     ("link", "complaint"),
-    [("nowhere", "train/x is a broken link, to nowhere"), ("..", "train/x is a link to a folder that it lies in")],
+    [("nowhere", "train/x is a broken link, to nowhere"), ("..", "train/x links to a folder that contains it")],
 )
-def test_link_that_cannot_be_copied_is_told(tmp_path: Path, link: str, complaint: str) -> None:
+def test_link_that_cannot_be_copied_is_reported(tmp_path: Path, link: str, complaint: str) -> None:
     source = write(tmp_path / "mine", FILES)
     (source / "train/x").symlink_to(link)
     with pytest.raises(InputError, match=rf"download.source: .*{complaint}"):
@@ -213,7 +213,9 @@ def test_link_that_cannot_be_copied_is_told(tmp_path: Path, link: str, complaint
 @pytest.mark.parametrize("place", [".", "data/raw/mine/fetched", "data/raw/mine/fetched/mine"])
 def test_dataset_is_not_copied_into_itself(tmp_path: Path, place: str) -> None:
     source = write(tmp_path / place, FILES)
-    with pytest.raises(InputError, match=r"download.source: .* cannot be copied to .*fetched, one is in the other"):
+    with pytest.raises(
+        InputError, match=r"download.source: .* cannot be copied to .*fetched, as one is inside the other"
+    ):
         call(make_card(tmp_path), tmp_path, source)
     assert content(source).items() >= FILES.items()
 
@@ -230,7 +232,7 @@ def test_folder_with_archives_is_checked_and_unpacked(tmp_path: Path) -> None:
         get(card, tmp_path, renamed)
 
 
-def test_folder_with_some_of_the_archives_is_told(tmp_path: Path) -> None:
+def test_folder_with_some_of_the_archives_is_reported(tmp_path: Path) -> None:
     one = make_tar(tmp_path / "disk/one.tar", {"train/images/0.png": b""})
     two = make_tar(tmp_path / "two.tar", FILES)
     card = make_card(tmp_path, {"archives": [described(path, "http://x/y") for path in (one, two)]})
@@ -247,7 +249,7 @@ def test_zip_on_disk_is_unpacked(tmp_path: Path) -> None:
     assert get(make_card(tmp_path), tmp_path, make_zip(tmp_path / "data.zip", FILES)) == FILES
 
 
-def test_manual_step_is_told_with_the_place_for_its_file(tmp_path: Path) -> None:
+def test_manual_step_is_reported_with_the_place_for_its_file(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         get(manual_card(tmp_path), tmp_path)
     assert str(caught.value) == (
@@ -268,7 +270,7 @@ def test_file_put_there_by_hand_is_checked_where_its_checksum_is_known(tmp_path:
     archive = make_zip(tmp_path / "data/manual/mine/data.rar", FILES)
     md5 = hashlib.md5(archive.read_bytes()).hexdigest()
     assert get(manual_card(tmp_path, md5=md5), tmp_path) == FILES
-    with pytest.raises(InputError, match=rf"data/manual/mine/data.rar: md5 is {md5}; mine's card says {'0' * 32}"):
+    with pytest.raises(InputError, match=rf"data/manual/mine/data.rar: md5 is {md5}, but mine's card says {'0' * 32}"):
         get(manual_card(tmp_path, md5="0" * 32), tmp_path)
     assert archive.exists()
 
@@ -276,7 +278,7 @@ def test_file_put_there_by_hand_is_checked_where_its_checksum_is_known(tmp_path:
 def test_file_put_there_by_hand_comes_before_the_network(tmp_path: Path, site: Site) -> None:
     archive = make_tar(tmp_path / "data/manual/mine/data.tar", FILES)
     assert get(archive_card(tmp_path, archive, site.put("x", Answer(archive.read_bytes()))), tmp_path) == FILES
-    assert site.asked == []
+    assert site.requests == []
 
 
 def test_dataset_with_a_form_may_be_named_packed_or_unpacked(tmp_path: Path) -> None:
@@ -289,11 +291,11 @@ def test_dataset_with_a_form_may_be_named_packed_or_unpacked(tmp_path: Path) -> 
     ("source", "complaint"),
     [
         ("nowhere", "download.source: .*nowhere does not exist"),
-        ("empty", "no train/images, .*the layout split_folders has"),
-        ("twice", "the layout split_folders is found 2 times in it: one, two; name one"),
+        ("empty", "lacks train/images, .*the layout split_folders has"),
+        ("twice", "2 folders in it have the layout split_folders: one, two; name one of them"),
     ],
 )
-def test_wrong_source_is_told(tmp_path: Path, source: str, complaint: str) -> None:
+def test_wrong_source_is_reported(tmp_path: Path, source: str, complaint: str) -> None:
     (tmp_path / "empty").mkdir()
     write(tmp_path / "twice", {f"{root}/{name}": body for root in ("one", "two") for name, body in FILES.items()})
     with pytest.raises(InputError, match=complaint):
@@ -301,7 +303,7 @@ def test_wrong_source_is_told(tmp_path: Path, source: str, complaint: str) -> No
 
 
 def test_data_without_an_address_needs_a_source(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"download.source is null; mine has no address"):
+    with pytest.raises(InputError, match=r"download.source is null, but the card of mine has no address"):
         get(make_card(tmp_path), tmp_path)
 
 
@@ -322,12 +324,12 @@ def test_own_data_stay_where_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("there", "source", "complaint"),
     [
-        ({}, None, r"raw/mine/own: no train/images, .*`losslab datasets new`.*`dvc add .*own`.*`dvc checkout`"),
-        ({"own/train/images/0.png": b""}, None, r"raw/mine/own: no train/masks, .*`dvc checkout`"),
-        ({"own/x": b""}, "/tmp", r"download.source is '/tmp'; mine's data lie in .*raw/mine/own: use null"),
+        ({}, None, r"raw/mine/own: lacks train/images, .*`losslab datasets new`.*`dvc add .*own`.*`dvc checkout`"),
+        ({"own/train/images/0.png": b""}, None, r"raw/mine/own: lacks train/masks, .*`dvc checkout`"),
+        ({"own/x": b""}, "/tmp", r"download.source is '/tmp', but the data of mine are in .*raw/mine/own: use null"),
     ],
 )
-def test_own_data_that_are_not_there_are_told(
+def test_own_data_that_are_not_there_are_reported(
     tmp_path: Path, there: dict[str, bytes], source: str | None, complaint: str
 ) -> None:
     raw = write(tmp_path / "data/raw/mine", there)
@@ -337,10 +339,10 @@ def test_own_data_that_are_not_there_are_told(
     assert not (raw / "fetched").exists()
 
 
-def test_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(InputError, match=r"no space left on the disk that has .*fetched or .*downloads"):
+    with pytest.raises(InputError, match=r"no space left on the disk of .*fetched or .*downloads"):
         get(make_card(tmp_path), tmp_path, write(tmp_path / "mine", FILES))

@@ -24,8 +24,8 @@ FILES = {
 }
 CODE = """
 from pathlib import Path
-from losslab.data.cards import read_card
-from losslab.data.fetching.fetch import fetch
+from losslab.cards import read_card
+from losslab.data.download.fetch import fetch
 print("begins", flush=True)
 fetch("mine", read_card("mine", Path()), None, Path("raw"), Path("downloads/mine"))
 """
@@ -41,14 +41,14 @@ def run_until(folder: Path, moment: Callable[[], bool]) -> int:
         assert process.stdout is not None
         process.stdout.readline()
         while process.poll() is None and not moment():
-            check_whole(folder)
+            check_complete(folder)
             time.sleep(0.001)
         process.kill()
-    check_whole(folder)
+    check_complete(folder)
     return process.returncode
 
 
-def check_whole(folder: Path) -> None:
+def check_complete(folder: Path) -> None:
     if (folder / "raw/fetched").exists():
         assert content(folder / "raw/fetched") == FILES
 
@@ -61,7 +61,7 @@ def test_kills_at_any_moment_of_a_fetch_change_nothing(tmp_path: Path) -> None:
         entry = {"name": archive.name, "md5": hashlib.md5(body).hexdigest(), "bytes": len(body), "unpacked": 10**8}
         card = TINY_CARD | {"source": {"archives": [entry | {"urls": [url]}]}}
         (tmp_path / "mine.yaml").write_text(yaml.safe_dump(card), encoding="utf-8")
-        part, whole = tmp_path / "downloads/mine/data.tar.gz.part", tmp_path / "downloads/mine/data.tar.gz"
+        part, complete = tmp_path / "downloads/mine/data.tar.gz.part", tmp_path / "downloads/mine/data.tar.gz"
 
         def come(share: float) -> Callable[[], bool]:
             return lambda: part.exists() and part.stat().st_size > share * len(body)
@@ -71,14 +71,14 @@ def test_kills_at_any_moment_of_a_fetch_change_nothing(tmp_path: Path) -> None:
             return lambda: sum(len(names) for _, _, names in os.walk(place)) > files
 
         chance = random.Random(0)
-        moments = [come(0.1), come(0.4), come(chance.uniform(0.5, 0.9)), whole.exists]
+        moments = [come(0.1), come(0.4), come(chance.uniform(0.5, 0.9)), complete.exists]
         moments += [unpacked(0), unpacked(chance.randrange(1, 4 * COUNT))]
         assert [run_until(tmp_path, moment) for moment in moments] == [-9] * len(moments)
-        assert len(site.asked) == 4, "it was downloaded again after it was whole"
-        begins = [int((asked or "bytes=0-")[6:-1]) for _, asked in site.asked]
+        assert len(site.requests) == 4, "it was downloaded again after it was complete"
+        begins = [int((byte_range or "bytes=0-")[6:-1]) for _, byte_range in site.requests]
         assert begins == sorted(begins), "it did not go on where it was"
         assert begins[-1] > 0.5 * len(body)
         assert run_until(tmp_path, lambda: False) == 0
     assert content(tmp_path / "raw/fetched") == FILES
     assert [path.name for path in (tmp_path / "raw").iterdir()] == ["fetched"], "something is left over"
-    assert [path.name for path in whole.parent.iterdir()] == ["data.tar.gz"]
+    assert [path.name for path in complete.parent.iterdir()] == ["data.tar.gz"]

@@ -28,10 +28,10 @@ def archive(*urls: str, size: int | None = len(BODY), md5: str = hashlib.md5(BOD
     return Archive(name="data.tar.gz", md5=md5, bytes=size, unpacked=2 * len(BODY), urls=list(urls))
 
 
-def get(folder: Path, *urls: str, size: int | None = len(BODY), patience: RetryPolicy = IMPATIENT) -> list[str]:
+def get(folder: Path, *urls: str, size: int | None = len(BODY), retries: RetryPolicy = IMPATIENT) -> list[str]:
     """Download BODY; returns what was said."""
     said: list[str] = []
-    path, _ = download(archive(*urls, size=size), folder, said.append, patience)
+    path, _ = download(archive(*urls, size=size), folder, said.append, retries)
     assert path.read_bytes() == BODY
     assert [other.name for other in folder.iterdir()] == ["data.tar.gz"], "something is left over"
     return said
@@ -51,43 +51,43 @@ def test_says_what_comes_from_where(tmp_path: Path, site: Site) -> None:
 def test_cut_off_download_goes_on_where_it_was(tmp_path: Path, site: Site, size: int | None) -> None:
     url = site.put("data", Answer(BODY, ranges=True, sends=300_000), Answer(BODY, ranges=True))
     said = get(tmp_path, url, size=size)
-    assert said[1:] == ["data.tar.gz: cut off at 300 kB, again in 0.001 s", "data.tar.gz goes on at 300 kB"]
-    assert site.asked == [("/data", None), ("/data", "bytes=300000-")]
+    assert said[1:] == ["data.tar.gz: cut off at 300 kB, trying again in 0.001 s", "data.tar.gz: resuming at 300 kB"]
+    assert site.requests == [("/data", None), ("/data", "bytes=300000-")]
     assert site.sent == len(BODY)
 
 
 def test_stalled_download_goes_on_where_it_was(tmp_path: Path, site: Site) -> None:
     url = site.put("data", Answer(BODY, ranges=True, sends=300_000, stalls=True), Answer(BODY, ranges=True))
-    assert "data.tar.gz: no answer in 0.3 s, again in 0.001 s" in get(tmp_path, url)
-    assert site.asked[-1] == ("/data", "bytes=300000-")
+    assert "data.tar.gz: no answer in 0.3 s, trying again in 0.001 s" in get(tmp_path, url)
+    assert site.requests[-1] == ("/data", "bytes=300000-")
 
 
 def test_server_without_ranges_begins_again(tmp_path: Path, site: Site) -> None:
     url = site.put("data", Answer(BODY, sends=300_000), Answer(BODY))
     get(tmp_path, url)
-    assert [asked for _, asked in site.asked] == [None, "bytes=300000-"]
+    assert [byte_range for _, byte_range in site.requests] == [None, "bytes=300000-"]
 
 
 def test_part_that_a_killed_run_left_is_used(tmp_path: Path, site: Site) -> None:
     (tmp_path / "data.tar.gz.part").write_bytes(BODY[:500_000])
     get(tmp_path, site.put("data", Answer(BODY, ranges=True)))
-    assert site.asked == [("/data", "bytes=500000-")]
+    assert site.requests == [("/data", "bytes=500000-")]
     assert site.sent == len(BODY) - 500_000
 
 
 @pytest.mark.parametrize(("size", "requests"), [(len(BODY), 0), (None, 1)], ids=["length known", "length unknown"])
-def test_whole_part_is_used_as_it_is(tmp_path: Path, site: Site, size: int | None, requests: int) -> None:
+def test_complete_part_is_used_as_it_is(tmp_path: Path, site: Site, size: int | None, requests: int) -> None:
     (tmp_path / "data.tar.gz.part").write_bytes(BODY)
     get(tmp_path, site.put("data", Answer(BODY, ranges=True)), size=size)
-    assert (len(site.asked), site.sent) == (requests, 0)
+    assert (len(site.requests), site.sent) == (requests, 0)
 
 
-def test_finished_download_is_not_asked_for_again(tmp_path: Path, site: Site) -> None:
+def test_finished_download_is_not_requested_again(tmp_path: Path, site: Site) -> None:
     (tmp_path / "data.tar.gz").write_bytes(BODY)
-    assert get(tmp_path, site.put("data", Answer(BODY))) == ["data.tar.gz is here already"]
+    assert get(tmp_path, site.put("data", Answer(BODY))) == ["data.tar.gz is already downloaded"]
     (tmp_path / "data.tar.gz").write_bytes(BODY[1:])
     get(tmp_path, site.put("data", Answer(BODY)))
-    assert len(site.asked) == 1
+    assert len(site.requests) == 1
 
 
 @pytest.mark.parametrize("size", [len(BODY), None])
@@ -103,13 +103,13 @@ def test_wrong_range_is_not_appended(tmp_path: Path, site: Site) -> None:
     (tmp_path / "data.tar.gz.part").write_bytes(BODY[:1000])
     wrong = Answer(BODY, ranges=True, headers={"Content-Range": f"bytes 0-{len(BODY) - 1}/{len(BODY)}"})
     said = get(tmp_path, site.put("data", wrong, Answer(BODY, ranges=True)))
-    assert "data.tar.gz: another range came than was asked for, again in 0.001 s" in said
+    assert "data.tar.gz: the server sent another range than requested, trying again in 0.001 s" in said
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503])
-def test_busy_server_is_asked_again(tmp_path: Path, site: Site, status: int) -> None:
+def test_busy_server_is_tried_again(tmp_path: Path, site: Site, status: int) -> None:
     said = get(tmp_path, site.put("data", Answer(status=status), Answer(status=status), Answer(BODY)))
-    assert said[1:] == [f"data.tar.gz: HTTP {status}, again in {pause} s" for pause in ("0.001", "0.002")]
+    assert said[1:] == [f"data.tar.gz: HTTP {status}, trying again in {pause} s" for pause in ("0.001", "0.002")]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_wait_that_a_server_asks_for_is_kept(
     slept: list[float] = []
     monkeypatch.setattr(http, "sleep", slept.append)
     headers = {"Retry-After": after} if after else {}
-    get(tmp_path, site.put("data", Answer(status=429, headers=headers), Answer(BODY)), patience=RetryPolicy())
+    get(tmp_path, site.put("data", Answer(status=429, headers=headers), Answer(BODY)), retries=RetryPolicy())
     assert slept == [pause]
 
 
@@ -130,23 +130,23 @@ def test_pauses_double(tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPat
     slept: list[float] = []
     monkeypatch.setattr(http, "sleep", slept.append)
     with pytest.raises(InputError, match=r"/data: HTTP 500, 5 times\)\. If you have it on disk: .*download.source="):
-        get(tmp_path, site.put("data", Answer(status=500)), patience=RetryPolicy())
+        get(tmp_path, site.put("data", Answer(status=500)), retries=RetryPolicy())
     assert slept == [1, 2, 4, 8]
 
 
 def test_download_that_gains_each_time_is_not_given_up(
     tmp_path: Path, site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "PROGRESS", 50_000)
+    monkeypatch.setattr(http, "PROGRESS_BYTES", 50_000)
     get(tmp_path, site.put("data", Answer(BODY, ranges=True, sends=60_000)))  # 9 attempts of 3
-    assert len(site.asked) == 9
+    assert len(site.requests) == 9
 
 
 def test_redirect_is_followed_with_its_range(tmp_path: Path, site: Site) -> None:
     (tmp_path / "data.tar.gz.part").write_bytes(BODY[:1000])
     site.put("there", Answer(BODY, ranges=True))
     get(tmp_path, site.put("data", Answer(status=302, headers={"Location": "/there"})))
-    assert site.asked[-1] == ("/there", "bytes=1000-")
+    assert site.requests[-1] == ("/there", "bytes=1000-")
 
 
 def test_encoded_name_of_a_tar_is_not_decoded(tmp_path: Path, site: Site) -> None:
@@ -154,11 +154,11 @@ def test_encoded_name_of_a_tar_is_not_decoded(tmp_path: Path, site: Site) -> Non
     get(tmp_path, site.put("data", Answer(BODY, headers={"Content-Encoding": "x-gzip"})))
 
 
-def test_length_need_not_be_told(tmp_path: Path, site: Site) -> None:
+def test_length_need_not_be_reported(tmp_path: Path, site: Site) -> None:
     get(tmp_path, site.put("data", Answer(BODY, chunked=True)), size=None)
     (tmp_path / "data.tar.gz").unlink()
     get(tmp_path, site.put("data", Answer(BODY, chunked=True, sends=200_000), Answer(BODY, ranges=True)))
-    assert site.asked[-1] == ("/data", "bytes=200000-")
+    assert site.requests[-1] == ("/data", "bytes=200000-")
 
 
 LOOP = Answer(status=302, headers={"Location": "/bad"})
@@ -169,7 +169,7 @@ LOOP = Answer(status=302, headers={"Location": "/bad"})
     [
         (Answer(status=404), len(BODY), "HTTP 404"),
         (Answer(status=403), len(BODY), "HTTP 403"),
-        (LOOP, len(BODY), "redirects without end"),
+        (LOOP, len(BODY), "too many redirects"),
         (Answer(BODY[::-1]), len(BODY), "wrong file, its md5 is [0-9a-f]{32}, the card says [0-9a-f]{32}"),
         (Answer(BODY[:-1]), len(BODY), "wrong file, it has 511999 bytes, the card says 512000"),
         (Answer(BODY[:-1]), None, "wrong file, its md5 is"),
@@ -183,7 +183,7 @@ LOOP = Answer(status=302, headers={"Location": "/bad"})
         (Answer(BODY, sends=1000, stalls=True), len(BODY), "no answer in 0.3 s, 3 times"),
     ],
 )
-def test_bad_address_is_told_and_the_next_one_used(
+def test_bad_address_is_reported_and_the_next_one_used(
     tmp_path: Path, site: Site, bad: Answer, size: int | None, reason: str
 ) -> None:
     url = site.put("bad", bad)
@@ -198,8 +198,8 @@ def test_bad_address_is_told_and_the_next_one_used(
     ("url", "reason"),
     [
         ("http://127.0.0.1:9/x", "cannot connect, 3 times"),
-        ("http://nowhere.invalid/x", "cannot connect, its host is not found, 3 times"),
-        ("http://127.0.0.1:99999/x", "data.tar.gz cannot be asked for: Failed to parse"),
+        ("http://nowhere.invalid/x", "cannot connect, host not found, 3 times"),
+        ("http://127.0.0.1:99999/x", "cannot request data.tar.gz: Failed to parse"),
     ],
 )
 def test_without_a_network_one_line_says_what_else_to_do(
@@ -214,12 +214,12 @@ def test_without_a_network_one_line_says_what_else_to_do(
 
 
 def test_web_page_does_not_cost_what_has_come(tmp_path: Path, site: Site) -> None:
-    """As of a hotel's network, which answers everything with its own page."""
+    """A hotel's network answers everything with its own page."""
     (tmp_path / "data.tar.gz.part").write_bytes(BODY[:400_000])
     with pytest.raises(InputError, match="a web page"):
         get(tmp_path, site.put("data", PAGE), size=None)
     get(tmp_path, site.put("data", Answer(BODY, ranges=True)), size=None)
-    assert site.asked[-1] == ("/data", "bytes=400000-")
+    assert site.requests[-1] == ("/data", "bytes=400000-")
 
 
 def test_long_download_is_stopped_early(tmp_path: Path, site: Site) -> None:

@@ -50,7 +50,7 @@ def test_16_bit_images_keep_their_upper_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_told_and_applied_only_when_asked(tmp_path: Path, orientation: int) -> None:
+def test_orientation_is_reported_and_applied_only_on_request(tmp_path: Path, orientation: int) -> None:
     pixels = noise((6, 9, 3))
     image = Image.fromarray(pixels)
     exif = image.getexif()
@@ -60,7 +60,7 @@ def test_orientation_is_told_and_applied_only_when_asked(tmp_path: Path, orienta
     assert picture.orientation == orientation and np.array_equal(picture.pixels, pixels)
     with Image.open(tmp_path / "a.png") as opened:
         turned = ImageOps.exif_transpose(opened)
-    assert np.array_equal(picture.turned().pixels, np.asarray(turned))
+    assert np.array_equal(picture.turn().pixels, np.asarray(turned))
 
 
 def test_jpeg_with_an_orientation_is_read_as_stored(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_half_a_file_is_called_truncated(tmp_path: Path, form: str) -> None:
         read_mask(tmp_path / f"a.{form}", in_colours=True)
 
 
-def test_truncated_jpeg_with_a_whole_thumbnail_is_found(tmp_path: Path) -> None:
+def test_truncated_jpeg_with_a_complete_thumbnail_is_detected(tmp_path: Path) -> None:
     Image.fromarray(noise((16, 16, 3))).save(tmp_path / "thumbnail.jpg")
     thumbnail = (tmp_path / "thumbnail.jpg").read_bytes()
     image = Image.fromarray(noise((100, 120, 3)))
@@ -163,7 +163,7 @@ def test_masks_of_few_bits_hold_the_numbers_that_are_stored(tmp_path: Path, bits
     assert np.array_equal(read_mask(tmp_path / "a.png", in_colours=False), labels)
 
 
-def test_image_of_too_many_pixels_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_image_of_too_many_pixels_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     Image.new("L", (60, 40)).save(tmp_path / "a.png")
     with pytest.raises(UnusableFileError, match="too large to read: more than 179 million pixels"):
@@ -171,18 +171,22 @@ def test_image_of_too_many_pixels_is_told(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
-    [(b"", "empty file"), (b"no image", "no image format"), (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "unreadable image: ")],
+    ("content", "reason"),
+    [
+        (b"", "empty file"),
+        (b"no image", "unknown image format"),
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "unreadable image: "),
+    ],
 )
-def test_what_is_no_image_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+def test_what_is_no_image_is_reported(tmp_path: Path, content: bytes, reason: str) -> None:
     (tmp_path / "a.png").write_bytes(content)
-    with pytest.raises(UnusableFileError, match=told):
+    with pytest.raises(UnusableFileError, match=reason):
         read_image(tmp_path / "a.png")
     with pytest.raises(UnusableFileError, match="unreadable mask"):
         read_mask(tmp_path / "a.png", in_colours=False)
 
 
-def test_pixels_that_are_no_numbers_of_16_bits_are_told(tmp_path: Path) -> None:
+def test_pixels_that_are_no_numbers_of_16_bits_are_reported(tmp_path: Path) -> None:
     Image.fromarray(noise((8, 8), np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(UnusableFileError, match="unreadable image: 32 bits per pixel"):
         read_image(tmp_path / "a.tif")

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from losslab.data.loading.arrays import ArrayRows, PreparedData, build_evaluation_loader
-from losslab.data.loading.augmentation import LEAVING_VOID
+from losslab.data.loading.augmentation import RECIPES_WITH_VOID
 from losslab.data.loading.batches import EpochBatchSampler, build_training_loader
 from losslab.errors import InputError
 
 RECIPES = ["none", "flip", "seed_lab7", "affine", "strong"]
 
 
-def batches_of(data: PreparedData, epoch: int, **changes: Any) -> list[torch.Tensor]:
+def load_batches(data: PreparedData, epoch: int, **changes: Any) -> list[torch.Tensor]:
     """Each batch as one row per sample: its pixels, then its labels."""
     options: dict[str, Any] = {"augmentation": "flip", "batch_size": 2, "workers": 0, "seed": 0} | changes
     loader = build_training_loader(data, **options)
@@ -23,19 +23,19 @@ def batches_of(data: PreparedData, epoch: int, **changes: Any) -> list[torch.Ten
 
 @pytest.mark.parametrize("augmentation", RECIPES)
 def test_samples_depend_on_seed_epoch_and_index_only(tiny_data: PreparedData, augmentation: str) -> None:
-    once = torch.cat(batches_of(tiny_data, 3, augmentation=augmentation))
+    once = torch.cat(load_batches(tiny_data, 3, augmentation=augmentation))
     for same in ({"workers": 1}, {"workers": 2}, {"batch_size": 3}):
-        assert torch.equal(once, torch.cat(batches_of(tiny_data, 3, augmentation=augmentation, **same)))
-    assert not torch.equal(once, torch.cat(batches_of(tiny_data, 4, augmentation=augmentation)))
-    assert not torch.equal(once, torch.cat(batches_of(tiny_data, 3, augmentation=augmentation, seed=1)))
+        assert torch.equal(once, torch.cat(load_batches(tiny_data, 3, augmentation=augmentation, **same)))
+    assert not torch.equal(once, torch.cat(load_batches(tiny_data, 4, augmentation=augmentation)))
+    assert not torch.equal(once, torch.cat(load_batches(tiny_data, 3, augmentation=augmentation, seed=1)))
 
 
 @pytest.mark.parametrize(("batch_size", "world"), [(2, 2), (4, 2), (6, 3), (4, 3)])
 def test_processes_draw_together_what_one_draws_alone(tiny_data: PreparedData, batch_size: int, world: int) -> None:
     """Batch by batch; six images in batches of four leave two, of which a third process gets none."""
-    alone = batches_of(tiny_data, 2, batch_size=batch_size, augmentation="strong")
+    alone = load_batches(tiny_data, 2, batch_size=batch_size, augmentation="strong")
     shares = [
-        batches_of(tiny_data, 2, batch_size=batch_size, augmentation="strong", rank=rank, world=world)
+        load_batches(tiny_data, 2, batch_size=batch_size, augmentation="strong", rank=rank, world=world)
         for rank in range(world)
     ]
     assert {len(share) for share in shares} == {len(alone)}
@@ -53,7 +53,7 @@ def test_weights_of_the_shares_make_the_mean_over_samples(tiny_data: PreparedDat
             samplers = [
                 build_training_loader(tiny_data, "none", 4, 0, 0, rank, world).batch_sampler for rank in range(world)
             ]
-            weights = [sampler.weight(number) for sampler in samplers]  # type: ignore[union-attr]
+            weights = [sampler.compute_weight(number) for sampler in samplers]  # type: ignore[union-attr]
             counts = [len(range(rank, size, world)) for rank in range(world)]
             assert [weight * size / world for weight in weights] == pytest.approx(counts)
 
@@ -66,7 +66,7 @@ def test_flip_turns_image_and_mask_together_and_not_always(tiny_data: PreparedDa
             pair = (image[:, ::-1], mask[:, ::-1]) if flipped else (image, mask)
             known[b"".join(np.ascontiguousarray(part).tobytes() for part in pair)] = flipped
     turned = [
-        known[sample.numpy().tobytes()] for epoch in range(4) for sample in torch.cat(batches_of(tiny_data, epoch))
+        known[sample.numpy().tobytes()] for epoch in range(4) for sample in torch.cat(load_batches(tiny_data, epoch))
     ]
     assert 6 <= sum(turned) <= 18
 
@@ -74,9 +74,9 @@ def test_flip_turns_image_and_mask_together_and_not_always(tiny_data: PreparedDa
 @pytest.mark.parametrize("augmentation", RECIPES)
 def test_labels_stay_in_the_label_set_and_what_comes_in_is_void(tiny_data: PreparedData, augmentation: str) -> None:
     pixels = 64 * 64 * 3
-    labels = torch.cat([torch.cat(batches_of(tiny_data, epoch, augmentation=augmentation)) for epoch in range(5)])
-    found = set(labels[:, pixels:].flatten().tolist())
-    assert found == ({0, 1, 2, 255} if augmentation in LEAVING_VOID else {0, 1, 2})
+    labels = torch.cat([torch.cat(load_batches(tiny_data, epoch, augmentation=augmentation)) for epoch in range(5)])
+    border_labels = set(labels[:, pixels:].flatten().tolist())
+    assert border_labels == ({0, 1, 2, 255} if augmentation in RECIPES_WITH_VOID else {0, 1, 2})
 
 
 @pytest.mark.parametrize("augmentation", ["flip", "affine"])
@@ -97,9 +97,9 @@ def test_image_and_mask_move_together(tmp_path: Path, augmentation: str, tiny_da
 
 
 def test_last_batch_of_one_image_is_left_out_of_training(tiny_data: PreparedData) -> None:
-    assert [len(batch) for batch in batches_of(tiny_data, 0, batch_size=5)] == [5]
-    assert [len(batch) for batch in batches_of(tiny_data, 0, batch_size=4)] == [4, 2]
-    assert [len(batch) for batch in batches_of(tiny_data, 0, batch_size=9)] == [6]
+    assert [len(batch) for batch in load_batches(tiny_data, 0, batch_size=5)] == [5]
+    assert [len(batch) for batch in load_batches(tiny_data, 0, batch_size=4)] == [4, 2]
+    assert [len(batch) for batch in load_batches(tiny_data, 0, batch_size=9)] == [6]
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_last_batch_of_one_image_is_left_out_of_training(tiny_data: PreparedData
 def test_fewest_samples_of_a_process_in_a_step(count: int, batch_size: int, world: int, fewest: int) -> None:
     batches = [EpochBatchSampler(count, batch_size, 0, rank, world) for rank in range(world)]
     assert min(len(batch) for rank in batches for batch in rank) == fewest
-    assert {rank.fewest() for rank in batches} == {fewest}
+    assert {rank.count_fewest() for rank in batches} == {fewest}
 
 
 def test_every_image_is_drawn_once_in_an_epoch(tiny_data: PreparedData) -> None:
-    drawn = {sample.numpy().tobytes() for sample in torch.cat(batches_of(tiny_data, 1, augmentation="none"))}
+    drawn = {sample.numpy().tobytes() for sample in torch.cat(load_batches(tiny_data, 1, augmentation="none"))}
     assert len(drawn) == 6
 
 
@@ -135,7 +135,7 @@ def test_rows_are_those_of_the_array(tiny_data: PreparedData) -> None:
     assert np.array_equal(rows.read([4, 0, 4]), tiny_data.images("train")[[4, 0, 4]])
 
 
-def test_array_that_is_cut_off_is_told(tmp_path: Path) -> None:
+def test_array_that_is_cut_off_is_reported(tmp_path: Path) -> None:
     np.save(tmp_path / "images.npy", np.zeros((4, 8, 8, 3), np.uint8))
     content = (tmp_path / "images.npy").read_bytes()
     (tmp_path / "images.npy").write_bytes(content[:-100])

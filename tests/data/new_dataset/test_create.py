@@ -50,7 +50,7 @@ def draw_pairs(
 
 
 def make(root: Path, folders: tuple[Path, Path], **said: Any) -> tuple[NewDataset, Card]:
-    made = create_dataset(NewDatasetOptions("cells", *folders, **said), root)
+    made = create_dataset(NewDatasetOptions(name="cells", images=folders[0], masks=folders[1], **said), root)
     return made, read_card("cells", root / "data/catalog")
 
 
@@ -67,8 +67,8 @@ def test_card_says_what_the_files_hold_and_reads_their_copies(root: Path, tmp_pa
     assert (card.group, made.groups) == (r"^(p\d)_", 3)
     own = root / "data/raw/cells/own"
     listing = read_layout(card, own)
-    assert [sample.name for sample in listing.samples] == ["p0_0", "p0_3", "p1_1", "p2_2"] and listing.found == []
-    assert [card.group_of(sample.name) for sample in listing.samples] == ["p0", "p0", "p1", "p2"]
+    assert [sample.name for sample in listing.samples] == ["p0_0", "p0_3", "p1_1", "p2_2"] and listing.skipped == []
+    assert [card.find_group(sample.name) for sample in listing.samples] == ["p0", "p0", "p1", "p2"]
     for folder, kind in zip(folders, ("images", "masks"), strict=True):
         assert {path.name: path.read_bytes() for path in (own / kind).iterdir()} == {
             path.name: path.read_bytes() for path in folder.iterdir()
@@ -135,7 +135,7 @@ def test_masks_in_colours_make_classes_of_colours(root: Path, tmp_path: Path) ->
         return drawn if number else drawn[..., 1] * 0
 
     made, card = make(root, draw_pairs(tmp_path, mask), classes=["back", "blue", "red"])
-    assert made.look.in_colours and card.in_colours
+    assert made.scan.in_colours and card.in_colours
     assert [(c.name, c.values, c.color) for c in card.classes] == [
         ("back", [(0, 0, 0)], (0, 0, 0)),
         ("blue", [(0, 10, 200)], (0, 10, 200)),
@@ -150,7 +150,7 @@ def test_colours_can_be_void(root: Path, tmp_path: Path) -> None:
 
     made, card = make(root, draw_pairs(tmp_path, mask), void=[(224, 224, 192)])
     assert card.void == [(224, 224, 192)] and [c.name for c in card.classes] == ["background", "foreground"]
-    assert len(made.look.other_sizes) == 4
+    assert len(made.scan.other_sizes) == 4
 
 
 def test_many_classes_have_colours_of_their_own(root: Path, tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_many_classes_have_colours_of_their_own(root: Path, tmp_path: Path) -> N
     assert all(sum(abs(a - b) for a, b in zip(*pair, strict=True)) > 60 for pair in pairwise(colours))
 
 
-def test_what_fits_nothing_is_told_and_not_copied(root: Path, tmp_path: Path) -> None:
+def test_what_fits_nothing_is_reported_and_not_copied(root: Path, tmp_path: Path) -> None:
     images, masks = draw_pairs(tmp_path)
     for path in (images / "alone.jpg", images / "p1_1.png", images / ".hidden.jpg"):
         shutil.copyfile(images / "p0_0.jpg", path)
@@ -173,8 +173,8 @@ def test_what_fits_nothing_is_told_and_not_copied(root: Path, tmp_path: Path) ->
     Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(images / "p1_1.jpg", exif=turned)
     made, _ = make(root, (images, masks))
     assert (made.pairs.images_alone, made.pairs.masks_alone) == (["alone.jpg"], ["lonely.png"])
-    assert (made.pairs.doubles, made.look.unreadable, made.look.other_sizes) == (["p1_1.png"], ["p2_2"], ["p0_3"])
-    assert (made.look.smallest, made.look.largest) == ((30, 20), (40, 20))
+    assert (made.pairs.doubles, made.scan.unreadable, made.scan.other_sizes) == (["p1_1.png"], ["p2_2"], ["p0_3"])
+    assert (made.scan.smallest, made.scan.largest) == ((30, 20), (40, 20))
     assert sorted(path.name for path in (made.own / "images").iterdir()) == [
         "p0_0.jpg",
         "p0_3.jpg",
@@ -194,7 +194,9 @@ def test_what_fits_nothing_is_told_and_not_copied(root: Path, tmp_path: Path) ->
         (["a b", "c"], ["a b lesion.x", "c lesion.x"], " lesion.x"),
     ],
 )
-def test_suffix_of_masks_is_found(root: Path, tmp_path: Path, images: list[str], masks: list[str], suffix: str) -> None:
+def test_suffix_of_masks_is_detected(
+    root: Path, tmp_path: Path, images: list[str], masks: list[str], suffix: str
+) -> None:
     folders = tmp_path / "i", tmp_path / "m"
     for folder, names in zip(folders, (images, masks), strict=True):
         folder.mkdir()
@@ -256,15 +258,15 @@ NOTHING: dict[str, Any] = {}
     [
         (NOTHING, {}, lambda i, m: shutil.rmtree(i), "^--images: .*pictures does not exist$"),
         (NOTHING, {}, lambda i, m: shutil.rmtree(m), "^--masks: .*drawn does not exist$"),
-        (NOTHING, {}, lambda i, m: put_a_file(i), "^--images: .*pictures is no folder$"),
+        (NOTHING, {}, lambda i, m: put_a_file(i), "^--images: .*pictures is not a folder$"),
         (NOTHING, {}, lambda i, m: drop(i), r"^--images: .*pictures holds no image \(no .bmp, .gif"),
         (
             NOTHING,
             {},
             lambda i, m: rename_all(m),
-            r"no mask in .*drawn has the name of an image in .*\(p0_0.jpg and xp0_0.png\)",
+            r"no mask in .*drawn is named as an image in .*\(p0_0.jpg and xp0_0.png\)",
         ),
-        (NOTHING, {}, lambda i, m: spoil(m, b"no"), "drawn/p0_0.png: unreadable mask: no image format that is known"),
+        (NOTHING, {}, lambda i, m: spoil(m, b"no"), "drawn/p0_0.png: unreadable mask: unknown image format"),
         (NOTHING, {}, lambda i, m: [path.write_bytes(b"") for path in i.iterdir()], "none of the 4 images can be read"),
         ({"kind": "jpg"}, {}, None, "drawn/p[0-9]_[0-9].jpg: is JPEG, which blurs values; masks must be label images"),
         ({"kind": "webp"}, {}, None, "is lossy WebP, which blurs values"),
@@ -276,22 +278,22 @@ NOTHING: dict[str, Any] = {}
         ),
         ({"mask": grey}, {}, None, "holds 600 values; masks must be label images"),
         ({"mask": shades}, {}, None, "drawn: masks hold 400 values; masks must be label images"),
-        ({"mask": every_value}, {"void": []}, None, "^the masks hold 256 values; 255 classes are the most$"),
-        ({"mask": labels(7)}, {}, None, "^all masks hold nothing but 7; it takes two classes to tell apart$"),
+        ({"mask": every_value}, {"void": []}, None, "^the masks hold 256 values; at most 255 classes are possible$"),
+        ({"mask": labels(7)}, {}, None, "^all masks hold only 7; two classes are needed$"),
         (
             {"mask": labels(0, 3, 255)},
             {"classes": ["a", "b", "c"]},
             None,
-            r"^--classes names 3 \(a, b, c\); the masks hold 2 values besides void, .*: 0 \(90.0 %\), 3 \(5.0 %\)$",
+            r"^--classes gives 3 names \(a, b, c\), but the masks hold 2 values besides void .*: 0 \(90.0 %\), 3 \(5.0 %\)$",
         ),
         (NOTHING, {"classes": ["a", "a"]}, None, "^--classes names a twice$"),
-        (NOTHING, {"name": "null"}, None, "^'null' is no name for a dataset"),
-        (NOTHING, {"name": "12"}, None, "^'12' is no name for a dataset"),
+        (NOTHING, {"name": "null"}, None, "^'null' cannot name a dataset"),
+        (NOTHING, {"name": "12"}, None, "^'12' cannot name a dataset"),
         (
             NOTHING,
             {"classes": ["a", "Void"]},
             None,
-            "^--classes names void, which is no class: --void tells its values$",
+            "^--classes: void is not a class; give its values with --void$",
         ),
         (
             NOTHING,
@@ -299,27 +301,27 @@ NOTHING: dict[str, Any] = {}
             None,
             "a class is called All; split, truth, all name columns and rows of the reports$",
         ),
-        (NOTHING, {"classes": ["a", ""]}, None, "^--classes: '' is no name for a class: letters"),
+        (NOTHING, {"classes": ["a", ""]}, None, "^--classes: '' cannot name a class: use letters"),
         (
             NOTHING,
             {"void": [255]},
             None,
-            r"^--void: the masks hold besides void only 0 \(95.0 %\); it takes two classes$",
+            r"^--void: the masks hold only 0 \(95.0 %\) besides void; two classes are needed$",
         ),
         (NOTHING, {"void": [9, 9]}, None, "^--void names 9 twice$"),
-        (NOTHING, {"void": [(0, 0, 9)]}, None, "^--void: #000009 is not of what the masks hold: numbers$"),
-        (NOTHING, {"group": "(p"}, None, r"^--group: '\(p' is no regular expression: "),
+        (NOTHING, {"void": [(0, 0, 9)]}, None, "^--void: #000009 does not fit the masks, which hold numbers$"),
+        (NOTHING, {"group": "(p"}, None, r"^--group: '\(p' is not a regular expression: "),
         (NOTHING, {"group": "p"}, None, "^--group: 'p' must have one pair of brackets"),
-        (NOTHING, {"group": "(z)"}, None, r"^--group: '\(z\)' finds nothing in the names of images, such as p0_0$"),
+        (NOTHING, {"group": "(z)"}, None, r"^--group: '\(z\)' matches no image name, such as p0_0$"),
         (
             NOTHING,
             {"name": "../cells"},
             None,
-            "^'../cells' is no name for a dataset: a letter, then letters, digits, _ and - only; not true, null or such$",
+            "^'../cells' cannot name a dataset: use a letter, then letters, digits, _ and -; not true, null or such$",
         ),
     ],
 )
-def test_what_cannot_be_is_told_in_one_line_and_leaves_nothing(
+def test_what_cannot_be_is_reported_in_one_line_and_leaves_nothing(
     root: Path, tmp_path: Path, drawn: Any, said: Any, spoiled: Any, complaint: str
 ) -> None:
     folders = draw_pairs(tmp_path, **drawn)
@@ -332,21 +334,21 @@ def test_what_cannot_be_is_told_in_one_line_and_leaves_nothing(
     assert everything(tmp_path) == before
 
 
-def test_one_folder_for_both_is_told(root: Path, tmp_path: Path) -> None:
+def test_one_folder_for_both_is_reported(root: Path, tmp_path: Path) -> None:
     images, _ = draw_pairs(tmp_path)
-    with pytest.raises(InputError, match=r"pictures: given for images and for masks; each needs a folder of its own"):
+    with pytest.raises(InputError, match=r"pictures: --images and --masks must be different folders"):
         make(root, (images, images / "../pictures"))
 
 
 @pytest.mark.parametrize(
     ("there", "complaint"),
     [
-        ("data/catalog/cells.yaml", r"catalog/cells.yaml exists already and is not overwritten: edit it"),
+        ("data/catalog/cells.yaml", r"catalog/cells.yaml already exists: edit it"),
         (
             "data/raw/cells/own/images/a.png",
-            r"raw/cells/own exists already and is not overwritten: give its own folders",
+            r"raw/cells/own already exists: to use it, give --images .*/images",
         ),
-        ("data/raw/cells/own.dvc", r"raw/cells/own.dvc exists already: `dvc checkout"),
+        ("data/raw/cells/own.dvc", r"raw/cells/own.dvc already exists: get its data with `dvc checkout"),
     ],
 )
 def test_nothing_is_overwritten(root: Path, tmp_path: Path, there: str, complaint: str) -> None:
@@ -399,6 +401,6 @@ def test_title_is_read_as_it_was_said(root: Path, tmp_path: Path, title: str) ->
     assert make(root, draw_pairs(tmp_path), title=title)[1].title == title
 
 
-def test_folder_without_a_catalog_is_told(tmp_path: Path) -> None:
+def test_folder_without_a_catalog_is_reported(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^data/catalog: no such folder; run from the root of the repository$"):
-        create_dataset(NewDatasetOptions("cells", *draw_pairs(tmp_path)), tmp_path)
+        make(tmp_path, draw_pairs(tmp_path))

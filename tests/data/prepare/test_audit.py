@@ -13,7 +13,7 @@ from PIL import Image
 
 from losslab.data.findings import FINDING_KINDS, Finding
 from losslab.data.prepare.audit import AuditError, describe_findings, summarize_audit
-from losslab.data.prepare.near_duplicates import LISTED
+from losslab.data.prepare.near_duplicates import MAX_PAIRS_LISTED
 from losslab.data.prepare.prepare import prepare
 from losslab.errors import InputError
 from losslab.io.files import read_json
@@ -45,11 +45,11 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
     (lambda own: copy_image(own, "masks"), "same name as another: masks/im0.png. Remedy: give it a name"),
     (
         lambda own: (own / "images/im0.png").write_bytes(b"text"),
-        "unreadable image: images/im0.png (no image format that",
+        "unreadable image: images/im0.png (unknown image format)",
     ),
     (lambda own: (own / "images/im0.png").write_bytes(b""), "unreadable image: images/im0.png (empty file)"),
     (lambda own: cut(own / "images/im0.png"), "truncated image: images/im0.png (image file is truncated"),
-    (lambda own: (own / "masks/im0.png").write_bytes(b"text"), "unreadable mask: masks/im0.png (no image format that"),
+    (lambda own: (own / "masks/im0.png").write_bytes(b"text"), "unreadable mask: masks/im0.png (unknown image format)"),
     (lambda own: cut(own / "masks/im0.png"), "truncated mask: masks/im0.png (image file is truncated"),
     (
         lambda own: save(own / "masks/im0.png", np.zeros((41, 60), np.uint8)),
@@ -57,17 +57,17 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda own: save(own / "masks/im0.png", np.full((40, 60), 4, np.uint8)),
-        "label not in the card: masks/im0.png (holds 4; the card has 0, 1, 9). Remedy: correct the mask, or add",
+        "label not in the card: masks/im0.png (holds 4; the card has 0, 1 and 9). Remedy: correct the mask, or add",
     ),
     (
         lambda own: save(own / "masks/im0.png", np.full((40, 60), 300, np.uint16)),
-        "label not in the card: masks/im0.png (holds 300; the card has 0, 1, 9)",
+        "label not in the card: masks/im0.png (holds 300; the card has 0, 1 and 9)",
     ),
     (jpeg_mask, "label not in the card: masks/im0.jpg (holds 2, 3, 4, 5, 6 and "),
     (colour_mask, "label not in the card: masks/im0.png (is in colours; write colours as the values"),
     (
         lambda own: save(own / "masks/im0.png", np.full((40, 60), 9, np.uint8)),
-        "nothing but void: masks/im0.png. Remedy: label it, or take it away",
+        "nothing but void: masks/im0.png. Remedy: label it, or remove it",
     ),
     (
         lambda own: Image.fromarray(np.zeros((40, 60), np.float32)).save(own / "masks/im0.png", format="TIFF"),
@@ -83,8 +83,8 @@ def test_bad_file_stops_a_strict_run_and_is_left_out_with_warn(
     damage(make_folders(tmp_path))
     with pytest.raises(AuditError, match=r"^1 error in the data: 1 x .*; correct .* -S prepare.audit=warn") as caught:
         prepared_from(tmp_path, audit="strict")
-    assert any(told.startswith(f"error: 1 x {line}") for told in summarize_audit(caught.value.audit)), summarize_audit(
-        caught.value.audit
+    assert any(shown.startswith(f"error: 1 x {line}") for shown in summarize_audit(caught.value.audit)), (
+        summarize_audit(caught.value.audit)
     )
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
     audit, _ = prepared_from(tmp_path)
@@ -92,7 +92,7 @@ def test_bad_file_stops_a_strict_run_and_is_left_out_with_warn(
     assert sum(audit["images"].values()) == (8 if line.startswith("same name") else 7)
 
 
-def test_all_errors_are_told_at_once(tmp_path: Path) -> None:
+def test_all_errors_are_reported_at_once(tmp_path: Path) -> None:
     own = make_folders(tmp_path)
     cut(own / "images/im1.png")
     (own / "masks/im2.png").unlink()
@@ -124,18 +124,18 @@ def test_name_in_another_code_than_utf_8_is_an_error_not_a_crash(tmp_path: Path)
     assert sum(audit["images"].values()) == 7
 
 
-def test_broken_link_is_told(tmp_path: Path) -> None:
+def test_broken_link_is_reported(tmp_path: Path) -> None:
     own = make_folders(tmp_path)
     (own / "masks/im0.png").unlink()
     (own / "masks/im0.png").symlink_to("nowhere.png")
-    (told,) = prepared_from(tmp_path)[0]["findings"]
-    assert (told["kind"], told["detail"]) == ("unreadable mask", "No such file or directory")
+    (finding,) = prepared_from(tmp_path)[0]["findings"]
+    assert (finding["kind"], finding["detail"]) == ("unreadable mask", "No such file or directory")
 
 
 def test_group_expression_that_finds_nothing_in_a_name_makes_it_a_group_of_its_own(tmp_path: Path) -> None:
     make_folders(tmp_path)
     card = own_card(tmp_path, group="^im([0-3])?")
-    assert [card.group_of(name) for name in ("im1", "im7", "x")] == ["1", "im7", "x"]
+    assert [card.find_group(name) for name in ("im1", "im7", "x")] == ["1", "im7", "x"]
     prepared_from(tmp_path, card, method="grouped")
 
 
@@ -162,13 +162,13 @@ def test_image_turned_by_its_tag_is_turned_when_its_mask_was_drawn_so(tmp_path: 
     assert files_by_kind(audit) == {"EXIF turn not applied": ["im1"], "rotated by its EXIF tag": ["im0"]}
 
 
-def test_16_bit_images_are_told(tmp_path: Path) -> None:
+def test_16_bit_images_are_reported(tmp_path: Path) -> None:
     own = make_folders(tmp_path)
     cv2.imwrite(str(own / "images/im0.png"), np.random.default_rng(0).integers(0, 65536, (40, 60, 3), np.uint16))
     assert files_by_kind(prepared_from(tmp_path, audit="strict")[0]) == {"16-bit image": ["im0"]}
 
 
-def test_small_images_and_masks_of_one_class_are_told(tmp_path: Path) -> None:
+def test_small_images_and_masks_of_one_class_are_reported(tmp_path: Path) -> None:
     own = make_folders(tmp_path)
     generator = np.random.default_rng(1)
     save(own / "images/im0.png", generator.integers(0, 256, (20, 30, 3), np.uint8))
@@ -179,7 +179,7 @@ def test_small_images_and_masks_of_one_class_are_told(tmp_path: Path) -> None:
     assert "warning: 1 x image too small: im0 (30 x 20; prepare.size is 32)" in "\n".join(summarize_audit(audit))
 
 
-def test_class_that_a_split_lacks_is_told(tmp_path: Path) -> None:
+def test_class_that_a_split_lacks_is_reported(tmp_path: Path) -> None:
     own = make_folders(tmp_path)
     for path in (own / "masks").iterdir():
         if path.stem != "im0":
@@ -191,7 +191,7 @@ def test_class_that_a_split_lacks_is_told(tmp_path: Path) -> None:
     assert audit["coverage"][having]["front"]["images"] == 1
 
 
-def test_copies_within_and_across_splits_are_told_apart(tmp_path: Path) -> None:
+def test_copies_within_and_across_splits_are_distinguished(tmp_path: Path) -> None:
     own = make_folders(tmp_path)
     for number in range(1, 8):
         (own / f"images/im{number}.png").write_bytes((own / "images/im0.png").read_bytes())
@@ -205,7 +205,7 @@ def test_copies_within_and_across_splits_are_told_apart(tmp_path: Path) -> None:
     assert files_by_kind(prepared_from(tmp_path)[0]) == {"duplicate": [f"train/{one}"]}
 
 
-def test_frames_of_one_scene_in_several_splits_are_found_by_their_looks_and_by_their_group(tmp_path: Path) -> None:
+def test_frames_of_one_scene_in_several_splits_are_detected_by_their_looks_and_by_their_group(tmp_path: Path) -> None:
     own = make_folders(tmp_path)
     generator = np.random.default_rng(3)
     scenes = cv2.resize(generator.integers(0, 256, (2, 5 * 6 * 3), np.uint8).reshape(2 * 5, 6, 3), (60, 80))
@@ -230,9 +230,11 @@ def test_frames_of_one_scene_in_several_splits_are_found_by_their_looks_and_by_t
 
 
 def test_near_duplicates_beyond_the_list_are_counted() -> None:
-    listed = [Finding("near-duplicate across splits", f"train/{number}") for number in range(LISTED)]
-    told = describe_findings(listed, near_duplicates=LISTED + 7)
-    assert told["by_kind"]["near-duplicate across splits"]["count"] == told["counts"]["warning"] == LISTED + 7
+    listed = [Finding("near-duplicate across splits", f"train/{number}") for number in range(MAX_PAIRS_LISTED)]
+    audit = describe_findings(listed, near_duplicates=MAX_PAIRS_LISTED + 7)
+    assert (
+        audit["by_kind"]["near-duplicate across splits"]["count"] == audit["counts"]["warning"] == MAX_PAIRS_LISTED + 7
+    )
 
 
 def test_worst_findings_come_first_and_each_has_file_and_remedy(tmp_path: Path) -> None:
@@ -292,16 +294,16 @@ def test_split_that_fails_for_what_was_left_out_says_so(tmp_path: Path) -> None:
     [
         (
             lambda own: (own / "masks").rename(own / "labels"),
-            r"own: no masks in it; the layout folders has images, masks",
+            r"own: lacks masks; the layout folders has images, masks",
         ),
         (
             lambda own: [path.unlink() for path in (own / "images").iterdir()],
-            "no image with a mask found .* mask without",
+            "no image with a mask in .* mask without",
         ),
-        (lambda own: [path.unlink() for path in own.glob("*/*")], "no image with a mask found in the layout folders$"),
+        (lambda own: [path.unlink() for path in own.glob("*/*")], "no image with a mask in the layout folders$"),
     ],
 )
-def test_folder_without_pairs_is_told(tmp_path: Path, change: Callable[[Path], Any], complaint: str) -> None:
+def test_folder_without_pairs_is_reported(tmp_path: Path, change: Callable[[Path], Any], complaint: str) -> None:
     change(make_folders(tmp_path))
     with pytest.raises(InputError, match=complaint):
         prepared_from(tmp_path)

@@ -1,4 +1,4 @@
-"""From a folder of images and masks to arrays: sizes, readers of real folders, and the same bytes every time."""
+"""The prepare stage, from a folder of images and masks to arrays: sizes, readers of real folders, and the same bytes every time."""
 
 from collections import Counter
 from pathlib import Path
@@ -15,7 +15,7 @@ from losslab.errors import InputError
 from losslab.io.files import read_csv
 from losslab.io.hashing import compute_folder_md5
 from tests.conftest import ROOT, SHARED
-from tests.data.own_data import files_by_kind, how, make_folders, own_card, pixels_of, prepared_from, save
+from tests.data.own_data import files_by_kind, find_pixels, how, make_folders, own_card, prepared_from, save
 
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not there")
 
@@ -48,7 +48,7 @@ def test_images_shrink_by_area_and_masks_take_the_nearest(tmp_path: Path) -> Non
     own = make_folders(tmp_path)
     _, prepared = prepared_from(tmp_path)
     image, mask = (np.asarray(Image.open(own / f"{kind}/im0.png")) for kind in ("images", "masks"))
-    small, labels = pixels_of(prepared, "im0")
+    small, labels = find_pixels(prepared, "im0")
     assert np.array_equal(small, cv2.resize(image, (32, 32), interpolation=cv2.INTER_AREA))
     rows, columns = ((np.arange(32) + 0.5) * 40 / 32).astype(int), ((np.arange(32) + 0.5) * 60 / 32).astype(int)
     assert np.array_equal(labels, np.where(mask == 9, 255, mask)[rows][:, columns])
@@ -58,7 +58,7 @@ def test_letterbox_keeps_the_shape_and_pads_with_void(tmp_path: Path) -> None:
     own = make_folders(tmp_path)
     _, stretched = prepared_from(tmp_path)
     audit, prepared = prepared_from(tmp_path, fit="letterbox")
-    image, mask = pixels_of(prepared, "im0")
+    image, mask = find_pixels(prepared, "im0")
     height = round(40 * 32 / 60)
     top = (32 - height) // 2
     outside = np.r_[0:top, top + height : 32]
@@ -100,9 +100,7 @@ def test_suffix_of_masks_is_taken_off(tmp_path: Path) -> None:
     own = make_folders(tmp_path)
     for path in list((own / "masks").iterdir()):
         path.rename(path.with_name(f"{path.stem}_mask.png"))
-    with pytest.raises(
-        InputError, match="no image with a mask found in the layout folders; found image without a mask"
-    ):
+    with pytest.raises(InputError, match="no image with a mask in the layout folders; skipped image without a mask"):
         prepared_from(tmp_path)
     audit, _ = prepared_from(tmp_path, own_card(tmp_path, mask_suffix="_mask"))
     assert sum(audit["images"].values()) == 8
@@ -168,7 +166,7 @@ def test_pet_layout_pairs_lists_and_trimaps(tmp_path: Path) -> None:
 def test_real_pets_are_read_and_their_junk_named() -> None:
     listing = read_layout(read_card("oxford_pet", ROOT / "data/catalog"), SHARED / "datasets/oxford_pet")
     assert Counter(sample.split for sample in listing.samples) == {"train": 300, "test": 298, None: 2}
-    assert [kind for kind, _ in listing.found] == ["not an image"] * 3
+    assert [kind for kind, _ in listing.skipped] == ["not an image"] * 3
 
 
 @needs_shared
@@ -176,7 +174,7 @@ def test_real_pets_are_read_and_their_junk_named() -> None:
 def test_real_camvid_has_its_official_split(dataset: str) -> None:
     listing = read_layout(read_card(dataset, ROOT / "data/catalog"), SHARED / "datasets/camvid")
     assert Counter(sample.split for sample in listing.samples) == {"train": 184, "val": 51, "test": 59}
-    assert listing.found == []
+    assert listing.skipped == []
 
 
 def test_camvid6_maps_the_classes_of_camvid_by_name() -> None:
@@ -221,7 +219,7 @@ def test_real_ph2_case_is_prepared_right_three_times_over_and_alone_cannot_be_sp
     audit, prepared = prepared_from(tmp_path, card, size=128)
     assert audit["images"] == {"train": 1, "val": 1, "test": 1}
     assert list(files_by_kind(audit)) == ["duplicate across splits", "fewer images than published"]
-    image, mask = pixels_of(prepared, "IMD002")
+    image, mask = find_pixels(prepared, "IMD002")
     stored, truth = (
         np.asarray(Image.open(next(case.glob(f"{pattern}/*.bmp"))).convert(mode))
         for pattern, mode in (("*_Dermoscopic_Image", "RGB"), ("*_lesion", "L"))

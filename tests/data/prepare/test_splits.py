@@ -26,11 +26,11 @@ def samples(count: int, official: Any = None, prefix: str = "im") -> list[Datase
 
 
 def deal(
-    given: list[DatasetSample], split: SplitParams, labels: Any = None, group_of: Any = str
+    given: list[DatasetSample], split: SplitParams, labels: Any = None, find_group: Any = str
 ) -> dict[str, list[str]]:
     """The names of each split; without `labels` each image has the label 0."""
     presence = {sample.name: frozenset((labels or {}).get(sample.name, {0})) for sample in given}
-    dealt = split_samples(given, split, presence, group_of)
+    dealt = split_samples(given, split, presence, find_group)
     return {name: [sample.name for sample in dealt[name]] for name in SPLITS}
 
 
@@ -80,31 +80,31 @@ def test_complete_official_split_is_taken_as_it_is() -> None:
         (
             samples(4, "test"),
             OFFICIAL,
-            "no image for train; there are 4 in all: too few are in the dataset's own lists",
+            "no image for train; there are 4 in all: too few usable ones are in the dataset's own lists",
         ),
         (samples(9), split_by("grouped"), "1 group cannot be split in three"),
         (
             samples(2) + samples(2, None, "x"),
             split_by("grouped"),
-            "'grouped'; 2 groups cannot be split in three .*: use random, or a group in the card",
+            "'grouped', but 2 groups cannot be split in three .*: use random, or a group in the card",
         ),
-        (samples(4, None, "x"), split_by("kfold", folds=2), "folds is 2; there are 1 group: make it 2 or less"),
+        (samples(4, None, "x"), split_by("kfold", folds=2), "folds is 2, too many for 1 group: make it 2 or less"),
         (
             samples(4) + samples(4, None, "x"),
             split_by("kfold", folds=2, fold=1),
-            "no image for train; 2 groups in 2 folds leave one outside fold 1, and val takes it: at least 3 are needed",
+            "no image for train: of 2 groups in 2 folds, one is outside fold 1, and val takes it; at least 3 are needed",
         ),
     ],
 )
-def test_split_that_cannot_be_is_told(given: list[DatasetSample], split: SplitParams, complaint: str) -> None:
+def test_split_that_cannot_be_is_reported(given: list[DatasetSample], split: SplitParams, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
-        deal(given, split, group_of=by_letter)
+        deal(given, split, find_group=by_letter)
 
 
-def test_folds_that_cannot_be_are_told() -> None:
-    with pytest.raises(InputError, match="folds is 6; there are 5 images: make it 5 or less"):
+def test_folds_that_cannot_be_are_reported() -> None:
+    with pytest.raises(InputError, match="folds is 6, too many for 5 images: make it 5 or less"):
         deal(samples(5), split_by("kfold", folds=6))
-    with pytest.raises(InputError, match=r"of 10 there are 5 outside fold 0, and val 0.6 takes 6: make .*val smaller"):
+    with pytest.raises(InputError, match=r"of 10, 5 are outside fold 0, and val 0.6 takes 6; make .*val smaller"):
         deal(samples(10), split_by("kfold", folds=2, val=0.6))
 
 
@@ -162,7 +162,7 @@ def test_grouped_sizes_come_near_to_the_fractions() -> None:
         for prefix, count in (("a", 124), ("b", 101), ("c", 305), ("d", 171))
         for sample in samples(count, None, prefix)
     ]
-    dealt = deal(given, split_by("grouped", val=0.2, test=0.2), group_of=by_letter)
+    dealt = deal(given, split_by("grouped", val=0.2, test=0.2), find_group=by_letter)
     assert {part: {name[0] for name in names} for part, names in dealt.items()} == {
         "train": {"b", "c"},
         "val": {"d"},
@@ -172,13 +172,13 @@ def test_grouped_sizes_come_near_to_the_fractions() -> None:
 
 def test_grouped_fills_each_split_though_the_fractions_ask_for_less() -> None:
     given = samples(60, None, "a") + samples(1, None, "b") + samples(1, None, "c")
-    assert sizes(deal(given, split_by("grouped", val=0.4, test=0.01), group_of=by_letter)) == (60, 1, 1)
+    assert sizes(deal(given, split_by("grouped", val=0.4, test=0.01), find_group=by_letter)) == (60, 1, 1)
 
 
 def test_grouped_goes_by_the_group_of_the_card() -> None:
     card = read_card("camvid", ROOT / "data/catalog")
     given = [sample for prefix in ("0001TP_", "0006R0_", "Seq05VD_f") for sample in samples(4, "train", prefix)]
-    dealt = deal(given, split_by("grouped"), group_of=card.group_of)
+    dealt = deal(given, split_by("grouped"), find_group=card.find_group)
     assert [len({name.split("_")[0] for name in names}) for names in dealt.values()] == [1, 1, 1]
 
 
@@ -193,7 +193,7 @@ def test_all_are_worth_decoding_without_a_limit() -> None:
     given = samples(4, "train") + samples(2, None, "x")
     assert choose_samples(given[::-1], None, RANDOM) == choose_samples(given, 6, RANDOM) == given
     assert choose_samples(given, None, OFFICIAL) == given[:4]
-    with pytest.raises(InputError, match="'official'; this dataset has no official split: use random"):
+    with pytest.raises(InputError, match="'official', but this dataset has no official split: use random"):
         choose_samples(samples(4), 3, OFFICIAL)
 
 
@@ -260,11 +260,11 @@ def test_every_method_deals_each_image_once_whatever_the_order(
 
 
 @given(st.lists(st.integers(1, 6), min_size=4, max_size=15), st.integers(2, 4), st.integers(0, 5))
-def test_folds_partition_the_images_in_whole_groups(groups: list[int], folds: int, seed: int) -> None:
+def test_folds_partition_the_images_in_complete_groups(groups: list[int], folds: int, seed: int) -> None:
     given = [sample for group, size in enumerate(groups) for sample in samples(size, None, chr(97 + group))]
     split = [split_by("kfold", val=0.1, seed=seed, folds=folds, fold=fold) for fold in range(folds)]
     try:
-        tested = [deal(given, each, group_of=by_letter)["test"] for each in split]
+        tested = [deal(given, each, find_group=by_letter)["test"] for each in split]
     except InputError:
         # The largest group has a fold for itself, and is all that is left for train and val when the other fold tests.
         assert folds == 2 and max(groups) >= (sum(groups) - max(groups)) - min(groups)

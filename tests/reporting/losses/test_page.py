@@ -29,7 +29,7 @@ def test_page_has_a_card_for_each_loss_with_formula_source_and_figures(page: str
         assert card.count("<math") == 1 and "\\" not in re.findall(r"<math.*</math>", card)[0]
         assert LOSSES[name].url in card and card.count("data:image/svg+xml") == 3
         assert ("needs a partner" in card) != LOSSES[name].stands_alone
-        assert all(f"<code>{option}=" in card for option in LOSSES[name].defaults())
+        assert all(f"<code>{option}=" in card for option in LOSSES[name].defaults)
 
 
 def test_page_needs_no_other_file_and_names_the_machine(page: str) -> None:

@@ -1,4 +1,4 @@
-"""RAR and 7z archives, unpacked by whichever program for them is there, and looked through before anything is used."""
+"""RAR and 7z archives, unpacked by an installed program, and checked before anything is used."""
 
 import os
 import shutil
@@ -22,12 +22,12 @@ from losslab.io.files import clear_folder, unlock_folders
 
 @dataclass(frozen=True)
 class UnpackProgram:
-    lists: Callable[[str], list[str]]
+    build_list_command: Callable[[str], list[str]]
     """Command that prints the names in an archive, one to a line."""
-    unpacks: Callable[[str, str], list[str]]
+    build_unpack_command: Callable[[str, str], list[str]]
     """Command that unpacks an archive into a folder."""
-    before_names: str = ""
-    """What stands before a name; other lines are none."""
+    name_prefix: str = ""
+    """Text before each name; lines without it hold no name."""
 
 
 PROGRAMS = {
@@ -46,7 +46,7 @@ PROGRAMS = {
     ),
 }
 MISSING = "needs bsdtar, unar or 7z: apt install libarchive-tools (or unar, p7zip-full), brew install libarchive"
-LOOK_S = 0.1
+MAX_PAUSE_S = 0.1
 
 _KEEPER = """
 import os, signal, subprocess, sys, time
@@ -58,20 +58,20 @@ while program.poll() is None:
     time.sleep(0.05)
 sys.exit(program.returncode != 0)
 """
-"""Runs a program and ends it when losslab is gone: a killed stage must not leave one that writes into the next one's folder."""
+"""Program that runs another and ends it when losslab is gone: after a kill, nothing may write into the next run's folder."""
 
 
 def unpack_with_program(
     archive: Path, folder: Path, check_name: Callable[[str], object], check_size: Callable[[int], None]
 ) -> None:
-    """Unpack into `folder`, which is empty, with the first program that manages it; what is there then are plain files.
+    """Unpack into `folder`, which is empty, with the first program that succeeds; only plain files are there then.
 
     Args:
-        check_name: is told each name in the archive, and raises where it is not to be unpacked.
-        check_size: is told, again and again, how many bytes there are, and raises where they are too many.
+        check_name: is called with each name in the archive, and raises if it must not be unpacked.
+        check_size: is called regularly with the number of bytes unpacked so far, and raises if they are too many.
 
     Raises:
-        InputError: no program is there, or none can unpack it, or it holds a link to elsewhere, or a device.
+        InputError: no program is installed, or none can unpack it, or it holds a link to elsewhere, or a device.
     """
     programs = {name: program for name, program in PROGRAMS.items() if shutil.which(name)}
     if not programs:
@@ -80,29 +80,31 @@ def unpack_with_program(
     failures = []
     for name, program in programs.items():
         try:
-            for line in _run(program.lists(path)).splitlines():
-                if line.startswith(program.before_names) and not line.startswith(f"{path}: "):  # lsar's heading
-                    check_name(line.removeprefix(program.before_names))
-            _run(program.unpacks(path, str(folder.absolute())), lambda: check_size(_size(folder)))
+            for line in _run(program.build_list_command(path)).splitlines():
+                if line.startswith(program.name_prefix) and not line.startswith(f"{path}: "):  # lsar's heading
+                    check_name(line.removeprefix(program.name_prefix))
+            _run(program.build_unpack_command(path, str(folder.absolute())), lambda: check_size(_measure(folder)))
             _make_plain(archive, folder, check_size)
             return
         except _FailedError as failed:
             failures.append(f"{name}: {failed}")
             clear_folder(folder)
-    raise InputError(f"{archive}: damaged, encrypted, or beyond {' and '.join(programs)} ({'; '.join(failures)})")
+    raise InputError(
+        f"{archive}: damaged, encrypted, or not supported by {' and '.join(programs)} ({'; '.join(failures)})"
+    )
 
 
 class _FailedError(Exception):
-    """A program failed; in its own last words."""
+    """A program failed; the text is the last line that it printed."""
 
 
 def _run(command: list[str], check: Callable[[], None] = lambda: None) -> str:
-    """Run to the end; returns what was printed. It is ended where `check`, called now and then, raises."""
-    with tempfile.TemporaryFile() as told, tempfile.TemporaryFile() as complaints:
+    """Run a command and return its output; it is killed if `check`, called regularly, raises."""
+    with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
         process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _KEEPER, str(os.getpid()), *command],
             stdin=subprocess.DEVNULL,
-            stdout=told,
+            stdout=output,
             stderr=complaints,
             env={**os.environ, "LC_ALL": "en_US.UTF-8" if sys.platform == "darwin" else "C.UTF-8"},  # for names
             start_new_session=True,  # without a terminal none of them asks for a password
@@ -113,7 +115,7 @@ def _run(command: list[str], check: Callable[[], None] = lambda: None) -> str:
                 begun = time.monotonic()
                 check()
                 sleep(max(pause_s, 5 * (time.monotonic() - begun)))
-                pause_s = min(2 * pause_s, LOOK_S)
+                pause_s = min(2 * pause_s, MAX_PAUSE_S)
             check()
         finally:
             if process.poll() is None:
@@ -121,9 +123,9 @@ def _run(command: list[str], check: Callable[[], None] = lambda: None) -> str:
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
         if process.returncode != 0:
-            lines = [line.strip() for line in (_read(told) + "\n" + _read(complaints)).splitlines() if line.strip()]
-            raise _FailedError(lines[-1] if lines else "it failed without a word")
-        return _read(told)
+            lines = [line.strip() for line in (_read(output) + "\n" + _read(complaints)).splitlines() if line.strip()]
+            raise _FailedError(lines[-1] if lines else "failed without a message")
+        return _read(output)
 
 
 def _read(file: IO[bytes]) -> str:
@@ -131,20 +133,20 @@ def _read(file: IO[bytes]) -> str:
     return file.read().decode(errors="replace")
 
 
-def _size(folder: Path) -> int:
+def _measure(folder: Path) -> int:
     size = 0
     for place, _, names in os.walk(folder):
         for name in names:
-            with suppress(FileNotFoundError):  # unar renames what is done
+            with suppress(FileNotFoundError):  # unar renames finished files
                 kind = (Path(place) / name).lstat()
                 size += kind.st_size if stat.S_ISREG(kind.st_mode) else 0
     return size
 
 
 def _make_plain(archive: Path, folder: Path, check_size: Callable[[int], None]) -> None:
-    """Links to files become copies of them; whatever else is no file or folder, or leads elsewhere, is refused."""
+    """Replace links to files by copies, and refuse anything else that is no file or folder, or leads elsewhere."""
     unlock_folders(folder)
-    kinds = {path: path.lstat() for path in sorted(_below(folder))}
+    kinds = {path: path.lstat() for path in sorted(_list_entries(folder))}
     inodes = Counter(kind.st_ino for kind in kinds.values() if stat.S_ISREG(kind.st_mode))
     for path, kind in kinds.items():
         name = path.relative_to(folder).as_posix()
@@ -157,11 +159,11 @@ def _make_plain(archive: Path, folder: Path, check_size: Callable[[int], None]) 
             raise InputError(f"{archive}: holds {name!r}, which is a device; refused")
         elif inodes[kind.st_ino] != kind.st_nlink:
             raise InputError(f"{archive}: holds {name!r}, a hard link that leaves the folder; refused")
-    size = _size(folder)
-    check_size(size)  # once more: what lay in locked folders did not show before
+    size = _measure(folder)
+    check_size(size)  # again, as files in locked folders could not be seen before
     for path, kind in kinds.items():
         if stat.S_ISREG(kind.st_mode):
-            path.chmod(0o644)  # not before: it could be a hard link to any file of the user's
+            path.chmod(0o644)  # only now, as it could have been a hard link to any file of the user
     for path in (path for path, kind in kinds.items() if stat.S_ISLNK(kind.st_mode)):
         size += path.stat().st_size
         check_size(size)
@@ -170,8 +172,8 @@ def _make_plain(archive: Path, folder: Path, check_size: Callable[[int], None]) 
         shutil.copyfile(target, path)
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """All but folders."""
+def _list_entries(folder: Path) -> Iterator[Path]:
+    """List everything below a folder but folders."""
     for place, folders, names in os.walk(folder):
         yield from (Path(place) / name for name in names)
         yield from (Path(place) / name for name in folders if (Path(place) / name).is_symlink())

@@ -1,4 +1,4 @@
-"""Files over HTTP: from several addresses, with patience, going on where a download was cut off, checked before use."""
+"""Downloads over HTTP: from several addresses, with retries, resumed where they were cut off, checked before use."""
 
 import re
 from collections.abc import Callable
@@ -17,28 +17,28 @@ from losslab.formats import format_bytes
 from losslab.io.hashing import compute_file_md5
 
 Say = Callable[[str], object]
-"""Takes a line for the user."""
-CHUNK = 1 << 20
-PROGRESS = 1 << 20
-"""So many new bytes make an attempt a step ahead, after which the attempts count from one again."""
-LONGEST_RETRY_AFTER_S = 60
+"""A function that shows the user a line."""
+CHUNK_BYTES = 1 << 20
+PROGRESS_BYTES = 1 << 20
+"""Number of new bytes after which the attempts count from one again."""
+MAX_RETRY_AFTER_S = 60
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often a download is tried, and how long it waits."""
+    """The number of attempts of a download, and how long it waits."""
 
     attempts: int = 5
-    """At one address, with nothing gained in between."""
+    """Attempts at one address without progress."""
     pause_s: float = 1.0
-    """Before the second attempt; it doubles before each further one."""
+    """Pause before the second attempt; it doubles before each further one."""
     connect_s: float = 10.0
     silence_s: float = 30.0
-    """With no byte coming."""
+    """Longest wait for the next byte."""
 
 
 class _HitchError(Exception):
-    """Something that another attempt may not meet."""
+    """A failure that another attempt may not meet."""
 
     def __init__(self, reason: str, wait_s: float | None = None) -> None:
         super().__init__(reason)
@@ -49,22 +49,22 @@ class _RefusedError(Exception):
     """An address that does not have the file."""
 
 
-def download(archive: Archive, folder: Path, say: Say, patience: RetryPolicy) -> tuple[Path, str]:
-    """Have `archive` in `folder`, whole and with the right checksum; what an earlier run has got of it is used.
+def download(archive: Archive, folder: Path, say: Say, retries: RetryPolicy) -> tuple[Path, str]:
+    """Download `archive` into `folder` and check it; what an earlier run has downloaded is used.
 
     Until it is checked it is called `<name>.part`.
 
     Returns:
-        where it is, and the host that it is from.
+        its path, and the host that it is from.
 
     Raises:
-        InputError: no address has it: one line with the reason of each.
+        InputError: no address has it; one line with the reason of each.
     """
     target, part = folder / archive.name, folder / f"{archive.name}.part"
     hosts = {url: urlsplit(url).hostname or url for url in archive.urls}
     folder.mkdir(parents=True, exist_ok=True)
     if target.is_file() and compute_file_md5(target) == archive.md5:
-        say(f"{archive.name} is here already")
+        say(f"{archive.name} is already downloaded")
         return target, next(iter(hosts.values()))
     target.unlink(missing_ok=True)
     reasons = []
@@ -72,7 +72,7 @@ def download(archive: Archive, folder: Path, say: Say, patience: RetryPolicy) ->
         size = f", {format_bytes(archive.bytes)}" if archive.bytes else ""
         say(f"{archive.name}{size}, from {host}")
         try:
-            _fill(part, url, archive, say, patience)
+            _fill(part, url, archive, say, retries)
         except _RefusedError as refused:
             reasons.append(f"{url}: {refused}")
         else:
@@ -84,21 +84,21 @@ def download(archive: Archive, folder: Path, say: Say, patience: RetryPolicy) ->
     )
 
 
-def _fill(part: Path, url: str, archive: Archive, say: Say, patience: RetryPolicy) -> None:
-    """Attempt after attempt until `part` is whole and right."""
-    furthest, failures = _size(part), 0
+def _fill(part: Path, url: str, archive: Archive, say: Say, retries: RetryPolicy) -> None:
+    """Try until `part` is complete and has the right checksum."""
+    furthest, failures = _get_size(part), 0
     while True:
-        begun_at = _size(part)
+        begun_at = _get_size(part)
         try:
-            kind = _receive(part, url, archive, say, patience)
+            kind = _receive(part, url, archive, say, retries)
         except _HitchError as hitch:
-            size = _size(part)
-            failures = 1 if size >= furthest + PROGRESS else failures + 1
+            size = _get_size(part)
+            failures = 1 if size >= furthest + PROGRESS_BYTES else failures + 1
             furthest = max(furthest, size)
-            if failures >= patience.attempts:
+            if failures >= retries.attempts:
                 raise _RefusedError(f"{hitch}, {failures} times") from None
-            wait_s = patience.pause_s * 2 ** (failures - 1) if hitch.wait_s is None else hitch.wait_s
-            say(f"{archive.name}: {hitch}, again in {wait_s:g} s")
+            wait_s = retries.pause_s * 2 ** (failures - 1) if hitch.wait_s is None else hitch.wait_s
+            say(f"{archive.name}: {hitch}, trying again in {wait_s:g} s")
             sleep(wait_s)
             continue
         md5 = compute_file_md5(part) if part.exists() else "none"
@@ -106,57 +106,59 @@ def _fill(part: Path, url: str, archive: Archive, say: Say, patience: RetryPolic
             return
         part.unlink(missing_ok=True)
         if not begun_at:
-            raise _RefusedError(f"{_wrong(kind)}, its md5 is {md5}, the card says {archive.md5}")
-        say(f"{archive.name}: its parts do not fit together, from the start again")
+            raise _RefusedError(f"{_describe_wrong_file(kind)}, its md5 is {md5}, the card says {archive.md5}")
+        say(f"{archive.name}: its parts do not fit together, starting again")
 
 
-def _receive(part: Path, url: str, archive: Archive, say: Say, patience: RetryPolicy) -> str:
-    """Get the rest of the file in one request; returns its content type."""
-    limit = archive.bytes or archive.unpacked  # no archive is longer than what is in it
-    if _size(part) > limit:
+def _receive(part: Path, url: str, archive: Archive, say: Say, retries: RetryPolicy) -> str:
+    """Get the rest of the file in one request, and return its content type."""
+    limit = archive.bytes or archive.unpacked  # no archive is longer than its content
+    if _get_size(part) > limit:
         part.unlink()
-    have = _size(part)
+    have = _get_size(part)
     if have and have == archive.bytes:
         return ""
-    # A server that compresses on the way would send other bytes than those that the checksum is of.
+    # A server that compresses in transit would send other bytes than those of the checksum.
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
-    timeout = (patience.connect_s, patience.silence_s)
+    timeout = (retries.connect_s, retries.silence_s)
     try:
         with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
             kind = response.headers.get("Content-Type", "").split(";")[0]
             if response.status_code == 416 and have:
-                return kind  # nothing after `have`: it may be whole
+                return kind  # nothing follows `have`, so it may be complete
             _check_status(response)
-            begin = _begin(response, have, part)
-            total = _total(response, begin)
+            begin = _find_begin(response, have, part)
+            total = _read_total(response, begin)
             if archive.bytes is not None and total not in (None, archive.bytes):
-                raise _RefusedError(f"{_wrong(kind)}, it has {total} bytes, the card says {archive.bytes}")
+                raise _RefusedError(
+                    f"{_describe_wrong_file(kind)}, it has {total} bytes, the card says {archive.bytes}"
+                )
             if have and not begin and kind == "text/html":
-                raise _RefusedError(_wrong(kind))  # a login page is no reason to give up what is there
+                raise _RefusedError(_describe_wrong_file(kind))  # a login page must not replace what is there
             if begin:
-                say(f"{archive.name} goes on at {format_bytes(begin)}")
+                say(f"{archive.name}: resuming at {format_bytes(begin)}")
             size = _append(response, part, begin, limit, total)
     except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
-        raise _explained(error, part, archive, patience) from None
+        raise _explain(error, part, archive, retries) from None
     if archive.bytes is not None and size < archive.bytes:
         raise _HitchError(f"cut off at {format_bytes(size)}")
     return kind
 
 
 def _append(response: requests.Response, part: Path, begin: int, limit: int, total: int | None) -> int:
-    """Write what comes from `begin` on; returns how long the file is then."""
+    """Write what comes from `begin` on, and return the length of the file then."""
     size = begin
     bar = tqdm(
         total=total, initial=begin, desc=part.stem, unit="B", unit_scale=True, disable=None, leave=False, miniters=1
     )
     with bar, part.open("ab" if begin else "wb") as file:
-        # Undecoded: with `Content-Encoding: x-gzip`, as some send for .tar.gz, it is still the file that was asked for.
-        while chunk := response.raw.read1(CHUNK, decode_content=False):
+        # Undecoded: some servers send a .tar.gz with `Content-Encoding: x-gzip`, and yet mean the file itself.
+        while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
             size += len(chunk)
             if size > limit:
                 break
             file.write(chunk)
-            file.flush()  # what has come is to be there after a kill
+            file.flush()  # received bytes must survive a kill
             bar.update(len(chunk))
     if size > limit:
         part.unlink()
@@ -168,53 +170,53 @@ def _check_status(response: requests.Response) -> None:
     status = response.status_code
     if status in (408, 425, 429) or status >= 500:
         after = response.headers.get("Retry-After", "").strip()
-        wait_s = float(min(int(after), LONGEST_RETRY_AFTER_S)) if re.fullmatch("[0-9]{1,9}", after) else None
+        wait_s = float(min(int(after), MAX_RETRY_AFTER_S)) if re.fullmatch("[0-9]{1,9}", after) else None
         raise _HitchError(f"HTTP {status}", wait_s)
     if status not in (200, 206):
         raise _RefusedError(f"HTTP {status}")
 
 
-def _begin(response: requests.Response, have: int, part: Path) -> int:
-    """Where the body begins in the file: at `have`, or at 0 where the server knows no ranges."""
+def _find_begin(response: requests.Response, have: int, part: Path) -> int:
+    """Return the position of the body in the file: `have`, or 0 if the server does not support ranges."""
     if response.status_code == 200:
         return 0
-    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    if found is None or int(found.group(1)) != have:
-        part.unlink(missing_ok=True)  # else the next attempt asks the same
-        raise _HitchError("another range came than was asked for")
+    match = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    if match is None or int(match.group(1)) != have:
+        part.unlink(missing_ok=True)  # or the next attempt would request the same
+        raise _HitchError("the server sent another range than requested")
     return have
 
 
-def _total(response: requests.Response, begin: int) -> int | None:
+def _read_total(response: requests.Response, begin: int) -> int | None:
     length = response.headers.get("Content-Length", "")
     return begin + int(length) if re.fullmatch("[0-9]{1,18}", length) else None
 
 
-def _wrong(kind: str) -> str:
+def _describe_wrong_file(kind: str) -> str:
     return f"wrong file, a web page ({kind})" if kind in ("text/html", "application/xhtml+xml") else "wrong file"
 
 
-def _explained(error: Exception, part: Path, archive: Archive, patience: RetryPolicy) -> Exception:
+def _explain(error: Exception, part: Path, archive: Archive, retries: RetryPolicy) -> Exception:
     text = str(error)
     if isinstance(error, requests.ConnectTimeout):
-        return _HitchError(f"no connection in {patience.connect_s:g} s")
+        return _HitchError(f"no connection in {retries.connect_s:g} s")
     if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
-        return _HitchError(f"no answer in {patience.silence_s:g} s")
+        return _HitchError(f"no answer in {retries.silence_s:g} s")
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return _RefusedError("its certificate is not trusted here")
     if isinstance(error, requests.TooManyRedirects):
-        return _RefusedError("redirects without end")
+        return _RefusedError("too many redirects")
     if isinstance(error, urllib3.exceptions.HTTPError):
-        return _HitchError(f"cut off at {format_bytes(_size(part))}")
+        return _HitchError(f"cut off at {format_bytes(_get_size(part))}")
     if isinstance(error, requests.exceptions.ProxyError):
         return _HitchError("cannot connect to the proxy")
     if isinstance(error, requests.ConnectionError):
         unknown = any(sign in text for sign in ("NameResolution", "resolve", "getaddrinfo"))
-        return _HitchError("cannot connect, its host is not found" if unknown else "cannot connect")
-    return _RefusedError(f"{archive.name} cannot be asked for: {' '.join(text.split())}")
+        return _HitchError("cannot connect, host not found" if unknown else "cannot connect")
+    return _RefusedError(f"cannot request {archive.name}: {' '.join(text.split())}")
 
 
-def _size(path: Path) -> int:
+def _get_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:

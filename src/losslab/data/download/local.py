@@ -1,4 +1,4 @@
-"""Taking a dataset from where `download.source` says that it lies on disk, as a folder or as archives."""
+"""Datasets on disk, copied or unpacked from the folder or archive that `download.source` names."""
 
 import os
 import shutil
@@ -19,64 +19,62 @@ def copy_local(dataset: str, card: Card, source: Path, folder: Path, out: Path) 
 
     Args:
         source: a folder that has the layout, at most two levels down; or one with the card's archives; or an archive.
-        out: where the dataset is to appear in the end; it cannot be its own source.
+        out: the folder in which the dataset finally appears; it cannot be its own source.
 
     Raises:
-        InputError: it is not there, or none of these, or holds a broken link.
+        InputError: the source does not exist, is none of these, or holds a broken link.
     """
     archives = card.source.archives if isinstance(card.source, ArchiveSource) else []
     names = [archive.name for archive in archives]
     if not source.exists():
         raise InputError(f"download.source: {source} does not exist")
     if source.is_file():
-        place = source.parent
         if not archives:
             unpack(source, folder)
-        elif len(archives) == 1:  # whatever the user has called it
+        elif len(archives) == 1:  # the user may have renamed it
             unpack_checked(dataset, archives[0], source, folder)
         else:
-            raise InputError(f"download.source is {source}; name a folder that holds {' and '.join(names)}")
+            raise InputError(f"download.source is the file {source}; name a folder that holds {' and '.join(names)}")
         return
-    place = source
-    found = [name for name in names if (place / name).is_file()]
-    if archives and len(found) == len(archives):
+    present = [name for name in names if (source / name).is_file()]
+    if archives and len(present) == len(archives):
         for archive in archives:
-            unpack_checked(dataset, archive, place / archive.name, folder)
+            unpack_checked(dataset, archive, source / archive.name, folder)
         return
     try:
-        there = find_layout(card.layout, source)
+        dataset_folder = find_layout(card.layout, source)
     except InputError as error:
-        if found:
-            missing = ", ".join(name for name in names if name not in found)
-            raise InputError(f"download.source: {source} lacks {missing}; it holds {', '.join(found)}") from None
+        if present:
+            missing = ", ".join(name for name in names if name not in present)
+            raise InputError(f"download.source: {source} lacks {missing}; it holds {', '.join(present)}") from None
         raise InputError(f"download.source: {error}" + (f"; or {', '.join(names)}" if names else "")) from None
-    _copy(there, folder, out)
+    _copy(dataset_folder, folder, out)
 
 
 def unpack_checked(dataset: str, archive: Archive, path: Path, folder: Path) -> None:
-    """Unpack a file of the user's, which must be the archive of the card.
+    """Unpack a file that the user provides, which must be the archive of the card.
 
     Raises:
-        InputError: its checksum is another, or it cannot be unpacked.
+        InputError: it has another checksum, or cannot be unpacked.
     """
     if archive.md5 is not None and (md5 := compute_file_md5(path)) != archive.md5:
-        raise InputError(f"{path}: md5 is {md5}; {dataset}'s card says {archive.md5}. Is it complete?")
+        raise InputError(f"{path}: md5 is {md5}, but {dataset}'s card says {archive.md5}. Is it complete?")
     unpack(path, folder, archive.unpacked)
 
 
 def _copy(source: Path, folder: Path, out: Path) -> None:
     if out.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(out.resolve()):
-        raise InputError(f"download.source: {source} cannot be copied to {out}, one is in the other")
-    files = sorted(_files(source, (source.resolve(),)))
+        raise InputError(f"download.source: {source} cannot be copied to {out}, as one is inside the other")
+    files = sorted(_list_files(source, (source.resolve(),)))
     for path in tqdm(files, desc=f"copy {source.name}", unit=" files", disable=None):
         target = folder / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
-        # Content only: a read-only source must not make a read-only out.
+        # Copy no permissions: a read-only source must not make a read-only out.
         shutil.copyfile(path, target)
 
 
-def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """The files below a folder, through links too; `above` are the real folders that lead to it."""
+def _list_files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
+    """List the files below a folder, through links too; `above` are the real folders that lead to it."""
     with os.scandir(folder) as entries:
         for entry in entries:
             path = Path(entry.path)
@@ -85,7 +83,7 @@ def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
             if path.is_dir():
                 real = path.resolve()
                 if real in above:
-                    raise InputError(f"download.source: {path} is a link to a folder that it lies in")
-                yield from _files(path, (*above, real))
+                    raise InputError(f"download.source: {path} links to a folder that contains it")
+                yield from _list_files(path, (*above, real))
             elif path.is_file():
                 yield path

@@ -35,17 +35,17 @@ class RandomStream:
         return low + (high - low) * (_mix((self.state + self.count * 0x9E3779B97F4A7C15) & _MASK) >> 11) / (1 << 53)
 
     def integer(self, low: int, high: int) -> int:
-        """One of low..high, both included."""
+        """Draw an integer from low to high, both included."""
         return low + int(self.uniform() * (high - low + 1))
 
     def direction(self) -> tuple[float, float]:
-        """A unit vector; the rational form of the circle needs no sine."""
+        """Draw a unit vector; the rational form of the circle needs no sine."""
         t = self.uniform(-1, 1)
         x, y = (1 - t * t) / (1 + t * t), 2 * t / (1 + t * t)
         return (x, y) if self.uniform() < 0.5 else (-x, -y)
 
     def array(self, *shape: int) -> Plane:
-        """Uniform numbers in -1..1, hashed all at once."""
+        """Draw uniform numbers in -1..1, hashed all at once."""
         with np.errstate(over="ignore"):
             z = np.arange(math.prod(shape), dtype=np.uint64) + np.uint64(self.integer(0, 2**48))
             z = z * np.uint64(0x9E3779B97F4A7C15)
@@ -72,10 +72,10 @@ def generate_dataset(source: GeneratorSource, folder: Path, step: Callable[[], o
 
 
 def draw_lesion(draws: RandomStream, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """One image, RGB `[size, size, 3]`, and its mask `[size, size]` of 0 skin, 1 lesion, 2 hair."""
+    """Draw an image, RGB `[size, size, 3]`, and its mask `[size, size]` of 0 skin, 1 lesion, 2 hair."""
     centres = (np.arange(size) + 0.5) / size * 2 - 1
     x, y = centres[None, :], centres[:, None]  # -1..1 across the image
-    image = _skin(draws, x, y)
+    image = _draw_skin(draws, x, y)
     mask = np.full((size, size), SKIN, np.uint8)
     _add_lesion(draws, x, y, image, mask)
     _add_hairs(draws, size, image, mask)
@@ -83,55 +83,57 @@ def draw_lesion(draws: RandomStream, size: int) -> tuple[npt.NDArray[np.uint8], 
     return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8), mask
 
 
-def _skin(draws: RandomStream, x: Plane, y: Plane) -> Plane:
+def _draw_skin(draws: RandomStream, x: Plane, y: Plane) -> Plane:
     depth = draws.uniform()
-    tone = [_mixed(pale, dark, depth) for pale, dark in zip((0.91, 0.73, 0.64), (0.66, 0.46, 0.35), strict=True)]
+    tone = [_mix_values(pale, dark, depth) for pale, dark in zip((0.91, 0.73, 0.64), (0.66, 0.46, 0.35), strict=True)]
     size = x.size
-    blotches, texture = _noise(draws, size, 4), _noise(draws, size, 40)
+    blotches, texture = _draw_noise(draws, size, 4), _draw_noise(draws, size, 40)
     image = np.empty((size, size, 3))
     for channel, flush in enumerate((0.02, 0.05, 0.05)):
         image[..., channel] = tone[channel] - flush * blotches + 0.018 * texture
-    # A few freckles, of the lesion's colour but far too small: colour alone does not tell the classes apart.
+    # A few freckles have the lesion's colour but are far too small: colour alone does not separate the classes.
     for _ in range(draws.integer(0, 6)):
         cx, cy, radius = draws.uniform(-0.9, 0.9), draws.uniform(-0.9, 0.9), draws.uniform(0.02, 0.055)
         near = np.clip(1 - ((x - cx) * (x - cx) + (y - cy) * (y - cy)) / (radius * radius), 0, 1)
-        _blend(image, near * draws.uniform(0.4, 0.8), _brown(draws))
+        _blend(image, near * draws.uniform(0.4, 0.8), _draw_brown(draws))
     return image
 
 
 def _add_lesion(draws: RandomStream, x: Plane, y: Plane, image: Plane, mask: npt.NDArray[np.uint8]) -> None:
-    """An ellipse whose border noise has bent; it fades over a soft rim whose middle is the mask's border."""
+    """Add an ellipse with a border bent by noise; it fades over a soft rim whose middle is the mask's border."""
     size = x.size
     cx, cy = draws.uniform(-0.3, 0.3), draws.uniform(-0.3, 0.3)
     (ux, uy), long = draws.direction(), draws.uniform(0.32, 0.68)
     short = long * draws.uniform(0.6, 1.0)
     a, b = ((x - cx) * ux + (y - cy) * uy) / long, ((y - cy) * ux - (x - cx) * uy) / short
-    bends = 0.26 * _noise(draws, size, 4) + 0.12 * _noise(draws, size, 9) + 0.05 * _noise(draws, size, 20)
+    bends = (
+        0.26 * _draw_noise(draws, size, 4) + 0.12 * _draw_noise(draws, size, 9) + 0.05 * _draw_noise(draws, size, 20)
+    )
     inside = (1 - np.sqrt(a * a + b * b) + bends) * short  # about the signed distance to the border
     softness = draws.uniform(0.06, 0.18)
     cover = np.clip(inside / softness + 0.5, 0, 1)
     cover = cover * cover * (3 - 2 * cover) * draws.uniform(0.75, 0.95)
-    patches, speckles = _noise(draws, size, 5), _noise(draws, size, 26)
-    first, second = _brown(draws), _brown(draws)
+    patches, speckles = _draw_noise(draws, size, 5), _draw_noise(draws, size, 26)
+    first, second = _draw_brown(draws), _draw_brown(draws)
     share = np.clip(0.5 + 0.9 * patches, 0, 1)
-    colour = np.stack([_mixed(one, two, share) for one, two in zip(first, second, strict=True)], axis=-1)
+    colour = np.stack([_mix_values(one, two, share) for one, two in zip(first, second, strict=True)], axis=-1)
     colour = colour * (1 + 0.16 * speckles + 0.10 * patches)[..., None]
     image += cover[..., None] * (colour - image)
     mask[inside > 0] = LESION
 
 
 def _add_hairs(draws: RandomStream, size: int, image: Plane, mask: npt.NDArray[np.uint8]) -> None:
-    """Dark bent hairs, one to two pixels wide at 128 x 128, over skin and lesion alike."""
+    """Add dark bent hairs, one to two pixels wide at 128 x 128, over skin and lesion."""
     dark = tuple(draws.uniform(0.5, 1.2) * channel for channel in (0.20, 0.13, 0.10))
     for _ in range(draws.integer(2, 7)):
         width = draws.uniform(1.1, 2.1) * size / 128
-        distance = _distance_to_hair(draws, size)
+        distance = _draw_distance_to_hair(draws, size)
         _blend(image, np.clip(width / 2 + 0.5 - distance, 0, 1) * draws.uniform(0.6, 0.9), dark)
         mask[distance < width / 2] = HAIR
 
 
-def _distance_to_hair(draws: RandomStream, size: int) -> Plane:
-    """Distance of each pixel centre to a quadratic Bézier curve across the image, in pixels; far pixels hold `size`."""
+def _draw_distance_to_hair(draws: RandomStream, size: int) -> Plane:
+    """Compute each pixel's distance in pixels to a quadratic Bézier curve across the image; far pixels hold `size`."""
     mx, my = draws.uniform(0.1, 0.9) * size, draws.uniform(0.1, 0.9) * size
     ux, uy = draws.direction()
     half, bend = draws.uniform(0.25, 0.7) * size, draws.uniform(-0.35, 0.35) * size
@@ -145,8 +147,8 @@ def _distance_to_hair(draws: RandomStream, size: int) -> Plane:
         p, q, r = (1 - t) * (1 - t), 2 * t * (1 - t), t * t
         points.append((p * start[0] + q * control[0] + r * end[0], p * start[1] + q * control[1] + r * end[1]))
     for (x0, y0), (x1, y1) in pairwise(points):
-        left, right = _window(x0, x1, margin, size)
-        top, bottom = _window(y0, y1, margin, size)
+        left, right = _find_window(x0, x1, margin, size)
+        top, bottom = _find_window(y0, y1, margin, size)
         if left >= right or top >= bottom:
             continue
         px, py = np.arange(left, right)[None, :] + (0.5 - x0), np.arange(top, bottom)[:, None] + (0.5 - y0)
@@ -159,7 +161,7 @@ def _distance_to_hair(draws: RandomStream, size: int) -> Plane:
 
 
 def _add_light(draws: RandomStream, x: Plane, y: Plane, image: Plane) -> None:
-    """Shading across the image, a vignette, and the sensor's grain."""
+    """Add shading across the image, a vignette, and the sensor's grain."""
     ux, uy = draws.direction()
     shade = 1 + draws.uniform(0.02, 0.12) * (x * ux + y * uy)
     radius = (x * x + y * y) / 2
@@ -167,31 +169,31 @@ def _add_light(draws: RandomStream, x: Plane, y: Plane, image: Plane) -> None:
     image += 0.009 * (draws.array(*image.shape) + draws.array(*image.shape))
 
 
-def _window(a: float, b: float, margin: float, size: int) -> tuple[int, int]:
+def _find_window(a: float, b: float, margin: float, size: int) -> tuple[int, int]:
     return max(math.floor(min(a, b) - margin), 0), min(math.ceil(max(a, b) + margin), size)
 
 
-def _brown(draws: RandomStream) -> tuple[float, float, float]:
+def _draw_brown(draws: RandomStream) -> tuple[float, float, float]:
     depth = draws.uniform()
     red, green, blue = (
-        _mixed(light, dark, depth) for light, dark in zip((0.62, 0.38, 0.27), (0.24, 0.14, 0.12), strict=True)
+        _mix_values(light, dark, depth) for light, dark in zip((0.62, 0.38, 0.27), (0.24, 0.14, 0.12), strict=True)
     )
     return red + draws.uniform(-0.06, 0.06), green, blue + draws.uniform(-0.03, 0.05)
 
 
-def _noise(draws: RandomStream, size: int, cells: int) -> Plane:
-    """Smooth value noise in -1..1 with `cells` cells across: random lattice, smoothstep between its points."""
+def _draw_noise(draws: RandomStream, size: int, cells: int) -> Plane:
+    """Draw smooth value noise in -1..1 with `cells` cells across: a random lattice, smoothstep between its points."""
     lattice = draws.array(cells + 2, cells + 2)
     offset_x, offset_y = draws.uniform(), draws.uniform()
     position = np.arange(size, dtype=np.float64) * cells / size
-    (column, fx), (row, fy) = _cell(position + offset_x), _cell(position + offset_y)
-    top = _mixed(lattice[row][:, column], lattice[row][:, column + 1], fx[None, :])
-    bottom = _mixed(lattice[row + 1][:, column], lattice[row + 1][:, column + 1], fx[None, :])
-    noise: Plane = _mixed(top, bottom, fy[:, None])
+    (column, fx), (row, fy) = _split_position(position + offset_x), _split_position(position + offset_y)
+    top = _mix_values(lattice[row][:, column], lattice[row][:, column + 1], fx[None, :])
+    bottom = _mix_values(lattice[row + 1][:, column], lattice[row + 1][:, column + 1], fx[None, :])
+    noise: Plane = _mix_values(top, bottom, fy[:, None])
     return noise
 
 
-def _cell(position: Plane) -> tuple[npt.NDArray[np.int64], Plane]:
+def _split_position(position: Plane) -> tuple[npt.NDArray[np.int64], Plane]:
     cell = position.astype(np.int64)
     fraction = position - cell
     return cell, fraction * fraction * (3 - 2 * fraction)
@@ -202,7 +204,7 @@ def _blend(image: Plane, cover: Plane, colour: tuple[float, ...]) -> None:
         image[..., channel] += cover * (value - image[..., channel])
 
 
-def _mixed(one: Any, other: Any, share: Any) -> Any:
+def _mix_values(one: Any, other: Any, share: Any) -> Any:
     return one + (other - one) * share
 
 

@@ -1,10 +1,10 @@
-"""Image and mask files into pixels and raw mask values, whatever real folders hold; or why a file cannot be used."""
+"""Image and mask files as pixels and raw mask values, whatever real folders hold; or why a file cannot be used."""
 
 import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[Any]
+UNKNOWN_FORMAT = "unknown image format"
 
 
 class UnusableFileError(Exception):
-    """A file that cannot be used: what kind of finding it is, and what exactly was met."""
+    """A file that cannot be used: the kind of finding, and the detail."""
 
     def __init__(self, kind: "KindName", detail: str) -> None:
         super().__init__(f"{kind}: {detail}")
@@ -31,12 +32,12 @@ class DecodedImage:
     pixels: Pixels
     """RGB `[H, W, 3]`, as stored: annotators draw on the pixels, so the orientation tag is not applied."""
     orientation: int
-    """The EXIF tag: 1 as stored, 2 to 8 mirrored or turned."""
+    """The EXIF tag: 1 as stored, 2 to 8 mirrored or rotated."""
     is_deep: bool
-    """Stored in 16 bits, of which the upper 8 were taken."""
+    """Whether the file has 16 bits, of which the upper 8 were taken."""
 
-    def turned(self) -> "DecodedImage":
-        """As the orientation tag says it should be shown."""
+    def turn(self) -> "DecodedImage":
+        """Return the image rotated and mirrored as the orientation tag says."""
         pixels = self.pixels.swapaxes(0, 1) if self.orientation in (5, 6, 7, 8) else self.pixels
         if self.orientation in (2, 3, 6, 7):
             pixels = pixels[:, ::-1]
@@ -44,66 +45,70 @@ class DecodedImage:
             pixels = pixels[::-1]
         return DecodedImage(np.ascontiguousarray(pixels), self.orientation, self.is_deep)
 
-    def drawn_on(self, shape: tuple[int, ...]) -> "DecodedImage":
-        """As whoever drew a mask of this shape (height, width) saw it: as stored, or turned where only that fits.
+    def match_shape(self, shape: tuple[int, ...]) -> "DecodedImage":
+        """Return the image as stored, or rotated by its tag if only that fits a mask of this shape (height, width).
 
         Raises:
-            UnusableError: neither fits.
+            UnusableFileError: neither fits.
         """
-        shown = self.pixels.shape[:2]
-        if shape == shown:
+        own = self.pixels.shape[:2]
+        if shape == own:
             return self
-        if self.orientation >= 5 and shape == shown[::-1]:
-            return self.turned()
-        told = f"{shape[1]} x {shape[0]}, its image {shown[1]} x {shown[0]} (width x height)"
-        raise UnusableFileError("size mismatch", told)
+        if self.orientation >= 5 and shape == own[::-1]:
+            return self.turn()
+        detail = f"{shape[1]} x {shape[0]}, its image {own[1]} x {own[0]} (width x height)"
+        raise UnusableFileError("size mismatch", detail)
 
 
 def read_image(path: Path) -> DecodedImage:
-    """The picture in a file: 1, 8 or 16 bits, grey, palette, RGB, RGBA (alpha is dropped), CMYK; the first of several.
+    """Read an image: 1, 8 or 16 bits, grey, palette, RGB, RGBA (alpha is dropped) or CMYK; the first of several.
 
     Raises:
-        UnusableError: unreadable, or truncated.
+        UnusableFileError: it is unreadable or truncated.
     """
-    return decode_image(_content(path, "unreadable image"))
+    return decode_image(_read_content(path, "unreadable image"))
 
 
 def decode_image(content: bytes) -> DecodedImage:
-    """The same, of the bytes of a file."""
+    """Decode the bytes of an image file; see `read_image`."""
     try:
         with Image.open(io.BytesIO(content)) as opened:
             tagged = "exif" in opened.info or opened.format == "TIFF"
             orientation = opened.getexif().get(_ORIENTATION, 1) if tagged else 1
-            if opened.format == "JPEG" and opened.mode in ("L", "RGB") and _ends(content):
+            if opened.format == "JPEG" and opened.mode in ("L", "RGB") and _is_complete(content):
                 # OpenCV's decoder is nearly twice as fast.
-                return DecodedImage(_decoded(content, cv2.IMREAD_COLOR_RGB), orientation, False)
+                return DecodedImage(_decode_by_opencv(content, cv2.IMREAD_COLOR_RGB), orientation, False)
             if opened.mode.startswith("I;16"):
                 grey = (np.asarray(opened) >> 8).astype(np.uint8)
                 return DecodedImage(np.repeat(grey[..., None], 3, axis=2), orientation, True)
             if opened.mode in ("I", "F"):
                 raise UnusableFileError("unreadable image", "32 bits per pixel; save it in 8 or 16")
-            deep = ";16" in _stored_as(opened)  # Pillow takes the upper 8 itself
+            deep = ";16" in _get_raw_modes(opened)  # Pillow takes the upper 8 itself
             return DecodedImage(np.asarray(opened.convert("RGB")), orientation, deep)
-    except UnidentifiedImageError:
-        return _by_opencv(content)
+    except UnidentifiedImageError:  # such as TIFF of three times 16 bits
+        pixels: Values = _decode_by_opencv(content, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
     except UnusableFileError:
         raise
-    except Exception as error:  # what a decoder raises on damaged bytes is anything at all
-        raise _unusable(error, "image") from None
+    except Exception as error:  # a decoder may raise anything at all on damaged bytes
+        raise _explain(error, "image") from None
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise UnusableFileError("unreadable image", f"{8 * pixels.itemsize} bits per channel; save it in 8 or 16")
+    deep = pixels.dtype == np.uint16
+    return DecodedImage((pixels >> 8).astype(np.uint8) if deep else pixels, 1, deep)
 
 
 def read_mask(path: Path, in_colours: bool) -> Values:
-    """What a mask holds: numbers uint8 or uint16 `[H, W]`, or with `in_colours` RGB `[H, W, 3]`.
+    """Read the values of a mask: numbers uint8 or uint16 `[H, W]`, or with `in_colours` RGB `[H, W, 3]`.
 
     Masks of 1, 2 and 4 bits hold 0 to 1, 3 and 15, palette masks their indices (or colours), grey saved as RGB its grey.
 
     Raises:
-        UnusableError: unreadable, truncated, or in colours where numbers are expected.
+        UnusableFileError: it is unreadable, truncated, or in colours where numbers are expected.
     """
-    content = _content(path, "unreadable mask")
+    content = _read_content(path, "unreadable mask")
     try:
         with Image.open(io.BytesIO(content)) as opened:
-            stored = _stored_as(opened)
+            stored = _get_raw_modes(opened)
             if ";16" in stored and not opened.mode.startswith("I"):
                 raise UnusableFileError(
                     "unreadable mask", "16 bits per channel; save it as 8-bit colour, or as 16-bit grey"
@@ -125,7 +130,7 @@ def read_mask(path: Path, in_colours: bool) -> Values:
     except UnusableFileError:
         raise
     except Exception as error:
-        raise _unusable(error, "mask") from None
+        raise _explain(error, "mask") from None
     grey = colours[..., 0]
     if (colours == grey[..., None]).all():
         return grey
@@ -133,12 +138,12 @@ def read_mask(path: Path, in_colours: bool) -> Values:
 
 
 _ORIENTATION = 0x0112
-# What decoders would say on stderr about a damaged file is told by the audit.
+# The audit reports damaged files; decoders need not write to stderr about them.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 warnings.filterwarnings("ignore", module="PIL")
 
 
-def _content(path: Path, kind: "KindName") -> bytes:
+def _read_content(path: Path, kind: "KindName") -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -148,48 +153,33 @@ def _content(path: Path, kind: "KindName") -> bytes:
     return content
 
 
-def _ends(jpeg: bytes) -> bool:
-    """Whether its last scan is followed by an end mark. OpenCV fills up what is missing with grey and says nothing; Pillow
-    looks closer, also where bytes that follow the picture look like another scan."""
+def _is_complete(jpeg: bytes) -> bool:
+    """Tell whether the last scan is followed by an end mark; else Pillow must decode the file.
+
+    OpenCV silently fills up what is missing with grey. Pillow checks more closely, also where bytes after the picture look
+    like another scan.
+    """
     return jpeg.rfind(b"\xff\xd9") > jpeg.rfind(b"\xff\xda")
 
 
-def _stored_as(image: Image.Image) -> str:
-    """Pillow's raw modes of its parts, such as L;4 or RGB;16B."""
+def _get_raw_modes(image: Image.Image) -> str:
+    """Return Pillow's raw modes of the image's tiles, such as L;4 or RGB;16B."""
     return " ".join(str(part) for tile in getattr(image, "tile", []) for part in tile)
 
 
-def _by_opencv(content: bytes) -> DecodedImage:
-    """What Pillow does not know, such as TIFF of three times 16 bits."""
-    pixels: Values = _decoded(content, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise UnusableFileError("unreadable image", f"{8 * pixels.itemsize} bits per channel; save it in 8 or 16")
-    deep = pixels.dtype == np.uint16
-    return DecodedImage((pixels >> 8).astype(np.uint8) if deep else pixels, 1, deep)
-
-
-def _decoded(content: bytes, how: int) -> Pixels:
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), how | cv2.IMREAD_IGNORE_ORIENTATION)
+def _decode_by_opencv(content: bytes, flags: int) -> Pixels:
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
-        raise UnusableFileError("unreadable image", "no image format that is known")
+        raise UnusableFileError("unreadable image", UNKNOWN_FORMAT)
     return np.asarray(pixels)
 
 
-def _unusable(error: Exception, what: str) -> UnusableFileError:
+def _explain(error: Exception, what: Literal["image", "mask"]) -> UnusableFileError:
     if isinstance(error, Image.DecompressionBombError):
         return UnusableFileError("too large to read", "more than 179 million pixels")
-    if isinstance(error, UnidentifiedImageError):
-        return _of(what, "unreadable", "no image format that is known")
     message = " ".join(str(error).split()) or type(error).__name__
-    cut = any(word in message.lower() for word in ("truncated", "broken data stream", "unexpected end", "premature"))
-    return _of(what, "truncated" if cut else "unreadable", message)
-
-
-def _of(what: str, how: str, detail: str) -> UnusableFileError:
-    kinds: dict[tuple[str, str], KindName] = {
-        ("image", "truncated"): "truncated image",
-        ("image", "unreadable"): "unreadable image",
-        ("mask", "truncated"): "truncated mask",
-        ("mask", "unreadable"): "unreadable mask",
-    }
-    return UnusableFileError(kinds[what, how], detail)
+    if isinstance(error, UnidentifiedImageError):
+        message = UNKNOWN_FORMAT
+    elif any(word in message.lower() for word in ("truncated", "broken data stream", "unexpected end", "premature")):
+        return UnusableFileError("truncated image" if what == "image" else "truncated mask", message)
+    return UnusableFileError("unreadable image" if what == "image" else "unreadable mask", message)

@@ -14,7 +14,7 @@ Fit = Literal["stretch", "letterbox"]
 
 @dataclass(frozen=True)
 class Placement:
-    """Where an image lies within size x size pixels, in pixels."""
+    """The position and size of an image within size x size pixels, in pixels."""
 
     top: int
     left: int
@@ -23,8 +23,10 @@ class Placement:
 
 
 def compute_placement(height: int, width: int, size: int, fit: Fit) -> Placement:
-    """Where an image of height x width goes: everywhere, or with `letterbox` in its own shape in the middle, the longer side
-    of `size` pixels."""
+    """Compute where an image of height x width goes within size x size pixels.
+
+    With `stretch` it fills them; with `letterbox` it keeps its shape, is in the middle, and its longer side has `size` pixels.
+    """
     if fit == "stretch":
         return Placement(0, 0, size, size)
     longer = max(height, width)
@@ -33,33 +35,33 @@ def compute_placement(height: int, width: int, size: int, fit: Fit) -> Placement
 
 
 def resize_pair(image: Pixels, mask: Pixels, size: int, fit: Fit) -> tuple[Pixels, Pixels]:
-    """RGB `[H, W, 3]` and labels `[H, W]` at their new size, not yet padded.
+    """Resize an image RGB `[H, W, 3]` and its labels `[H, W]`, without padding.
 
     Masks are resized by nearest neighbour, so that no label is made up.
     """
     place = compute_placement(mask.shape[0], mask.shape[1], size, fit)
     labels = cv2.resize(mask, (place.width, place.height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return _resized_image(image, place), np.asarray(labels, np.uint8)
+    return _resize_image(image, place), np.asarray(labels, np.uint8)
 
 
 def pad_pair(image: Pixels, mask: Pixels, size: int) -> tuple[Pixels, Pixels]:
-    """In the middle of size x size pixels: black and void around it."""
-    return _padded(image, size, 0), _padded(mask, size, IGNORE_INDEX)
+    """Centre an image and its mask in size x size pixels, with black and void around them."""
+    return _pad(image, size, 0), _pad(mask, size, IGNORE_INDEX)
 
 
 def fit_image(image: Pixels, size: int, fit: Fit) -> Pixels:
-    """An image alone, as prepare would give it to the net: RGB `[H, W, 3]` → `[size, size, 3]`."""
-    return _padded(_resized_image(image, compute_placement(image.shape[0], image.shape[1], size, fit)), size, 0)
+    """Resize and pad an image alone, as prepare does for the net: RGB `[H, W, 3]` → `[size, size, 3]`."""
+    return _pad(_resize_image(image, compute_placement(image.shape[0], image.shape[1], size, fit)), size, 0)
 
 
-def _resized_image(image: Pixels, place: Placement) -> Pixels:
-    """By area where it shrinks, linearly where it grows."""
+def _resize_image(image: Pixels, place: Placement) -> Pixels:
+    """Resize by area where the image shrinks, linearly where it grows."""
     shrinks = place.width <= image.shape[1] and place.height <= image.shape[0]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (place.width, place.height), interpolation=how), np.uint8)
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (place.width, place.height), interpolation=interpolation), np.uint8)
 
 
-def _padded(pixels: Pixels, size: int, value: int) -> Pixels:
+def _pad(pixels: Pixels, size: int, value: int) -> Pixels:
     height, width = pixels.shape[:2]
     if (height, width) == (size, size):
         return pixels

@@ -1,4 +1,4 @@
-"""Prepared arrays: what the prepare stage wrote, mapped into memory, and batches of it in order."""
+"""The arrays that the prepare stage wrote, mapped into memory, and batches of them in order."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -27,27 +27,30 @@ class PreparedData:
     folder: Path
 
     def describe(self) -> dict[str, Any]:
-        """dataset.json: classes, palette, ignore_index, size, mean and std (0..1 units), and for each split its pixels per
-        class, and the pixels of all classes in the images that have a class (`pixels_where_present`)."""
+        """Return dataset.json: classes, palette, ignore_index, size, mean and std (0..1 units), and counts for each split.
+
+        These are its pixels per class, and the pixels of all classes in the images that have a class
+        (`pixels_where_present`).
+        """
         try:
             return read_json(self.folder / "dataset.json")
         except FileNotFoundError:
-            raise InputError(f"{self.folder}: no prepared data; the prepare stage writes it") from None
+            raise InputError(f"{self.folder}: no prepared data; run dvc repro prepare") from None
 
     def images(self, split: SplitName) -> Pixels:
-        """RGB `[N, H, W, 3]`, mapped, not read."""
+        """Map the images into memory: RGB `[N, H, W, 3]`."""
         return cast(Pixels, np.load(self.folder / split / "images.npy", mmap_mode="r"))
 
     def masks(self, split: SplitName) -> Pixels:
-        """Labels `[N, H, W]`, mapped, not read."""
+        """Map the labels into memory: `[N, H, W]`."""
         return cast(Pixels, np.load(self.folder / split / "masks.npy", mmap_mode="r"))
 
     def rows(self, split: SplitName, what: Literal["images", "masks"]) -> "ArrayRows":
-        """The same arrays, to be read in batches."""
+        """Open an array to be read in batches."""
         return ArrayRows(self.folder / split / f"{what}.npy")
 
     def md5(self) -> str:
-        """What dvc.lock calls this data."""
+        """Compute the checksum by which dvc.lock knows these data."""
         return compute_folder_md5(self.folder)
 
     def names(self, split: SplitName) -> list[str]:
@@ -73,7 +76,7 @@ class ArrayRows:
         return int(self.shape[0])
 
     def read(self, indices: Sequence[int]) -> Pixels:
-        """The rows at these indices, `[len(indices), …]`, the caller's to change."""
+        """Read the rows at these indices, `[len(indices), …]`, into an array that the caller may change."""
         rows: Pixels = np.empty((len(indices), *self.shape[1:]), dtype=np.uint8)
         with self.path.open("rb", buffering=0) as file:
             for row, index in zip(rows, indices, strict=True):
@@ -84,7 +87,7 @@ class ArrayRows:
 
 
 class EvaluationDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches by their indices, as prepared: images uint8 `[N, H, W, 3]` and targets uint8 `[N, H, W]`."""
+    """Batches by the indices of their samples, as prepared: images uint8 `[N, H, W, 3]`, targets uint8 `[N, H, W]`."""
 
     def __init__(self, prepared: PreparedData, split: SplitName) -> None:
         self.images, self.masks = prepared.rows(split, "images"), prepared.rows(split, "masks")
@@ -100,7 +103,7 @@ class OrderedBatchSampler(Sampler[list[int]]):
     """Every `world`-th batch of all samples in order, from batch `rank` on.
 
     All processes get equally many, or they would wait for each other for ever: those without a last one of their own get
-    the first batch again, whose number (`rank` + position · `world`) tells that it is not to be counted.
+    the first batch again, whose number (`rank` + position · `world`) shows that it must not be counted.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int = 0, world: int = 1) -> None:
@@ -118,30 +121,30 @@ class OrderedBatchSampler(Sampler[list[int]]):
 def build_evaluation_loader(
     prepared: PreparedData, split: SplitName, batch_size: int, rank: int = 0, world: int = 1
 ) -> DataLoader[Any]:
-    """Batches of a split in the order of index.csv: uint8 `[N, H, W, 3]` and uint8 `[N, H, W]`."""
+    """Load batches of a split in the order of index.csv: uint8 `[N, H, W, 3]` and uint8 `[N, H, W]`."""
     dataset = EvaluationDataset(prepared, split)
     return build_batch_loader(dataset, OrderedBatchSampler(len(dataset), batch_size, rank, world), workers=0)
 
 
 def build_batch_loader(dataset: Dataset[Any], batches: Sampler[list[Any]], workers: int) -> DataLoader[Any]:
-    """A loader for a dataset that reads whole batches (`__getitems__`)."""
+    """Build a loader for a dataset that reads a batch at once (`__getitems__`)."""
     return DataLoader(
         dataset,
         batch_sampler=batches,
         num_workers=workers,
         persistent_workers=workers > 0,
-        collate_fn=_as_it_is,
+        collate_fn=_pass_on,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_one_thread,
+        worker_init_fn=_use_one_thread,
         generator=torch.Generator(),  # a loader without one draws from the stream that dropout draws from
     )
 
 
-def _as_it_is(batch: Any) -> Any:
+def _pass_on(batch: Any) -> Any:
     return batch
 
 
-def _one_thread(worker: int) -> None:
+def _use_one_thread(worker: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)

@@ -1,4 +1,4 @@
-"""Named augmentation recipes, for images and masks alike; masks are moved by nearest neighbour, so no label is made up."""
+"""Named augmentation recipes for images and their masks; masks move by nearest neighbour, so no label is made up."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import albumentations as A
 
-LEAVING_VOID = {"seed_lab7", "affine", "strong"}
-"""The recipes that turn or shift an image: what comes in from outside is void, and needs an ignore index."""
+RECIPES_WITH_VOID = {"seed_lab7", "affine", "strong"}
+"""Recipes that rotate or shift an image: what comes in from outside is void, and needs an ignore index."""
 
 
 def build_augmentation(name: str, fill: Sequence[int], void: int) -> "A.Compose | None":
-    """The transform of a recipe, None where nothing is changed; seed it before each sample.
+    """Build the transform of a recipe, None if it changes nothing; seed it before each sample.
 
     Args:
         name: none; flip; seed_lab7 (flip, brightness and contrast, up to 15 degrees of rotation); affine (the same with

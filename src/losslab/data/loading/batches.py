@@ -14,14 +14,14 @@ from losslab.data.loading.augmentation import build_augmentation
 from losslab.runtime.randomness import derive_seed
 
 Key = tuple[int, int]
-"""(epoch, sample): all that a sample needs to know of when and where it is drawn."""
+"""Epoch and sample: everything that the augmentation of a sample depends on, besides the seed."""
 
 
 class EpochBatchSampler(Sampler[list[Key]]):
-    """This process's share of every batch of an epoch, as (epoch, sample) pairs.
+    """The share of one process in every batch of an epoch, as (epoch, sample) pairs.
 
     The batches are those of a run in one process; each is dealt to all processes. Lightning calls `set_epoch` before each
-    epoch, on what it finds as `sampler`.
+    epoch on the attribute `sampler`.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -46,19 +46,19 @@ class EpochBatchSampler(Sampler[list[Key]]):
             # A process must take part in every step: without a sample of its own it takes one that weighs nothing.
             yield [(self.epoch, index) for index in batch[self.rank :: self.world] or batch[:1]]
 
-    def fewest(self) -> int:
-        """The fewest samples that any process has in a step."""
+    def count_fewest(self) -> int:
+        """Return the fewest samples that any process has in a step."""
         rest = self.count - (len(self) - 1) * self.batch_size
         return max(1, min(self.batch_size, rest) // self.world)
 
-    def weight(self, number: int) -> float:
-        """What this process's loss counts in the mean over processes of batch `number`: its share of the samples."""
+    def compute_weight(self, number: int) -> float:
+        """Return the weight of this process's loss in the mean over processes of batch `number`: its share of samples."""
         size = min(self.batch_size, self.count - number * self.batch_size)
         return len(range(self.rank, size, self.world)) * self.world / size
 
 
 class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Whole batches by their (epoch, sample) pairs: images uint8 `[N, H, W, 3]` and targets uint8 `[N, H, W]`."""
+    """Batches by their (epoch, sample) pairs: images uint8 `[N, H, W, 3]` and targets uint8 `[N, H, W]`."""
 
     def __init__(self, prepared: PreparedData, augmentation: str, seed: int) -> None:
         self.images, self.masks, self.seed = prepared.rows("train", "images"), prepared.rows("train", "masks"), seed
@@ -74,7 +74,7 @@ class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
         images, masks = self.images.read(indices), self.masks.read(indices)
         if self.augment is not None:
             for (epoch, index), image, mask in zip(keys, images, masks, strict=True):
-                # albumentations draws the same numbers in every worker and epoch unless told otherwise.
+                # Without a seed, albumentations draws the same numbers in every worker and epoch.
                 self.augment.set_random_seed(derive_seed(self.seed, "augmentation", epoch, index))
                 changed = self.augment(image=image, mask=mask)
                 np.copyto(image, changed["image"])
@@ -85,11 +85,11 @@ class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
 def build_training_loader(
     prepared: PreparedData, augmentation: str, batch_size: int, workers: int, seed: int, rank: int = 0, world: int = 1
 ) -> DataLoader[Any]:
-    """Shuffled batches of the training split: uint8 `[N, H, W, 3]` and uint8 `[N, H, W]`.
+    """Load shuffled batches of the training split: uint8 `[N, H, W, 3]` and uint8 `[N, H, W]`.
 
     Args:
         batch_size: images of a batch over all processes.
-        rank, world: which of how many processes this is.
+        rank, world: the number of this process, and how many there are.
     """
     dataset = TrainingDataset(prepared, augmentation, seed)
     return build_batch_loader(dataset, EpochBatchSampler(len(dataset), batch_size, seed, rank, world), workers)

@@ -1,4 +1,4 @@
-"""The text of a card for data of one's own: YAML as a person would write it, each value with its share of pixels."""
+"""The text of a card for your own data: YAML as a person would write it, each value with its share of pixels."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,10 +19,10 @@ def build_card_text(
     void: Mapping[RawValue, float],
     group: str | None,
 ) -> str:
-    """The YAML of a card whose data lie in data/raw/<name>/own; `void` is each value's share of all pixels."""
+    """Return the YAML of a card whose data lie in data/raw/<name>/own; `void` is each value's share of all pixels."""
     lines = [
-        f"# Written by `losslab datasets new` from {pairs} pairs; the comments tell each value's share of their pixels.",
-        f"title: {_scalar(title)}",
+        f"# Written by `losslab datasets new` from {pairs} pairs; the comments give each value's share of the pixels.",
+        f"title: {_quote_where_needed(title)}",
         "licence: not stated",
         "citation: none",
         "home: null",
@@ -30,33 +30,33 @@ def build_card_text(
         "layout: folders",
     ]
     if suffix:
-        lines.append(f"mask_suffix: {_scalar(suffix)}")
+        lines.append(f"mask_suffix: {_quote_where_needed(suffix)}")
     lines.append("classes:")
     for each in classes:
-        fields = f"name: {_scalar(each.name)}, color: {list(each.color)}, values: [{_value(each.value)}]"
+        fields = f"name: {_quote_where_needed(each.name)}, color: {list(each.color)}, values: [{_format(each.value)}]"
         lines.append(f"  - {{{fields}}} # {format_share(each.share)}")
-    told = f" # {format_share(sum(void.values()))}" if void else ""
-    lines.append(f"void: [{', '.join(map(_value, void))}]{told}")
+    comment = f" # {format_share(sum(void.values()))}" if void else ""
+    lines.append(f"void: [{', '.join(map(_format, void))}]{comment}")
     if group is not None:
-        lines.append(f"group: {_quoted(group)}")
+        lines.append(f"group: {_quote(group)}")
     return "\n".join(lines) + "\n"
 
 
-def _value(value: RawValue) -> str:
+def _format(value: RawValue) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
-def _scalar(text: str) -> str:
-    """As it is where YAML reads it so, else in quotes: no, 1e3 and - are something else to it."""
-    as_it_is = _read(f"key: {text}") == _read(f"{{key: {text}}}") == {"key": text}
-    return text if as_it_is else _quoted(text)
+def _quote_where_needed(text: str) -> str:
+    """Put text in quotes where YAML would read it as something else, such as no, 1e3 and -."""
+    is_plain = _try_parse(f"key: {text}") == _try_parse(f"{{key: {text}}}") == {"key": text}
+    return text if is_plain else _quote(text)
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return yaml.safe_dump(text, default_style="'", allow_unicode=True, width=10**6).strip()
 
 
-def _read(text: str) -> Any:
+def _try_parse(text: str) -> Any:
     try:
         return parse_yaml(text)
     except yaml.YAMLError:

@@ -1,4 +1,4 @@
-"""A card for data of your own: written from what their files hold, and the files put where the pipeline reads them."""
+"""A card for your own data, written from what the files hold, and the files put where the pipeline reads them."""
 
 import re
 import shutil
@@ -22,96 +22,107 @@ if TYPE_CHECKING:
     from losslab.data.new_dataset.scan import FilePairs, ScanResult
 
 
-NO_NAMES = {"null", "true", "false", "yes", "no", "on", "off", "nan", "inf"}
-"""What `-S dataset=…` would take for something else."""
+RESERVED_NAMES = {"null", "true", "false", "yes", "no", "on", "off", "nan", "inf"}
+"""Words that `-S dataset=…` would not take for a name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NewDatasetOptions:
-    """What the user says about the data; the rest is found in them."""
+    """What the user says about the data; the rest is read from the files."""
 
     name: str
     images: Path
     masks: Path
     title: str | None = None
     classes: Sequence[str] | None = None
-    """Names, in the order of values; None: made up."""
+    """Names, in the order of values; None to make them up."""
     void: Sequence[RawValue] | None = None
-    """None: 255, next to two other values or more."""
+    """Values that are void; None for 255, if there are two other values or more."""
     group: str | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NewDataset:
     card: Path
     own: Path
     copied: tuple[int, int] | None
-    """Files and their bytes; None where they lay in place already."""
+    """Number of files and their bytes; None if they were in place already."""
     pairs: "FilePairs"
-    look: "ScanResult"
+    scan: "ScanResult"
     classes: list[MaskClass]
     void: dict[RawValue, float]
-    """With their share of all pixels."""
+    """Void values with their share of all pixels, 0 to 1."""
     void_by_custom: bool
     groups: int | None
 
 
-def create_dataset(wanted: NewDatasetOptions, root: Path = Path()) -> NewDataset:
-    """Write data/catalog/NAME.yaml, and copy the pairs to data/raw/NAME/own unless they lie there.
+def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDataset:
+    """Write data/catalog/NAME.yaml, and copy the pairs to data/raw/NAME/own unless they are there already.
 
-    Nothing is overwritten; on any error neither card nor folder is there.
+    Nothing is overwritten; after an error neither the card nor the folder exists.
 
     Raises:
-        InputError: one line: what is wrong with the data or what is said about them, and what would be right.
+        InputError: one line that says what is wrong with the data or the options, and what would be right.
     """
-    card, own = root / CATALOG / f"{wanted.name}.yaml", root / "data/raw" / wanted.name / "own"
-    in_place = _check(wanted, card, own, root)
-    from losslab.data.new_dataset.scan import find_pairs, scan_pairs  # heavy: what can be told without is told first
+    card, own = root / CATALOG / f"{options.name}.yaml", root / "data/raw" / options.name / "own"
+    in_place = _check_options(options, card, own, root)
+    from losslab.data.new_dataset.scan import find_pairs, scan_pairs  # heavy, and not needed for the checks before
 
-    pairs = find_pairs(wanted.images, wanted.masks)
-    groups = _count_groups(wanted.group, list(pairs.images))
-    found = scan_pairs(pairs)
-    classes, void, by_custom = choose_classes(found, wanted.classes, wanted.void)
-    title, count = " ".join((wanted.title or "").split()) or wanted.name, len(pairs.images)
-    text = build_card_text(wanted.name, title, count, pairs.suffix, classes, void, wanted.group)
+    pairs = find_pairs(options.images, options.masks)
+    groups = _count_groups(options.group, list(pairs.images))
+    scan = scan_pairs(pairs)
+    classes, void, by_custom = choose_classes(scan, options.classes, options.void)
+    title, count = " ".join((options.title or "").split()) or options.name, len(pairs.images)
+    text = build_card_text(options.name, title, count, pairs.suffix, classes, void, options.group)
     validate(Card, parse_yaml(text), card)
     copied = None
     if in_place:
         write_text(card, text)
     else:
-        with _all_or_nothing(own, card):
+        with _remove_on_failure(own, card):
             with atomic_write(own) as folder:
-                copied = _copy(pairs, folder)
+                copied = _copy_pairs(pairs, folder)
             write_text(card, text)
-    return NewDataset(card, own, copied, pairs, found, classes, void, by_custom, groups)
+    return NewDataset(
+        card=card,
+        own=own,
+        copied=copied,
+        pairs=pairs,
+        scan=scan,
+        classes=classes,
+        void=void,
+        void_by_custom=by_custom,
+        groups=groups,
+    )
 
 
-def _check(wanted: NewDatasetOptions, card: Path, own: Path, root: Path) -> bool:
-    """What can be told before anything is read; returns whether the data lie where they belong."""
+def _check_options(options: NewDatasetOptions, card: Path, own: Path, root: Path) -> bool:
+    """Check what needs no reading of files; return whether the data are where they belong already."""
     check_root(root)
-    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", wanted.name) or wanted.name.lower() in NO_NAMES:
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", options.name) or options.name.lower() in RESERVED_NAMES:
         raise InputError(
-            f"{wanted.name!r} is no name for a dataset: a letter, then letters, digits, _ and - only; not true, null or such"
+            f"{options.name!r} cannot name a dataset: use a letter, then letters, digits, _ and -; not true, null or such"
         )
     if card.exists():
-        raise InputError(f"{card} exists already and is not overwritten: edit it, or take another name")
-    for name in wanted.classes or []:
+        raise InputError(f"{card} already exists: edit it, or choose another name")
+    for name in options.classes or []:
         if name.lower() == "void":
-            raise InputError("--classes names void, which is no class: --void tells its values")
+            raise InputError("--classes: void is not a class; give its values with --void")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_ -]*", name):
-            raise InputError(f"--classes: {name!r} is no name for a class: letters, digits, _, - and spaces only")
-        if list(wanted.classes or []).count(name) > 1:
+            raise InputError(f"--classes: {name!r} cannot name a class: use letters, digits, _, - and spaces")
+        if list(options.classes or []).count(name) > 1:
             raise InputError(f"--classes names {name} twice")
-    places = {own / "images": wanted.images, own / "masks": wanted.masks}
+    places = {own / "images": options.images, own / "masks": options.masks}
     in_place = all(place.resolve() == given.resolve() for place, given in places.items())
     tracked = own.with_name(f"{own.name}.dvc")
     if not in_place and own.exists():
         raise InputError(
-            f"{own} exists already and is not overwritten: give its own folders (--images {own}/images --masks "
-            f"{own}/masks), or take another name"
+            f"{own} already exists: to use it, give --images {own}/images --masks {own}/masks; else choose another name"
         )
     if not in_place and tracked.exists():
-        raise InputError(f"{tracked} exists already: `dvc checkout {tracked}` brings its data, or take another name")
+        raise InputError(
+            f"{tracked} already exists: get its data with `dvc checkout {tracked}`, or choose another name"
+        )
     return in_place
 
 
@@ -121,30 +132,30 @@ def _count_groups(group: str | None, names: Sequence[str]) -> int | None:
     try:
         pattern = re.compile(group)
     except re.error as error:
-        raise InputError(f"--group: {group!r} is no regular expression: {error}") from None
+        raise InputError(f"--group: {group!r} is not a regular expression: {error}") from None
     if pattern.groups != 1:
         raise InputError(f"--group: {group!r} must have one pair of brackets, around what names the group")
-    found = [pattern.search(name) for name in names]
-    if not any(found):
-        raise InputError(f"--group: {group!r} finds nothing in the names of images, such as {names[0]}")
-    return len({(match and match.group(1)) or name for match, name in zip(found, names, strict=True)})
+    matches = [pattern.search(name) for name in names]
+    if not any(matches):
+        raise InputError(f"--group: {group!r} matches no image name, such as {names[0]}")
+    return len({(match and match.group(1)) or name for match, name in zip(matches, names, strict=True)})
 
 
 @contextmanager
-def _all_or_nothing(own: Path, card: Path) -> Iterator[None]:
-    """What was not there before goes again when something fails. A kill may leave the folder, which is told next time."""
+def _remove_on_failure(own: Path, card: Path) -> Iterator[None]:
+    """Remove both when something fails. A kill may leave the folder, which the next call then reports."""
     try:
         yield
     except BaseException:
         card.unlink(missing_ok=True)
         shutil.rmtree(own, ignore_errors=True)
-        with suppress(OSError):  # not empty: then it is not of our making
+        with suppress(OSError):  # a folder that is not empty is not ours
             own.parent.rmdir()
         raise
 
 
-def _copy(pairs: "FilePairs", folder: Path) -> tuple[int, int]:
-    """Copy the pairs' files, and nothing else that lies beside them; returns files and bytes."""
+def _copy_pairs(pairs: "FilePairs", folder: Path) -> tuple[int, int]:
+    """Copy the files of the pairs and no others; return their number and bytes."""
     total = 0
     kinds = {"images": pairs.images, "masks": pairs.masks}
     for kind in kinds:

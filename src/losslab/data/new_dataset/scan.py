@@ -1,9 +1,8 @@
-"""What lies in a folder of images and a folder of masks: which belong together, how large they are, what masks hold."""
+"""A folder of images and one of masks: which files belong together, how large they are, which values the masks hold."""
 
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,31 +15,32 @@ from losslab.cards import RawValue
 from losslab.data.images.decode import UnusableFileError, Values, read_image, read_mask
 from losslab.data.readers import IMAGE_SUFFIXES, is_text
 from losslab.errors import InputError
+from losslab.runtime.parallel import map_ahead
 
-MOST_VALUES = 256
-"""More than these are no labels, but shades."""
+MAX_LABELS = 256
+"""Number of different values above which a mask holds shades, not labels."""
 LOSSLESS = "masks must be label images, one value per class, stored without loss (as PNG, BMP or TIFF)"
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FilePairs:
     images: dict[str, Path]
-    """By name, those that have a mask."""
+    """Images that have a mask, by name."""
     masks: dict[str, Path]
-    """Of the same names."""
+    """Their masks, by the same names."""
     suffix: str
-    """What the name of a mask has more than that of its image."""
+    """What follows the image's name in the name of its mask."""
     images_alone: list[str]
     masks_alone: list[str]
     doubles: list[str]
-    """Files that have, but for the ending, the name of another."""
+    """Files that have the same name as another, but for the ending."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ScanResult:
     pixels: dict[RawValue, int]
-    """How many each raw value has in all masks, in ascending order; colours where masks are in colours."""
+    """Number of pixels of each raw value in all masks, in ascending order; colours where masks are in colours."""
     in_colours: bool
     smallest: tuple[int, int]
     """Width and height."""
@@ -48,98 +48,98 @@ class ScanResult:
     other_sizes: list[str]
     """Images whose mask has another size."""
     unreadable: list[str]
-    """Images that are none."""
 
 
 def find_pairs(images: Path, masks: Path) -> FilePairs:
-    """Pair files by name: a mask is named as its image, or all masks have the same more: im1.jpg with im1_mask.png.
+    """Pair files by name: a mask is named as its image, or with the same suffix on all: im1.jpg with im1_mask.png.
 
     Raises:
-        InputError: a folder that is not there or holds no image, one folder for both, no pair.
+        InputError: a folder is missing or holds no image, both are the same folder, or there is no pair.
     """
     if images.resolve() == masks.resolve():
-        raise InputError(f"{images}: given for images and for masks; each needs a folder of its own")
+        raise InputError(f"{images}: --images and --masks must be different folders")
     doubles: list[str] = []
-    by_stem, masks_by_stem = _by_stem(images, "--images", doubles), _by_stem(masks, "--masks", doubles)
-    suffix = _suffix(by_stem.keys(), masks_by_stem.keys())
+    by_stem, masks_by_stem = _list_by_stem(images, "--images", doubles), _list_by_stem(masks, "--masks", doubles)
+    suffix = _find_suffix(by_stem.keys(), masks_by_stem.keys())
     by_name: dict[str, Path] = {}
     for stem, path in masks_by_stem.items():
         if by_name.setdefault(stem.removesuffix(suffix), path) != path:
             doubles.append(path.name)
     names = sorted(by_stem.keys() & by_name.keys())
     if not names:
+        first, first_mask = (next(iter(paths.values())).name for paths in (by_stem, masks_by_stem))
         raise InputError(
-            f"no mask in {masks} has the name of an image in {images} ({_first(by_stem)} and {_first(masks_by_stem)}); "
-            "a mask is named as its image, or all masks with the same behind it: im1.jpg, im1_mask.png"
+            f"no mask in {masks} is named as an image in {images} ({first} and {first_mask}); "
+            "a mask needs its image's name, or the same suffix as all others: im1.jpg, im1_mask.png"
         )
     return FilePairs(
-        {name: by_stem[name] for name in names},
-        {name: by_name[name] for name in names},
-        suffix,
-        [path.name for stem, path in by_stem.items() if stem not in by_name],
-        [path.name for name, path in by_name.items() if name not in by_stem],
-        doubles,
+        images={name: by_stem[name] for name in names},
+        masks={name: by_name[name] for name in names},
+        suffix=suffix,
+        images_alone=[path.name for stem, path in by_stem.items() if stem not in by_name],
+        masks_alone=[path.name for name, path in by_name.items() if name not in by_stem],
+        doubles=doubles,
     )
 
 
 def scan_pairs(pairs: FilePairs) -> ScanResult:
-    """Read every mask, and of images their size; with progress, on all cores.
+    """Read every mask, and the size of every image, with a progress bar and on all cores.
 
     Raises:
-        InputError: a mask that cannot be read, or holds shades instead of labels.
+        InputError: a mask cannot be read, or holds shades instead of labels.
     """
-    counted = _on_all_cores(_counted, pairs.masks.values(), "masks")
-    in_colours = any(each.in_colours for each in counted)
+    counts = _map_files(_count_values, pairs.masks.values(), "masks")
+    in_colours = any(each.in_colours for each in counts)
     if in_colours:  # a grey mask among them is meant in colours too
-        plain = [path for path, each in zip(pairs.masks.values(), counted, strict=True) if not each.in_colours]
-        counted = [each for each in counted if each.in_colours] + _on_all_cores(_counted_in_colours, plain, "masks")
+        plain = [path for path, each in zip(pairs.masks.values(), counts, strict=True) if not each.in_colours]
+        counts = [each for each in counts if each.in_colours] + _map_files(_count_colours, plain, "masks")
     pixels: Counter[RawValue] = Counter()
-    for each in counted:
+    for each in counts:
         pixels.update(each.pixels)
-    if len(pixels) > MOST_VALUES:
+    if len(pixels) > MAX_LABELS:
         folder = next(iter(pairs.masks.values())).parent
-        raise InputError(f"{folder}: masks hold {len(pixels)} {_what(in_colours)}; {LOSSLESS}")
-    masks = {each.path: each.size for each in counted}
-    sizes = dict(zip(pairs.images, _on_all_cores(_image_sizes, pairs.images.values(), "images"), strict=True))
+        raise InputError(f"{folder}: masks hold {len(pixels)} {'colours' if in_colours else 'values'}; {LOSSLESS}")
+    masks = {each.path: each.size for each in counts}
+    sizes = dict(zip(pairs.images, _map_files(_read_sizes, pairs.images.values(), "images"), strict=True))
     known = {name: size for name, size in sizes.items() if size}
     if not known:
         raise InputError(f"{next(iter(pairs.images.values())).parent}: none of the {len(sizes)} images can be read")
     return ScanResult(
-        dict(sorted(pixels.items())),
-        in_colours,
-        min((size[0] for size in known.values()), key=math.prod),
-        max((size[0] for size in known.values()), key=math.prod),
-        [name for name, size in known.items() if masks[pairs.masks[name]] not in size],
-        [name for name, size in sizes.items() if not size],
+        pixels=dict(sorted(pixels.items())),
+        in_colours=in_colours,
+        smallest=min((size[0] for size in known.values()), key=math.prod),
+        largest=max((size[0] for size in known.values()), key=math.prod),
+        other_sizes=[name for name, size in known.items() if masks[pairs.masks[name]] not in size],
+        unreadable=[name for name, size in sizes.items() if not size],
     )
 
 
 @dataclass(frozen=True)
-class _Counted:
+class _MaskCounts:
     path: Path
     pixels: dict[RawValue, int]
     size: tuple[int, int]
     in_colours: bool
 
 
-def _counted(path: Path) -> _Counted:
+def _count_values(path: Path) -> _MaskCounts:
     _check_lossless(path)
     try:
-        return _count(path, read_mask(path, in_colours=False), in_colours=False)
+        return _count_pixels(path, read_mask(path, in_colours=False), in_colours=False)
     except UnusableFileError as error:
-        if error.kind != "label not in the card":  # what is in colours
+        if error.kind != "label not in the card":  # that kind is a mask in colours
             raise InputError(f"{path}: {error}") from None
-    return _counted_in_colours(path)
+    return _count_colours(path)
 
 
-def _counted_in_colours(path: Path) -> _Counted:
+def _count_colours(path: Path) -> _MaskCounts:
     try:
-        return _count(path, read_mask(path, in_colours=True), in_colours=True)
+        return _count_pixels(path, read_mask(path, in_colours=True), in_colours=True)
     except UnusableFileError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def _count(path: Path, values: Values, in_colours: bool) -> _Counted:
+def _count_pixels(path: Path, values: Values, in_colours: bool) -> _MaskCounts:
     if in_colours:
         red, green, blue = np.moveaxis(values.astype(np.int32), -1, 0)
         flat, counts = np.unique(red << 16 | green << 8 | blue, return_counts=True)
@@ -148,9 +148,10 @@ def _count(path: Path, values: Values, in_colours: bool) -> _Counted:
         all_counts = np.bincount(values.ravel())
         present = np.flatnonzero(all_counts)
         raw, counts = [int(value) for value in present], all_counts[present]
-    if len(raw) > MOST_VALUES:
-        raise InputError(f"{path}: holds {len(raw)} {_what(in_colours)}; {LOSSLESS}")
-    return _Counted(path, dict(zip(raw, counts.tolist(), strict=True)), (values.shape[1], values.shape[0]), in_colours)
+    if len(raw) > MAX_LABELS:
+        raise InputError(f"{path}: holds {len(raw)} {'colours' if in_colours else 'values'}; {LOSSLESS}")
+    pixels = dict(zip(raw, counts.tolist(), strict=True))
+    return _MaskCounts(path, pixels, (values.shape[1], values.shape[0]), in_colours)
 
 
 def _check_lossless(path: Path) -> None:
@@ -159,17 +160,17 @@ def _check_lossless(path: Path) -> None:
             head = file.read(16)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from None
-    for name, is_it in (("JPEG", head[:2] == b"\xff\xd8"), ("lossy WebP", head[8:16] == b"WEBPVP8 ")):
-        if is_it:
+    for name, matches in (("JPEG", head[:2] == b"\xff\xd8"), ("lossy WebP", head[8:16] == b"WEBPVP8 ")):
+        if matches:
             raise InputError(f"{path}: is {name}, which blurs values; {LOSSLESS}")
 
 
-def _image_sizes(path: Path) -> list[tuple[int, int]]:
-    """Width and height as stored, and as turned by the orientation tag, if by that; nothing where it is no image."""
+def _read_sizes(path: Path) -> list[tuple[int, int]]:
+    """Return width and height as stored, and as rotated where the orientation tag says so; nothing if unreadable."""
     try:
         with Image.open(path) as opened:
             size, orientation = opened.size, opened.getexif().get(0x0112, 1)
-    except Exception:  # what a decoder raises on damaged bytes is anything at all
+    except Exception:  # a decoder may raise anything at all on damaged bytes
         try:
             picture = read_image(path)
         except UnusableFileError:
@@ -178,37 +179,32 @@ def _image_sizes(path: Path) -> list[tuple[int, int]]:
     return [size, size[::-1]] if orientation in (5, 6, 7, 8) else [size]
 
 
-def _on_all_cores(work: Callable[[Path], T], paths: Iterable[Path], what: str) -> list[T]:
-    paths = list(paths)
-    pool = ThreadPoolExecutor()
-    try:
-        return list(tqdm(pool.map(work, paths), total=len(paths), desc=f"look at {what}", unit=" files", disable=None))
-    finally:
-        pool.shutdown(cancel_futures=True)
+def _map_files(work: Callable[[Path], T], files: Iterable[Path], what: str) -> list[T]:
+    paths = list(files)
+    with map_ahead(work, paths) as results:
+        return list(tqdm(results, total=len(paths), desc=f"read {what}", unit=" files", disable=None))
 
 
-def _by_stem(folder: Path, option: str, doubles: list[str]) -> dict[str, Path]:
+def _list_by_stem(folder: Path, option: str, doubles: list[str]) -> dict[str, Path]:
     if not folder.is_dir():
-        raise InputError(
-            f"{option}: {folder} is no folder" if folder.exists() else f"{option}: {folder} does not exist"
-        )
-    found: dict[str, Path] = {}
+        raise InputError(f"{option}: {folder} {'is not a folder' if folder.exists() else 'does not exist'}")
+    paths: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
             continue
         if not is_text(path.name):
             shown = path.name.encode("utf-8", "backslashreplace").decode()
-            raise InputError(f"{folder}: the name {shown} is not in UTF-8: rename it")
-        if path.stem in found:
+            raise InputError(f"{folder}: the name {shown} is not UTF-8; rename the file")
+        if path.stem in paths:
             doubles.append(path.name)
-        found.setdefault(path.stem, path)
-    if not found:
+        paths.setdefault(path.stem, path)
+    if not paths:
         raise InputError(f"{option}: {folder} holds no image (no {', '.join(sorted(IMAGE_SUFFIXES))})")
-    return found
+    return paths
 
 
-def _suffix(images: Iterable[str], masks: Iterable[str]) -> str:
-    """What most masks' names have more than that of an image; nothing, where as many have just its name."""
+def _find_suffix(images: Iterable[str], masks: Iterable[str]) -> str:
+    """Return what follows an image's name in most masks' names; nothing where as many have just the image's name."""
     stems, pairs = set(images), Counter[str]()
     for mask in masks:
         for end in range(1, len(mask) + 1):
@@ -216,11 +212,3 @@ def _suffix(images: Iterable[str], masks: Iterable[str]) -> str:
             if mask[:end] in stems and not mask[end : end + 1].isdigit():
                 pairs[mask[end:]] += 1
     return min(pairs, key=lambda suffix: (-pairs[suffix], len(suffix), suffix), default="")
-
-
-def _first(by_stem: dict[str, Path]) -> str:
-    return next(iter(by_stem.values())).name
-
-
-def _what(in_colours: bool) -> str:
-    return "colours" if in_colours else "values"

@@ -1,1 +1,1 @@
-"""From a dataset's files to arrays: decoded, checked, resized, split and audited."""
+"""The prepare stage: a dataset's files are decoded, checked, resized, split and audited."""

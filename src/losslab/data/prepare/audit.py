@@ -1,4 +1,4 @@
-"""What a dataset turned out to hold, told before it is trusted: audit.json, and one screen of it."""
+"""The audit of a dataset, to be read before its data are trusted: audit.json, and a summary of one screen."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,31 +6,33 @@ from typing import Any
 
 from losslab.cards import SPLITS, Card, SplitName
 from losslab.data.findings import FINDING_KINDS, SEVERITIES, Finding
-from losslab.data.prepare.near_duplicates import LISTED, NearDuplicates, SimilarPair
+from losslab.data.prepare.near_duplicates import MAX_PAIRS_LISTED, NearDuplicates, SimilarPair
 from losslab.data.prepare.statistics import ImageStatistics, SplitTotals
 from losslab.errors import InputError
+from losslab.formats import format_cell_percent
 from losslab.io.files import Row
 
-EXAMPLES = 3
-MOST_CLASSES = 16
+MAX_EXAMPLES = 3
+MAX_CLASSES_SHOWN = 16
 
 
 class AuditError(InputError):
-    """Errors in the data, and a strict run: `audit` has them all."""
+    """Errors in the data that stop the stage; `audit` has them all."""
 
     def __init__(self, line: str, audit: dict[str, Any]) -> None:
         super().__init__(line)
         self.audit = audit
 
 
-def audit_file(name: str, measures: ImageStatistics, size: int) -> list[Finding]:
-    """What is to be said of one image that is used."""
-    found = []
-    if measures.width * measures.height < size * size:
-        found.append(Finding("image too small", name, f"{measures.width} x {measures.height}; prepare.size is {size}"))
-    if (measures.pixels > 0).sum() == 1:
-        found.append(Finding("one class only", name))
-    return found
+def audit_file(name: str, statistics: ImageStatistics, size: int) -> list[Finding]:
+    """Return the findings about one image that is used."""
+    width, height = statistics.width, statistics.height
+    findings = []
+    if width * height < size * size:
+        findings.append(Finding("image too small", name, f"{width} x {height}; prepare.size is {size}"))
+    if (statistics.pixels > 0).sum() == 1:
+        findings.append(Finding("one class only", name))
+    return findings
 
 
 def audit_splits(
@@ -39,70 +41,66 @@ def audit_splits(
     totals: Mapping[SplitName, SplitTotals],
     pairs: Sequence[SimilarPair],
 ) -> list[Finding]:
-    """What shows only when the images have been dealt: leaks, and classes that a split lacks."""
-    found = []
-    splits_of: dict[str, Counter[SplitName]] = {}
+    """Return the findings that need the split: leaks between splits, and classes that a split lacks."""
+    findings = []
+    splits_by_group: dict[str, Counter[SplitName]] = {}
     for split, names in dealt.items():
         for name in names:
-            splits_of.setdefault(card.group_of(name), Counter())[split] += 1
-    for group, splits in sorted(splits_of.items()):
+            splits_by_group.setdefault(card.find_group(name), Counter())[split] += 1
+    for group, splits in sorted(splits_by_group.items()):
         if card.group is not None and len(splits) > 1:
             numbers = ", ".join(f"{count} in {split}" for split, count in splits.items())
-            found.append(Finding("group in several splits", group, numbers))
+            findings.append(Finding("group in several splits", group, numbers))
     for split, total in totals.items():
         absent = [one.name for one, images in zip(card.classes, total.images_with, strict=True) if images == 0]
-        found += [Finding("class absent", split, name) for name in absent]
+        findings += [Finding("class absent", split, name) for name in absent]
     names = [f"{split}/{name}" for split in SPLITS for name in dealt[split]]
     for pair in pairs:
         detail = f"and {names[pair.second]}, correlation {pair.correlation:.3f}"
-        found.append(Finding("near-duplicate across splits", names[pair.first], detail))
-    return found
+        findings.append(Finding("near-duplicate across splits", names[pair.first], detail))
+    return findings
 
 
 def find_duplicates(names: Sequence[tuple[SplitName, str]], digests: Sequence[bytes]) -> list[Finding]:
-    """Images that are the same to the last bit, once prepared."""
+    """Find images that are the same to the last bit, once prepared."""
     same: dict[bytes, list[tuple[SplitName, str]]] = {}
     for name, digest in zip(names, digests, strict=True):
         same.setdefault(digest, []).append(name)
-    found = []
+    findings = []
     for (split, first), *others in (group for group in same.values() if len(group) > 1):
         across = any(other != split for other, _ in others)
-        shown = ", ".join(f"{other}/{name}" for other, name in others[:EXAMPLES])
-        detail = f"and {shown}" + (f" and {len(others) - EXAMPLES} more" if len(others) > EXAMPLES else "")
-        kind = Finding("duplicate across splits" if across else "duplicate", f"{split}/{first}", detail)
-        found.append(kind)
-    return found
+        shown, more = ", ".join(f"{other}/{name}" for other, name in others[:MAX_EXAMPLES]), len(others) - MAX_EXAMPLES
+        detail = f"and {shown}" + (f" and {more} more" if more > 0 else "")
+        findings.append(Finding("duplicate across splits" if across else "duplicate", f"{split}/{first}", detail))
+    return findings
 
 
 def describe_findings(findings: Sequence[Finding], near_duplicates: int = 0) -> dict[str, Any]:
-    """The findings of audit.json, the worst first: counted by kind, then one by one."""
+    """Return the findings of audit.json, the worst first: counted by kind, then one by one."""
     order = list(FINDING_KINDS)
     ranked = sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), order.index(finding.kind)))
     by_kind: dict[str, dict[str, Any]] = {}
     for finding in ranked:
-        told = by_kind.setdefault(
+        entry = by_kind.setdefault(
             finding.kind,
             {"severity": finding.severity, "count": 0, "examples": [], "remedy": FINDING_KINDS[finding.kind].remedy},
         )
-        told["count"] += 1
-        if len(told["examples"]) < EXAMPLES:
-            told["examples"].append(finding.file + (f" ({finding.detail})" if finding.detail else ""))
-    if near_duplicates > LISTED:
+        entry["count"] += 1
+        if len(entry["examples"]) < MAX_EXAMPLES:
+            entry["examples"].append(finding.file + (f" ({finding.detail})" if finding.detail else ""))
+    if near_duplicates > MAX_PAIRS_LISTED:
         by_kind["near-duplicate across splits"]["count"] = near_duplicates
     counts = {
-        severity: sum(told["count"] for told in by_kind.values() if told["severity"] == severity)
+        severity: sum(entry["count"] for entry in by_kind.values() if entry["severity"] == severity)
         for severity in SEVERITIES
     }
     return {"counts": counts, "by_kind": by_kind, "findings": [finding.describe() for finding in ranked]}
 
 
 def describe_data(
-    card: Card,
-    totals: Mapping[SplitName, SplitTotals],
-    rows: Sequence[Row],
-    alike: NearDuplicates,
+    card: Card, totals: Mapping[SplitName, SplitTotals], rows: Sequence[Row], near: NearDuplicates
 ) -> dict[str, Any]:
-    """The part of audit.json that is about what is there, not about what is wrong."""
+    """Return the part of audit.json that describes the data, without the findings."""
     coverage = {}
     for split, total in totals.items():
         pixels = int(total.pixels.sum()) + total.void
@@ -111,30 +109,21 @@ def describe_data(
             for one, count, images in zip(card.classes, total.pixels, total.images_with, strict=True)
         } | {"void": {"share": round(total.void / pixels, 6)}}
     widths, heights = ([int(str(row[key])) for row in rows] for key in ("width", "height"))
+    places = [{key: row[key] for key in ("split", "image", "index")} for row in rows]
+    pairs = [
+        {"first": places[pair.first], "second": places[pair.second], "correlation": pair.correlation}
+        for pair in near.pairs
+    ]
     return {
         "images": {name: total.images for name, total in totals.items()},
         "original_size": {"width": [min(widths), max(widths)], "height": [min(heights), max(heights)]},
         "coverage": coverage,
-        "near_duplicates": {
-            "count": alike.count,
-            "pairs": [
-                {
-                    "first": _place(rows[pair.first]),
-                    "second": _place(rows[pair.second]),
-                    "correlation": pair.correlation,
-                }
-                for pair in alike.pairs
-            ],
-        },
+        "near_duplicates": {"count": near.count, "pairs": pairs},
     }
 
 
-def _place(row: Row) -> Row:
-    return {key: row[key] for key in ("split", "image", "index")}
-
-
 def summarize_audit(audit: Mapping[str, Any]) -> list[str]:
-    """One screen: images, the share of each class, and each kind of finding with examples and remedy."""
+    """Return one screen: images, the share of each class, and each kind of finding with examples and remedy."""
     lines = []
     if "images" in audit:
         sizes = [
@@ -144,20 +133,20 @@ def summarize_audit(audit: Mapping[str, Any]) -> list[str]:
         numbers = ", ".join(f"{count} {split}" for split, count in audit["images"].items())
         lines.append(f"{numbers} images of {sizes[0]} x {sizes[1]} pixels")
         shares = {
-            name: " / ".join(_percent(audit["coverage"][split][name]["share"]) for split in audit["images"])
+            name: " / ".join(format_cell_percent(audit["coverage"][split][name]["share"]) for split in audit["images"])
             for name in audit["coverage"]["train"]
         }
         has_void = any(audit["coverage"][split]["void"]["share"] for split in audit["images"])
-        told = [f"{name} {share}" for name, share in shares.items() if name != "void" or has_void]
-        more = f"; and {len(told) - MOST_CLASSES} more" if len(told) > MOST_CLASSES else ""
-        lines.append(f"% of pixels in {' / '.join(audit['images'])}: {'; '.join(told[:MOST_CLASSES])}{more}")
-    for kind, told in audit["by_kind"].items():
-        more = told["count"] - len(told["examples"])
-        files = "; ".join(told["examples"]) + (f"; and {more} more" if more > 0 else "")
-        remedy = "" if told["remedy"].startswith("nothing") else f". Remedy: {told['remedy']}"
-        lines.append(f"{told['severity']}: {told['count']} x {kind}: {files}{remedy}")
+        classes = [f"{name} {share}" for name, share in shares.items() if name != "void" or has_void]
+        lines.append(
+            f"% of pixels in {' / '.join(audit['images'])}: {_join(classes[:MAX_CLASSES_SHOWN], len(classes))}"
+        )
+    for kind, entry in audit["by_kind"].items():
+        remedy = "" if entry["remedy"].startswith("nothing") else f". Remedy: {entry['remedy']}"
+        examples = _join(entry["examples"], entry["count"])
+        lines.append(f"{entry['severity']}: {entry['count']} x {kind}: {examples}{remedy}")
     return lines
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f}" if share >= 0.001 or share == 0 else f"{100 * share:.2f}"
+def _join(shown: Sequence[str], count: int) -> str:
+    return "; ".join(shown) + (f"; and {count - len(shown)} more" if count > len(shown) else "")

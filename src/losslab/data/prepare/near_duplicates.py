@@ -1,4 +1,4 @@
-"""Images that show the same: perceptual hashes find the candidates, correlation of small grey pictures decides."""
+"""Images that show the same: perceptual hashes find the candidates, correlation of grey thumbnails decides."""
 
 import heapq
 from collections.abc import Callable, Sequence
@@ -11,29 +11,28 @@ import numpy.typing as npt
 
 from losslab.data.images.decode import Pixels
 
-SIDE, KEPT = 32, 8
-SMALL = SIDE * SIDE
-"""Pixels of the small grey picture."""
-MOST_BITS = 8
-"""Of 64 in which the hashes of two candidates may differ."""
-LEAST_CORRELATION = 0.95
-"""On Oxford-IIIT Pet (600 images), all six pairs above it are the same photograph, and the next pair has 0.89; of the drawn
-lesions none comes near; neighbouring CamVid frames do."""
-LISTED = 100
-"""Pairs that are told one by one; all are counted."""
-BLOCK = 512
-GATHERED = 1 << 14
+THUMBNAIL_SIDE_PX, HASH_SIDE = 32, 8
+THUMBNAIL_PIXELS = THUMBNAIL_SIDE_PX * THUMBNAIL_SIDE_PX
+MAX_DIFFERING_BITS = 8
+"""Bits of 64 in which the hashes of two candidates may differ."""
+MIN_CORRELATION = 0.95
+"""Correlation from which two images are reported: on Oxford-IIIT Pet (600 images), all six pairs above it are the same
+photograph, and the next pair has 0.89; no pair of the drawn lesions comes near; neighbouring CamVid frames do."""
+MAX_PAIRS_LISTED = 100
+"""Pairs that are listed one by one; all are counted."""
+BLOCK_IMAGES = 512
+MAX_GATHERED_PAIRS = 1 << 14
 """Candidates of a block that are correlated one by one; more are quicker all at once."""
 Sums = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What an image is recognised by, in a kilobyte."""
+    """A kilobyte by which an image is recognised."""
 
     bits: int
-    small: bytes
-    """Grey, 32 x 32."""
+    thumbnail: bytes
+    """Grey values, 32 x 32."""
 
 
 @dataclass(frozen=True)
@@ -47,71 +46,61 @@ class SimilarPair:
 class NearDuplicates:
     count: int
     pairs: list[SimilarPair]
-    """The most alike first, at most `LISTED`."""
+    """Pairs, the most similar first, at most `MAX_PAIRS_LISTED`."""
 
 
 def compute_fingerprint(image: Pixels) -> Fingerprint:
-    """Of an RGB image. The bits change little when it is scaled, compressed or brightened: they tell which low frequencies
-    of its cosine transform are above their median (Zauner. Implementation and benchmarking of perceptual image hash
-    functions. 2010)."""
-    grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    small = np.asarray(cv2.resize(grey, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
-    low = np.asarray(cv2.dct(small.astype(np.float32)))[:KEPT, :KEPT].ravel()
-    return Fingerprint(int(np.packbits(low > np.median(low[1:])).view(np.uint64)[0]), small.tobytes())
+    """Return the fingerprint of an RGB image; its bits change little when it is scaled, compressed or brightened.
+
+    The bits tell which low frequencies of its cosine transform are above their median (Zauner. Implementation and
+    benchmarking of perceptual image hash functions. 2010).
+    """
+    grey, size = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)
+    thumbnail = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
+    low = np.asarray(cv2.dct(thumbnail.astype(np.float32)))[:HASH_SIDE, :HASH_SIDE].ravel()
+    return Fingerprint(int(np.packbits(low > np.median(low[1:])).view(np.uint64)[0]), thumbnail.tobytes())
 
 
 def find_near_duplicates(
     bits: npt.NDArray[np.uint64],
-    small: Callable[[slice], Pixels],
+    read_thumbnails: Callable[[slice], Pixels],
     parts: Sequence[int],
     digests: npt.NDArray[Any],
 ) -> NearDuplicates:
-    """Pairs of different parts that show nearly the same.
+    """Find pairs of different parts that show nearly the same.
 
-    Compared block by block: neither all pairs nor all pictures are ever held at once.
+    They are compared block by block, so that neither all pairs nor all thumbnails are ever held at once.
 
     Args:
-        bits: of each image.
-        small: the small pictures of some, `[n, SMALL]`.
+        bits: the hash of each image.
+        read_thumbnails: returns the thumbnails of some images, `[n, THUMBNAIL_PIXELS]`.
         parts: the split of each image.
         digests: images of one digest are the same to the last bit, and left out here.
     """
-    part_of = np.array(parts)
+    parts_array = np.array(parts)
     same = np.unique(digests, return_inverse=True)[1]
-    count, best = 0, _Best()
-    for start in range(0, len(bits), BLOCK):
-        for other in range(start, len(bits), BLOCK):
-            rows, columns = slice(start, start + BLOCK), slice(other, other + BLOCK)
-            near = np.bitwise_count(bits[rows, None] ^ bits[None, columns]) <= MOST_BITS
-            near &= part_of[rows, None] != part_of[None, columns]
+    count, best = 0, list[tuple[float, int, int]]()
+    for start in range(0, len(bits), BLOCK_IMAGES):
+        for other in range(start, len(bits), BLOCK_IMAGES):
+            rows, columns = slice(start, start + BLOCK_IMAGES), slice(other, other + BLOCK_IMAGES)
+            near = np.bitwise_count(bits[rows, None] ^ bits[None, columns]) <= MAX_DIFFERING_BITS
+            near &= parts_array[rows, None] != parts_array[None, columns]
             near &= same[rows, None] != same[None, columns]
             firsts, seconds = np.nonzero(np.triu(near, 1) if start == other else near)
             if len(firsts):
-                values = _correlations(small(rows), small(columns), firsts, seconds)
-                kept = np.flatnonzero(values >= LEAST_CORRELATION)
+                values = _correlate(read_thumbnails(rows), read_thumbnails(columns), firsts, seconds)
+                kept = np.flatnonzero(values >= MIN_CORRELATION)
                 count += len(kept)
-                best.add(start + firsts[kept], other + seconds[kept], values[kept])
-    return NearDuplicates(count, best.pairs())
+                # Negative numbers, so that of equal correlations the first pairs are the largest.
+                numbers = (-start - firsts[kept]).tolist(), (-other - seconds[kept]).tolist()
+                best = heapq.nlargest(MAX_PAIRS_LISTED, [*best, *zip(values[kept].tolist(), *numbers, strict=True)])
+    return NearDuplicates(count, [SimilarPair(-first, -second, round(value, 3)) for value, first, second in best])
 
 
-class _Best:
-    """The most alike of all pairs, the first of them where they are equally alike."""
-
-    def __init__(self) -> None:
-        self.kept: list[tuple[float, int, int]] = []
-
-    def add(self, firsts: npt.NDArray[Any], seconds: npt.NDArray[Any], values: Sums) -> None:
-        found = zip(values.tolist(), (-firsts).tolist(), (-seconds).tolist(), strict=True)
-        self.kept = heapq.nlargest(LISTED, [*self.kept, *found])
-
-    def pairs(self) -> list[SimilarPair]:
-        return [SimilarPair(-first, -second, round(value, 3)) for value, first, second in self.kept]
-
-
-def _correlations(rows: Pixels, columns: Pixels, firsts: npt.NDArray[Any], seconds: npt.NDArray[Any]) -> Sums:
-    """Pearson's, of the small pictures. Sums of integers in float64 are exact, in whatever order they are added."""
+def _correlate(rows: Pixels, columns: Pixels, firsts: npt.NDArray[Any], seconds: npt.NDArray[Any]) -> Sums:
+    """Compute Pearson's correlation of thumbnails; sums of integers in float64 are exact in whatever order."""
     one, other = rows.astype(np.float64), columns.astype(np.float64)
-    at_once = len(firsts) > GATHERED
+    at_once = len(firsts) > MAX_GATHERED_PAIRS
     products = (one @ other.T)[firsts, seconds] if at_once else np.einsum("ij,ij->i", one[firsts], other[seconds])
     count = one.shape[1]
     sums, other_sums = one.sum(axis=1), other.sum(axis=1)

@@ -1,4 +1,4 @@
-"""What one prepared image adds to the audit: counts in exact integers, and what it is recognised by."""
+"""Statistics of prepared images for the audit: counts in exact integers, and fingerprints."""
 
 import hashlib
 from collections.abc import Sequence
@@ -15,41 +15,47 @@ from losslab.data.prepare.near_duplicates import Fingerprint, compute_fingerprin
 Counts = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ImageStatistics:
     width: int
     height: int
-    """Of the file."""
+    """Height of the file; `width` is its width."""
     pixels: Counts
-    """Of each class, at the new size."""
+    """Pixels of each class, at the new size."""
     void: int
     sums: Counts
-    """Of the values of each channel, and of their squares: `[2, 3]`."""
+    """Sums of the values of each channel, and of their squares: `[2, 3]`."""
     digest: str
-    looks: Fingerprint
+    fingerprint: Fingerprint
 
 
 def measure_image(image: Pixels, mask: Pixels, classes: int, width: int, height: int) -> ImageStatistics:
-    """Of an image RGB `[H, W, 3]` and its labels `[H, W]`, resized but not padded."""
-    counts = _histogram(mask, 0)
-    histograms = np.stack([_histogram(image, channel) for channel in range(3)])
+    """Measure an image RGB `[H, W, 3]` and its labels `[H, W]`, resized but not padded."""
+    counts = _count_values(mask, 0)
+    histograms = np.stack([_count_values(image, channel) for channel in range(3)])
     values = np.arange(256, dtype=np.int64)
-    sums = np.stack([histograms @ values, histograms @ (values * values)])
     content = hashlib.md5(repr(image.shape).encode(), usedforsecurity=False)
     content.update(np.ascontiguousarray(image).data)
-    digest, void = content.hexdigest(), int(counts[IGNORE_INDEX])
-    return ImageStatistics(width, height, counts[:classes], void, sums, digest, compute_fingerprint(image))
+    return ImageStatistics(
+        width=width,
+        height=height,
+        pixels=counts[:classes],
+        void=int(counts[IGNORE_INDEX]),
+        sums=np.stack([histograms @ values, histograms @ (values * values)]),
+        digest=content.hexdigest(),
+        fingerprint=compute_fingerprint(image),
+    )
 
 
-def _histogram(image: Pixels, channel: int) -> Counts:
+def _count_values(image: Pixels, channel: int) -> Counts:
     # OpenCV counts in float32, which is exact up to 2**24: the largest prepared image has as many pixels.
     return np.asarray(cv2.calcHist([image], [channel], None, [256], [0, 256]).ravel(), np.int64)
 
 
 class StatisticsTable:
-    """The measures of all images, in arrays of a size that is known beforehand.
+    """Statistics of all images, in arrays of a size that is known beforehand.
 
-    Kept one by one, as threads made them, thousands of small objects would hold the memory around them.
+    Thousands of small objects, made in threads, would hold the memory around them.
     """
 
     def __init__(self, images: int, classes: int) -> None:
@@ -66,26 +72,26 @@ class StatisticsTable:
         row = self.images
         self.pixels[row], self.void[row], self.sums[row] = one.pixels, one.void, one.sums
         self.sizes[row], self.digests[row] = (one.width, one.height), one.digest.encode()
-        self.bits[row] = one.looks.bits
+        self.bits[row] = one.fingerprint.bits
         self.images += 1
 
-    def totals(self, rows: Sequence[int]) -> "SplitTotals":
+    def compute_totals(self, rows: Sequence[int]) -> "SplitTotals":
         pixels = self.pixels[rows]
         present = pixels > 0
         labelled = pixels.sum(axis=1, keepdims=True)
         return SplitTotals(
-            len(rows),
-            pixels.sum(axis=0),
-            int(self.void[rows].sum()),
-            present.sum(axis=0),
-            np.where(present, labelled, 0).sum(axis=0),
-            self.sums[rows].sum(axis=0),
+            images=len(rows),
+            pixels=pixels.sum(axis=0),
+            void=int(self.void[rows].sum()),
+            images_with=present.sum(axis=0),
+            pixels_where_present=np.where(present, labelled, 0).sum(axis=0),
+            sums=self.sums[rows].sum(axis=0),
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SplitTotals:
-    """What a split adds up to; of classes, in their order."""
+    """Sums over the images of a split; arrays hold one number for each class."""
 
     images: int
     pixels: Counts
@@ -94,9 +100,10 @@ class SplitTotals:
     pixels_where_present: Counts
     """Pixels of all classes in the images that have a class, for frequencies that rare classes can be weighed by."""
     sums: Counts
+    """Sums of the values of each channel, and of their squares: `[2, 3]`."""
 
-    def normalisation(self) -> tuple[list[float], list[float]]:
-        """Mean and standard deviation per channel in 0..1 units."""
+    def compute_normalisation(self) -> tuple[list[float], list[float]]:
+        """Return mean and standard deviation of each channel, in 0..1 units."""
         mean, mean_of_squares = self.sums / (int(self.pixels.sum()) + self.void)
         variance = np.maximum(mean_of_squares - mean * mean, 0)
         return [round(value / 255, 6) for value in mean.tolist()], [

@@ -124,9 +124,8 @@ def _curve(cell: ComparedCell, name: str, style: int, measure: str) -> EpochCurv
 
 
 def _chart(name: str, panel: CurvePanel, measure: str, values: list[float]) -> Chart:
-    """
-    Args:
-        values: of all charts of the grouping, whose mIoU has one scale; losses are each other's no measure.
+    """Args:
+    values: of all charts of the grouping, whose mIoU has one scale; losses are each other's no measure.
     """
     epochs = sorted({epoch for curve in panel.curves for epoch in curve.epochs})
     x = Axis("epoch", epochs[0], epochs[-1], whole=True)

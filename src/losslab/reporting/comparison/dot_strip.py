@@ -18,9 +18,8 @@ class DotStrip:
 
 
 def build_strips(lines: Sequence[RankingLine], scores: Mapping[str, Sequence[float]]) -> list[DotStrip]:
-    """
-    Args:
-        scores: name of the line → those of its runs; none where single runs have no meaning.
+    """Args:
+    scores: name of the line → those of its runs; none where single runs have no meaning.
     """
     axis = build_line_axis(lines, scores)
 

@@ -160,7 +160,7 @@ def _draw_front(axes: Axes, plot: ParetoPlot) -> None:
 
 
 def draw_curves(comparison: Comparison, path: Path) -> None:
-    """val mIoU by each axis in small multiples: means over seeds, and seeds thin. Nothing without histories."""
+    """Val mIoU by each axis in small multiples: means over seeds, and seeds thin. Nothing without histories."""
     found = [[part for part in parts if part.curves] for _, parts in build_panels(comparison, "val_miou")]
     found = [parts for parts in found if parts]
     if not found:

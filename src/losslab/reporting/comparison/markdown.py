@@ -72,9 +72,8 @@ class BoldText:
 
 
 def build_table(headings: Sequence[str], rows: Sequence[Sequence[str | BoldText]], names: int) -> str:
-    """
-    Args:
-        names: so many columns are of text, to the left.
+    """Args:
+    names: so many columns are of text, to the left.
     """
     cells = [
         [f"**{escape_markdown(one.words)}**" if isinstance(one, BoldText) else escape_markdown(one) for one in row]

@@ -20,12 +20,12 @@ from PIL import Image
 
 from losslab.io.files import write_text
 from losslab.losses import build_loss
-from losslab.losses.registry import LOSSES, Kind, LossSpec
+from losslab.losses.registry import LOSSES, LossKind, LossSpec
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
 from losslab.reporting.components.rendering import render_template
 from losslab.reporting.losses.probes import PROBABILITIES, STEP_SHAPE, SURE, LossProbes, draw_shapes, probe_loss
 
-TITLES: dict[Kind, str] = {
+TITLES: dict[LossKind, str] = {
     "pixel": "Pixel by pixel",
     "region": "Regions and their overlap",
     "boundary": "Borders and distances",
@@ -54,7 +54,7 @@ def write_loss_cards(path: Path, hardware: str, names: Iterable[str]) -> None:
     times = {card.spec.name: card.probes.cost.milliseconds for card in cards}
     page = render_template(
         "losses/page.html.j2",
-        groups={TITLES[kind]: [card for card in cards if card.spec.kind == kind] for kind in get_args(Kind)},
+        groups={TITLES[kind]: [card for card in cards if card.spec.kind == kind] for kind in get_args(LossKind)},
         base=times.get("cross_entropy"),
         shapes=_pictures(),
         legend={"right": RIGHT, "missed": MISSED, "invented": INVENTED},
@@ -73,7 +73,7 @@ def _card(spec: LossSpec) -> LossCard:
     return LossCard(
         spec=spec,
         formula=_formula(spec.formula),
-        options=spec.defaults(),
+        options=spec.defaults,
         detail=_detail(spec),
         probes=probes,
         figures=_figures(probes),
@@ -87,8 +87,8 @@ def _formula(latex: str) -> Markup:
 
 
 def _detail(spec: LossSpec) -> Markup:
-    """The docstring of the loss as paragraphs, names in code."""
-    text = inspect.getdoc(type(build_loss(spec.name, 1).losses[spec.name])) or ""
+    """Return the docstring of the loss without its example, as paragraphs, names in code."""
+    text = (inspect.getdoc(type(build_loss(spec.name, 1).losses[spec.name])) or "").partition("\n\nExample:")[0]
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
     coded = [re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(part))) for part in paragraphs]
     return Markup("".join(f"<p>{part}</p>" for part in coded))

@@ -75,7 +75,7 @@ class ReportInputs:
         return sum(scores[name] for name in classes) / len(classes)
 
     def image_scores(self, split: str) -> list[float]:
-        """mIoU of each image that has one."""
+        """MIoU of each image that has one."""
         scores = read_column(select_split(self.per_image, split), "iou")
         return [score for score in scores if not math.isnan(score)]
 

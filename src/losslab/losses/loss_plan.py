@@ -1,0 +1,131 @@
+"""A loss as plain data, parsed and checked once; imports no torch, so that params.yaml is checked in milliseconds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from losslab.errors import InputError
+from losslab.losses.expression import LossTerm, parse_expression
+from losslab.losses.options import Options
+from losslab.losses.registry import LOSSES
+
+
+@dataclass(frozen=True)
+class LossPlan:
+    """A loss expression and its checked options, ready to be built.
+
+    Example:
+        >>> plan = parse_loss("dice+focal", {"gamma": 3.0})
+        >>> plan.options["focal"]
+        FocalOptions(gamma=3.0, alpha=None)
+    """
+
+    expression: str
+    terms: list[LossTerm]
+    options: dict[str, Options]
+    """The options of each loss by its name, defaults included."""
+    keys: dict[str, dict[str, str]]
+    """{loss: {option: its key below loss_options}}, for options that stand in the loss's own section."""
+
+    @property
+    def advice(self) -> str | None:
+        """What to tell the user of a sum in which no loss is meant to stand alone; None where one is."""
+        specs = [LOSSES[term.name] for term in self.terms]
+        if any(spec.stands_alone for spec in specs):
+            return None
+        needy = specs[0]
+        return f"loss: {self.expression} may learn nothing: {needy.name} needs a partner, such as {needy.expression}"
+
+    def check_classes(self, num_classes: int) -> None:
+        """Check the options against the number of classes, 1 for binary data.
+
+        Raises:
+            InputError: an option, such as a list of weights, that does not fit.
+        """
+        for name, options in self.options.items():
+            for option, complaint in options.find_misfits(num_classes).items():
+                key = self.keys[name].get(option, option)
+                raise InputError(f"loss_options.{key} is {getattr(options, option)!r}; {complaint}")
+
+
+def parse_loss(expression: str, options: dict[str, Any], class_weights: Sequence[float] | None = None) -> LossPlan:
+    """Parse a loss expression, hand each option to every loss in it that takes it, and fill in defaults.
+
+    Args:
+        expression: such as `dice+0.5*focal`; see `losslab.losses.build_loss`.
+        options: {option: value} for all the losses that take it, {loss: {option: value}} for one; the latter wins.
+        class_weights: replace the option of that name, wherever it stands.
+
+    Raises:
+        InputError: an ill expression; an option that none of the losses takes, that means different things to two of
+            them, or a value out of range. The message names `loss_options.<key>`.
+
+    Example:
+        >>> parse_loss("dice", {"smooth": 1.0}).options
+        {'dice': RegionOptions(smooth=1.0, reduction_over='image')}
+    """
+    terms = parse_expression(expression)
+    names = [term.name for term in terms]
+    sections = {key: value for key, value in options.items() if key in LOSSES}
+    common = {key: value for key, value in options.items() if key not in LOSSES}
+    if class_weights is not None:
+        common["class_weights"] = list(class_weights)
+    for name, section in sections.items():
+        if name not in names:
+            raise InputError(f"loss_options.{name}: {'+'.join(names)} has no {name}")
+        if not isinstance(section, dict):
+            raise InputError(f"loss_options.{name} is {section!r}; it must hold options, such as {{gamma: 2.0}}")
+        for key in section:
+            _find_takers(f"{name}.{key}", key, [name])
+    takers = {key: _find_takers(key, key, names) for key in common}
+    for key, takers_of_key in takers.items():
+        if len({_describe_option(name, key) for name in takers_of_key}) > 1:
+            raise InputError(
+                f"loss_options.{key}: {' and '.join(takers_of_key)} give it other meanings or defaults; "
+                f"set {' or '.join(f'loss_options.{name}.{key}' for name in takers_of_key)}"
+            )
+    keys = {name: {key: f"{name}.{key}" for key in sections.get(name, {})} for name in names}
+    checked = {}
+    for name in names:
+        given = {key: value for key, value in common.items() if name in takers[key]} | sections.get(name, {})
+        if class_weights is not None and "class_weights" in given:
+            given["class_weights"] = common["class_weights"]
+        checked[name] = _validate(name, given, keys[name])
+    return LossPlan(expression, terms, checked, keys)
+
+
+def _find_takers(where: str, key: str, names: list[str]) -> list[str]:
+    takers = [name for name in names if key in LOSSES[name].options.model_fields]
+    if not takers:
+        known = "; ".join(f"{name}: {', '.join(LOSSES[name].options.model_fields) or 'none'}" for name in names)
+        raise InputError(f"loss_options.{where}: {'+'.join(names)} has no such option; available: {known}")
+    return takers
+
+
+def _describe_option(name: str, key: str) -> str:
+    field = LOSSES[name].options.model_fields[key]
+    return repr((field.annotation, field.metadata, field.default))
+
+
+def _validate(name: str, given: dict[str, Any], keys: dict[str, str]) -> Options:
+    schema = LOSSES[name].options
+    try:
+        return schema.model_validate(given)
+    except ValidationError as error:
+        option = str(error.errors()[0]["loc"][0])
+        faults = [_explain_fault(fault) for fault in error.errors() if fault["loc"][0] == option]
+        if schema.model_fields[option].default is None:
+            faults.append("null")
+        raise InputError(
+            f"loss_options.{keys.get(option, option)} is {given[option]!r} ({name}); "
+            f"it must be {' or '.join(dict.fromkeys(faults))}"
+        ) from None
+
+
+def _explain_fault(fault: Any) -> str:
+    """Say what one of the types that an option may have asks for."""
+    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    item = next((part for part in fault["loc"][1:] if isinstance(part, int)), None)
+    return str(message) if item is None else f"a list whose item {item + 1} is {message}"
