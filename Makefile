@@ -1,4 +1,4 @@
-# `make repro` and `make test` are all a newcomer needs; both prepare .venv first when they must.
+# A newcomer needs only `make repro` and `make test`; both set up .venv when needed.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 .PHONY: help setup repro test bench lint lock
@@ -14,11 +14,11 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export NO_ALBUMENTATIONS_UPDATE := 1
 
 help:
-	@echo 'make repro   set up .venv when needed, then run the pipeline (dvc repro)'
-	@echo 'make test    set up .venv when needed, then run the tests'
-	@echo 'make bench   speed and memory against the loops people write themselves (about ten minutes on 2 cores)'
-	@echo 'make lint    ruff and mypy'
-	@echo 'make setup   only set up .venv'
+	@echo 'make repro   run the pipeline (dvc repro)'
+	@echo 'make test    run the tests'
+	@echo 'make bench   compare speed and memory with common training loops (about ten minutes on 2 cores)'
+	@echo 'make lint    check style, docstrings and types'
+	@echo 'make setup   create or update .venv; the targets above do it when needed'
 	@echo 'make lock    resolve requirements.lock again from pyproject.toml'
 
 setup: $(STAMP)
@@ -48,6 +48,7 @@ bench: setup
 lint: setup
 	ruff check .
 	ruff format --check .
+	python .ci/docstrings.py src
 	mypy
 
 lock: $(STAMP)

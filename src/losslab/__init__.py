@@ -1,1 +1,1 @@
-"""Which loss and which architecture segment my data best, and is the difference real? losslab answers with experiments."""
+"""losslab: which loss and which architecture segment my data best, and whether the difference is real."""

@@ -42,7 +42,7 @@ def test_losses_cards_writes_one_page(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["losses.html"]
 
 
-def test_cards_that_cannot_be_written_are_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cards_that_cannot_be_written_end_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("losslab.losses.available", lambda: ["dice"])
     (tmp_path / "reports").write_text("a file, not a folder", encoding="utf-8")
@@ -66,7 +66,9 @@ def test_archs_lists_each_on_a_line_of_its_own(tmp_path: Path, monkeypatch: pyte
     assert lines[-1].startswith("One image of 64x64, 3 outputs.")
 
 
-def test_archs_json_counts_what_it_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archs_json_counts_at_the_size_and_on_the_encoder_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("losslab.models.registry.ARCHS", {name: ARCHS[name] for name in ("simple_cnn", "linknet")})
     done = CliRunner().invoke(app, ["archs", "--json", "--size", "50", "--encoder", "resnet18"])
@@ -89,10 +91,10 @@ def test_archs_says_where_a_net_cannot_take_the_size(tmp_path: Path, monkeypatch
 def test_net_that_cannot_be_built_on_the_meta_device_is_counted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = measure_arch_cost("simple_cnn", 32, 1, None)
 
-    def build(*asked: Any) -> SegmentationNet:
+    def build(*arguments: Any) -> SegmentationNet:
         if torch.empty(0).is_meta:
             raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-        return build_model(*asked)
+        return build_model(*arguments)
 
     monkeypatch.setattr("losslab.models.cost.build_model", build)
     assert measure_arch_cost("simple_cnn", 32, 1, None) == counted
@@ -105,7 +107,7 @@ def test_net_that_cannot_be_built_on_the_meta_device_is_counted_all_the_same(mon
         (["--size", "64", "--encoder", "resnet81"], "ERROR: encoder: 'resnet81' is unknown to smp and timm"),
     ],
 )
-def test_archs_that_cannot_be_listed_are_told(
+def test_archs_that_cannot_be_listed_end_with_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], complaint: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

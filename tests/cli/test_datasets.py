@@ -67,27 +67,29 @@ def test_broken_card_is_listed_with_its_fault_beside_the_others(root: Path, argu
 
 
 @pytest.mark.parametrize("arguments", [[], ["new", "cells", "--images", "i", "--masks", "m"]])
-def test_outside_a_repository_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]) -> None:
+def test_outside_a_repository_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     done = run(*arguments)
     assert done.exit_code == 1
     assert done.output == "ERROR: data/catalog: no such folder; run from the root of the repository\n"
 
 
-def test_new_tells_what_it_found_and_what_to_do_next(root: Path) -> None:
+def test_new_prints_what_the_masks_hold_and_what_to_do_next(root: Path) -> None:
     done = run(
         "new", "cells", *draw((0, 0, 1, 255)), "--classes", "back, cell", "--title", "Mine", "--group", r"^(p\d)"
     )
     assert done.exit_code == 0, done.output
     size = sum(path.stat().st_size for folder in ("i", "m") for path in Path(folder).iterdir())
     assert done.stdout.splitlines() == [
-        "4 images of 4x8, with masks named as their images",
+        "4 images of 4x8, with masks named like the images",
         "  0: back, 50.0 % of all pixels",
         "  1: cell, 25.0 % of all pixels",
-        "  255: void, 25.0 % of all pixels (as is custom; with --void none it is a class)",
+        "  255: void, 25.0 % of all pixels (by convention; --void none makes it a class)",
         "  in 4 groups",
         f"copied 8 files, {size} bytes, to data/raw/cells/own",
-        "wrote data/catalog/cells.yaml; look at it, then:",
+        "wrote data/catalog/cells.yaml; check it, then run:",
         "  dvc add data/raw/cells/own",
         '  git add data/catalog/cells.yaml data/raw/cells/own.dvc && git commit -m "Add cells"',
         "  dvc exp run -S dataset=cells -S prepare.split.method=grouped",
@@ -110,8 +112,8 @@ def test_new_warns_of_what_a_run_would_stop_at(root: Path) -> None:
     ]
     Path("i/p0.png").write_bytes(b"")
     assert warnings(run("new", "b", *given))[1:] == [
-        "WARNING: images that cannot be read: 1 (p0)",
-        "WARNING: prepare will stop at these: correct them, or add -S prepare.audit=warn to the run to leave them out",
+        "WARNING: unreadable images: 1 (p0)",
+        "WARNING: prepare will stop at these: fix them, or leave them out with -S prepare.audit=warn",
     ]
     own = Path("data/raw/c/own")
     own.mkdir(parents=True)
@@ -121,22 +123,22 @@ def test_new_warns_of_what_a_run_would_stop_at(root: Path) -> None:
     assert warnings(run("new", "c", "--images", f"{own}/images", "--masks", f"{own}/masks")) == [
         "WARNING: images without a mask: 4 (alone0.png, alone1.png, alone2.png, …)",
         "WARNING: masks without an image: 1 (p0.png)",
-        "WARNING: prepare will stop at these: correct them, or add -S prepare.audit=warn to the run to leave them out",
+        "WARNING: prepare will stop at these: fix them, or leave them out with -S prepare.audit=warn",
     ]
 
 
 def test_new_warns_of_data_too_few_to_split_and_of_shades(root: Path) -> None:
     done = run("new", "a", *draw(), "--group", "^(p)")
     assert warnings(done) == [
-        "WARNING: 1 group cannot be split in train, val and test; a random split tears them apart"
+        "WARNING: 1 group cannot be split into train, val and test; a random split tears groups apart"
     ]
     assert done.stdout.splitlines()[-1].endswith("prepare.split.method=random")
     for path in Path("i").iterdir():
         if path.name != "p0.png":
             path.unlink()
     assert warnings(run("new", "b", *draw(tuple(range(40)), count=1)))[-2:] == [
-        "WARNING: 40 classes: smoothed edges, as a resize makes them? Masks hold one value per class",
-        "WARNING: 1 image cannot be split in train, val and test; a run needs 3",
+        "WARNING: 40 classes: were the masks resized with smooth edges? They should hold one value per class",
+        "WARNING: 1 image cannot be split into train, val and test; a run needs 3",
     ]
 
 
@@ -154,9 +156,9 @@ def test_new_takes_void_as_said(root: Path, void: str, values: list[int]) -> Non
     [
         (
             ["--void", "x"],
-            "ERROR: --void: 'x' is no mask value: a number up to 65535, a colour such as #e0e0c0, or none",
+            "ERROR: --void: 'x' is not a mask value; give a number up to 65535, a colour such as #e0e0c0, or none",
         ),
-        (["--void", "70000"], "ERROR: --void: '70000' is no mask value"),
+        (["--void", "70000"], "ERROR: --void: '70000' is not a mask value"),
         (["--void", "#e0e0c0"], "ERROR: --void: #e0e0c0 does not fit the masks, which hold numbers"),
         (
             ["--classes", "a,b,c"],
@@ -172,7 +174,7 @@ def test_new_tells_what_is_wrong_in_one_line(root: Path, arguments: list[str], c
     assert not Path("data/raw").exists()
 
 
-def test_disk_that_is_full_is_told_in_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_ends_with_one_line(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device", "data/raw/cells/x.png")
 
@@ -194,7 +196,7 @@ def test_listing_needs_neither_torch_nor_opencv() -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "told"),
+    ("count", "text"),
     [
         (0, "0 bytes"),
         (999, "999 bytes"),
@@ -204,5 +206,5 @@ def test_listing_needs_neither_torch_nor_opencv() -> None:
         (5e12, "5000 GB"),
     ],
 )
-def test_bytes_are_told_as_browsers_tell_them(count: int, told: str) -> None:
-    assert format_bytes(count) == told
+def test_bytes_are_counted_as_in_browsers(count: int, text: str) -> None:
+    assert format_bytes(count) == text

@@ -24,7 +24,7 @@ from tests.prediction.nets import build_description, draw_noise
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A model of two classes in ./models, and three images in ./in."""
+    """Lay a model of two classes in ./models, and three images in ./in."""
     monkeypatch.chdir(tmp_path)
     models.save(
         tmp_path / "models",
@@ -78,7 +78,7 @@ def test_unreadable_files_are_listed_at_the_end_and_the_exit_code_is_1() -> None
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "line"),
     [
         (["gone"], "gone: no such file or folder"),
         (["in", "-o", "in"], "in/0.png would lie beside the input in/0.png; choose another folder with -o"),
@@ -91,18 +91,18 @@ def test_unreadable_files_are_listed_at_the_end_and_the_exit_code_is_1() -> None
         (["in", "-o", "/proc/out"], "/proc/out: No such file or directory"),
     ],
 )
-def test_what_cannot_be_done_is_told_in_one_line(
-    arguments: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+def test_impossible_request_ends_with_one_line(
+    arguments: list[str], line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     done = run(*arguments, *([] if "-o" in arguments else ["-o", "out"]))
     assert done.exit_code == 1
-    assert done.output.startswith(f"ERROR: {told}") and len(done.output.splitlines()) == 1
+    assert done.output.startswith(f"ERROR: {line}") and len(done.output.splitlines()) == 1
     assert not Path("out").exists() and len(list(Path("in").iterdir())) == 3
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "line"),
     [
         ({"fit": ...}, "models/model.json: fit: missing; if an older losslab wrote it, train it again"),
         ({"size": "16"}, "models/model.json: size is '16'; it must be a valid integer"),
@@ -111,16 +111,16 @@ def test_what_cannot_be_done_is_told_in_one_line(
         ({"arch": "nonet"}, "arch: 'nonet' is not one of "),
     ],
 )
-def test_broken_model_is_told_in_one_line(changes: dict[str, Any], told: str) -> None:
+def test_broken_model_ends_with_one_line(changes: dict[str, Any], line: str) -> None:
     change_model(**changes)
     done = run("in", "-o", "out")
     assert done.exit_code == 1
-    assert done.output.startswith(f"ERROR: {told}"), done.output
+    assert done.output.startswith(f"ERROR: {line}"), done.output
     assert len(done.output.splitlines()) == 1
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b""])
-def test_model_json_that_is_none_is_told_in_one_line(content: bytes) -> None:
+def test_model_json_that_is_no_json_ends_with_one_line(content: bytes) -> None:
     Path("models/model.json").write_bytes(content)
     done = run("in", "-o", "out")
     assert done.exit_code == 1 and len(done.output.splitlines()) == 1
@@ -133,7 +133,7 @@ def test_threshold_of_a_model_of_more_classes_is_refused() -> None:
     assert done.output.startswith("ERROR: --threshold needs a model of two classes; this one has 3")
 
 
-def test_foreign_masks_are_replaced_only_when_asked() -> None:
+def test_foreign_masks_are_replaced_only_with_overwrite() -> None:
     put("out/1.png", draw_noise((4, 4, 3)))
     before = Path("out/1.png").read_bytes()
     done = run("in", "-o", "out")
@@ -143,19 +143,17 @@ def test_foreign_masks_are_replaced_only_when_asked() -> None:
     assert Path("out/1.png").read_bytes() != before
 
 
-def test_out_of_memory_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_out_of_memory_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nMore")
 
     monkeypatch.setattr(Predictor, "compute_logits", fail)
     done = run("in", "-o", "out")
     assert done.exit_code == 1
-    assert (
-        done.output == "ERROR: out of device memory: give a lower --batch-size, or at original scale a lower --tile\n"
-    )
+    assert done.output == "ERROR: out of device memory: lower --batch-size, or --tile with --scale original\n"
 
 
-def test_full_disk_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
@@ -165,7 +163,7 @@ def test_full_disk_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not list(Path("out").iterdir())
 
 
-def test_interrupt_is_told_in_one_line_and_leaves_whole_files(folder: Path) -> None:
+def test_interrupt_ends_with_one_line_and_leaves_complete_files(folder: Path) -> None:
     for number in range(3, 2000):  # more than are done between the first mask and the signal
         Path(f"in/{number}.png").symlink_to("0.png")
     command = [sys.executable, "-c", "from losslab.cli import app; app()", "predict", "in", "-o", "out", "--overlays"]
@@ -185,7 +183,7 @@ def test_interrupt_is_told_in_one_line_and_leaves_whole_files(folder: Path) -> N
     assert (process.returncode, stdout, stderr) == (
         130,
         "",
-        "ERROR: interrupted; the masks that are in out are whole\n",
+        "ERROR: interrupted: the masks in out are complete; run the same command again to write all of them\n",
     )
     written = list((folder / "out").iterdir())
     assert 0 < len(written) < 4000 and not [path for path in written if path.name.startswith(".")]

@@ -110,10 +110,10 @@ def test_status_names_other_sets_and_knows_an_alias(inside: Repository) -> None:
         (["run", "nope"], "no such study: nope"),
         (["run", "small", "--set", "train.epoch=1"], "--set: no such key: train.epoch;"),
         (["run", "small", "--as", "a-b"], "--as a-b: use letters, digits"),
-        (["run", "small", "--address", "auto"], "--address: is of --engine ray"),
+        (["run", "small", "--address", "auto"], "--address needs --engine ray"),
     ],
 )
-def test_wrong_input_is_told_in_one_line(arguments: list[str], complaint: str, inside: Repository) -> None:
+def test_wrong_input_ends_with_one_line(arguments: list[str], complaint: str, inside: Repository) -> None:
     output = study(*arguments, code=1)
     assert output.startswith("ERROR: ") and complaint in output and len(output.splitlines()) == 1
 
@@ -124,8 +124,11 @@ def test_alias_of_another_study_or_of_other_sets_is_refused(arguments: list[str]
     with StudyState(inside.root, "quick").claim(inside.read("small", "train.lr=0.1", alias="quick"), 1):
         pass
     output = study("run", *arguments, "--as", "quick", code=1)
-    assert output.startswith("ERROR: --as quick: was of small --set train.lr=0.1, ") and len(output.splitlines()) == 1
-    assert "take another, or remove .losslab/study/quick if" in output
+    assert (
+        output.startswith("ERROR: --as quick: already the alias of small --set train.lr=0.1; ")
+        and len(output.splitlines()) == 1
+    )
+    assert "choose another, or remove .losslab/study/quick to" in output
 
 
 def test_nothing_to_stop_is_no_error(inside: Repository) -> None:

@@ -70,8 +70,8 @@ def test_cells_of_runs_are_made_from_the_params_that_differ(
         (["small", "other"], "2 names: give one study, or --runs and the names of runs"),
         (["--runs", "one"], "--runs needs at least two runs"),
         (["--runs", "one", "other"], "no such run: one"),
-        (["--runs", "one", "other", "--set", "a=1"], "--set and --as: are of a study, not of --runs"),
-        (["small", "--name", "../up"], "--name ../up: letters, digits"),
+        (["--runs", "one", "other", "--set", "a=1"], "--set and --as cannot be used with --runs"),
+        (["small", "--name", "../up"], "--name ../up: use only letters, digits"),
     ],
 )
 def test_wrong_input_gives_one_line(arguments: list[str], complaint: str, inside: Repository) -> None:

@@ -107,7 +107,7 @@ def test_same_model_is_registered_once_under_a_name(root: Path) -> None:
     assert (again.version, again.is_new) == ("1", False)
     assert register_model("workspace", "it's another name", root).version == "1"
     result = CliRunner().invoke(app, ["register", "workspace", "--name", "lesions"])
-    assert result.exit_code == 0 and result.stdout.startswith("models:/lesions/1 is this model already, of run dice ")
+    assert result.exit_code == 0 and result.stdout.startswith("already registered as models:/lesions/1, from run dice ")
 
 
 def test_run_can_be_named_by_its_id_and_by_its_experiment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
-"""`losslab …`: what works across runs."""
+"""The `losslab` program: its commands, and those that belong to no group: sync, losses and archs."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -8,8 +7,9 @@ from typing import Annotated
 import typer
 
 from losslab.cli import compare, datasets, models, predict, runs, study
-from losslab.cli.console import exit_with_error, print_table
+from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
+from losslab.formats import format_plural
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(datasets.app, name="datasets")
@@ -27,53 +27,47 @@ def main() -> None:
 
 
 @app.command()
+@cli_errors("run `losslab sync` again to add the rest")
 def sync() -> None:
-    """Rebuild in MLflow the runs that DVC has and MLflow lacks: the workspace's, and every experiment's in the cache.
+    """Add to MLflow the runs that only DVC has: the workspace's, and those of all experiments in the cache.
 
-    DVC takes outs it has seen before from its cache without running a stage, so no stage could tell MLflow.
+    DVC restores a run that it has cached without running a stage, so no stage could log it.
     """
     from losslab import tracking
     from losslab.experiments.outs import WORKSPACE, UnfinishedRun, list_runs
 
-    root, failed, added, known = Path(), 0, 0, 0
-    try:
-        for outs in list_runs(root):
-            if isinstance(outs, UnfinishedRun):
-                typer.echo(f"left out {outs.name}: {outs.reason}")
-                continue
-            if tracking.is_recorded(outs.dataset, outs.model_md5, outs.report_md5, outs.experiment, root):
-                known += 1
-                continue
-            try:
+    root, added, known = Path(), 0, 0
+    errors: list[str] = []
+    for outs in list_runs(root):
+        if isinstance(outs, UnfinishedRun):
+            typer.echo(f"skipped {outs.name}: {outs.reason}")
+        elif tracking.is_recorded(outs.dataset, outs.model_md5, outs.report_md5, outs.experiment, root):
+            known += 1
+        else:
+            with collect_errors(errors):
                 with outs.files() as folder:
                     tracking.rebuild_run(folder, outs.model_md5, outs.experiment, outs.baseline, root)
-            except InputError as error:
-                failed += 1
-                typer.echo(f"ERROR: {error}", err=True)
-            else:
                 added += 1
                 typer.echo(f"added {outs.experiment or WORKSPACE}")
-    except InputError as error:
-        exit_with_error(error)
-    typer.echo(f"sync: {added} added, {known} already there" + (f", {failed} failed" if failed else ""))
-    if failed:
-        raise typer.Exit(1)
+    typer.echo(f"sync: {added} added, {known} already there" + (f", {len(errors)} failed" if errors else ""))
+    exit_with_errors(errors)
 
 
 @app.command()
+@cli_errors()
 def losses(
-    as_json: Annotated[bool, typer.Option("--json", help="Print all there is to know as JSON.")] = False,
+    as_json: AsJson = False,
     cards: Annotated[bool, typer.Option("--cards", help="Measure each loss and write reports/losses.html.")] = False,
 ) -> None:
-    """List the losses: kind, options with their defaults, source, and what to write as `loss`."""
+    """List the losses: kind, options with their defaults, source, and how to write each as `loss`."""
     from losslab.losses.registry import LOSSES
 
     if cards and as_json:
-        exit_with_error(InputError("losses: --json and --cards are two things; ask for one"))
+        raise InputError("--cards cannot be used with --json")
     if cards:
         _write_cards()
     elif as_json:
-        typer.echo(json.dumps([spec.describe() for spec in LOSSES.values()], indent=2, ensure_ascii=False))
+        print_json([spec.describe() for spec in LOSSES.values()])
     else:
         rows = [
             (
@@ -81,7 +75,7 @@ def losses(
                 spec.kind,
                 f"{spec.binary}, {spec.multiclass}",
                 "alone" if spec.stands_alone else spec.expression,
-                " ".join(f"{name}={_shown(value)}" for name, value in spec.defaults.items()),
+                " ".join(f"{name}={_format_option(value)}" for name, value in spec.defaults.items()),
                 spec.paper,
             )
             for spec in LOSSES.values()
@@ -91,29 +85,29 @@ def losses(
 
 
 @app.command()
+@cli_errors()
 def archs(
-    as_json: Annotated[bool, typer.Option("--json", help="Print all there is to know as JSON.")] = False,
-    size: Annotated[int | None, typer.Option(min=1, max=4096, help="Pixels a side; else prepare.size.")] = None,
-    encoder: Annotated[str | None, typer.Option(help="An encoder; else that of params.yaml.")] = None,
+    as_json: AsJson = False,
+    size: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Image side in pixels (default: prepare.size).")
+    ] = None,
+    encoder: Annotated[str | None, typer.Option(help="Encoder name (default: encoder in params.yaml).")] = None,
 ) -> None:
-    """List the nets: parameters, and GFLOPs (10^9 operations, two per multiply-add) of one image forward.
+    """List the nets: parameters, and GFLOPs for one image (10^9 operations, two per multiply-add).
 
-    Each is built on the encoder of params.yaml, or, where it cannot be, on one that it goes with.
+    Each net is built on the encoder in params.yaml, or on one that fits where that one does not.
     """
     from tqdm import tqdm
 
     from losslab.models.registry import ARCHS
 
-    try:
-        asked = _survey_of(size, encoder)
-        from losslab.models.cost import measure_arch_cost
+    size, outputs, encoder = _choose_survey(size, encoder)
+    from losslab.models.cost import measure_arch_cost
 
-        names = tqdm(ARCHS, desc="archs", unit=" nets", leave=False, disable=None, delay=2)
-        costs = [measure_arch_cost(name, *asked) for name in names]
-    except InputError as error:
-        exit_with_error(error)
+    names = tqdm(ARCHS, desc="archs", unit=" nets", leave=False, disable=None, delay=2)
+    costs = [measure_arch_cost(name, size, outputs, encoder) for name in names]
     if as_json:
-        typer.echo(json.dumps([asdict(cost) for cost in costs], indent=2, ensure_ascii=False))
+        print_json([asdict(cost) for cost in costs])
         return
     rows = [
         (
@@ -127,12 +121,13 @@ def archs(
         for cost in costs
     ]
     print_table(("arch", "encoder", "parameters", "GFLOPs", "stride", "source"), rows)
-    pixels, outputs, _ = asked
-    typer.echo(f"One image of {pixels}x{pixels}, {outputs} outputs. More: losslab archs --json, docs/architectures.md")
+    typer.echo(
+        f"One image of {size}x{size}, {format_plural(outputs, 'output')}. More: losslab archs --json, docs/architectures.md"
+    )
 
 
-def _survey_of(size: int | None, encoder: str | None) -> tuple[int, int, str | None]:
-    """Size, number of outputs and encoder to list the archs for: of params.yaml, where the command does not say."""
+def _choose_survey(size: int | None, encoder: str | None) -> tuple[int, int, str | None]:
+    """Choose the size, the number of outputs and the encoder to list nets for: params.yaml fills in what is not given."""
     from losslab import params
     from losslab.cards import read_card
 
@@ -152,15 +147,12 @@ def _write_cards() -> None:
     from losslab.runtime.devices import describe_hardware
 
     path = Path("reports/losses.html")
-    try:
-        write_loss_cards(path, describe_hardware(), tqdm(available(), desc="cards", unit=" losses", disable=None))
-    except OSError as error:
-        exit_with_error(InputError(f"{error.filename or path}: {error.strerror or error}"))
+    write_loss_cards(path, describe_hardware(), tqdm(available(), desc="cards", unit=" losses", disable=None))
     typer.echo(f"wrote {path}")
 
 
-def _shown(value: object) -> str:
-    """As in params.yaml."""
+def _format_option(value: object) -> str:
+    """Format a value as params.yaml has it."""
     if isinstance(value, float):
         return f"{value:g}"
     return "null" if value is None else str(value).lower()

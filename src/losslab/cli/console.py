@@ -1,13 +1,20 @@
-"""How commands talk: tables, sizes, and the one line of an error."""
+"""What all commands share: tables, JSON, and how a command ends when something goes wrong."""
 
+import json
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
-from losslab.errors import InputError
+from losslab.errors import InputError, find_exhausted_memory
+
+INTERRUPTED = 130
+"""Exit code after Ctrl+C, as in shells."""
+AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
 
 def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> None:
@@ -17,32 +24,72 @@ def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
 
     table = Table(*header, box=None, pad_edge=False, header_style="bold")
     for row in rows:
-        table.add_row(*map(Text, row))  # as it stands: brackets in it are no markup
+        table.add_row(*map(Text, row))  # Text, as brackets in a plain string would be markup
     # Piped, each row stays on its line.
     console = Console() if sys.stdout.isatty() else Console(width=1000)
     console.print(table, highlight=False)
 
 
-def exit_with_error(error: InputError) -> NoReturn:
-    print_error(error)
-    raise typer.Exit(1)
+def print_json(value: object) -> None:
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_error(error: InputError) -> None:
-    typer.echo(f"ERROR: {' '.join(str(error).split())}", err=True)
+def print_error(message: str) -> None:
+    typer.echo(f"ERROR: {' '.join(message.split())}", err=True)
+
+
+def exit_with_errors(messages: Sequence[str], code: int = 1) -> None:
+    """Print one line per error and end the command; do nothing when there are no errors."""
+    for message in messages:
+        print_error(message)
+    if messages:
+        raise typer.Exit(code)
+
+
+def describe_error(error: InputError | OSError, path: Path | None = None) -> str:
+    """Say what is wrong and with which file: `path` where the system does not name one."""
+    if isinstance(error, InputError):
+        return str(error)
+    named, reason = error.filename or path, error.strerror or str(error)
+    return f"{named}: {reason}" if named else reason
 
 
 @contextmanager
-def cli_errors() -> Iterator[None]:
-    """End with one line, and exit code 1, where the input is wrong or a file cannot be had."""
+def collect_errors(messages: list[str]) -> Iterator[None]:
+    """Add an error to a list instead of ending the command, which goes on with its next item."""
     try:
         yield
-    except InputError as error:
-        exit_with_error(error)
-    except OSError as error:
-        exit_with_error(describe_os_error(error))
+    except (InputError, OSError) as error:
+        messages.append(describe_error(error))
 
 
-def describe_os_error(error: OSError) -> InputError:
-    """What is wrong with which file."""
-    return InputError(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+@contextmanager
+def cli_errors(
+    interrupted: str = "run the same command again", memory: str | None = None, path: Path | None = None
+) -> Iterator[None]:
+    """End a command with one line and exit code 1 for an error of the user or the system, 130 for Ctrl+C or SIGTERM.
+
+    Every command runs inside it, as its decorator or in a `with` block.
+
+    Args:
+        interrupted: how to go on after an interrupt.
+        memory: what to change when memory runs out.
+        path: where the command writes, for errors of the system that name no file.
+    """
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except KeyboardInterrupt:
+        exit_with_errors([f"interrupted: {interrupted}"], INTERRUPTED)
+    except (InputError, OSError) as error:
+        exit_with_errors([describe_error(error, path)])
+    except (MemoryError, RuntimeError) as error:
+        if (exhausted := find_exhausted_memory(error)) is None:
+            raise
+        exit_with_errors([f"out of {exhausted}" + (f": {memory}" if memory else "")])
+    finally:
+        signal.signal(signal.SIGTERM, handler)

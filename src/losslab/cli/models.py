@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from losslab.cli.console import exit_with_error
-from losslab.errors import InputError
+from losslab.cli.console import cli_errors
 from losslab.formats import format_bytes
+from losslab.stage import print_lines
 
 if TYPE_CHECKING:
     from losslab.export.export import ExportResult
@@ -24,83 +24,75 @@ class ExportFormat(Enum):
 
 
 @app.command()
+@cli_errors()
 def export(
-    to: Annotated[ExportFormat, typer.Option("--format", help="onnx, torchscript or torch_export.")],
-    model: Annotated[Path, typer.Option(help="A folder with model.safetensors and model.json.")] = Path("models"),
+    to: Annotated[ExportFormat, typer.Option("--format", help="File format.")],
+    model: Annotated[Path, typer.Option(help="Folder with model.safetensors and model.json.")] = Path("models"),
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The file; else model.onnx, .ts or .pt2 in MODEL.")
+        Path | None, typer.Option("--output", "-o", help="File to write (default: model.onnx, .ts or .pt2 in MODEL).")
     ] = None,
     size: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Fix the pixels a side; else they may vary.")
+        int | None, typer.Option(min=1, max=4096, help="Fixed image side in pixels (default: any).")
     ] = None,
     images: Annotated[
-        list[Path] | None, typer.Option(help="Compare on these, not on the run's test images; may be repeated.")
+        list[Path] | None, typer.Option(help="Image to compare on instead of the run's test images; repeatable.")
     ] = None,
-    tolerance: Annotated[float, typer.Option(min=0, help="Logits may differ from torch's by this.")] = 1e-3,
+    tolerance: Annotated[float, typer.Option(min=0, help="Largest allowed difference from torch's logits.")] = 1e-3,
 ) -> None:
-    """Write the model as one file of another format, and keep it if it gives torch's logits.
+    """Export a model to one file of another format; the file is kept only if it gives torch's logits.
 
-    In: images float32 [N, 3, H, W], RGB, 0 to 255; out: logits. Batch and size vary where the net allows it. Classes, palette
-    and more travel inside as losslab.json. More: docs/deploy.md
+    Input: images float32 [N, 3, H, W], RGB, 0 to 255. Output: logits. Batch and size vary where the net allows it.
+
+    The file carries classes, palette and more as losslab.json. More: docs/deploy.md
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    try:
-        from losslab.export.export import ExportOptions
-        from losslab.export.export import export_model as write
+    from losslab.export.export import ExportOptions, export_model
 
-        done = write(
-            ExportOptions(
-                format=to.value, model=model, path=output, size=size, images=tuple(images or ()), tolerance=tolerance
-            )
-        )
-    except InputError as error:
-        exit_with_error(error)
-    _tell(done, size is not None, tolerance)
+    options = ExportOptions(
+        format=to.value, model=model, path=output, size=size, images=tuple(images or ()), tolerance=tolerance
+    )
+    _print_export(export_model(options), tolerance)
 
 
 @app.command()
+@cli_errors()
 def register(
-    run: Annotated[str, typer.Argument(help="An MLflow run id or name, a DVC experiment, or workspace.")],
-    name: Annotated[str, typer.Option(help="Of the model in MLflow's registry.")],
+    run: Annotated[str, typer.Argument(help="MLflow run id or name, DVC experiment, or `workspace`.")],
+    name: Annotated[str, typer.Option(help="Name of the model in MLflow's registry.")],
 ) -> None:
-    """Register a run's model in MLflow, to be loaded and served without this repository: images in, masks out.
+    """Register a run's model in MLflow, which serves it without this repository: images in, masks out.
 
-    The same model under the same name is registered once. More: docs/deploy.md
+    Registering the same model twice under one name adds no version. More: docs/deploy.md
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
-    try:
-        from losslab.serving.register import register_model as add
+    from losslab.serving.register import register_model
 
-        done = add(run, name, Path())
-    except InputError as error:
-        exit_with_error(error)
-    except OSError as error:
-        exit_with_error(InputError(f"{error.filename}: {error.strerror}" if error.filename else str(error)))
-    version, of = f"models:/{name}/{done.version}", f"run {done.run.name} ({done.run.run_id})"
+    done = register_model(run, name, Path())
+    version, origin = f"models:/{name}/{done.version}", f"from run {done.run.name} ({done.run.run_id})"
     if done.is_new:
-        typer.echo(f"registered {version}, {format_bytes(done.size)}, of {of}")
+        typer.echo(f"registered {version}, {format_bytes(done.size)}, {origin}")
     else:
-        typer.echo(f"{version} is this model already, of {of}")
+        typer.echo(f"already registered as {version}, {origin}")
 
 
-def _tell(done: "ExportResult", size_is_asked: bool, tolerance: float) -> None:
+def _print_export(done: "ExportResult", tolerance: float) -> None:
     side = f"{done.size}x{done.size}"
-    for line in done.refused:
-        typer.echo(f"NOTE: not with varying {line}", err=True)
+    print_lines(f"NOTE: not with varying {line}" for line in done.refused)
     if done.trained_precision != "32-true":
-        typer.echo(
-            f"NOTE: trained in {done.trained_precision}, exported in float32: it is compared with the net in float32",
-            err=True,
+        print_lines(
+            [f"NOTE: trained in {done.trained_precision}, exported in float32: compared with the net in float32"]
         )
-    takes = {
+    inputs = {
         "batch and size": f"any batch, any size from {done.smallest_side} pixels a side",
         "batch": f"any batch, images of {side}",
         "nothing": f"one image of {side}",
     }[done.varies]
-    found = done.parity
-    typer.echo(f"wrote {done.path}, {format_bytes(done.path.stat().st_size)}: {takes}")
-    typer.echo("in: float32 [N, 3, H, W], RGB, 0 to 255; out: logits; classes, palette and more in losslab.json")
+    parity = done.parity
+    typer.echo(f"wrote {done.path}, {format_bytes(done.path.stat().st_size)}: takes {inputs}")
     typer.echo(
-        f"parity on {done.origin} ({', '.join(found.shapes)}): logits differ by up to {found.difference:.2g} "
-        f"(tolerance {tolerance:g}), {found.changed / found.pixels:.4%} of the pixels have another label"
+        "input: float32 [N, 3, H, W], RGB, 0 to 255; output: logits; losslab.json inside has classes, palette and more"
+    )
+    typer.echo(
+        f"parity on {done.origin} ({', '.join(parity.shapes)}): logits differ by up to {parity.difference:.2g} "
+        f"(tolerance {tolerance:g}), {parity.changed / parity.pixels:.4%} of the pixels change label"
     )

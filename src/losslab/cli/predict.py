@@ -1,66 +1,64 @@
 """`losslab predict`: masks of images, of any size and from anywhere."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from losslab.cli.console import exit_with_error, print_error
-from losslab.errors import InputError, find_exhausted_memory
+from losslab.cli.console import cli_errors, exit_with_errors
+from losslab.formats import format_plural
 
 if TYPE_CHECKING:
     from losslab.prediction.predict import PredictionSummary
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C, as shells have it."""
-
 
 def predict(
     paths: Annotated[
-        list[str], typer.Argument(metavar="PATH…", help="Images, folders, patterns such as 'a/**/*.jpg'.")
+        list[str], typer.Argument(metavar="PATH…", help="Images, folders or patterns such as 'a/**/*.jpg'.")
     ],
-    out: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="A folder for the masks.")],
-    model: Annotated[Path, typer.Option(help="The folder of a model, as the train stage writes it.")] = Path("models"),
+    out: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the masks.")],
+    model: Annotated[Path, typer.Option(help="Folder with model.safetensors and model.json.")] = Path("models"),
     scale: Annotated[
         Literal["trained", "original"],
-        typer.Option(help="What the net sees: images at the size that it was trained on, or as they are."),
+        typer.Option(help="Size the net sees: the one it was trained on, or each image's own."),
     ] = "trained",
-    tile: Annotated[
-        int, typer.Option(min=1, help="At original scale: images with longer sides go in tiles of so many pixels.")
-    ] = 1024,
+    tile: Annotated[int, typer.Option(min=1, help="Tile side in pixels for larger images at original scale.")] = 1024,
     overlap: Annotated[
-        float, typer.Option(min=0, max=0.75, help="The part of a tile that it shares with the next.")
+        float, typer.Option(min=0, max=0.75, help="Share of a tile that it has in common with the next.")
     ] = 0.25,
     tta: Annotated[
-        Literal["none", "flip", "flip_scale"], typer.Option(help="Test-time augmentation: mean over several views.")
+        Literal["none", "flip", "flip_scale"], typer.Option(help="Test-time augmentation: average over several views.")
     ] = "none",
-    overlays: Annotated[bool, typer.Option("--overlays", help="Write NAME.overlay.jpg too.")] = False,
+    overlays: Annotated[bool, typer.Option("--overlays", help="Also write NAME.overlay.jpg.")] = False,
     probabilities: Annotated[
-        bool, typer.Option("--probabilities", help="Write NAME.probabilities.npy too: float16 [C, H, W].")
+        bool, typer.Option("--probabilities", help="Also write NAME.probabilities.npy, float16 [C, H, W].")
     ] = False,
     threshold: Annotated[
         float | None,
-        typer.Option(help="With two classes: the probability above which a pixel is of the second; else 0.5."),
+        typer.Option(help="Probability above which a pixel is of the second of two classes (default: 0.5)."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at trained size at once.")] = 16,
-    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: CUDA where there is one.")] = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch at trained size.")] = 16,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Device; auto takes CUDA if there is one.")
+    ] = "auto",
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Also replace files in DIR that losslab predict has not written.")
+        bool, typer.Option("--overwrite", help="Also replace files in DIR that losslab predict did not write.")
     ] = False,
 ) -> None:
-    """Write masks of images as palette PNGs of their size, DIR/NAME.png: the value of a pixel is its class."""
-    try:
+    """Write a mask for each image: DIR/NAME.png, a palette PNG of the image's size whose pixel values are classes."""
+    with cli_errors(
+        f"the masks in {out} are complete; run the same command again to write all of them",
+        "lower --batch-size, or --tile with --scale original",
+        out,
+    ):
         from losslab.prediction.inputs import check_outputs, find_jobs
-        from losslab.prediction.model import check_threshold, read_description
+        from losslab.prediction.model import check_threshold, load_predictor, read_description
 
         jobs = find_jobs(paths, out)
         check_outputs(jobs, out, overwrite)
         check_threshold(threshold, read_description(model))
 
-        from losslab.prediction.model import load_predictor
-        from losslab.prediction.predict import PredictOptions
-        from losslab.prediction.predict import predict_images as predict_all
+        from losslab.prediction.predict import PredictOptions, predict_images
 
         options = PredictOptions(
             scale=scale,
@@ -71,30 +69,15 @@ def predict(
             overlays=overlays,
             probabilities=probabilities,
         )
-        outcome = predict_all(load_predictor(model, tta, device), jobs, out, options)
-    except InputError as error:
-        exit_with_error(error)
-    except KeyboardInterrupt:
-        print_error(InputError(f"interrupted; the masks that are in {out} are whole"))
-        sys.exit(INTERRUPTED)
-    except (MemoryError, RuntimeError) as error:
-        if (where := find_exhausted_memory(error)) is None:
-            raise
-        exit_with_error(InputError(f"out of {where}: give a lower --batch-size, or at original scale a lower --tile"))
-    except OSError as error:
-        exit_with_error(InputError(f"{error.filename or out}: {error.strerror or error}"))
-    _tell(outcome, out)
+        _print_summary(predict_images(load_predictor(model, tta, device), jobs, out, options), out)
 
 
-def _tell(outcome: "PredictionSummary", out: Path) -> None:
-    seconds = max(outcome.seconds, 1e-9)
-    megapixels = outcome.pixels / 1e6
+def _print_summary(summary: "PredictionSummary", out: Path) -> None:
+    seconds = max(summary.seconds, 1e-9)
+    megapixels = summary.pixels / 1e6
     typer.echo(
-        f"predict: {outcome.images} image{'' if outcome.images == 1 else 's'}, {megapixels:.1f} Mpixel in {outcome.seconds:.1f} s: "
-        f"{outcome.images / seconds:.3g} images/s, {megapixels / seconds:.3g} Mpixel/s; masks are in {out}"
-        + (f"; {len(outcome.failures)} failed" if outcome.failures else "")
+        f"predict: {format_plural(summary.images, 'image')}, {megapixels:.1f} Mpixel in {summary.seconds:.1f} s: "
+        f"{summary.images / seconds:.3g} images/s, {megapixels / seconds:.3g} Mpixel/s; masks are in {out}"
+        + (f"; {len(summary.failures)} failed" if summary.failures else "")
     )
-    for path, reason in outcome.failures:
-        print_error(InputError(f"{path}: {reason}"))
-    if outcome.failures:
-        raise typer.Exit(1)
+    exit_with_errors([f"{path}: {reason}" for path, reason in summary.failures])

@@ -1,4 +1,4 @@
-"""What `losslab study run` shows while it runs."""
+"""The display of `losslab study run`: a line for each run that ends, and a progress bar on a terminal."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import typer
 from tqdm import tqdm
 
+from losslab.formats import format_duration
 from losslab.stage import print_line
 from losslab.study.plan import Study, StudyRun
 from losslab.study.results import find_epoch, read_progress
@@ -14,7 +15,7 @@ from losslab.study.state import StudyState
 
 
 class StudyDisplay:
-    """One line for each run that ends, and on a terminal a bar with what goes on."""
+    """Print a line for each run that ends, and on a terminal a bar with the runs in progress."""
 
     def __init__(self, study: Study, state: StudyState) -> None:
         self.study, self.state = study, state
@@ -31,47 +32,42 @@ class StudyDisplay:
         )
         self.eta = ""
 
-    def preparing(self, run: StudyRun) -> None:
+    def show_preparing(self, run: StudyRun) -> None:
         print_line(f"preparing {run.params['dataset']}")
 
-    def told(self, progress: StudyProgress) -> None:
+    def show_result(self, progress: StudyProgress) -> None:
         ended, left = progress.ended, progress.total - progress.finished
         if ended.reason is None:
             val, test = (format_optional_score(miou) for miou in (progress.val_miou, progress.test_miou))
             result = f"val mIoU {val}  test mIoU {test}  {ended.seconds:.0f} s"
         else:
             result = f"FAILED: {ended.reason}"
-        self.eta = f", about {_duration(progress.eta_s)}" if left and progress.eta_s is not None else ""
+        self.eta = f", about {format_duration(progress.eta_s)}" if left and progress.eta_s is not None else ""
         print_line(f"[{progress.finished}/{progress.total}] {ended.run.name}  {result}  ({left} to go{self.eta})")
         self.bar.n = progress.finished
         self.bar.refresh()
 
-    def shows(self, working: list[StudyRun]) -> bool:
-        """Show what goes on. Returns whether it is something else than before."""
+    def show_working(self, working: list[StudyRun]) -> bool:
+        """Show the runs in progress; return whether they have changed."""
         names = [run.name for run in working]
         changed, self.names = names != self.names, names
         if not self.bar.disable:
-            own = f"{self.study.alias or self.study.name}-"
-            told = [f"{name.removeprefix(own)} {find_epoch(self.state.find_log(name)) or ''}".strip() for name in names]
-            self.bar.set_postfix_str("; ".join(told) + self.eta)
+            prefix = f"{self.study.alias or self.study.name}-"
+            epochs = [
+                f"{name.removeprefix(prefix)} {find_epoch(self.state.find_log(name)) or ''}".strip() for name in names
+            ]
+            self.bar.set_postfix_str("; ".join(epochs) + self.eta)
         return changed
 
 
 @contextmanager
 def show_study(study: Study, state: StudyState) -> Iterator[StudyDisplay]:
-    shown = StudyDisplay(study, state)
+    display = StudyDisplay(study, state)
     try:
-        yield shown
+        yield display
     finally:
-        shown.bar.close()
+        display.bar.close()
 
 
 def format_optional_score(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

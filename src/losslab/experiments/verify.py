@@ -116,9 +116,8 @@ def find_changed_code(lock: dict[str, Any], folder: Path) -> str | None:
     """Return the first file or folder of code that is not what a dvc.lock says; None if there is none."""
     for stage in lock["stages"].values():
         for dep in stage.get("deps", []):
-            if dep["path"].startswith(CODE_FOLDERS):
-                if compute_md5(folder / dep["path"]) != dep["md5"]:
-                    return str(dep["path"])
+            if dep["path"].startswith(CODE_FOLDERS) and compute_md5(folder / dep["path"]) != dep["md5"]:
+                return str(dep["path"])
     return None
 
 
