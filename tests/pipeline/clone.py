@@ -5,7 +5,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,19 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from losslab.experiments.outs import list_experiments
+from losslab.tracking.store import TrackingStore
 from tests.conftest import ROOT, TINY_CARD, TINY_CHANGES, merge
 
 QUICK: dict[str, Any] = {"arch": "simple_cnn", "encoder": None}
 """A net that needs neither smp nor timm, whose imports take seconds of every stage."""
+
+
+@cache
+def make_empty_store() -> Path:
+    """An MLflow store without runs: MLflow takes seconds to make one, so the clones of this process share a copy."""
+    folder = Path(tempfile.mkdtemp())
+    TrackingStore(folder)
+    return folder / "mlflow.db"
 
 
 class Clone:
@@ -40,17 +51,31 @@ class Clone:
         (folder / "dvc.lock").unlink(missing_ok=True)
         self.run("git init -q -b main && git config user.name t && git config user.email t@t && git add -A")
         self.run("git commit -q -m start")
+        self.empty_store()
+
+    @classmethod
+    def open(cls, folder: Path) -> "Clone":
+        """One that is there already."""
+        clone = cls.__new__(cls)
+        clone.folder = folder
+        return clone
+
+    def empty_store(self) -> None:
+        """Put an MLflow store without runs in the place of the one that is there."""
+        shutil.rmtree(self.folder / "mlartifacts", ignore_errors=True)
+        shutil.copy(make_empty_store(), self.folder / "mlflow.db")
 
     @property
     def environment(self) -> dict[str, str]:
-        left_out = ("DVC_", "MLFLOW_", "GIT_", "OMP_")
+        left_out = ("DVC_", "MLFLOW_", "GIT_", "OMP_", "PYTHONDONTWRITEBYTECODE")
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
         inherited |= {
             "OMP_WAIT_POLICY": "PASSIVE",
             "GOMP_SPINCOUNT": "0",
         }  # threads that spin would hold up other tests
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        return inherited | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
+        compiled = {"PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir(), "losslab-tests-compiled"))}
+        return inherited | compiled | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
 
     def run(self, command: str, ok: bool = True, **environment: str) -> str:
         env = self.environment | environment

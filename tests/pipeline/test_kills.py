@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 from tests.pipeline.clone import Clone
+from tests.pipeline.conftest import EPOCHS, FinishedRun
 
 pytestmark = pytest.mark.pipeline
-EPOCHS = 40
 CHANGES = {"train": {"epochs": EPOCHS}}
 
 
@@ -56,24 +56,16 @@ def after(pattern: str, seconds: float, but_before: str = "nothing") -> Callable
     return moment
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A run that was left alone."""
-    clone = Clone(tmp_path_factory.mktemp("whole"), CHANGES)
-    clone.run("dvc repro")
-    return clone
-
-
-def test_kills_at_any_moment_change_nothing(whole: Clone, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_kills_at_any_moment_change_nothing(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     clone = Clone(tmp_path_factory.mktemp("killed"), CHANGES)
     chance = random.Random(0)
     moments = {
-        "between prepare and train": after("Running stage 'train'", 0),
         "before the first epoch ends": after("Running stage 'train'", chance.uniform(0.5, 3)),
         "while a checkpoint is written": lambda output: (
             any(clone.folder.glob(".losslab/checkpoints/.*.partial")) or "epoch 4/" in output
         ),
-        "in an epoch": after(r"epoch \d+/", chance.uniform(0, 0.3), f"epoch {EPOCHS // 2}/"),
         "in an epoch or its validation": after(r"epoch \d+/", chance.uniform(0, 0.6), f"epoch {EPOCHS - 4}/"),
         "after the last epoch": after(f"epoch {EPOCHS}/", 0.0),
         "while the model is written, or around that": after(f"resuming after epoch {EPOCHS}", chance.uniform(0, 0.05)),
@@ -89,8 +81,9 @@ def test_kills_at_any_moment_change_nothing(whole: Clone, tmp_path_factory: pyte
         if name == "between train and evaluate":
             assert f"resuming after epoch {EPOCHS}" in output, "a finished training was not used"
     output = clone.run("dvc repro")
-    assert clone.outs() == whole.outs()
-    assert clone.run("cat dvc.lock") == whole.run("cat dvc.lock")
+    finished: FinishedRun = request.getfixturevalue("finished")  # now: another process of the suite may have made it
+    assert clone.outs() == finished.outs
+    assert (clone.folder / "dvc.lock").read_text(encoding="utf-8") == finished.lock
     (run,) = clone.runs()
     assert run.info.status == "FINISHED" and "test_miou" in run.data.metrics
     history = clone.mlflow().get_metric_history(run.info.run_id, "val_miou")
@@ -99,7 +92,7 @@ def test_kills_at_any_moment_change_nothing(whole: Clone, tmp_path_factory: pyte
 
 
 def test_queued_experiment_whose_worker_died_goes_on_when_it_is_queued_again(
-    whole: Clone, tmp_path_factory: pytest.TempPathFactory
+    finished: FinishedRun, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     clone = Clone(tmp_path_factory.mktemp("queue"), CHANGES)
     clone.run("dvc repro prepare")
@@ -118,7 +111,7 @@ def test_queued_experiment_whose_worker_died_goes_on_when_it_is_queued_again(
     clone.wait_for_experiments("second", seconds=200)
     assert "resuming after epoch" in clone.run("dvc queue logs second")
     clone.run("dvc exp branch second second")
-    locks = clone.run("git show second:dvc.lock"), whole.run("cat dvc.lock")
+    locks = clone.run("git show second:dvc.lock"), finished.lock
     resumed, alone = (yaml.safe_load(lock)["stages"]["train"]["outs"] for lock in locks)
     assert resumed == alone and "models/model.safetensors" in {out["path"] for out in resumed}
     (run,) = clone.runs()

@@ -18,7 +18,7 @@ import yaml
 from tests.pipeline.clone import Clone
 
 pytestmark = pytest.mark.pipeline
-EPOCHS = 80
+EPOCHS = 40
 STUDY = {
     "title": "Small",
     "question": "Which?",

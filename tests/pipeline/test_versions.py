@@ -66,8 +66,7 @@ def test_own_data_through_two_versions_and_back_and_to_another_clone(tmp_path: P
     assert clone.outs() == second
 
     clone.run(f"dvc remote add -q -d store {tmp_path}/store && git add -A && git commit -q -m remote && dvc push -q")
-    other = Clone.__new__(Clone)
-    other.folder = tmp_path / "other"
+    other = Clone.open(tmp_path / "other")
     clone.run(f"git clone -q . {other.folder}")
     other.run("dvc pull -q")
     assert stages_run(other.run("dvc repro")) == []

@@ -9,16 +9,17 @@ import yaml
 
 from tests.conftest import SHARED
 from tests.pipeline.clone import Clone, stages_run
+from tests.pipeline.conftest import EPOCHS, FinishedRun
 
 pytestmark = pytest.mark.pipeline
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone in which the default run is done and committed."""
-    clone = Clone(tmp_path_factory.mktemp("clone"))
-    assert stages_run(clone.run("dvc repro")) == STAGES
+def done(finished: FinishedRun) -> Clone:
+    """A clone in which the default run is done and committed; these tests alone change it."""
+    assert stages_run(finished.output) == STAGES
+    clone = Clone.open(finished.folder)
     clone.run("git add dvc.lock && git commit -q -m run")
     return clone
 
@@ -62,7 +63,7 @@ def test_dvc_commands_show_something_useful(clone: Clone) -> None:
 
 
 def test_experiment_with_another_loss_and_net_runs_three_stages(clone: Clone) -> None:
-    net = "-S arch=unet -S encoder=tu-mobilenetv3_small_050"
+    net = "-S arch=unet -S encoder=tu-mobilenetv3_small_050 -S train.epochs=2"
     output = clone.run(f"dvc exp run -n other-loss -S loss=0.5*bce+0.5*dice {net}")
     assert stages_run(output) == ["train", "evaluate", "report"]
     assert "loss" in clone.run("dvc params diff") and "0.5*bce+0.5*dice" in clone.run("dvc params diff")
@@ -82,7 +83,7 @@ def test_run_is_verified_in_a_clone_and_put_back_whatever_the_workspace_holds(cl
     before = clone.run(listing)
     output = clone.run(f"losslab verify {run.info.run_id[:8]}", OMP_NUM_THREADS=str(int(threads) + 1))
     stages = stages_run(output)
-    assert stages == STAGES[1:-1] and "epoch 2/2" in output  # the record was made while the report was
+    assert stages == STAGES[1:-1] and f"epoch {EPOCHS}/{EPOCHS}" in output  # the record was made while the report was
     outs = 13
     assert f"{threads} thread" in output and "as recorded" in output and f"identical: {outs} outs" in output
     assert clone.run(listing) == before
@@ -123,7 +124,9 @@ def test_queue_from_an_empty_store_loses_nothing(clone: Clone) -> None:
     assert {(run.data.params["loss"], run.data.params["seed"]) for run in runs} == {("dice", "1"), ("focal", "1")}
     client = clone.mlflow()
     for run in runs:
-        assert [point.step for point in client.get_metric_history(run.info.run_id, "val_miou")] == [1, 2]
+        assert [point.step for point in client.get_metric_history(run.info.run_id, "val_miou")] == list(
+            range(1, EPOCHS + 1)
+        )
         assert "test_miou" in run.data.metrics and run.data.tags["dvc.experiment"] in run.info.run_name
         artifacts = clone.folder / "mlartifacts/tiny" / run.info.run_id / "artifacts"
         assert (artifacts / "report.html").is_file() and (artifacts / "figures/confusion.png").is_file()
@@ -136,8 +139,7 @@ def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> 
     """
     clone.run("dvc exp run -n prepared-only -S prepare.size=32 prepare")
     clone.run("git reset -q --hard && dvc checkout -q")
-    (clone.folder / "mlflow.db").unlink()
-    shutil.rmtree(clone.folder / "mlartifacts")
+    clone.empty_store()
     assert stages_run(clone.run("dvc exp run -n again -S loss=dice -S seed=1")) == []
     clone.run("git reset -q --hard && dvc checkout -q")
     output = clone.run("losslab sync")
@@ -156,7 +158,7 @@ def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> 
 def test_without_a_store_the_run_is_whole_and_warns(clone: Clone) -> None:
     for _ in range(2):  # forced again it trains again, though no later stage has said that DVC has taken in the first
         output = clone.run("dvc repro --force -s train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
-        assert "epoch 1/2" in output and "resuming after epoch" not in output
+        assert f"epoch 1/{EPOCHS}" in output and "resuming after epoch" not in output
     assert output.count("WARNING: MLflow at http://127.0.0.1:9 cannot be used") == 1
     assert clone.run("git status --porcelain") == ""
     assert "sync: 0 added" in clone.run("losslab sync")

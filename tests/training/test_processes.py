@@ -1,6 +1,7 @@
 """Two processes with gloo, as `python src/train.py` starts them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from losslab.data.loading.arrays import PreparedData
 from losslab.io.files import read_csv, read_json
 from tests.conftest import ROOT, TINY_CHANGES, merge, write_params
+from tests.pipeline.clone import make_empty_store
 
 EPOCHS = 8
 CHANGES = {
@@ -30,6 +32,7 @@ def start(folder: Path, data: PreparedData, *command: str, **changes: Any) -> "s
     place.parent.mkdir(parents=True, exist_ok=True)
     if not place.exists():
         place.symlink_to(data.folder)
+        shutil.copy(make_empty_store(), folder / "mlflow.db")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
     return subprocess.Popen(
         [*(command or [sys.executable]), str(ROOT / "src/train.py")],
