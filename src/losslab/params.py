@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from losslab.cards import read_card
 from losslab.errors import InputError
 from losslab.io.yaml import Section, read_yaml, validate
-from losslab.losses.loss_plan import LossPlan, parse_loss
+from losslab.losses.parsed_loss import ParsedLoss, parse_loss
 from losslab.models.registry import check_batch, check_encoder_given
 from losslab.schedules import check_schedule
 
@@ -123,7 +123,7 @@ class Params(Section):
     report: ReportParams
 
     @cached_property
-    def loss_plan(self) -> LossPlan:
+    def parsed_loss(self) -> ParsedLoss:
         """`loss` and `loss_options`, parsed once for all who need them.
 
         A `model_copy` with another loss would keep it: make changed params with `check_params`.
@@ -168,7 +168,7 @@ def _check_across(params: Params, catalog: Path) -> None:
         raise InputError(
             f"prepare.split.method is 'grouped', but the card of {params.dataset} has no group; use random"
         )
-    params.loss_plan.check_classes(card.num_outputs)
+    params.parsed_loss.check_classes(card.num_outputs)
     check_schedule(params.train.schedule, params.train.schedule_options)
     check_encoder_given(params.arch, params.encoder, params.encoder_weights)
     if params.encoder is None:

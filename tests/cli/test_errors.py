@@ -16,9 +16,9 @@ from losslab.errors import InputError
 from tests.conftest import ROOT
 
 FIND_STUDY = "losslab.study.state.find_study"
-FIND_RECORD = "losslab.experiments.records.find_record"
+FIND_RECORD = "losslab.experiments.run_finder.find_record"
 COMMANDS = [
-    ("sync", "", "losslab.experiments.outs.list_runs"),
+    ("sync", "", "losslab.experiments.finished_runs.list_runs"),
     ("losses", "--json", "losslab.cli.print_json"),
     ("archs", "--size 64", "losslab.models.cost.measure_arch_cost"),
     ("datasets", "", "losslab.data.catalog.read_catalog"),

@@ -19,7 +19,7 @@ from losslab.experiments.clone import (
     write_bundle,
     write_params,
 )
-from losslab.experiments.outs import list_experiments
+from losslab.experiments.finished_runs import list_experiments
 from losslab.io.files import write_text
 from losslab.io.git import find_head, find_prefix, read_file_at
 from losslab.io.yaml import parse_yaml

@@ -8,8 +8,8 @@ import yaml
 from losslab.errors import InputError
 from losslab.experiments import restore as restoring
 from losslab.experiments.clone import run_dvc
-from losslab.experiments.records import find_record
 from losslab.experiments.restore import _is_kept, restore_workspace
+from losslab.experiments.run_finder import find_record
 from losslab.io.files import write_text
 from tests.experiments.repository import Runs
 

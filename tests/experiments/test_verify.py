@@ -10,12 +10,12 @@ import pytest
 import yaml
 
 from losslab.errors import InputError
-from losslab.experiments.records import find_record
+from losslab.experiments.run_finder import find_record
 from losslab.experiments.verify import Verification, find_changed_packages, find_likely_reasons, verify_run
 from losslab.io.files import write_text
 from losslab.tracking import TrackedRun
 from tests.experiments.repository import CODE, Runs
-from tests.experiments.test_records import tracked_run
+from tests.experiments.test_run_finder import tracked_run
 
 
 class Played:

@@ -8,7 +8,7 @@ from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
 from losslab.errors import InputError
 from losslab.io.yaml import read_yaml
 from losslab.losses.expression import LossTerm, parse_expression
-from losslab.losses.loss_plan import parse_loss
+from losslab.losses.parsed_loss import parse_loss
 
 
 @pytest.mark.parametrize(

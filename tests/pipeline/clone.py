@@ -15,7 +15,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from losslab.experiments.outs import list_experiments
+from losslab.experiments.finished_runs import list_experiments
 from losslab.tracking.store import TrackingStore
 from tests.conftest import ROOT, TINY_CARD, TINY_CHANGES, merge
 

@@ -26,7 +26,7 @@ from typer.testing import CliRunner
 from losslab import models, tracking
 from losslab.cli import app
 from losslab.errors import InputError
-from losslab.experiments.outs import open_model
+from losslab.experiments.finished_runs import open_model
 from losslab.inference.predictor import Predictor
 from losslab.io.files import write_text
 from losslab.io.hashing import compute_file_md5

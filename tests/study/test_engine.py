@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from losslab.experiments.records import find_record
+from losslab.experiments.run_finder import find_record
 from losslab.experiments.verify import verify_run
 from losslab.io.git import find_head
 from losslab.study.engine import EndedRun, LocalEngine

@@ -34,7 +34,7 @@ def sync() -> None:
     DVC restores a run that it has cached without running a stage, so no stage could log it.
     """
     from losslab import tracking
-    from losslab.experiments.outs import WORKSPACE, UnfinishedRun, list_runs
+    from losslab.experiments.finished_runs import WORKSPACE, UnfinishedRun, list_runs
 
     root, added, known = Path(), 0, 0
     errors: list[str] = []

@@ -10,7 +10,7 @@ from losslab.formats import format_bytes
 from losslab.stage import print_line
 
 if TYPE_CHECKING:
-    from losslab.experiments.records import RunRecord
+    from losslab.experiments.run_finder import RunRecord
     from losslab.experiments.verify import Verification
 
 ROOT = Path()
@@ -30,7 +30,7 @@ def verify(
 
     Exit code 0: identical. 1: different, or it could not be repeated.
     """
-    from losslab.experiments.records import find_record
+    from losslab.experiments.run_finder import find_record
     from losslab.experiments.verify import verify_run
 
     record = find_record(run, ROOT)
@@ -50,8 +50,8 @@ def reproduce(
     ] = False,
 ) -> None:
     """Restore a run in the workspace: params.yaml, dvc.lock, and the outs that DVC's cache or remote has."""
-    from losslab.experiments.records import find_record
     from losslab.experiments.restore import restore_workspace
+    from losslab.experiments.run_finder import find_record
 
     record = find_record(run, ROOT)
     restored = restore_workspace(record, ROOT, force)

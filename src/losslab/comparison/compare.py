@@ -10,6 +10,7 @@ from losslab.comparison.breakdowns import break_down_by_class, break_down_by_str
 from losslab.comparison.cost import NetCost
 from losslab.comparison.evidence import RunEvidence, check_judgeable, compute_score, group_test_sets
 from losslab.comparison.gallery import choose_gallery
+from losslab.comparison.headlines import find_warnings, write_factor_headline, write_headline
 from losslab.comparison.metrics import list_metrics
 from losslab.comparison.result import (
     Breakdown,
@@ -20,9 +21,8 @@ from losslab.comparison.result import (
     FactorResult,
     FriedmanRanks,
 )
+from losslab.comparison.score_table import ScoreTable
 from losslab.comparison.statistics import Blocks, compute_variance_floor, rank_cells
-from losslab.comparison.summary import find_warnings, write_factor_headline, write_headline
-from losslab.comparison.table import ScoreTable
 from losslab.comparison.verdicts import Verdict, judge_all, write_sentence
 from losslab.errors import InputError
 from losslab.io.files import JsonObject

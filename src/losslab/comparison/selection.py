@@ -10,8 +10,8 @@ from typing import Any
 from losslab.comparison.compare import ComparisonSpec
 from losslab.comparison.evidence import RunEvidence, read_evidence
 from losslab.errors import InputError
-from losslab.experiments.outs import RunOutputs
-from losslab.experiments.records import RecordFinder, RunRecord
+from losslab.experiments.finished_runs import RunOutputs
+from losslab.experiments.run_finder import RunFinder, RunRecord
 from losslab.io.files import flatten
 from losslab.study import spec as cards
 from losslab.study.plan import Study, StudyRun
@@ -68,7 +68,7 @@ def select_study(study: Study, metric: str, root: Path) -> RunSelection:
     Raises:
         InputError: no run has finished.
     """
-    finder, done = RecordFinder(root), find_done_runs(study, root)
+    finder, done = RunFinder(root), find_done_runs(study, root)
     if not done:
         raise InputError(f"{study.key}: no run has finished yet: run `losslab study run {study.name}`")
     records = [(finder.build_record(outs), dict(run.cell.labels)) for run, outs in done.items()]
@@ -100,7 +100,7 @@ def select_runs(names: Sequence[str], metric: str, root: Path, name: str | None 
     """
     if len(names) < 2:
         raise InputError("--runs needs at least two runs")
-    finder = RecordFinder(root)
+    finder = RunFinder(root)
     records = [finder.find(text) for text in names]
     axes = _find_differences([record.params for record in records])
     labels = [{axis: values[place] for axis, values in axes.items()} for place in range(len(records))]

@@ -12,8 +12,15 @@ from losslab import tracking
 from losslab.errors import InputError
 from losslab.experiments.clone import run_dvc
 from losslab.experiments.dvc_cache import DvcCache
-from losslab.experiments.outs import COMMITTED, REPORT, WORKSPACE, RunOutputs, compute_md5, list_experiments
-from losslab.experiments.records import RunRecord
+from losslab.experiments.finished_runs import (
+    COMMITTED,
+    REPORT,
+    WORKSPACE,
+    RunOutputs,
+    compute_md5,
+    list_experiments,
+)
+from losslab.experiments.run_finder import RunRecord
 from losslab.experiments.verify import find_changed_code
 from losslab.formats import format_list
 from losslab.io.files import write_text

@@ -16,8 +16,8 @@ from losslab.errors import InputError
 from losslab.experiments.clone import make_clone, run_dvc_repro, write_params
 from losslab.experiments.differences import describe_difference
 from losslab.experiments.dvc_cache import DvcCache
-from losslab.experiments.outs import compute_md5
-from losslab.experiments.records import RunRecord
+from losslab.experiments.finished_runs import compute_md5
+from losslab.experiments.run_finder import RunRecord
 from losslab.formats import format_list, format_plural
 from losslab.io.git import find_prefix, read_file_at
 from losslab.io.hashing import compute_folder_md5

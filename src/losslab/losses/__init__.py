@@ -6,7 +6,7 @@ Importing this room does not import torch; building a loss does.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from losslab.losses.loss_plan import parse_loss
+from losslab.losses.parsed_loss import parse_loss
 from losslab.losses.registry import available
 
 if TYPE_CHECKING:

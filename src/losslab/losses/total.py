@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from losslab.errors import InputError
 from losslab.losses.base import Loss
-from losslab.losses.loss_plan import LossPlan
+from losslab.losses.parsed_loss import ParsedLoss
 from losslab.losses.registry import LOSSES
 
 
@@ -15,13 +15,13 @@ class TotalLoss(nn.Module):
     """Weighted sum of the losses of a plan; see `losslab.losses.build_loss` for shapes and errors.
 
     Example:
-        >>> from losslab.losses.loss_plan import parse_loss
+        >>> from losslab.losses.parsed_loss import parse_loss
         >>> loss = TotalLoss(parse_loss("0.5*bce+2:0*dice", {}), num_classes=1, ignore_index=None)
         >>> loss.set_epoch(1, epochs=3); loss.weights
         {'bce': 0.5, 'dice': 1.0}
     """
 
-    def __init__(self, plan: LossPlan, num_classes: int, ignore_index: int | None) -> None:
+    def __init__(self, plan: ParsedLoss, num_classes: int, ignore_index: int | None) -> None:
         super().__init__()
         if num_classes < 1:
             raise InputError(f"num_classes is {num_classes}; it must be 1 (binary) or more")

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from losslab.experiments.outs import open_model
+from losslab.experiments.finished_runs import open_model
 from losslab.io.files import read_json, write_json, write_text
 from losslab.io.hashing import compute_folder_md5
 from losslab.models import DESCRIPTION, WEIGHTS

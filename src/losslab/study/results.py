@@ -9,7 +9,7 @@ from typing import Any
 
 from losslab.errors import InputError
 from losslab.experiments.dvc_cache import DvcCache
-from losslab.experiments.outs import RunOutputs, list_experiments, read_run_at
+from losslab.experiments.finished_runs import RunOutputs, list_experiments, read_run_at
 from losslab.io.files import JsonObject
 from losslab.io.git import read_file_at
 from losslab.io.yaml import parse_yaml

@@ -16,7 +16,7 @@ from losslab.data.loading.batches import EpochBatchSampler
 from losslab.errors import InputError
 from losslab.inference.tensors import to_input
 from losslab.losses.class_weights import compute_class_weights
-from losslab.losses.loss_plan import parse_loss
+from losslab.losses.parsed_loss import parse_loss
 from losslab.losses.total import TotalLoss
 from losslab.models import build_model, check_encoder, check_size, compute_weights_digest, find_normalisation
 from losslab.params import Params
@@ -132,8 +132,8 @@ def _try_inexact_step(net: nn.Module, loss: TotalLoss, size: int) -> list[str]:
 def _build_loss(params: Params, data: dict[str, Any]) -> TotalLoss:
     """Build the loss; class weights that are named by a frequency are counted in the training images."""
     outputs = count_outputs(len(data["classes"]))
-    plan = params.loss_plan
-    weighting = getattr(plan.options.get("cross_entropy"), "class_weights", None)
+    parsed = params.parsed_loss
+    weighting = getattr(parsed.options.get("cross_entropy"), "class_weights", None)
     if isinstance(weighting, str):
         where_present = data.get("pixels_where_present")
         if where_present is None:
@@ -141,8 +141,8 @@ def _build_loss(params: Params, data: dict[str, Any]) -> TotalLoss:
                 "the prepared data are from an older losslab and lack pixel counts; run `dvc repro prepare`"
             )
         weights = compute_class_weights(weighting, data["pixels"]["train"], where_present["train"])  # type: ignore[arg-type]
-        plan = parse_loss(params.loss, params.loss_options, weights)
+        parsed = parse_loss(params.loss, params.loss_options, weights)
     ignore_index = data["ignore_index"]
     if ignore_index is None and params.train.augmentation in RECIPES_WITH_VOID:
         ignore_index = IGNORE_INDEX
-    return TotalLoss(plan, outputs, ignore_index)
+    return TotalLoss(parsed, outputs, ignore_index)

@@ -15,12 +15,12 @@ from losslab.comparison.result import ComparedMetric, Comparison
 from losslab.io.files import read_csv, read_json
 from losslab.reporting.comparison import write_comparison
 from losslab.reporting.comparison.critical_difference import find_groups
+from losslab.reporting.comparison.csv_tables import build_cell_rows, build_run_rows
 from losslab.reporting.comparison.labels import place_labels
 from losslab.reporting.comparison.markdown import build_markdown, escape_markdown
 from losslab.reporting.comparison.page import build_comparison_page
 from losslab.reporting.comparison.pareto import COSTS, find_candidates
 from losslab.reporting.comparison.plain_data import convert_to_plain
-from losslab.reporting.comparison.tables import build_cell_rows, build_run_rows
 from tests.reporting.comparison.factory import HD95, MadeUpComparison, make_comparison
 
 DECIDED = MadeUpComparison(gains={"dice": 0.06, "focal": -0.02, "unet": 0.05}, side=0, epochs=2)

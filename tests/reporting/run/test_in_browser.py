@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from losslab.reporting.run.outs import read_report_inputs
+from losslab.reporting.run.inputs import read_report_inputs
 from losslab.reporting.run.page import build_run_page
 from tests.conftest import ROOT
 from tests.reporting.run.made_up import MadeUp, write_outs

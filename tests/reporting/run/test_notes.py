@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from losslab.reporting.run import notes
-from losslab.reporting.run.outs import ReportInputs, read_report_inputs
+from losslab.reporting.run.inputs import ReportInputs, read_report_inputs
 from tests.reporting.run.made_up import MadeUp, write_outs
 
 Change = Callable[[ReportInputs], ReportInputs]

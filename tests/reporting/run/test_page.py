@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from losslab.io.files import read_csv, read_json, write_csv, write_json
-from losslab.reporting.run.outs import read_report_inputs
+from losslab.reporting.run.inputs import read_report_inputs
 from losslab.reporting.run.page import build_run_page, write_report
 from tests.reporting.run.made_up import MadeUp, write_outs
 

@@ -17,8 +17,8 @@ from typing import IO
 
 from tqdm import tqdm
 
-from losslab.data.download.external import unpack_with_program
 from losslab.data.download.rar import is_cut_off
+from losslab.data.download.unpack_programs import unpack_with_program
 from losslab.errors import InputError
 from losslab.io.files import open_scratch_folder
 

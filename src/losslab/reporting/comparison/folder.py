@@ -4,11 +4,11 @@ from pathlib import Path
 
 from losslab.comparison.result import Comparison
 from losslab.io.files import atomic_write, write_csv, write_json, write_text
+from losslab.reporting.comparison.csv_tables import build_cell_rows, build_run_rows
 from losslab.reporting.comparison.figures import draw_comparison_figures
 from losslab.reporting.comparison.markdown import build_markdown
 from losslab.reporting.comparison.page import build_comparison_page
 from losslab.reporting.comparison.plain_data import convert_to_plain
-from losslab.reporting.comparison.tables import build_cell_rows, build_run_rows
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:

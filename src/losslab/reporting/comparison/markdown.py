@@ -17,7 +17,7 @@ from losslab.formats import (
 from losslab.reporting.comparison.critical_difference import describe_ranks
 from losslab.reporting.comparison.published import build_published_table
 from losslab.reporting.comparison.ranking import RankingLine, build_lines, build_note, build_verdict_lines
-from losslab.reporting.comparison.reading import explain_no_verdict
+from losslab.reporting.comparison.reading_guide import explain_no_verdict
 
 MAX_SENTENCES_SHOWN = 6
 """Sentences on pairs; where there are more, they are folded away."""

@@ -23,7 +23,7 @@ from losslab.reporting.comparison.markdown import MAX_SENTENCES_SHOWN
 from losslab.reporting.comparison.pareto import build_pareto_plots
 from losslab.reporting.comparison.published import build_published_table
 from losslab.reporting.comparison.ranking import RankingLine, build_lines, build_note, build_verdict_lines
-from losslab.reporting.comparison.reading import build_reading_guide, explain_no_verdict
+from losslab.reporting.comparison.reading_guide import build_reading_guide, explain_no_verdict
 from losslab.reporting.components.rendering import render_template
 from losslab.reporting.run.sections.gallery import VOID_COLOUR
 

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image
 
 from losslab.io.files import atomic_write
-from losslab.reporting.run.outs import ReportInputs
+from losslab.reporting.run.inputs import ReportInputs
 from losslab.reporting.run.sections.gallery import ERROR_COLOUR, choose_rows, find_errors
 
 MAX_EXAMPLES, SIDE_PX, GAP_PX = 8, 160, 4

@@ -7,7 +7,7 @@ from typing import Literal
 
 from losslab.formats import format_count, format_list, format_percent, format_plural, format_score
 from losslab.reporting.components.intervals import compute_mean
-from losslab.reporting.run.outs import ReportInputs, read_column, select_split
+from losslab.reporting.run.inputs import ReportInputs, read_column, select_split
 from losslab.reporting.run.sections.calibration import MIN_CONFIDENCE_GAP, compute_overconfidence
 
 OVERFIT_GAP = 0.1

@@ -8,8 +8,8 @@ from losslab.formats import format_score
 from losslab.io.files import atomic_write, write_text
 from losslab.reporting.components.rendering import render_template
 from losslab.reporting.run import contact_sheet, figures
+from losslab.reporting.run.inputs import ReportInputs, read_report_inputs
 from losslab.reporting.run.notes import apply_rules
-from losslab.reporting.run.outs import ReportInputs, read_report_inputs
 from losslab.reporting.run.sections import calibration, classes, confusion, data, errors, gallery, images, run, training
 from losslab.reporting.run.verdict import build_verdict
 

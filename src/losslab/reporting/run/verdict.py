@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from losslab.formats import format_plural, format_score
 from losslab.reporting.components.intervals import compute_mean
+from losslab.reporting.run.inputs import ReportInputs
 from losslab.reporting.run.notes import ReportNote
-from losslab.reporting.run.outs import ReportInputs
 from losslab.reporting.run.sections.errors import compute_near_border, describe_near_border
 
 MAX_NOTES = 2

@@ -6,7 +6,12 @@ from losslab.formats import format_percent, format_score
 from losslab.io.files import parse_number
 from losslab.reporting.components.axes import Axis
 from losslab.reporting.components.charts import Chart, ChartMark, ChartSeries
-from losslab.reporting.run.outs import Line, ReportInputs, read_column, select_split
+from losslab.reporting.run.inputs import (
+    Line,
+    ReportInputs,
+    read_column,
+    select_split,
+)
 
 SPLITS = ("test", "val")
 MAX_SWEEPS = 30

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from losslab.formats import format_count, format_percent, format_score, format_sort_key
-from losslab.reporting.run.outs import ReportInputs
+from losslab.reporting.run.inputs import ReportInputs
 
 
 @dataclass(frozen=True)

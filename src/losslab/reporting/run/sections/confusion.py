@@ -9,7 +9,7 @@ import numpy.typing as npt
 from losslab.formats import format_cell_percent, format_count, format_percent
 from losslab.io.files import parse_number
 from losslab.reporting.components.heatmap import Heatmap, HeatmapCell
-from losslab.reporting.run.outs import ReportInputs, select_split
+from losslab.reporting.run.inputs import ReportInputs, select_split
 
 MAX_CLASSES_SHOWN = 30
 """Classes of a matrix on a page; the rarest of more are added up."""

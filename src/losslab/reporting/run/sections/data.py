@@ -11,7 +11,7 @@ from losslab.cards import SPLITS
 from losslab.formats import format_percent, format_plural
 from losslab.io.files import JsonObject
 from losslab.reporting.components.pictures import encode_photo
-from losslab.reporting.run.outs import ReportInputs
+from losslab.reporting.run.inputs import ReportInputs
 
 MAX_PAIRS = 6
 """Pairs of similar images on a page."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from losslab.formats import ABSENT, format_cell_percent, format_count, format_percent, format_plural, format_score
 from losslab.io.files import parse_number
 from losslab.reporting.components.heatmap import Heatmap, HeatmapCell
-from losslab.reporting.run.outs import Line, ReportInputs, select_split
+from losslab.reporting.run.inputs import Line, ReportInputs, select_split
 
 ANY_CLASS = "all"
 """Class of the rows about pixels of any class."""

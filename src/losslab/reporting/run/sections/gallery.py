@@ -15,7 +15,7 @@ from PIL import Image
 from losslab.formats import format_score
 from losslab.io.files import parse_number
 from losslab.reporting.components.pictures import encode_labels, encode_mask, encode_photo
-from losslab.reporting.run.outs import Line, ReportInputs
+from losslab.reporting.run.inputs import Line, ReportInputs
 
 GROUPS = {"best": "Best", "median": "Median", "worst": "Worst", "random": "Random"}
 ERROR_COLOUR = (230, 40, 60)

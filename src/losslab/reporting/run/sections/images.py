@@ -5,7 +5,7 @@ import statistics
 from losslab.formats import format_plural, format_score
 from losslab.reporting.components.axes import Axis
 from losslab.reporting.components.charts import Chart, ChartMark, ChartSeries
-from losslab.reporting.run.outs import ReportInputs
+from losslab.reporting.run.inputs import ReportInputs
 
 BINS = 20
 

@@ -4,7 +4,7 @@ from pathlib import PurePath
 
 from losslab.formats import format_count
 from losslab.io.files import JsonObject
-from losslab.reporting.run.outs import ReportInputs
+from losslab.reporting.run.inputs import ReportInputs
 
 MACHINE_SETTINGS = ("precision", "device", "devices", "nodes", "strategy", "workers")
 

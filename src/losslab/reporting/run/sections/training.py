@@ -5,7 +5,7 @@ import math
 from losslab.formats import format_brief, format_plural, format_score
 from losslab.reporting.components.axes import Axis, build_axis
 from losslab.reporting.components.charts import Chart, ChartMark, ChartSeries
-from losslab.reporting.run.outs import ReportInputs, read_column
+from losslab.reporting.run.inputs import ReportInputs, read_column
 
 MAX_CLASSES_SHOWN = 20
 """Classes with a line in a chart."""

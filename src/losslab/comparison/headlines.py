@@ -8,7 +8,7 @@ import numpy as np
 
 from losslab.comparison.evidence import RunEvidence
 from losslab.comparison.result import ComparedMetric, FactorResult
-from losslab.comparison.table import ScoreTable
+from losslab.comparison.score_table import ScoreTable
 from losslab.comparison.verdicts import MIN_SEEDS, Standing, Verdict, write_sentence
 from losslab.formats import format_mean_sd, format_plural, format_score
 

@@ -13,7 +13,7 @@ from typing import Any
 from losslab import tracking
 from losslab.errors import InputError
 from losslab.experiments.dvc_cache import DvcCache
-from losslab.experiments.outs import (
+from losslab.experiments.finished_runs import (
     DESCRIPTION,
     WORKSPACE,
     RunOutputs,
@@ -105,10 +105,10 @@ def find_record(text: str, root: Path) -> RunRecord:
     Raises:
         InputError: the name is unknown or ambiguous, the run did not end, or there is no DVC repository.
     """
-    return RecordFinder(root).find(text)
+    return RunFinder(root).find(text)
 
 
-class RecordFinder:
+class RunFinder:
     """The runs of a repository and of its MLflow store, listed once, when they are needed."""
 
     def __init__(self, root: Path) -> None:

@@ -46,7 +46,7 @@ def train_run(plan: TrainingPlan, track: Track, folder: Path, began: float) -> I
             train_net(plan, checkpoint)
         yield None
         return
-    if hint := plan.params.loss_plan.advice:
+    if hint := plan.params.parsed_loss.advice:
         warn(hint)
     if plan.inexact:
         warn(f"not bit-exact on this device: it has no deterministic version of {', '.join(plan.inexact)}")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from losslab.experiments.outs import RunOutputs, UnfinishedRun, _read_run
+from losslab.experiments.finished_runs import RunOutputs, UnfinishedRun, _read_run
 
 PARAMS = {"dataset": "tiny", "loss": "dice", "train": {"lr": 0.001}}
 RESULTS = ["reports/metrics.json", "reports/report.html", "reports/figures"]

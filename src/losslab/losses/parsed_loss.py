@@ -13,7 +13,7 @@ from losslab.losses.registry import LOSSES
 
 
 @dataclass(frozen=True)
-class LossPlan:
+class ParsedLoss:
     """A loss expression and its checked options, ready to be built.
 
     Example:
@@ -50,7 +50,7 @@ class LossPlan:
                 raise InputError(f"loss_options.{key} is {getattr(options, option)!r}; {complaint}")
 
 
-def parse_loss(expression: str, options: dict[str, Any], class_weights: Sequence[float] | None = None) -> LossPlan:
+def parse_loss(expression: str, options: dict[str, Any], class_weights: Sequence[float] | None = None) -> ParsedLoss:
     """Parse a loss expression, hand each option to every loss in it that takes it, and fill in defaults.
 
     Args:
@@ -93,7 +93,7 @@ def parse_loss(expression: str, options: dict[str, Any], class_weights: Sequence
         if class_weights is not None and "class_weights" in given:
             given["class_weights"] = common["class_weights"]
         checked[name] = _validate(name, given, keys[name])
-    return LossPlan(expression, terms, checked, keys)
+    return ParsedLoss(expression, terms, checked, keys)
 
 
 def _find_takers(where: str, key: str, names: list[str]) -> list[str]:

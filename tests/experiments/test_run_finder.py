@@ -10,7 +10,7 @@ from dvc.repo import Repo
 
 from losslab import tracking
 from losslab.errors import InputError
-from losslab.experiments.records import RecordFinder, find_record
+from losslab.experiments.run_finder import RunFinder, find_record
 from losslab.tracking import TrackedRun
 from tests.experiments.repository import Runs
 
@@ -66,7 +66,7 @@ def test_files_come_from_the_cache_without_opening_dvc_for_each(runs: Runs, monk
         init(*given, **named)
 
     monkeypatch.setattr(Repo, "__init__", counted)
-    finder = RecordFinder(runs.root)
+    finder = RunFinder(runs.root)
     for name in names:
         with finder.find(name).files() as folder:
             assert f"loss: {name}\n" in (folder / "params.yaml").read_text()
