@@ -24,11 +24,15 @@ QUICK: dict[str, Any] = {"arch": "simple_cnn", "encoder": None}
 
 
 @cache
+def _make_store_folder() -> "tempfile.TemporaryDirectory[str]":
+    folder = tempfile.TemporaryDirectory()
+    TrackingStore(Path(folder.name))
+    return folder
+
+
 def make_empty_store() -> Path:
     """An MLflow store without runs: MLflow takes seconds to make one, so the clones of this process share a copy."""
-    folder = Path(tempfile.mkdtemp())
-    TrackingStore(folder)
-    return folder / "mlflow.db"
+    return Path(_make_store_folder().name, "mlflow.db")
 
 
 class Clone:
@@ -74,8 +78,7 @@ class Clone:
             "GOMP_SPINCOUNT": "0",
         }  # threads that spin would hold up other tests
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        compiled = {"PYTHONPYCACHEPREFIX": str(Path(tempfile.gettempdir(), "losslab-tests-compiled"))}
-        return inherited | compiled | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
+        return inherited | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
 
     def run(self, command: str, ok: bool = True, **environment: str) -> str:
         env = self.environment | environment

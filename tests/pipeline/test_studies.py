@@ -113,7 +113,7 @@ def test_study_survives_kills_and_a_failing_cell(tmp_path: Path) -> None:
 
     output, rows = run.log.read_text(), status(clone)
     assert [rows[name]["state"] for name in (GOOD, BROKEN)] == ["done", "failed"], output
-    assert "grid: 1 of 2 done, 1 failed: losslab study status grid" in output and "Traceback" not in output
+    assert "grid: 1 of 2 done, 1 failed: see losslab study status grid" in output and "Traceback" not in output
     assert rows[BROKEN]["reason"].startswith("train: train.precision is '16-mixed', which needs CUDA")
     assert "WARNING: not committed, so not part of the runs: params.yaml" in output
     assert params.read_bytes() == dirty and clone.run("git status --porcelain") == " M params.yaml\n"

@@ -164,7 +164,7 @@ def test_model_is_taken_from_the_cache_while_it_is_there(tmp_path: Path) -> None
     with Repo.init(str(tmp_path)) as repo:
         cache = Path(repo.cache.local.path)
     with (
-        pytest.raises(InputError, match=r"neither in models/ nor in DVC's cache any more; train it again"),
+        pytest.raises(InputError, match=r"is no longer in models/ or DVC's cache; train it again"),
         open_model("0" * 32, tmp_path),
     ):
         pass

@@ -120,7 +120,7 @@ CHANGES: list[tuple[dict[str, Any], str]] = [
     ({"grid": {"loss": ["dice", "dicee"]}}, "studies/small.yaml: loss dicee: "),
     (
         {"grid": {"net": {"segnet": {"arch": "segnet"}}}},
-        "net segnet: encoder is 'tu-mobilenetv3_small_050'; arch segnet",
+        "net segnet: encoder is 'tu-mobilenetv3_small_050', but arch segnet",
     ),
     (
         {"params": {"loss_options": {"gamma": 1.0}}},
