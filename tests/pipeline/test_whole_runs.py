@@ -31,17 +31,17 @@ def clone(done: Clone) -> Iterator[Clone]:
     done.run("git reset -q --hard && dvc checkout -q")
 
 
-def test_run_leaves_all_outs_and_a_clean_tree(clone: Clone) -> None:
-    outs = clone.outs()
+def test_run_leaves_all_outs_and_a_clean_tree(done: Clone) -> None:
+    outs = done.outs()
     for name in ("models/model.safetensors", "reports/metrics.json", "reports/report.html", "reports/per_image.csv"):
         assert outs[name]
-    assert clone.run("git status --porcelain") == ""
-    assert "up to date" in clone.run("dvc repro")
+    assert done.run("git status --porcelain") == ""
+    assert "up to date" in done.run("dvc repro")
 
 
-def test_mlflow_shows_the_run_with_all_that_is_known_of_it(clone: Clone) -> None:
-    run = next(run for run in clone.runs() if "dvc.experiment" not in run.data.tags)
-    lock = yaml.safe_load((clone.folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
+def test_mlflow_shows_the_run_with_all_that_is_known_of_it(done: Clone) -> None:
+    run = next(run for run in done.runs() if "dvc.experiment" not in run.data.tags)
+    lock = yaml.safe_load((done.folder / "dvc.lock").read_text(encoding="utf-8"))["stages"]
     md5s = {out["path"]: out["md5"] for stage in lock.values() for out in stage["outs"]}
     assert run.info.status == "FINISHED"
     assert run.data.tags["losslab.data_md5"] == md5s["data/prepared/tiny"]
@@ -50,23 +50,23 @@ def test_mlflow_shows_the_run_with_all_that_is_known_of_it(clone: Clone) -> None
         run.data.tags
     )
     assert {"train_loss", "val_loss", "val_miou", "test_miou", "best_val_miou"} <= set(run.data.metrics)
-    artifacts = clone.folder / "mlartifacts/tiny" / run.info.run_id / "artifacts"
-    assert (artifacts / "report.html").read_bytes() == clone.outs()["reports/report.html"]
+    artifacts = done.folder / "mlartifacts/tiny" / run.info.run_id / "artifacts"
+    assert (artifacts / "report.html").read_bytes() == done.outs()["reports/report.html"]
     assert (artifacts / "figures/curves.png").is_file()
 
 
-def test_dvc_commands_show_something_useful(clone: Clone) -> None:
-    metrics = clone.run("dvc metrics show")
+def test_dvc_commands_show_something_useful(done: Clone) -> None:
+    metrics = done.run("dvc metrics show")
     assert "test.miou" in metrics and "val.iou.lesion" in metrics
-    clone.run("dvc plots show -o plots_page && rm -r plots_page")
-    assert "test.miou" in clone.run("dvc exp show --csv").splitlines()[0]
+    done.run("dvc plots show -o plots_page && rm -r plots_page")
+    assert "test.miou" in done.run("dvc exp show --csv").splitlines()[0]
 
 
 def test_experiment_with_another_loss_and_net_runs_three_stages(clone: Clone) -> None:
     net = "-S arch=unet -S encoder=tu-mobilenetv3_small_050 -S train.epochs=2"
     output = clone.run(f"dvc exp run -n other-loss -S loss=0.5*bce+0.5*dice {net}")
     assert stages_run(output) == ["train", "evaluate", "report"]
-    assert "loss" in clone.run("dvc params diff") and "0.5*bce+0.5*dice" in clone.run("dvc params diff")
+    assert "0.5*bce+0.5*dice" in clone.run("dvc params diff")
     assert "test.miou" in clone.run("dvc exp diff main other-loss")
     (run,) = (run for run in clone.runs() if run.data.tags.get("dvc.experiment") == "other-loss")
     assert run.data.params["loss"] == "0.5*bce+0.5*dice"
@@ -108,7 +108,8 @@ def test_another_image_size_is_never_taken_from_the_cache_of_this_one(clone: Clo
 
 
 def test_changing_the_report_runs_it_alone(clone: Clone) -> None:
-    assert stages_run(clone.run("dvc exp run -S report.examples=1")) == ["report"]
+    clone.run("sed -i 's/examples: .*/examples: 1/' params.yaml")
+    assert stages_run(clone.run("dvc repro --dry")) == ["report"]
 
 
 def test_queue_from_an_empty_store_loses_nothing(clone: Clone) -> None:
