@@ -53,10 +53,7 @@ def _count_values(image: Pixels, channel: int) -> Counts:
 
 
 class StatisticsTable:
-    """Statistics of all images, in arrays of a size that is known beforehand.
-
-    Thousands of small objects, made in threads, would hold the memory around them.
-    """
+    """Statistics of all images in arrays: thousands of small objects made in threads would hold memory around them."""
 
     def __init__(self, images: int, classes: int) -> None:
         self.images = 0
@@ -77,8 +74,7 @@ class StatisticsTable:
 
     def compute_totals(self, rows: Sequence[int]) -> "SplitTotals":
         pixels = self.pixels[rows]
-        present = pixels > 0
-        labelled = pixels.sum(axis=1, keepdims=True)
+        present, labelled = pixels > 0, pixels.sum(axis=1, keepdims=True)
         return SplitTotals(
             images=len(rows),
             pixels=pixels.sum(axis=0),
