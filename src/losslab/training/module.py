@@ -68,9 +68,8 @@ class SegmentationModule(L.LightningModule):
 
     def train_dataloader(self) -> Any:
         train, rank, world = self.params.train, self.trainer.global_rank, self.trainer.world_size
-        return build_training_loader(
-            self.prepared, train.augmentation, train.batch_size, train.workers, self.params.seed, rank, world
-        )
+        settings = train.augmentation, train.batch_size, train.workers, self.params.seed
+        return build_training_loader(self.prepared, *settings, rank, world)
 
     def val_dataloader(self) -> Any:
         rank, world = self.trainer.global_rank, self.trainer.world_size

@@ -102,6 +102,5 @@ class SplitTotals:
         """Return mean and standard deviation of each channel, in 0..1 units."""
         mean, mean_of_squares = self.sums / (int(self.pixels.sum()) + self.void)
         variance = np.maximum(mean_of_squares - mean * mean, 0)
-        return [round(value / 255, 6) for value in mean.tolist()], [
-            round(max(value / 255, 1e-3), 6) for value in np.sqrt(variance).tolist()
-        ]
+        std = np.maximum(np.sqrt(variance) / 255, 1e-3)
+        return [round(value, 6) for value in (mean / 255).tolist()], [round(value, 6) for value in std.tolist()]
