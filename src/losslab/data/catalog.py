@@ -45,12 +45,8 @@ class CatalogEntry:
 
     def describe(self) -> dict[str, Any]:
         """Return everything that is known, as JSON."""
-        about: dict[str, Any] = {
-            "name": self.name,
-            "fault": self.fault,
-            "on_disk": self.on_disk,
-            "prepared": self.prepared,
-        }
+        about: dict[str, Any] = {"name": self.name, "fault": self.fault}
+        about |= {"on_disk": self.on_disk, "prepared": self.prepared}
         if self.card is not None:
             about |= self.card.model_dump(include={"title", "licence", "citation", "home"})
             about |= {"images": self.images, "source": self.source}
@@ -61,11 +57,7 @@ class CatalogEntry:
 
 
 def read_catalog(root: Path = Path()) -> list[CatalogEntry]:
-    """Read every card, sorted by name; a broken one hides none of the others.
-
-    Raises:
-        InputError: `root` has no catalog.
-    """
+    """Read every card, sorted by name; broken ones hide no others. Raises InputError if `root` has no catalog."""
     check_root(root)
     return [_read_entry(path.stem, root) for path in sorted((root / CATALOG).glob("*.yaml"))]
 
@@ -77,8 +69,7 @@ def check_root(root: Path) -> None:
 
 
 def _read_entry(name: str, root: Path) -> CatalogEntry:
-    raw = root / "data/raw" / name
-    card = fault = images = None
+    raw, card, fault, images = root / "data/raw" / name, None, None, None
     try:
         card = read_card(name, root / CATALOG)
     except InputError as error:
@@ -97,7 +88,5 @@ def _read_entry(name: str, root: Path) -> CatalogEntry:
 def _count_images(card: Card, folder: Path) -> int | None:
     if card.images is not None or not isinstance(card.source, OwnSource) or not (folder / "images").is_dir():
         return card.images
-    return sum(
-        path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-        for path in (folder / "images").iterdir()
-    )
+    paths = (folder / "images").iterdir()
+    return sum(path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") for path in paths)

@@ -3,13 +3,10 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from losslab.cards import SPLITS, Card, OwnSource, SplitName
+from losslab.data.findings import KindName
 from losslab.errors import InputError
-
-if TYPE_CHECKING:
-    from losslab.data.findings import KindName
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 MAX_REASONS = 3
@@ -27,10 +24,10 @@ class DatasetSample:
 @dataclass
 class DatasetListing:
     samples: list[DatasetSample] = field(default_factory=list)
-    skipped: "list[tuple[KindName, str]]" = field(default_factory=list)
+    skipped: list[tuple[KindName, str]] = field(default_factory=list)
     """Files that are no samples: the kind of finding, and the path below the dataset's folder."""
 
-    def skip(self, kind: "KindName", names: Iterable[str]) -> None:
+    def skip(self, kind: KindName, names: Iterable[str]) -> None:
         self.skipped += [(kind, name) for name in sorted(names)]
 
 
@@ -48,15 +45,9 @@ def find_dataset_folder(card: Card, raw: Path) -> Path:
 
 
 def read_layout(card: Card, folder: Path) -> DatasetListing:
-    """List a dataset, sorted by name.
-
-    Raises:
-        InputError: folders are missing, or there is no pair.
-    """
-    if isinstance(card.source, OwnSource):
-        check_own(card.layout, folder)
-    else:
-        check_layout(card.layout, folder)
+    """List a dataset, sorted by name. Raises InputError if folders are missing, or there is no pair."""
+    check = check_own if isinstance(card.source, OwnSource) else check_layout
+    check(card.layout, folder)
     listing = DatasetListing()
     LAYOUTS[card.layout].read(folder, card.mask_suffix, listing)
     if not listing.samples:
@@ -74,7 +65,7 @@ def check_layout(layout: str, folder: Path) -> None:
 
 
 def check_own(layout: str, own: Path) -> None:
-    """Check the layout of data that the user keeps in the repository; see `check_layout`."""
+    """Raise InputError if data that the user keeps in the repository are not in this layout."""
     try:
         check_layout(layout, own)
     except InputError as error:
@@ -85,11 +76,7 @@ def check_own(layout: str, own: Path) -> None:
 
 
 def find_layout(layout: str, folder: Path) -> Path:
-    """Find the folder in this layout: the given one, or the only one up to two levels below it, as in archives.
-
-    Raises:
-        InputError: there is none, or more than one.
-    """
+    """Find the only folder in this layout: this one, or up to two levels below. Raises InputError for none or more."""
     if not _list_missing(layout, folder):
         return folder
     below = sorted(path for pattern in ("*", "*/*") for path in folder.glob(pattern) if path.is_dir())
@@ -182,12 +169,9 @@ def _pair(
         # Folders of their own may repeat a name: val/001 is not train/001.
         name = f"{split}/{stem}" if isinstance(split, str) else stem
         listing.samples.append(DatasetSample(name, image_paths[stem], mask_paths[stem], own_split))
-    kinds: tuple[tuple[KindName, dict[str, Path], dict[str, Path]], ...] = (
-        ("image without a mask", image_paths, mask_paths),
-        ("mask without an image", mask_paths, image_paths),
-    )
-    for kind, paths, others in kinds:
-        listing.skip(kind, (_get_relative(path, folder) for stem, path in paths.items() if stem not in others))
+    without_mask, without_image = image_paths.keys() - mask_paths.keys(), mask_paths.keys() - image_paths.keys()
+    listing.skip("image without a mask", (_get_relative(image_paths[stem], folder) for stem in without_mask))
+    listing.skip("mask without an image", (_get_relative(mask_paths[stem], folder) for stem in without_image))
 
 
 def _list_by_stem(folder: Path, name: str, suffix: str, listing: DatasetListing) -> dict[str, Path]:
@@ -212,11 +196,7 @@ def _list_by_stem(folder: Path, name: str, suffix: str, listing: DatasetListing)
 
 def is_text(name: str) -> bool:
     """Tell whether a name is UTF-8: old archives hold names in other codes, which no table or JSON can hold."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
+    return name.encode("utf-8", "ignore").decode() == name
 
 
 def _get_relative(path: Path, folder: Path) -> str:

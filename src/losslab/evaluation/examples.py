@@ -25,9 +25,6 @@ def write_examples(result: SplitResult, split: str, palette: Sequence[Sequence[i
     """Write up to `count` images as `NAME.image.png`, `NAME.truth.png`, `NAME.prediction.png`, and their ranks in `examples.csv`.
 
     Label maps are palette PNGs in the dataset's colours, void black; pictures with a side of more than 1024 pixels are shrunk.
-
-    Args:
-        result: scores of all images of the split, with details.
     """
     predictions = result.get_details().predictions
     miou = result.pixels.compute_per_image()["miou"].tolist()
@@ -57,8 +54,8 @@ def choose_examples(ranked: Sequence[int], names: Sequence[str], count: int) -> 
     count = min(count, len(ranked))
     sizes = {group: (count + len(GROUPS) - 1 - place) // len(GROUPS) for place, group in enumerate(PRIORITIES)}
     best, rest = list(ranked[: sizes["best"]]), list(ranked[sizes["best"] :])
-    worst = rest[len(rest) - sizes["worst"] :]
-    rest = rest[: len(rest) - sizes["worst"]]
+    cut = len(rest) - sizes["worst"]
+    rest, worst = rest[:cut], rest[cut:]
     start = (len(rest) - sizes["median"]) // 2
     median = rest[start : start + sizes["median"]]
     rest = rest[:start] + rest[start + sizes["median"] :]

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -84,27 +85,17 @@ def evaluate_splits(
 ) -> dict[SplitName, SplitResult]:
     """Predict and score val and test, and the pixels of as many training images as val has; show progress.
 
-    Raises:
-        InputError: the model was trained for other data, or the dataset's files have changed since they were prepared.
+    Raises InputError if the model was trained for other data, or files have changed since they were prepared.
     """
+    score = partial(evaluate_split, net, description, prepared, batch_size=settings.batch_size, tta=settings.tta)
     results: dict[SplitName, SplitResult] = {}
     counts = {split: len(prepared.names(split)) for split in SPLITS}
     counts["train"] = min(counts["train"], counts["val"])
     for split, images in counts.items():
         targets = build_targets(prepared, split, dataset, settings.resolution)
         with tqdm(total=images, desc=f"evaluate {split}", unit=" images", disable=None) as bar:
-            results[split] = evaluate_split(
-                net,
-                description,
-                prepared,
-                split,
-                settings.batch_size,
-                bar.update,
-                tta=settings.tta,
-                targets=targets,
-                tolerances=None if split == "train" else settings.tolerances,
-                max_images=images,
-            )
+            tolerances = None if split == "train" else settings.tolerances
+            results[split] = score(split, step=bar.update, targets=targets, tolerances=tolerances, max_images=images)
     return results
 
 

@@ -23,24 +23,17 @@ SWEPT_SCORES = ("precision", "recall", "dice", "iou")
 
 
 def write_tables(results: Results, folder: Path) -> None:
-    """Write metrics.json, per_class.csv, per_image.csv, confusion.csv, calibration.csv, thresholds.csv and strata.csv.
-
-    Splits of which only pixels were scored are in per_class.csv alone. Floats are rounded to six decimals; NaN becomes null
-    or an empty cell.
-    """
+    """Write metrics.json and all CSVs, rounded to six decimals; splits with pixel scores only are in per_class.csv."""
     detailed = {split: result for split, result in results.items() if result.details is not None}
-    chosen = _choose_thresholds(results["val"])
+    # For each class the index in THRESHOLDS of the one that is best on val.
+    chosen = [find_best_threshold(iou) for iou in results["val"].get_details().calibration.compute()["iou"]]
     write_json(folder / "metrics.json", {split: _summarize(detailed[split], chosen) for split in sorted(detailed)})
-    write_csv(folder / "per_class.csv", _build_rows(results, _list_classes))
-    tables = {
-        "per_image": _list_images,
-        "confusion": _list_confusion,
-        "calibration": _list_bins,
-        "strata": _list_strata,
-    }
-    for name, list_rows in tables.items():
-        write_csv(folder / f"{name}.csv", _build_rows(detailed, list_rows))
-    write_csv(folder / "thresholds.csv", _build_rows(detailed, lambda result: _list_thresholds(result, chosen)))
+    _write_rows(folder / "per_class.csv", results, _list_classes)
+    _write_rows(folder / "per_image.csv", detailed, _list_images)
+    _write_rows(folder / "confusion.csv", detailed, _list_confusion)
+    _write_rows(folder / "calibration.csv", detailed, _list_bins)
+    _write_rows(folder / "strata.csv", detailed, _list_strata)
+    _write_rows(folder / "thresholds.csv", detailed, lambda result: _list_thresholds(result, chosen))
 
 
 def summarize_results(results: Results) -> Iterator[str]:
@@ -51,21 +44,19 @@ def summarize_results(results: Results) -> Iterator[str]:
         yield f"{split} mIoU {scores['miou']:.4f} (IoU: {per_class})"
 
 
-def _build_rows(results: Results, list_rows: Callable[[SplitResult], Iterator[Row]]) -> list[Row]:
+def _write_rows(path: Path, results: Results, list_rows: Callable[[SplitResult], Iterator[Row]]) -> None:
     rows = [{"split": split, **row} for split, result in results.items() for row in list_rows(result)]
     columns = dict.fromkeys(name for row in rows for name in row)
-    return [columns | row for row in rows]
+    write_csv(path, [columns | row for row in rows])
 
 
 def _summarize(result: SplitResult, chosen: list[int | None]) -> dict[str, Any]:
     pixels, details = result.pixels.compute(), result.get_details()
     contours, calibration = details.contours.compute(), details.calibration.compute()
     summary: dict[str, Any] = {name: _round(pixels[name]) for name in SUMMARY}
-    summary["boundary_iou"] = _average(contours["boundary_iou"])
-    for name, scores in _name_surface_dice(details, contours).items():
-        summary[name] = _average(scores)
-    summary |= {"hd95": _average(contours["hd95"]), "ece": _round(calibration["ece"])}
-    summary["classes_scored"] = int(pixels["classes_scored"])
+    distances = {"boundary_iou": contours["boundary_iou"], **_name_surface_dice(details, contours)}
+    summary |= {name: _average(scores) for name, scores in (distances | {"hd95": contours["hd95"]}).items()}
+    summary |= {"ece": _round(calibration["ece"]), "classes_scored": int(pixels["classes_scored"])}
     if result.pixels.is_binary:
         summary["seed_score"] = _round(pixels["seed_score"])
         summary |= _score_at_threshold(calibration, chosen[1])
@@ -119,33 +110,19 @@ def _list_confusion(result: SplitResult) -> Iterator[Row]:
 def _list_bins(result: SplitResult) -> Iterator[Row]:
     curve = result.get_details().calibration.compute()
     for place in range(BIN_COUNT):
-        yield {
-            "bin": place,
-            "lower": _round(place / BIN_COUNT),
-            "upper": _round((place + 1) / BIN_COUNT),
-            "confidence": _round(curve["confidence"][place]),
-            "accuracy": _round(curve["accuracy"][place]),
-            "pixels": int(curve["pixels"][place]),
-        }
+        row: Row = {"bin": place, "lower": _round(place / BIN_COUNT), "upper": _round((place + 1) / BIN_COUNT)}
+        scores = {key: _round(curve[key][place]) for key in ("confidence", "accuracy")}
+        yield {**row, **scores, "pixels": int(curve["pixels"][place])}
 
 
 def _list_thresholds(result: SplitResult, chosen: list[int | None]) -> Iterator[Row]:
     sweep = result.get_details().calibration.compute()
-    for label in _list_swept_labels(result):
+    # Two classes that share one logit have only the foreground's thresholds.
+    for label in [1] if result.pixels.is_binary else range(len(result.classes)):
         for place, threshold in enumerate(THRESHOLDS):
             scores = {key: _round(sweep[key][label, place]) for key in SWEPT_SCORES}
             row = {"class": result.classes[label], "threshold": threshold, **scores}
             yield row | {"chosen": int(chosen[label] == place)}
-
-
-def _choose_thresholds(val: SplitResult) -> list[int | None]:
-    """Choose for each class the index in THRESHOLDS of the one that is best on val."""
-    return [find_best_threshold(iou) for iou in val.get_details().calibration.compute()["iou"]]
-
-
-def _list_swept_labels(result: SplitResult) -> list[int]:
-    """List the labels whose thresholds are swept: two classes that share one logit have only the foreground's."""
-    return [1] if result.pixels.is_binary else list(range(len(result.classes)))
 
 
 def _list_strata(result: SplitResult) -> Iterator[Row]:

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
+import numpy as np
 from torch import Tensor
 
 from losslab.cards import Card, SplitName, read_card
@@ -25,15 +26,12 @@ class Targets(Protocol):
 
     def read_masks(self, indices: Sequence[int]) -> Sequence[Pixels]:
         """Read the labels `[H, W]` of each image."""
-        ...
 
     def read_image(self, index: int) -> Pixels:
         """Read an RGB image `[H, W, 3]`."""
-        ...
 
     def restore_logits(self, logits: Tensor, masks: Sequence[Pixels]) -> Iterable[Tensor]:
         """Resize the net's logits `[N, C, size, size]` to the masks' sizes: `[C, H, W]` each."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -45,8 +43,7 @@ class PreparedTargets:
         return list(self.prepared.rows(self.split, "masks").read(indices))
 
     def read_image(self, index: int) -> Pixels:
-        image: Pixels = self.prepared.rows(self.split, "images").read([index])[0]
-        return image
+        return np.asarray(self.prepared.rows(self.split, "images").read([index])[0])
 
     def restore_logits(self, logits: Tensor, masks: Sequence[Pixels]) -> Iterable[Tensor]:
         return logits
@@ -83,9 +80,8 @@ class OriginalTargets:
         except UnusableFileError as error:
             raise _explain_change(path, str(error)) from None
         if mask.shape != size:
-            raise _explain_change(
-                path, f"{mask.shape[1]} x {mask.shape[0]}, not {size[1]} x {size[0]} (width x height)"
-            )
+            change = f"{mask.shape[1]} x {mask.shape[0]}, not {size[1]} x {size[0]} (width x height)"
+            raise _explain_change(path, change)
         return mask
 
     @cached_property
@@ -96,22 +92,14 @@ class OriginalTargets:
 def build_targets(
     prepared: PreparedData, split: SplitName, dataset: str, resolution: Literal["prepared", "original"]
 ) -> Targets:
-    """Build the targets of a split at the resolution of params.evaluate.
-
-    Raises:
-        InputError: a sample that is no longer in data/raw.
-    """
+    """Build the targets of a split at a resolution. Raises InputError if a sample is no longer in data/raw."""
     if resolution == "prepared":
         return PreparedTargets(prepared, split)
     return build_original_targets(prepared, split, read_card(dataset), Path("data/raw") / dataset)
 
 
 def build_original_targets(prepared: PreparedData, split: SplitName, card: Card, raw: Path) -> Targets:
-    """Build the targets of the prepared samples from their files, found by name in `raw`, data/raw/<dataset>.
-
-    Raises:
-        InputError: a sample that is no longer there.
-    """
+    """Find the files of the prepared samples by name in `raw`, data/raw/<dataset>. Raises InputError if one is gone."""
     folder = find_dataset_folder(card, raw)
     by_name = {sample.name: sample for sample in read_layout(card, folder).samples}
     rows = [row for row in read_csv(prepared.folder / "index.csv") if row["split"] == split]

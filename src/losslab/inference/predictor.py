@@ -46,10 +46,7 @@ class Predictor:
     def compute_logits(self, images: Tensor) -> Tensor:
         """Compute logits float32 `[N, num_classes, H, W]` of images uint8 `[N, H, W, 3]`, on this predictor's device.
 
-        With test-time augmentation they are the logits of the mean probabilities.
-
-        Raises:
-            InputError: the net cannot take one of the sizes that test-time augmentation needs.
+        Test-time augmentation gives the logits of mean probabilities. Raises InputError if the net cannot take its sizes.
         """
         with torch.inference_mode():
             normalised = to_input(images.to(self.device), self.description["mean"], self.description["std"])
@@ -72,17 +69,12 @@ class Predictor:
             raise InputError(
                 f"tta flip_scale: this net cannot take images of {size}: {shorten_error(error)}; use flip"
             ) from error
-        logits = logits.float()
-        if flip:
-            logits = logits.flip(-1)
+        logits = logits.float().flip(-1) if flip else logits.float()
         return logits if scale == 1 else _resize(logits, height, width)
 
 
 def restore_size(logits: Tensor, height: int, width: int, fit: Fit) -> Tensor:
-    """Resize logits `[N, C, size, size]` of images fitted by prepare to their original size `[N, C, height, width]`.
-
-    Logits of padding are cut off, the others resized bilinearly.
-    """
+    """Resize logits `[N, C, size, size]` of fitted images to their own size `[N, C, height, width]`, less padding."""
     return restore_rows(logits, height, width, fit, 0, height)
 
 
@@ -95,9 +87,8 @@ def restore_rows(logits: Tensor, height: int, width: int, fit: Fit, top: int, bo
     columns, rows = _compute_centres(width, 0, width), _compute_centres(height, top, bottom)
     grid = torch.stack([columns.expand(len(rows), -1), rows[:, None].expand(-1, width)], dim=-1).to(kept)
     # Not F.interpolate, which cannot give some rows alone: here each value depends on its own place only.
-    return F.grid_sample(
-        kept.contiguous(), grid.expand(len(kept), -1, -1, -1), padding_mode="border", align_corners=False
-    )
+    grids = grid.expand(len(kept), -1, -1, -1)
+    return F.grid_sample(kept.contiguous(), grids, padding_mode="border", align_corners=False)
 
 
 def _compute_centres(length: int, start: int, stop: int) -> Tensor:

@@ -59,10 +59,7 @@ def find_jobs(paths: Sequence[str], out: Path) -> list[PredictionJob]:
 
 
 def check_outputs(jobs: Sequence[PredictionJob], out: Path, overwrite: bool) -> None:
-    """Raise InputError if outputs would replace a folder, or files that losslab predict did not write, without `overwrite`.
-
-    Masks name the program that wrote them; the overlay and the probabilities beside such a mask count as written by it.
-    """
+    """Raise InputError if outputs replace a folder or, without `overwrite`, files beside a mask of other origin."""
     foreign: list[str] = []
     for job in jobs:
         outputs = [job.locate_mask(out), job.locate_overlay(out), job.locate_probabilities(out)]
@@ -87,7 +84,7 @@ def _expand_path(text: str, out: Path) -> Iterator[PredictionJob]:
     elif path.is_file():
         yield PredictionJob(path, _build_name(path, path.parent))
     elif glob.has_magic(text):
-        top = _drop_wildcards(path)
+        top = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), path.parts[:-1]))
         inside = _lies_in(top / "any", out)
         for match in sorted(map(Path, glob.glob(text, recursive=True))):  # noqa: PTH207 — its ** goes through links
             # A folder, which `**` matches too, stands for the images below it.
@@ -116,10 +113,6 @@ def _is_image(path: Path) -> bool:
 
 def _lies_in(path: Path, folder: Path) -> bool:
     return path.parent.resolve().is_relative_to(folder.resolve())
-
-
-def _drop_wildcards(pattern: Path) -> Path:
-    return Path(*itertools.takewhile(lambda part: not glob.has_magic(part), pattern.parts[:-1]))
 
 
 def _build_name(image: Path, top: Path) -> Path:
@@ -152,12 +145,10 @@ def _check_names(jobs: Sequence[PredictionJob], out: Path) -> None:
             f"{first} would both become {mask}{more}; predict them into separate folders, or give the folder above both: "
             "outputs keep its structure"
         )
-
     folders = {folder for job in jobs for folder in job.locate_mask(out).parents}
     if clash := next((job for job in jobs if job.locate_mask(out) in folders), None):
-        raise InputError(
-            f"{clash.locate_mask(out)} would be both the mask of {clash.image} and a folder for other masks; rename one"
-        )
+        mask = clash.locate_mask(out)
+        raise InputError(f"{mask} would be both the mask of {clash.image} and a folder for other masks; rename one")
 
 
 def _check_folders(jobs: Sequence[PredictionJob], out: Path) -> None:

@@ -36,11 +36,7 @@ class ModelDescription(BaseModel):
 
 
 def read_description(folder: Path) -> ModelDescription:
-    """Read and check model.json in a model's folder.
-
-    Raises:
-        InputError: there is no model, or its model.json is not JSON or has missing or wrong keys.
-    """
+    """Read a model folder's model.json. Raises InputError if it is missing, is not JSON, or has wrong keys."""
     path = folder / DESCRIPTION
     if not path.is_file():
         raise InputError(f"{path}: no such file; --model takes a folder that the train stage wrote, such as models")
@@ -58,22 +54,15 @@ def read_description(folder: Path) -> ModelDescription:
 
 def check_threshold(threshold: float | None, described: ModelDescription) -> None:
     """Raise InputError if a threshold is not a probability, or the model has more than two classes."""
-    if threshold is None:
-        return
-    if not 0 < threshold < 1:
+    if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"--threshold must lie between 0 and 1, not {threshold:g}")
-    if described.num_classes > 1:
-        raise InputError(
-            f"--threshold needs a model of two classes; this one has {described.num_classes} and takes the most likely"
-        )
+    if threshold is not None and described.num_classes > 1:
+        reason = f"this one has {described.num_classes} and takes the most likely"
+        raise InputError(f"--threshold needs a model of two classes; {reason}")
 
 
 def load_predictor(folder: Path, tta: "TestTimeAugmentation", device: str) -> "Predictor":
-    """Load the model in a folder, ready to predict.
-
-    Raises:
-        InputError: the folder holds no usable model, or the device is not available.
-    """
+    """Load a model, ready to predict. Raises InputError if the folder holds none, or the device is not available."""
     import torch  # importing this module must not import it
 
     from losslab import models

@@ -38,11 +38,7 @@ def save_mask(labels: Labels, palette: Palette, path: Path) -> None:
 
 
 def save_overlay(image: Pixels, labels: Labels, palette: Palette, tinted: Sequence[bool], path: Path) -> None:
-    """Save what `draw_overlay` draws as JPEG.
-
-    Raises:
-        OSError: the image is too large for a JPEG, or the file cannot be written.
-    """
+    """Save what `draw_overlay` draws as JPEG. Raises OSError if it is too large, or the file cannot be written."""
     if max(labels.shape) > MAX_JPEG_SIDE_PX:
         raise OSError(f"a JPEG has at most {MAX_JPEG_SIDE_PX} pixels a side")
     pixels = draw_overlay(image, labels, palette, tinted)
@@ -73,10 +69,7 @@ def choose_tinted_classes(classes: Sequence[str], num_classes: int) -> list[bool
 def open_probability_file(
     path: Path, shape: tuple[int, int, int]
 ) -> Iterator[Callable[[int, npt.NDArray[np.float32]], None]]:
-    """Yield a function that writes the rows `[C, rows, W]` from row `top` on into a .npy of float16 `[C, H, W]`.
-
-    Rows do not stay in memory. The file is at `path` only if the body succeeds.
-    """
+    """Yield a function that writes rows `[C, rows, W]` from row `top` on into a .npy of float16 `[C, H, W]`."""
     _, height, width = shape
     with atomic_write(path) as partial, partial.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, {"descr": "<f2", "fortran_order": False, "shape": shape})

@@ -64,10 +64,7 @@ def predict_images(
     """Write the mask of each image, and the other outputs of the options, into `out`.
 
     Images are grouped into batches by their sizes alone, so that the same command gives the same masks.
-
-    Raises:
-        InputError: the net cannot take the images at this scale.
-        OSError: the outputs cannot be written.
+    Raises InputError if the net cannot take the images at this scale, OSError if outputs cannot be written.
     """
     check_scale(predictor, options)
     began, summary = time.monotonic(), PredictionSummary()
@@ -122,36 +119,24 @@ class _RowPredictor:
         size: int = self.predictor.description["size"]
         return max(self.options.batch_size * size * size // (height * width), 1)
 
-    def is_tiled(self, image: LoadedImage) -> bool:
-        return self.options.scale == "original" and max(image.height, image.width) > self.tiling.side
-
     def predict_batch(self, batch: Sequence[LoadedImage]) -> Iterator[tuple[LoadedImage, Iterator[Rows]]]:
         """Yield each image with its rows, which must be taken before the next image."""
-        if self.is_tiled(batch[0]):
+        original = self.options.scale == "original"
+        if original and max(batch[0].height, batch[0].width) > self.tiling.side:
             for image in batch:
                 yield image, split_rows(self._predict_in_tiles(image))
             return
         logits = self._predict(torch.from_numpy(np.stack([image.fitted for image in batch])))
         for number, image in enumerate(batch):
             own = logits[number : number + 1]
-            if self.options.scale == "trained":
-                yield image, restore_in_rows(own, image.height, image.width, self.fit)
-            else:
-                yield image, split_rows([(0, own)])
+            rows = split_rows([(0, own)]) if original else restore_in_rows(own, image.height, image.width, self.fit)
+            yield image, rows
 
     def _predict_in_tiles(self, image: LoadedImage) -> Iterator[Rows]:
-        side = self.tiling.side
-        with tqdm(
-            total=len(self.tiling.compute_starts(image.height)),
-            desc=image.job.image.name,
-            unit=" rows of tiles",
-            disable=None,
-            delay=2,
-            leave=False,
-        ) as bar:
-            yield from predict_tiled(
-                self._predict, image.fitted, self.tiling, self.count_at_once(side, side), bar.update
-            )
+        tiling, rows = self.tiling, len(self.tiling.compute_starts(image.height))
+        name, at_once = image.job.image.name, self.count_at_once(tiling.side, tiling.side)
+        with tqdm(total=rows, desc=name, unit=" rows of tiles", disable=None, delay=2, leave=False) as bar:
+            yield from predict_tiled(self._predict, image.fitted, tiling, at_once, bar.update)
 
     def _predict(self, images: Tensor) -> Tensor:
         try:

@@ -40,11 +40,7 @@ Warn = Callable[[str], None]
 
 
 def compute_run_key(description: Mapping[str, Any]) -> str:
-    """Hash all that a run's weights depend on.
-
-    These are its params and data (from model.json), losslab's code, the versions of the packages that compute, and the kind
-    of device. The number of workers that load data is left out: it changes nothing but speed.
-    """
+    """Hash all that a run's weights depend on: model.json (workers change only speed), code, packages and device."""
     run = description["run"]
     train = {key: value for key, value in run["train"].items() if key != "workers"}
     known = {
@@ -60,8 +56,7 @@ def compute_run_key(description: Mapping[str, Any]) -> str:
 class Checkpoint:
     """The checkpoint file of the run with this key.
 
-    A run that is trained to its end renames it to `KEY.MD5.….finished`, with the md5s of the outs: until DVC has taken them
-    in, a kill would cost the whole training.
+    A run trained to its end renames it to `KEY.MD5.….finished`, with the md5s of the outs, until DVC has taken them in.
     """
 
     def __init__(self, folder: Path, key: str) -> None:

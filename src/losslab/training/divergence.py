@@ -61,30 +61,22 @@ class DivergenceWatch:
 
     def _note(self, item: _StepValues) -> None:
         self.noted.append(item)
-        if self.alone:
-            due = item.values.device.type == "cpu" or len(self.noted) >= MAX_STEPS_AHEAD
-        else:  # none of several processes may stop alone, the others would wait for it: the gradient they have in common
-            due = item.kind == "gradient" and (
-                item.values.device.type == "cpu" or len(self.noted) >= 2 * MAX_STEPS_AHEAD
-            )
-        if due:
+        due = item.values.device.type == "cpu" or len(self.noted) >= MAX_STEPS_AHEAD * (1 if self.alone else 2)
+        # None of several processes may stop alone, the others would wait for it: the gradient they have in common.
+        if due and (self.alone or item.kind == "gradient"):
             self.drain()
 
     def _diagnose(self, kind: str, values: list[float]) -> str:
         """Say what is not finite, and what to do about it."""
+        lower = f"set train.lr below {self.lr:g}"
         if kind == "gradient":
-            return (
-                f"the gradient of {' + '.join(self.names)} is not finite, though the loss is: set milder loss_options, "
-                f"or set train.lr below {self.lr:g}"
-            )
+            fault = f"the gradient of {' + '.join(self.names)} is not finite, though the loss is"
+            return f"{fault}: set milder loss_options, or {lower}"
         *terms, _, low, high = values
         wrong = {name: value for name, value in zip(self.names, terms, strict=True) if not math.isfinite(value)}
         fault = ", ".join(f"{name} is {value}" for name, value in wrong.items()) or "the sum of all terms is not finite"
-        lower = f"set train.lr below {self.lr:g}"
         if not math.isfinite(low) or not math.isfinite(high):
             other = " or train.precision to bf16-mixed or 32-true" if self.precision == "16-mixed" else ""
             return f"the loss term {fault} because the net's output is not finite: {lower}{other}"
-        names = ", ".join(wrong or self.names)
-        return (
-            f"the loss term {fault} on finite output: give {names} a smaller weight or milder loss_options, or {lower}"
-        )
+        remedy = f"give {', '.join(wrong or self.names)} a smaller weight or milder loss_options, or {lower}"
+        return f"the loss term {fault} on finite output: {remedy}"

@@ -74,7 +74,10 @@ def train_net(
             except SystemExit:  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
             except DivergedError as error:
-                raise DivergedError(f"{error}. {_describe_checkpoint(record, checkpoint)}") from None
+                kept = "No epoch finished, so there is no checkpoint"
+                if record.rows and checkpoint is not None:
+                    kept = f"The checkpoint of epoch {len(record.rows)} is {checkpoint.path}"
+                raise DivergedError(f"{error}. {kept}") from None
             except (RuntimeError, MemoryError) as error:
                 if (explained := explain_error(error, settings.batch_size, len(record.rows))) is not None:
                     raise explained from error
@@ -123,12 +126,6 @@ def _choose_strategy(plan: TrainingPlan) -> Any:
     if chosen == "ddp" or (chosen == "auto" and settings.devices * settings.nodes > 1):
         return DDPStrategy(find_unused_parameters=plan.params.encoder is not None)
     return settings.strategy
-
-
-def _describe_checkpoint(record: "_EpochRecord", checkpoint: Checkpoint | None) -> str:
-    if not record.rows or checkpoint is None:
-        return "No epoch finished, so there is no checkpoint"
-    return f"The checkpoint of epoch {len(record.rows)} is {checkpoint.path}"
 
 
 class _EpochRecord(Callback):
@@ -186,12 +183,9 @@ class _ProgressBar(TQDMProgressBar):
 
 def explain_error(error: BaseException, batch_size: int, epochs_done: int) -> InputError | None:
     """Explain memory that ran out, a killed worker or a lost process in one line; return None for anything else."""
-    kept = (
-        f"the checkpoint of epoch {epochs_done} is kept: start again with the same params to resume from it"
-        if epochs_done
-        else "no epoch has finished yet"
-    )
-    text = str(error)
+    text, kept = str(error), "no epoch has finished yet"
+    if epochs_done:
+        kept = f"the checkpoint of epoch {epochs_done} is kept: start again with the same params to resume from it"
     if (where := find_exhausted_memory(error)) is not None:
         return InputError(
             f"out of {where} in epoch {epochs_done + 1}: set train.batch_size below {batch_size} (a higher train.accumulate "
@@ -203,7 +197,6 @@ def explain_error(error: BaseException, batch_size: int, epochs_done: int) -> In
             f"set train.workers lower (0 loads data within the training process); {kept}"
         )
     if "Connection closed by peer" in text or "Connection reset by peer" in text:
-        return InputError(
-            f"epoch {epochs_done + 1}: another process of this run ended; its own message says why; {kept}"
-        )
+        ended = "another process of this run ended; its own message says why"
+        return InputError(f"epoch {epochs_done + 1}: {ended}; {kept}")
     return None

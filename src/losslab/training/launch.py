@@ -21,13 +21,11 @@ def check_launch(train: TrainParams) -> None:
     """Raise InputError if the processes that were started are not those of params.train, or nothing can start them."""
     started, wanted = count_launched(), train.devices * train.nodes
     if started is not None and started != wanted:
-        raise InputError(
-            f"torchrun or srun started {started} processes, but train.devices x train.nodes is {wanted}: make them equal"
-        )
+        product = f"train.devices x train.nodes is {wanted}"
+        raise InputError(f"torchrun or srun started {started} processes, but {product}: make them equal")
     if started is None and train.nodes > 1 and "MASTER_ADDR" not in os.environ:
-        raise InputError(
-            f"train.nodes is {train.nodes}, which needs torchrun or srun to start the other nodes: see docs/training.md"
-        )
+        needs = "which needs torchrun or srun to start the other nodes: see docs/training.md"
+        raise InputError(f"train.nodes is {train.nodes}, {needs}")
 
 
 def build_environments() -> list[Any]:

@@ -42,8 +42,7 @@ class SegmentationModule(L.LightningModule):
         self.net = net.to(memory_format=torch.channels_last)
         train = params.train
         self.average = copy.deepcopy(self.net).requires_grad_(False).eval() if train.ema is not None else None
-        self.loss = loss
-        self.params, self.prepared, self.scores = params, prepared, scores
+        self.loss, self.params, self.prepared, self.scores = loss, params, prepared, scores
         self.classes = description["classes"]
         self.mean: Tensor  # on the device, so that no step waits for them to come there
         self.std: Tensor
@@ -69,9 +68,8 @@ class SegmentationModule(L.LightningModule):
 
     def train_dataloader(self) -> Any:
         train, rank, world = self.params.train, self.trainer.global_rank, self.trainer.world_size
-        return build_training_loader(
-            self.prepared, train.augmentation, train.batch_size, train.workers, self.params.seed, rank, world
-        )
+        settings = train.augmentation, train.batch_size, train.workers, self.params.seed
+        return build_training_loader(self.prepared, *settings, rank, world)
 
     def val_dataloader(self) -> Any:
         rank, world = self.trainer.global_rank, self.trainer.world_size
@@ -115,10 +113,9 @@ class SegmentationModule(L.LightningModule):
             self.watch.note_gradient(torch.nn.utils.get_total_norm(gradients))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
-        steps = self.trainer.global_step
-        if self.average is not None and steps > self.averaged:
-            assert self.params.train.ema is not None
-            update_average(self.average, self.net, self.params.train.ema, self.averaged)
+        steps, decay = self.trainer.global_step, self.params.train.ema
+        if self.average is not None and decay is not None and steps > self.averaged:
+            update_average(self.average, self.net, decay, self.averaged)
             self.averaged = steps
 
     def on_train_start(self) -> None:

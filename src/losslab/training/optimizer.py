@@ -13,9 +13,8 @@ def build_optimizer(net: nn.Module, encoder: nn.Module | None, train: TrainParam
     fused = not (train.precision == "16-mixed" and train.clip_grad_norm is not None)
     if train.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, fused=fused)
-    if train.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=train.lr, fused=fused)
-    return torch.optim.Adam(groups, lr=train.lr, fused=fused)
+    optimizer = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
+    return optimizer(groups, lr=train.lr, fused=fused)
 
 
 def build_parameter_groups(net: nn.Module, encoder: nn.Module | None, train: TrainParams) -> list[dict[str, object]]:
@@ -28,25 +27,19 @@ def build_parameter_groups(net: nn.Module, encoder: nn.Module | None, train: Tra
     for parameter in net.parameters():
         part = "encoder" if id(parameter) in in_encoder else "decoder"
         members.setdefault((part, parameter.ndim > 1), []).append(parameter)
-    rates = {"encoder": train.lr if train.encoder_lr is None else train.encoder_lr, "decoder": train.lr}
-    return [
-        {
-            "params": parameters,
-            "name": part,
-            "lr": rates[part],
-            "base_lr": rates[part],
-            "weight_decay": train.weight_decay if decayed else 0.0,
-        }
-        for (part, decayed), parameters in members.items()
-    ]
+    groups: list[dict[str, object]] = []
+    for (part, decayed), parameters in members.items():
+        rate = train.encoder_lr if part == "encoder" and train.encoder_lr is not None else train.lr
+        rates = {"lr": rate, "base_lr": rate, "weight_decay": train.weight_decay if decayed else 0.0}
+        groups.append({"params": parameters, "name": part, **rates})
+    return groups
 
 
 @torch.no_grad()
 def update_average(average: nn.Module, net: nn.Module, decay: float, updates: int) -> None:
     """Move the exponential moving average of a net's weights and buffers towards the net.
 
-    As in TensorFlow and timm the decay begins low, min(decay, (1 + n)/(10 + n)): a short run is not averaged with its
-    random beginning.
+    As in TensorFlow and timm the decay begins low, so that the random beginning weighs little.
     """
     weight = 1 - min(decay, (1 + updates) / (10 + updates))
     for mean, current in zip(average.state_dict().values(), net.state_dict().values(), strict=True):

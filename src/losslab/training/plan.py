@@ -46,41 +46,33 @@ class TrainingPlan:
 def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
     """Build the net and the loss that params describe, and try the net on one empty image.
 
-    Raises:
-        InputError: an encoder, its weights, a device or a precision is not available; the net cannot take images of this
-            size; there is no prepared data.
+    Raises InputError if encoder, weights, device, precision or data are not available, or the net cannot take the size.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without, cuBLAS has no deterministic mode
     device = pick_device(params.train.device)
     check_launch(params.train)
     if device.type == "cuda" and params.train.devices > torch.cuda.device_count():
-        raise InputError(
-            f"train.devices is {params.train.devices}, but torch finds {torch.cuda.device_count()} CUDA devices here"
-        )
+        devices = f"{torch.cuda.device_count()} CUDA devices"
+        raise InputError(f"train.devices is {params.train.devices}, but torch finds {devices} here")
     precision = pick_precision(params.train.precision, device)
     check_encoder(params.arch, params.encoder, params.encoder_weights)
     data = prepared.describe()
-    classes, ignore_index, size = data["classes"], data["ignore_index"], data["size"]
+    outputs, size = count_outputs(len(data["classes"])), data["size"]
     mean, std = find_normalisation(params.encoder, params.encoder_weights) or (data["mean"], data["std"])
     torch.manual_seed(derive_seed(params.seed, "weights"))
-    net = build_model(params.arch, count_outputs(len(classes)), params.encoder, params.encoder_weights)
+    net = build_model(params.arch, outputs, params.encoder, params.encoder_weights)
     processes = params.train.devices * params.train.nodes
-    batches = EpochBatchSampler(
-        len(prepared.rows("train", "images")), params.train.batch_size, params.seed, world=processes
-    )
+    images = len(prepared.rows("train", "images"))
+    batches = EpochBatchSampler(images, params.train.batch_size, params.seed, world=processes)
     # On CUDA batch norm is over all processes.
     check_size(net, size, batches.count_fewest() * (processes if device.type == "cuda" else 1))
     loss = _build_loss(params, data)
     description = {
         "arch": params.arch,
         "encoder": params.encoder,
-        "num_classes": count_outputs(len(classes)),
+        "num_classes": outputs,
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
-        "classes": classes,
-        "palette": data["palette"],
-        "ignore_index": ignore_index,
-        "size": size,
-        "fit": data["fit"],
+        **{key: data[key] for key in ("classes", "palette", "ignore_index", "size", "fit")},
         "mean": mean,
         "std": std,
         "precision": precision,
@@ -131,7 +123,6 @@ def _try_inexact_step(net: nn.Module, loss: TotalLoss, size: int) -> list[str]:
 
 def _build_loss(params: Params, data: dict[str, Any]) -> TotalLoss:
     """Build the loss; class weights that are named by a frequency are counted in the training images."""
-    outputs = count_outputs(len(data["classes"]))
     parsed = params.parsed_loss
     weighting = getattr(parsed.options.get("cross_entropy"), "class_weights", None)
     if isinstance(weighting, str):
@@ -145,4 +136,4 @@ def _build_loss(params: Params, data: dict[str, Any]) -> TotalLoss:
     ignore_index = data["ignore_index"]
     if ignore_index is None and params.train.augmentation in RECIPES_WITH_VOID:
         ignore_index = IGNORE_INDEX
-    return TotalLoss(parsed, outputs, ignore_index)
+    return TotalLoss(parsed, count_outputs(len(data["classes"])), ignore_index)

@@ -35,9 +35,7 @@ def train_run(plan: TrainingPlan, track: Track, folder: Path, began: float) -> I
     The run's lock is held, and its record stays open, until the outs are written. Under DVC the checkpoint is kept until
     DVC has taken them in. Of several processes, all but the main one yield None.
 
-    Args:
-        folder: where the body writes the model.
-        began: when the stage began, on the monotonic clock.
+    The body writes the model into `folder`; the stage `began` then, on the monotonic clock.
     """
     stage.forget_finished()
     checkpoints, warn, data_md5 = stage.find_checkpoints_folder(), stage.print_warning, plan.description["data_md5"]

@@ -28,18 +28,8 @@ MAX_DEPTH = 100
 MAX_NAME_SHOWN = 80
 RAR_AND_7Z_SIGNATURES = (b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c")
 ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
-DAMAGE_ERRORS = (
-    tarfile.TarError,
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    EOFError,
-    RuntimeError,
-    ValueError,
-    OverflowError,
-    LookupError,
-)
+FORMAT_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
+DAMAGE_ERRORS = (*FORMAT_ERRORS, EOFError, RuntimeError, ValueError, OverflowError, LookupError)
 """Errors that Python's readers raise on broken archives."""
 BAD_NAME_ERRNOS = {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ}
 
@@ -97,9 +87,7 @@ class _UnpackedFiles:
     """The files that an archive has brought into a folder so far."""
 
     def __init__(self, archive: Path, folder: Path, limit: int | None) -> None:
-        self.archive = archive
-        self.folder = folder
-        self.limit = limit
+        self.archive, self.folder, self.limit = archive, folder, limit
         self.size = 0
         self.files: set[str] = set()
         self.links: dict[str, str] = {}
@@ -192,16 +180,14 @@ def _open_tar(archive: Path) -> Iterator[Iterator[ArchiveMember]]:
 
 def _read_tar_to_its_end(archive: Path, packed: tarfile.TarFile) -> Iterator[ArchiveMember]:
     for info in packed:
-        member = _read_tar_member(archive, packed, info)
-        if member:
+        if member := _read_tar_member(archive, packed, info):
             yield member
     # Python takes a header that is cut off or damaged for the end; a real end has a block of zeros.
     file = packed.fileobj
     assert file is not None
     file.seek(packed.offset)
     block = file.read(tarfile.BLOCKSIZE)
-    is_plain = isinstance(file, io.BufferedReader)
-    if block != bytes(tarfile.BLOCKSIZE) and (block or is_plain):
+    if block != bytes(tarfile.BLOCKSIZE) and (block or isinstance(file, io.BufferedReader)):
         raise InputError(f"{archive}: damaged, or it ends too early. Is it complete?")
     while file.read(CHUNK_BYTES):
         pass  # a compressed one has its checksum at the end

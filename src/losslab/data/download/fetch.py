@@ -46,8 +46,7 @@ def fetch(
         by_hand: the folder in which the user puts archives that no program can fetch.
         say: is called with a line for each download and each obstacle.
 
-    Raises:
-        InputError: one line that says what could not be fetched, and what to do.
+    Raises InputError with a line that says what could not be fetched, and what to do.
     """
     out = raw / "fetched"
     with _explain_full_disk(out, downloads), atomic_write(out) as folder:
@@ -62,7 +61,8 @@ def fetch(
                     copy_local(dataset, card, source, place / "files", out)
                     origin = f"from {source}"
                 elif isinstance(card.source, ArchiveSource):
-                    origin = _get_archives(dataset, card.source, downloads, by_hand, say, retries, place / "files")
+                    manual = by_hand or Path("data/manual") / dataset
+                    origin = _get_archives(dataset, card.source, downloads, manual, say, retries, place / "files")
                 else:
                     raise InputError(
                         f"download.source is null, but the card of {dataset} has no address: name the folder that holds it"
@@ -70,8 +70,7 @@ def fetch(
                 try:  # archives often have a folder around the dataset, and other files beside it
                     find_layout(card.layout, place / "files").replace(folder)
                 except InputError as error:
-                    line = str(error).replace(str(place / "files"), f"{dataset}, {origin}")
-                    raise InputError(line) from None
+                    raise InputError(str(error).replace(str(place / "files"), f"{dataset}, {origin}")) from None
         return FetchedData(_count_files(folder), origin)
 
 
@@ -98,20 +97,9 @@ def _draw(dataset: str, drawn: GeneratorSource, source: Path | None, folder: Pat
 
 
 def _get_archives(
-    dataset: str,
-    source: ArchiveSource,
-    downloads: Path,
-    by_hand: Path | None,
-    say: Say,
-    retries: RetryPolicy,
-    folder: Path,
+    dataset: str, source: ArchiveSource, downloads: Path, manual: Path, say: Say, retries: RetryPolicy, folder: Path
 ) -> str:
-    """Unpack all archives into `folder`, those that the user put in place and the others from the network.
-
-    Returns:
-        their origins, such as `from www.robots.ox.ac.uk`.
-    """
-    manual = by_hand or Path("data/manual") / dataset
+    """Unpack archives, in place or from the network; return their origins, such as `from www.robots.ox.ac.uk`."""
     in_place = {archive.name for archive in source.archives if (manual / archive.name).is_file()}
     missing = [archive.name for archive in source.archives if not archive.urls and archive.name not in in_place]
     if missing:

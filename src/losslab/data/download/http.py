@@ -50,15 +50,9 @@ class _RefusedError(Exception):
 
 
 def download(archive: Archive, folder: Path, say: Say, retries: RetryPolicy) -> tuple[Path, str]:
-    """Download `archive` into `folder` and check it; what an earlier run has downloaded is used.
+    """Download `archive` into `folder`, as `<name>.part` until it is checked, and return its path and its host.
 
-    Until it is checked it is called `<name>.part`.
-
-    Returns:
-        its path, and the host that it is from.
-
-    Raises:
-        InputError: no address has it; one line with the reason of each.
+    What an earlier run has downloaded is used. Raises InputError if no address has it, with the reason of each.
     """
     target, part = folder / archive.name, folder / f"{archive.name}.part"
     hosts = {url: urlsplit(url).hostname or url for url in archive.urls}
@@ -128,13 +122,13 @@ def _receive(part: Path, url: str, archive: Archive, say: Say, retries: RetryPol
                 return kind  # nothing follows `have`, so it may be complete
             _check_status(response)
             begin = _find_begin(response, have, part)
-            total = _read_total(response, begin)
+            length = response.headers.get("Content-Length", "")
+            total = begin + int(length) if re.fullmatch("[0-9]{1,18}", length) else None
+            wrong = _describe_wrong_file(kind)
             if archive.bytes is not None and total not in (None, archive.bytes):
-                raise _RefusedError(
-                    f"{_describe_wrong_file(kind)}, it has {total} bytes, the card says {archive.bytes}"
-                )
+                raise _RefusedError(f"{wrong}, it has {total} bytes, the card says {archive.bytes}")
             if have and not begin and kind == "text/html":
-                raise _RefusedError(_describe_wrong_file(kind))  # a login page must not replace what is there
+                raise _RefusedError(wrong)  # a login page must not replace what is there
             if begin:
                 say(f"{archive.name}: resuming at {format_bytes(begin)}")
             size = _append(response, part, begin, limit, total)
@@ -185,11 +179,6 @@ def _find_begin(response: requests.Response, have: int, part: Path) -> int:
         part.unlink(missing_ok=True)  # or the next attempt would request the same
         raise _HitchError("the server sent another range than requested")
     return have
-
-
-def _read_total(response: requests.Response, begin: int) -> int | None:
-    length = response.headers.get("Content-Length", "")
-    return begin + int(length) if re.fullmatch("[0-9]{1,18}", length) else None
 
 
 def _describe_wrong_file(kind: str) -> str:

@@ -15,14 +15,10 @@ from losslab.io.hashing import compute_file_md5
 
 
 def copy_local(dataset: str, card: Card, source: Path, folder: Path, out: Path) -> None:
-    """Copy or unpack `source` into `folder`, an empty one.
+    """Copy or unpack `source` into `folder`, an empty one; `out` is where the dataset finally appears.
 
-    Args:
-        source: a folder that has the layout, at most two levels down; or one with the card's archives; or an archive.
-        out: the folder in which the dataset finally appears; it cannot be its own source.
-
-    Raises:
-        InputError: the source does not exist, is none of these, or holds a broken link.
+    The source is a folder that has the layout, at most two levels down, or one with the card's archives, or an archive.
+    Raises InputError if it does not exist, is none of these, or holds a broken link.
     """
     archives = card.source.archives if isinstance(card.source, ArchiveSource) else []
     names = [archive.name for archive in archives]
@@ -52,11 +48,7 @@ def copy_local(dataset: str, card: Card, source: Path, folder: Path, out: Path) 
 
 
 def unpack_checked(dataset: str, archive: Archive, path: Path, folder: Path) -> None:
-    """Unpack a file that the user provides, which must be the archive of the card.
-
-    Raises:
-        InputError: it has another checksum, or cannot be unpacked.
-    """
+    """Unpack a file of the user. Raises InputError if it is not the card's archive, or cannot be unpacked."""
     if archive.md5 is not None and (md5 := compute_file_md5(path)) != archive.md5:
         raise InputError(f"{path}: md5 is {md5}, but {dataset}'s card says {archive.md5}. Is it complete?")
     unpack(path, folder, archive.unpacked)

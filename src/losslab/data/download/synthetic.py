@@ -106,9 +106,8 @@ def _add_lesion(draws: RandomStream, x: Plane, y: Plane, image: Plane, mask: npt
     (ux, uy), long = draws.direction(), draws.uniform(0.32, 0.68)
     short = long * draws.uniform(0.6, 1.0)
     a, b = ((x - cx) * ux + (y - cy) * uy) / long, ((y - cy) * ux - (x - cx) * uy) / short
-    bends = (
-        0.26 * _draw_noise(draws, size, 4) + 0.12 * _draw_noise(draws, size, 9) + 0.05 * _draw_noise(draws, size, 20)
-    )
+    bends = 0.26 * _draw_noise(draws, size, 4) + 0.12 * _draw_noise(draws, size, 9)
+    bends = bends + 0.05 * _draw_noise(draws, size, 20)
     inside = (1 - np.sqrt(a * a + b * b) + bends) * short  # about the signed distance to the border
     softness = draws.uniform(0.06, 0.18)
     cover = np.clip(inside / softness + 0.5, 0, 1)
@@ -142,8 +141,7 @@ def _draw_distance_to_hair(draws: RandomStream, size: int) -> Plane:
     pieces, margin = 24, 3 * size / 128
     distance = np.full((size, size), float(size))
     points = []
-    for i in range(pieces + 1):
-        t = i / pieces
+    for t in (i / pieces for i in range(pieces + 1)):
         p, q, r = (1 - t) * (1 - t), 2 * t * (1 - t), t * t
         points.append((p * start[0] + q * control[0] + r * end[0], p * start[1] + q * control[1] + r * end[1]))
     for (x0, y0), (x1, y1) in pairwise(points):
@@ -175,9 +173,8 @@ def _find_window(a: float, b: float, margin: float, size: int) -> tuple[int, int
 
 def _draw_brown(draws: RandomStream) -> tuple[float, float, float]:
     depth = draws.uniform()
-    red, green, blue = (
-        _mix_values(light, dark, depth) for light, dark in zip((0.62, 0.38, 0.27), (0.24, 0.14, 0.12), strict=True)
-    )
+    pairs = zip((0.62, 0.38, 0.27), (0.24, 0.14, 0.12), strict=True)
+    red, green, blue = (_mix_values(light, dark, depth) for light, dark in pairs)
     return red + draws.uniform(-0.06, 0.06), green, blue + draws.uniform(-0.03, 0.05)
 
 
@@ -189,8 +186,7 @@ def _draw_noise(draws: RandomStream, size: int, cells: int) -> Plane:
     (column, fx), (row, fy) = _split_position(position + offset_x), _split_position(position + offset_y)
     top = _mix_values(lattice[row][:, column], lattice[row][:, column + 1], fx[None, :])
     bottom = _mix_values(lattice[row + 1][:, column], lattice[row + 1][:, column + 1], fx[None, :])
-    noise: Plane = _mix_values(top, bottom, fy[:, None])
-    return noise
+    return np.asarray(_mix_values(top, bottom, fy[:, None]))
 
 
 def _split_position(position: Plane) -> tuple[npt.NDArray[np.int64], Plane]:

@@ -76,8 +76,7 @@ def unpack_with_program(
     programs = {name: program for name, program in PROGRAMS.items() if shutil.which(name)}
     if not programs:
         raise InputError(f"{archive}: {MISSING}")
-    path = str(archive.absolute())
-    failures = []
+    path, failures = str(archive.absolute()), []
     for name, program in programs.items():
         try:
             for line in _run(program.build_list_command(path)).splitlines():

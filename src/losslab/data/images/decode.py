@@ -4,15 +4,14 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-if TYPE_CHECKING:
-    from losslab.data.findings import KindName
+from losslab.data.findings import KindName
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[Any]
@@ -22,7 +21,7 @@ UNKNOWN_FORMAT = "unknown image format"
 class UnusableFileError(Exception):
     """A file that cannot be used: the kind of finding, and the detail."""
 
-    def __init__(self, kind: "KindName", detail: str) -> None:
+    def __init__(self, kind: KindName, detail: str) -> None:
         super().__init__(f"{kind}: {detail}")
         self.kind, self.detail = kind, detail
 
@@ -46,11 +45,7 @@ class DecodedImage:
         return DecodedImage(np.ascontiguousarray(pixels), self.orientation, self.is_deep)
 
     def match_shape(self, shape: tuple[int, ...]) -> "DecodedImage":
-        """Return the image as stored, or rotated by its tag if only that fits a mask of this shape (height, width).
-
-        Raises:
-            UnusableFileError: neither fits.
-        """
+        """Return the image as stored, or rotated if only that fits height and width. Raises UnusableFileError."""
         own = self.pixels.shape[:2]
         if shape == own:
             return self
@@ -61,11 +56,7 @@ class DecodedImage:
 
 
 def read_image(path: Path) -> DecodedImage:
-    """Read an image: 1, 8 or 16 bits, grey, palette, RGB, RGBA (alpha is dropped) or CMYK; the first of several.
-
-    Raises:
-        UnusableFileError: it is unreadable or truncated.
-    """
+    """Read an image of 1, 8 or 16 bits: grey, palette, RGB(A) or CMYK, the first of many. Raises UnusableFileError."""
     return decode_image(_read_content(path, "unreadable image"))
 
 
@@ -110,9 +101,8 @@ def read_mask(path: Path, in_colours: bool) -> Values:
         with Image.open(io.BytesIO(content)) as opened:
             stored = _get_raw_modes(opened)
             if ";16" in stored and not opened.mode.startswith("I"):
-                raise UnusableFileError(
-                    "unreadable mask", "16 bits per channel; save it as 8-bit colour, or as 16-bit grey"
-                )
+                detail = "16 bits per channel; save it as 8-bit colour, or as 16-bit grey"
+                raise UnusableFileError("unreadable mask", detail)
             if in_colours:
                 return np.asarray(opened.convert("RGB"))
             if opened.mode in ("1", "L", "P"):
@@ -143,7 +133,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 warnings.filterwarnings("ignore", module="PIL")
 
 
-def _read_content(path: Path, kind: "KindName") -> bytes:
+def _read_content(path: Path, kind: KindName) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -154,11 +144,7 @@ def _read_content(path: Path, kind: "KindName") -> bytes:
 
 
 def _is_complete(jpeg: bytes) -> bool:
-    """Tell whether the last scan is followed by an end mark; else Pillow must decode the file.
-
-    OpenCV silently fills up what is missing with grey. Pillow checks more closely, also where bytes after the picture look
-    like another scan.
-    """
+    """Tell whether the last scan has its end mark: OpenCV silently fills what is missing with grey, Pillow does not."""
     return jpeg.rfind(b"\xff\xd9") > jpeg.rfind(b"\xff\xda")
 
 

@@ -23,10 +23,7 @@ class Placement:
 
 
 def compute_placement(height: int, width: int, size: int, fit: Fit) -> Placement:
-    """Compute where an image of height x width goes within size x size pixels.
-
-    With `stretch` it fills them; with `letterbox` it keeps its shape, is in the middle, and its longer side has `size` pixels.
-    """
+    """Compute where an image goes in size x size pixels: `letterbox` centres it, its longer side `size` pixels long."""
     if fit == "stretch":
         return Placement(0, 0, size, size)
     longer = max(height, width)
@@ -35,10 +32,7 @@ def compute_placement(height: int, width: int, size: int, fit: Fit) -> Placement
 
 
 def resize_pair(image: Pixels, mask: Pixels, size: int, fit: Fit) -> tuple[Pixels, Pixels]:
-    """Resize an image RGB `[H, W, 3]` and its labels `[H, W]`, without padding.
-
-    Masks are resized by nearest neighbour, so that no label is made up.
-    """
+    """Resize an image RGB `[H, W, 3]` and its labels `[H, W]` without padding or making up labels."""
     place = compute_placement(mask.shape[0], mask.shape[1], size, fit)
     labels = cv2.resize(mask, (place.width, place.height), interpolation=cv2.INTER_NEAREST_EXACT)
     return _resize_image(image, place), np.asarray(labels, np.uint8)

@@ -27,16 +27,12 @@ class LabelMapping:
         self.unknown_bytes = (self.table[:256] == UNKNOWN).astype(np.uint8)
 
     def map_values(self, values: Values) -> Pixels:
-        """Map raw values uint8 or uint16 `[H, W]`, or colours `[H, W, 3]`, to labels uint8 `[H, W]`.
-
-        Raises:
-            UnusableFileError: a value is not in the card.
-        """
+        """Map raw values `[H, W]`, or colours `[H, W, 3]`, to labels uint8 `[H, W]`. Raises UnusableFileError."""
         if values.dtype == np.uint8 and not self.in_colours:  # nearly all masks are so, and this is quicker
             if cv2.LUT(values, self.unknown_bytes).any():
                 self._complain(np.unique(values))
             return np.asarray(cv2.LUT(values, self.bytes), np.uint8)
-        numbers = _pack_colours(values) if self.in_colours else values
+        numbers = pack_colours(values) if self.in_colours else values
         labels = self.table[numbers]
         if labels.min() == UNKNOWN:
             self._complain(np.unique(numbers[labels == UNKNOWN]))
@@ -56,7 +52,7 @@ def _pack_value(value: int | tuple[int, int, int]) -> int:
     return value if isinstance(value, int) else value[0] << 16 | value[1] << 8 | value[2]
 
 
-def _pack_colours(colours: Values) -> npt.NDArray[np.int32]:
-    red, green, blue = (colours[..., channel].astype(np.int32) for channel in range(3))
-    numbers: npt.NDArray[np.int32] = red << 16 | green << 8 | blue
-    return numbers
+def pack_colours(colours: Values) -> npt.NDArray[np.int32]:
+    """Pack colours `[H, W, 3]` into one number for each pixel."""
+    red, green, blue = np.moveaxis(colours.astype(np.int32), -1, 0)
+    return np.asarray(red << 16 | green << 8 | blue)

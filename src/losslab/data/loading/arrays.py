@@ -27,10 +27,9 @@ class PreparedData:
     folder: Path
 
     def describe(self) -> dict[str, Any]:
-        """Return dataset.json: classes, palette, ignore_index, size, mean and std (0..1 units), and counts for each split.
+        """Return dataset.json: classes, palette, ignore_index, size, mean and std (0..1 units), and counts by split.
 
-        These are its pixels per class, and the pixels of all classes in the images that have a class
-        (`pixels_where_present`).
+        `pixels_where_present` counts the pixels of all classes in the images that have a class.
         """
         try:
             return read_json(self.folder / "dataset.json")
@@ -58,10 +57,7 @@ class PreparedData:
 
 
 class ArrayRows:
-    """Some rows of a prepared array, read from its file straight into one block of memory.
-
-    Reading maps nothing: a mapped file stays in the memory of a process that went through it, and would grow with the data.
-    """
+    """Rows of a prepared array, read from its file: a mapped file would stay in the memory of the process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -102,8 +98,8 @@ class EvaluationDataset(Dataset[tuple[Tensor, Tensor]]):
 class OrderedBatchSampler(Sampler[list[int]]):
     """Every `world`-th batch of all samples in order, from batch `rank` on.
 
-    All processes get equally many, or they would wait for each other for ever: those without a last one of their own get
-    the first batch again, whose number (`rank` + position · `world`) shows that it must not be counted.
+    All processes get equally many, or they would wait for each other: who lacks a last one gets the first again, whose
+    number (`rank` + position · `world`) shows that it must not be counted.
     """
 
     def __init__(self, count: int, batch_size: int, rank: int = 0, world: int = 1) -> None:

@@ -16,8 +16,7 @@ def build_augmentation(name: str, fill: Sequence[int], void: int) -> "A.Compose 
     Args:
         name: none; flip; seed_lab7 (flip, brightness and contrast, up to 15 degrees of rotation); affine (the same with
             shifts of 5 % and scales of 0.9 to 1.1); strong (more of all, with colour, blur and noise).
-        fill: the RGB colour of what comes in from outside the image.
-        void: its label.
+        fill, void: the RGB colour and the label of what comes in from outside the image.
     """
     if name == "none":
         return None

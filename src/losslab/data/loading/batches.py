@@ -20,8 +20,7 @@ Key = tuple[int, int]
 class EpochBatchSampler(Sampler[list[Key]]):
     """The share of one process in every batch of an epoch, as (epoch, sample) pairs.
 
-    The batches are those of a run in one process; each is dealt to all processes. Lightning calls `set_epoch` before each
-    epoch on the attribute `sampler`.
+    The batches are those of a run in one process. Lightning calls `set_epoch` before each epoch on `sampler`.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
@@ -85,11 +84,6 @@ class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
 def build_training_loader(
     prepared: PreparedData, augmentation: str, batch_size: int, workers: int, seed: int, rank: int = 0, world: int = 1
 ) -> DataLoader[Any]:
-    """Load shuffled batches of the training split: uint8 `[N, H, W, 3]` and uint8 `[N, H, W]`.
-
-    Args:
-        batch_size: images of a batch over all processes.
-        rank, world: the number of this process, and how many there are.
-    """
+    """Load shuffled training batches, uint8 `[N, H, W, 3]` and `[N, H, W]`; all processes share `batch_size` images."""
     dataset = TrainingDataset(prepared, augmentation, seed)
     return build_batch_loader(dataset, EpochBatchSampler(len(dataset), batch_size, seed, rank, world), workers)

@@ -29,8 +29,7 @@ def build_card_text(
         f"source: {{own: null}} # data/raw/{name}/own, tracked with dvc add",
         "layout: folders",
     ]
-    if suffix:
-        lines.append(f"mask_suffix: {_quote_where_needed(suffix)}")
+    lines += [f"mask_suffix: {_quote_where_needed(suffix)}"] if suffix else []
     lines.append("classes:")
     for each in classes:
         fields = f"name: {_quote_where_needed(each.name)}, color: {list(each.color)}, values: [{_format(each.value)}]"

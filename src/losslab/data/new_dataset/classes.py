@@ -40,10 +40,9 @@ class MaskClass:
 def choose_classes(
     scan: "ScanResult", names: Sequence[str] | None, void: Sequence[RawValue] | None
 ) -> tuple[list[MaskClass], dict[RawValue, float], bool]:
-    """Return the classes by value, the void values with their share, and whether these are void by custom only.
+    """Return the classes by value, void values with their share, and whether these are void by custom only.
 
-    Raises:
-        InputError: names or void do not fit the masks, or the masks hold fewer than two classes.
+    Raises InputError if names or void do not fit the masks, or the masks hold fewer than two classes.
     """
     if len(scan.pixels) == 1:
         raise InputError(f"all masks hold only {format_raw_value(next(iter(scan.pixels)))}; two classes are needed")
@@ -63,12 +62,10 @@ def choose_classes(
         )
     if len(shares) > MAX_CLASSES:
         raise InputError(f"the masks hold {len(shares)} values{besides}; at most {MAX_CLASSES} classes are possible")
-    colours = _pick_colours(len(shares))
+    named = zip(names or _name_values(list(shares)), _pick_colours(len(shares)), shares.items(), strict=True)
     classes = [
         MaskClass(name, value if isinstance(value, tuple) else colour, value, share)
-        for name, colour, (value, share) in zip(
-            names or _name_values(list(shares)), colours, shares.items(), strict=True
-        )
+        for name, colour, (value, share) in named
     ]
     return classes, {value: scan.pixels.get(value, 0) / total for value in void_values}, by_custom
 
@@ -98,8 +95,7 @@ def _name_values(values: Sequence[RawValue]) -> list[str]:
 
 def _pick_colours(count: int) -> list[tuple[int, int, int]]:
     """Return different colours; beyond eight nobody can tell all of them apart, but neighbours differ."""
-    colours = list(DISTINCT_COLOURS)
-    bright = DISTINCT_COLOURS[1:]
+    colours, bright = list(DISTINCT_COLOURS), DISTINCT_COLOURS[1:]
     for index in range(count - len(DISTINCT_COLOURS)):
         darker = 0.8 ** (1 + index // len(bright) % 5)
         red, green, blue = (round(part * darker) for part in bright[index % len(bright)])

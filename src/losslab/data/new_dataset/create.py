@@ -21,7 +21,6 @@ from losslab.io.yaml import parse_yaml, validate
 if TYPE_CHECKING:
     from losslab.data.new_dataset.scan import FilePairs, ScanResult
 
-
 RESERVED_NAMES = {"null", "true", "false", "yes", "no", "on", "off", "nan", "inf"}
 """Words that `-S dataset=…` would not take for a name."""
 
@@ -59,10 +58,7 @@ class NewDataset:
 def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDataset:
     """Write data/catalog/NAME.yaml, and copy the pairs to data/raw/NAME/own unless they are there already.
 
-    Nothing is overwritten; after an error neither the card nor the folder exists.
-
-    Raises:
-        InputError: one line that says what is wrong with the data or the options, and what would be right.
+    Nothing is overwritten. Raises InputError for wrong data or options; then neither the card nor the folder exists.
     """
     card, own = root / CATALOG / f"{options.name}.yaml", root / "data/raw" / options.name / "own"
     in_place = _check_options(options, card, own, root)
@@ -113,17 +109,17 @@ def _check_options(options: NewDatasetOptions, card: Path, own: Path, root: Path
         if list(options.classes or []).count(name) > 1:
             raise InputError(f"--classes names {name} twice")
     places = {own / "images": options.images, own / "masks": options.masks}
-    in_place = all(place.resolve() == given.resolve() for place, given in places.items())
+    if all(place.resolve() == given.resolve() for place, given in places.items()):
+        return True
     tracked = own.with_name(f"{own.name}.dvc")
-    if not in_place and own.exists():
+    if own.exists():
         raise InputError(
             f"{own} already exists: to use it, give --images {own}/images --masks {own}/masks; else choose another name"
         )
-    if not in_place and tracked.exists():
-        raise InputError(
-            f"{tracked} already exists: get its data with `dvc checkout {tracked}`, or choose another name"
-        )
-    return in_place
+    if tracked.exists():
+        remedy = f"get its data with `dvc checkout {tracked}`, or choose another name"
+        raise InputError(f"{tracked} already exists: {remedy}")
+    return False
 
 
 def _count_groups(group: str | None, names: Sequence[str]) -> int | None:
@@ -156,12 +152,10 @@ def _remove_on_failure(own: Path, card: Path) -> Iterator[None]:
 
 def _copy_pairs(pairs: "FilePairs", folder: Path) -> tuple[int, int]:
     """Copy the files of the pairs and no others; return their number and bytes."""
-    total = 0
     kinds = {"images": pairs.images, "masks": pairs.masks}
     for kind in kinds:
         (folder / kind).mkdir(parents=True)
     files = [(path, folder / kind / path.name) for kind, paths in kinds.items() for path in paths.values()]
     for path, target in tqdm(files, desc="copy", unit=" files", disable=None):
         shutil.copyfile(path, target)
-        total += target.stat().st_size
-    return len(files), total
+    return len(files), sum(target.stat().st_size for _, target in files)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from losslab.cards import RawValue
 from losslab.data.images.decode import UnusableFileError, Values, read_image, read_mask
+from losslab.data.images.labels import pack_colours
 from losslab.data.readers import IMAGE_SUFFIXES, is_text
 from losslab.errors import InputError
 from losslab.runtime.parallel import map_ahead
@@ -53,8 +54,7 @@ class ScanResult:
 def find_pairs(images: Path, masks: Path) -> FilePairs:
     """Pair files by name: a mask is named as its image, or with the same suffix on all: im1.jpg with im1_mask.png.
 
-    Raises:
-        InputError: a folder is missing or holds no image, both are the same folder, or there is no pair.
+    Raises InputError if a folder is missing or holds no image, both are the same folder, or there is no pair.
     """
     if images.resolve() == masks.resolve():
         raise InputError(f"{images}: --images and --masks must be different folders")
@@ -83,11 +83,7 @@ def find_pairs(images: Path, masks: Path) -> FilePairs:
 
 
 def scan_pairs(pairs: FilePairs) -> ScanResult:
-    """Read every mask, and the size of every image, with a progress bar and on all cores.
-
-    Raises:
-        InputError: a mask cannot be read, or holds shades instead of labels.
-    """
+    """Read all masks and images' sizes on all cores. Raises InputError for masks that are unreadable or hold shades."""
     counts = _map_files(_count_values, pairs.masks.values(), "masks")
     in_colours = any(each.in_colours for each in counts)
     if in_colours:  # a grey mask among them is meant in colours too
@@ -141,8 +137,7 @@ def _count_colours(path: Path) -> _MaskCounts:
 
 def _count_pixels(path: Path, values: Values, in_colours: bool) -> _MaskCounts:
     if in_colours:
-        red, green, blue = np.moveaxis(values.astype(np.int32), -1, 0)
-        flat, counts = np.unique(red << 16 | green << 8 | blue, return_counts=True)
+        flat, counts = np.unique(pack_colours(values), return_counts=True)
         raw: list[RawValue] = [(int(value) >> 16, int(value) >> 8 & 255, int(value) & 255) for value in flat]
     else:
         all_counts = np.bincount(values.ravel())

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from losslab.cards import SPLITS, Card, SplitName
@@ -26,8 +27,7 @@ class AuditError(InputError):
 
 def audit_file(name: str, statistics: ImageStatistics, size: int) -> list[Finding]:
     """Return the findings about one image that is used."""
-    width, height = statistics.width, statistics.height
-    findings = []
+    width, height, findings = statistics.width, statistics.height, []
     if width * height < size * size:
         findings.append(Finding("image too small", name, f"{width} x {height}; prepare.size is {size}"))
     if (statistics.pixels > 0).sum() == 1:
@@ -81,19 +81,16 @@ def describe_findings(findings: Sequence[Finding], near_duplicates: int = 0) -> 
     ranked = sorted(findings, key=lambda finding: (SEVERITIES.index(finding.severity), order.index(finding.kind)))
     by_kind: dict[str, dict[str, Any]] = {}
     for finding in ranked:
-        entry = by_kind.setdefault(
-            finding.kind,
-            {"severity": finding.severity, "count": 0, "examples": [], "remedy": FINDING_KINDS[finding.kind].remedy},
-        )
+        kind: dict[str, Any] = {"severity": finding.severity, "count": 0, "examples": []}
+        entry = by_kind.setdefault(finding.kind, kind | {"remedy": FINDING_KINDS[finding.kind].remedy})
         entry["count"] += 1
         if len(entry["examples"]) < MAX_EXAMPLES:
             entry["examples"].append(finding.file + (f" ({finding.detail})" if finding.detail else ""))
     if near_duplicates > MAX_PAIRS_LISTED:
         by_kind["near-duplicate across splits"]["count"] = near_duplicates
-    counts = {
-        severity: sum(entry["count"] for entry in by_kind.values() if entry["severity"] == severity)
-        for severity in SEVERITIES
-    }
+    counts = dict.fromkeys(SEVERITIES, 0)
+    for entry in by_kind.values():
+        counts[entry["severity"]] += entry["count"]
     return {"counts": counts, "by_kind": by_kind, "findings": [finding.describe() for finding in ranked]}
 
 
@@ -110,10 +107,7 @@ def describe_data(
         } | {"void": {"share": round(total.void / pixels, 6)}}
     widths, heights = ([int(str(row[key])) for row in rows] for key in ("width", "height"))
     places = [{key: row[key] for key in ("split", "image", "index")} for row in rows]
-    pairs = [
-        {"first": places[pair.first], "second": places[pair.second], "correlation": pair.correlation}
-        for pair in near.pairs
-    ]
+    pairs = [{**asdict(pair), "first": places[pair.first], "second": places[pair.second]} for pair in near.pairs]
     return {
         "images": {name: total.images for name, total in totals.items()},
         "original_size": {"width": [min(widths), max(widths)], "height": [min(heights), max(heights)]},
@@ -126,10 +120,8 @@ def summarize_audit(audit: Mapping[str, Any]) -> list[str]:
     """Return one screen: images, the share of each class, and each kind of finding with examples and remedy."""
     lines = []
     if "images" in audit:
-        sizes = [
-            f"{low}" if low == high else f"{low}-{high}"
-            for low, high in (audit["original_size"]["width"], audit["original_size"]["height"])
-        ]
+        ranges = audit["original_size"]["width"], audit["original_size"]["height"]
+        sizes = [f"{low}" if low == high else f"{low}-{high}" for low, high in ranges]
         numbers = ", ".join(f"{count} {split}" for split, count in audit["images"].items())
         lines.append(f"{numbers} images of {sizes[0]} x {sizes[1]} pixels")
         shares = {
@@ -138,9 +130,8 @@ def summarize_audit(audit: Mapping[str, Any]) -> list[str]:
         }
         has_void = any(audit["coverage"][split]["void"]["share"] for split in audit["images"])
         classes = [f"{name} {share}" for name, share in shares.items() if name != "void" or has_void]
-        lines.append(
-            f"% of pixels in {' / '.join(audit['images'])}: {_join(classes[:MAX_CLASSES_SHOWN], len(classes))}"
-        )
+        shown = _join(classes[:MAX_CLASSES_SHOWN], len(classes))
+        lines.append(f"% of pixels in {' / '.join(audit['images'])}: {shown}")
     for kind, entry in audit["by_kind"].items():
         remedy = "" if entry["remedy"].startswith("nothing") else f". Remedy: {entry['remedy']}"
         examples = _join(entry["examples"], entry["count"])

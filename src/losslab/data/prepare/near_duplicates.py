@@ -50,10 +50,10 @@ class NearDuplicates:
 
 
 def compute_fingerprint(image: Pixels) -> Fingerprint:
-    """Return the fingerprint of an RGB image; its bits change little when it is scaled, compressed or brightened.
+    """Return the fingerprint of an RGB image, which scaling, compressing or brightening changes little.
 
-    The bits tell which low frequencies of its cosine transform are above their median (Zauner. Implementation and
-    benchmarking of perceptual image hash functions. 2010).
+    Its bits are low frequencies of its cosine transform above their median (Zauner. Implementation and benchmarking of
+    perceptual image hash functions. 2010).
     """
     grey, size = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)
     thumbnail = np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -67,18 +67,11 @@ def find_near_duplicates(
     parts: Sequence[int],
     digests: npt.NDArray[Any],
 ) -> NearDuplicates:
-    """Find pairs of different parts that show nearly the same.
+    """Find pairs from different parts (splits) that show nearly the same; those of one digest are left out.
 
-    They are compared block by block, so that neither all pairs nor all thumbnails are ever held at once.
-
-    Args:
-        bits: the hash of each image.
-        read_thumbnails: returns the thumbnails of some images, `[n, THUMBNAIL_PIXELS]`.
-        parts: the split of each image.
-        digests: images of one digest are the same to the last bit, and left out here.
+    They are compared block by block: neither all pairs nor all thumbnails `[n, THUMBNAIL_PIXELS]` are ever held at once.
     """
-    parts_array = np.array(parts)
-    same = np.unique(digests, return_inverse=True)[1]
+    parts_array, same = np.array(parts), np.unique(digests, return_inverse=True)[1]
     count, best = 0, list[tuple[float, int, int]]()
     for start in range(0, len(bits), BLOCK_IMAGES):
         for other in range(start, len(bits), BLOCK_IMAGES):
@@ -102,9 +95,7 @@ def _correlate(rows: Pixels, columns: Pixels, firsts: npt.NDArray[Any], seconds:
     one, other = rows.astype(np.float64), columns.astype(np.float64)
     at_once = len(firsts) > MAX_GATHERED_PAIRS
     products = (one @ other.T)[firsts, seconds] if at_once else np.einsum("ij,ij->i", one[firsts], other[seconds])
-    count = one.shape[1]
-    sums, other_sums = one.sum(axis=1), other.sum(axis=1)
+    count, sums, other_sums = one.shape[1], one.sum(axis=1), other.sum(axis=1)
     spread, other_spread = ((a * a).sum(axis=1) * count - a.sum(axis=1) ** 2 for a in (one, other))
     scale = np.sqrt(np.maximum(spread[firsts] * other_spread[seconds], 1))
-    correlations: Sums = (count * products - sums[firsts] * other_sums[seconds]) / scale
-    return correlations
+    return np.asarray((count * products - sums[firsts] * other_sums[seconds]) / scale)

@@ -47,14 +47,11 @@ class DecodedPair:
 
 
 def prepare(card: Card, raw: Path, params: PrepareParams, out: Path, workers: int | None = None) -> dict[str, Any]:
-    """Write `{train,val,test}/{images,masks}.npy`, `index.csv`, `dataset.json` and `audit.json` into `out`.
+    """Write `{train,val,test}/{images,masks}.npy`, `index.csv`, `dataset.json` and `audit.json`; return the audit.
 
     Args:
         raw: data/raw/<dataset>.
         workers: threads that decode; None for one per core. The bytes do not depend on it.
-
-    Returns:
-        the audit.
 
     Raises:
         AuditError: there are bad files and `params.audit` is strict, or too few images are left without them.
@@ -74,17 +71,20 @@ def prepare(card: Card, raw: Path, params: PrepareParams, out: Path, workers: in
         partial.mkdir()
         with _Spool(partial, params.size) as spool:
             kept, table = _decode_all(card, folder, chosen, params, spool, findings, workers)
-            if params.audit == "strict":
-                _stop_on_errors(findings)
+            audit = describe_findings(findings)
+            kinds = audit["by_kind"].items()
+            errors = ", ".join(f"{entry['count']} x {kind}" for kind, entry in kinds if entry["severity"] == "error")
+            if params.audit == "strict" and errors:
+                line = f"{format_plural(audit['counts']['error'], 'error')} in the data: {errors}"
+                raise AuditError(f"{line}; correct them, or leave these files out: -S prepare.audit=warn", audit)
             if not kept:
-                line = f"{folder}: none of its {len(chosen)} images can be used: {_summarize_errors(findings)}"
-                raise AuditError(line, describe_findings(findings))
+                raise AuditError(f"{folder}: none of its {len(chosen)} images can be used: {errors}", audit)
             try:
                 audit = _write_splits(card, kept, table, params, spool, findings, partial)
             except InputError as error:
-                if not (left_out := _summarize_errors(findings)):
+                if not errors:
                     raise
-                raise AuditError(f"{error} (left out before: {left_out})", describe_findings(findings)) from None
+                raise AuditError(f"{error} (left out before: {errors})", audit) from None
         write_json(partial / "audit.json", audit)
     return audit
 
@@ -102,10 +102,7 @@ def _write_splits(
     number_by_name = {sample.name: number for number, sample in enumerate(kept)}
     if len(number_by_name) < len(kept):
         raise RuntimeError("two images have the same name; a reader must tell them apart")
-    presence = {
-        sample.name: frozenset(np.flatnonzero(pixels).tolist())
-        for sample, pixels in zip(kept, table.pixels, strict=False)
-    }
+    presence = {name: frozenset(np.flatnonzero(table.pixels[row]).tolist()) for name, row in number_by_name.items()}
     dealt = split_samples(kept, params.split, presence, card.find_group)
     names = {split: [sample.name for sample in dealt[split]] for split in SPLITS}
     numbers = {split: [number_by_name[name] for name in names[split]] for split in SPLITS}
@@ -114,25 +111,20 @@ def _write_splits(
     for split in SPLITS:
         (folder / split).mkdir()
         spool.write(numbers[split], folder / split)
-        for index, (name, (width, height)) in enumerate(
-            zip(names[split], table.sizes[numbers[split]].tolist(), strict=True)
-        ):
+        for index, name in enumerate(names[split]):
+            width, height = table.sizes[number_by_name[name]].tolist()
             rows.append({"split": split, "index": index, "image": name, "width": width, "height": height})
     totals = {split: table.compute_totals(numbers[split]) for split in SPLITS}
     write_csv(folder / "index.csv", rows)
     write_json(folder / "dataset.json", _describe_dataset(card, params, totals))
 
     order = [number for split in SPLITS for number in numbers[split]]
-    bits, digests = table.bits[order], table.digests[order]
-    parts = [SPLITS.index(split) for split in SPLITS for _ in names[split]]
-    near = find_near_duplicates(bits, lambda rows: spool.read("thumbnails", order[rows]), parts, digests)
+    digests, parts = table.digests[order], [SPLITS.index(split) for split in SPLITS for _ in names[split]]
+    near = find_near_duplicates(table.bits[order], lambda rows: spool.read("thumbnails", order[rows]), parts, digests)
     findings += audit_splits(card, names, totals, near.pairs)
     findings += find_duplicates([(split, name) for split in SPLITS for name in names[split]], digests.tolist())
-    return (
-        {"settings": params.model_dump()}
-        | describe_data(card, totals, rows, near)
-        | describe_findings(findings, near.count)
-    )
+    audit = {"settings": params.model_dump()} | describe_data(card, totals, rows, near)
+    return audit | describe_findings(findings, near.count)
 
 
 def _decode_all(
@@ -198,30 +190,12 @@ def _decode(
     return DecodedPair(*pad_pair(image, mask, params.size), statistics, tuple(findings))
 
 
-def _stop_on_errors(findings: Sequence[Finding]) -> None:
-    audit = describe_findings(findings)
-    if count := audit["counts"]["error"]:
-        line = f"{format_plural(count, 'error')} in the data: {_summarize_errors(findings)}"
-        raise AuditError(f"{line}; correct them, or leave these files out: -S prepare.audit=warn", audit)
-
-
-def _summarize_errors(findings: Sequence[Finding]) -> str:
-    kinds = describe_findings(findings)["by_kind"]
-    return ", ".join(f"{entry['count']} x {kind}" for kind, entry in kinds.items() if entry["severity"] == "error")
-
-
 class _Spool:
-    """Prepared images, masks and thumbnails on disk, in the order in which they come, as they may not fit into memory.
-
-    They are dealt into splits once all are known; reading and writing map nothing into memory.
-    """
+    """Prepared images, masks and thumbnails on disk, as they come: they may not fit into memory; none is mapped."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        self.shapes: dict[str, tuple[int, ...]] = {
-            "images": (size, size, 3),
-            "masks": (size, size),
-            "thumbnails": (THUMBNAIL_PIXELS,),
-        }
+        self.shapes: dict[str, tuple[int, ...]] = {"images": (size, size, 3), "masks": (size, size)}
+        self.shapes["thumbnails"] = (THUMBNAIL_PIXELS,)
         self.paths = {kind: folder / f"{kind}.spool" for kind in self.shapes}
 
     def __enter__(self) -> "_Spool":

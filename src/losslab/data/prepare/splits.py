@@ -1,7 +1,4 @@
-"""The split into training, validation and testing: the same files are split the same way on every machine.
-
-Nothing here is drawn from a random generator: what a seed decides, it decides by the hash of the seed and a name.
-"""
+"""The split into training, validation and testing, the same everywhere: only hashes of seed and names decide it."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,9 +19,7 @@ def choose_samples(samples: Sequence[DatasetSample], limit: int | None, split: S
 
     Under `official` these are the ones that an official list names, else all. `limit` is the most that are kept, drawn by
     the split's seed: under `official` in proportion to the lists, and enough of each that no split need stay empty.
-
-    Raises:
-        InputError: the method is `official`, and no list names any.
+    Raises InputError if the method is `official`, and no list names any.
     """
     kept = [sample for sample in samples if sample.split is not None] if split.method == "official" else list(samples)
     if not kept:
@@ -109,8 +104,7 @@ def _draw(ranked: list[DatasetSample], split: SplitParams, parts: Iterable[str] 
 def _stratify(ranked: list[DatasetSample], split: SplitParams, presence: Mapping[str, frozenset[int]]) -> Dealt:
     """Deal images by label, the rarest first: each of its images goes to the split that lacks most of it.
 
-    The paper lets a split outgrow its size where labels demand it; here a full one takes no more, or a small one could
-    stay empty.
+    Unlike in the paper, a full split takes no more, or a small one could stay empty.
     """
     total, sizes = len(ranked), _compute_sizes(len(ranked), split)
     free = dict(sizes)
@@ -139,11 +133,8 @@ def _stratify(ranked: list[DatasetSample], split: SplitParams, presence: Mapping
         label = min(having, key=lambda label: (len(having[label]), label))
         for sample in having.pop(label):
             put(sample, label)
-        having = {
-            label: rest
-            for label, samples in having.items()
-            if (rest := [sample for sample in samples if sample.name in left])
-        }
+        rests = {label: [sample for sample in samples if sample.name in left] for label, samples in having.items()}
+        having = {label: rest for label, rest in rests.items() if rest}
     for sample in list(left.values()):  # nothing but void
         put(sample, None)
     return dealt
@@ -189,8 +180,8 @@ def _list_groups(
     groups: dict[str, list[DatasetSample]] = {}
     for sample in samples:
         groups.setdefault(find_group(sample.name), []).append(sample)
-    named = sorted(groups.items(), key=lambda item: (-len(item[1]), _rank_name(split.seed, item[0])))
-    return [group for _, group in named]
+    names = sorted(groups, key=lambda name: (-len(groups[name]), _rank_name(split.seed, name)))
+    return [groups[name] for name in names]
 
 
 def _deal(groups: list[list[DatasetSample]], targets: list[int]) -> list[list[DatasetSample]]:
@@ -211,21 +202,16 @@ def _compute_sizes(total: int, split: SplitParams) -> dict[SplitName, int]:
 
 
 def _compute_quotas(samples: Sequence[DatasetSample], limit: int) -> dict[SplitName | None, int]:
-    """Compute how many of each official split to keep: in proportion, but at least one.
-
-    Of train, one more is kept for each split that is drawn from it.
-    """
+    """Compute quotas of official splits: in proportion, at least one, and in train one more per split drawn from it."""
     counts = {name: sum(sample.split == name for sample in samples) for name in SPLITS}
     present = [name for name in SPLITS if counts[name]]
     quotas: dict[SplitName | None, int] = dict.fromkeys(present, 1)
     if counts["train"]:
         quotas["train"] = min(1 + len(SPLITS) - len(present), counts["train"])
     while sum(quotas.values()) < limit:
-        furthest_below_its_share = max(
-            (name for name in present if quotas[name] < counts[name]),
-            key=lambda name: limit * counts[name] - quotas[name] * len(samples),
-        )
-        quotas[furthest_below_its_share] += 1
+        below = [name for name in present if quotas[name] < counts[name]]
+        furthest_below = max(below, key=lambda name: limit * counts[name] - quotas[name] * len(samples))
+        quotas[furthest_below] += 1
     return quotas
 
 

@@ -53,10 +53,7 @@ def _count_values(image: Pixels, channel: int) -> Counts:
 
 
 class StatisticsTable:
-    """Statistics of all images, in arrays of a size that is known beforehand.
-
-    Thousands of small objects, made in threads, would hold the memory around them.
-    """
+    """Statistics of all images in arrays: thousands of small objects made in threads would hold memory around them."""
 
     def __init__(self, images: int, classes: int) -> None:
         self.images = 0
@@ -77,8 +74,7 @@ class StatisticsTable:
 
     def compute_totals(self, rows: Sequence[int]) -> "SplitTotals":
         pixels = self.pixels[rows]
-        present = pixels > 0
-        labelled = pixels.sum(axis=1, keepdims=True)
+        present, labelled = pixels > 0, pixels.sum(axis=1, keepdims=True)
         return SplitTotals(
             images=len(rows),
             pixels=pixels.sum(axis=0),
@@ -106,6 +102,5 @@ class SplitTotals:
         """Return mean and standard deviation of each channel, in 0..1 units."""
         mean, mean_of_squares = self.sums / (int(self.pixels.sum()) + self.void)
         variance = np.maximum(mean_of_squares - mean * mean, 0)
-        return [round(value / 255, 6) for value in mean.tolist()], [
-            round(max(value / 255, 1e-3), 6) for value in np.sqrt(variance).tolist()
-        ]
+        std = np.maximum(np.sqrt(variance) / 255, 1e-3)
+        return [round(value, 6) for value in (mean / 255).tolist()], [round(value, 6) for value in std.tolist()]
