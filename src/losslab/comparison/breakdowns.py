@@ -42,11 +42,10 @@ def break_down_by_class(cells: CellRuns, metric: ComparedMetric, build_questions
         metric: its class score is shown, if it is the mean of one; else IoU.
         build_questions: from a metric's key to what is judged by it: axis (or "" for cells) → label → scores.
     """
-    first = next(iter(cells.values()))[0]
     kind = CLASS_MEANS.get(metric.key, "iou")
     runs = list(itertools.chain.from_iterable(cells.values()))
-    known = list_metrics(first.metrics, first.classes)
-    metrics = {name: check_judgeable(known[f"{kind}_{name}"], runs) for name in first.classes}
+    known = list_metrics(runs[0].metrics, runs[0].classes)
+    metrics = {name: check_judgeable(known[f"{kind}_{name}"], runs) for name in runs[0].classes}
     judged = {name: build_questions(metric.key) for name, metric in metrics.items() if metric.has_images}
     verdicts = judge_all({name: questions[""] for name, questions in judged.items()})
     axes = [axis for axis in next(iter(judged.values()), {}) if axis] or [""]
@@ -70,7 +69,7 @@ def break_down_by_class(cells: CellRuns, metric: ComparedMetric, build_questions
         id="class",
         title=f"By class: {'IoU' if kind == 'iou' else kind}",
         about="Scores over the pixels of all test images: mean and standard deviation over seeds.",
-        columns=first.classes,
+        columns=runs[0].classes,
         rows=[(cell, [column[cell] for column in columns]) for cell in cells],
         is_judged=True,
         higher_is_better=True,
@@ -110,8 +109,7 @@ def break_down_by_strata(cells: CellRuns) -> list[Breakdown]:
 def _compute_stratum_scores(rows: Sequence[TextRow], column: str) -> dict[str, float]:
     """Compute the number of each stratum, in their order; NaN for one without pixels."""
     scores: dict[str, float] = {}
-    order = sorted({(int(row["position"]), row["stratum"]) for row in rows})
-    for _, stratum in order:
+    for _, stratum in sorted({(int(row["position"]), row["stratum"]) for row in rows}):
         part = [row for row in rows if row["stratum"] == stratum]
         if column == "error_rate":
             part = [row for row in part if row["class"] == "all"]
@@ -120,9 +118,8 @@ def _compute_stratum_scores(rows: Sequence[TextRow], column: str) -> dict[str, f
             scores[stratum] = float(np.mean(known)) if known else math.nan
         else:
             pixels, wrong = (sum(float(row[name] or 0) for row in part) for name in ("pixels", "wrong"))
-            scores[stratum] = (
-                math.nan if pixels == 0 else wrong / pixels if column == "error_rate" else 1 - wrong / pixels
-            )
+            rate = wrong / pixels if pixels else math.nan
+            scores[stratum] = rate if column == "error_rate" else 1 - rate
     return scores
 
 
@@ -133,6 +130,5 @@ def _find_value(verdict: Verdict, cell: str) -> BreakdownValue:
 
 def _average(values: Sequence[float]) -> BreakdownValue:
     known = [value for value in values if not math.isnan(value)]
-    if not known:
-        return BreakdownValue(math.nan, None, False)
-    return BreakdownValue(float(np.mean(known)), float(np.std(known, ddof=1)) if len(known) > 1 else None, False)
+    sd = float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return BreakdownValue(float(np.mean(known)) if known else math.nan, sd, False)

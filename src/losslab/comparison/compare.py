@@ -9,17 +9,17 @@ import numpy as np
 from losslab.comparison.breakdowns import break_down_by_class, break_down_by_strata
 from losslab.comparison.cost import NetCost
 from losslab.comparison.evidence import RunEvidence, check_judgeable, compute_score, group_test_sets
-from losslab.comparison.gallery import choose_gallery
-from losslab.comparison.headlines import find_warnings, write_factor_headline, write_headline
+from losslab.comparison.headlines import find_warnings, write_headline
 from losslab.comparison.metrics import list_metrics
 from losslab.comparison.result import (
-    Breakdown,
     ComparedCell,
     ComparedMetric,
     ComparedRun,
     Comparison,
     FactorResult,
     FriedmanRanks,
+    GalleryImage,
+    PredictedImage,
 )
 from losslab.comparison.score_table import ScoreTable
 from losslab.comparison.statistics import Blocks, compute_variance_floor, rank_cells
@@ -28,6 +28,7 @@ from losslab.errors import InputError
 from losslab.io.files import JsonObject
 from losslab.study.spec import PublishedNumbers
 
+MAX_GALLERY_IMAGES = 8
 MIN_RANKED_SETS, MIN_RANKED_CELLS = 5, 3
 """Test sets and cells that a comparison of ranks needs."""
 
@@ -50,12 +51,9 @@ class ComparisonSpec:
 def compare_runs(
     runs: Sequence[RunEvidence], spec: ComparisonSpec, measure_cost: Callable[[JsonObject], NetCost]
 ) -> Comparison:
-    """Compare runs by one metric.
+    """Compare runs by one metric; those of a cell differ only in their seed.
 
-    Args:
-        runs: any runs; those of a cell differ only in their seed.
-        spec: what is to be compared.
-        measure_cost: from the content of a model.json to the cost of its net.
+    `measure_cost` is called with the content of a model.json.
 
     Raises:
         InputError: there are no runs, there is no such metric, or test sets differ.
@@ -79,8 +77,13 @@ def compare_runs(
     verdict = verdicts.get("")
     order = [standing.name for standing in verdict.standings] if verdict is not None else _sort_by_mean(table, metric)
     factors = [_build_factor(table, axis, by_axis) for axis, by_axis in verdicts.items() if axis]
+    by_factor = [f"Averaged over {factor.over}: {write_sentence(factor.verdict.pairs[0])}" for factor in factors]
     model, is_alone = runs[0].model, len(sets) == 1
     ordered = {name: table.cells[name] for name in order}
+    breakdowns = []
+    if is_alone and len(order) > 1:
+        by_class = break_down_by_class(ordered, metric, lambda key: _build_questions(table, key, order))
+        breakdowns = [by_class, *break_down_by_strata(ordered)]
     return Comparison(
         name=spec.name,
         title=spec.title,
@@ -91,17 +94,18 @@ def compare_runs(
         classes=runs[0].classes,
         palette=[(colour[0], colour[1], colour[2]) for colour in model["palette"]],
         ignore_index=model["ignore_index"],
-        axes=_find_present_labels(table),
+        axes={
+            axis: [label for label in labels if any(table.get_labels(cell)[axis] == label for cell in table.cells)]
+            for axis, labels in table.axes.items()
+        },
         cells=[_build_cell(table, name, metric, published_metric, measure_cost) for name in order],
         verdict=verdict,
-        headline=" ".join(
-            [write_headline(verdict, metric, order, table), *(write_factor_headline(factor) for factor in factors)]
-        ),
+        headline=" ".join([write_headline(verdict, metric, order, table), *by_factor]),
         sentences=[write_sentence(pair) for pair in verdict.pairs] if verdict is not None else [],
         factors=factors,
         ranks=_rank_over_sets(table, metric) if verdict is not None else None,
-        breakdowns=_build_breakdowns(table, ordered, metric) if is_alone and len(order) > 1 else [],
-        gallery=choose_gallery(ordered) if is_alone else [],
+        breakdowns=breakdowns,
+        gallery=_choose_gallery(ordered) if is_alone else [],
         published=spec.published,
         published_metric=published_metric,
         warnings=[*spec.warnings, *duplicates, *find_warnings(table, metric)],
@@ -163,15 +167,6 @@ def _sort_by_mean(table: ScoreTable, metric: ComparedMetric) -> list[str]:
     return sorted(means, key=lambda name: (-means[name] if metric.higher_is_better else means[name], name))
 
 
-def _build_breakdowns(
-    table: ScoreTable, cells: Mapping[str, Sequence[RunEvidence]], metric: ComparedMetric
-) -> list[Breakdown]:
-    return [
-        break_down_by_class(cells, metric, lambda key: _build_questions(table, key, list(cells))),
-        *break_down_by_strata(cells),
-    ]
-
-
 def _build_factor(table: ScoreTable, axis: str, verdict: Verdict) -> FactorResult:
     averaged = [cell for cells in table.find_factors()[axis].values() for cell in cells]
     others = {name: {table.get_labels(cell)[name] for cell in averaged} for name in table.axes if name != axis}
@@ -200,21 +195,7 @@ def _build_cell(
         )
         for run in runs
     ]
-    return ComparedCell(
-        name=name,
-        labels=table.get_labels(name),
-        runs=compared,
-        parameters=cost.parameters,
-        gflops=cost.gflops,
-        image_ms=cost.image_ms,
-    )
-
-
-def _find_present_labels(table: ScoreTable) -> dict[str, list[str]]:
-    return {
-        axis: [label for label in labels if any(table.get_labels(cell)[axis] == label for cell in table.cells)]
-        for axis, labels in table.axes.items()
-    }
+    return ComparedCell(name=name, labels=table.get_labels(name), runs=compared, **vars(cost))
 
 
 def _rank_over_sets(table: ScoreTable, metric: ComparedMetric) -> FriedmanRanks | None:
@@ -225,3 +206,23 @@ def _rank_over_sets(table: ScoreTable, metric: ComparedMetric) -> FriedmanRanks 
     means = [[sign * np.nanmean(table.stack_scores(cell, label, metric.key)) for cell in names] for label in table.sets]
     test = rank_cells(np.array(means))
     return FriedmanRanks(names, test.mean_ranks, test.p, test.critical_difference, list(table.sets))
+
+
+def _choose_gallery(cells: Mapping[str, Sequence[RunEvidence]]) -> list[GalleryImage]:
+    """Choose images of which every cell's first run kept a picture, those on which cells differ most first."""
+    firsts = {name: min(runs, key=lambda run: run.seed) for name, runs in cells.items()}
+    kept = {name: {row["image"]: row for row in run.examples} for name, run in firsts.items()}
+    common = set.intersection(*(set(rows) for rows in kept.values()))
+    ious = {image: [float(rows[image]["iou"] or "nan") for rows in kept.values()] for image in common}
+    gallery = []
+    order = sorted(common, key=lambda image: (-float(np.ptp(np.nan_to_num(ious[image]))), image))
+    for image in order[:MAX_GALLERY_IMAGES]:
+        files = {name: run.predictions / kept[name][image]["file"] for name, run in firsts.items()}
+        first = next(iter(files.values()))
+        predicted = [
+            PredictedImage(name, path.with_name(f"{path.name}.prediction.png"), iou)
+            for (name, path), iou in zip(files.items(), ious[image], strict=True)
+        ]
+        photo, truth = (first.with_name(f"{first.name}.{kind}.png") for kind in ("image", "truth"))
+        gallery.append(GalleryImage(image, photo, truth, predicted))
+    return gallery

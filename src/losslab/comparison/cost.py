@@ -23,11 +23,9 @@ class NetCost:
 
 
 class CostMeter:
-    """Measures the cost of nets, of each once.
+    """Measures the cost of nets, of each once; with `timed` False parameters and operations are only counted.
 
-    Args:
-        timed: whether to time nets; False: their parameters and operations are only counted.
-        report: called with a net's name before it is measured.
+    `report` is called with a net's name before it is measured.
     """
 
     def __init__(self, timed: bool, report: Callable[[str], object] = lambda net: None) -> None:
@@ -35,27 +33,17 @@ class CostMeter:
         self.known: dict[str, NetCost] = {}
 
     def __call__(self, model: JsonObject) -> NetCost:
-        """Measure a net, which is built for it.
+        """Measure a net from the content of its model.json; InputError: this losslab does not build such a net."""
+        from losslab.models.cost import measure_arch_cost
 
-        Args:
-            model: content of model.json.
-
-        Raises:
-            InputError: this losslab does not build such a net.
-        """
         net = {key: model[key] for key in ("arch", "encoder", "num_classes", "size")}
         key = json.dumps(net, sort_keys=True)
         if key not in self.known:
             self.report(" ".join(str(net[part]) for part in ("arch", "encoder") if net[part] is not None))
-            self.known[key] = _measure_cost(net, int(model["parameters"]), self.timed)
+            counted = measure_arch_cost(net["arch"], net["size"], net["num_classes"], net["encoder"])
+            time_ms = _time_forward_ms(net) if self.timed else None
+            self.known[key] = NetCost(int(model["parameters"]), counted.gflops, time_ms)
         return self.known[key]
-
-
-def _measure_cost(net: JsonObject, parameters: int, timed: bool) -> NetCost:
-    from losslab.models.cost import measure_arch_cost
-
-    counted = measure_arch_cost(net["arch"], net["size"], net["num_classes"], net["encoder"])
-    return NetCost(parameters, counted.gflops, _time_forward_ms(net) if timed else None)
 
 
 def _time_forward_ms(net: JsonObject) -> float:

@@ -36,6 +36,7 @@ class RunEvidence:
     seed: int
     params: Mapping[str, Any]
     model_md5: str
+    """MD5 of its model, by which the same model is recognised."""
     model: JsonObject
     metrics: JsonObject
     """Scores on test, from metrics.json."""
@@ -49,6 +50,7 @@ class RunEvidence:
     """Rows of predictions/examples.csv; empty where there are no pictures."""
     predictions: Path
     train_seconds: float | None
+    """Seconds of training; None where they are not known."""
     mlflow_run: str | None
 
     @property
@@ -99,12 +101,9 @@ def check_judgeable(metric: ComparedMetric, runs: Sequence[RunEvidence]) -> Comp
 
 
 def compute_score(run: RunEvidence, metric: ComparedMetric, images: npt.NDArray[np.bool_] | None = None) -> float:
-    """Compute a run's score, so that what is shown is what is judged.
+    """Compute a run's score in the unit of the metric, so that what is shown is what is judged.
 
-    Args:
-        run: the run.
-        metric: the metric, in whose unit the score is.
-        images: mask `[images]` of the test images to average, where single images have the metric; None: all.
+    `images` is a mask `[images]` of the test images to average, where single images have the metric; None: all.
     """
     if not metric.has_images:
         return run.compute_score(metric.key)
@@ -121,16 +120,7 @@ def read_evidence(
     train_seconds: float | None = None,
     mlflow_run: str | None = None,
 ) -> RunEvidence:
-    """Read a run's outs.
-
-    Args:
-        folder: the run's repository, which has `models/model.json` and `reports/`.
-        name: name of the DVC experiment, or of the MLflow run.
-        labels: axis → label of the run's cell.
-        params: the run's params.yaml.
-        model_md5: MD5 of its model, by which the same model is recognised.
-        train_seconds: seconds of training, where they are known.
-        mlflow_run: id of its MLflow run, where there is one.
+    """Read a run's outs from its repository, which has `models/model.json` and `reports/`; the rest is as in RunEvidence.
 
     Raises:
         InputError: a table is missing, or an older losslab wrote it, which did not count each image's pixels.
@@ -159,20 +149,16 @@ def read_evidence(
     except FileNotFoundError as error:
         raise InputError(f"{name} has no {Path(error.filename).relative_to(folder)}: evaluate it again") from None
     except KeyError as error:
-        raise InputError(
-            f"{name}: its tables have no {error}, as an older losslab wrote them: evaluate it again"
-        ) from None
+        message = f"{name}: its tables have no {error}, as an older losslab wrote them: evaluate it again"
+        raise InputError(message) from None
     return evidence
 
 
 def group_test_sets(runs: Sequence[RunEvidence], axes: Mapping[str, Sequence[str]]) -> dict[str, list[RunEvidence]]:
     """Group runs by test set.
 
-    There is one test set, or one for each label of an axis, such as `dataset` or folds: then two labels have different
-    datasets, or no image in common.
-
-    Returns:
-        Label of that axis → its runs; one entry named "" where all share one test set.
+    There is one test set, named "", or one for each label of an axis, such as `dataset` or folds, by that label: then two
+    labels have different datasets, or no image in common.
 
     Raises:
         InputError: test sets or ways of scoring differ otherwise; the message says how.

@@ -7,27 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 
 from losslab.comparison.evidence import RunEvidence
-from losslab.comparison.result import ComparedMetric, FactorResult
+from losslab.comparison.result import ComparedMetric
 from losslab.comparison.score_table import ScoreTable
-from losslab.comparison.verdicts import MIN_SEEDS, Standing, Verdict, write_sentence
+from losslab.comparison.verdicts import MIN_SEEDS, Verdict, write_sentence
 from losslab.formats import format_mean_sd, format_plural, format_score
 
 
 def write_headline(verdict: Verdict | None, metric: ComparedMetric, order: Sequence[str], table: ScoreTable) -> str:
-    """Write what to take home about the cells.
-
-    Args:
-        verdict: the verdict on them; None where nothing is judged.
-        metric: the metric by which they are compared.
-        order: their names, the best first.
-        table: their scores.
-    """
+    """Write what to take home about the cells, in `order` the best first; verdict None: nothing is judged."""
     if verdict is None:
         best = float(np.mean([table.compute_score(run, metric) for run in table.cells[order[0]]]))
         why = "there is only one cell" if len(order) < 2 else metric.why_not
         return f"{order[0]} has the best {metric.title} ({format_score(best, metric.digits)}); nothing is judged, as {why}."
     leader = verdict.standings[0]
-    score = _format_score(leader, metric)
+    score = format_mean_sd(leader.mean, leader.sd, metric.digits)
     if not any(pair.may_be_claimed for pair in verdict.pairs):
         seeds = format_plural(leader.seeds, "seed")
         return (
@@ -36,23 +29,13 @@ def write_headline(verdict: Verdict | None, metric: ComparedMetric, order: Seque
         )
     if verdict.is_decided:
         return f"{leader.name} is best: {metric.title} {score}. {write_sentence(verdict.pairs[0])}"
-    others = len(verdict.best) - 1
-    rest = len(verdict.standings) - len(verdict.best)
+    others, rest = len(verdict.best) - 1, len(verdict.standings) - len(verdict.best)
     equals = verdict.best[1] if others == 1 else f"{others} others"
     worse = f"; {rest} {'is' if rest == 1 else 'are'} worse" if rest else ""
     return (
         f"No cell is best: {leader.name} has the best mean ({metric.title} {score}), but {equals} cannot be told apart "
         f"from it{worse}."
     )
-
-
-def write_factor_headline(factor: FactorResult) -> str:
-    """Write what to take home about the labels of an axis."""
-    return f"Averaged over {factor.over}: {write_sentence(factor.verdict.pairs[0])}"
-
-
-def _format_score(standing: Standing, metric: ComparedMetric) -> str:
-    return format_mean_sd(standing.mean, standing.sd, metric.digits)
 
 
 def find_warnings(table: ScoreTable, metric: ComparedMetric) -> list[str]:

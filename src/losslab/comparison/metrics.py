@@ -26,21 +26,15 @@ class ClassCounts:
 
     def sum_images(self) -> "ClassCounts":
         """Return the counts of all images together, `[1, classes]`."""
-        return ClassCounts(*(part.sum(axis=0, keepdims=True) for part in self._list_parts()))
+        return ClassCounts(*(part.sum(axis=0, keepdims=True) for part in vars(self).values()))
 
     def leave_one_out(self) -> "ClassCounts":
         """Return, for each image, the counts of all others together, `[images, classes]`."""
-        return ClassCounts(*(part.sum(axis=0, keepdims=True) - part for part in self._list_parts()))
-
-    def _list_parts(self) -> tuple[Numbers, Numbers, Numbers]:
-        return self.hit, self.truth, self.predicted
+        return ClassCounts(*(part.sum(axis=0, keepdims=True) - part for part in vars(self).values()))
 
 
 def read_counts(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> ClassCounts:
-    """Read counts `[images, classes]` from rows of per_image.csv.
-
-    Raises:
-        KeyError: a class has no columns.
+    """Read counts `[images, classes]` from rows of per_image.csv; KeyError: a class has no columns.
 
     >>> read_counts([{"hit_hair": "3", "truth_hair": "4", "predicted_hair": "5"}], ["hair"])
     ClassCounts(hit=array([[3.]]), truth=array([[4.]]), predicted=array([[5.]]))
@@ -53,21 +47,14 @@ def read_counts(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> Cl
 
 
 def compute_shares(rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: str) -> Numbers:
-    """Compute each image's share `[images]` of a run's score; their mean is the score.
+    """Compute each image's share `[images]` of a run's score, in the unit of the metric; their mean is the score.
 
-    Scores of pooled pixels are shared out as jackknife pseudo-values (Efron and Tibshirani, 1993, chapter 11).
+    NaN where an image has none; all are NaN where only one image has a class, so that the score without it is unknown.
+    Scores of pooled pixels are shared out as the head of this file says.
 
     Args:
         rows: rows of per_image.csv.
-        classes: names of the classes, as in the columns.
-        metric: a metric that single images have, or `iou_<class>` and so on for one class.
-
-    Returns:
-        Shares in the unit of the metric. NaN where an image has none; all are NaN where only one image has a class, so that
-        nothing is known of the score without it.
-
-    Raises:
-        KeyError: there is no such metric.
+        metric: a metric that single images have, or `iou_<class>` and so on for one class; KeyError: there is none such.
 
     >>> counts = [(8, 8, 10), (2, 4, 2), (3, 4, 5)]
     >>> rows = [{"hit_hair": str(a), "truth_hair": str(b), "predicted_hair": str(c)} for a, b, c in counts]
@@ -85,18 +72,9 @@ def compute_shares(rows: Sequence[Mapping[str, str]], classes: Sequence[str], me
 
 
 def compute_pooled_score(rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: str) -> float:
-    """Compute a score over the pixels of all images together.
+    """Compute a score over the pixels of all images of per_image.csv together; NaN where no image has the class.
 
-    Args:
-        rows: rows of per_image.csv.
-        classes: names of the classes, as in the columns.
-        metric: a metric of pooled pixels, or `iou_<class>` and so on for one class.
-
-    Returns:
-        The score; NaN where no image has the class.
-
-    Raises:
-        KeyError: there is no such metric.
+    The metric is one of pooled pixels, or `iou_<class>` and so on for one class; KeyError: there is none such.
 
     >>> compute_pooled_score([{"hit_hair": "3", "truth_hair": "4", "predicted_hair": "5"}], ["hair"], "iou_hair")
     0.5
@@ -109,29 +87,9 @@ def _ratio(above: Numbers, below: Numbers) -> Numbers:
         return np.where(below > 0, above / below, np.nan)
 
 
-def _iou(counts: ClassCounts) -> Numbers:
-    return _ratio(counts.hit, counts.truth + counts.predicted - counts.hit)
-
-
-def _dice(counts: ClassCounts) -> Numbers:
-    return _ratio(2 * counts.hit, counts.truth + counts.predicted)
-
-
-def _recall(counts: ClassCounts) -> Numbers:
-    return _ratio(counts.hit, counts.truth)
-
-
-def _precision(counts: ClassCounts) -> Numbers:
-    return _ratio(counts.hit, counts.predicted)
-
-
-def _pixel_accuracy(counts: ClassCounts) -> Numbers:
-    return _ratio(counts.hit.sum(axis=-1), counts.truth.sum(axis=-1))
-
-
 def _frequency_weighted_iou(counts: ClassCounts) -> Numbers:
     weights = counts.truth / counts.truth.sum(axis=-1, keepdims=True)
-    return np.asarray(np.nansum(weights * _iou(counts), axis=-1))
+    return np.asarray(np.nansum(weights * CLASS_SCORES["iou"](counts), axis=-1))
 
 
 def _matthews_correlation(counts: ClassCounts) -> Numbers:
@@ -143,16 +101,16 @@ def _matthews_correlation(counts: ClassCounts) -> Numbers:
 
 
 CLASS_SCORES: dict[str, Callable[[ClassCounts], Numbers]] = {
-    "iou": _iou,
-    "dice": _dice,
-    "recall": _recall,
-    "precision": _precision,
+    "iou": lambda counts: _ratio(counts.hit, counts.truth + counts.predicted - counts.hit),
+    "dice": lambda counts: _ratio(2 * counts.hit, counts.truth + counts.predicted),
+    "recall": lambda counts: _ratio(counts.hit, counts.truth),
+    "precision": lambda counts: _ratio(counts.hit, counts.predicted),
 }
 """Name → score of each class, `[…, classes]`."""
 CLASS_MEANS = {"miou": "iou", "mdice": "dice", "mean_accuracy": "recall", "mprecision": "precision"}
 """Metric → the class score that it is the mean of."""
 POOLED_SCORES: dict[str, Callable[[ClassCounts], Numbers]] = {
-    "pixel_accuracy": _pixel_accuracy,
+    "pixel_accuracy": lambda counts: _ratio(counts.hit.sum(axis=-1), counts.truth.sum(axis=-1)),
     "fwiou": _frequency_weighted_iou,
     "mcc": _matthews_correlation,
 }
@@ -212,11 +170,7 @@ def find_metric_class(metric: str, classes: Sequence[str]) -> str | None:
 
 
 def list_metrics(scores: Mapping[str, object], classes: Sequence[str]) -> dict[str, ComparedMetric]:
-    """List the metrics that runs can be compared by, by key.
-
-    Args:
-        scores: the test part of a run's metrics.json.
-        classes: names of the classes; each has a metric for every class score.
+    """List by key the metrics that runs can be compared by, of the test part of metrics.json and for each class.
 
     >>> list(list_metrics({"miou": 0.7, "ece": 0.1}, ["hair"]))
     ['miou', 'ece', 'iou_hair', 'dice_hair', 'recall_hair', 'precision_hair']
@@ -230,9 +184,8 @@ def _describe_metric(key: str, classes: Sequence[str]) -> ComparedMetric:
     in_pixels = key == "hd95"
     kind, name = key.partition("_")[0], find_metric_class(key, classes)
     if key in PER_IMAGE_COLUMNS:
-        about = "mean over the test images" + (
-            " that have it in every run" if in_pixels or key == "boundary_iou" else ""
-        )
+        condition = " that have it in every run" if key in ("hd95", "boundary_iou") else ""
+        about = f"mean over the test images{condition}"
     elif key in CLASS_MEANS:
         about = "mean over classes, each over the pixels of all test images"
     elif key in POOLED_SCORES or name is not None:

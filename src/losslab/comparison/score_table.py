@@ -51,11 +51,8 @@ class ScoreTable:
 
     def find_scored_images(self, label: str, metric: str) -> npt.NDArray[np.bool_]:
         """Find the images of a test set that every run has a score of, as a mask `[images]`."""
-        lacking = [
-            np.isnan(run.compute_shares(metric)) for run in self.sets[label] if self.name_cell(run) in self.cells
-        ]
-        scored: npt.NDArray[np.bool_] = ~np.any(np.stack(lacking), axis=0)
-        return scored
+        shares = [run.compute_shares(metric) for run in self.sets[label] if self.name_cell(run) in self.cells]
+        return np.asarray(~np.isnan(shares).any(axis=0))
 
     def compute_score(self, run: RunEvidence, metric: ComparedMetric) -> float:
         """Compute a run's score on the images that are judged."""
@@ -66,13 +63,12 @@ class ScoreTable:
         """Find for each axis and label the cells to average: those whose other labels go with every label of the axis."""
         factors = {}
         for axis, labels in self.axes.items():
-            rest = {
-                label: {
-                    self._name_rest(cell, axis): cell for cell in self.cells if self.get_labels(cell)[axis] == label
-                }
-                for label in labels
-            }
-            present = {label: cells for label, cells in rest.items() if cells}
+            present: dict[str, dict[str, str]] = {}
+            for label, cell in itertools.product(labels, self.cells):
+                own = self.get_labels(cell)
+                if own[axis] == label:
+                    rest = ", ".join(other for name, other in own.items() if name != axis)
+                    present.setdefault(label, {})[rest] = cell
             common = set.intersection(*(set(cells) for cells in present.values())) if present else set()
             if len(present) > 1 and common:
                 order = [name for name in next(iter(present.values())) if name in common]
@@ -82,6 +78,3 @@ class ScoreTable:
     def list_runs(self, cell: str, label: str) -> list[RunEvidence]:
         """List the runs of a cell on a test set."""
         return [run for run in self.sets[label] if self.name_cell(run) == cell]
-
-    def _name_rest(self, cell: str, axis: str) -> str:
-        return ", ".join(label for name, label in self.get_labels(cell).items() if name != axis)

@@ -19,13 +19,8 @@ from losslab.study.results import choose_tuned_values, find_done_runs, find_fini
 from losslab.study.state import StudyState
 
 IRRELEVANT_PARAMS = (
-    "seed",
-    "download",
-    "report",
-    "prepare.audit",
-    "train.workers",
-    "evaluate.batch_size",
-    "evaluate.predictions",
+    *("seed", "download", "report", "prepare.audit", "train.workers"),
+    *("evaluate.batch_size", "evaluate.predictions"),
 )
 """Params that change no score, and the seed."""
 SHOWN_PARAMS = (
@@ -63,11 +58,7 @@ class RunSelection:
 
 
 def select_study(study: Study, metric: str, root: Path) -> RunSelection:
-    """Select the finished runs of a study.
-
-    Raises:
-        InputError: no run has finished.
-    """
+    """Select the finished runs of a study; InputError: no run has finished."""
     finder, done = RunFinder(root), find_done_runs(study, root)
     if not done:
         raise InputError(f"{study.key}: no run has finished yet: run `losslab study run {study.name}`")
@@ -90,13 +81,10 @@ def select_runs(names: Sequence[str], metric: str, root: Path, name: str | None 
     """Select runs by name; cells are told apart by the params that differ, but for the seed.
 
     Args:
-        names: DVC experiments, MLflow runs, `workspace`.
+        names: DVC experiments, MLflow runs, `workspace`; InputError: one is unknown, or there is only one.
         metric: key of the metric by which they are compared.
         root: the repository.
         name: name of the comparison; None: one made from those of the runs.
-
-    Raises:
-        InputError: a run is unknown, or there is only one.
     """
     if len(names) < 2:
         raise InputError("--runs needs at least two runs")
@@ -144,15 +132,10 @@ def _warn_about_missing_runs(study: Study, done: Mapping[StudyRun, RunOutputs], 
 
 def _list_tuned_values(study: Study, root: Path) -> Iterator[tuple[str, str]]:
     if study.card.tune:
-        done, failed = (
-            find_finished_runs(study.every_run, root),
-            StudyState(root, study.key).read_failures(study.every_run),
-        )
-        chosen = choose_tuned_values(study, done, failed, root)
-        yield (
-            f"{', '.join(study.card.tune)}, chosen on val",
-            "; ".join(f"{cell}: {value}" for cell, value in chosen.items()),
-        )
+        failed = StudyState(root, study.key).read_failures(study.every_run)
+        chosen = choose_tuned_values(study, find_finished_runs(study.every_run, root), failed, root)
+        values = "; ".join(f"{cell}: {value}" for cell, value in chosen.items())
+        yield f"{', '.join(study.card.tune)}, chosen on val", values
 
 
 def _list_facts(records: Sequence[RunRecord]) -> Iterator[tuple[str, str]]:

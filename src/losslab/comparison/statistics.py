@@ -82,10 +82,6 @@ class VarianceParts:
         """Number of seeds in the cell that has the fewest."""
         return min((part.count for part in self.runs), default=0)
 
-    def replace_seeds(self, seeds: int) -> "VarianceParts":
-        """Return what the parts would be with so many seeds in each cell."""
-        return VarianceParts(tuple(replace(part, count=seeds) for part in self.runs), self.images)
-
 
 @dataclass(frozen=True)
 class Estimate:
@@ -111,13 +107,8 @@ def compute_variance_floor(cells: Iterable[Scores]) -> VarianceFloor:
 def estimate_mean(blocks: Blocks, floor: VarianceFloor = NO_FLOOR, level: float = 1 - ALPHA) -> Estimate | None:
     """Estimate the mean over test sets, cells, seeds and images, in the unit of the scores.
 
-    Args:
-        blocks: for each test set its cells, each `[seeds, images]`.
-        floor: the variance floor of the study.
-        level: confidence of the interval, 0 to 1.
-
-    Returns:
-        None where one seed or one image leaves its variance unknown.
+    Each cell is `[seeds, images]`; `floor` is that of the study, `level` the confidence of the interval, 0 to 1. None: one
+    seed or one image leaves the variance unknown.
 
     >>> estimate = estimate_mean([[np.array([[0.70, 0.72, 0.74], [0.71, 0.73, 0.75]])]])
     >>> print(f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})")
@@ -133,17 +124,8 @@ def estimate_difference(
 ) -> Estimate | None:
     """Estimate the mean of the first less that of the second, in the unit of the scores.
 
-    Args:
-        first: for each test set its cells, each `[seeds, images]`.
-        second: the same test sets, whose columns are the same images; seeds may be others.
-        floor: the variance floor of the study.
-        level: confidence of the interval, 0 to 1.
-
-    Returns:
-        None where one seed or one image leaves the variance unknown.
-
-    Raises:
-        ValueError: the numbers of images differ.
+    Both have the same test sets of cells `[seeds, images]`, whose columns are the same images (ValueError: their numbers
+    differ); seeds may be others. `floor`, `level` and None are those of `estimate_mean`.
 
     >>> dice, bce = np.array([[0.90, 0.80, 0.85], [0.92, 0.81, 0.86]]), np.array([[0.80, 0.71, 0.74], [0.79, 0.69, 0.75]])
     >>> estimate = estimate_difference([[dice]], [[bce]])
@@ -159,10 +141,8 @@ def estimate_difference(
 def estimate_images_only(first: Blocks, second: Blocks, level: float = 1 - ALPHA) -> Estimate | None:
     """Estimate the difference of these very nets over images alone, as if no other seed could have trained them.
 
-    It is all that can be said with one seed: nothing about losses. Arguments and errors are those of `estimate_difference`.
-
-    Returns:
-        None with one image.
+    It is all that can be said with one seed: nothing about losses. Arguments and errors are `estimate_difference`'s.
+    None: there is one image.
 
     >>> estimate = estimate_images_only([[np.array([[0.9, 0.8, 0.85]])]], [[np.array([[0.8, 0.7, 0.76]])]])
     >>> print(f"{estimate.mean:.3f}, p = {estimate.p:.3f}")
@@ -175,9 +155,7 @@ def estimate_images_only(first: Blocks, second: Blocks, level: float = 1 - ALPHA
 def correct_holm(p_values: Sequence[float], weights: Sequence[float] | None = None) -> list[float]:
     """Correct p-values for their number (Holm, Scandinavian Journal of Statistics 6, 1979); the order stays.
 
-    Args:
-        p_values: any number of them, 0 to 1.
-        weights: the share of the level that each may use up, of any sum; None: equal shares.
+    `weights` are the shares of the level that each may use up, of any sum; None: equal shares.
 
     >>> [round(p, 2) for p in correct_holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
@@ -195,23 +173,29 @@ def correct_holm(p_values: Sequence[float], weights: Sequence[float] | None = No
 def compute_seeds_needed(estimate: Estimate, difference: float, alpha: float = ALPHA, power: float = 0.8) -> int | None:
     """Compute how many seeds in each cell would show a true difference, at the variances that were estimated.
 
+    None: no number of seeds is enough, as the test images are too few.
+
     Args:
-        estimate: a difference, from which the variances are taken.
         difference: the true difference to be seen, in the unit of the scores.
         alpha: level of the test, 0 to 1.
         power: probability of seeing it, 0 to 1.
-
-    Returns:
-        None where no number of seeds is enough, as the test images are too few.
 
     >>> spread = VarianceParts(runs=(VariancePart(1e-4, 1e-4, 3),) * 2, images=(VariancePart(1e-3, 1e-3, 200),))
     >>> compute_seeds_needed(Estimate(0.01, -0.01, 0.03, 0.3, spread), difference=0.02)
     6
     """
+
+    def compute_power(seeds: int) -> float:
+        parts = tuple(replace(part, count=seeds) for part in estimate.spread.runs)
+        spread = VarianceParts(parts, estimate.spread.images)
+        error, degrees = math.sqrt(spread.variance), spread.degrees
+        if error == 0:
+            return 1.0
+        critical = stats.t.ppf(1 - alpha / 2, degrees)
+        return float(stats.nct.sf(critical, degrees, difference / error))
+
     numbers = range(2, MAX_SEEDS + 1)
-    place = bisect_left(
-        numbers, power, key=lambda seeds: _compute_power(estimate.spread.replace_seeds(seeds), difference, alpha)
-    )
+    place = bisect_left(numbers, power, key=compute_power)
     return numbers[place] if place < len(numbers) else None
 
 
@@ -229,12 +213,8 @@ class FriedmanTest:
 def rank_cells(table: Scores, alpha: float = ALPHA) -> FriedmanTest:
     """Compute Friedman's test and Nemenyi's critical difference (Demšar, JMLR 7, 2006).
 
-    Args:
-        table: scores `[blocks, cells]`, the higher the better; blocks are datasets or folds.
-        alpha: level of Nemenyi's test, 0 to 1.
-
-    Raises:
-        ValueError: fewer than 3 cells or 2 blocks.
+    The table is of scores `[blocks, cells]`, the higher the better, blocks being datasets or folds; `alpha` is the level
+    of Nemenyi's test, 0 to 1. ValueError: fewer than 3 cells or 2 blocks.
 
     >>> test = rank_cells(np.array([[0.9, 0.8, 0.7], [0.8, 0.6, 0.7], [0.9, 0.8, 0.5], [0.7, 0.6, 0.5]]))
     >>> test.mean_ranks, round(test.p, 3), round(test.critical_difference, 2)
@@ -285,21 +265,10 @@ def _subtract_by_image(first: Blocks, second: Blocks) -> list[Scores]:
 
 def _estimate(by_image: Sequence[Scores], runs: tuple[VariancePart, ...], level: float) -> Estimate:
     mean = float(np.mean([images.mean() for images in by_image]))
-    variances = [float(images.var(ddof=1)) / len(by_image) ** 2 for images in by_image]
-    image_parts = [
-        VariancePart(variance, variance, len(images)) for variance, images in zip(variances, by_image, strict=True)
-    ]
-    spread = VarianceParts(runs, tuple(image_parts))
+    variances = [(float(images.var(ddof=1)) / len(by_image) ** 2, len(images)) for images in by_image]
+    spread = VarianceParts(runs, tuple(VariancePart(variance, variance, count) for variance, count in variances))
     error = math.sqrt(spread.variance)
     if error == 0:
         return Estimate(mean, mean, mean, 1.0 if mean == 0 else 0.0, spread)
     reach = float(stats.t.ppf((1 + level) / 2, spread.degrees)) * error
     return Estimate(mean, mean - reach, mean + reach, float(2 * stats.t.sf(abs(mean) / error, spread.degrees)), spread)
-
-
-def _compute_power(spread: VarianceParts, difference: float, alpha: float) -> float:
-    error, degrees = math.sqrt(spread.variance), spread.degrees
-    if error == 0:
-        return 1.0
-    critical = stats.t.ppf(1 - alpha / 2, degrees)
-    return float(stats.nct.sf(critical, degrees, difference / error))

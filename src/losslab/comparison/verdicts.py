@@ -21,8 +21,7 @@ from losslab.comparison.statistics import (
 from losslab.formats import format_p_statement
 
 MIN_SEEDS = 3
-"""Seeds that each cell needs: two runs know their own spread too poorly, and where cells differ in it, claims are false too
-often."""
+"""Seeds that each cell needs: two runs know their spread too poorly; where cells differ in it, claims are often false."""
 POINT = 0.01
 """One point, in which differences of scores are given: a hundredth."""
 
@@ -80,13 +79,10 @@ class JudgedPair:
 
     @property
     def seeds_to_see_a_point(self) -> int | None:
-        """Seeds per cell that show a true difference of a point with a power of 80 %, at the strictest correction.
-
-        None: no number of seeds does.
-        """
-        return (
-            compute_seeds_needed(self.estimate, self.point, ALPHA * self.share) if self.estimate is not None else None
-        )
+        """Seeds per cell that show a true point with a power of 80 %, at the strictest correction; None: none do."""
+        if self.estimate is None:
+            return None
+        return compute_seeds_needed(self.estimate, self.point, ALPHA * self.share)
 
 
 @dataclass(frozen=True)
@@ -120,10 +116,8 @@ def judge(
         floor: the variance floor of the study; None: computed from the cells given here.
         point: size of one point, in which differences are given; 1 for pixels.
 
-    >>> rng = np.random.default_rng(0)
-    >>> images = rng.normal(0, 0.1, 60)
-    >>> means = {"dice": 0.80, "bce": 0.72}
-    >>> verdict = judge({name: [[mean + images + rng.normal(0, 0.01, (3, 60))]] for name, mean in means.items()})
+    >>> scores = np.random.default_rng(0).normal(0.72, 0.01, (3, 60))
+    >>> verdict = judge({"dice": [[scores + 0.08]], "bce": [[scores]]})
     >>> verdict.best, verdict.pairs[0].is_real
     (['dice'], True)
     """
@@ -136,13 +130,10 @@ def judge_all(
     floor: VarianceFloor | None = None,
     point: float = POINT,
 ) -> dict[str, Verdict]:
-    """Judge several questions together, such as cells and axes, each as `judge` does.
+    """Judge several questions by name together, such as cells and axes, each as `judge` does.
 
     p-values are corrected for the pairs of all questions, so that among all claims one is false in 5 of 100 studies at most
     (Holm, Scandinavian Journal of Statistics 6, 1979). Each question has an equal share of that level.
-
-    Args:
-        questions: name of the question → its subjects; other arguments are those of `judge`.
 
     >>> scores = np.random.default_rng(0).normal(0.8, 0.01, (4, 3, 60))
     >>> subjects = {"a": [[scores[0]]], "b": [[scores[1]]]}

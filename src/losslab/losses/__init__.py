@@ -40,11 +40,10 @@ def build_loss(
     Raises:
         InputError: an unknown name or option, a bad weight, class weights that no loss of the expression takes.
 
-    Example:
-        >>> import torch
-        >>> loss = build_loss("cross_entropy+dice", num_classes=1, ignore_index=255, options={"smooth": 1.0})
-        >>> round(loss(torch.zeros(1, 1, 1, 3), torch.tensor([[[1, 0, 255]]])).item(), 4)
-        1.0265
+    >>> import torch
+    >>> loss = build_loss("cross_entropy+dice", num_classes=1, ignore_index=255, options={"smooth": 1.0})
+    >>> round(loss(torch.zeros(1, 1, 1, 3), torch.tensor([[[1, 0, 255]]])).item(), 4)
+    1.0265
     """
     from losslab.losses.total import TotalLoss
 

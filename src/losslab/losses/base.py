@@ -11,10 +11,9 @@ from torch.nn import functional as F
 class Batch:
     """One step's checked input.
 
-    Example:
-        >>> batch = Batch(torch.zeros(1, 2, 1, 2), torch.tensor([[[1, 0]]]), torch.tensor([[[True, False]]]))
-        >>> batch.one_hot().tolist()
-        [[[[0.0, 0.0]], [[1.0, 0.0]]]]
+    >>> batch = Batch(torch.zeros(1, 2, 1, 2), torch.tensor([[[1, 0]]]), torch.tensor([[[True, False]]]))
+    >>> batch.one_hot().tolist()
+    [[[[0.0, 0.0]], [[1.0, 0.0]]]]
     """
 
     logits: Tensor
@@ -71,11 +70,7 @@ class Loss(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define compute(batch)")
 
     def check(self, logits: Tensor, target: Tensor) -> Batch:
-        """Check shapes, types and labels, and set ignored pixels aside.
-
-        Raises:
-            ValueError: shapes, types or labels that do not fit.
-        """
+        """Check shapes, types and labels (ValueError: they do not fit), and set ignored pixels aside."""
         if logits.ndim != 4 or logits.shape[1] != self.num_classes or not logits.is_floating_point():
             raise ValueError(f"logits must be float [N, {self.num_classes}, H, W], not {_describe(logits)}")
         n, _, h, w = logits.shape
@@ -100,10 +95,9 @@ class Loss(nn.Module):
 def cross_entropy(batch: Batch) -> Tensor:
     """Return `-log p` of each pixel's true class, `[N, H, W]`: softmax over classes, sigmoid with one logit.
 
-    Example:
-        >>> batch = Batch(torch.zeros(1, 4, 1, 1), torch.tensor([[[2]]]), torch.tensor([[[True]]]))
-        >>> cross_entropy(batch).exp()
-        tensor([[[4.]]])
+    >>> batch = Batch(torch.zeros(1, 4, 1, 1), torch.tensor([[[2]]]), torch.tensor([[[True]]]))
+    >>> cross_entropy(batch).exp()
+    tensor([[[4.]]])
     """
     if batch.logits.shape[1] == 1:
         z = batch.logits.squeeze(1)
@@ -114,36 +108,29 @@ def cross_entropy(batch: Batch) -> Tensor:
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Return the mean of `values` where `mask` is set, or 0 with a zero gradient where it is empty.
 
-    Example:
-        >>> masked_mean(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([True, True, False]))
-        tensor(1.5000)
+    >>> masked_mean(torch.tensor([1.0, 2.0, 6.0]), torch.tensor([True, True, False]))
+    tensor(1.5000)
     """
     return (values * mask).sum() / mask.sum().clamp(min=1)
 
 
 def mean_over_present(per_class: Tensor, present: Tensor) -> Tensor:
-    """Average over images each image's mean over its present classes.
+    """Average each image's mean over its present classes, `[N, C]`, or `[C]` of a batch; images without any are left out.
 
-    Both are `[N, C]`, or `[C]` where counts are of the batch; an image without a present class is left out.
-
-    Example:
-        >>> mean_over_present(torch.tensor([[1.0, 9.0], [2.0, 4.0]]), torch.tensor([[True, False], [True, True]]))
-        tensor(2.)
+    >>> mean_over_present(torch.tensor([[1.0, 9.0], [2.0, 4.0]]), torch.tensor([[True, False], [True, True]]))
+    tensor(2.)
     """
     per_image = (per_class * present).sum(-1) / present.sum(-1).clamp(min=1)
     return masked_mean(per_image, present.any(-1))
 
 
 def bounded_power(x: Tensor, exponent: float, below: float = 1e-6) -> Tensor:
-    """Return `x^exponent` for x ≥ 0 with a bounded gradient.
+    """Return `x^exponent` for x ≥ 0, a straight line under `below` if the exponent is under 1: gradients are bounded.
 
-    An exponent under 1 has an infinite gradient at 0: there the power is a straight line under `below`.
-
-    Example:
-        >>> x = torch.tensor([0.0, 4.0], requires_grad=True)
-        >>> bounded_power(x, 0.5).sum().backward()
-        >>> x.grad.tolist()
-        [1000.0, 0.25]
+    >>> x = torch.tensor([0.0, 4.0], requires_grad=True)
+    >>> bounded_power(x, 0.5).sum().backward()
+    >>> x.grad.tolist()
+    [1000.0, 0.25]
     """
     if exponent >= 1:
         return x.pow(exponent)

@@ -18,9 +18,8 @@ def compute_class_weights(
         pixels: pixels of each class.
         pixels_where_present: for each class, the pixels of all classes in the images that have it.
 
-    Example:
-        >>> compute_class_weights("inverse_frequency", [60, 30, 0, 10], [100, 100, 0, 50])[1:]
-        [1.1111111111111112, 0.0, 3.3333333333333335]
+    >>> compute_class_weights("inverse_frequency", [60, 30, 0, 10], [100, 100, 0, 50])[1:]
+    [1.1111111111111112, 0.0, 3.3333333333333335]
     """
     present = [label for label, count in enumerate(pixels) if count]
     if weighting == "inverse_frequency":

@@ -47,14 +47,11 @@ class ClDice(Loss):
 def soft_skeleton(x: Tensor, valid: Tensor, iterations: int) -> Tensor:
     """Gather what each opening takes away over erosions: the skeleton, 0 at void pixels.
 
-    Args:
-        x: `[N, C, H, W]` in 0..1.
-        valid: bool `[N, 1, H, W]`.
+    x is `[N, C, H, W]` in 0..1, `valid` bool `[N, 1, H, W]`.
 
-    Example:
-        >>> bar = F.pad(torch.ones(1, 1, 3, 7), (1, 1, 1, 1))  # 3 rows of 7 pixels, framed
-        >>> soft_skeleton(bar, torch.ones(1, 1, 5, 9, dtype=torch.bool), 2).sum(-1).tolist()
-        [[[0.0, 0.0, 5.0, 0.0, 0.0]]]
+    >>> bar = F.pad(torch.ones(1, 1, 3, 7), (1, 1, 1, 1))  # 3 rows of 7 pixels, framed
+    >>> soft_skeleton(bar, torch.ones(1, 1, 5, 9, dtype=torch.bool), 2).sum(-1).tolist()
+    [[[0.0, 0.0, 5.0, 0.0, 0.0]]]
     """
     skeleton = (x - _open(x, valid)).relu()
     for _ in range(iterations):

@@ -71,15 +71,11 @@ class Hausdorff(Loss):
 def compute_distance_maps(masks: Tensor, valid: Tensor, distance: Callable[[Mask, Mask], Distances]) -> Tensor:
     """Compute a map of distances, in pixels, for each plane of `masks`; 0 where it has no border or pixels are void.
 
-    Args:
-        masks: `[N, C, H, W]`, inside where above 1/2.
-        valid: bool `[N, H, W]`.
-        distance: `signed_distance` or `border_distance`.
+    `masks` are `[N, C, H, W]`, inside where above 1/2; `valid` is bool `[N, H, W]`; `distance` is one of the two below.
 
-    Example:
-        >>> masks, valid = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]]), torch.ones(1, 1, 4, dtype=torch.bool)
-        >>> compute_distance_maps(masks, valid, signed_distance)
-        tensor([[[[-1.,  0.,  1.,  2.]]]])
+    >>> masks, valid = torch.tensor([[[[1.0, 1.0, 0.0, 0.0]]]]), torch.ones(1, 1, 4, dtype=torch.bool)
+    >>> compute_distance_maps(masks, valid, signed_distance)
+    tensor([[[[-1.,  0.,  1.,  2.]]]])
     """
     inside = ((masks > 0.5) & valid.unsqueeze(1)).cpu().numpy()
     allowed = valid.cpu().numpy()
@@ -100,9 +96,8 @@ def signed_distance(inside: Mask, outside: Mask) -> Distances:
 
     Inside it is 1 - the distance to the nearest pixel outside, elsewhere the distance to the nearest pixel inside.
 
-    Example:
-        >>> signed_distance(np.array([[True, True, False]]), np.array([[False, False, True]]))
-        array([[-1.,  0.,  1.]], dtype=float32)
+    >>> signed_distance(np.array([[True, True, False]]), np.array([[False, False, True]]))
+    array([[-1.,  0.,  1.]], dtype=float32)
     """
     return np.where(inside, 1 - _measure_distance(outside), _measure_distance(inside))
 

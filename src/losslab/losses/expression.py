@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from dataclasses import dataclass
 
 from losslab.errors import InputError
@@ -15,9 +16,8 @@ _NUMBER = re.compile(r"\s*(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*")
 class LossTerm:
     """One term of an expression.
 
-    Example:
-        >>> LossTerm(0.0, "boundary", last=0.1).compute_weight(epoch=5, epochs=11)
-        0.05
+    >>> LossTerm(0.0, "boundary", last=0.1).compute_weight(epoch=5, epochs=11)
+    0.05
     """
 
     weight: float
@@ -34,20 +34,15 @@ class LossTerm:
 
 
 def parse_expression(expression: str) -> list[LossTerm]:
-    """Parse an expression into its terms, in order.
+    """Parse an expression in order; InputError: an unknown name, one used twice, or a weight that is no positive number.
 
-    Raises:
-        InputError: an unknown name, a weight that is not a positive number, or a name used twice.
-
-    Example:
-        >>> parse_expression("dice+0.01:0.1*boundary")[1]
-        LossTerm(weight=0.01, name='boundary', last=0.1)
+    >>> parse_expression("dice+0.01:0.1*boundary")[1]
+    LossTerm(weight=0.01, name='boundary', last=0.1)
     """
     # A plus after an exponent (1e+2) belongs to the number.
     terms = [_parse_term(part, expression) for part in re.split(r"(?<![0-9.][eE])\+", expression)]
-    names = [term.name for term in terms]
-    for name in names:
-        if names.count(name) > 1:
+    for name, count in Counter(term.name for term in terms).items():
+        if count > 1:
             raise InputError(f"loss: {expression!r} names {name} twice; give it one weight")
     return terms
 
@@ -64,7 +59,8 @@ def _parse_term(part: str, expression: str) -> LossTerm:
     if weight is None:
         return LossTerm(1.0, name)
     first, ramped, last = weight.partition(":")
-    numbers = [_parse_number(text) for text in ((first, last) if ramped else (first,))]
+    texts = (first, last) if ramped else (first,)
+    numbers = [float(text) if _NUMBER.fullmatch(text) else math.nan for text in texts]
     # A ramp may start or end at 0; a term that is 0 throughout is a mistake.
     if not all(0 <= number < math.inf for number in numbers) or not any(numbers):
         raise InputError(
@@ -72,7 +68,3 @@ def _parse_term(part: str, expression: str) -> LossTerm:
             "or first:last for a ramp over the epochs, such as 0.01:0.1"
         )
     return LossTerm(numbers[0], name, numbers[1] if ramped else None)
-
-
-def _parse_number(text: str) -> float:
-    return float(text) if _NUMBER.fullmatch(text) else math.nan

@@ -58,8 +58,7 @@ class FocalOvr(Loss):
 
     def __init__(self, num_classes: int, ignore_index: int | None, *, gamma: float, alpha: float | None) -> None:
         super().__init__(num_classes, ignore_index)
-        self.gamma = gamma
-        self.alpha = alpha
+        self.gamma, self.alpha = gamma, alpha
 
     def compute(self, batch: Batch) -> Tensor:
         y = batch.one_hot()
@@ -70,12 +69,9 @@ class FocalOvr(Loss):
 
 
 def focal(cost: Tensor, gamma: float) -> Tensor:
-    """Return `(1 - p)^γ · cost` for `cost = -log p`.
+    """Return `(1 - p)^γ · cost` for `cost = -log p`: taken from it, 1 - p keeps the digits that a p near 1 has lost.
 
-    Taken from the cost, 1 - p keeps the digits that a p near 1 has lost.
-
-    Example:
-        >>> focal(torch.tensor([0.5]).log().neg(), gamma=1.0)
-        tensor([0.3466])
+    >>> focal(torch.tensor([0.5]).log().neg(), gamma=1.0)
+    tensor([0.3466])
     """
     return bounded_power(-torch.expm1(-cost), gamma) * cost

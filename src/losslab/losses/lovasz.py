@@ -59,7 +59,5 @@ class Lovasz(Loss):
 def _compute_jaccard_steps(truth: Tensor) -> Tensor:
     """Compute how much each pixel, in order of falling error, adds to the Jaccard loss of those before it."""
     total = truth.sum(-1, keepdim=True)
-    missed = truth.cumsum(-1)
-    union = total + (~truth).cumsum(-1)
-    jaccard = 1 - (total - missed).double() / union
+    jaccard = 1 - (total - truth.cumsum(-1)).double() / (total + (~truth).cumsum(-1))
     return jaccard.diff(dim=-1, prepend=torch.zeros_like(jaccard[..., :1]))

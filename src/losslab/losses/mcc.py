@@ -39,7 +39,6 @@ class Mcc(Loss):
         tn = (1 - volume - fn).clamp(min=0) + SHARE_FLOOR
         tp = tp + SHARE_FLOOR
         mcc = (tp * tn - fp * fn) / (((tp + fp) * (tn + fn)).sqrt() * ((tp + fn) * (tn + fp)).sqrt())
-        one_sided = (truth == 0) | (truth == 1)
-        per_class = (fp + fn).where(one_sided, 1 - mcc)
+        per_class = (fp + fn).where((truth == 0) | (truth == 1), 1 - mcc)
         present = (pixels > 0).expand_as(truth) if self.num_classes == 1 else truth > 0
         return mean_over_present(per_class, present)

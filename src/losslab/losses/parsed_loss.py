@@ -16,10 +16,9 @@ from losslab.losses.registry import LOSSES
 class ParsedLoss:
     """A loss expression and its checked options, ready to be built.
 
-    Example:
-        >>> plan = parse_loss("dice+focal", {"gamma": 3.0})
-        >>> plan.options["focal"]
-        FocalOptions(gamma=3.0, alpha=None)
+    >>> plan = parse_loss("dice+focal", {"gamma": 3.0})
+    >>> plan.options["focal"]
+    FocalOptions(gamma=3.0, alpha=None)
     """
 
     expression: str
@@ -39,11 +38,7 @@ class ParsedLoss:
         return f"loss: {self.expression} may learn nothing: {needy.name} needs a partner, such as {needy.expression}"
 
     def check_classes(self, num_classes: int) -> None:
-        """Check the options against the number of classes, 1 for binary data.
-
-        Raises:
-            InputError: an option, such as a list of weights, that does not fit.
-        """
+        """Check the options against the number of classes, 1 for binary data; InputError: one does not fit."""
         for name, options in self.options.items():
             for option, complaint in options.find_misfits(num_classes).items():
                 key = self.keys[name].get(option, option)
@@ -62,9 +57,8 @@ def parse_loss(expression: str, options: dict[str, Any], class_weights: Sequence
         InputError: an ill expression; an option that none of the losses takes, that means different things to two of
             them, or a value out of range. The message names `loss_options.<key>`.
 
-    Example:
-        >>> parse_loss("dice", {"smooth": 1.0}).options
-        {'dice': RegionOptions(smooth=1.0, reduction_over='image')}
+    >>> parse_loss("dice", {"smooth": 1.0}).options
+    {'dice': RegionOptions(smooth=1.0, reduction_over='image')}
     """
     terms = parse_expression(expression)
     names = [term.name for term in terms]

@@ -122,10 +122,7 @@ def _count_features(mask: npt.NDArray[np.bool_]) -> tuple[int, int]:
 
 
 def _compute_diagram(p: Values) -> tuple[list[Indices], int]:
-    """Find the critical pixels of each dimension, and the birth of the component that never dies.
-
-    Pixels are indices into `p.ravel()`, `[K, 2]` for (birth, death).
-    """
+    """Find each dimension's critical pixels, `[K, 2]` indices (birth, death), and the birth of what never dies."""
     # gudhi counts pixels column by column, which for the transposed array is numpy's order.
     cubes = gudhi.CubicalComplex(top_dimensional_cells=1 - p.T.astype(np.float64))
     cubes.compute_persistence()

@@ -14,11 +14,10 @@ from losslab.losses.registry import LOSSES
 class TotalLoss(nn.Module):
     """Weighted sum of the losses of a plan; see `losslab.losses.build_loss` for shapes and errors.
 
-    Example:
-        >>> from losslab.losses.parsed_loss import parse_loss
-        >>> loss = TotalLoss(parse_loss("0.5*bce+2:0*dice", {}), num_classes=1, ignore_index=None)
-        >>> loss.set_epoch(1, epochs=3); loss.weights
-        {'bce': 0.5, 'dice': 1.0}
+    >>> from losslab.losses.parsed_loss import parse_loss
+    >>> loss = TotalLoss(parse_loss("0.5*bce+2:0*dice", {}), num_classes=1, ignore_index=None)
+    >>> loss.set_epoch(1, epochs=3); loss.weights
+    {'bce': 0.5, 'dice': 1.0}
     """
 
     def __init__(self, plan: ParsedLoss, num_classes: int, ignore_index: int | None) -> None:

@@ -82,10 +82,9 @@ class Correlation(Loss):
 def ssim_map(p: Tensor, y: Tensor, mean: "LocalMean") -> Tensor:
     """Compute SSIM around each pixel, `[N, C, H, W]` in -1..1, of p in 0..1 and y of 0 and 1.
 
-    Example:
-        >>> y, valid = torch.tensor([[[[0.0, 1.0]]]]), torch.ones(1, 1, 2, dtype=torch.bool)
-        >>> ssim_map(y, y, LocalMean(gaussian(3, 1.5), valid, torch.float32))
-        tensor([[[[1., 1.]]]])
+    >>> y, valid = torch.tensor([[[[0.0, 1.0]]]]), torch.ones(1, 1, 2, dtype=torch.bool)
+    >>> ssim_map(y, y, LocalMean(gaussian(3, 1.5), valid, torch.float32))
+    tensor([[[[1., 1.]]]])
     """
     mean_p, mean_y = mean(p), mean(y)
     var_p, var_y = (mean(p * p) - mean_p**2).clamp(min=0), (mean_y - mean_y**2).clamp(min=0)  # y² = y
@@ -101,10 +100,9 @@ class LocalMean:
     Each direction is a product with a banded matrix: the image's edge needs no padding, the sums are deterministic, and
     on a CPU it is ten times as fast as a convolution of one channel.
 
-    Example:
-        >>> mean = LocalMean(gaussian(3, 1e6), torch.ones(1, 1, 3, dtype=torch.bool), torch.float32)
-        >>> mean(torch.tensor([[[[0.0, 3.0, 6.0]]]]))
-        tensor([[[[1.5000, 3.0000, 4.5000]]]])
+    >>> mean = LocalMean(gaussian(3, 1e6), torch.ones(1, 1, 3, dtype=torch.bool), torch.float32)
+    >>> mean(torch.tensor([[[[0.0, 3.0, 6.0]]]]))
+    tensor([[[[1.5000, 3.0000, 4.5000]]]])
     """
 
     def __init__(self, kernel: Tensor, valid: Tensor, dtype: torch.dtype) -> None:
@@ -121,9 +119,8 @@ class LocalMean:
 def gaussian(window: int, sigma: float) -> Tensor:
     """Return the weights of a Gaussian window, float64 `[window]`, adding up to 1.
 
-    Example:
-        >>> gaussian(3, 1.0).round(decimals=3).tolist()
-        [0.274, 0.452, 0.274]
+    >>> gaussian(3, 1.0).round(decimals=3).tolist()
+    [0.274, 0.452, 0.274]
     """
     offsets = torch.arange(window, dtype=torch.float64) - window // 2
     weights = (-0.5 * (offsets / sigma) ** 2).exp()

@@ -26,16 +26,13 @@ UNITS_PER_ONE = 2**24
 class CalibrationMetrics(Metric):
     """Expected calibration error, reliability curve and threshold sweep of probabilities.
 
-    Only histograms are kept. The values do not depend on batch size, order or number of processes.
+    Only histograms are kept. The values do not depend on batch size, order or number of processes. Arguments are those of
+    SegmentationMetrics; binary data has two probabilities per pixel.
 
-    Args:
-        num_classes, ignore_index: see SegmentationMetrics; binary data has two probabilities per pixel.
-
-    Example:
-        >>> metric = CalibrationMetrics(num_classes=2)
-        >>> metric.update(torch.tensor([[[[0.1, 0.7]], [[0.9, 0.3]]]]), torch.tensor([[[1, 1]]]))
-        >>> round(metric.compute()["ece"].item(), 3)  # (|0.9 - 1| + |0.7 - 0|) / 2
-        0.4
+    >>> metric = CalibrationMetrics(num_classes=2)
+    >>> metric.update(torch.tensor([[[[0.1, 0.7]], [[0.9, 0.3]]]]), torch.tensor([[[1, 1]]]))
+    >>> round(metric.compute()["ece"].item(), 3)  # (|0.9 - 1| + |0.7 - 0|) / 2
+    0.4
     """
 
     is_differentiable = False
@@ -52,21 +49,17 @@ class CalibrationMetrics(Metric):
         self.add_state("levels", default=levels, dist_reduce_fx="sum")
 
     def update(self, probabilities: Images, target: Images) -> None:
-        """Count a batch: float32 `[N, C, H, W]` and int64 `[N, H, W]`, or as many of `[C, H, W]` and `[H, W]`.
-
-        Raises:
-            ValueError: not a probability for each class; labels of other shapes, types or values.
-        """
-        images, pixels = [], list[tuple[Tensor, Tensor]]()
+        """Count float32 `[N, C, H, W]` and int64 `[N, H, W]`, or lists of images; ValueError: other shapes or labels."""
+        images, confidences, labels = [], [], []
         for image in probabilities:
             if image.ndim != 3 or len(image) != self.num_labels or not image.is_floating_point():
                 raise ValueError(f"probabilities must be float [N, {self.num_labels}, H, W], not {list(image.shape)}")
             confidence, label = image.max(dim=0)
-            pixels.append((confidence, label))
+            confidences.append(confidence.cpu().numpy())
+            labels.append(label)
             # (0.49, 0.50] becomes 50, and 49 once one is taken off: thresholds 0.01 to 0.49 lie below it.
             images.append((image * 100).ceil_().to(torch.uint8).cpu().numpy())
-        pairs = convert_to_bytes([label for _, label in pixels], target, self.num_labels, self.ignore_index)
-        confidences = [confidence.cpu().numpy() for confidence, _ in pixels]
+        pairs = convert_to_bytes(labels, target, self.num_labels, self.ignore_index)
         items = zip(images, confidences, pairs, strict=True)
         for bins, levels in parallel_map(lambda item: _count_image(*item), items):
             self.bins = self.bins + torch.from_numpy(bins).to(self.bins.device)
@@ -108,14 +101,10 @@ class CalibrationMetrics(Metric):
 
 
 def find_best_threshold(iou: Sequence[float] | Tensor) -> int | None:
-    """Find the index in THRESHOLDS of the best IoU, of several the nearest to 0.5; None where all are NaN.
+    """Find the index in THRESHOLDS of the best of 99 IoUs, of several the nearest to 0.5; None where all are NaN.
 
-    Args:
-        iou: IoU at each of the 99 thresholds.
-
-    Example:
-        >>> THRESHOLDS[find_best_threshold([0.0] * 29 + [0.7] * 3 + [0.0] * 67)]
-        0.32
+    >>> THRESHOLDS[find_best_threshold([0.0] * 29 + [0.7] * 3 + [0.0] * 67)]
+    0.32
     """
     scores = torch.as_tensor(iou, dtype=torch.float64)
     if scores.isnan().all():
@@ -130,10 +119,8 @@ def _count_image(
 ) -> tuple[Counts, Counts]:
     """Count one image's bins `[15, (pixels, right, confidence)]` and levels `[C, (other, true), LEVEL_COUNT]`.
 
-    Args:
-        hundredths: the probability of each class in hundredths, rounded up, uint8 `[C, H, W]`.
-        confidence: the probability of the winning class, float32 `[H, W]`.
-        pair: the winning class and the truth, uint8 `[H, W]`, VOID in both at ignored pixels.
+    Arguments are each class's probability in hundredths, rounded up, uint8 `[C, H, W]`; the winning one's, float32
+    `[H, W]`; the winning class and the truth, uint8 `[H, W]`, VOID in both at ignored pixels.
     """
     guess, truth = pair
     known = np.asarray(truth != VOID, np.uint8)
@@ -153,7 +140,6 @@ def _count_image(
 
 
 def _count_levels(hundredths: Labels, mask: Labels | None) -> Counts:
-    """Count how often each level is there, int64 `[LEVEL_COUNT]`."""
     counts = count_bytes(hundredths, mask)
     counts[1] += counts[0]  # a probability of 0 is below all thresholds, as is one of 0.01
     return counts[1 : LEVEL_COUNT + 1]

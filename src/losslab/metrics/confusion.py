@@ -21,17 +21,13 @@ class SegmentationMetrics(Metric):
     prediction is NaN and left out of the mean; one that is in only one of them scores 0.
 
     Args:
-        num_classes: classes; 1 means binary data, counted as two classes, background (0) and foreground (1).
+        num_classes: 1 (else ValueError) or more; 1 means binary data, two classes, background (0) and foreground (1).
         ignore_index: the label in the target whose pixels count nowhere.
 
-    Raises:
-        ValueError: fewer than one class.
-
-    Example:
-        >>> metric = SegmentationMetrics(num_classes=2, ignore_index=255)
-        >>> metric.update(torch.tensor([[[0, 1, 1, 0]]]), torch.tensor([[[0, 1, 0, 255]]]))
-        >>> metric.compute()["iou"]
-        tensor([0.5000, 0.5000], dtype=torch.float64)
+    >>> metric = SegmentationMetrics(num_classes=2, ignore_index=255)
+    >>> metric.update(torch.tensor([[[0, 1, 1, 0]]]), torch.tensor([[[0, 1, 0, 255]]]))
+    >>> metric.compute()["iou"]
+    tensor([0.5000, 0.5000], dtype=torch.float64)
     """
 
     is_differentiable = False
@@ -45,18 +41,13 @@ class SegmentationMetrics(Metric):
         if num_classes < 1:
             raise ValueError(f"num_classes is {num_classes}; it must be 1 (binary) or more")
         self.is_binary = num_classes == 1
-        self.num_labels = max(num_classes, 2)
-        self.ignore_index = ignore_index
+        self.num_labels, self.ignore_index = max(num_classes, 2), ignore_index
         empty = torch.zeros(self.num_labels, self.num_labels, dtype=torch.int64)
         self.add_state("confusion", default=empty, dist_reduce_fx="sum")
         self.add_state("pixels", default=[], dist_reduce_fx="cat")
 
     def update(self, prediction: Images, target: Images) -> None:
-        """Count a batch, both int64 (or uint8) `[N, H, W]`, or as many of `[H, W]`.
-
-        Raises:
-            ValueError: other shapes, types or labels.
-        """
+        """Count a batch of int64 or uint8 `[N, H, W]`, or as many `[H, W]`; ValueError: other shapes or labels."""
         if not isinstance(target, Tensor) or not isinstance(prediction, Tensor):
             for guess, truth in zip(prediction, target, strict=True):
                 self._count(guess[None], truth[None])
@@ -98,15 +89,10 @@ class SegmentationMetrics(Metric):
 def count_confusion_per_image(prediction: Tensor, target: Tensor, num_labels: int, ignore_index: int | None) -> Tensor:
     """Count the (truth, prediction) pairs of each image, int64 `[N, C, C]` with truth in rows.
 
-    Args:
-        prediction, target: int64 or uint8 `[N, H, W]`.
+    Both are int64 or uint8 `[N, H, W]`; ValueError: other shapes, types or labels.
 
-    Raises:
-        ValueError: other shapes, types or labels.
-
-    Example:
-        >>> count_confusion_per_image(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[0, 1, 0]]]), 2, None).tolist()
-        [[[1, 1], [0, 1]]]
+    >>> count_confusion_per_image(torch.tensor([[[0, 1, 1]]]), torch.tensor([[[0, 1, 0]]]), 2, None).tolist()
+    [[[1, 1], [0, 1]]]
     """
     # Ignored pixels are counted as one more true class, and left out at the end: picking out the others is slower.
     ignored = find_ignored(target, ignore_index)
@@ -120,14 +106,10 @@ def count_confusion_per_image(prediction: Tensor, target: Tensor, num_labels: in
 
 
 def check_labels(prediction: Tensor, target: Tensor, num_labels: int, ignored: Tensor) -> None:
-    """Check that both are int64 or uint8 `[N, H, W]` and hold labels alone where they are not `ignored`.
+    """Raise ValueError unless both are int64 or uint8 `[N, H, W]` and hold labels alone where they are not `ignored`.
 
-    Raises:
-        ValueError: other shapes, types or labels.
-
-    Example:
-        >>> labels = torch.tensor([[[0, 7]]])
-        >>> check_labels(labels, labels, num_labels=2, ignored=find_ignored(labels, 7))
+    >>> labels = torch.tensor([[[0, 7]]])
+    >>> check_labels(labels, labels, num_labels=2, ignored=find_ignored(labels, 7))
     """
     for name, labels in (("prediction", prediction), ("target", target)):
         if labels.ndim != 3 or labels.shape != target.shape or labels.dtype not in LABEL_TYPES:
@@ -144,9 +126,8 @@ def check_labels(prediction: Tensor, target: Tensor, num_labels: int, ignored: T
 def find_ignored(target: Tensor, ignore_index: int | None) -> Tensor:
     """Return a mask, bool, of the pixels that count nowhere.
 
-    Example:
-        >>> find_ignored(torch.tensor([[0, 255]]), 255)
-        tensor([[False,  True]])
+    >>> find_ignored(torch.tensor([[0, 255]]), 255)
+    tensor([[False,  True]])
     """
     return torch.zeros_like(target, dtype=torch.bool) if ignore_index is None else target == ignore_index
 
@@ -163,10 +144,9 @@ def compute_scores(confusion: Tensor) -> dict[str, Tensor]:
     truth or prediction; `mcc` in -1..1, Gorodkin's R_K (2004), Matthews' correlation for two classes, NaN where truth
     or prediction has but one class.
 
-    Example:
-        >>> scores = compute_scores(torch.tensor([[1, 1], [0, 2]]))
-        >>> scores["iou"].tolist(), scores["pixel_accuracy"].item()
-        ([0.5, 0.6666666666666666], 0.75)
+    >>> scores = compute_scores(torch.tensor([[1, 1], [0, 2]]))
+    >>> scores["iou"].tolist(), scores["pixel_accuracy"].item()
+    ([0.5, 0.6666666666666666], 0.75)
     """
     hit, truth, guess = confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(dim=-1), confusion.sum(dim=-2)
     return _compute_pixel_scores(hit, truth, guess) | {"mcc": _compute_mcc(hit, truth, guess)}
@@ -184,9 +164,8 @@ def _compute_seed_score(intersection: Tensor, union: Tensor) -> Tensor:
 def compute_exact_mean(values: Tensor) -> Tensor:
     """Average a 1-d tensor without its NaNs, float64, to the same bits in whatever order values come; NaN for none.
 
-    Example:
-        >>> compute_exact_mean(torch.tensor([1.0, float("nan"), 2.0]))
-        tensor(1.5000, dtype=torch.float64)
+    >>> compute_exact_mean(torch.tensor([1.0, float("nan"), 2.0]))
+    tensor(1.5000, dtype=torch.float64)
     """
     known = values[~values.isnan()].tolist()
     return torch.tensor(math.fsum(known) / len(known) if known else math.nan, dtype=torch.float64)

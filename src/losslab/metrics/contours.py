@@ -45,11 +45,10 @@ class ContourMetrics(Metric):
         num_classes, ignore_index: see SegmentationMetrics.
         tolerances: pixels by which a contour may be off in the surface Dice.
 
-    Example:
-        >>> metric = ContourMetrics(num_classes=2, tolerances=[1])
-        >>> metric.update(torch.tensor([[[0, 1, 1, 1]] * 4]), torch.tensor([[[0, 0, 1, 1]] * 4]))
-        >>> metric.compute()["hd95"]  # pixels
-        tensor([1., 1.], dtype=torch.float64)
+    >>> metric = ContourMetrics(num_classes=2, tolerances=[1])
+    >>> metric.update(torch.tensor([[[0, 1, 1, 1]] * 4]), torch.tensor([[[0, 0, 1, 1]] * 4]))
+    >>> metric.compute()["hd95"]  # pixels
+    tensor([1., 1.], dtype=torch.float64)
     """
 
     is_differentiable = False
@@ -70,11 +69,7 @@ class ContourMetrics(Metric):
         self.add_state("boundary", default=[], dist_reduce_fx="cat")
 
     def update(self, prediction: Images, target: Images) -> None:
-        """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`.
-
-        Raises:
-            ValueError: other shapes, types or labels.
-        """
+        """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`; ValueError: other shapes, types or labels."""
         pairs = convert_to_bytes(prediction, target, self.num_labels, self.ignore_index)
         for image in parallel_map(lambda pair: measure_contours(*pair, self.num_labels, self.tolerances), pairs):
             counts = torch.from_numpy(image.counts)

@@ -20,13 +20,11 @@ def convert_to_bytes(
 ) -> list[tuple[Labels, Labels]]:
     """Convert each image's labels to a pair (prediction, truth), uint8 `[H, W]`; ignored pixels are VOID in both.
 
-    Raises:
-        ValueError: not int64 `[H, W]` each, other labels, or more than 255 of them.
+    ValueError: they are not int64 `[H, W]` each, or hold other labels, or more than 255.
 
-    Example:
-        >>> prediction, target = torch.tensor([[[0, 1]]]), torch.tensor([[[0, 9]]])
-        >>> [(guess.tolist(), truth.tolist()) for guess, truth in convert_to_bytes(prediction, target, 2, 9)]
-        [([[0, 255]], [[0, 255]])]
+    >>> prediction, target = torch.tensor([[[0, 1]]]), torch.tensor([[[0, 9]]])
+    >>> [(guess.tolist(), truth.tolist()) for guess, truth in convert_to_bytes(prediction, target, 2, 9)]
+    [([[0, 255]], [[0, 255]])]
     """
     if num_labels > VOID:
         raise ValueError(f"{num_labels} classes; labels are bytes, of which {VOID} is void")
@@ -42,9 +40,8 @@ def convert_to_bytes(
 def list_labels(prediction: Labels, truth: Labels, num_labels: int) -> list[int]:
     """List the labels that one of the two has, in order.
 
-    Example:
-        >>> list_labels(np.array([[0, 2]], np.uint8), np.array([[0, VOID]], np.uint8), num_labels=3)
-        [0, 2]
+    >>> list_labels(np.array([[0, 2]], np.uint8), np.array([[0, VOID]], np.uint8), num_labels=3)
+    [0, 2]
     """
     counts = count_bytes(prediction) + count_bytes(truth)
     return [int(label) for label in np.flatnonzero(counts[:num_labels])]
@@ -53,9 +50,8 @@ def list_labels(prediction: Labels, truth: Labels, num_labels: int) -> list[int]
 def mask_label(labels: Labels, label: int) -> Labels:
     """Return a mask of a label: 255 where it is, else 0.
 
-    Example:
-        >>> mask_label(np.array([[0, 2]], np.uint8), 2).tolist()
-        [[0, 255]]
+    >>> mask_label(np.array([[0, 2]], np.uint8), 2).tolist()
+    [[0, 255]]
     """
     return np.asarray(cv2.inRange(labels, (label,), (label,)), np.uint8)
 
@@ -63,9 +59,8 @@ def mask_label(labels: Labels, label: int) -> Labels:
 def count_bytes(image: Labels, mask: Labels | None = None) -> Counts:
     """Count how often each byte is there, where the mask is not 0: int64 `[256]`.
 
-    Example:
-        >>> count_bytes(np.array([[0, 2, 2]], np.uint8))[:3].tolist()
-        [1, 0, 2]
+    >>> count_bytes(np.array([[0, 2, 2]], np.uint8))[:3].tolist()
+    [1, 0, 2]
     """
     rows = max(1, MAX_PIXELS_COUNTED // max(image.shape[1], 1))
     counts = np.zeros(256, np.int64)

@@ -38,16 +38,12 @@ class ImageStrata:
 class StratifiedErrors(Metric):
     """Right and wrong pixels by size of objects, number of objects, and distance to the next class.
 
-    The counts do not depend on batch size, order or number of processes.
+    The counts do not depend on batch size, order or number of processes. Arguments are those of SegmentationMetrics.
 
-    Args:
-        num_classes, ignore_index: see SegmentationMetrics.
-
-    Example:
-        >>> metric = StratifiedErrors(num_classes=2)
-        >>> metric.update(torch.tensor([[[0, 0, 1, 1]]]), torch.tensor([[[0, 1, 1, 1]]]))
-        >>> dict(zip(BORDER_LIMITS_PX, metric.compute()["borders"][1].tolist()))["1"]  # pixels, wrong
-        [1, 1]
+    >>> metric = StratifiedErrors(num_classes=2)
+    >>> metric.update(torch.tensor([[[0, 0, 1, 1]]]), torch.tensor([[[0, 1, 1, 1]]]))
+    >>> dict(zip(BORDER_LIMITS_PX, metric.compute()["borders"][1].tolist()))["1"]  # pixels, wrong
+    [1, 1]
     """
 
     is_differentiable = False
@@ -63,11 +59,7 @@ class StratifiedErrors(Metric):
             self.add_state(name, default=torch.from_numpy(counts), dist_reduce_fx="sum")
 
     def update(self, prediction: Images, target: Images) -> None:
-        """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`.
-
-        Raises:
-            ValueError: other shapes, types or labels.
-        """
+        """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`; ValueError: other shapes, types or labels."""
         pairs = convert_to_bytes(prediction, target, self.num_labels, self.ignore_index)
         for image in parallel_map(lambda pair: count_strata(*pair, self.num_labels), pairs):
             self.sizes = self.sizes + torch.from_numpy(image.sizes).to(self.sizes.device)
@@ -118,11 +110,9 @@ def _count_objects(true: Labels, guessed: Labels) -> tuple[Counts, Counts]:
 
 def _count_by_border(prediction: Labels, truth: Labels) -> Counts:
     """Count pixels and wrong pixels of each label byte by border stratum, `[256, BORDER_LIMITS_PX, 2]`."""
-    wrong = prediction != truth
-    index = (truth.astype(np.int32) * len(BORDER_LIMITS_PX) + compute_border_strata(truth)) * 2 + wrong
-    counts = np.bincount(index.ravel(), minlength=256 * len(BORDER_LIMITS_PX) * 2).reshape(
-        256, len(BORDER_LIMITS_PX), 2
-    )
+    strata, wrong = len(BORDER_LIMITS_PX), prediction != truth
+    index = (truth.astype(np.int32) * strata + compute_border_strata(truth)) * 2 + wrong
+    counts = np.bincount(index.ravel(), minlength=256 * strata * 2).reshape(256, strata, 2)
     return np.stack([counts.sum(axis=2), counts[..., 1]], axis=2)
 
 
@@ -132,9 +122,8 @@ def compute_border_strata(truth: Labels) -> Labels:
     A pixel that touches another class is 1 away from the border, one that is d pixels from such a pixel d + 1. Void
     between two classes hides a border: it is taken to lie in the middle.
 
-    Example:
-        >>> compute_border_strata(np.array([[0, 0, 0, 0, 1]], np.uint8)).tolist()  # 4, 3, 2, 1 and 1 pixels
-        [[2, 2, 1, 0, 0]]
+    >>> compute_border_strata(np.array([[0, 0, 0, 0, 1]], np.uint8)).tolist()  # 4, 3, 2, 1 and 1 pixels
+    [[2, 2, 1, 0, 0]]
     """
     labels = _fill_void(truth)
     touches = np.zeros(truth.shape, np.uint8)

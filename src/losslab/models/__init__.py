@@ -35,11 +35,7 @@ WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 
 
 def build_model(
-    arch: str,
-    num_classes: int,
-    encoder: str | None = None,
-    encoder_weights: str | None = None,
-    in_channels: int = 3,
+    arch: str, num_classes: int, encoder: str | None = None, encoder_weights: str | None = None, in_channels: int = 3
 ) -> "SegmentationNet":
     """Build a net: images float `[N, in_channels, H, W]` of any size in, logits `[N, num_classes, H, W]` out.
 
@@ -100,7 +96,7 @@ def check_size(net: "nn.Module", size: int, smallest_batch: int | None = None) -
 def find_normalisation(encoder: str | None, encoder_weights: str | None) -> tuple[list[float], list[float]] | None:
     """Return the mean and standard deviation per channel, in 0..1 units, that encoder weights expect; None without any.
 
-    This makes no network call. Weights in a local file are assumed to expect the same as the published ones.
+    Weights in a local file are assumed to expect the same as the published ones. No network call is made.
 
     >>> find_normalisation("resnet18", "imagenet")
     ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -113,12 +109,9 @@ def find_normalisation(encoder: str | None, encoder_weights: str | None) -> tupl
 
 
 def compute_weights_digest(encoder_weights: str | None) -> str | None:
-    """Compute the sha256 of the local file that `encoder_weights` names; None if it names no file.
+    """Compute the sha256 of the local file that `encoder_weights` names (InputError: it does not exist), if it names one.
 
     The content of that file is part of a run's identity, and neither params.yaml nor DVC knows it.
-
-    Raises:
-        InputError: the file does not exist.
 
     >>> compute_weights_digest("imagenet") is None
     True

@@ -50,9 +50,8 @@ def load_encoder(encoder: nn.Module, file: Path) -> None:
             f"encoder_weights: {file} does not fit the encoder, which has {len(wanted)} keys: {'; '.join(faults)}"
         )
     # Past smp's own load_state_dict, which drops and renames keys: that has been done.
-    nn.Module.load_state_dict(
-        encoder, {name: tensor for name, tensor in weights.items() if name in encoder.state_dict()}, strict=False
-    )
+    own = {name: tensor for name, tensor in weights.items() if name in encoder.state_dict()}
+    nn.Module.load_state_dict(encoder, own, strict=False)
 
 
 def _read_weights(file: Path) -> dict[str, Tensor]:
@@ -79,12 +78,9 @@ def _rename_keys(encoder: nn.Module, weights: dict[str, Tensor]) -> dict[str, Te
     return {next((key for key in _list_keys(name) if key in own), name): tensor for name, tensor in weights.items()}
 
 
-def _list_keys(name: str) -> Iterable[str]:
-    """Yield what timm's feature extractors may call a key of the complete model: as it is, flattened, or wrapped."""
-    yield f"model.{name}"
-    yield f"model.{name.replace('.', '_', 1)}"
-    yield f"model.body.{name}"
-    yield f"model.model.{name}"
+def _list_keys(name: str) -> list[str]:
+    """List what timm's feature extractors may call a key of the complete model: as it is, flattened, or wrapped."""
+    return [f"model.{name}", f"model.{name.replace('.', '_', 1)}", f"model.body.{name}", f"model.model.{name}"]
 
 
 def _find_keys_past_features(encoder: nn.Module, names: Iterable[str]) -> set[str]:

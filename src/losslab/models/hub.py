@@ -23,14 +23,8 @@ def is_file(encoder_weights: str) -> bool:
 
 
 def find_file(encoder_weights: str) -> Path:
-    """Find the local file that `encoder_weights` means; a relative path starts at the root of the repository.
-
-    A queued experiment runs in a copy that holds only what Git and DVC track; there the user's own repository, DVC_ROOT,
-    is searched as well.
-
-    Raises:
-        InputError: no such file; the message lists the paths tried.
-    """
+    """Find the file that `encoder_weights` means, by a path from the repository's root; InputError: there is none."""
+    # A queued experiment runs in a copy that holds only what Git and DVC track; the user's own repository is DVC_ROOT.
     path = Path(encoder_weights).expanduser()
     places = list(dict.fromkeys([path.absolute(), Path(os.environ.get("DVC_ROOT", ".")).absolute() / path]))
     for place in places:
@@ -66,14 +60,11 @@ def find_hub_cache() -> Path:
 def _is_cached(encoder: str, encoder_weights: str) -> bool:
     # timm knows which tag is an encoder's default, and timm imports torch: any tag will do here.
     name = encoder.removeprefix("tu-")
-    repository = f"timm--{name}*" if encoder.startswith("tu-") else f"smp-hub--{name}.{encoder_weights}"
-    if encoder.startswith("tu-") and "." not in name:
-        repository = f"timm--{name}.*"
-    return any(
-        path.is_file()
-        for path in find_hub_cache().glob(f"models--{repository}/snapshots/*/*")
-        if path.suffix in SUFFIXES
-    )
+    repository = f"smp-hub--{name}.{encoder_weights}"
+    if encoder.startswith("tu-"):
+        repository = f"timm--{name}*" if "." in name else f"timm--{name}.*"
+    files = find_hub_cache().glob(f"models--{repository}/snapshots/*/*")
+    return any(path.suffix in SUFFIXES and path.is_file() for path in files)
 
 
 def _find_connection_fault(endpoint: str) -> str | None:

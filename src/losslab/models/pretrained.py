@@ -13,17 +13,14 @@ IMAGENET: Normalisation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 HALVES: Normalisation = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 DPN: Normalisation = [124 / 255, 117 / 255, 104 / 255], [1 / (0.0167 * 255)] * 3
 SMP_NORMALISATION = {
-    "inceptionresnetv2": HALVES,
-    "inceptionv4": HALVES,
-    "xception": HALVES,
-    "timm-tf_efficientnet_lite": HALVES,
+    **dict.fromkeys(("inceptionresnetv2", "inceptionv4", "xception", "timm-tf_efficientnet_lite"), HALVES),
     "dpn": DPN,
 }
 """Normalisation by the beginning of an encoder's name; all others are IMAGENET. smp kept this table as
 `_legacy_pretrained_settings` before it moved to files on the hub, which cannot be read offline."""
 
 
-def list_weights(encoder: str) -> list[str]:
+def _list_weights(encoder: str) -> list[str]:
     """List the names of an encoder's published weights; a timm encoder's tag is part of its own name."""
     if encoder.startswith(TIMM_PREFIX):
         return ["imagenet"] if timm.models.is_model_pretrained(encoder.removeprefix(TIMM_PREFIX)) else []
@@ -31,10 +28,7 @@ def list_weights(encoder: str) -> list[str]:
 
 
 def find_expected_normalisation(encoder: str, encoder_weights: str) -> Normalisation:
-    """Return the mean and standard deviation per channel, in 0..1 units, that pretrained weights expect.
-
-    Weights in a local file are assumed to expect the same as the encoder's published ones.
-    """
+    """Return the mean and standard deviation per channel, in 0..1 units, that pretrained weights expect."""
     if encoder.startswith(TIMM_PREFIX):
         config = timm.models.get_pretrained_cfg(encoder.removeprefix(TIMM_PREFIX))
         if config is None:
@@ -49,7 +43,7 @@ def check_weights(encoder: str, encoder_weights: str) -> None:
     """Raise InputError for names of weights that the encoder was not published with; files are not checked."""
     if is_file(encoder_weights):
         return
-    names = list_weights(encoder)
+    names = _list_weights(encoder)
     if encoder_weights not in names:
         raise InputError(
             f"encoder_weights: {encoder_weights!r} does not exist for {encoder}; use {', '.join(['null', *names])}, "

@@ -26,16 +26,14 @@ def build_on_cpu() -> Iterator[None]:
 
 
 def find_fault(net: nn.Module, size: int, training: bool = False) -> str | None:
-    """Return why the net cannot turn one image of size x size into logits of that size, or None if it can.
-
-    The trial uses a copy, so that neither cached values nor the counts of batch norm stay behind in the net.
-    """
+    """Return why the net cannot turn one image of size x size into logits of that size, or None if it can."""
     reason = None
     for device in ("meta", "cpu"):
         if device == "cpu" and any(parameter.is_meta for parameter in net.parameters()):
             break
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             try:
+                # A copy, so that neither cached values nor the counts of batch norm stay behind in the net.
                 trial = copy.deepcopy(net).to(device).train(training)
                 shape = tuple(trial(torch.zeros(1, 3, size, size, device=device)).shape[-2:])
             except Exception as error:

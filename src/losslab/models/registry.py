@@ -1,6 +1,7 @@
 """The names and demands of all architectures; imports no torch, so that params.yaml is checked in milliseconds."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from losslab.errors import InputError
 
@@ -35,144 +36,102 @@ class ArchSpec:
         return bool(self.encoders)
 
 
+def _identify(name: str, target: str, stride: int, encoders: tuple[str, ...] = ()) -> dict[str, Any]:
+    return {"name": name, "target": target, "stride": stride, "encoders": encoders}
+
+
 _ANY = ("resnet18", "mit_b0", "tu-convnext_atto")
 _CONVOLUTIONAL = ("resnet18", "efficientnet-b0", "tu-mobilenetv3_small_050")
 _VIT = ("tu-vit_tiny_patch16_224", "tu-vit_base_patch16_224", "tu-deit_small_distilled_patch16_224")
 
 _SPECS = [
     ArchSpec(
-        name="unet",
-        target=f"{SMP}:Unet",
-        stride=32,
+        **_identify("unet", f"{SMP}:Unet", 32, _ANY),
         summary="encoder and decoder joined by skips at every scale",
         source="Ronneberger et al. 2015, arXiv 1505.04597",
-        encoders=_ANY,
     ),
     ArchSpec(
-        name="unetplusplus",
-        target=f"{SMP}:UnetPlusPlus",
-        stride=32,
+        **_identify("unetplusplus", f"{SMP}:UnetPlusPlus", 32, _CONVOLUTIONAL),
         summary="unet with nested, dense skips",
         source="Zhou et al. 2018, arXiv 1807.10165",
-        encoders=_CONVOLUTIONAL,
     ),
     ArchSpec(
-        name="manet",
-        target=f"{SMP}:MAnet",
-        stride=32,
+        **_identify("manet", f"{SMP}:MAnet", 32, _ANY),
         summary="unet with attention over positions and scales",
         source="Fan et al. 2020, doi 10.1109/ACCESS.2020.3025372",
-        encoders=_ANY,
     ),
     ArchSpec(
-        name="linknet",
-        target=f"{SMP}:Linknet",
-        stride=32,
+        **_identify("linknet", f"{SMP}:Linknet", 32, _CONVOLUTIONAL),
         summary="skips that are added, not concatenated: small and fast",
         source="Chaurasia and Culurciello 2017, arXiv 1707.03718",
-        encoders=_CONVOLUTIONAL,
     ),
     ArchSpec(
-        name="fpn",
-        target=f"{SMP}:FPN",
-        stride=32,
+        **_identify("fpn", f"{SMP}:FPN", 32, _ANY),
         summary="a pyramid of features, each scale segmented, then summed",
         source="Kirillov et al. 2019, arXiv 1901.02446",
-        encoders=_ANY,
     ),
     ArchSpec(
-        name="pspnet",
-        target=f"{SMP}:PSPNet",
-        stride=8,
+        **_identify("pspnet", f"{SMP}:PSPNet", 8, _ANY),
         summary="pools the features of stride 8 over grids of 1, 2, 3 and 6",
         source="Zhao et al. 2017, arXiv 1612.01105",
-        encoders=_ANY,
     ),
     ArchSpec(
-        name="deeplabv3",
-        target=f"{SMP}:DeepLabV3",
-        stride=8,
+        **_identify("deeplabv3", f"{SMP}:DeepLabV3", 8, _CONVOLUTIONAL),
         summary="dilated encoder, atrous spatial pyramid pooling",
         source="Chen et al. 2017, arXiv 1706.05587",
-        encoders=_CONVOLUTIONAL,
         pools_to_one=True,
     ),
     ArchSpec(
-        name="deeplabv3plus",
-        target=f"{SMP}:DeepLabV3Plus",
-        stride=16,
+        **_identify("deeplabv3plus", f"{SMP}:DeepLabV3Plus", 16, _CONVOLUTIONAL),
         summary="deeplabv3 with a skip from stride 4",
         source="Chen et al. 2018, arXiv 1802.02611",
-        encoders=_CONVOLUTIONAL,
         pools_to_one=True,
     ),
     ArchSpec(
-        name="pan",
-        target=f"{SMP}:PAN",
-        stride=16,
+        **_identify("pan", f"{SMP}:PAN", 16, _CONVOLUTIONAL),
         summary="pyramid attention on a dilated encoder",
         source="Li et al. 2018, arXiv 1805.10180",
-        encoders=_CONVOLUTIONAL,
         smallest=128,  # its attention halves the features of stride 16 three times
         pools_to_one=True,
     ),
     ArchSpec(
-        name="upernet",
-        target=f"{SMP}:UPerNet",
-        stride=32,
+        **_identify("upernet", f"{SMP}:UPerNet", 32, _ANY),
         summary="pyramid pooling on top of a feature pyramid",
         source="Xiao et al. 2018, arXiv 1807.10221",
-        encoders=_ANY,
         pools_to_one=True,
     ),
     ArchSpec(
-        name="segformer",
-        target=f"{SMP}:Segformer",
-        stride=32,
+        **_identify("segformer", f"{SMP}:Segformer", 32, ("mit_b0", "resnet18", "tu-convnext_atto")),
         summary="all scales through one small MLP; the paper's encoders are mit_b0 to mit_b5",
         source="Xie et al. 2021, arXiv 2105.15203",
-        encoders=("mit_b0", "resnet18", "tu-convnext_atto"),
     ),
     ArchSpec(
-        name="dpt",
-        target=f"{SMP}:DPT",
-        stride=32,
+        **_identify("dpt", f"{SMP}:DPT", 32, _VIT),
         summary="dense prediction on a plain vision transformer",
         source="Ranftl et al. 2021, arXiv 2103.13413",
-        encoders=_VIT,
     ),
     ArchSpec(
-        name="segnet",
-        target="losslab.models.segnet:SegNet",
-        stride=32,
+        **_identify("segnet", "losslab.models.segnet:SegNet", 32),
         summary="unpools where the encoder's max pooling found its maxima",
         source="Badrinarayanan et al. 2015, arXiv 1511.00561, as in seed notebook 1",
     ),
     ArchSpec(
-        name="vanilla_unet",
-        target="losslab.models.vanilla_unet:VanillaUNet",
-        stride=16,
+        **_identify("vanilla_unet", "losslab.models.seed_unets:VanillaUNet", 16),
         summary="max pooling, nearest upsampling, no batch norm",
         source="Ronneberger et al. 2015, arXiv 1505.04597, as in seed notebook 1",
     ),
     ArchSpec(
-        name="strided_unet",
-        target="losslab.models.strided_unet:StridedUNet",
-        stride=16,
+        **_identify("strided_unet", "losslab.models.seed_unets:StridedUNet", 16),
         summary="vanilla_unet with strided and transposed convolutions",
         source="seed notebook 1",
     ),
     ArchSpec(
-        name="simple_cnn",
-        target="losslab.models.simple_cnn:SimpleCNN",
-        stride=4,
+        **_identify("simple_cnn", "losslab.models.simple_cnn:SimpleCNN", 4),
         summary="two convolutions down, two transposed up, no skips",
         source="seed notebook 2",
     ),
     ArchSpec(
-        name="simple_segnet",
-        target="losslab.models.simple_cnn:SimpleSegNet",
-        stride=4,
+        **_identify("simple_segnet", "losslab.models.simple_cnn:SimpleSegNet", 4),
         summary="simple_cnn, twice as wide",
         source="seed notebook 4",
     ),

@@ -14,16 +14,11 @@ class SimpleCNN(nn.Module):
     def __init__(self, num_classes: int, in_channels: int = 3, width: int = 16) -> None:
         super().__init__()
         self.encoder = nn.Sequential(
-            nn.Conv2d(in_channels, width, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
-            nn.Conv2d(width, 2 * width, 3, padding=1),
-            nn.ReLU(),
-            nn.MaxPool2d(2),
+            *(nn.Conv2d(in_channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(width, 2 * width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
         )
         self.decoder = nn.Sequential(
-            nn.ConvTranspose2d(2 * width, width, 2, stride=2),
-            nn.ReLU(),
+            *(nn.ConvTranspose2d(2 * width, width, 2, stride=2), nn.ReLU()),
             nn.ConvTranspose2d(width, num_classes, 2, stride=2),
         )
 
