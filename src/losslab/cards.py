@@ -182,11 +182,7 @@ class Card(Section):
 
 
 def read_card(dataset: str, catalog: Path = Path("data/catalog")) -> Card:
-    """Read `data/catalog/<dataset>.yaml`.
-
-    Raises:
-        InputError: no such card, or faults in it: one line that names the file and every key at fault.
-    """
+    """Read `data/catalog/<dataset>.yaml`. Raises InputError that names the file, and all keys at fault."""
     path = catalog / f"{dataset}.yaml"
     try:
         return validate(Card, read_yaml(path), path)

@@ -132,11 +132,7 @@ class Params(Section):
 
 
 def load(path: Path | str = "params.yaml") -> Params:
-    """Read and check params.yaml; the catalog of datasets lies beside it.
-
-    Raises:
-        InputError: one line that names every key at fault, its value and what is allowed.
-    """
+    """Read and check params.yaml; data/catalog lies beside it. Raises InputError that names all keys at fault."""
     path = Path(path)
     try:
         content = read_yaml(path)

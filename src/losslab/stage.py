@@ -56,7 +56,6 @@ def print_line(line: str) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines on stderr."""
     for line in lines:
         print(line, file=sys.stderr, flush=True)
 
@@ -96,10 +95,7 @@ def find_downloads_folder(dataset: str) -> Path:
 
 
 def forget_downloads(dataset: str) -> None:
-    """Remove a dataset's archives: when prepare begins, DVC has stored their content.
-
-    They stay while another process downloads the dataset.
-    """
+    """Remove a dataset's archives, which DVC has stored once prepare begins, unless another process downloads them."""
     folder = find_downloads_folder(dataset)
     if folder.is_dir():
         from filelock import FileLock, Timeout

@@ -13,7 +13,7 @@ from losslab.experiments.clone import (
     find_reason,
     make_clone,
     publish_run,
-    push_outs,
+    run_dvc,
     run_dvc_repro,
     was_killed,
     write_bundle,
@@ -129,7 +129,7 @@ def test_why_outs_cannot_be_pushed_is_one_line(repository: Repository) -> None:
     (repository.root / "out.dvc").write_text(f"outs: [{{path: out, md5: {md5}, size: 0, hash: md5}}]\n")
     write_text(repository.root / ".dvc/cache/files/md5" / md5[:2] / md5[2:], "")
     with pytest.raises(InputError, match=r"^dvc push: .*No such file or directory: '/proc/nope'$"):
-        push_outs(repository.root)
+        run_dvc(repository.root, "push")
 
 
 @pytest.mark.parametrize("prefix", [".", "segmentation/lesions"])

@@ -65,21 +65,22 @@ def losses(
     if cards and as_json:
         raise InputError("--cards cannot be used with --json")
     if cards:
-        _write_cards()
+        from tqdm import tqdm
+
+        from losslab.reporting.losses.page import write_loss_cards
+        from losslab.runtime.devices import describe_hardware
+
+        path = Path("reports/losses.html")
+        write_loss_cards(path, describe_hardware(), tqdm(LOSSES, desc="cards", unit=" losses", disable=None))
+        typer.echo(f"wrote {path}")
     elif as_json:
         print_json([spec.describe() for spec in LOSSES.values()])
     else:
-        rows = [
-            (
-                spec.name,
-                spec.kind,
-                f"{spec.binary}, {spec.multiclass}",
-                "alone" if spec.stands_alone else spec.expression,
-                " ".join(f"{name}={_format_option(value)}" for name, value in spec.defaults.items()),
-                spec.paper,
-            )
-            for spec in LOSSES.values()
-        ]
+        rows = []
+        for spec in LOSSES.values():
+            use = "alone" if spec.stands_alone else spec.expression
+            options = " ".join(f"{name}={_format_option(value)}" for name, value in spec.defaults.items())
+            rows.append((spec.name, spec.kind, f"{spec.binary}, {spec.multiclass}", use, options, spec.paper))
         print_table(("loss", "kind", "binary, multiclass", "use it as", "options", "source"), rows)
         typer.echo("More: losslab losses --cards, losslab losses --json, docs/losses.md")
 
@@ -109,17 +110,10 @@ def archs(
     if as_json:
         print_json([asdict(cost) for cost in costs])
         return
-    rows = [
-        (
-            cost.arch,
-            cost.encoder or "",
-            f"{cost.parameters:,}",
-            f"{cost.gflops:.2f}" if cost.gflops is not None else "not at this size",
-            str(cost.stride),
-            cost.source,
-        )
-        for cost in costs
-    ]
+    rows = []
+    for cost in costs:
+        gflops = f"{cost.gflops:.2f}" if cost.gflops is not None else "not at this size"
+        rows.append((cost.arch, cost.encoder or "", f"{cost.parameters:,}", gflops, str(cost.stride), cost.source))
     print_table(("arch", "encoder", "parameters", "GFLOPs", "stride", "source"), rows)
     typer.echo(
         f"One image of {size}x{size}, {format_plural(outputs, 'output')}. More: losslab archs --json, docs/architectures.md"
@@ -139,20 +133,7 @@ def _choose_survey(size: int | None, encoder: str | None) -> tuple[int, int, str
     return size or run.prepare.size, read_card(run.dataset).num_outputs, encoder or run.encoder
 
 
-def _write_cards() -> None:
-    from tqdm import tqdm
-
-    from losslab.losses import available
-    from losslab.reporting.losses.page import write_loss_cards
-    from losslab.runtime.devices import describe_hardware
-
-    path = Path("reports/losses.html")
-    write_loss_cards(path, describe_hardware(), tqdm(available(), desc="cards", unit=" losses", disable=None))
-    typer.echo(f"wrote {path}")
-
-
 def _format_option(value: object) -> str:
-    """Format a value as params.yaml has it."""
     if isinstance(value, float):
         return f"{value:g}"
     return "null" if value is None else str(value).lower()

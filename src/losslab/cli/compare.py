@@ -94,18 +94,12 @@ def _print_comparison(comparison: "Comparison") -> None:
         mean = sum(run.score for run in cell.runs) / len(cell.runs) if standing is None else standing.mean
         sd = f" ± {standing.sd:.{digits}f}" if standing is not None and standing.sd is not None else ""
         interval = standing.interval if standing is not None else None
-        rows.append(
-            (
-                str(rank),
-                cell.name,
-                f"{mean:.{digits}f}{sd}",
-                f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}" if interval is not None else "",
-                str(len(cell.runs)),
-                f"{cell.parameters:,}",
-                f"{cell.gflops:.2f}" if cell.gflops is not None else "",
-                f"{cell.image_ms:.1f}" if cell.image_ms is not None else "",
-            )
-        )
+        score = f"{mean:.{digits}f}{sd}"
+        ends = f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}" if interval is not None else ""
+        gflops = f"{cell.gflops:.2f}" if cell.gflops is not None else ""
+        image_ms = f"{cell.image_ms:.1f}" if cell.image_ms is not None else ""
+        runs, parameters = str(len(cell.runs)), f"{cell.parameters:,}"
+        rows.append((str(rank), cell.name, score, ends, runs, parameters, gflops, image_ms))
     header = ("rank", "cell", comparison.metric.title, "95 % CI", "runs", "parameters", "GFLOPs", "ms/image")
     print_table(header, rows)
     typer.echo(comparison.headline)

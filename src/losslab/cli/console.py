@@ -25,8 +25,7 @@ def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
     table = Table(*header, box=None, pad_edge=False, header_style="bold")
     for row in rows:
         table.add_row(*map(Text, row))  # Text, as brackets in a plain string would be markup
-    # Piped, each row stays on its line.
-    console = Console() if sys.stdout.isatty() else Console(width=1000)
+    console = Console() if sys.stdout.isatty() else Console(width=1000)  # piped, each row stays on its line
     console.print(table, highlight=False)
 
 
@@ -34,14 +33,10 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_error(message: str) -> None:
-    typer.echo(f"ERROR: {' '.join(message.split())}", err=True)
-
-
 def exit_with_errors(messages: Sequence[str], code: int = 1) -> None:
     """Print one line per error and end the command; do nothing when there are no errors."""
     for message in messages:
-        print_error(message)
+        typer.echo(f"ERROR: {' '.join(message.split())}", err=True)
     if messages:
         raise typer.Exit(code)
 

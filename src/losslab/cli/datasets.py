@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 MAX_CLASSES_SHOWN = 6
-"""Class names shown in a row of the table."""
 MIN_IMAGES = 3
 """Images, or groups, that three splits need."""
 MAX_PLAUSIBLE_CLASSES = 32
@@ -68,11 +67,10 @@ def new(
     from losslab.data.new_dataset.create import NewDatasetOptions, create_dataset
 
     names = None if classes is None else [part.strip() for part in classes.split(",")]
-    made = create_dataset(
-        NewDatasetOptions(
-            name=name, images=images, masks=masks, title=title, classes=names, void=_parse_void(void), group=group
-        )
+    options = NewDatasetOptions(
+        name=name, images=images, masks=masks, title=title, classes=names, void=_parse_void(void), group=group
     )
+    made = create_dataset(options)
     _print_data(made)
     if made.copied is not None:
         files, size = made.copied
@@ -162,8 +160,8 @@ def _print_warnings(made: "NewDataset") -> None:
         print_warning(
             f"{len(made.classes)} classes: were the masks resized with smooth edges? They should hold one value per class"
         )
-    if len(made.pairs.images) < MIN_IMAGES:
-        count = format_plural(len(made.pairs.images), "image")
+    if len(pairs.images) < MIN_IMAGES:
+        count = format_plural(len(pairs.images), "image")
         print_warning(f"{count} cannot be split into train, val and test; a run needs {MIN_IMAGES}")
     elif made.groups is not None and made.groups < MIN_IMAGES:
         count = format_plural(made.groups, "group")

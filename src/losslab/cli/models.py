@@ -1,9 +1,8 @@
 """`losslab export` and `losslab register`: a trained model for other programs."""
 
 import os
-from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,16 +16,10 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 
-class ExportFormat(Enum):
-    ONNX = "onnx"
-    TORCHSCRIPT = "torchscript"
-    TORCH_EXPORT = "torch_export"
-
-
 @app.command()
 @cli_errors()
 def export(
-    to: Annotated[ExportFormat, typer.Option("--format", help="File format.")],
+    to: Annotated[Literal["onnx", "torchscript", "torch_export"], typer.Option("--format", help="File format.")],
     model: Annotated[Path, typer.Option(help="Folder with model.safetensors and model.json.")] = Path("models"),
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="File to write (default: model.onnx, .ts or .pt2 in MODEL).")
@@ -49,7 +42,7 @@ def export(
     from losslab.export.export import ExportOptions, export_model
 
     options = ExportOptions(
-        format=to.value, model=model, path=output, size=size, images=tuple(images or ()), tolerance=tolerance
+        format=to, model=model, path=output, size=size, images=tuple(images or ()), tolerance=tolerance
     )
     _print_export(export_model(options), tolerance)
 
@@ -78,10 +71,8 @@ def register(
 def _print_export(done: "ExportResult", tolerance: float) -> None:
     side = f"{done.size}x{done.size}"
     print_lines(f"NOTE: not with varying {line}" for line in done.refused)
-    if done.trained_precision != "32-true":
-        print_lines(
-            [f"NOTE: trained in {done.trained_precision}, exported in float32: compared with the net in float32"]
-        )
+    if (trained := done.trained_precision) != "32-true":
+        print_lines([f"NOTE: trained in {trained}, exported in float32: compared with the net in float32"])
     inputs = {
         "batch and size": f"any batch, any size from {done.smallest_side} pixels a side",
         "batch": f"any batch, images of {side}",

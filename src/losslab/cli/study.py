@@ -2,6 +2,8 @@
 
 import json
 import shlex
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -38,14 +40,9 @@ def list_studies(as_json: AsJson = False) -> None:
             study = read_study(name, ROOT)
             counted.append((study, len(study.cells), study.number_of_runs, len(read_progress(study, ROOT)[1])))
     if as_json:
-        keys = ("cells", "runs", "done")
         about = [
-            {
-                "name": study.name,
-                "title": study.card.title,
-                "question": study.card.question,
-                **dict(zip(keys, counts, strict=True)),
-            }
+            {"name": study.name, "title": study.card.title, "question": study.card.question}
+            | dict(zip(("cells", "runs", "done"), counts, strict=True))
             for study, *counts in counted
         ]
         print_json(about)
@@ -84,7 +81,7 @@ def run(
 
     After a kill or an interrupt, the same command resumes the study.
     """
-    from losslab.cli.study_display import show_study
+    from losslab.cli.study_display import StudyDisplay
     from losslab.io.git import find_head
     from losslab.study.scheduler import run_study
     from losslab.study.state import StudyState, find_study
@@ -98,19 +95,15 @@ def run(
         state, baseline = StudyState(ROOT, study.key), find_head(ROOT)
         _refuse_taken_alias(study, state)
         _warn_of_uncommitted_files()
-        with state.claim(study, jobs) as write_running, show_study(study, state) as display:
-            workers = _build_engine(engine, address, state, baseline, jobs)
-            try:
+        with state.claim(study, jobs) as write_running, closing(StudyDisplay(study, state)) as display:
 
-                def idle(working: "list[StudyRun]") -> None:
-                    if display.show_working(working):
-                        write_running([run.name for run in working])
+            def idle(working: "list[StudyRun]") -> None:
+                if display.show_working(working):
+                    write_running([run.name for run in working])
 
-                outcome = run_study(
-                    study, ROOT, state, workers, jobs, display.show_result, idle, display.show_preparing
-                )
-            finally:
-                workers.close()
+            show = display.show_result, idle, display.show_preparing
+            with closing(_build_engine(engine, address, state, baseline, jobs)) as workers:
+                outcome = run_study(study, ROOT, state, workers, jobs, *show)
         failed = f", {outcome.failed} failed: see losslab study status {study.alias or study.name}"
         typer.echo(f"{study.key}: {outcome.done} of {outcome.total} done{failed if outcome.failed else ''}")
         if outcome.failed:
@@ -131,16 +124,10 @@ def status(name: Name, sets: Sets = None, alias: Alias = None, as_json: AsJson =
     if as_json:
         print_json({"study": study.name, "key": study.key, "running": runner is not None, "runs": rows})
         return
-    table = [
-        (
-            row["name"],
-            row["state"],
-            format_optional_score(row["val_miou"]),
-            format_optional_score(row["test_miou"]),
-            row["reason"] or row["progress"] or "",
-        )
-        for row in rows
-    ]
+    table = []
+    for row in rows:
+        val, test = (format_optional_score(row[f"{split}_miou"]) for split in ("val", "test"))
+        table.append((row["name"], row["state"], val, test, row["reason"] or row["progress"] or ""))
     print_table(("run", "state", "val mIoU", "test mIoU", ""), table)
     _print_counts(study, rows, runner)
     for other in list_states(ROOT):
@@ -186,13 +173,10 @@ def _build_engine(kind: str, address: str | None, state: "StudyState", baseline:
 
 
 def _print_counts(study: "Study", rows: list[dict[str, Any]], runner: dict[str, Any] | None) -> None:
-
-    counts = {
-        state: sum(row["state"] == state for row in rows)
-        for state in ("done", "running", "waiting", "missing", "failed")
-    }
+    counts = Counter(row["state"] for row in rows)
     unknown = study.number_of_runs - len(rows)
-    parts = [f"{count} {state}" for state, count in counts.items() if count]
+    states = ("done", "running", "waiting", "missing", "failed")
+    parts = [f"{counts[state]} {state}" for state in states if counts[state]]
     parts += [f"{unknown} more after tuning"] if unknown > 0 else []
     process = f"; run by process {runner.get('pid', '?')}" if runner is not None else ""
     typer.echo(f"{study.key}: {', '.join(parts)}{process}")
@@ -202,7 +186,6 @@ def _print_counts(study: "Study", rows: list[dict[str, Any]], runner: dict[str, 
 
 
 def _print_study(study: "Study") -> None:
-
     card = study.card
     typer.echo(f"{study.name}: {card.title}\n{card.question}\n")
     axes = [*card.grid]
@@ -220,33 +203,19 @@ def _print_study(study: "Study") -> None:
 
         typer.echo(f"\nPublished by {card.published.source}: {card.published.metric}\n{card.published.how}\n")
         columns = list(dict.fromkeys(key for row in card.published.rows for key in row.values))
-        print_table(
-            (*axes, *columns),
-            [
-                (
-                    *(format_label(row.cell[axis]) if axis in row.cell else "" for axis in axes),
-                    *(f"{row.values[column]:g}" if column in row.values else "" for column in columns),
-                )
-                for row in card.published.rows
-            ],
-        )
+        published = []
+        for row in card.published.rows:
+            labels = (format_label(row.cell[axis]) if axis in row.cell else "" for axis in axes)
+            published.append((*labels, *(f"{row.values[key]:g}" if key in row.values else "" for key in columns)))
+        print_table((*axes, *columns), published)
 
 
 def _describe_study(study: "Study") -> dict[str, Any]:
-
-    about = {"name": study.name, "key": study.key, **study.card.model_dump()}
-    return about | {
-        "runs": [
-            {
-                "name": run.name,
-                "cell": dict(run.cell.labels),
-                "tuned": run.tuned,
-                "seed": run.seed,
-                "params": run.params,
-            }
-            for run in study.every_run
-        ]
-    }
+    runs = [
+        {"name": run.name, "cell": dict(run.cell.labels), "tuned": run.tuned, "seed": run.seed, "params": run.params}
+        for run in study.every_run
+    ]
+    return {"name": study.name, "key": study.key, **study.card.model_dump(), "runs": runs}
 
 
 def _warn_of_uncommitted_files() -> None:

@@ -1,8 +1,5 @@
 """The display of `losslab study run`: a line for each run that ends, and a progress bar on a terminal."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import typer
 from tqdm import tqdm
 
@@ -22,14 +19,8 @@ class StudyDisplay:
         self.names: list[str] = []
         _, done, _ = read_progress(study, state.root)
         typer.echo(f"{study.key}: {len(done)} of {study.number_of_runs} runs are done")
-        self.bar = tqdm(
-            total=study.number_of_runs,
-            initial=len(done),
-            desc=study.key,
-            disable=None,
-            leave=False,
-            bar_format="{desc} {bar} {n_fmt}/{total_fmt}{postfix}",
-        )
+        runs, bar = study.number_of_runs, "{desc} {bar} {n_fmt}/{total_fmt}{postfix}"
+        self.bar = tqdm(desc=study.key, initial=len(done), total=runs, bar_format=bar, disable=None, leave=False)
         self.eta = ""
 
     def show_preparing(self, run: StudyRun) -> None:
@@ -53,20 +44,12 @@ class StudyDisplay:
         changed, self.names = names != self.names, names
         if not self.bar.disable:
             prefix = f"{self.study.alias or self.study.name}-"
-            epochs = [
-                f"{name.removeprefix(prefix)} {find_epoch(self.state.find_log(name)) or ''}".strip() for name in names
-            ]
-            self.bar.set_postfix_str("; ".join(epochs) + self.eta)
+            epochs = ((name.removeprefix(prefix), find_epoch(self.state.find_log(name))) for name in names)
+            self.bar.set_postfix_str("; ".join(" ".join(filter(None, each)) for each in epochs) + self.eta)
         return changed
 
-
-@contextmanager
-def show_study(study: Study, state: StudyState) -> Iterator[StudyDisplay]:
-    display = StudyDisplay(study, state)
-    try:
-        yield display
-    finally:
-        display.bar.close()
+    def close(self) -> None:
+        self.bar.close()
 
 
 def format_optional_score(value: float | None) -> str:

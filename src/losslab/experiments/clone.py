@@ -49,7 +49,12 @@ def make_clone(folder: Path, source: Path, home: Path, baseline: str, cache: Pat
     local = home / ".dvc/config.local"
     if local.is_file():  # it has the passwords of remotes
         write_private(project / ".dvc/config.local", local.read_bytes())
-    _configure(project, {"core__check_update": False, **config, "cache__dir": str(cache)})
+    from dvc.config import Config
+
+    with Config(str(project / ".dvc"), validate=False).edit("local") as content:  # `dvc config` takes a second a key
+        for key, value in {"core__check_update": False, **config, "cache__dir": str(cache)}.items():
+            section, _, name = key.partition("__")
+            content.setdefault(section, {})[name] = value
     own = [path.relative_to(project).as_posix() for path in project.glob("data/raw/*/*.dvc")]
     if own:  # no stage brings what `dvc add` tracks
         run_dvc(project, "checkout", "--force", "--allow-missing", *own)
@@ -58,16 +63,6 @@ def make_clone(folder: Path, source: Path, home: Path, baseline: str, cache: Pat
 
 def _find_repository(project: Path) -> str:
     return run_git(project, "rev-parse", "--show-toplevel").strip()
-
-
-def _configure(folder: Path, config: dict[str, str | bool]) -> None:
-    """Do what `dvc config --local` does, which takes a second for each key."""
-    from dvc.config import Config
-
-    with Config(str(folder / ".dvc"), validate=False).edit("local") as content:
-        for key, value in config.items():
-            section, _, name = key.partition("__")
-            content.setdefault(section, {})[name] = value
 
 
 def write_params(path: Path, params: dict[str, Any]) -> None:
@@ -90,7 +85,6 @@ def run_dvc_repro(
     """Run `dvc repro`, with the output of this process, and return its exit code; KILLED_EXIT_CODE if it was killed.
 
     Args:
-        targets: the arguments of `dvc repro`.
         environment: variables over those of this process.
         keep_open: file descriptors that DVC inherits: locks through them last until it ends.
         own_group: give DVC its own process group, and end the group if an exception such as Ctrl+C comes in between.
@@ -150,11 +144,6 @@ def write_bundle(folder: Path, path: Path, baseline: str | None = None) -> None:
 def fetch_bundle(path: Path, root: Path, name: str, baseline: str) -> None:
     """Make the commit in a bundle an experiment of the main repository."""
     run_git(root, "fetch", "-q", "--force", str(path.resolve()), f"HEAD:{build_ref(name, baseline)}")
-
-
-def push_outs(folder: Path) -> None:
-    """Push the outs of a run to the DVC remote."""
-    run_dvc(folder, "push")
 
 
 def was_killed(code: int, log: str) -> bool:

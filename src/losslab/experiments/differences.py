@@ -15,11 +15,7 @@ from losslab.io.files import flatten
 
 
 def describe_difference(old: Path, new: Path) -> str | None:
-    """Tell how a file or folder differs from what it was; None if every byte is the same.
-
-    Args:
-        new: the file or folder as it is now; it may be missing.
-    """
+    """Tell how a file or folder, which may be missing now, differs from what it was; None if every byte is the same."""
     if not new.exists():
         return "is missing"
     if old.is_dir():
@@ -36,20 +32,16 @@ def describe_difference(old: Path, new: Path) -> str | None:
 
 
 def _compare_folders(old: Path, new: Path) -> str | None:
-    names = {
-        folder: {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-        for folder in (old, new)
-    }
-    differ = sorted(
-        name
-        for name in names[old] | names[new]
-        if name not in names[old] or name not in names[new] or not filecmp.cmp(old / name, new / name, shallow=False)
+    before, after = (
+        {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} for folder in (old, new)
     )
+    unequal = {name for name in before & after if not filecmp.cmp(old / name, new / name, shallow=False)}
+    differ = sorted((before ^ after) | unequal)
     if not differ:
         return None
     first = differ[0]
-    how = describe_difference(old / first, new / first) if first in names[old] else "is new"
-    return f"{len(differ)} of {format_plural(len(names[old] | names[new]), 'file')} differ, first {first}: {how}"
+    how = describe_difference(old / first, new / first) if first in before else "is new"
+    return f"{len(differ)} of {format_plural(len(before | after), 'file')} differ, first {first}: {how}"
 
 
 def _compare_bytes(old: Path, new: Path) -> str:
@@ -125,8 +117,7 @@ def _name_cells(columns: list[str], rows: list[list[str]]) -> dict[str, str]:
 
 
 def _compare_json(old: Path, new: Path) -> str | None:
-    before, after = (flatten(json.loads(path.read_text(encoding="utf-8")), with_lists=True) for path in (old, new))
-    return _compare_values(before, after)
+    return _compare_values(*(flatten(json.loads(path.read_text("utf-8")), with_lists=True) for path in (old, new)))
 
 
 def _compare_values(before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
@@ -157,7 +148,6 @@ def _count_unequal(before: Any, after: Any) -> int:
 
 
 def _find_largest_gap(before: Any, after: Any) -> float:
-    """Return the largest difference between values that are numbers in both."""
     gaps = np.abs(before - after)
     return float(np.nanmax(gaps)) if np.size(gaps) and not np.isnan(gaps).all() else math.nan
 

@@ -14,7 +14,6 @@ from dvc.repo import Repo
 from losslab.errors import InputError
 
 FOLDER_SUFFIX = ".dir"
-"""Suffix of the md5 of a folder."""
 
 
 class DvcCache:
@@ -34,8 +33,7 @@ class DvcCache:
         """
         if not md5.endswith(FOLDER_SUFFIX):
             return self._link_file(md5, target)
-        entries = self.read_entries(md5)
-        if entries is None:
+        if (entries := self.read_entries(md5)) is None:
             return False
         target.mkdir(parents=True, exist_ok=True)
         missing = [name for name, each in entries.items() if not self._link_file(each, target / name)]
@@ -70,8 +68,7 @@ class DvcCache:
         if path.is_file():
             target.symlink_to(path)
             return True
-        content = self._read_remote(md5)
-        if content is None:
+        if (content := self._read_remote(md5)) is None:
             return False
         target.write_bytes(content)
         return True

@@ -47,9 +47,7 @@ class RunOutputs:
     revision: str | None
     """The commit with its params.yaml and dvc.lock; None for the workspace."""
     params: Mapping[str, Any] = field(compare=False, repr=False)
-    """The content of params.yaml."""
     lock: Mapping[str, Any] = field(compare=False, repr=False)
-    """The content of dvc.lock."""
 
     @property
     def md5s(self) -> dict[str, Any]:
@@ -58,11 +56,7 @@ class RunOutputs:
 
     @contextmanager
     def files(self, paths: Sequence[str] = RECORD) -> Iterator[Path]:
-        """Yield a folder, for reading only, with those of `paths` that the run has.
-
-        Raises:
-            InputError: neither DVC's cache nor its remote has them any more.
-        """
+        """Yield a folder, for reading only, with those `paths` that the run has. Raises InputError if they are lost."""
         if self.revision is None:
             yield self.root
             return
@@ -79,18 +73,12 @@ class RunOutputs:
 
 @dataclass(frozen=True)
 class UnfinishedRun:
-    """A run that is not finished, and the reason."""
-
     name: str
     reason: str
 
 
 def list_runs(root: Path) -> Iterator[RunOutputs | UnfinishedRun]:
-    """Yield the run in the workspace, then those of all experiments on all baselines.
-
-    Raises:
-        InputError: no DVC repository.
-    """
+    """Yield the run in the workspace, then all experiments' on all baselines. Raises InputError if there is no repo."""
     with _open_repo(root) as repo:
         yield read_workspace_run(root)
         for baseline, experiments in repo.experiments.ls(all_commits=True).items():
@@ -101,18 +89,12 @@ def list_runs(root: Path) -> Iterator[RunOutputs | UnfinishedRun]:
 def list_experiments(root: Path) -> list[tuple[str, str, str]]:
     """Return name, baseline and commit of all DVC experiments."""
     listed = run_git(root, "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps/")
-    matches = (
-        re.fullmatch(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(\S+) (\w+)", line) for line in listed.splitlines()
-    )
-    return [(match[3], match[1] + match[2], match[4]) for match in matches if match]
+    matches = re.findall(r"^refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(\S+) (\w+)$", listed, re.MULTILINE)
+    return [(name, first + rest, revision) for first, rest, name, revision in matches]
 
 
 def read_run_at(root: Path, name: str | None, baseline: str | None, revision: str) -> RunOutputs | UnfinishedRun:
-    """Read one run by its commit, faster than `list_runs` if the name is known.
-
-    Args:
-        name: the experiment's name; None for the run in a commit's own dvc.lock.
-    """
+    """Read an experiment by its commit, faster than `list_runs`; without a name, the run in a commit's own dvc.lock."""
     return _read_run(lambda path: read_file_at(root, revision, path), name, baseline, root, revision)
 
 
@@ -120,8 +102,7 @@ def read_run_at(root: Path, name: str | None, baseline: str | None, revision: st
 def open_model(model_md5: str, root: Path) -> Iterator[Path]:
     """Yield a folder with the weights of this md5 and their model.json, from the workspace, DVC's cache or its remote.
 
-    Raises:
-        InputError: the weights are nowhere any more, or there is no DVC repository.
+    Raises InputError if the weights are nowhere any more, or there is no DVC repository.
     """
     weights = root / MODEL
     if weights.is_file() and (root / DESCRIPTION).is_file() and compute_file_md5(weights) == model_md5:
@@ -223,10 +204,7 @@ def _list_md5s(stages: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_current(stage: dict[str, Any], md5s: dict[str, Any], params: dict[str, Any]) -> bool:
-    """Return whether a stage in dvc.lock ran on the outs of the stages before it, and on these params.
-
-    After `dvc exp run … prepare` the entries of later stages are still there, from the run before.
-    """
+    """Return whether a stage in dvc.lock, which may be from the run before, ran on these outs and these params."""
     raw = f"data/raw/{params['dataset']}"  # not an out: the user's own data may lie beside what was fetched
     data = (dep for dep in stage.get("deps", []) if not dep["path"].startswith(("src/", "data/catalog/")))
     recorded = stage.get("params", {}).get("params.yaml", {}).items()

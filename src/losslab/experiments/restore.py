@@ -12,14 +12,7 @@ from losslab import tracking
 from losslab.errors import InputError
 from losslab.experiments.clone import run_dvc
 from losslab.experiments.dvc_cache import DvcCache
-from losslab.experiments.finished_runs import (
-    COMMITTED,
-    REPORT,
-    WORKSPACE,
-    RunOutputs,
-    compute_md5,
-    list_experiments,
-)
+from losslab.experiments.finished_runs import COMMITTED, REPORT, WORKSPACE, RunOutputs, compute_md5, list_experiments
 from losslab.experiments.run_finder import RunRecord
 from losslab.experiments.verify import find_changed_code
 from losslab.formats import format_list
@@ -30,7 +23,6 @@ from losslab.tracking.store import LOCK
 
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
 MAX_PATHS_SHOWN = 3
-"""Most paths that a message names."""
 DATA = "data/"
 """Folder of outs that are left alone if the cache lacks those of the run: they may be the user's."""
 
@@ -42,7 +34,6 @@ class RestoredWorkspace:
     outs: int
     """Number of the run's outs that are in the workspace now."""
     missing: list[str]
-    """Paths of outs that are nowhere any more."""
     changed_code: str | None
     """File or folder of code that is not as it was, which `force` allows."""
 
@@ -51,10 +42,7 @@ def restore_workspace(record: RunRecord, root: Path, force: bool = False) -> Res
     """Put the workspace into the state of a run, but never touch code. If it fails, the workspace is left as it is.
 
     Args:
-        force: restore even if changes are lost that are kept nowhere, or the code has changed.
-
-    Raises:
-        InputError: changes would be lost, or the code has changed.
+        force: restore even if changes are lost that are kept nowhere, or the code has changed: else an InputError.
     """
     if record.name == WORKSPACE or record.lock is None:
         raise InputError(f"{record.name}: the workspace is in this state already")
@@ -85,12 +73,8 @@ def _check_out(root: Path, lock: Mapping[str, Any], must: bool = True) -> None:
     """Check out the outs of all stages but those whose data the cache lacks: DVC would remove the user's in their place."""
     cache, stages = DvcCache(root), lock.get("stages", {})
     outs = {stage: {out["path"]: out["md5"] for out in stages.get(stage, {}).get("outs", [])} for stage in STAGES}
-    lacking = {
-        stage
-        for stage, md5s in outs.items()
-        for path, md5 in md5s.items()
-        if path.startswith(DATA) and not cache.has(md5)
-    }
+    data = {stage: [md5 for path, md5 in outs[stage].items() if path.startswith(DATA)] for stage in STAGES}
+    lacking = {stage for stage in STAGES if not all(map(cache.has, data[stage]))}
     unknown = {stage for stage in STAGES if not outs[stage] and stage != "report"}  # another run's report must not stay
     targets = [stage for stage in STAGES if stage not in lacking | unknown]
     run_dvc(root, "checkout", "-q", "--force", "--allow-missing", *targets, check=must)
@@ -108,23 +92,17 @@ def _read_texts(record: RunRecord, root: Path) -> dict[str, str]:
 def _refuse_other_code(record: RunRecord, changed: str | None, root: Path) -> None:
     if changed is None:
         return
-    target = _find_code_commit(record, root)
+    same = record.baseline is not None and not run_git(
+        root, "diff", "--name-only", record.baseline, str(record.revision), "--", "src", "data", "dvc.yaml"
+    )
+    target = record.baseline if same else record.revision  # rather the baseline than the experiment's own commit
     if target is None:
         raise InputError(
             f"{changed} has changed since {record.name} ran, and was not committed then; --force restores params and outs only"
         )
     if list_changes(root, [changed]):
         raise InputError(f"{changed} has uncommitted changes: commit them, or run git stash, first")
-    raise InputError(f"{changed} has changed since {record.name} ran: run git checkout {target} first")
-
-
-def _find_code_commit(record: RunRecord, root: Path) -> str | None:
-    """Return the commit to check out: the baseline if it has the code of the run, else the experiment's own."""
-    same = record.baseline is not None and not run_git(
-        root, "diff", "--name-only", record.baseline, str(record.revision), "--", "src", "data", "dvc.yaml"
-    )
-    commit = record.baseline if same else record.revision
-    return commit[:10] if commit is not None else None
+    raise InputError(f"{changed} has changed since {record.name} ran: run git checkout {target[:10]} first")
 
 
 def _find_changed_data(record: RunRecord, root: Path) -> str | None:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -32,7 +32,6 @@ from losslab.tracking.store import LOCK, RECORD_FILES, describe_store
 PREDICTIONS = "reports/predictions"
 RUN_ID = re.compile("[0-9a-f]{6,32}")
 MAX_NAMES_SHOWN = 5
-"""Most names that an error suggests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,22 +43,19 @@ class RunRecord:
     experiment: str | None
     """Name of the DVC experiment; None if it is not in this repository."""
     mlflow_run: str | None
-    """Id of the MLflow run."""
     baseline: str | None
     """The commit that the run began on."""
     revision: str | None
     """The commit with the run's code: the experiment's, which has uncommitted changes too, else the baseline."""
     dataset: str
     params: dict[str, Any]
-    """The content of params.yaml."""
     lock: dict[str, Any] | None
     """The content of dvc.lock, without the report stage of another run."""
     model_md5: str
     train_seconds: float | None
     threads: int | None
-    """Number of threads of the training; None if MLflow does not know it."""
+    """Number of threads of the training; None, as the hardware, if MLflow does not know it."""
     hardware: str | None
-    """Hardware of the training; None if MLflow does not know it."""
     root: Path = field(repr=False)
     source: RunOutputs | TrackedRun = field(repr=False)
 
@@ -73,37 +69,23 @@ class RunRecord:
     def files(self) -> Iterator[Path]:
         """Yield a folder, for reading only, with params.yaml, dvc.lock, models/model.json and the tables in reports/.
 
-        It has reports/predictions/ too if DVC's cache or remote does.
-
-        Raises:
-            InputError: the files are nowhere any more.
+        It has reports/predictions/ too if DVC's cache or remote does. Raises InputError if the others are lost.
         """
-        if isinstance(self.source, RunOutputs) and self.source.revision is None:
-            yield self.root
-            return
+        source, md5 = self.source, self.md5s.get(PREDICTIONS)
         with TemporaryDirectory() as name:
-            folder = Path(name)
-            if isinstance(self.source, RunOutputs):
-                with self.source.files(RECORD_FILES) as folder:
-                    yield self._add_predictions(folder)
-            else:
-                tracking.download_outs(self.source, folder, self.root)
-                yield self._add_predictions(folder)
-
-    def _add_predictions(self, folder: Path) -> Path:
-        if (md5 := self.md5s.get(PREDICTIONS)) is not None:
-            DvcCache(self.root).link(md5, folder / PREDICTIONS)
-        return folder
+            if isinstance(source, TrackedRun):
+                tracking.download_outs(source, Path(name), self.root)
+            with nullcontext(Path(name)) if isinstance(source, TrackedRun) else source.files(RECORD_FILES) as folder:
+                if md5 is not None and folder != self.root:  # the workspace has its own
+                    DvcCache(self.root).link(md5, folder / PREDICTIONS)
+                yield folder
 
 
 def find_record(text: str, root: Path) -> RunRecord:
     """Find a run by its name.
 
     A name is a DVC experiment on any commit, its commit or another one with a dvc.lock, the id of an MLflow run or the
-    beginning of one, or `workspace`.
-
-    Raises:
-        InputError: the name is unknown or ambiguous, the run did not end, or there is no DVC repository.
+    beginning of one, or `workspace`. Raises InputError if it is unknown or ambiguous, or the run did not end.
     """
     return RunFinder(root).find(text)
 
@@ -115,7 +97,6 @@ class RunFinder:
         self.root = root
 
     def find(self, text: str) -> RunRecord:
-        """Find a run by its name, as `find_record` does."""
         if text == WORKSPACE:
             return self._build_finished(read_workspace_run(self.root), find_head(self.root), WORKSPACE)
         named = [entry for entry in self.experiments if entry[0] == text]
@@ -141,7 +122,6 @@ class RunFinder:
 
     @cached_property
     def experiments(self) -> list[tuple[str, str, str]]:
-        """Name, baseline and commit of all DVC experiments."""
         return list_experiments(self.root)
 
     @cached_property
@@ -231,10 +211,7 @@ def _is_same_run(run: TrackedRun, outs: RunOutputs) -> bool:
 
 
 def _describe_training(run: TrackedRun | None, same: Sequence[TrackedRun]) -> dict[str, Any]:
-    """Return seconds, threads and hardware of a training.
-
-    Where DVC took the run from its cache, they are those of the run in `same` that trained these weights.
-    """
+    """Return seconds, threads and hardware of a training: of the run in `same` where DVC took it from its cache."""
     trained = (each for each in [run, *same] if each is not None and each.train_seconds is not None)
     first = next(trained, None)
     return {name: getattr(first, name, None) for name in ("train_seconds", "threads", "hardware")}

@@ -31,7 +31,6 @@ CODE_FOLDERS = ("src/", "data/catalog/")
 METRICS = "reports/metrics.json"
 REPEATED_STAGES = ["train", "evaluate", "report"]
 MAX_PACKAGES_SHOWN = 4
-"""Most packages that a message names."""
 Say = Callable[[str], None]
 
 
@@ -50,9 +49,7 @@ class Verification:
     outs: int
     """Number of outs that were compared."""
     size_bytes: int
-    """Size of everything that was compared."""
     differing: list[str]
-    """Paths of the outs that differ."""
     differences: list[OutDifference]
     """Descriptions of the first out that differs and of the scores."""
     revision: str
@@ -65,10 +62,8 @@ def verify_run(record: RunRecord, root: Path, say: Say, threads: int | None = No
 
     Args:
         threads: use this number instead of the recorded one.
-        keep: leave the clone.
 
-    Raises:
-        InputError: the code was not committed, the data cannot be had, or the run fails.
+    Raises InputError if the code was not committed, the data cannot be had, or the run fails.
     """
     lock, revision = record.lock, record.revision
     if lock is None or revision is None:
@@ -78,20 +73,16 @@ def verify_run(record: RunRecord, root: Path, say: Say, threads: int | None = No
         cache = DvcCache(root)
         say(f"verify {record.name}: code of commit {revision[:10]}, {_describe_threads(record, threads)}")
         # Nothing of the clone may stay elsewhere: neither outs in the cache, nor DVC's notes on them.
-        site = str(folder / "site")
-        clone = make_clone(
-            folder / "clone", root, root, revision, folder / "cache", find_prefix(root), core__site_cache_dir=site
-        )
+        places = folder / "cache", find_prefix(root)
+        clone = make_clone(folder / "clone", root, root, revision, *places, core__site_cache_dir=str(folder / "site"))
         if (changed := find_changed_code(lock, clone)) is not None:
             raise InputError(
                 f"{record.name} cannot be repeated: it ran with uncommitted changes in {changed} (on commit {revision[:10]})"
             )
         write_params(clone / "params.yaml", record.params)
         stages = _place_data(record, lock, clone, cache, say)
-        environment = {
-            "DVC_ROOT": str(clone),
-            "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        } | ({"OMP_NUM_THREADS": str(threads)} if threads is not None else {})
+        environment = {"DVC_ROOT": str(clone), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        environment |= {"OMP_NUM_THREADS": str(threads)} if threads is not None else {}
         how = ["--force", "--no-run-cache", "--no-commit", "--single-item"]
         if run_dvc_repro(clone, [*how, *stages], environment, [held], own_group=True):
             raise InputError(f"{record.name} failed when it was repeated; its output is above")
@@ -157,8 +148,7 @@ def _place_data(record: RunRecord, lock: dict[str, Any], clone: Path, cache: Dvc
 
 def _list_outs(lock: dict[str, Any], stages: Iterable[str] | None = None) -> dict[str, dict[str, Any]]:
     """Return path → entry in a dvc.lock of the outs of these stages, or of all."""
-    names = lock["stages"] if stages is None else stages
-    return {out["path"]: out for stage in names for out in lock["stages"][stage].get("outs", [])}
+    return {out["path"]: out for stage in stages or lock["stages"] for out in lock["stages"][stage].get("outs", [])}
 
 
 def _describe_out(path: str, md5: str, clone: Path, old: Path, cache: DvcCache) -> str:

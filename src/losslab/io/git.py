@@ -11,12 +11,9 @@ _COMMAND = ("git", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=
 
 
 def run_git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
-    """Run a Git command in a folder and return what it prints.
+    """Run a Git command in a folder and return what it prints. Raises InputError with Git's reason if it fails.
 
     Git runs no hooks, and ignores a repository in the environment, such as that of the hook that runs losslab.
-
-    Raises:
-        InputError: Git failed; the message is the line with Git's reason.
     """
     done = _run(folder, arguments, environment)
     if done.returncode:
@@ -44,11 +41,7 @@ def find_prefix(folder: Path) -> Path:
 
 
 def read_file_at(folder: Path, revision: str, path: str) -> str:
-    """Return the text of a file at a commit; its path is relative to the folder.
-
-    Raises:
-        FileNotFoundError: the commit does not have the file, or there is no such commit.
-    """
+    """Return the text of a file at a commit, by its path in the folder. Raises FileNotFoundError if there is none."""
     done = _run(folder, ("show", f"{revision}:./{path}"))
     if done.returncode:
         raise FileNotFoundError(path)

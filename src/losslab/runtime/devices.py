@@ -24,11 +24,7 @@ def pick_model_device(description: Mapping[str, Any]) -> torch.device:
 
 
 def pick_precision(requested: str, device: torch.device) -> str:
-    """Resolve `auto` to bf16-mixed if the hardware multiplies bfloat16 itself, else 32-true (Lightning's names).
-
-    Raises:
-        InputError: 16-mixed on a CPU.
-    """
+    """Resolve `auto` to Lightning's bf16-mixed if the hardware has it, else 32-true. InputError: 16-mixed on CPU."""
     if requested == "16-mixed" and device.type == "cpu":
         raise InputError("train.precision is '16-mixed', which needs CUDA; on the CPU use auto, bf16-mixed or 32-true")
     if requested != "auto":
@@ -58,10 +54,7 @@ def is_main_process() -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Let this process keep the memory that it frees, if its C library is glibc.
-
-    glibc returns large blocks at once, and then each step pays for every page of them again.
-    """
+    """Let glibc keep large blocks that this process frees, else each step pays for every page of them again."""
     trim_threshold, mmap_max = -1, -4  # M_TRIM_THRESHOLD and M_MMAP_MAX of malloc.h
     with suppress(AttributeError, OSError, TypeError):
         libc = ctypes.CDLL(None)

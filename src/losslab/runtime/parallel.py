@@ -19,10 +19,7 @@ def count_cores() -> int:
 
 
 def parallel_map(work: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-    """Call `work` on each item in as many threads as there are cores, and return the results in order.
-
-    NumPy, OpenCV and SciPy release the lock of the interpreter, so threads are enough.
-    """
+    """Call `work`, which releases the interpreter's lock, on items in a thread per core; return results in order."""
     return list(_start_pool().map(work, items))
 
 

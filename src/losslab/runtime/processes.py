@@ -13,12 +13,7 @@ GRACE_S = 5.0
 
 
 def die_with_parent(parent: int, kill_group: bool = False) -> None:
-    """End this process as soon as its parent is gone, so that it does not write beside the parent's successor.
-
-    Args:
-        parent: the parent's process id.
-        kill_group: end everything else in this process's group too.
-    """
+    """End this process, or its group, once its parent is gone, so that it does not write beside a successor."""
 
     def watch() -> None:
         while os.getppid() == parent:

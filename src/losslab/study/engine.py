@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,7 @@ from losslab.io.git import find_prefix
 from losslab.runtime.processes import end_groups, signal_group
 from losslab.study.plan import StudyRun
 from losslab.study.state import StudyState
-from losslab.study.worker import WorkerJob, end_leftover, end_leftovers
+from losslab.study.worker import WorkerJob, end_leftover, end_leftovers, start_worker
 
 MAX_ATTEMPTS = 3
 """Attempts at a run whose process is killed; each goes on from its checkpoint."""
@@ -31,16 +30,13 @@ class EndedRun:
 
 
 class Engine(Protocol):
-    """Starts runs and collects those that have ended."""
-
     shares_data: bool
     """Whether the data that `prepare` makes are there for all runs."""
 
     def prepare(self, run: StudyRun) -> EndedRun:
         """Make the data of a run, and wait for them."""
 
-    def has_free_slot(self) -> bool:
-        """Return whether another run can be started."""
+    def has_free_slot(self) -> bool: ...
 
     def start(self, run: StudyRun) -> None: ...
 
@@ -79,10 +75,11 @@ class LocalEngine:
 
     def prepare(self, run: StudyRun) -> EndedRun:
         work = self._begin(run, "prepare", None)
-        while True:
+        ended = None
+        while ended is None:
             work.process.wait()
-            if (ended := self._end_or_restart(work)) is not None:
-                return ended
+            ended = self._end_or_restart(work)
+        return ended
 
     def has_free_slot(self) -> bool:
         return len(self.works) < len(self.slots)
@@ -92,7 +89,7 @@ class LocalEngine:
 
     def collect_ended(self) -> list[EndedRun]:
         gone = [work for work in self.works if work.process.poll() is not None]
-        ended = [each for work in gone if (each := self._end_or_restart(work)) is not None]
+        ended = [each for each in map(self._end_or_restart, gone) if each is not None]
         if not ended:
             time.sleep(0.2)
         return ended
@@ -128,17 +125,7 @@ class LocalEngine:
             experiment=experiment,
             parent=os.getpid(),
         )
-        path = slot.with_suffix(".json")
-        job.write(path)
-        with log.open("wb") as output:
-            return subprocess.Popen(
-                [sys.executable, "-m", "losslab.study.worker", str(path)],
-                cwd=self.state.root,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl+C reaches this process alone, which then ends the workers
-            )
+        return start_worker(job, slot.with_suffix(".json"), log, cwd=self.state.root)
 
     def _end_or_restart(self, work: _Work) -> EndedRun | None:
         """Return how a worker that is gone has ended; if it was killed, start another in its place and return None."""

@@ -14,16 +14,10 @@ Overrides = dict[KeyPath, Any]
 
 
 def flatten_overrides(mapping: Mapping[str, Any], where: str) -> Overrides:
-    """Return the leaves of a mapping, by path.
+    """Return the leaves of a mapping, by path. Raises InputError at `where` if a key is unknown or set twice.
 
     `{train: {lr: 1}, "prepare.size": 64}` gives `{("train", "lr"): 1, ("prepare", "size"): 64}`. A value whose keys
     params.yaml leaves open, such as loss_options, is one leaf, and replaces the one before.
-
-    Args:
-        where: the place of the mapping, for messages.
-
-    Raises:
-        InputError: params.yaml has no such key, or a key is set twice.
     """
     leaves: Overrides = {}
     for path, value in _list_leaves(mapping, (), where):

@@ -44,7 +44,6 @@ class StudyRun:
     tuned: str | None = field(compare=False)
     seed: int = field(compare=False)
     params: dict[str, Any] = field(compare=False, repr=False)
-    """The content of params.yaml."""
 
     def __str__(self) -> str:
         return str(self.cell) if self.tuned is None else f"{self.cell} ({self.tuned})"
@@ -77,7 +76,6 @@ class Study:
 
     @property
     def digest(self) -> str:
-        """Hash of what `--set` changes."""
         text = json.dumps(sorted(self.sets), ensure_ascii=False)
         return hashlib.sha256(text.encode()).hexdigest()[:6]
 
@@ -117,14 +115,11 @@ class Study:
 
 
 def read_study(name: str, root: Path, sets: tuple[str, ...] = (), alias: str | None = None) -> Study:
-    """Read a study, on the committed params.yaml: changes in the workspace are not part of it.
+    """Read a study on the committed params.yaml. Raises InputError if the card, a set, the alias or a run is wrong.
 
     Args:
         sets: `key=value` each, over everything in the card.
         alias: a name for its experiments in place of the study's.
-
-    Raises:
-        InputError: the card, a set, the alias or the params of a run are wrong, in one line.
     """
     folder = root / STUDIES
     card = read_spec(name, folder)

@@ -6,8 +6,6 @@ import shutil
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -27,7 +25,7 @@ from losslab.io.git import find_prefix, read_file_at
 from losslab.study.engine import MAX_ATTEMPTS, EndedRun, describe_failure
 from losslab.study.plan import StudyRun
 from losslab.study.state import StudyState
-from losslab.study.worker import WorkerJob, end_leftover
+from losslab.study.worker import WorkerJob, end_leftover, start_worker
 
 NODE_FOLDER = "losslab-ray"
 """Name of a node's temporary folder, with a DVC cache for all runs and a folder for each that is going on."""
@@ -113,10 +111,7 @@ class RayEngine:
 
 
 def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tuple[int, str, bytes]:
-    """Do a run, and return its exit code, its output, and the experiment as a Git bundle.
-
-    A run that is tried again on the same node goes on from its checkpoint.
-    """
+    """Do a run, or go on from its checkpoint; return its exit code, its output, and the experiment as a Git bundle."""
     node_folder = _make_node_folder()
     home = node_folder / hashlib.md5(f"{sent['id']} {sent['baseline']} {name}".encode()).hexdigest()
     (home / LOCAL_CONFIG).parent.mkdir(parents=True, exist_ok=True)
@@ -124,7 +119,6 @@ def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tup
     write_text(home / ".losslab/id", sent["id"])
     if sent["local_config"] is not None:
         write_private(home / LOCAL_CONFIG, sent["local_config"])
-    result = home / "result.bundle"
     job = WorkerJob(
         home=str(home),
         source=str(home / "source.bundle"),
@@ -135,7 +129,7 @@ def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tup
         params=params,
         experiment=None,
         parent=os.getpid(),
-        result=str(result),
+        result=str(home / "result.bundle"),
     )
     try:
         for _ in range(MAX_ATTEMPTS):
@@ -153,17 +147,13 @@ def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tup
             (folder / LOCAL_CONFIG).unlink(missing_ok=True)
     if code != 0:
         return code, log, b""
-    bundle = result.read_bytes()
+    bundle = (home / "result.bundle").read_bytes()
     shutil.rmtree(home, ignore_errors=True)
     return code, log, bundle
 
 
 def _make_node_folder() -> Path:
-    """Make this user's folder on this node, closed to all others: passwords pass through it.
-
-    Raises:
-        InputError: somebody else has made it.
-    """
+    """Make this user's folder on this node, closed to others: passwords pass it. Raises InputError if it is taken."""
     folder = Path(tempfile.gettempdir()) / f"{NODE_FOLDER}-{os.getuid()}"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     about = folder.lstat()
@@ -175,18 +165,10 @@ def _make_node_folder() -> Path:
 
 def _run_worker(job: WorkerJob, environment: dict[str, str]) -> tuple[int, str]:
     """Run a worker to its end, and return its exit code and output."""
-    path, log = Path(job.home) / "job.json", Path(job.home) / "log"
-    job.write(path)
+    log = Path(job.home) / "log"
     inherited = {key: value for key, value in os.environ.items() if key != "OMP_NUM_THREADS"}  # Ray's; it changes bits
-    with log.open("wb") as output:
-        code = subprocess.Popen(  # run() too would kill the worker alone
-            [sys.executable, "-m", "losslab.study.worker", str(path)],
-            env=inherited | environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        ).wait()
+    # subprocess.run() too would kill the worker alone.
+    code = start_worker(job, Path(job.home) / "job.json", log, env=inherited | environment).wait()
     return code, log.read_text(encoding="utf-8", errors="replace")
 
 

@@ -1,6 +1,7 @@
 """Runs of a study are done if DVC has experiments of their names and params, on any commit."""
 
 import json
+import math
 import re
 from collections.abc import Collection, Iterable, Mapping
 from functools import cache
@@ -11,8 +12,6 @@ from losslab.errors import InputError
 from losslab.experiments.dvc_cache import DvcCache
 from losslab.experiments.finished_runs import RunOutputs, list_experiments, read_run_at
 from losslab.io.files import JsonObject
-from losslab.io.git import read_file_at
-from losslab.io.yaml import parse_yaml
 from losslab.study.plan import GridCell, Study, StudyRun, plan_final_runs, plan_runs
 from losslab.study.state import StudyState
 
@@ -23,9 +22,7 @@ def find_done_runs(study: Study, root: Path) -> dict[StudyRun, RunOutputs]:
     """Return the finished runs to compare; where the study tunes, those with each cell's chosen value.
 
     A run is done when an experiment of its name has all outs of the pipeline and exactly its params.
-
-    Raises:
-        InputError: no Git or DVC repository; scores that tuning needs are not in DVC's cache.
+    Raises InputError without a Git and DVC repository, or if scores that tuning needs are not in DVC's cache.
     """
     done = find_finished_runs(study.every_run, root)
     failed = StudyState(root, study.key).read_failures(study.every_run)
@@ -41,7 +38,7 @@ def find_finished_runs(runs: Iterable[StudyRun], root: Path) -> dict[StudyRun, R
         if run is None or run in done:
             continue
         outs = read_run_at(root, name, baseline, revision)
-        if isinstance(outs, RunOutputs) and parse_yaml(read_file_at(root, revision, "params.yaml")) == run.params:
+        if isinstance(outs, RunOutputs) and outs.params == run.params:
             done[run] = outs
     return done
 
@@ -57,33 +54,24 @@ def choose_tuned_values(
     for cell in study.cells if study.card.tuned else []:
         runs = [run for run in study.every_run if run.seed == study.card.seeds[0] and run.cell == cell]
         if all(run in done or run in failed for run in runs):
-            scores = {str(run.tuned): _read_val_miou(done[run], root) for run in runs if run in done}
+            scores = {str(run.tuned): read_scores(done[run], root)["val"]["miou"] for run in runs if run in done}
             if scores:
-                chosen[cell] = max(scores, key=lambda value: scores[value])
+                chosen[cell] = max(scores, key=lambda value: -math.inf if scores[value] is None else scores[value])
     return chosen
 
 
 def read_scores(outs: RunOutputs, root: Path) -> JsonObject:
     """Return the content of a run's metrics.json. Raises InputError if neither DVC's cache nor its remote has it."""
-    return _read_scores(root.resolve(), str(outs.experiment), str(outs.revision))
+    return _read_scores(root.resolve(), str(outs.experiment), outs.md5s[METRICS])
 
 
 @cache
-def _read_scores(root: Path, experiment: str, revision: str) -> JsonObject:
-    lock = parse_yaml(read_file_at(root, revision, "dvc.lock"))
-    md5 = next(
-        out["md5"] for stage in lock["stages"].values() for out in stage.get("outs", []) if out["path"] == METRICS
-    )
+def _read_scores(root: Path, experiment: str, md5: str) -> JsonObject:
     content = DvcCache(root).read(md5)
     if content is None:
         raise InputError(f"{experiment}: {METRICS} is neither in DVC's cache nor in its remote")
     scores: JsonObject = json.loads(content)
     return scores
-
-
-def _read_val_miou(outs: RunOutputs, root: Path) -> float:
-    value = read_scores(outs, root)["val"]["miou"]
-    return float("-inf") if value is None else float(value)
 
 
 def read_progress(
@@ -102,7 +90,6 @@ def describe_runs(study: Study, root: Path) -> list[dict[str, Any]]:
     planned, done, failed = read_progress(study, root)
     state = StudyState(root, study.key)
     runner = state.find_runner()
-    running = [] if runner is None else runner.get("runs", [])
     rows = []
     for run in planned:
         row: dict[str, Any] = {"name": run.name, "cell": dict(run.cell.labels), "tuned": run.tuned, "seed": run.seed}
@@ -111,7 +98,7 @@ def describe_runs(study: Study, root: Path) -> list[dict[str, Any]]:
         if run in done:
             scores = read_scores(done[run], root)
             row |= {"state": "done", **{f"{split}_miou": scores[split]["miou"] for split in ("val", "test")}}
-        elif run.name in running:
+        elif run.name in (runner or {}).get("runs", []):
             row |= {"state": "running", "progress": find_epoch(state.find_log(run.name))}
         elif run in failed:
             row |= {"state": "failed", "reason": failed[run]["reason"], "log": failed[run]["log"]}

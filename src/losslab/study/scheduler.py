@@ -85,7 +85,8 @@ def run_study(
             return StudyOutcome(sum(run in done for run in planned), len(failed), total)
         while waiting and engine.has_free_slot():
             run = waiting.pop(0)
-            key = build_data_key(run)
+            # What the prepared data depend on: runs with the same key share them.
+            key = json.dumps([run.params[part] for part in ("dataset", "download", "prepare")], sort_keys=True)
             if engine.shares_data and key not in data_failures:
                 on_prepare(run)
                 data_failures[key] = engine.prepare(run).reason
@@ -96,8 +97,3 @@ def run_study(
         on_idle(engine.list_working())
         for ended in engine.collect_ended():
             end(ended)
-
-
-def build_data_key(run: StudyRun) -> str:
-    """Return what the prepared data of a run depend on; runs with the same key share them."""
-    return json.dumps([run.params[key] for key in ("dataset", "download", "prepare")], sort_keys=True)

@@ -72,11 +72,7 @@ class StudySpec(Section):
 
 
 def read_spec(name: str, folder: Path = STUDIES) -> StudySpec:
-    """Read the file of a study, and check it against itself and the keys of params.yaml.
-
-    Raises:
-        InputError: the file is wrong, in one line that names the key, or there is no such study.
-    """
+    """Read and check the file of a study. Raises InputError if it is missing or wrong, in a line that names the key."""
     path = folder / f"{name}.yaml"
     available = list_studies(folder)
     if name not in available:
@@ -92,7 +88,6 @@ def read_spec(name: str, folder: Path = STUDIES) -> StudySpec:
 
 
 def list_studies(folder: Path = STUDIES) -> list[str]:
-    """Return the names of the studies in a folder."""
     return sorted(path.stem for path in folder.glob("*.yaml"))
 
 

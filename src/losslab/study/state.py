@@ -56,11 +56,7 @@ class StudyState:
 
     @contextmanager
     def claim(self, study: Study, jobs: int) -> Iterator[Callable[[list[str]], None]]:
-        """Be the one process that runs this study; yield a function that announces the names of the runs going on.
-
-        Raises:
-            InputError: another process runs the study.
-        """
+        """Be the one process that runs this study, else InputError; yield a function that announces current runs."""
         self.folder.mkdir(parents=True, exist_ok=True)
         lock, path = self._build_lock(), self.folder / "running.json"
         try:
@@ -91,11 +87,7 @@ class StudyState:
             return self._read_announced()
 
     def stop(self) -> bool:
-        """End the process that runs this study, and its workers; return whether there was one.
-
-        Raises:
-            InputError: the process does not end.
-        """
+        """End the process that runs this study, and its workers; return whether there was one, or raise InputError."""
         runner = self._wait_for_runner()
         if runner is None:
             end_leftovers(self.folder)
@@ -163,16 +155,11 @@ def list_states(root: Path) -> list[StudyState]:
 
 
 def compute_digest(run: StudyRun) -> str:
-    """Hash the params of a run."""
     return hashlib.sha256(json.dumps(run.params, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def find_study(name: str, root: Path, sets: tuple[str, ...] = (), alias: str | None = None) -> Study:
-    """Read a study by its name, as `read_study` does, or by an alias, with the sets that it was run with.
-
-    Raises:
-        InputError: no such study, or its card is wrong.
-    """
+    """Read a study by its name, as `read_study` does, or by an alias, with the sets that it was run with."""
     if name not in list_studies(root / STUDIES) and alias is None and not sets:
         origin = StudyState(root, name).read_origin()
         if origin[2] == name:

@@ -7,6 +7,7 @@ left there, and can end it.
 import fcntl
 import os
 import signal
+import subprocess
 import sys
 import time
 from contextlib import suppress
@@ -44,8 +45,19 @@ class WorkerJob:
     result: str | None = None
     """Path for a bundle with the experiment, whose outs go to the DVC remote; None publishes it to the source."""
 
-    def write(self, path: Path) -> None:
-        write_json(path, asdict(self))
+
+def start_worker(job: WorkerJob, path: Path, log: Path, **options: Any) -> "subprocess.Popen[bytes]":
+    """Start a worker on a job, which `path` is for, in a session of its own: Ctrl+C reaches this process alone."""
+    write_json(path, asdict(job))
+    with log.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "losslab.study.worker", str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **options,
+        )
 
 
 def run_job(job: WorkerJob) -> int:
@@ -66,7 +78,7 @@ def run_job(job: WorkerJob) -> int:
         if job.result is None:
             clone.publish_run(project, source, job.experiment, job.baseline)
         else:
-            clone.push_outs(project)
+            clone.run_dvc(project, "push")
             clone.write_bundle(project, Path(job.result), job.baseline)
         _record_run(job, project)
     return code

@@ -32,7 +32,6 @@ class TrackedRun:
     run_id: str
     name: str
     experiment: str | None
-    """Name of the DVC experiment."""
     baseline: str | None
     """The commit that the run began on."""
     model_md5: str
@@ -45,11 +44,7 @@ class TrackedRun:
 
 
 def list_tracked_runs(root: Path) -> list[TrackedRun]:
-    """Return all trained runs, newest first; none if there is no store.
-
-    Raises:
-        InputError: the store cannot be used.
-    """
+    """Return all trained runs, newest first; none if there is no store. Raises InputError if it cannot be used."""
     if not store_exists(root):
         return []
     with store_errors():
@@ -57,11 +52,7 @@ def list_tracked_runs(root: Path) -> list[TrackedRun]:
 
 
 def download_outs(run: TrackedRun, folder: Path, root: Path, path: str | None = None) -> None:
-    """Copy a run's record, or one file of it, into a folder, under the same paths as in a repository.
-
-    Raises:
-        InputError: the run has no record, or the store cannot be used.
-    """
+    """Copy a run's record, or one file of it, into a folder, under the same paths. Raises InputError if it has none."""
     if not run.has_outs:
         raise InputError(
             f"MLflow run {run.run_id} has no artifacts {OUTS}/, because an older losslab recorded it; run `losslab sync` in its "
@@ -78,10 +69,7 @@ def download_outs(run: TrackedRun, folder: Path, root: Path, path: str | None = 
 
 
 def list_trained_runs(store: TrackingStore) -> "list[MlflowRun]":
-    """Return all runs that have a model, newest first.
-
-    Callers filter them in Python: names may have any quotes, and MLflow cannot search for one of several tags.
-    """
+    """Return all runs with a model, newest first, for callers to filter: MLflow cannot search for names with quotes."""
     experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
     runs: list[MlflowRun] = []
     token = None

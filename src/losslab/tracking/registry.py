@@ -20,7 +20,6 @@ WORKSPACE = "workspace"
 SERVED_MD5 = "losslab.served_md5"
 """Tag with the md5 of everything that is served: model, code, packages. Versions with the same md5 are the same model."""
 MAX_RUNS_SHOWN = 6
-"""Most runs that an error names."""
 
 
 @dataclass(frozen=True)
@@ -87,19 +86,24 @@ def find_trained_run(run: str, root: Path) -> RegistryRun:
 
 
 def register_version(run: RegistryRun, served: ServedFiles, name: str, root: Path) -> tuple[str, bool]:
-    """Register what is served under a name, unless it is there already; return the version and whether it is new.
+    """Register what is served under a name, unless it is there; return the version and whether it is new.
 
-    Raises:
-        InputError: the registry cannot be used.
+    Raises InputError if the registry cannot be used.
     """
     with store_errors():
         client = TrackingStore(root).client
+        from mlflow.exceptions import MlflowException
+
         quoted = name.replace("'", "''")
         for version in client.search_model_versions(f"name = '{quoted}'"):
             if version.tags.get(SERVED_MD5) == served.md5 and version.run_id == run.run_id:
                 return str(version.version), False
         logged = _log_model(client, run, served)
-        _create_model(client, name)
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
         tags = {SERVED_MD5: served.md5, MODEL_MD5: run.model_md5}
         # By its location: for models:/ID, MLflow would ask the store of MLFLOW_TRACKING_URI, not this one.
         made = client.create_model_version(
@@ -127,7 +131,6 @@ def _build_registry_run(run: "MlflowRun") -> RegistryRun:
 
 
 def _list_names(run: "MlflowRun") -> list[str]:
-    """List the names of a run: its DVC experiment's, if it has one, and its own."""
     return [name for name in (run.data.tags.get(EXPERIMENT), run.info.run_name) if name]
 
 
@@ -136,24 +139,16 @@ def _format_runs(names: list[str]) -> str:
 
 
 def _log_model(client: Any, run: RegistryRun, served: ServedFiles) -> Any:
-    """Log the model to its run, and return MLflow's LoggedModel.
-
-    MLflow's own `log_model` works on global state, imports the model's code in this process, and notes absolute paths.
-    """
+    # MLflow's own `log_model` works on global state, imports the model's code in this process, notes absolute paths.
+    import pandas  # type: ignore[import-untyped]
     from mlflow import pyfunc
     from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
     about = client.get_run(run.run_id)
     tags = {key: about.data.tags[key] for key in (MODEL_MD5, DATA_MD5, EXPERIMENT) if key in about.data.tags}
-    logged = client.create_logged_model(
-        about.info.experiment_id,
-        "model",
-        run.run_id,
-        tags=tags,
-        params=dict(about.data.params),
-        model_type="segmentation",
-    )
+    content = {"tags": tags, "params": dict(about.data.params), "model_type": "segmentation"}
+    logged = client.create_logged_model(about.info.experiment_id, "model", run.run_id, **content)
     model_id = logged.model_id
     try:
         with TemporaryDirectory() as temporary:
@@ -167,7 +162,7 @@ def _log_model(client: Any, run: RegistryRun, served: ServedFiles) -> Any:
                 mlflow_model=model,
                 pip_requirements=list(served.requirements),
                 signature=_build_signature(served),
-                input_example=_build_table(served.column, served.example),
+                input_example=pandas.DataFrame({served.column: [served.example]}),
             )
             client.log_model_artifacts(model_id, str(folder))
         client.finalize_logged_model(model_id, "READY")
@@ -188,19 +183,3 @@ def _build_signature(served: ServedFiles) -> Any:
         outputs=Schema([TensorSpec(np.dtype("uint8"), (-1, -1, -1))]),
         params=ParamSchema([ParamSpec(served.parameter[0], DataType.string, served.parameter[1])]),
     )
-
-
-def _build_table(column: str, value: bytes) -> Any:
-    import pandas  # type: ignore[import-untyped]
-
-    return pandas.DataFrame({column: [value]})
-
-
-def _create_model(client: Any, name: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise

@@ -25,8 +25,7 @@ from losslab.tracking.store import (
     build_metrics,
     build_run_tags,
     build_tags,
-    describe_store,
-    shorten_reason,
+    describe_failure,
     store_errors,
 )
 
@@ -44,10 +43,7 @@ class TrainingRun:
         self.failed = False
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Log a row of history.csv, unless the store has it.
-
-        After a failure nothing more is logged: a store that hangs must not delay every epoch.
-        """
+        """Log a row of history.csv that the store lacks; none after a failure, as it must not delay training."""
         epoch = int(row["epoch"])
 
         def log(run: _OpenRun) -> None:
@@ -145,31 +141,24 @@ def _build_threads_tag(params: Params) -> dict[str, str]:
 
 
 def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str | None, root: Path) -> bool:
-    """Return whether MLflow has the complete run of this model and report, with its record.
+    """Return whether MLflow has the complete run of these outs. Raises InputError if the store cannot be used.
 
     Args:
         experiment: the DVC experiment that the run must belong to; None for any or none.
-
-    Raises:
-        InputError: the store cannot be used.
     """
-    tags = {MODEL_MD5: model_md5, REPORT_MD5: report_md5, HAS_OUTS: OUTS} | (
-        {EXPERIMENT: experiment} if experiment else {}
-    )
+    tags = {MODEL_MD5: model_md5, REPORT_MD5: report_md5, HAS_OUTS: OUTS}
+    tags |= {EXPERIMENT: experiment} if experiment else {}
     with store_errors():
         return bool(TrackingStore(root).search(dataset, tags))
 
 
 def rebuild_run(outs: Path, model_md5: str, experiment: str | None, baseline: str | None, root: Path) -> None:
-    """Make the run of these outs complete in MLflow.
+    """Make the run of these outs complete in MLflow. Raises InputError if the store cannot be used.
 
     Args:
         outs: a folder with params.yaml, models/model.json and reports/… as a run left them.
         experiment: the DVC experiment of the outs; None for the workspace.
         baseline: the commit that the experiment began on.
-
-    Raises:
-        InputError: the store cannot be used.
     """
     with store_errors():
         store = TrackingStore(root)
@@ -187,7 +176,4 @@ def read_repository_id(root: Path) -> str:
 
 
 def _describe_failure(error: Exception) -> str:
-    reason = shorten_reason(error)
-    return (
-        f"{describe_store()} cannot be used: {reason}; the run goes on without it; run `losslab sync` later to add it"
-    )
+    return f"{describe_failure(error)}; the run goes on without it; run `losslab sync` later to add it"

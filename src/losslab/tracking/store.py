@@ -57,22 +57,19 @@ class TrackingStore:
     """
 
     def __init__(self, root: Path) -> None:
-        self.database = _find_database(root)
-        self.lock = FileLock(
-            root / ".losslab/mlflow.lock"
-            if self.database is None
-            else self.database.with_name(f".{self.database.name}.lock")
-        )
-        Path(self.lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        self.database = database = _find_database(root)
+        lock = root / ".losslab/mlflow.lock" if database is None else database.with_name(f".{database.name}.lock")
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(lock)
         client = _import_client()
-        if self.database is None:
+        if database is None:
             self.client = client(_read_uri())
         else:
             with self.lock:
-                if not self.database.exists():
-                    with atomic_write(self.database) as partial:
+                if not database.exists():
+                    with atomic_write(database) as partial:
                         client(f"sqlite:///{partial}")
-                self.client = client(f"sqlite:///{self.database}")
+                self.client = client(f"sqlite:///{database}")
 
     def get_experiment(self, dataset: str) -> str:
         """Return the id of a dataset's MLflow experiment; make or restore the experiment if necessary."""
@@ -86,7 +83,6 @@ class TrackingStore:
             return str(experiment.experiment_id)
 
     def create(self, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-        """Begin a run, and return its id."""
         experiment, name = self.get_experiment(params["dataset"]), _build_name(params, tags)
         run_id = str(self.client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id)
         self._log_params(run_id, params)
@@ -130,9 +126,8 @@ class TrackingStore:
     def search(self, dataset: str, tags: Mapping[str, str]) -> list[Any]:
         """Return the runs with these tags, newest first."""
         conditions = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        return list(
-            self.client.search_runs([self.get_experiment(dataset)], conditions, order_by=["attributes.start_time DESC"])
-        )
+        order = ["attributes.start_time DESC"]
+        return list(self.client.search_runs([self.get_experiment(dataset)], conditions, order_by=order))
 
     def find(self, params: Mapping[str, Any], model_md5: str, experiment: str | None) -> str | None:
         """Return the id of the newest run of this model and DVC experiment, scored as in `params`; None if there is none.
@@ -168,12 +163,9 @@ class TrackingStore:
             if values["epoch"] > logged.get("epoch", -1):
                 metrics += build_metrics(values, int(values["epoch"]))
         scores = read_json(outs / "reports/metrics.json")
-        final = {
-            f"{SPLIT_PREFIXES[split]}_{key}": value
-            for split in SPLIT_PREFIXES
-            for key, value in flatten(scores[split], "_").items()
-        }
-        metrics += build_metrics({key: value for key, value in final.items() if logged.get(key) != value}, 0)
+        for split, prefix in SPLIT_PREFIXES.items():
+            final = {f"{prefix}_{key}": value for key, value in flatten(scores[split], "_").items()}
+            metrics += build_metrics({key: value for key, value in final.items() if logged.get(key) != value}, 0)
         for start in range(0, len(metrics), 1000):  # MLflow's limit for one batch
             self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
         if with_report:
@@ -185,7 +177,6 @@ class TrackingStore:
         return run_id
 
     def _upload_record(self, run_id: str, outs: Path) -> None:
-        """Upload the files of the run's record, all at once."""
         with TemporaryDirectory() as name:
             for path in (path for path in RECORD_FILES if (outs / path).is_file()):
                 (Path(name) / path).parent.mkdir(exist_ok=True)
@@ -216,11 +207,9 @@ def _build_name(params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
 
 
 def _build_note(run_id: str, experiment: str | None) -> str:
-    lines = [
-        f"`losslab reproduce {run_id}` puts this run into the workspace,",
-        f"`losslab verify {run_id}` runs it again and compares.",
-    ]
-    return " ".join(lines) + (f"\n\nDVC experiment `{experiment}`" if experiment is not None else "")
+    what = f"`losslab reproduce {run_id}` puts this run into the workspace"
+    note = f"{what}, `losslab verify {run_id}` runs it again and compares."
+    return note + (f"\n\nDVC experiment `{experiment}`" if experiment is not None else "")
 
 
 def _import_client() -> "type[MlflowClient]":
@@ -255,9 +244,8 @@ def build_metrics(values: Mapping[str, Any], step: int) -> list[Any]:
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    return [
-        Metric(key, float(value), now, step) for key, value in values.items() if value is not None and value == value
-    ]
+    known = {key: float(value) for key, value in values.items() if value is not None and value == value}
+    return [Metric(key, value, now, step) for key, value in known.items()]
 
 
 @contextmanager
@@ -266,14 +254,14 @@ def store_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        raise InputError(f"{describe_store()} cannot be used: {shorten_reason(error)}") from error
+        raise InputError(describe_failure(error)) from error
 
 
 def describe_store() -> str:
     return f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI') or 'mlflow.db'}"
 
 
-def shorten_reason(error: Exception) -> str:
-    """Return the first 200 characters of an error's first line; its type if it has no text."""
+def describe_failure(error: Exception) -> str:
+    """Say that the store cannot be used, with the first line of an error, or its type if it has no text."""
     lines = str(error).splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    return f"{describe_store()} cannot be used: {lines[0][:200] if lines else type(error).__name__}"
