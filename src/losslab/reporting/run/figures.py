@@ -8,12 +8,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure, save_figure
-from losslab.reporting.run.inputs import (
-    ReportInputs,
-    Table,
-    read_column,
-    select_split,
-)
+from losslab.reporting.run.inputs import ReportInputs, Table, read_column, select_split
 
 MAX_CLASSES_NUMBERED = 20
 """Classes of a matrix with numbers in its cells; the cells of a larger one are too small, and slow to draw."""

@@ -5,13 +5,8 @@ import math
 from losslab.formats import format_percent, format_score
 from losslab.io.files import parse_number
 from losslab.reporting.components.axes import Axis
-from losslab.reporting.components.charts import Chart, ChartMark, ChartSeries
-from losslab.reporting.run.inputs import (
-    Line,
-    ReportInputs,
-    read_column,
-    select_split,
-)
+from losslab.reporting.components.charts import Chart, ChartSeries
+from losslab.reporting.run.inputs import Line, ReportInputs, read_column, select_split
 
 SPLITS = ("test", "val")
 MAX_SWEEPS = 30
@@ -96,7 +91,7 @@ def _build_sweep(outs: ReportInputs, index: int, name: str) -> Chart | None:
         xs, ys = read_column(val, "threshold"), read_column(val, "iou")
         series.append(ChartSeries(name="IoU on val", xs=xs, ys=ys, style=4, dashed=True))
     chosen = [row for row in test if parse_number(row["chosen"])]
-    marks = [ChartMark(parse_number(row["threshold"]), f"best on val: {row['threshold']}") for row in chosen]
+    marks = [(parse_number(row["threshold"]), f"best on val: {row['threshold']}") for row in chosen]
     return Chart(
         id=f"chart-threshold-{index}",
         title=f"{name} against the rest, by threshold",

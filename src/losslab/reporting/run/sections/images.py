@@ -4,7 +4,7 @@ import statistics
 
 from losslab.formats import format_plural, format_score
 from losslab.reporting.components.axes import Axis
-from losslab.reporting.components.charts import Chart, ChartMark, ChartSeries
+from losslab.reporting.components.charts import Chart, ChartSeries
 from losslab.reporting.run.inputs import ReportInputs
 
 BINS = 20
@@ -29,6 +29,6 @@ def build_histogram(outs: ReportInputs) -> Chart | None:
         x=Axis("mIoU of the image (0 to 1)", 0.0, 1.0),
         y=Axis("number of images", 0.0, max(counts) * 1.08, integer=True),
         series=[ChartSeries(name="test images", xs=middles, ys=counts, kind="bars")],
-        marks=[ChartMark(median, "median")],
+        marks=[(median, "median")],
         at=[f"{index / BINS:.2f}–{(index + 1) / BINS:.2f}" for index in range(BINS)],
     )
