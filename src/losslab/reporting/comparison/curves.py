@@ -17,8 +17,6 @@ MEASURES = {"val_miou": "mIoU on the validation images", "train_loss": "Loss on 
 
 @dataclass(frozen=True)
 class EpochCurve:
-    """Curves of one cell."""
-
     name: str
     """Labels of the axes that vary within the chart."""
     style: int
@@ -32,8 +30,6 @@ class EpochCurve:
 
 @dataclass(frozen=True)
 class CurvePanel:
-    """Curves that share a chart."""
-
     title: str
     curves: list[EpochCurve]
 

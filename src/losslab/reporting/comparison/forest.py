@@ -46,8 +46,6 @@ class PairDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class ForestPlot:
-    """What forest.html.j2 draws."""
-
     id: str
     title: str
     unit: str
@@ -73,7 +71,6 @@ def build_difference_axis(differences: Sequence[PairDifference], label: str) -> 
 
 
 def build_forest(name: str, title: str, pairs: Sequence[JudgedPair], metric: ComparedMetric) -> ForestPlot | None:
-    """Build a forest plot; None without pairs."""
     if not pairs:
         return None
     differences = [compute_pair_difference(pair, metric) for pair in pairs]

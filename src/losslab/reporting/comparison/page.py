@@ -37,7 +37,6 @@ ShownLine = tuple[RankingLine, str, str, DotStrip]
 
 
 def build_comparison_page(comparison: Comparison) -> str:
-    """Build index.html."""
     lines = build_lines(comparison)
     verdict = comparison.verdict
     pairs = list(verdict.pairs) if verdict is not None else []
