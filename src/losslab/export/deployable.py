@@ -77,10 +77,7 @@ class _PlainGridPool(GridPool):
 
 
 class _PlainConv2dSame(Conv2dSame):
-    """A convolution whose padding does not depend on the side, since images are padded to a multiple of the stride.
-
-    timm's formulas for any side keep exporters busy for hours if the side varies.
-    """
+    """A convolution with fixed padding, as sides are multiples of the stride; timm's formulas keep exporters busy for hours."""
 
     def forward(self, features: Tensor) -> Tensor:
         rows, columns = (

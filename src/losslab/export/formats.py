@@ -36,11 +36,7 @@ def write_net(
     size: int,
     varies: VaryingAxes,
 ) -> None:
-    """Write the net as one file.
-
-    Raises:
-        Exception: of any kind, as exporters do if they cannot take a net.
-    """
+    """Write the net as one file; exporters raise exceptions of any kind if they cannot take a net."""
     with silence_exporters(), torch.no_grad():
         if format_name == "torchscript":
             _write_torchscript(path, net, metadata, size, varies)
@@ -69,8 +65,7 @@ def read_metadata(format_name: FormatName, path: Path) -> dict[str, Any]:
         if format_name == "onnx":
             import onnx
 
-            properties = onnx.load(path, load_external_data=False).metadata_props
-            extra = {entry.key: entry.value for entry in properties}
+            extra = {entry.key: entry.value for entry in onnx.load(path, load_external_data=False).metadata_props}
         elif format_name == "torchscript":
             torch.jit.load(str(path), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
         else:
@@ -86,7 +81,6 @@ def find_smallest_side(net: SegmentationNet) -> int:
 
 @contextlib.contextmanager
 def silence_exporters() -> Iterator[None]:
-    """Silence the warnings, prints and logs of exporters."""
     disabled = logging.root.manager.disable
     with (
         warnings.catch_warnings(),
@@ -149,19 +143,15 @@ def _write_onnx(path: Path, program: torch.export.ExportedProgram, metadata: Map
     model = written.model_proto
     del model.graph.value_info[:]  # shapes between layers, with names that torch makes up
     (images,), (logits,) = model.graph.input, model.graph.output
-    names = dict(enumerate(("batch", None, "height", "width")))
     for tensor in (images, logits):
-        for axis, dim in enumerate(tensor.type.tensor_type.shape.dim):
-            if dim.dim_param and names[axis] is not None:
-                dim.dim_param = str(names[axis])
+        for name, dim in zip(("batch", "", "height", "width"), tensor.type.tensor_type.shape.dim, strict=True):
+            if dim.dim_param and name:
+                dim.dim_param = name
     model.producer_name = "losslab"
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=json.dumps(metadata))
-    images.doc_string, logits.doc_string, model.graph.doc_string = (
-        metadata["input"],
-        metadata["output"],
-        metadata["label"],
-    )
+    images.doc_string, logits.doc_string = metadata["input"], metadata["output"]
+    model.graph.doc_string = metadata["label"]
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 

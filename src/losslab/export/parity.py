@@ -25,9 +25,6 @@ class ParityReport:
     shapes: tuple[str, ...]
     """Shapes of the batches, as N x H x W."""
 
-    def is_within(self, tolerance: float) -> bool:
-        return self.difference <= tolerance
-
 
 def measure_parity(
     net: SegmentationNet, mean: Sequence[float], std: Sequence[float], run: NetFunction, batches: Batches

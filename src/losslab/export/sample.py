@@ -35,25 +35,18 @@ class ExportSample:
         batches = [self.images, self.images[:1]]
         if varies == "batch and size":
             steps = max(-(-self.images.shape[1] // stride), 2)
-            sides = [
-                (steps + 1, 0, steps, 0),
-                (steps, 1, steps + 1, 5),
-                (steps, -3, steps, -3),
-                (steps + 1, 0, steps + 1, 0),
-            ]
+            longer = (steps + 1) * stride
+            shorter = steps * stride
+            sides = [(longer, shorter), (shorter + 1, longer + 5), (shorter - 3, shorter - 3), (longer, longer)]
             batches += [
-                _resize(self.images[: index + 1], rows * stride + more, columns * stride + wider)
-                for index, (rows, more, columns, wider) in enumerate(sides)
+                np.stack([cv2.resize(image, (width, height)) for image in self.images[:count]]).astype(np.uint8)
+                for count, (height, width) in enumerate(sides, start=1)
             ]
         return batches
 
 
 def load_sample(paths: Sequence[Path], prepared: Path, size: int, fit: Fit, count: int = MAX_IMAGES) -> ExportSample:
-    """Load the images at `paths`; without any, the test images at `prepared`; without those, noise.
-
-    Raises:
-        InputError: a path is not an image.
-    """
+    """Load the images at `paths`, or raise InputError; without paths, the test images at `prepared`; without those, noise."""
     if paths:
         images = [_read_image(path, size, fit) for path in paths[:count]]
         return ExportSample(np.stack(images), format_plural(len(images), "given image"))
@@ -71,7 +64,3 @@ def _read_image(path: Path, size: int, fit: Fit) -> Pixels:
         return fit_image(read_image(path).turn().pixels, size, fit)
     except UnusableFileError as error:
         raise InputError(f"--images: {path}: {error}") from None
-
-
-def _resize(images: Pixels, height: int, width: int) -> Pixels:
-    return np.stack([cv2.resize(image, (width, height)) for image in images]).astype(np.uint8)

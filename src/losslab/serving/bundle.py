@@ -30,10 +30,7 @@ class CodeBundle:
             shutil.copyfile(file, target)
 
     def list_requirements(self) -> list[str]:
-        """List `name==version` of each installed package.
-
-        A build such as 2.9.0+cpu is pinned by its version alone, since only some indexes have it.
-        """
+        """List `name==version` of each installed package, without a build such as +cpu, which only some indexes have."""
         owners = importlib.metadata.packages_distributions()
         packages = self.packages | {extra for name in self.packages for extra in PINNED_WITH.get(name, [])}
         names = sorted({owners[package][0] for package in packages}, key=str.lower)

@@ -36,9 +36,8 @@ class ServedModel:
         if kind not in (ARRAY, PNG):
             raise InputError(f"params: {PARAMETER} is {kind!r}, but must be {ARRAY} or {PNG}")
         masks = [predict_image(self.predictor, image) for image in _read_images(model_input[COLUMN])]
-        return (
-            [_encode_png(mask, self.predictor.description["palette"]) for mask in masks] if kind == PNG else list(masks)
-        )
+        palette = self.predictor.description["palette"]
+        return [_encode_png(mask, palette) if kind == PNG else mask for mask in masks]
 
 
 def _load_pyfunc(path: str) -> ServedModel:

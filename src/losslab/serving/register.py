@@ -83,10 +83,9 @@ def pack_model(model: Path, folder: Path) -> list[str]:
 
 def _draw_example(size: int) -> bytes:
     """Draw a picture as a PNG file, so that no image of the data leaves with the model."""
-    across = np.linspace(0, 255, size).astype(np.uint8)
-    picture = np.stack(
-        [np.tile(across, (size, 1)), np.tile(across[:, None], (1, size)), np.full((size, size), 128, np.uint8)], 2
-    )
+    picture = np.full((size, size, 3), 128, np.uint8)
+    picture[..., 0] = np.linspace(0, 255, size).astype(np.uint8)
+    picture[..., 1] = picture[..., 0].T
     file = io.BytesIO()
-    Image.fromarray(picture.astype(np.uint8)).save(file, "PNG")
+    Image.fromarray(picture).save(file, "PNG")
     return file.getvalue()

@@ -15,11 +15,8 @@ MAX_NAME_LETTERS = 28
 
 @dataclass(frozen=True, kw_only=True)
 class RankedCell:
-    """A cell in the diagram: its name, and the line that leads from there to the axis."""
-
     name: str
     short_name: str
-    """Name, cut off where it is long."""
     rank: str
     x: float
     y: float
@@ -28,8 +25,6 @@ class RankedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class RankDiagram:
-    """What critical_difference.html.j2 draws."""
-
     reading: str
     width: float
     axis: tuple[float, float, float]
@@ -56,7 +51,6 @@ def find_groups(mean_ranks: Sequence[float], critical_difference: float) -> list
 
 
 def build_diagram(ranks: FriedmanRanks) -> RankDiagram:
-    """Lay out the diagram."""
     count = len(ranks.names)
     order = sorted(range(count), key=lambda index: (ranks.mean_ranks[index], ranks.names[index]))
     scale = (AXIS_END_PX - AXIS_START_PX) / max(count - 1, 1)
@@ -64,12 +58,9 @@ def build_diagram(ranks: FriedmanRanks) -> RankDiagram:
     def place(rank: float) -> float:
         return round(AXIS_START_PX + (rank - 1) * scale, 1)
 
+    xs = [place(ranks.mean_ranks[index]) for index in order]
     bars = [
-        (
-            place(ranks.mean_ranks[order[first]]) - 4,
-            place(ranks.mean_ranks[order[last]]) + 4,
-            AXIS_Y_PX + BAR_HEIGHT_PX * number,
-        )
+        (xs[first] - 4, xs[last] + 4, AXIS_Y_PX + BAR_HEIGHT_PX * number)
         for number, (first, last) in enumerate(find_groups(ranks.mean_ranks, ranks.critical_difference), start=1)
     ]
     top = AXIS_Y_PX + BAR_HEIGHT_PX * (len(bars) + 1) + 14
@@ -84,7 +75,7 @@ def build_diagram(ranks: FriedmanRanks) -> RankDiagram:
                 name=name,
                 short_name=name if len(name) <= MAX_NAME_LETTERS else f"{name[: MAX_NAME_LETTERS - 1]}…",
                 rank=f"{ranks.mean_ranks[index]:.2f}",
-                x=place(ranks.mean_ranks[index]),
+                x=xs[position],
                 y=top + LINE_HEIGHT_PX * level,
                 is_left=position < left,
             )

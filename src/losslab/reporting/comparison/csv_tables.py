@@ -32,26 +32,23 @@ def build_run_rows(comparison: Comparison) -> list[Row]:
 
 def build_cell_rows(comparison: Comparison) -> list[Row]:
     """Build cells.csv; `low` and `high` are the 95 % interval of the mean."""
-    rows: list[Row] = []
-    for cell, line in zip(comparison.cells, build_lines(comparison), strict=True):
-        low, high = line.interval or (None, None)
-        rows.append(
-            {
-                "rank": line.rank,
-                "cell": cell.name,
-                **_list_labels(comparison, cell),
-                "metric": comparison.metric.key,
-                "seeds": line.seeds,
-                "mean": line.mean,
-                "sd": line.sd,
-                "low": low,
-                "high": high,
-                "mark": line.mark,
-                **_list_costs(cell),
-                "train_seconds": cell.train_seconds,
-            }
-        )
-    return rows
+    return [
+        {
+            "rank": line.rank,
+            "cell": cell.name,
+            **_list_labels(comparison, cell),
+            "metric": comparison.metric.key,
+            "seeds": line.seeds,
+            "mean": line.mean,
+            "sd": line.sd,
+            "low": line.interval and line.interval[0],
+            "high": line.interval and line.interval[1],
+            "mark": line.mark,
+            **_list_costs(cell),
+            "train_seconds": cell.train_seconds,
+        }
+        for cell, line in zip(comparison.cells, build_lines(comparison), strict=True)
+    ]
 
 
 def _list_labels(comparison: Comparison, cell: ComparedCell) -> dict[str, str]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from losslab.comparison.result import ComparedCell, Comparison
 from losslab.formats import format_brief, format_list
 from losslab.io.files import parse_number
-from losslab.reporting.components.axes import Axis, build_axis
+from losslab.reporting.components.axes import Axis, build_axis, build_epoch_axis
 from losslab.reporting.components.charts import Chart, ChartSeries, DrawnSeries
 
 MEASURES = {"val_miou": "mIoU on the validation images", "train_loss": "Loss on the training images"}
@@ -17,8 +17,6 @@ MEASURES = {"val_miou": "mIoU on the validation images", "train_loss": "Loss on 
 
 @dataclass(frozen=True)
 class EpochCurve:
-    """Curves of one cell."""
-
     name: str
     """Labels of the axes that vary within the chart."""
     style: int
@@ -32,8 +30,6 @@ class EpochCurve:
 
 @dataclass(frozen=True)
 class CurvePanel:
-    """Curves that share a chart."""
-
     title: str
     curves: list[EpochCurve]
 
@@ -53,18 +49,13 @@ class MeanChart(Chart):
         ]
 
 
-@dataclass(frozen=True)
-class ChartGroup:
-    """Charts whose panels are the labels of one axis."""
-
-    title: str
-    charts: list[tuple[str, list[Chart]]]
-    """Name of what is measured, and a chart for each label."""
+ChartGroup = tuple[str, list[tuple[str, list[Chart]]]]
+"""Title, and for each measure its name and a chart for each label of one axis."""
 
 
 def build_chart_groups(comparison: Comparison) -> list[ChartGroup]:
     """Build a group by each axis; with fewer than two axes, all cells share one chart. Empty where no run has a history."""
-    groups = []
+    groups: list[ChartGroup] = []
     for place, (title, _) in enumerate(build_panels(comparison, "val_miou")):
         charts = []
         for measure, name in MEASURES.items():
@@ -75,7 +66,7 @@ def build_chart_groups(comparison: Comparison) -> list[ChartGroup]:
                 drawn = [_build_chart(*one, measure, values) for one in zip(ids, parts, strict=True)]
                 charts.append((name, drawn))
         if charts:
-            groups.append(ChartGroup(title, charts))
+            groups.append((title, charts))
     return groups
 
 
@@ -130,22 +121,15 @@ def _build_curve(cell: ComparedCell, name: str, style: int, measure: str) -> Epo
 
 
 def _build_chart(name: str, panel: CurvePanel, measure: str, values: list[float]) -> Chart:
-    """Build one chart of a grouping.
-
-    Args:
-        values: values of all its charts, which share one scale of mIoU; different losses cannot share one.
-    """
+    """Build one chart of a grouping, whose charts share the scale of `values`; different losses cannot share one."""
     epochs = sorted({epoch for curve in panel.curves for epoch in curve.epochs})
-    x = Axis("epoch", epochs[0], epochs[-1], integer=True)
-    if len(epochs) == 1:
-        x = Axis("epoch", epochs[0] - 0.5, epochs[0] + 0.5, integer=True)
     losses = [value for curve in panel.curves for _, ys in curve.runs for value in ys]
     means = [dict(zip(curve.epochs, curve.mean, strict=True)) for curve in panel.curves]
     return MeanChart(
         id=name,
         title=panel.title or "All cells",
         reading=_describe_panel(panel, measure),
-        x=x,
+        x=build_epoch_axis(epochs),
         y=_build_miou_axis(values) if measure == "val_miou" else build_axis("loss", losses),
         series=[
             ChartSeries(

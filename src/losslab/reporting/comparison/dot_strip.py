@@ -18,12 +18,7 @@ class DotStrip:
 
 
 def build_strips(lines: Sequence[RankingLine], scores: Mapping[str, Sequence[float]]) -> list[DotStrip]:
-    """Build a strip for each line, on an axis that holds all means, intervals and runs.
-
-    Args:
-        lines: lines of the table.
-        scores: name of a line → scores of its runs; empty where single runs have no meaning.
-    """
+    """Build a strip for each line, on one axis; `scores` has the runs of a line by its name, where they have a meaning."""
     values = [value for line in lines for value in (line.mean, *(line.interval or ()), *scores.get(line.name, ()))]
     known = [value for value in values if not math.isnan(value)] or [0.0, 1.0]
     room = 0.03 * (max(known) - min(known)) or 0.05 * abs(known[0]) or 0.5

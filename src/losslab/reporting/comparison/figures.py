@@ -7,12 +7,11 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from losslab.comparison.result import Comparison, FriedmanRanks
 from losslab.comparison.verdicts import JudgedPair
-from losslab.io.files import atomic_write
+from losslab.formats import format_score
 from losslab.reporting.comparison.critical_difference import (
     AXIS_END_PX,
     AXIS_START_PX,
@@ -26,7 +25,7 @@ from losslab.reporting.comparison.heatmaps import MeanGrid, build_grids
 from losslab.reporting.comparison.pareto import ParetoPlot, build_pareto_plots
 from losslab.reporting.comparison.ranking import build_lines
 from losslab.reporting.components.charts import BOTTOM, LEFT, RIGHT
-from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
+from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure, save_figure
 
 MAX_PAIRS_DRAWN = 30
 """Pairs in the forest plot; where there are more, only those of the best."""
@@ -66,7 +65,7 @@ def draw_scores(comparison: Comparison, path: Path) -> None:
     label_axes(
         axes, "Seeds, mean and 95 % interval of each cell", f"{comparison.metric.title} ({direction} is better)", ""
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_forest(comparison: Comparison, pairs: Sequence[JudgedPair], path: Path) -> None:
@@ -89,7 +88,7 @@ def draw_forest(comparison: Comparison, pairs: Sequence[JudgedPair], path: Path)
     label_axes(
         axes, "Differences with 95 % intervals; filled: told apart after Holm", f"{axis.label} the first is better", ""
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_heat(comparison: Comparison, grids: Sequence[MeanGrid], path: Path) -> None:
@@ -105,20 +104,13 @@ def draw_heat(comparison: Comparison, grids: Sequence[MeanGrid], path: Path) -> 
         axes.imshow(means, cmap="Blues" if higher else "Blues_r", vmin=low, vmax=high if high > low else low + 1)
         for i, j in np.ndindex(means.shape):
             share = (means[i, j] - low) / (high - low) if high > low else 0.0
-            dark = share > 0.6 if higher else share < 0.4 and high > low
-            axes.text(
-                j,
-                i,
-                "–" if math.isnan(means[i, j]) else f"{means[i, j]:.{digits}f}",
-                ha="center",
-                va="center",
-                fontsize=8,
-                color="white" if dark and not math.isnan(means[i, j]) else "black",
-            )
+            dark = share > 0.6 if higher else share < 0.4 and high > low  # never where the mean is NaN
+            text, colour = format_score(float(means[i, j]), digits), "white" if dark else "black"
+            axes.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
         axes.set_xticks(range(len(grid.columns)), grid.columns, rotation=30, ha="right")
         axes.set_yticks(range(len(grid.rows)), grid.rows)
         label_axes(axes, comparison.metric.title, grid.column_axis, grid.row_axis)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_pareto(comparison: Comparison, path: Path) -> None:
@@ -133,7 +125,7 @@ def draw_pareto(comparison: Comparison, path: Path) -> None:
         _draw_front(axes, plot)
     if key:
         figure.supxlabel("\n".join(key), fontsize=8, x=0.02, ha="left")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_front(axes: Axes, plot: ParetoPlot) -> None:
@@ -181,7 +173,7 @@ def draw_curves(comparison: Comparison, path: Path) -> None:
             axes.set_visible(False)
         row[len(parts) - 1].legend(frameon=False, fontsize=7, loc="lower right")
         row[0].set_ylabel("val mIoU")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_panel(axes: Axes, panel: CurvePanel) -> None:
@@ -215,9 +207,4 @@ def draw_ranks(ranks: FriedmanRanks, path: Path) -> None:
         axes.text(side + away, one.y, f"{one.short_name}  {one.rank}", ha=ha, va="center", fontsize=9)
     for left, right, y in diagram.bars:
         axes.plot((left, right), (y, y), color=ORANGE, linewidth=4, solid_capstyle="round")
-    _save(figure, path)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with atomic_write(path) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None})
+    save_figure(figure, path)

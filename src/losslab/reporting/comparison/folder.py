@@ -12,12 +12,7 @@ from losslab.reporting.comparison.plain_data import convert_to_plain
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
-    """Write index.html, comparison.md, comparison.csv, cells.csv, comparison.json and figures/*.png: all, or nothing.
-
-    Args:
-        comparison: what is written.
-        folder: the folder, which is replaced.
-    """
+    """Write index.html, comparison.md, *.csv, comparison.json and figures/*.png, and replace the folder: all, or nothing."""
     with atomic_write(folder) as partial:
         partial.mkdir()
         write_text(partial / "index.html", build_comparison_page(comparison))

@@ -15,35 +15,6 @@ START_PERCENT, END_PERCENT = 3.0, 97.0
 DifferenceKind = Literal["real", "open", "few", "nets", "unknown"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ForestRow:
-    """One pair in a forest plot."""
-
-    better: str
-    worse: str
-    kind: DifferenceKind
-    """few: two seeds, from which nothing is claimed; nets: one seed, so these very nets over images; unknown: one image."""
-    text: str
-    """Difference and interval, in the metric's unit."""
-    p: str
-    low: float
-    middle: float
-    high: float
-    """Right end of the interval; as `low` and `middle`, in percent of the plot's width."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ForestPlot:
-    """What forest.html.j2 draws."""
-
-    id: str
-    title: str
-    unit: str
-    rows: list[ForestRow]
-    zero: float
-    ticks: list[tuple[float, str]]
-
-
 @dataclass(frozen=True)
 class PairDifference:
     """Difference of a pair, in the metric's unit."""
@@ -56,12 +27,32 @@ class PairDifference:
 
     @property
     def kind(self) -> DifferenceKind:
-        """What may be said of the difference."""
+        """few: two seeds, from which nothing is claimed; nets: one seed, so these nets over images; unknown: one image."""
         if self.pair.is_real:
             return "real"
         if self.pair.estimate is not None:
             return "open" if self.pair.may_be_claimed else "few"
         return "nets" if self.pair.images_only is not None else "unknown"
+
+    @property
+    def text(self) -> str:
+        interval = "" if math.isnan(self.low) else f" {format_interval((self.low, self.high), 1)}"
+        return format_score(self.gap, 1) + interval
+
+    @property
+    def p(self) -> str:
+        return format_p_value(self.pair.p)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForestPlot:
+    id: str
+    title: str
+    unit: str
+    rows: list[tuple[PairDifference, float, float, float]]
+    """Pair, with its interval's left end, difference and right end in percent of the plot's width."""
+    zero: float
+    ticks: list[tuple[float, str]]
 
 
 def compute_pair_difference(pair: JudgedPair, metric: ComparedMetric) -> PairDifference:
@@ -80,7 +71,6 @@ def build_difference_axis(differences: Sequence[PairDifference], label: str) -> 
 
 
 def build_forest(name: str, title: str, pairs: Sequence[JudgedPair], metric: ComparedMetric) -> ForestPlot | None:
-    """Build a forest plot; None without pairs."""
     if not pairs:
         return None
     differences = [compute_pair_difference(pair, metric) for pair in pairs]
@@ -93,21 +83,7 @@ def build_forest(name: str, title: str, pairs: Sequence[JudgedPair], metric: Com
         id=name,
         title=title,
         unit=metric.unit,
-        rows=[_build_row(one, place(one.low), place(one.gap), place(one.high)) for one in differences],
+        rows=[(one, place(one.low), place(one.gap), place(one.high)) for one in differences],
         zero=place(0.0),
         ticks=[(place(tick), format_brief(tick)) for tick in axis.choose_ticks(4)],
-    )
-
-
-def _build_row(difference: PairDifference, low: float, middle: float, high: float) -> ForestRow:
-    interval = "" if math.isnan(difference.low) else f" {format_interval((difference.low, difference.high), 1)}"
-    return ForestRow(
-        better=difference.pair.better,
-        worse=difference.pair.worse,
-        kind=difference.kind,
-        text=f"{format_score(difference.gap, 1)}{interval}",
-        p=format_p_value(difference.pair.p),
-        low=low,
-        middle=middle,
-        high=high,
     )

@@ -9,7 +9,7 @@ from PIL import Image
 
 from losslab.comparison.result import Comparison, GalleryImage
 from losslab.formats import format_score
-from losslab.reporting.components.pictures import encode_labels, encode_photo
+from losslab.reporting.components.pictures import encode_labels, encode_photo, read_shrunk
 from losslab.reporting.run.sections.gallery import VOID_COLOUR
 
 SIDES_PX = (448, 384, 320, 256, 192, 128, 96, 64)
@@ -17,25 +17,16 @@ SIDES_PX = (448, 384, 320, 256, 192, 128, 96, 64)
 MAX_GALLERY_BYTES = 3_000_000
 
 
-@dataclass(frozen=True)
-class GalleryPicture:
-    """Prediction of one cell, as a data URI."""
-
-    cell: str
-    iou: str
-    uri: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class GalleryStrip:
-    """One test image; photo and truth are data URIs."""
-
     name: str
     width: int
     height: int
     photo: str
     truth: str
-    predictions: list[GalleryPicture]
+    """Truth as a data URI, as the photo is."""
+    predictions: list[tuple[str, str, str]]
+    """Name, IoU and data URI of each cell's prediction."""
 
 
 def build_gallery(comparison: Comparison) -> list[GalleryStrip]:
@@ -53,18 +44,13 @@ def build_gallery(comparison: Comparison) -> list[GalleryStrip]:
 
 
 def _count_bytes(strips: Sequence[GalleryStrip]) -> int:
-    return sum(
-        len(uri)
-        for strip in strips
-        for uri in (strip.photo, strip.truth, *(picture.uri for picture in strip.predictions))
-    )
+    return sum(len(one.photo) + len(one.truth) + sum(len(uri) for _, _, uri in one.predictions) for one in strips)
 
 
 def _build_strip(comparison: Comparison, image: GalleryImage, side: int) -> GalleryStrip:
-    photo = _shrink(image.photo, side, Image.Resampling.LANCZOS).convert("RGB")
+    photo = read_shrunk(image.photo, side, Image.Resampling.LANCZOS).convert("RGB")
     predictions = [
-        GalleryPicture(one.cell, format_score(one.iou), _encode_labels(comparison, one.label_map, side))
-        for one in image.predictions
+        (one.cell, format_score(one.iou), _encode_labels(comparison, one.label_map, side)) for one in image.predictions
     ]
     return GalleryStrip(
         name=image.name,
@@ -77,12 +63,5 @@ def _build_strip(comparison: Comparison, image: GalleryImage, side: int) -> Gall
 
 
 def _encode_labels(comparison: Comparison, path: Path, side: int) -> str:
-    labels = np.asarray(_shrink(path, side, Image.Resampling.NEAREST), np.uint8)
+    labels = np.asarray(read_shrunk(path, side, Image.Resampling.NEAREST), np.uint8)
     return encode_labels(labels, comparison.palette, VOID_COLOUR)
-
-
-def _shrink(path: Path, side: int, resampling: Image.Resampling) -> Image.Image:
-    with Image.open(path) as image:
-        scale = min(1.0, side / max(image.size))
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        return image.resize(size, resampling) if size != image.size else image.copy()

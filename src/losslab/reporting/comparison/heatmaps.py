@@ -17,8 +17,6 @@ MIN_SHADE = 0.08
 
 @dataclass(frozen=True)
 class MeanGrid:
-    """Means of the cells by their labels of two axes."""
-
     row_axis: str
     column_axis: str
     rows: Sequence[str]

@@ -16,8 +16,6 @@ Anchor = Literal["start", "middle", "end"]
 
 @dataclass(frozen=True)
 class PlacedLabel:
-    """A label, and where it is written."""
-
     text: str
     x: float
     y: float
@@ -33,8 +31,6 @@ def place_labels(
     """Place a label for each point; None where there is no room for it.
 
     Args:
-        points: centres of the points.
-        texts: texts of the labels.
         size: size of the font, in the drawing's units.
         bounds: box that labels must stay within.
         lines: boxes of other things that no label may lie on; leaders may cross them.
@@ -58,11 +54,7 @@ def place_labels(
 
 
 def _list_candidates(point: Place, text: str, size: float, reach: int) -> Iterator[tuple[PlacedLabel, list[Box]]]:
-    """List places for a label: beside the point, above and below, then ever farther up and down with a leader.
-
-    Yields:
-        A label; its box, followed by those of its leader.
-    """
+    """List labels beside the point, above and below, then ever farther up and down with a leader, each with its boxes."""
     x, y = point
     width, half = LETTER_WIDTH_EM * size * len(text), 0.6 * size
     for shift in (0.0, *(sign * factor * 0.5 * size for factor in range(2, reach + 1) for sign in (1, -1))):

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from losslab.comparison.result import Breakdown, Comparison, FactorResult
 from losslab.formats import (
@@ -32,8 +31,7 @@ def build_markdown(comparison: Comparison) -> str:
     ]
     if (why := explain_no_verdict(comparison)) is not None:
         blocks.append(escape_markdown(why))
-    if comparison.warnings:
-        blocks.append("\n".join(f"- ⚠️ {escape_markdown(warning)}" for warning in comparison.warnings))
+    blocks += _write_list([f"⚠️ {warning}" for warning in comparison.warnings])
     blocks += _write_cells(comparison)
     for factor in comparison.factors:
         blocks += _write_factor(comparison, factor)
@@ -48,9 +46,7 @@ def build_markdown(comparison: Comparison) -> str:
         blocks += ["### Ranks", build_table(["cell", "mean rank"], rows, 1), escape_markdown(reading)]
     blocks += _write_published(comparison)
     if comparison.facts:
-        facts = "\n".join(
-            f"- {escape_markdown(name)}: {escape_markdown(value)}" for name, value in comparison.facts.items()
-        )
+        (facts,) = _write_list([f"{name}: {value}" for name, value in comparison.facts.items()])
         blocks.append(f"<details><summary>How it was made</summary>\n\n{facts}\n\n</details>")
     return "\n\n".join(blocks) + "\n"
 
@@ -64,34 +60,21 @@ def escape_markdown(words: str) -> str:
     return re.sub(r"(?<!\w)_|_(?!\w)", r"\\_", line)
 
 
-@dataclass(frozen=True)
-class BoldText:
+class BoldText(str):
     """Text of a table that is printed bold."""
 
-    words: str
 
-
-def build_table(headings: Sequence[str], rows: Sequence[Sequence[str | BoldText]], names: int) -> str:
-    """Build a table.
-
-    Args:
-        headings: text above each column.
-        rows: a text for each column.
-        names: number of the columns on the left that hold names and not numbers.
-    """
+def build_table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: int) -> str:
+    """Build a table, whose first `names` columns hold names and not numbers."""
     cells = [
-        [f"**{escape_markdown(one.words)}**" if isinstance(one, BoldText) else escape_markdown(one) for one in row]
+        [f"**{escape_markdown(one)}**" if isinstance(one, BoldText) else escape_markdown(one) for one in row]
         for row in rows
     ]
     ends = [":--"] * names + ["--:"] * (len(headings) - names)
-    return "\n".join(_write_row(row) for row in ([escape_markdown(one) for one in headings], ends, *cells))
+    return "\n".join(f"| {' | '.join(row)} |" for row in ([*map(escape_markdown, headings)], ends, *cells))
 
 
-def _write_row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def _mark_score(line: RankingLine, digits: int) -> str | BoldText:
+def _mark_score(line: RankingLine, digits: int) -> str:
     score = format_mean_sd(line.mean, line.sd, digits)
     return BoldText(score) if line.mark == "best" else f"{score} †" if line.mark == "together" else score
 
@@ -137,12 +120,11 @@ def _write_factor(comparison: Comparison, factor: FactorResult) -> list[str]:
 
 
 def _write_breakdown(breakdown: Breakdown) -> list[str]:
-    digits = breakdown.digits
     rows = []
     for name, figures in breakdown.rows:
-        cells = [format_mean_sd(one.mean, one.sd, digits) for one in figures]
-        bold = [one.is_best and breakdown.is_judged for one in figures]
-        rows.append([name, *(BoldText(cell) if best else cell for cell, best in zip(cells, bold, strict=True))])
+        kinds = [BoldText if one.is_best and breakdown.is_judged else str for one in figures]
+        cells = [format_mean_sd(one.mean, one.sd, breakdown.digits) for one in figures]
+        rows.append([name, *(kind(cell) for kind, cell in zip(kinds, cells, strict=True))])
     return [
         f"### {escape_markdown(breakdown.title)}",
         escape_markdown(breakdown.about + ("" if breakdown.higher_is_better else " Lower is better.")),

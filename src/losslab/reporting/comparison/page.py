@@ -1,9 +1,8 @@
 """Page of a comparison, one file readable offline, that says which cell is best and whether that is real."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
-from losslab.comparison.result import Breakdown, ComparedCell, Comparison, FactorResult
+from losslab.comparison.result import Breakdown, BreakdownValue, ComparedCell, Comparison, FactorResult
 from losslab.formats import (
     format_duration,
     format_gflops,
@@ -31,69 +30,29 @@ MAX_FOREST_ROWS = 15
 """Pairs in a forest plot; where there are more, only those of the best are in sight."""
 
 
-@dataclass(frozen=True)
-class TableEntry:
-    """Text of a table, and the key by which it is sorted."""
-
-    text: str
-    sort: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class CellRow:
-    """One cell in the table of cells."""
-
-    line: RankingLine
-    score: str
-    interval: str
-    strip: DotStrip
-    labels: list[TableEntry]
-    """Label of each axis, which sorts in the card's order."""
-    costs: list[TableEntry]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FactorView:
-    """One axis, as the page shows it."""
-
-    axis: str
-    over: str
-    rows: list[tuple[RankingLine, str, str, DotStrip]]
-    """Line, mean ± sd, interval and strip of each label."""
-    note: str
-    forest: ForestPlot | None
-    sentences: Sequence[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BreakdownView:
-    """A breakdown, as the page shows it."""
-
-    id: str
-    title: str
-    about: str
-    columns: Sequence[str]
-    rows: list[tuple[str, list[tuple[TableEntry, bool]]]]
-    """Name of the cell, and for each column a number with whether it is best."""
-    is_judged: bool
-    higher_is_better: bool
-    sentences: Sequence[str]
+TableEntry = tuple[str, str]
+"""Text of a table, and the key by which it is sorted."""
+ShownLine = tuple[RankingLine, str, str, DotStrip]
+"""Line of a table, with its mean ± sd, interval and strip."""
 
 
 def build_comparison_page(comparison: Comparison) -> str:
-    """Build index.html."""
     lines = build_lines(comparison)
     verdict = comparison.verdict
     pairs = list(verdict.pairs) if verdict is not None else []
     shown = pairs if len(pairs) <= MAX_FOREST_ROWS else [pair for pair in pairs if pair.better == lines[0].name]
     plots, left_out = build_pareto_plots(comparison)
     title = "All pairs of cells" if shown == pairs else "The best mean against every other"
+    scores = {cell.name: [run.score for run in cell.runs] for cell in comparison.cells}
     return render_template(
         "comparison/index.html.j2",
         comparison=comparison,
         metric=comparison.metric,
         lines=lines,
-        rows=_build_rows(comparison, lines),
+        rows=[
+            (line, _list_labels(comparison, cell), _list_costs(cell))
+            for cell, line in zip(comparison.cells, _show_lines(lines, scores, comparison.metric.digits), strict=True)
+        ],
         note=build_note(verdict),
         unjudged=explain_no_verdict(comparison),
         factors=[_view_factor(comparison, factor, number) for number, factor in enumerate(comparison.factors)],
@@ -103,7 +62,8 @@ def build_comparison_page(comparison: Comparison) -> str:
         else None,
         folded=len(comparison.sentences) > MAX_SENTENCES_SHOWN,
         heats=build_heatmaps(comparison),
-        breakdowns=[_view_breakdown(one) for one in comparison.breakdowns],
+        breakdowns=comparison.breakdowns,
+        list_numbers=_list_numbers,
         groupings=build_chart_groups(comparison),
         paretos=plots,
         left_out=left_out,
@@ -116,74 +76,42 @@ def build_comparison_page(comparison: Comparison) -> str:
     )
 
 
-def _build_rows(comparison: Comparison, lines: Sequence[RankingLine]) -> list[CellRow]:
-    scores = {cell.name: [run.score for run in cell.runs] for cell in comparison.cells}
-    digits = comparison.metric.digits
+def _show_lines(lines: Sequence[RankingLine], scores: Mapping[str, Sequence[float]], digits: int) -> list[ShownLine]:
     return [
-        CellRow(
-            line=line,
-            score=format_mean_sd(line.mean, line.sd, digits),
-            interval=format_interval(line.interval, digits),
-            strip=strip,
-            labels=[
-                TableEntry(cell.labels[axis], str(list(labels).index(cell.labels[axis])))
-                for axis, labels in comparison.axes.items()
-            ],
-            costs=_list_costs(cell),
-        )
-        for cell, line, strip in zip(comparison.cells, lines, build_strips(lines, scores), strict=True)
+        (line, format_mean_sd(line.mean, line.sd, digits), format_interval(line.interval, digits), strip)
+        for line, strip in zip(lines, build_strips(lines, scores), strict=True)
     ]
+
+
+def _list_labels(comparison: Comparison, cell: ComparedCell) -> list[TableEntry]:
+    """List the label of each axis, which sorts in the card's order."""
+    return [(cell.labels[axis], str(list(labels).index(cell.labels[axis]))) for axis, labels in comparison.axes.items()]
 
 
 def _list_costs(cell: ComparedCell) -> list[TableEntry]:
     return [
-        TableEntry(format_parameters(cell.parameters), str(cell.parameters)),
-        TableEntry(format_gflops(cell.gflops), format_sort_key(cell.gflops)),
-        TableEntry(format_duration(cell.train_seconds), format_sort_key(cell.train_seconds)),
-        TableEntry(format_milliseconds(cell.image_ms), format_sort_key(cell.image_ms)),
+        (format_parameters(cell.parameters), str(cell.parameters)),
+        (format_gflops(cell.gflops), format_sort_key(cell.gflops)),
+        (format_duration(cell.train_seconds), format_sort_key(cell.train_seconds)),
+        (format_milliseconds(cell.image_ms), format_sort_key(cell.image_ms)),
     ]
 
 
-def _view_factor(comparison: Comparison, factor: FactorResult, number: int) -> FactorView:
-    lines = build_verdict_lines(factor.verdict)
-    digits = comparison.metric.digits
-    rows = [
-        (line, format_mean_sd(line.mean, line.sd, digits), format_interval(line.interval, digits), strip)
-        for line, strip in zip(lines, build_strips(lines, {}), strict=True)
-    ]
+def _view_factor(
+    comparison: Comparison, factor: FactorResult, number: int
+) -> tuple[FactorResult, list[ShownLine], str, ForestPlot | None]:
+    """Add the lines of an axis to it, their note, and a forest plot."""
+    lines = _show_lines(build_verdict_lines(factor.verdict), {}, comparison.metric.digits)
     forest = build_forest(f"forest-axis-{number}", "Differences", factor.verdict.pairs, comparison.metric)
-    return FactorView(
-        axis=factor.axis,
-        over=factor.over,
-        rows=rows,
-        note=build_note(factor.verdict),
-        forest=forest,
-        sentences=factor.sentences,
-    )
+    return factor, lines, build_note(factor.verdict), forest
 
 
-def _view_breakdown(breakdown: Breakdown) -> BreakdownView:
-    digits = breakdown.digits
-    rows = [
+def _list_numbers(breakdown: Breakdown, values: Sequence[BreakdownValue]) -> list[tuple[TableEntry, bool]]:
+    """List the numbers of a row, each with whether it is best."""
+    return [
         (
-            name,
-            [
-                (
-                    TableEntry(format_mean_sd(one.mean, one.sd, digits), format_sort_key(one.mean)),
-                    one.is_best and breakdown.is_judged,
-                )
-                for one in values
-            ],
+            (format_mean_sd(one.mean, one.sd, breakdown.digits), format_sort_key(one.mean)),
+            one.is_best and breakdown.is_judged,
         )
-        for name, values in breakdown.rows
+        for one in values
     ]
-    return BreakdownView(
-        id=breakdown.id,
-        title=breakdown.title,
-        about=breakdown.about,
-        columns=breakdown.columns,
-        rows=rows,
-        is_judged=breakdown.is_judged,
-        higher_is_better=breakdown.higher_is_better,
-        sentences=breakdown.sentences,
-    )

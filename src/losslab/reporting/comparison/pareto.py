@@ -4,6 +4,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from losslab.comparison.result import ComparedCell, Comparison
 from losslab.formats import (
@@ -25,38 +26,26 @@ NAME_SIZE_PX, RANK_SIZE_PX = 11.5, 16.0
 
 @dataclass(frozen=True)
 class CostAxis:
-    """One kind of cost."""
-
     key: str
     title: str
     label: str
     """Label of the axis, with its unit."""
     read: Callable[[ComparedCell], float | None]
-    """Cost of a cell in the unit of the axis; None where it is not known."""
-    format: Callable[[ComparedCell], str]
+    unit: float
+    """Number of which the axis shows multiples."""
+    format: Callable[[Any], str]
 
 
 COSTS = (
-    CostAxis(
-        "parameters",
-        "parameters",
-        "parameters, millions",
-        lambda cell: cell.parameters / 1e6,
-        lambda cell: format_parameters(cell.parameters),
-    ),
-    CostAxis(
-        "image",
-        "time per image",
-        "milliseconds per image",
-        lambda cell: cell.image_ms,
-        lambda cell: format_milliseconds(cell.image_ms),
-    ),
+    CostAxis("parameters", "parameters", "parameters, millions", lambda cell: cell.parameters, 1e6, format_parameters),
+    CostAxis("image", "time per image", "milliseconds per image", lambda cell: cell.image_ms, 1, format_milliseconds),
     CostAxis(
         "training",
         "training time",
         "minutes of training, mean over seeds",
-        lambda cell: None if cell.train_seconds is None else cell.train_seconds / 60,
-        lambda cell: format_duration(cell.train_seconds),
+        lambda cell: cell.train_seconds,
+        60,
+        format_duration,
     ),
 )
 
@@ -74,8 +63,6 @@ class ParetoCandidate:
 
 @dataclass(frozen=True, kw_only=True)
 class ParetoPoint:
-    """A cell in the plot."""
-
     x: float
     y: float
     rank: int
@@ -91,8 +78,6 @@ class ParetoPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class ParetoPlot:
-    """What pareto.html.j2 draws."""
-
     id: str
     title: str
     reading: str
@@ -130,7 +115,7 @@ def find_candidates(comparison: Comparison, cost: CostAxis) -> list[ParetoCandid
     """Find the cells whose quality and cost are known, the cheapest first."""
     sign = 1 if comparison.metric.higher_is_better else -1
     known = [
-        (cell, line, float(value))
+        (cell, line, value / cost.unit)
         for cell, line in zip(comparison.cells, build_lines(comparison), strict=True)
         if (value := cost.read(cell)) is not None and not math.isnan(value) and not math.isnan(line.mean)
     ]
@@ -163,7 +148,7 @@ def _build_plot(comparison: Comparison, cost: CostAxis, candidates: Sequence[Par
             y=round(place[1], 1),
             rank=one.line.rank,
             name=one.cell.name,
-            cost=cost.format(one.cell),
+            cost=cost.format(cost.read(one.cell)),
             quality=format_score(one.line.mean, metric.digits),
             on_front=one.on_front,
             long=long,

@@ -12,8 +12,6 @@ from losslab.study.spec import format_label
 
 @dataclass(frozen=True)
 class PublishedLine:
-    """Published numbers of one cell, and ours."""
-
     labels: list[str]
     """Label of each axis; a dash where the source has none."""
     values: list[str]
@@ -24,8 +22,6 @@ class PublishedLine:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedTable:
-    """What a source has published, and our numbers beside it."""
-
     axes: list[str]
     columns: list[str]
     """Names of the published numbers, in the source's own words."""
@@ -47,17 +43,17 @@ def build_published_table(comparison: Comparison) -> PublishedTable | None:
     published, metric, digits = comparison.published, comparison.metric, comparison.metric.digits
     axes = [axis for axis in comparison.axes if any(axis in row.cell for row in published.rows)]
     columns = list(dict.fromkeys(name for row in published.rows for name in row.values))
-    lines = list(zip(comparison.cells, build_lines(comparison), strict=True))
+    lines = {line.name: line for line in build_lines(comparison)}
     rows = []
     for row in published.rows:
         wanted = {axis: format_label(value) for axis, value in row.cell.items()}
-        ours = [line for cell, line in lines if wanted.items() <= cell.labels.items()]
+        cells = [cell for cell in comparison.cells if wanted.items() <= cell.labels.items()]
+        ours = [lines[cell.name] for cell in cells]
         score = ABSENT
         if len(ours) == 1:
             score = format_mean_sd(ours[0].mean, ours[0].sd, digits)
         elif ours:
             score = f"{format_score(statistics.fmean(line.mean for line in ours), digits)}, mean of {len(ours)} cells"
-        cells = [cell for cell in comparison.cells if wanted.items() <= cell.labels.items()]
         values = [format_brief(row.values[name]) if name in row.values else ABSENT for name in columns]
         rows.append(PublishedLine([wanted.get(axis, ABSENT) for axis in axes], values, score, _format_nearest(cells)))
     return PublishedTable(
@@ -75,8 +71,5 @@ def build_published_table(comparison: Comparison) -> PublishedTable | None:
 
 def _format_nearest(cells: Sequence[ComparedCell]) -> str:
     scores = [run.like_published for cell in cells for run in cell.runs if run.like_published is not None]
-    if not scores:
-        return ABSENT
-    return format_mean_sd(
-        statistics.fmean(scores), statistics.stdev(scores) if len(cells) == 1 < len(scores) else None, 3
-    )
+    sd = statistics.stdev(scores) if len(cells) == 1 < len(scores) else None
+    return format_mean_sd(statistics.fmean(scores), sd, 3) if scores else ABSENT

@@ -40,7 +40,6 @@ def build_lines(comparison: Comparison) -> list[RankingLine]:
 
 
 def build_verdict_lines(verdict: Verdict) -> list[RankingLine]:
-    """Build a line for each standing."""
     return [
         RankingLine(
             name=one.name,

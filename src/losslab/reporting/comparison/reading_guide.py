@@ -17,7 +17,6 @@ def explain_no_verdict(comparison: Comparison) -> str | None:
 
 
 def build_reading_guide(comparison: Comparison) -> list[str]:
-    """Build the sentences that say how to read the numbers."""
     metric = comparison.metric
     direction = "higher" if metric.higher_is_better else "lower"
     ours = f"{metric.title}: {metric.about.rstrip('.')}; {direction} is better. The ± is the standard deviation over seeds."

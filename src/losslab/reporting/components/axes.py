@@ -1,6 +1,7 @@
 """Axes of a chart: the place of a value on them, and the values written along them."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from losslab.formats import format_brief
@@ -40,6 +41,11 @@ def build_axis(label: str, values: list[float], from_zero: bool = False) -> Axis
     low = min(low, 0.0) if from_zero else low
     room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
     return Axis(label, low if from_zero and low == 0 else low - room, high + room)
+
+
+def build_epoch_axis(epochs: Sequence[float]) -> Axis:
+    margin = 0.5 if len(epochs) == 1 else 0.0
+    return Axis("epoch", epochs[0] - margin, epochs[-1] + margin, integer=True)
 
 
 def _choose_linear_ticks(axis: Axis, most: int) -> list[float]:

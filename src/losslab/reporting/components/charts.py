@@ -32,14 +32,6 @@ class ChartSeries:
     kind: Literal["line", "bars", "points"] = "line"
 
 
-@dataclass(frozen=True)
-class ChartMark:
-    """A vertical line across the plot."""
-
-    x: float
-    label: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class DrawnSeries:
     """A series in the coordinates of the drawing; `xs`, `ys` and `texts` hold a number a point for the script, `-` at a gap."""
@@ -64,7 +56,8 @@ class Chart:
     x: Axis
     y: Axis
     series: Sequence[ChartSeries]
-    marks: Sequence[ChartMark] = ()
+    marks: Sequence[tuple[float, str]] = ()
+    """Vertical lines across the plot, as x and label."""
     diagonal: bool = False
     at: Sequence[str] = ()
     """Names of the points along x; without them, each is called by its x."""
@@ -80,7 +73,7 @@ class Chart:
     @property
     def marked(self) -> list[tuple[float, str, bool]]:
         """Marks as x, label, and whether the label stands to the left of the line."""
-        places = [(round(self.x.place(mark.x, LEFT, RIGHT), 1), mark.label) for mark in self.marks]
+        places = [(round(self.x.place(x, LEFT, RIGHT), 1), label) for x, label in self.marks]
         return [(place, label, place > (LEFT + RIGHT) / 2) for place, label in places]
 
     @property
@@ -112,7 +105,9 @@ class Chart:
 
     def _draw(self, series: ChartSeries) -> DrawnSeries:
         places = [
-            None if math.isnan(x) or math.isnan(y) else self._place(x, y)
+            None
+            if math.isnan(x) or math.isnan(y)
+            else (round(self.x.place(x, LEFT, RIGHT), 1), round(self.y.place(y, BOTTOM, TOP), 1))
             for x, y in zip(series.xs, series.ys, strict=True)
         ]
         known = [place for place in places if place is not None]
@@ -131,9 +126,6 @@ class Chart:
                 "-" if place is None else format_brief(y) for place, y in zip(places, series.ys, strict=True)
             ),
         )
-
-    def _place(self, x: float, y: float) -> tuple[float, float]:
-        return round(self.x.place(x, LEFT, RIGHT), 1), round(self.y.place(y, BOTTOM, TOP), 1)
 
 
 def _build_path(places: Sequence[tuple[float, float] | None]) -> str:

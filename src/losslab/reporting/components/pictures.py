@@ -3,11 +3,22 @@
 import base64
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+
+def read_shrunk(path: Path, side: int, resampling: Image.Resampling) -> Image.Image:
+    """Read an image; where its longer side exceeds `side`, shrink it to that."""
+    with Image.open(path) as image:
+        longer = max(image.size)
+        if longer <= side:
+            return image.copy()
+        size = (max(1, round(image.width * side / longer)), max(1, round(image.height * side / longer)))
+        return image.resize(size, resampling)
 
 
 def encode_photo(image: Image.Image) -> str:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import matplotlib
 import numpy as np
@@ -40,7 +40,6 @@ RIGHT, MISSED, INVENTED = (0, 114, 178), (230, 159, 0), (213, 94, 0)
 class LossCard:
     spec: LossSpec
     formula: Markup
-    options: dict[str, Any]
     detail: Markup
     probes: LossProbes
     figures: dict[str, str]
@@ -73,7 +72,6 @@ def _build_card(spec: LossSpec) -> LossCard:
     return LossCard(
         spec=spec,
         formula=_render_formula(spec.formula),
-        options=spec.defaults,
         detail=_render_detail(spec),
         probes=probes,
         figures=_draw_figures(probes),
@@ -135,9 +133,8 @@ def _draw_masks(probes: LossProbes) -> str:
 def _draw_shapes(probes: LossProbes) -> str:
     figure = new_figure(4.4, 2.0)
     axes = figure.subplots()
-    names = list(probes.shapes)
     values = list(probes.shapes.values())
-    bars = axes.barh(names, values, color=[GREY, BLUE, BLUE, BLUE])
+    bars = axes.barh(list(probes.shapes), values, color=[GREY, BLUE, BLUE, BLUE])
     axes.bar_label(bars, [f"{value:.3g}" for value in values], padding=3, fontsize=8)
     axes.axvline(0, color=GREY, linewidth=0.6)
     axes.invert_yaxis()

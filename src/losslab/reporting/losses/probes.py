@@ -94,11 +94,7 @@ def draw_shapes() -> dict[str, Mask]:
 
 
 def probe_loss(expression: str, measure_cost: Callable[[str], StepCost] | None = None) -> LossProbes:
-    """Measure one loss with its default options, on binary scenes except for the cost.
-
-    Args:
-        measure_cost: a function of the expression; by default `measure_step`.
-    """
+    """Measure one loss with its default options, on binary scenes except for the cost, by default that of `measure_step`."""
     loss = build_loss(expression, 1)
     truth, background = draw_disc(), ~draw_disc()
     certain = np.where(truth, SURE, 1 - SURE)

@@ -19,8 +19,7 @@ def draw_contact_sheet(outs: ReportInputs, path: Path) -> None:
     if not rows:
         return
     strips = [_draw_strip(outs, row["file"]) for row in rows]
-    width = max(strip.width for strip in strips)
-    height = max(strip.height for strip in strips)
+    width, height = max(strip.width for strip in strips), max(strip.height for strip in strips)
     lines = -(-len(strips) // 2)
     sheet = Image.new("RGB", (2 * width + 5 * GAP_PX, lines * (height + GAP_PX) + GAP_PX), "white")
     for index, strip in enumerate(strips):

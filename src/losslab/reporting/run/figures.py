@@ -8,12 +8,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure, save_figure
-from losslab.reporting.run.inputs import (
-    ReportInputs,
-    Table,
-    read_column,
-    select_split,
-)
+from losslab.reporting.run.inputs import ReportInputs, Table, read_column, select_split
 
 MAX_CLASSES_NUMBERED = 20
 """Classes of a matrix with numbers in its cells; the cells of a larger one are too small, and slow to draw."""
@@ -22,15 +17,16 @@ MAX_CLASSES_NUMBERED = 20
 def draw_figures(outs: ReportInputs, folder: Path) -> None:
     """Write curves.png, confusion.png, iou_by_class.png, iou_by_image.png and reliability.png, whatever matplotlibrc says."""
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, "text.parse_math": False}):  # names are no formulas
-        draw_curves(outs.history, folder / "curves.png")
+        draw_curves(outs, folder / "curves.png")
         draw_confusion(select_split(outs.confusion, "test"), folder / "confusion.png")
         draw_iou_by_class(outs.per_class, folder / "iou_by_class.png")
-        draw_iou_by_image(outs.per_image, folder / "iou_by_image.png")
+        draw_iou_by_image(outs.read_image_scores("test"), folder / "iou_by_image.png")
         draw_reliability(outs.calibration, folder / "reliability.png")
 
 
-def draw_curves(history: Table, path: Path) -> None:
+def draw_curves(outs: ReportInputs, path: Path) -> None:
     """Draw loss and val mIoU over the epochs."""
+    history, best = outs.history, outs.kept
     figure = new_figure(9.0, 3.4)
     left, right = figure.subplots(1, 2)
     epochs = [int(row["epoch"]) for row in history]
@@ -51,7 +47,6 @@ def draw_curves(history: Table, path: Path) -> None:
             right.plot(epochs, scores, color=GREY, linewidth=0.8, alpha=0.8)
             if not math.isnan(scores[-1]):
                 right.annotate(name.removeprefix("val_iou_"), (epochs[-1], scores[-1]), fontsize=7, color=GREY)
-    best = max(range(len(miou)), key=lambda index: -1.0 if math.isnan(miou[index]) else miou[index])
     right.plot(epochs[best], miou[best], "o", color=ORANGE, markersize=7, label=f"kept: epoch {epochs[best]}")
     right.set_ylim(0, 1)
     right.legend(frameon=False, loc="lower right")
@@ -100,10 +95,8 @@ def draw_iou_by_class(per_class: Table, path: Path) -> None:
     save_figure(figure, path)
 
 
-def draw_iou_by_image(per_image: Table, path: Path) -> None:
+def draw_iou_by_image(scores: list[float], path: Path) -> None:
     """Draw a histogram of the test images' mIoU."""
-    scores = [float(row["iou"] or "nan") for row in per_image if row["split"] == "test"]
-    scores = [score for score in scores if score == score]
     figure = new_figure(6.0, 2.8)
     axes = figure.subplots()
     axes.hist(scores, bins=np.linspace(0, 1, 41).tolist(), color=BLUE)

@@ -61,12 +61,13 @@ def check_val_above_train(outs: ReportInputs) -> ReportNote | UncheckedRule | No
     pair = _compare_train_and_val(outs)
     if isinstance(pair, UncheckedRule):
         return pair
-    if not pair.val - pair.train > MIN_GAP:
+    train, val, left_out = pair
+    if not val - train > MIN_GAP:
         return None
     return ReportNote(
         "trust",
         "the net is better on validation images than on training images",
-        f"mIoU {format_score(pair.val)} on val, {format_score(pair.train)} on training images{pair.left_out}: "
+        f"mIoU {format_score(val)} on val, {format_score(train)} on training images{left_out}: "
         "images that the net has learned should not be harder.",
         "Check how the splits were drawn: val may be easier, small, or leak from train.",
     )
@@ -159,13 +160,13 @@ def check_overfitting(outs: ReportInputs) -> ReportNote | UncheckedRule | None:
     pair = _compare_train_and_val(outs)
     if isinstance(pair, UncheckedRule):
         return pair
-    if not pair.train - pair.val > OVERFIT_GAP:
+    train, val, left_out = pair
+    if not train - val > OVERFIT_GAP:
         return None
     return ReportNote(
         "limit",
         "the net overfits: it is much better on training images",
-        f"mIoU {format_score(pair.train)} on a sample of the training images, {format_score(pair.val)} on "
-        f"val{pair.left_out}.",
+        f"mIoU {format_score(train)} on a sample of the training images, {format_score(val)} on val{left_out}.",
         "Try more images, stronger augmentation, pretrained encoder weights, weight decay, or fewer epochs.",
     )
 
@@ -181,11 +182,8 @@ def check_val_loss(outs: ReportInputs) -> ReportNote | UncheckedRule | None:
         return UncheckedRule("an epoch has no loss")
     lowest = min(range(len(val)), key=val.__getitem__)
     later = val[lowest + 1 :][-3:]
-    if (
-        len(later) < 2
-        or not sum(later) / len(later) - val[lowest] > OVERFIT_GAP * abs(val[lowest])
-        or not train[-1] < train[lowest]
-    ):
+    has_risen = len(later) > 1 and sum(later) / len(later) - val[lowest] > OVERFIT_GAP * abs(val[lowest])
+    if not (has_risen and train[-1] < train[lowest]):
         return None
     epoch = outs.history[lowest]["epoch"]
     return ReportNote(
@@ -275,21 +273,12 @@ def apply_rules(outs: ReportInputs) -> tuple[list[ReportNote], list[str], list[s
     )
 
 
-@dataclass(frozen=True)
-class _TrainAndVal:
-    """The mIoU of train and val over the classes that both score."""
-
-    train: float
-    val: float
-    left_out: str
-    """Words about the classes left out, to add to the two numbers; empty without any."""
-
-
-def _compare_train_and_val(outs: ReportInputs) -> _TrainAndVal | UncheckedRule:
+def _compare_train_and_val(outs: ReportInputs) -> tuple[float, float, str] | UncheckedRule:
+    """Return the mIoU of train and of val over the classes that both score, and words about the classes left out."""
     train, val = outs.read_class_scores("train"), outs.read_class_scores("val")
     both = [name for name in outs.classes if name in train and name in val]
     if not both:
         return UncheckedRule("train and val score no common class")
     single = [name for name in outs.classes if (name in train) != (name in val)]
     left_out = f" (without {format_list(single)}, scored in only one of them)" if single else ""
-    return _TrainAndVal(outs.compute_miou("train", both), outs.compute_miou("val", both), left_out)
+    return outs.compute_miou("train", both), outs.compute_miou("val", both), left_out

@@ -1,7 +1,6 @@
 """reports/report.html: one file, readable offline, that explains a run to somebody who did not do it."""
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 from losslab.formats import format_score
@@ -10,7 +9,7 @@ from losslab.reporting.components.rendering import render_template
 from losslab.reporting.run import contact_sheet, figures
 from losslab.reporting.run.inputs import ReportInputs, read_report_inputs
 from losslab.reporting.run.notes import apply_rules
-from losslab.reporting.run.sections import calibration, classes, confusion, data, errors, gallery, images, run, training
+from losslab.reporting.run.sections import calibration, classes, confusion, data, errors, gallery, run, training
 from losslab.reporting.run.verdict import build_verdict
 
 HEADLINES = {
@@ -26,20 +25,8 @@ HEADLINES = {
 }
 
 
-@dataclass(frozen=True)
-class HeadlineScore:
-    title: str
-    meaning: str
-    test: str
-    val: str
-
-
 def write_report(models: Path, reports: Path, prepared: Path, examples: int) -> None:
-    """Write `figures/*.png` and `report.html` from the outs of prepare, train and evaluate.
-
-    Args:
-        examples: number of kept predictions to show, in equal parts best, median, worst and random.
-    """
+    """Write `figures/*.png` and `report.html`, with `examples` predictions in equal parts best, median, worst and random."""
     outs = read_report_inputs(models, reports, prepared)
     with atomic_write(reports / "figures") as folder:
         folder.mkdir()
@@ -66,7 +53,7 @@ def build_run_page(outs: ReportInputs, examples: int) -> str:
         calibration=calibration.build_calibration(outs),
         thresholds=calibration.build_thresholds(outs),
         errors=errors.build_error_heatmaps(outs),
-        spread=images.build_histogram(outs),
+        spread=errors.build_histogram(outs),
         gallery=gallery.build_gallery(outs, examples),
         legend=list(zip(outs.classes, outs.model["palette"], strict=True)),
         void=outs.model["ignore_index"] is not None,
@@ -76,11 +63,12 @@ def build_run_page(outs: ReportInputs, examples: int) -> str:
     )
 
 
-def _build_headlines(outs: ReportInputs) -> list[HeadlineScore]:
+def _build_headlines(outs: ReportInputs) -> list[tuple[str, str, str, str]]:
+    """Build title, meaning, and the scores on test and val, of each of HEADLINES that test has."""
     headlines = []
     for key, (title, meaning) in HEADLINES.items():
         test, val = outs.read_score("test", key), outs.read_score("val", key)
         if not math.isnan(test):
             digits = 1 if key == "hd95" else 3
-            headlines.append(HeadlineScore(title, meaning, format_score(test, digits), format_score(val, digits)))
+            headlines.append((title, meaning, format_score(test, digits), format_score(val, digits)))
     return headlines

@@ -5,13 +5,8 @@ import math
 from losslab.formats import format_percent, format_score
 from losslab.io.files import parse_number
 from losslab.reporting.components.axes import Axis
-from losslab.reporting.components.charts import Chart, ChartMark, ChartSeries
-from losslab.reporting.run.inputs import (
-    Line,
-    ReportInputs,
-    read_column,
-    select_split,
-)
+from losslab.reporting.components.charts import Chart, ChartSeries
+from losslab.reporting.run.inputs import Line, ReportInputs, read_column, select_split
 
 SPLITS = ("test", "val")
 MAX_SWEEPS = 30
@@ -27,10 +22,9 @@ def build_calibration(outs: ReportInputs) -> list[Chart]:
 
 def build_thresholds(outs: ReportInputs) -> list[tuple[str, Chart]]:
     """Build the threshold sweep on the test images of each class in thresholds.csv, of the weakest if there are many."""
-    swept = {row["class"] for row in outs.thresholds}
+    swept = {row["class"] for row in select_split(outs.thresholds, "test")}
     names = [name for name in outs.find_weakest(MAX_SWEEPS) if name in swept]
-    charts = [(name, _build_sweep(outs, index, name)) for index, name in enumerate(names)]
-    return [(name, chart) for name, chart in charts if chart is not None]
+    return [(name, _build_sweep(outs, index, name)) for index, name in enumerate(names)]
 
 
 def _build_reliability(outs: ReportInputs) -> Chart:
@@ -83,10 +77,8 @@ def compute_overconfidence(outs: ReportInputs, split: str) -> float:
     return sum(gaps) / pixels if pixels else math.nan
 
 
-def _build_sweep(outs: ReportInputs, index: int, name: str) -> Chart | None:
+def _build_sweep(outs: ReportInputs, index: int, name: str) -> Chart:
     test, val = ([row for row in select_split(outs.thresholds, split) if row["class"] == name] for split in SPLITS)
-    if not test:
-        return None
     at = read_column(test, "threshold")
     series = [
         ChartSeries(name=title, xs=at, ys=read_column(test, title.lower()), style=style, heavy=title == "IoU")
@@ -96,7 +88,7 @@ def _build_sweep(outs: ReportInputs, index: int, name: str) -> Chart | None:
         xs, ys = read_column(val, "threshold"), read_column(val, "iou")
         series.append(ChartSeries(name="IoU on val", xs=xs, ys=ys, style=4, dashed=True))
     chosen = [row for row in test if parse_number(row["chosen"])]
-    marks = [ChartMark(parse_number(row["threshold"]), f"best on val: {row['threshold']}") for row in chosen]
+    marks = [(parse_number(row["threshold"]), f"best on val: {row['threshold']}") for row in chosen]
     return Chart(
         id=f"chart-threshold-{index}",
         title=f"{name} against the rest, by threshold",
@@ -109,10 +101,9 @@ def _build_sweep(outs: ReportInputs, index: int, name: str) -> Chart | None:
 
 
 def _describe_sweep(test: list[Line], chosen: list[Line]) -> str:
-    half = min(test, key=lambda row: abs(parse_number(row["threshold"]) - 0.5))
     if not chosen:
         return "Val has no best threshold: neither its truth nor its prediction contains the class."
-    best = chosen[0]
+    best, half = chosen[0], min(test, key=lambda row: abs(parse_number(row["threshold"]) - 0.5))
     return (
         f"The best threshold on val, {best['threshold']}, gives IoU {format_score(parse_number(best['iou']))} on test; "
         f"0.5 gives {format_score(parse_number(half['iou']))}."

@@ -8,32 +8,20 @@ from losslab.reporting.run.inputs import ReportInputs
 
 
 @dataclass(frozen=True)
-class ClassColumn:
-    key: str
-    title: str
-    meaning: str
-
-
-@dataclass(frozen=True)
-class ClassCell:
-    text: str
-    sort: str
-    """Number to sort by; empty without one, and such rows come last."""
-
-
-@dataclass(frozen=True)
 class ClassRow:
     name: str
     colour: tuple[int, int, int]
     bars: list[tuple[str, float, str]]
     """IoU of each split as its name, a share of 1 for the bar, and text."""
     sort: str
-    cells: list[ClassCell]
+    cells: list[tuple[str, str]]
+    """Text, and the number to sort by: empty without one, and such rows come last."""
 
 
 @dataclass(frozen=True)
 class ClassTable:
-    columns: list[ClassColumn]
+    columns: list[tuple[str, str]]
+    """Title and meaning of each."""
     rows: list[ClassRow]
     reading: str
 
@@ -42,45 +30,40 @@ def build_class_table(outs: ReportInputs) -> ClassTable:
     """Build the table of classes, those with the highest test IoU first and those without one last."""
     columns = _list_columns(outs)
     rows = [
-        _build_row(outs, name, tuple(colour), columns)
+        _build_row(outs, name, tuple(colour), list(columns))
         for name, colour in zip(outs.classes, outs.model["palette"], strict=True)
     ]
     rows.sort(key=lambda row: -float(row.sort or -1))
-    return ClassTable(columns, rows, _describe_extremes(outs))
+    return ClassTable(list(columns.values()), rows, _describe_extremes(outs))
 
 
-def _list_columns(outs: ReportInputs) -> list[ClassColumn]:
+def _list_columns(outs: ReportInputs) -> dict[str, tuple[str, str]]:
+    """List key → title and meaning of the columns that per_class.csv has, or which follow from it."""
     keys = list(outs.per_class[0]) if outs.per_class else []
-    columns = [
-        ClassColumn("train", "IoU train", "on a sample of the training images, without augmentation"),
-        ClassColumn("dice", "Dice", "2 · overlap / (truth + prediction)"),
-        ClassColumn("precision", "precision", "share of the pixels predicted as this class that are correct"),
-        ClassColumn("recall", "recall", "share of the pixels of this class that are predicted as such"),
-        ClassColumn("boundary_iou", "boundary IoU", "IoU of thin bands along the borders"),
-    ]
-    columns += [
-        ClassColumn(
-            key, f"surface Dice {key.removeprefix('surface_dice_')} px", "share of the border within this tolerance"
-        )
-        for key in keys
-        if key.startswith("surface_dice_")
-    ]
-    columns += [
-        ClassColumn("hd95", "HD95, px", "95 % of the border is closer than this to the true border; mean over images"),
-        ClassColumn("share", "% of pixels", "share of the test images' true pixels"),
-        ClassColumn("images", "images", "test images that contain the class"),
-    ]
-    return [column for column in columns if column.key in (*keys, "train", "share")]
+    tolerances = [key.removeprefix("surface_dice_") for key in keys if key.startswith("surface_dice_")]
+    within = "share of the border within this tolerance"
+    columns = {
+        "train": ("IoU train", "on a sample of the training images, without augmentation"),
+        "dice": ("Dice", "2 · overlap / (truth + prediction)"),
+        "precision": ("precision", "share of the pixels predicted as this class that are correct"),
+        "recall": ("recall", "share of the pixels of this class that are predicted as such"),
+        "boundary_iou": ("boundary IoU", "IoU of thin bands along the borders"),
+        **{f"surface_dice_{pixels}": (f"surface Dice {pixels} px", within) for pixels in tolerances},
+        "hd95": ("HD95, px", "95 % of the border is closer than this to the true border; mean over images"),
+        "share": ("% of pixels", "share of the test images' true pixels"),
+        "images": ("images", "test images that contain the class"),
+    }
+    return {key: words for key, words in columns.items() if key in (*keys, "train", "share")}
 
 
-def _build_row(outs: ReportInputs, name: str, colour: tuple[int, int, int], columns: list[ClassColumn]) -> ClassRow:
+def _build_row(outs: ReportInputs, name: str, colour: tuple[int, int, int], keys: list[str]) -> ClassRow:
     test = outs.read_class("test", name)
     ious = {split: outs.read_class(split, name).get("iou", math.nan) for split in ("test", "val", "train")}
     bars = [(split, 0.0 if math.isnan(iou) else iou, format_score(iou)) for split, iou in list(ious.items())[:2]]
     total = sum(outs.read_class_scores("test", "support").values())
     numbers = test | {"train": ious["train"], "share": test.get("support", math.nan) / total if total else math.nan}
-    values = [(column.key, numbers.get(column.key, math.nan)) for column in columns]
-    cells = [ClassCell(_format_cell(key, value), format_sort_key(value)) for key, value in values]
+    values = [(key, numbers.get(key, math.nan)) for key in keys]
+    cells = [(_format_cell(key, value), format_sort_key(value)) for key, value in values]
     return ClassRow(name, colour, bars, format_sort_key(ious["test"]), cells)
 
 

@@ -57,13 +57,7 @@ def _count_pixels(outs: ReportInputs) -> tuple[list[str], Counts]:
 
 
 def _build_heatmap(names: list[str], counts: Counts, totals: Counts, detail: str, worst: str, **texts: Any) -> Heatmap:
-    """Build a matrix of shares.
-
-    Args:
-        totals: pixels that make 100 %, of each row or of each column.
-        detail: words for a cell, with fields for truth, predicted, pixels and share.
-        worst: words for the largest share off the diagonal.
-    """
+    """Build a matrix of shares of `totals`, with words that have fields for a cell and for the largest off the diagonal."""
     shares = np.where(totals > 0, counts / np.maximum(totals, 1), math.nan)
 
     def describe(words: str, i: int, j: int) -> str:
@@ -73,12 +67,9 @@ def _build_heatmap(names: list[str], counts: Counts, totals: Counts, detail: str
     rows = [
         (
             truth,
-            [
-                HeatmapCell(format_cell_percent(float(shares[i, j])), float(shares[i, j]), describe(detail, i, j))
-                for j in range(len(names))
-            ],
+            [HeatmapCell(format_cell_percent(share), share, describe(detail, i, j)) for j, share in enumerate(row)],
         )
-        for i, truth in enumerate(names)
+        for i, (truth, row) in enumerate(zip(names, shares.tolist(), strict=True))
     ]
     off = np.nan_to_num(shares) * (1 - np.eye(len(names)))
     i, j = divmod(int(off.argmax()), len(names))

@@ -1,6 +1,5 @@
 """The section on data: the contents of each split, the findings of the audit, and similar images across splits."""
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,32 +18,20 @@ MAX_SIDE_PX = 320
 """Longer side of a picture of a pair; larger ones are shrunk."""
 
 
-@dataclass(frozen=True)
-class SplitCoverage:
-    name: str
-    cells: list[tuple[str, str]]
-    """Percentage of the pixels and number of images that have the class, for each split."""
-
-
-@dataclass(frozen=True)
-class SimilarImages:
-    caption: str
-    pictures: list[tuple[str, str]]
-    """Name and data URI of both images."""
-
-
 def build_data_section(outs: ReportInputs) -> dict[str, Any]:
     """Build the section from audit.json, and from the arrays for the pictures of pairs."""
     audit = outs.audit
-    names = list(audit["coverage"][SPLITS[0]])
-    rows = [
-        SplitCoverage(name, [_format_coverage(audit["coverage"][split][name]) for split in SPLITS]) for name in names
-    ]
+    coverage = {
+        name: [_format_coverage(audit["coverage"][split][name]) for split in SPLITS]
+        for name in audit["coverage"][SPLITS[0]]
+    }
+    if all(share == "0" for share, _ in coverage.get("void", [])):
+        coverage.pop("void", None)
     pairs = audit["near_duplicates"]["pairs"]
     return {
         "settings": _describe_settings(audit["settings"]),
         "images": {split: format_plural(count, "image") for split, count in audit["images"].items()},
-        "coverage": [row for row in rows if row.name != "void" or any(share != "0" for share, _ in row.cells)],
+        "coverage": coverage,
         "findings": audit["by_kind"],
         "pairs": [_build_pair(outs.prepared, pair) for pair in pairs[:MAX_PAIRS]],
         "pair_count": audit["near_duplicates"]["count"],
@@ -65,11 +52,12 @@ def _format_coverage(covered: JsonObject) -> tuple[str, str]:
     return format_percent(covered["share"]), str(covered.get("images", ""))
 
 
-def _build_pair(prepared: Path, pair: JsonObject) -> SimilarImages:
+def _build_pair(prepared: Path, pair: JsonObject) -> tuple[str, list[tuple[str, str]]]:
+    """Build the caption of a pair, and name and data URI of both images."""
     pictures = []
     for end in (pair["first"], pair["second"]):
         pixels = np.load(prepared / end["split"] / "images.npy", mmap_mode="r")[end["index"]]
         image = Image.fromarray(np.asarray(pixels))
         image.thumbnail((MAX_SIDE_PX, MAX_SIDE_PX))
         pictures.append((f"{end['split']}/{end['image']}", encode_photo(image)))
-    return SimilarImages(f"correlation {pair['correlation']:.3f}", pictures)
+    return f"correlation {pair['correlation']:.3f}", pictures

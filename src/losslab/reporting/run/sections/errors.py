@@ -1,15 +1,19 @@
-"""The section on errors: by distance to a border, by size of the object, and by number of objects."""
+"""The section on errors: by distance to a border, by size and by number of objects, and by image."""
 
 import math
+import statistics
 from collections.abc import Callable
 
 from losslab.formats import ABSENT, format_cell_percent, format_count, format_percent, format_plural, format_score
 from losslab.io.files import parse_number
+from losslab.reporting.components.axes import Axis
+from losslab.reporting.components.charts import Chart, ChartSeries
 from losslab.reporting.components.heatmap import Heatmap, HeatmapCell
 from losslab.reporting.run.inputs import Line, ReportInputs, select_split
 
 ANY_CLASS = "all"
 """Class of the rows about pixels of any class."""
+BINS = 20
 NEAR_POSITION = 2
 """Position of the stratum that ends 4 px from a border."""
 
@@ -42,13 +46,10 @@ def describe_near_border(near: float) -> str:
 
 
 def _build_border_distance(rows: list[Line], near: float) -> Heatmap:
-    def build_cell(row: Line) -> HeatmapCell:
-        rate = parse_number(row["error_rate"])
+    def describe(row: Line) -> str:
         wrong, pixels = format_count(_read_count(row, "wrong")), format_count(_read_count(row, "pixels"))
-        where = f"{row['class']}, {row['stratum']} from a border"
-        return HeatmapCell(
-            format_cell_percent(rate), rate, f"{where}: {wrong} of {pixels} pixels are wrong, {format_percent(rate)} %."
-        )
+        rate = format_percent(parse_number(row["error_rate"]))
+        return f"{row['class']}, {row['stratum']} from a border: {wrong} of {pixels} pixels are wrong, {rate} %."
 
     return Heatmap(
         id="errors-border",
@@ -58,21 +59,16 @@ def _build_border_distance(rows: list[Line], near: float) -> Heatmap:
         columns_are="distance to the nearest border between true classes, in pixels",
         unit="% of the pixels that are wrong",
         columns=_list_strata(rows),
-        rows=_arrange_cells(rows, build_cell),
+        rows=_arrange_cells(rows, "error_rate", format_cell_percent, describe),
         tone="wrong",
     )
 
 
 def _build_object_size(rows: list[Line]) -> Heatmap:
-    def build_cell(row: Line) -> HeatmapCell:
-        recall = parse_number(row["recall"])
+    def describe(row: Line) -> str:
         counts = [format_plural(int(_read_count(row, f"{noun}s")), noun) for noun in ("object", "image")]
-        return HeatmapCell(
-            format_cell_percent(recall),
-            recall,
-            f"{row['class']}, {row['stratum']}: {' in '.join(counts)}; {format_percent(recall)} % of their pixels are "
-            "predicted correctly.",
-        )
+        correct = f"{format_percent(parse_number(row['recall']))} % of their pixels are predicted correctly"
+        return f"{row['class']}, {row['stratum']}: {' in '.join(counts)}; {correct}."
 
     known = [row for row in rows if not math.isnan(parse_number(row["recall"]))]
     worst = min(known, key=lambda row: parse_number(row["recall"]), default=None)
@@ -88,19 +84,15 @@ def _build_object_size(rows: list[Line]) -> Heatmap:
         columns_are="connected area as a share of the image: tiny is under 0.1 %, small under 1 %, medium under 10 %",
         unit="% of the objects' pixels that are predicted correctly",
         columns=_list_strata(rows),
-        rows=_arrange_cells(rows, build_cell),
+        rows=_arrange_cells(rows, "recall", format_cell_percent, describe),
         tone="right",
     )
 
 
 def _build_object_count(rows: list[Line]) -> Heatmap:
-    def build_cell(row: Line) -> HeatmapCell:
-        iou, images = parse_number(row["iou"]), format_plural(int(_read_count(row, "images")), "image")
-        return HeatmapCell(
-            format_score(iou, 2),
-            iou,
-            f"{row['class']}, {row['stratum']} in the image: IoU {format_score(iou)} over {images}.",
-        )
+    def describe(row: Line) -> str:
+        iou, images = format_score(parse_number(row["iou"])), format_plural(int(_read_count(row, "images")), "image")
+        return f"{row['class']}, {row['stratum']} in the image: IoU {iou} over {images}."
 
     return Heatmap(
         id="errors-count",
@@ -110,8 +102,32 @@ def _build_object_count(rows: list[Line]) -> Heatmap:
         columns_are="connected areas of that class in the image",
         unit="IoU over all these images, 0 to 1",
         columns=_list_strata(rows),
-        rows=_arrange_cells(rows, build_cell),
+        rows=_arrange_cells(rows, "iou", lambda iou: format_score(iou, 2), describe),
         tone="right",
+    )
+
+
+def build_histogram(outs: ReportInputs) -> Chart | None:
+    """Build a histogram of the mIoU of each test image; None if no image has one."""
+    scores = outs.read_image_scores("test")
+    if not scores:
+        return None
+    counts = [0.0] * BINS
+    for one in scores:
+        counts[min(int(one * BINS), BINS - 1)] += 1
+    median = statistics.median(scores)
+    low = sum(one < 0.5 for one in scores)
+    below = format_plural(low, "image scores", "images score") if low else "none scores"
+    middles = [(index + 0.5) / BINS for index in range(BINS)]
+    return Chart(
+        id="chart-images",
+        title="Test images by their mIoU",
+        reading=f"Half of the test images score above {format_score(median)}; {below} below 0.5.",
+        x=Axis("mIoU of the image (0 to 1)", 0.0, 1.0),
+        y=Axis("number of images", 0.0, max(counts) * 1.08, integer=True),
+        series=[ChartSeries(name="test images", xs=middles, ys=counts, kind="bars")],
+        marks=[(median, "median")],
+        at=[f"{index / BINS:.2f}–{(index + 1) / BINS:.2f}" for index in range(BINS)],
     )
 
 
@@ -124,10 +140,15 @@ def _list_strata(rows: list[Line]) -> list[str]:
     return sorted(order, key=order.__getitem__)
 
 
-def _arrange_cells(rows: list[Line], build_cell: Callable[[Line], HeatmapCell]) -> list[tuple[str, list[HeatmapCell]]]:
+def _arrange_cells(
+    rows: list[Line], score: str, write: Callable[[float], str], describe: Callable[[Line], str]
+) -> list[tuple[str, list[HeatmapCell]]]:
     """Arrange the cells as a row for all pixels, and a row for each class in the order of the file."""
-    cells = {(row["class"], row["stratum"]): build_cell(row) for row in rows}
     nothing = HeatmapCell(ABSENT, math.nan, "The test images contain nothing of this kind.")
+    cells = {}
+    for row in rows:
+        value = parse_number(row[score])
+        cells[row["class"], row["stratum"]] = HeatmapCell(write(value), value, describe(row))
     names = sorted(dict.fromkeys(row["class"] for row in rows), key=lambda name: name != ANY_CLASS)
     return [(name, [cells.get((name, stratum), nothing) for stratum in _list_strata(rows)]) for name in names]
 

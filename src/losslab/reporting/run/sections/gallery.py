@@ -6,7 +6,6 @@ The page has each label map once, as a palette PNG that is shown without a scrip
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +13,7 @@ from PIL import Image
 
 from losslab.formats import format_score
 from losslab.io.files import parse_number
-from losslab.reporting.components.pictures import encode_labels, encode_mask, encode_photo
+from losslab.reporting.components.pictures import encode_labels, encode_mask, encode_photo, read_shrunk
 from losslab.reporting.run.inputs import Line, ReportInputs
 
 GROUPS = {"best": "Best", "median": "Median", "worst": "Worst", "random": "Random"}
@@ -90,9 +89,9 @@ def _count_bytes(examples: Iterable[GalleryExample]) -> int:
 
 def _build_example(outs: ReportInputs, row: Line, side: int) -> GalleryExample:
     model = outs.model
-    image = _read_shrunk(outs.predictions / f"{row['file']}.image.png", side, Image.Resampling.LANCZOS)
+    image = read_shrunk(outs.predictions / f"{row['file']}.image.png", side, Image.Resampling.LANCZOS)
     truth, prediction = (
-        np.asarray(_read_shrunk(outs.predictions / f"{row['file']}.{kind}.png", side, Image.Resampling.NEAREST))
+        np.asarray(read_shrunk(outs.predictions / f"{row['file']}.{kind}.png", side, Image.Resampling.NEAREST))
         for kind in ("truth", "prediction")
     )
     return GalleryExample(
@@ -105,12 +104,3 @@ def _build_example(outs: ReportInputs, row: Line, side: int) -> GalleryExample:
         prediction=encode_labels(prediction, model["palette"], VOID_COLOUR),
         errors=encode_mask(find_errors(truth, prediction, model["ignore_index"]), ERROR_COLOUR),
     )
-
-
-def _read_shrunk(path: Path, side: int, resampling: Image.Resampling) -> Image.Image:
-    with Image.open(path) as image:
-        longer = max(image.size)
-        if longer <= side:
-            return image.copy()
-        size = (max(1, round(image.width * side / longer)), max(1, round(image.height * side / longer)))
-        return image.resize(size, resampling)

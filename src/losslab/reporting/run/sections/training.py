@@ -3,8 +3,8 @@
 import math
 
 from losslab.formats import format_brief, format_plural, format_score
-from losslab.reporting.components.axes import Axis, build_axis
-from losslab.reporting.components.charts import Chart, ChartMark, ChartSeries
+from losslab.reporting.components.axes import Axis, build_axis, build_epoch_axis
+from losslab.reporting.components.charts import Chart, ChartSeries
 from losslab.reporting.run.inputs import ReportInputs, read_column
 
 MAX_CLASSES_SHOWN = 20
@@ -93,7 +93,5 @@ def _build_series(
 
 def _build_chart(outs: ReportInputs, name: str, title: str, reading: str, y: Axis, series: list[ChartSeries]) -> Chart:
     epochs = read_column(outs.history, "epoch")
-    margin = 0.5 if len(epochs) == 1 else 0.0
-    x = Axis("epoch", epochs[0] - margin, epochs[-1] + margin, integer=True)
-    marks = [ChartMark(epochs[outs.kept], "kept")] if name in ("loss", "iou") else []
+    x, marks = build_epoch_axis(epochs), [(epochs[outs.kept], "kept")] if name in ("loss", "iou") else []
     return Chart(id=f"chart-{name}", title=title, reading=reading, x=x, y=y, series=series, marks=marks)
