@@ -85,7 +85,7 @@ class TrainParams(Section):
                 f"batch_size {self.batch_size} is not a multiple of {processes} processes (devices x nodes)"
             )
         if any(kind in self.strategy.lower() for kind in ("spawn", "fork", "notebook")):
-            raise ValueError(f"strategy {self.strategy!r} copies this process, which a run does not survive; use ddp")
+            raise ValueError(f"strategy {self.strategy!r} forks this process, which is not supported; use ddp")
         for name in ("warmup_epochs", "freeze_encoder_epochs"):
             if getattr(self, name) >= self.epochs:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be below epochs, {self.epochs}")

@@ -130,7 +130,7 @@ def test_class_that_few_test_images_have_is_shown_and_not_judged(tmp_path: Path)
     axes = {"loss": ["dice", "bce"]}
     comparison = compare(runs, "iou_hair", axes)
     assert comparison.verdict is None and comparison.cells[0].name == "dice" and comparison.cells[0].runs[0].score > 0
-    assert "nothing is judged, as only 2 of the test images have hair" in comparison.headline
+    assert "no verdict, because only 2 of the test images have hair" in comparison.headline
     by_class = compare(runs, axes=axes).breakdowns[0]
     assert "hair is not judged: only 2 of the test images have hair." in by_class.sentences
     assert by_class.rows[0][1][1].mean == pytest.approx(sum(one.score for one in comparison.cells[0].runs) / 3)
@@ -190,7 +190,7 @@ def test_any_metric_can_be_chosen(tmp_path: Path) -> None:
 def test_metric_that_no_image_has_alone_is_shown_and_not_judged(tmp_path: Path) -> None:
     comparison = compare(make_grid(tmp_path), "ece")
     assert comparison.verdict is None and comparison.cells[0].name == "dice, unet"
-    assert "nothing is judged, as single test images have no ECE" in comparison.headline
+    assert "no verdict, because single test images have no ECE" in comparison.headline
 
 
 def test_classes_and_strata_are_broken_down(tmp_path: Path) -> None:

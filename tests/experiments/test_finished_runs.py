@@ -50,7 +50,7 @@ def test_numbers_are_read_as_dvc_reads_them() -> None:
 
 @pytest.mark.parametrize("stale", [{"data": "d0"}, {"loss": "focal"}, {"lr": 0.1}, {"raw": "data/raw/other"}])
 def test_run_on_other_data_or_params_is_not_finished(stale: dict[str, Any]) -> None:
-    assert read(yaml.safe_dump(lock(**stale))) == UnfinishedRun("calm-cat", "it did not run to its end")
+    assert read(yaml.safe_dump(lock(**stale))) == UnfinishedRun("calm-cat", "not finished")
 
 
 @pytest.mark.parametrize(

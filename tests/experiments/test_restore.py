@@ -41,7 +41,7 @@ def test_code_of_another_commit_is_refused_with_the_commit_to_check_out(runs: Ru
     ("path", "complaint"),
     [
         ("params.yaml", "changes in params.yaml would be lost: keep them with dvc exp save"),
-        ("models/model.json", r"models/model\.json would be lost, not being in DVC's cache"),
+        ("models/model.json", r"models/model\.json would be lost, because DVC's cache does not have it"),
     ],
 )
 def test_changes_that_are_kept_nowhere_are_not_dropped(path: str, complaint: str, runs: Runs) -> None:
@@ -103,7 +103,7 @@ def test_data_that_are_kept_nowhere_are_not_overwritten(pipeline: Runs) -> None:
     write_text(mine, "mine")
     with pytest.raises(
         InputError,
-        match=r"data/prepared/tiny would be lost, not being in DVC's cache: keep what is there with dvc commit",
+        match=r"data/prepared/tiny would be lost, because DVC's cache does not have it: keep it with dvc commit",
     ):
         restore_workspace(find_record("calm-cat", pipeline.root), pipeline.root)
     assert mine.read_text() == "mine" and not (pipeline.root / "dvc.lock").exists()

@@ -131,7 +131,7 @@ def test_mlflow_run_without_an_experiment_here_is_read_from_its_artifacts(
             "abcdef0",
             "MLflow run abcdef0123 has no artifacts outs/, because an older losslab recorded it; run `losslab sync`",
         ),
-        ("half", "half: it did not run to its end"),
+        ("half", "half: not finished"),
         ("workspace", "workspace: no dvc.lock or params.yaml"),
         ("--all", "no such run: --all"),
     ],

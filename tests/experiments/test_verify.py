@@ -111,7 +111,7 @@ def test_reasons_are_what_is_another_now(
     )
     assert find_likely_reasons(record, verified, runs.root) == [
         "the number of threads was 3, now 2",
-        f"packages are not those of its requirements.lock: pytest 1.0.0, here {pytest.__version__}",
+        f"packages differ from its requirements.lock: pytest 1.0.0, here {pytest.__version__}",
     ]
 
 

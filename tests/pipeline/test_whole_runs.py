@@ -149,7 +149,7 @@ def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> 
     assert "added again" in output and "added workspace" in output
     assert runs["again"].data.params["loss"] == "dice" and "test_miou" in runs["again"].data.metrics
     assert len([run for run in runs.values() if run.data.params["loss"] == "focal"]) == 1
-    assert "prepared-only" not in runs and "skipped prepared-only: it did not run to its end" in output
+    assert "prepared-only" not in runs and "skipped prepared-only: not finished" in output
     assert all(run.info.status == "FINISHED" for run in runs.values())
     assert "sync: 0 added" in clone.run("losslab sync")
     assert len(clone.runs()) == len(runs)

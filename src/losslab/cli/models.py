@@ -72,7 +72,7 @@ def _print_export(done: "ExportResult", tolerance: float) -> None:
     side = f"{done.size}x{done.size}"
     print_lines(f"NOTE: not with varying {line}" for line in done.refused)
     if (trained := done.trained_precision) != "32-true":
-        print_lines([f"NOTE: trained in {trained}, exported in float32: compared with the net in float32"])
+        print_lines([f"NOTE: trained in {trained}, exported in float32: compared with the float32 net"])
     inputs = {
         "batch and size": f"any batch, any size from {done.smallest_side} pixels a side",
         "batch": f"any batch, images of {side}",

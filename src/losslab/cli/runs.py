@@ -57,7 +57,9 @@ def reproduce(
     restored = restore_workspace(record, ROOT, force)
     typer.echo(f"the workspace is now {record.name}: params.yaml, dvc.lock and {restored.outs} outs")
     if restored.changed_code is not None:
-        typer.echo(f"its code is not: {restored.changed_code} differs, so dvc repro would give other outs")
+        typer.echo(
+            f"the code was not restored: {restored.changed_code} differs, so `dvc repro` would give different outs"
+        )
     if restored.missing or "report" not in (record.lock or {})["stages"]:
         missing = restored.missing or ["reports/report.html"]
         typer.echo(f"not in DVC's cache: {', '.join(missing)}; run dvc repro to make them")
@@ -73,5 +75,5 @@ def _print_differences(record: "RunRecord", verified: "Verification") -> None:
         typer.echo(f"{each.path}: {each.description}")
     typer.echo(f"{len(verified.differing)} of {verified.outs} outs differ: {', '.join(verified.differing)}")
     reasons = find_likely_reasons(record, verified, ROOT)
-    for reason in reasons or ["hardware, threads and packages are the same: is a step not deterministic?"]:
+    for reason in reasons or ["hardware, threads and packages are the same; a step may not be deterministic"]:
         typer.echo(f"possible reason: {reason}")

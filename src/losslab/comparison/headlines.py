@@ -18,7 +18,9 @@ def write_headline(verdict: Verdict | None, metric: ComparedMetric, order: Seque
     if verdict is None:
         best = float(np.mean([table.compute_score(run, metric) for run in table.cells[order[0]]]))
         why = "there is only one cell" if len(order) < 2 else metric.why_not
-        return f"{order[0]} has the best {metric.title} ({format_score(best, metric.digits)}); nothing is judged, as {why}."
+        return (
+            f"{order[0]} has the best {metric.title} ({format_score(best, metric.digits)}); no verdict, because {why}."
+        )
     leader = verdict.standings[0]
     score = format_mean_sd(leader.mean, leader.sd, metric.digits)
     if not any(pair.may_be_claimed for pair in verdict.pairs):
@@ -64,7 +66,7 @@ def find_warnings(table: ScoreTable, metric: ComparedMetric) -> list[str]:
                 )
     left = {table.name_cell(run) for part in table.sets.values() for run in part} - set(table.cells)
     if left:
-        warnings.append(f"Left out, as they have no run on some test set: {', '.join(sorted(left))}.")
+        warnings.append(f"Left out, because they lack a run on at least one test set: {', '.join(sorted(left))}.")
     return warnings
 
 

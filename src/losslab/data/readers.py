@@ -85,7 +85,7 @@ def find_layout(layout: str, folder: Path) -> Path:
     matches = [path for path in below if not _list_missing(layout, path)]
     if len(matches) > 1:
         names = ", ".join(_get_relative(path, folder) for path in matches)
-        raise InputError(f"{folder}: {len(matches)} folders in it have the layout {layout}: {names}; name one of them")
+        raise InputError(f"{folder}: {len(matches)} folders match the layout {layout}: {names}; name one of them")
     if not matches:
         check_layout(layout, folder)
     return matches[0]

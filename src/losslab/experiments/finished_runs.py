@@ -196,7 +196,7 @@ def _read_run(
         return UnfinishedRun(name, "no dvc.lock or params.yaml")
     except (yaml.YAMLError, KeyError, TypeError, AttributeError):
         return UnfinishedRun(name, "dvc.lock or params.yaml belongs to another pipeline")
-    return UnfinishedRun(name, "it did not run to its end")
+    return UnfinishedRun(name, "not finished")
 
 
 def _list_md5s(stages: Mapping[str, Any]) -> dict[str, Any]:

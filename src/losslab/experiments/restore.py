@@ -98,7 +98,7 @@ def _refuse_other_code(record: RunRecord, changed: str | None, root: Path) -> No
     target = record.baseline if same else record.revision  # rather the baseline than the experiment's own commit
     if target is None:
         raise InputError(
-            f"{changed} has changed since {record.name} ran, and was not committed then; --force restores params and outs only"
+            f"{changed} changed after {record.name} ran and was not committed; --force restores params and outs only"
         )
     if list_changes(root, [changed]):
         raise InputError(f"{changed} has uncommitted changes: commit them, or run git stash, first")
@@ -128,7 +128,7 @@ def _refuse_losses(record: RunRecord, root: Path) -> None:
                 lost.append(path)
     if lost:
         raise InputError(
-            f"{format_list(lost, MAX_PATHS_SHOWN)} would be lost, not being in DVC's cache: keep what is there with dvc commit, "
+            f"{format_list(lost, MAX_PATHS_SHOWN)} would be lost, because DVC's cache does not have it: keep it with dvc commit, "
             "or drop it with --force"
         )
 

@@ -140,7 +140,7 @@ def _place_data(record: RunRecord, lock: dict[str, Any], clone: Path, cache: Dvc
     (clone / raw).mkdir(parents=True, exist_ok=True)  # a dep of evaluate, which reads nothing there at this resolution
     stages.remove("prepare")
     say(
-        f"repeating {format_list(stages)}; download and prepare are not repeated: {raw} as it was cannot be had, "
+        f"repeating {format_list(stages)}; download and prepare are not repeated: {raw} is no longer available, "
         f"{prepared} has the recorded md5"
     )
     return stages
@@ -153,8 +153,8 @@ def _list_outs(lock: dict[str, Any], stages: Iterable[str] | None = None) -> dic
 
 def _describe_out(path: str, md5: str, clone: Path, old: Path, cache: DvcCache) -> str:
     if not cache.link(md5, old / path):
-        return "differs; how is not known, because neither DVC's cache nor its remote has what it was"
-    return describe_difference(old / path, clone / path) or "is the same, but DVC has another md5 for it"
+        return "differs; neither DVC's cache nor its remote has the old version to compare with"
+    return describe_difference(old / path, clone / path) or "has the same content, but dvc.lock has another md5"
 
 
 @contextmanager
@@ -219,7 +219,7 @@ def find_likely_reasons(record: RunRecord, verified: Verification, root: Path) -
     except FileNotFoundError:
         pinned = ""
     if changed := find_changed_packages(pinned):
-        reasons.append(f"packages are not those of its requirements.lock: {format_list(changed, MAX_PACKAGES_SHOWN)}")
+        reasons.append(f"packages differ from its requirements.lock: {format_list(changed, MAX_PACKAGES_SHOWN)}")
     return reasons
 
 

@@ -163,7 +163,9 @@ def read_committed_params(root: Path) -> dict[str, Any]:
     try:
         content = parse_yaml(read_file_at(root, find_head(root), "params.yaml"))
     except (InputError, FileNotFoundError):
-        raise InputError("params.yaml is not committed here: commit it first, a study runs on the commit") from None
+        raise InputError(
+            "params.yaml is not committed here: commit it first, because studies run on the last commit"
+        ) from None
     if not isinstance(content, dict):
         raise InputError("the committed params.yaml has no keys")
     return content

@@ -102,7 +102,9 @@ class StudyState:
                     end_leftovers(self.folder)
                     return True
                 time.sleep(0.2)
-        raise InputError(f"process {runner['pid']} did not end within {2 * STOP_TIMEOUT_S:.0f} s")
+        raise InputError(
+            f"process {runner['pid']} is still running after {2 * STOP_TIMEOUT_S:.0f} s; end it with kill -9"
+        )
 
     def read_origin(self) -> tuple[str, tuple[str, ...], str | None]:
         """Return the study's name, and the sets and alias that it was run with."""

@@ -109,7 +109,7 @@ def _lock_slot(slot: Path) -> int:
             with suppress(OSError, ValueError):
                 signal_group(int(slot.with_suffix(".pid").read_text()), signal.SIGKILL)
             if time.monotonic() > deadline:
-                raise InputError(f"{slot}: processes that a killed run left there do not end") from None
+                raise InputError(f"{slot}: processes left by a killed run are still running") from None
             time.sleep(0.1)
 
 

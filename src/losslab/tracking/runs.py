@@ -176,4 +176,4 @@ def read_repository_id(root: Path) -> str:
 
 
 def _describe_failure(error: Exception) -> str:
-    return f"{describe_failure(error)}; the run goes on without it; run `losslab sync` later to add it"
+    return f"{describe_failure(error)}; continuing without it: run `losslab sync` later to add the run"

@@ -156,7 +156,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             free = shutil.disk_usage(path.parent).free
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"cannot write the checkpoint {path} ({reason}; {free / 2**20:.0f} MB are free): make room and start again; "
+                f"cannot write the checkpoint {path} ({reason}; {free / 2**20:.0f} MB are free): free some disk space and run the same command again; "
                 "training resumes from the last checkpoint"
             ) from error
 
@@ -179,7 +179,7 @@ def _report_leftovers(folder: Path, own: str, warn: Warn) -> None:
         days = (time.time() - min(stat.st_mtime for stat in stats)) / 86400
         warn(
             f"{len(stats)} checkpoint{'s' if len(stats) > 1 else ''} in {folder} of other params, data or code, or damaged "
-            f"({size:.0f} MB, up to {days:.0f} days old): kept in case those runs are started again; else remove them"
+            f"({size:.0f} MB, up to {days:.0f} days old): delete them unless you want to resume those runs"
         )
 
 

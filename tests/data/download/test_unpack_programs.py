@@ -174,9 +174,9 @@ def test_whatever_a_program_unpacks_is_taken(tmp_path: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("does", "complaint"),
     [
-        ("ln -s /etc/passwd x", "holds 'x', a link to '/etc/passwd', which is no file in it; refused"),
-        ("mkdir d; ln -s d x", "holds 'x', a link to 'd', which is no file in it; refused"),
-        ("ln -s x x", "holds 'x', a link to 'x', which is no file in it; refused"),
+        ("ln -s /etc/passwd x", "holds 'x', a link to '/etc/passwd', which is not in the archive; refused"),
+        ("mkdir d; ln -s d x", "holds 'x', a link to 'd', which is not in the archive; refused"),
+        ("ln -s x x", "holds 'x', a link to 'x', which is not in the archive; refused"),
         ("mkfifo x", "holds 'x', which is a device; refused"),
         ("ln ../../users x", "holds 'x', a hard link that leaves the folder; refused"),
         ("echo first; echo 'No such compression' >&2; exit 3", r"supported by bsdtar \(bsdtar: No such compression\)"),

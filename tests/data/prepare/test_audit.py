@@ -283,7 +283,7 @@ def test_split_that_fails_for_what_was_left_out_says_so(tmp_path: Path) -> None:
     for number in range(7):
         cut(own / f"images/im{number}.png")
     with pytest.raises(
-        AuditError, match=r"1 image cannot be split .* \(left out before: 7 x truncated image\)"
+        AuditError, match=r"1 image cannot be split .* \(already skipped: 7 x truncated image\)"
     ) as caught:
         prepared_from(tmp_path)
     assert len(caught.value.audit["findings"]) == 7

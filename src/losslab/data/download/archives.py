@@ -104,7 +104,7 @@ class _UnpackedFiles:
 
     def add(self, member: ArchiveMember) -> None:
         if member.name in (self.links if member.content else self.links.keys() | self.files):
-            raise InputError(f"{self.archive}: holds {member.name!r} more than once, as a link; refused")
+            raise InputError(f"{self.archive}: holds {member.name!r} twice, once as a link; refused")
         if member.content is None:
             self.links[member.name] = member.link
         else:
@@ -118,7 +118,9 @@ class _UnpackedFiles:
                 seen.add(target)
                 target = self.links[target]
             if target not in self.files:
-                raise InputError(f"{self.archive}: holds {name!r}, a link to {link!r}, which is no file in it; refused")
+                raise InputError(
+                    f"{self.archive}: holds {name!r}, a link to {link!r}, which is not in the archive; refused"
+                )
             with (self.folder / target).open("rb") as content:
                 self._write(name, content)
 

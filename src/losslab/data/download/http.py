@@ -100,8 +100,8 @@ def _fill(part: Path, url: str, archive: Archive, say: Say, retries: RetryPolicy
             return
         part.unlink(missing_ok=True)
         if not begun_at:
-            raise _RefusedError(f"{_describe_wrong_file(kind)}, its md5 is {md5}, the card says {archive.md5}")
-        say(f"{archive.name}: its parts do not fit together, starting again")
+            raise _RefusedError(f"{_describe_wrong_file(kind)}: its md5 is {md5}, but the card says {archive.md5}")
+        say(f"{archive.name}: the resumed download is corrupt, starting over")
 
 
 def _receive(part: Path, url: str, archive: Archive, say: Say, retries: RetryPolicy) -> str:
@@ -126,7 +126,7 @@ def _receive(part: Path, url: str, archive: Archive, say: Say, retries: RetryPol
             total = begin + int(length) if re.fullmatch("[0-9]{1,18}", length) else None
             wrong = _describe_wrong_file(kind)
             if archive.bytes is not None and total not in (None, archive.bytes):
-                raise _RefusedError(f"{wrong}, it has {total} bytes, the card says {archive.bytes}")
+                raise _RefusedError(f"{wrong}: it has {total} bytes, but the card says {archive.bytes}")
             if have and not begin and kind == "text/html":
                 raise _RefusedError(wrong)  # a login page must not replace what is there
             if begin:
@@ -156,7 +156,7 @@ def _append(response: requests.Response, part: Path, begin: int, limit: int, tot
             bar.update(len(chunk))
     if size > limit:
         part.unlink()
-        raise _RefusedError(f"wrong file, it has more than the {limit} bytes that the card allows")
+        raise _RefusedError(f"wrong file: it has more than the {limit} bytes that the card allows")
     return size
 
 

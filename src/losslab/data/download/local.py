@@ -56,7 +56,7 @@ def unpack_checked(dataset: str, archive: Archive, path: Path, folder: Path) -> 
 
 def _copy(source: Path, folder: Path, out: Path) -> None:
     if out.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(out.resolve()):
-        raise InputError(f"download.source: {source} cannot be copied to {out}, as one is inside the other")
+        raise InputError(f"download.source: cannot copy {source} to {out}: one contains the other")
     files = sorted(_list_files(source, (source.resolve(),)))
     for path in tqdm(files, desc=f"copy {source.name}", unit=" files", disable=None):
         target = folder / path.relative_to(source)

@@ -153,7 +153,7 @@ def _make_plain(archive: Path, folder: Path, check_size: Callable[[int], None]) 
             target = Path(os.path.realpath(path))
             if not target.is_relative_to(folder.resolve()) or not target.is_file():
                 link = str(path.readlink())
-                raise InputError(f"{archive}: holds {name!r}, a link to {link!r}, which is no file in it; refused")
+                raise InputError(f"{archive}: holds {name!r}, a link to {link!r}, which is not in the archive; refused")
         elif not stat.S_ISREG(kind.st_mode):
             raise InputError(f"{archive}: holds {name!r}, which is a device; refused")
         elif inodes[kind.st_ino] != kind.st_nlink:

@@ -84,7 +84,7 @@ def prepare(card: Card, raw: Path, params: PrepareParams, out: Path, workers: in
             except InputError as error:
                 if not errors:
                     raise
-                raise AuditError(f"{error} (left out before: {errors})", audit) from None
+                raise AuditError(f"{error} (already skipped: {errors})", audit) from None
         write_json(partial / "audit.json", audit)
     return audit
 

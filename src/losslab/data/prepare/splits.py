@@ -231,7 +231,7 @@ def _complain_of_empty(name: SplitName, total: int, split: SplitParams) -> NoRet
     if total < len(SPLITS):
         remedy = "at least 3 are needed"
     elif split.method == "official":
-        remedy = "too few usable ones are in the dataset's own lists; -S prepare.split.method=random deals out all"
+        remedy = "too few usable ones are in the dataset's own lists; -S prepare.split.method=random splits all images"
     else:
         remedy = f"make prepare.split.val ({split.val}) and prepare.split.test ({split.test}) smaller"
     raise InputError(f"prepare.split leaves no image for {name}; there are {total} in all: {remedy}")

@@ -13,7 +13,7 @@ Mark = Literal["best", "together", ""]
 BEST_NOTE = "Bold: better than all others, after Holm's correction."
 TOGETHER_NOTE = "† cannot be told apart from the best mean, after Holm's correction, so nothing is bold."
 FEW_SEEDS_NOTE = "Nothing is bold: with fewer than three seeds no difference can be claimed."
-UNJUDGED_NOTE = "Nothing is bold, as nothing is judged."
+UNJUDGED_NOTE = "Nothing is bold because nothing could be tested."
 
 
 @dataclass(frozen=True, kw_only=True)
