@@ -59,7 +59,8 @@ def test_ill_expression_is_refused_in_one_line(expression: str, complaint: str) 
 def test_loss_without_the_partner_it_needs_brings_advice() -> None:
     assert parse_loss("dice+0.01:0.1*boundary", {}).advice is None and parse_loss("dice", {}).advice is None
     assert parse_loss("boundary+total_variation", {}).advice == (
-        "loss: boundary+total_variation may not learn anything by itself: boundary must be combined with another loss, such as dice+0.01:0.1*boundary"
+        "loss: boundary+total_variation may not learn anything by itself: "
+        "combine boundary with another loss, such as dice+0.01:0.1*boundary"
     )
 
 

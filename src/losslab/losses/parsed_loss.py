@@ -35,7 +35,8 @@ class ParsedLoss:
         if any(spec.stands_alone for spec in specs):
             return None
         needy = specs[0]
-        return f"loss: {self.expression} may not learn anything by itself: {needy.name} must be combined with another loss, such as {needy.expression}"
+        remedy = f"combine {needy.name} with another loss, such as {needy.expression}"
+        return f"loss: {self.expression} may not learn anything by itself: {remedy}"
 
     def check_classes(self, num_classes: int) -> None:
         """Check the options against the number of classes, 1 for binary data; InputError: one does not fit."""

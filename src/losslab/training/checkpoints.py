@@ -156,7 +156,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             free = shutil.disk_usage(path.parent).free
             reason = str(error).splitlines()[0]
             raise InputError(
-                f"cannot write the checkpoint {path} ({reason}; {free / 2**20:.0f} MB are free): free some disk space and run the same command again; "
+                f"cannot write the checkpoint {path} ({reason}; {free / 2**20:.0f} MB are free): free some space and run it again; "
                 "training resumes from the last checkpoint"
             ) from error
 
