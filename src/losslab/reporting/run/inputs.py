@@ -66,11 +66,7 @@ class ReportInputs:
         return [name for name in self.classes if name in chosen]
 
     def compute_miou(self, split: str, classes: Sequence[str]) -> float:
-        """Average the IoU of these classes in per_class.csv, which has the sample of training images too.
-
-        Args:
-            classes: at least one, each scored in the split.
-        """
+        """Average the IoU of at least one class, each scored in the split; train is a sample of the training images."""
         scores = self.read_class_scores(split)
         return sum(scores[name] for name in classes) / len(classes)
 

@@ -1,7 +1,4 @@
-"""Test images as pictures: image, truth, prediction and errors; gallery.js enlarges them.
-
-The page has each label map once, as a palette PNG that is shown without a script, and from which labels.js reads the labels.
-"""
+"""Test images as pictures; gallery.js enlarges them, and reads the labels from palette PNGs, which show without a script too."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

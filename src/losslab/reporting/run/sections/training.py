@@ -73,10 +73,10 @@ def _draw_rates(outs: ReportInputs) -> Chart:
 def _draw_weights(outs: ReportInputs, terms: list[str]) -> Chart:
     series = [_build_series(outs, term, f"weight_{term}", style) for style, term in enumerate(terms)]
     values = [value for one in series for value in one.ys]
+    axis = build_axis("weight", values, from_zero=True)
     reading = (
         "The weight of each term in the loss. While a weight changes, losses of different epochs are not comparable."
     )
-    axis = build_axis("weight", values, from_zero=True)
     return _build_chart(outs, "weights", "Weights of ramped terms", reading, axis, series)
 
 
