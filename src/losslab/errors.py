@@ -1,5 +1,7 @@
 """The exceptions that are meant for the person at the keyboard."""
 
+from pathlib import Path
+
 
 class InputError(ValueError):
     """Something given to losslab is wrong: the message says what, where, and what would be right, in one line."""
@@ -15,3 +17,11 @@ def find_exhausted_memory(error: BaseException) -> str | None:
         return "device memory"
     texts = ("can't allocate memory", "Cannot allocate memory")
     return "memory" if isinstance(error, MemoryError) or any(text in str(error) for text in texts) else None
+
+
+def describe_error(error: InputError | OSError, path: Path | None = None) -> str:
+    """Say what is wrong and with which file: `path` where the system does not name one."""
+    if isinstance(error, InputError):
+        return str(error)
+    named, reason = error.filename or path, error.strerror or str(error)
+    return f"{named}: {reason}" if named else reason

@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from losslab.errors import InputError, find_exhausted_memory
+from losslab.errors import InputError, describe_error, find_exhausted_memory
 from losslab.runtime.processes import die_with_parent
 
 if TYPE_CHECKING:
@@ -28,20 +28,18 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
         if "DVC_STAGE" in os.environ:
             die_with_parent(os.getppid())
         main(params.load())
-    except InputError as error:
-        _exit_with_error(str(error))
     except ModuleNotFoundError as error:
         _exit_with_error(
             f"{error}: {sys.executable} is not losslab's Python. Run `make setup`, then `. .venv/bin/activate`"
         )
     except FileNotFoundError as error:
         _exit_with_error(f"{error.filename}: no such file; if an earlier stage writes it, run dvc repro")
+    except (InputError, OSError) as error:
+        _exit_with_error(describe_error(error))
     except (MemoryError, RuntimeError) as error:
         if (where := find_exhausted_memory(error)) is None:
             raise
         _exit_with_error(f"out of {where}: lower train.batch_size, evaluate.batch_size or prepare.size")
-    except OSError as error:
-        _exit_with_error(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
     except KeyboardInterrupt:
         _exit_with_error("interrupted")
     sys.exit(0)

@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from losslab.errors import InputError, find_exhausted_memory
+from losslab.errors import InputError, describe_error, find_exhausted_memory
 
 INTERRUPTED = 130
 """Exit code after Ctrl+C, as in shells."""
@@ -39,14 +39,6 @@ def exit_with_errors(messages: Sequence[str], code: int = 1) -> None:
         typer.echo(f"ERROR: {' '.join(message.split())}", err=True)
     if messages:
         raise typer.Exit(code)
-
-
-def describe_error(error: InputError | OSError, path: Path | None = None) -> str:
-    """Say what is wrong and with which file: `path` where the system does not name one."""
-    if isinstance(error, InputError):
-        return str(error)
-    named, reason = error.filename or path, error.strerror or str(error)
-    return f"{named}: {reason}" if named else reason
 
 
 @contextmanager
