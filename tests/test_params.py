@@ -71,7 +71,7 @@ def test_shipped_params_are_short() -> None:
         ),
         (
             {"train": {"batch_size": 4, "devices": 2, "strategy": "DDP_spawn_x"}},
-            r"strategy 'DDP_spawn_x' copies .*; use ddp",
+            r"strategy 'DDP_spawn_x' forks this process, .*; use ddp",
         ),
         ({"train": {"workers": 9999}}, r"train.workers is 9999"),
         (

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 
 from losslab.cli import app
 from losslab.losses import available, build_loss
+from losslab.losses.registry import LOSSES
 from losslab.models import build_model
 from losslab.models.cost import measure_arch_cost
 from losslab.models.registry import ARCHS
@@ -36,7 +37,7 @@ def test_losses_json_is_enough_to_build_each() -> None:
 
 def test_losses_cards_writes_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("losslab.losses.available", lambda: ["dice"])
+    monkeypatch.setattr("losslab.losses.registry.LOSSES", {"dice": LOSSES["dice"]})
     done = CliRunner().invoke(app, ["losses", "--cards"])
     assert done.exit_code == 0, done.output
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["losses.html"]
@@ -44,7 +45,7 @@ def test_losses_cards_writes_one_page(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_cards_that_cannot_be_written_end_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("losslab.losses.available", lambda: ["dice"])
+    monkeypatch.setattr("losslab.losses.registry.LOSSES", {"dice": LOSSES["dice"]})
     (tmp_path / "reports").write_text("a file, not a folder", encoding="utf-8")
     done = CliRunner().invoke(app, ["losses", "--cards"])
     assert done.exit_code == 1

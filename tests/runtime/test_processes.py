@@ -58,9 +58,9 @@ def test_child_dies_with_its_parent(kill_group: bool) -> None:
 
 
 def test_group_is_interrupted_and_then_killed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(processes, "GRACE_S", 3.0)
+    monkeypatch.setattr(processes, "GRACE_S", 1.0)
     stubborn = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); time.sleep(60)"
-    polite = "import time; print(flush=True); time.sleep(60)"
+    polite = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL); print(flush=True); time.sleep(60)"
     started = [
         subprocess.Popen(
             [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True

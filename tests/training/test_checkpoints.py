@@ -237,7 +237,7 @@ def test_full_disk_is_reported_and_leaves_the_last_checkpoint_usable(
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(InputError, match=r"cannot write the checkpoint .* \(.*MB are free\): make room"),
+        pytest.raises(InputError, match=r"cannot write the checkpoint .* \(.*MB are free\): free some space"),
     ):
         patch.setattr(torch, "save", half)
         run(params, tiny_data, folder)

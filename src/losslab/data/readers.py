@@ -3,10 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from losslab.cards import SPLITS, Card, OwnSource, SplitName
-from losslab.data.findings import KindName
 from losslab.errors import InputError
+
+if TYPE_CHECKING:
+    from losslab.data.findings import KindName
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 MAX_REASONS = 3
@@ -24,10 +27,10 @@ class DatasetSample:
 @dataclass
 class DatasetListing:
     samples: list[DatasetSample] = field(default_factory=list)
-    skipped: list[tuple[KindName, str]] = field(default_factory=list)
+    skipped: "list[tuple[KindName, str]]" = field(default_factory=list)
     """Files that are no samples: the kind of finding, and the path below the dataset's folder."""
 
-    def skip(self, kind: KindName, names: Iterable[str]) -> None:
+    def skip(self, kind: "KindName", names: Iterable[str]) -> None:
         self.skipped += [(kind, name) for name in sorted(names)]
 
 

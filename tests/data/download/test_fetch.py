@@ -150,7 +150,7 @@ def test_each_address_is_reported_with_its_reason(tmp_path: Path, site: Site) ->
     archive = make_tar(tmp_path / "data.tar.gz", FILES)
     urls = (site.put("data", Answer(archive.read_bytes())), f"{site.url}/gone", "http://127.0.0.1:9/x")
     with pytest.raises(
-        InputError, match=r"data.tar.gz .*/data: wrong file, .*/gone: HTTP 404; .*cannot connect.*download.source="
+        InputError, match=r"data.tar.gz .*/data: wrong file: .*/gone: HTTP 404; .*cannot connect.*download.source="
     ):
         get(archive_card(tmp_path, archive, *urls, md5="0" * 32), tmp_path)
 

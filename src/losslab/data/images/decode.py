@@ -4,14 +4,16 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from losslab.data.findings import KindName
+if TYPE_CHECKING:
+    from losslab.data.findings import KindName
+
 
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[Any]
@@ -21,7 +23,7 @@ UNKNOWN_FORMAT = "unknown image format"
 class UnusableFileError(Exception):
     """A file that cannot be used: the kind of finding, and the detail."""
 
-    def __init__(self, kind: KindName, detail: str) -> None:
+    def __init__(self, kind: "KindName", detail: str) -> None:
         super().__init__(f"{kind}: {detail}")
         self.kind, self.detail = kind, detail
 
@@ -133,7 +135,7 @@ cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 warnings.filterwarnings("ignore", module="PIL")
 
 
-def _read_content(path: Path, kind: KindName) -> bytes:
+def _read_content(path: Path, kind: "KindName") -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
