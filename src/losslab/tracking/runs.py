@@ -132,12 +132,13 @@ def record_stage(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", 
 
 def _build_threads_tag(params: Params) -> dict[str, str]:
     """Build the tag with the number of threads; none if Lightning shares them out among processes that it starts."""
+    if threads := os.environ.get("OMP_NUM_THREADS"):
+        return {THREADS: threads}
+    if params.train.devices * params.train.nodes > 1:
+        return {}
     import torch
 
-    threads = os.environ.get("OMP_NUM_THREADS")
-    if threads is None and params.train.devices * params.train.nodes > 1:
-        return {}
-    return {THREADS: threads or str(torch.get_num_threads())}
+    return {THREADS: str(torch.get_num_threads())}
 
 
 def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str | None, root: Path) -> bool:
