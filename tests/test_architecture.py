@@ -45,15 +45,15 @@ def find_room(path: Path) -> str:
 
 def read_imports(path: Path) -> set[str]:
     """The losslab modules that a file imports: at its top, within functions, and for types alone."""
-    found: set[str] = set()
+    imported: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            imported |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found.add("losslab.a relative import: name the module in full")
-    return {name for name in found if name.startswith("losslab.")}
+            imported.add("losslab.a relative import: name the module in full")
+    return {name for name in imported if name.startswith("losslab.")}
 
 
 @pytest.mark.parametrize("path", sorted(SRC.rglob("*.py")), ids=lambda path: str(path.relative_to(SRC)))

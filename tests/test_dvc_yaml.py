@@ -48,7 +48,7 @@ finds out whether weights can be had, http brings the file with the card's check
 @cache
 def imports(path: Path) -> frozenset[Path]:
     """The losslab files that a file imports, at its top or within functions, but not for types alone."""
-    found: set[Path] = set()
+    imported: set[Path] = set()
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for_types = {
         id(inner)
@@ -60,13 +60,13 @@ def imports(path: Path) -> frozenset[Path]:
         if isinstance(node, ast.ImportFrom) and id(node) not in for_types and (node.module or "").startswith("losslab"):
             module = SRC / str(node.module).replace(".", "/")
             names = [module / alias.name for alias in node.names]
-            found |= {
+            imported |= {
                 file
                 for name in [module, *names]
                 for file in (name.with_suffix(".py"), name / "__init__.py")
                 if file.is_file()
             }
-    return frozenset(found)
+    return frozenset(imported)
 
 
 def closure(path: Path) -> set[Path]:

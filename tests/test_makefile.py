@@ -34,7 +34,7 @@ def test_set_up_runs_once_and_again_when_the_lock_changes(folder: Path) -> None:
     assert make(folder, "--question", "setup").returncode == 1
 
 
-def test_python_that_is_too_old_is_told_in_one_line(folder: Path) -> None:
+def test_python_that_is_too_old_ends_with_one_line(folder: Path) -> None:
     old = folder / "old-python"
     old.write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.1 && exit 0\nexit 1\n', encoding="utf-8")
     old.chmod(0o755)

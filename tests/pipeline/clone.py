@@ -113,7 +113,7 @@ class Clone:
 
     def runs(self) -> list[Run]:
         client = self.mlflow()
-        experiments = [found.experiment_id for found in client.search_experiments()]
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         return list(client.search_runs(experiments))
 
 

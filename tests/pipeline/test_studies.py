@@ -68,15 +68,15 @@ def status(clone: Clone) -> dict[str, dict[str, Any]]:
 
 def work_going_on(folder: Path) -> list[int]:
     """DVC and stages, in the clone or below it."""
-    found = []
+    pids = []
     for process in Path("/proc").iterdir():
         try:
             place, command = (process / "cwd").readlink(), (process / "cmdline").read_bytes()
         except (OSError, ValueError):
             continue
         if place.is_relative_to(folder) and (b"dvc" in command or b"src/" in command or b"worker" in command):
-            found.append(int(process.name))
-    return found
+            pids.append(int(process.name))
+    return pids
 
 
 def test_study_survives_kills_and_a_failing_cell(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def test_own_data_through_two_versions_and_back_and_to_another_clone(tmp_path: P
     draw(tmp_path, range(12))
     own = clone.folder / "data/raw/cells/own"
 
-    told = clone.run(f"losslab datasets new cells --images {tmp_path}/photos --masks {tmp_path}/outlines")
-    add, commit, experiment = [line.strip() for line in told.splitlines() if line.startswith("  ")][-3:]
+    output = clone.run(f"losslab datasets new cells --images {tmp_path}/photos --masks {tmp_path}/outlines")
+    add, commit, experiment = [line.strip() for line in output.splitlines() if line.startswith("  ")][-3:]
     clone.run(f"{add} && {commit}")
     assert clone.run("git status --porcelain") == ""
     output = clone.run(experiment)
@@ -58,11 +58,11 @@ def test_own_data_through_two_versions_and_back_and_to_another_clone(tmp_path: P
     assert "cell 15.png" in clone.run("dvc diff v1")
     second = clone.outs()
 
-    of_a_version = "data/raw/cells/own.dvc data/catalog/cells.yaml params.yaml dvc.lock"
-    clone.run(f"git checkout v1 -- {of_a_version} && dvc checkout -q")
+    versioned = "data/raw/cells/own.dvc data/catalog/cells.yaml params.yaml dvc.lock"
+    clone.run(f"git checkout v1 -- {versioned} && dvc checkout -q")
     assert stages_run(clone.run("dvc repro")) == []
     assert clone.outs() == first and len(list((own / "images").iterdir())) == 12
-    clone.run(f"git checkout HEAD -- {of_a_version} && dvc checkout -q")
+    clone.run(f"git checkout HEAD -- {versioned} && dvc checkout -q")
     assert clone.outs() == second
 
     clone.run(f"dvc remote add -q -d store {tmp_path}/store && git add -A && git commit -q -m remote && dvc push -q")

@@ -157,7 +157,7 @@ def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> 
     assert len(clone.runs()) == len(runs)
 
 
-def test_without_a_store_the_run_is_whole_and_warns(clone: Clone) -> None:
+def test_without_a_store_the_run_is_complete_and_warns(clone: Clone) -> None:
     for _ in range(2):  # forced again it trains again, though no later stage has said that DVC has taken in the first
         output = clone.run("dvc repro --force -s train", MLFLOW_TRACKING_URI="http://127.0.0.1:9")
         assert f"epoch 1/{EPOCHS}" in output and "resuming after epoch" not in output
