@@ -98,8 +98,14 @@ def find_cache_folder(root: Path) -> Path:
 
 @cache
 def _find_cache_folder(root: Path) -> Path:
+    with open_repository(root) as repo:
+        return Path(repo.cache.local_cache_dir)
+
+
+def open_repository(root: Path) -> Repo:
+    """Open the DVC repository of a folder. Raises InputError if there is none."""
     try:
-        with Repo(str(root)) as repo:
-            return Path(repo.cache.local_cache_dir)
+        return Repo(str(root))
     except DvcException as error:
+        root = root.resolve()
         raise InputError(f"{root} is not a DVC repository ({error}); run this at the root of your project") from None

@@ -16,7 +16,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from losslab.errors import InputError
-from losslab.experiments.dvc_cache import DvcCache
+from losslab.experiments.dvc_cache import DvcCache, open_repository
 from losslab.io.files import write_text
 from losslab.io.git import read_file_at, run_git
 from losslab.io.hashing import compute_file_md5, compute_folder_md5
@@ -27,7 +27,8 @@ MODEL, DESCRIPTION = "models/model.safetensors", "models/model.json"
 REPORT = ("reports/report.html", "reports/figures")
 RECORD = (*RECORD_FILES, *REPORT)
 """Files of a run that are needed to show it elsewhere, without weights and data."""
-FINISHED = (MODEL, DESCRIPTION, "reports/history.csv", "reports/metrics.json", *REPORT)
+METRICS = "reports/metrics.json"
+FINISHED = (MODEL, DESCRIPTION, "reports/history.csv", METRICS, *REPORT)
 """Outs that every finished run has; older pipelines had fewer tables beside them."""
 COMMITTED = ("params.yaml", "dvc.lock")
 WORKSPACE = "workspace"
@@ -79,7 +80,7 @@ class UnfinishedRun:
 
 def list_runs(root: Path) -> Iterator[RunOutputs | UnfinishedRun]:
     """Yield the run in the workspace, then all experiments' on all baselines. Raises InputError if there is no repo."""
-    with _open_repo(root) as repo:
+    with open_repository(root) as repo:
         yield read_workspace_run(root)
         for baseline, experiments in repo.experiments.ls(all_commits=True).items():
             for name, revision in experiments:
@@ -108,7 +109,7 @@ def open_model(model_md5: str, root: Path) -> Iterator[Path]:
     if weights.is_file() and (root / DESCRIPTION).is_file() and compute_file_md5(weights) == model_md5:
         yield weights.parent
         return
-    with _open_repo(root) as repo, TemporaryDirectory() as name:
+    with open_repository(root) as repo, TemporaryDirectory() as name:
         folder = Path(name)
         if not _copy_cached(repo, model_md5, folder) and not _copy_from_experiment(repo, model_md5, root, folder):
             raise InputError(
@@ -143,15 +144,6 @@ def _copy_from_experiment(repo: Repo, model_md5: str, root: Path, folder: Path) 
                         fs.get(path, str(folder / Path(path).name))
                     return True
     return False
-
-
-def _open_repo(root: Path) -> Repo:
-    try:
-        return Repo(str(root))
-    except DvcException as error:
-        raise InputError(
-            f"{root.resolve()} is not a DVC repository ({error}); run this at the root of your project"
-        ) from None
 
 
 def read_workspace_run(root: Path) -> RunOutputs | UnfinishedRun:

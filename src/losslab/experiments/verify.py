@@ -16,7 +16,7 @@ from losslab.errors import InputError
 from losslab.experiments.clone import make_clone, run_dvc_repro, write_params
 from losslab.experiments.differences import describe_difference
 from losslab.experiments.dvc_cache import DvcCache
-from losslab.experiments.finished_runs import compute_md5
+from losslab.experiments.finished_runs import METRICS, compute_md5
 from losslab.experiments.run_finder import RunRecord
 from losslab.formats import format_list, format_plural
 from losslab.io.git import find_prefix, read_file_at
@@ -28,7 +28,6 @@ from losslab.tracking.store import LOCK
 CLONES = Path(".losslab/verify")
 CODE_FOLDERS = ("src/", "data/catalog/")
 """Folders of the deps that Git tracks."""
-METRICS = "reports/metrics.json"
 REPEATED_STAGES = ["train", "evaluate", "report"]
 MAX_PACKAGES_SHOWN = 4
 Say = Callable[[str], None]

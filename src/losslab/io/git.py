@@ -8,6 +8,7 @@ from pathlib import Path
 from losslab.errors import InputError
 
 _COMMAND = ("git", "-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false", "-c", "core.quotePath=false")
+_REPOSITORY_VARIABLES = ("GIT_DIR", "GIT_COMMON_DIR", "GIT_OBJECT", "GIT_WORK_TREE", "GIT_INDEX")
 
 
 def run_git(folder: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
@@ -64,9 +65,7 @@ def list_changes(folder: Path, paths: Sequence[str], since: str | None = None) -
 def _run(
     folder: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[bytes]":
-    inherited = {
-        key: value for key, value in os.environ.items() if not key.startswith(("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX"))
-    }
+    inherited = {key: value for key, value in os.environ.items() if not key.startswith(_REPOSITORY_VARIABLES)}
     return subprocess.run(
         [*_COMMAND, *arguments],
         cwd=folder,

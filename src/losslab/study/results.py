@@ -10,12 +10,10 @@ from typing import Any
 
 from losslab.errors import InputError
 from losslab.experiments.dvc_cache import DvcCache
-from losslab.experiments.finished_runs import RunOutputs, list_experiments, read_run_at
+from losslab.experiments.finished_runs import METRICS, RunOutputs, list_experiments, read_run_at
 from losslab.io.files import JsonObject
 from losslab.study.plan import GridCell, Study, StudyRun, plan_final_runs, plan_runs
 from losslab.study.state import StudyState
-
-METRICS = "reports/metrics.json"
 
 
 def find_done_runs(study: Study, root: Path) -> dict[StudyRun, RunOutputs]:
