@@ -38,7 +38,7 @@ $(STAMP): requirements.lock pyproject.toml Makefile
 repro: setup
 	dvc repro
 
-# Three processes of one thread each for two cores, as one of them often waits for DVC; the longest files come first.
+# Three processes of one thread each for two cores, as one of them often waits for others; the longest files come first.
 test: setup
 	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --no-loadscope-reorder
 

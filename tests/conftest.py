@@ -1,5 +1,6 @@
 """Small data for all tests: they shrink the data, not the logic."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,14 @@ TINY_CHANGES: dict[str, Any] = {
     "evaluate": {"predictions": 3},
     "report": {"examples": 3},
 }
+
+
+gc.disable()  # until the tests are collected: none of what is imported is garbage
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 LONGEST_FILES = [

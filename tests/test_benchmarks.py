@@ -14,6 +14,7 @@ from benchmarks.report import compare, compute_images_per_second, render_markdow
 from benchmarks.settings import Settings, Work
 from losslab.data.loading.arrays import PreparedData
 from losslab.io.files import write_json
+from tests.fork_server import start_server
 
 TINY = Settings(size=64, batch_size=2, images=4, epochs=1, encoder="tu-mobilenetv3_small_050")
 
@@ -157,7 +158,8 @@ def test_preparing_is_measured_beside_the_loop_and_with_many_images(tmp_path: Pa
 
 
 @pytest.mark.pipeline
-def test_every_contestant_measures(tmp_path: Path) -> None:
+def test_every_contestant_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", str(start_server() / "python"))
     work = Work(tmp_path / "work")
     make(work, TINY, drawn=True)
     for name in run.CONTESTANTS:

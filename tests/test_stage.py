@@ -10,12 +10,13 @@ from filelock import FileLock
 
 from losslab.stage import find_checkpoints_folder, find_downloads_folder, forget_downloads, forget_finished
 from tests.conftest import ROOT, TINY_CHANGES, write_params
+from tests.fork_server import start_server
 
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
 
 
 def run_stage(stage: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "src" / f"{stage}.py")]
+    command = [str(start_server() / "python"), str(ROOT / "src" / f"{stage}.py")]
     env = {**os.environ, "DVC_ROOT": str(folder), "MLFLOW_TRACKING_URI": "", **environment}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 

@@ -18,6 +18,7 @@ from mlflow.entities import Run
 from losslab.experiments.finished_runs import list_experiments
 from losslab.tracking.store import TrackingStore
 from tests.conftest import ROOT, TINY_CARD, TINY_CHANGES, merge
+from tests.fork_server import start_server
 
 QUICK: dict[str, Any] = {"arch": "simple_cnn", "encoder": None}
 """A net that needs neither smp nor timm, whose imports take seconds of every stage."""
@@ -38,8 +39,9 @@ def make_empty_store() -> Path:
 class Clone:
     """A committed copy of the working tree, in which commands run as a user's would."""
 
-    def __init__(self, folder: Path, changes: dict[str, Any] | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, changes: dict[str, Any] | None = None, preloaded: bool = True) -> None:
+        """Make one with tiny data, whose commands are forks of one process (`tests.fork_server`) or real processes."""
+        self.folder, self.preloaded = folder, preloaded
         listed = subprocess.run(
             ["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
         )
@@ -61,7 +63,7 @@ class Clone:
     def open(cls, folder: Path) -> "Clone":
         """One that is there already."""
         clone = cls.__new__(cls)
-        clone.folder = folder
+        clone.folder, clone.preloaded = folder, True
         return clone
 
     def empty_store(self) -> None:
@@ -73,15 +75,16 @@ class Clone:
     def environment(self) -> dict[str, str]:
         left_out = ("DVC_", "MLFLOW_", "GIT_", "OMP_", "PYTHONDONTWRITEBYTECODE")
         inherited = {key: value for key, value in os.environ.items() if not key.startswith(left_out)}
-        inherited |= {
-            "OMP_WAIT_POLICY": "PASSIVE",
-            "GOMP_SPINCOUNT": "0",
-        }  # threads that spin would hold up other tests
+        inherited["OMP_NUM_THREADS"] = "1"  # more would hold up the other tests
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         return inherited | {"PATH": path, "PYTHONPATH": str(self.folder / "src")}
 
+    @property
+    def preloaded_environment(self) -> dict[str, str]:
+        return self.environment | {"PATH": f"{start_server()}{os.pathsep}{self.environment['PATH']}"}
+
     def run(self, command: str, ok: bool = True, **environment: str) -> str:
-        env = self.environment | environment
+        env = (self.preloaded_environment if self.preloaded else self.environment) | environment
         done = subprocess.run(
             command, shell=True, cwd=self.folder, env=env, capture_output=True, text=True, check=False
         )

@@ -5,6 +5,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +21,17 @@ CHANGES = {"train": {"epochs": EPOCHS}}
 
 
 def kill_dvc(clone: Clone, moment: Callable[[str], bool], group: bool) -> str:
-    """Run `dvc repro` and kill it, or all its process group, when its output (and whatever else) says so; returns the output."""
+    """Run `dvc repro` and kill it, or all its process group, when its output (and whatever else) says so.
+
+    Returns the output. Where DVC alone is killed the stage is a real process: it has to notice that itself.
+    """
     log = clone.folder / ".losslab" / "output.txt"
     log.parent.mkdir(exist_ok=True)
     with log.open("w") as file:
         process = subprocess.Popen(
-            ["dvc", "repro"],
+            [Path(sys.executable).with_name("dvc"), "repro"],
             cwd=clone.folder,
-            env=clone.environment,
+            env=clone.preloaded_environment if group else clone.environment,
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -62,7 +66,7 @@ def test_kills_at_any_moment_change_nothing(
     clone = Clone(tmp_path_factory.mktemp("killed"), CHANGES)
     chance = random.Random(0)
     moments = {
-        "before the first epoch ends": after("Running stage 'train'", chance.uniform(0.5, 3)),
+        "before the first epoch ends": after("Running stage 'train'", chance.uniform(0.1, 1), "epoch 1/"),
         "while a checkpoint is written": lambda output: (
             any(clone.folder.glob(".losslab/checkpoints/.*.partial")) or "epoch 4/" in output
         ),
@@ -94,7 +98,7 @@ def test_kills_at_any_moment_change_nothing(
 def test_queued_experiment_whose_worker_died_goes_on_when_it_is_queued_again(
     finished: FinishedRun, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    clone = Clone(tmp_path_factory.mktemp("queue"), CHANGES)
+    clone = Clone(tmp_path_factory.mktemp("queue"), CHANGES, preloaded=False)
     clone.run("dvc repro prepare")
     queue = "dvc exp run --queue -n {} train && dvc queue start >/dev/null 2>&1"
     clone.run(queue.format("first"))

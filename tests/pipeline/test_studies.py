@@ -18,7 +18,7 @@ import yaml
 from tests.pipeline.clone import Clone
 
 pytestmark = pytest.mark.pipeline
-EPOCHS = 40
+EPOCHS = 24
 STUDY = {
     "title": "Small",
     "question": "Which?",

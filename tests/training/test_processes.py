@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from losslab.data.loading.arrays import PreparedData
 from losslab.io.files import read_csv, read_json
 from tests.conftest import ROOT, TINY_CHANGES, merge, write_params
+from tests.fork_server import start_server
 from tests.pipeline.clone import make_empty_store
 
 EPOCHS = 8
@@ -35,7 +36,7 @@ def start(folder: Path, data: PreparedData, *command: str, **changes: Any) -> "s
         shutil.copy(make_empty_store(), folder / "mlflow.db")
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "MLFLOW_"))}
     return subprocess.Popen(
-        [*(command or [sys.executable]), str(ROOT / "src/train.py")],
+        [*(command or [str(start_server() / "python")]), str(ROOT / "src/train.py")],
         cwd=folder,
         env=inherited | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
