@@ -78,6 +78,18 @@ def check_own(layout: str, own: Path) -> None:
         ) from None
 
 
+def check_not_linked(folder: Path, name: str) -> None:
+    """Raise InputError if a folder, or one on the way to `name` below it, is a link; links to files are no trouble."""
+    for path in (folder / name, *(folder / name).parents):
+        if path.is_symlink():
+            raise InputError(
+                f"{path}: is a link to a folder, which DVC does not follow: it would store nothing and see no change. Put "
+                "the files themselves there"
+            )
+        if path == folder:
+            return
+
+
 def find_layout(layout: str, folder: Path) -> Path:
     """Find the only folder in this layout: this one, or up to two levels below. Raises InputError for none or more."""
     if not _list_missing(layout, folder):
@@ -179,6 +191,7 @@ def _pair(
 
 def _list_by_stem(folder: Path, name: str, suffix: str, listing: DatasetListing) -> dict[str, Path]:
     """List the images of a folder by their stem without the suffix."""
+    check_not_linked(folder, name)
     paths: dict[str, Path] = {}
     for path in sorted((folder / name).iterdir()):
         relative = _get_relative(path, folder)

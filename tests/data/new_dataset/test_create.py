@@ -361,6 +361,20 @@ def test_nothing_is_overwritten(root: Path, tmp_path: Path, there: str, complain
     assert everything(tmp_path) == before
 
 
+@pytest.mark.parametrize("linked", ["data/raw", "data/raw/cells", "data/raw/cells/own", "data/raw/cells/own/masks"])
+def test_data_behind_a_link_are_refused_not_called_in_place(root: Path, tmp_path: Path, linked: str) -> None:
+    own = root / "data/raw/cells/own"
+    images, masks = draw_pairs(own)
+    folders = images.rename(own / "images"), masks.rename(own / "masks")
+    (root / linked).rename(tmp_path / "elsewhere")
+    (root / linked).symlink_to(tmp_path / "elsewhere")
+    before = everything(tmp_path)
+    for given in (folders, (folders[0].resolve(), folders[1].resolve())):
+        with pytest.raises(InputError, match=f"{linked}: is a link to a folder, which DVC does not follow"):
+            make(root, given)
+    assert everything(tmp_path) == before
+
+
 @pytest.mark.parametrize("trouble", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("step", ["shutil.copyfile", "losslab.data.new_dataset.create.write_text"])
 def test_copy_that_is_cut_short_leaves_nothing(

@@ -132,6 +132,26 @@ def test_broken_link_is_reported(tmp_path: Path) -> None:
     assert (finding["kind"], finding["detail"]) == ("unreadable mask", "No such file or directory")
 
 
+@pytest.mark.parametrize("name", ["own", "own/images", "own/masks"])
+def test_linked_folder_is_refused_as_dvc_would_not_see_it_change(tmp_path: Path, name: str) -> None:
+    make_folders(tmp_path)
+    folder = tmp_path / "raw" / name
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=f"raw/{name}: is a link to a folder, which DVC does not follow"):
+        prepared_from(tmp_path)
+
+
+def test_links_to_files_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
+    """DVC's own cache links files, with cache.type symlink."""
+    own = make_folders(tmp_path)
+    (own / "masks").rename(tmp_path / "elsewhere")
+    (own / "masks").mkdir()
+    for path in (tmp_path / "elsewhere").iterdir():
+        (own / "masks" / path.name).symlink_to(path)
+    assert prepared_from(tmp_path, audit="strict")[0]["findings"] == []
+
+
 def test_group_expression_that_finds_nothing_in_a_name_makes_it_a_group_of_its_own(tmp_path: Path) -> None:
     make_folders(tmp_path)
     card = own_card(tmp_path, group="^im([0-3])?")

@@ -14,6 +14,7 @@ from losslab.cards import Card, RawValue
 from losslab.data.catalog import CATALOG, check_root
 from losslab.data.new_dataset.card import build_card_text
 from losslab.data.new_dataset.classes import MaskClass, choose_classes
+from losslab.data.readers import check_not_linked
 from losslab.errors import InputError
 from losslab.io.files import atomic_write, write_text
 from losslab.io.yaml import parse_yaml, validate
@@ -108,6 +109,8 @@ def _check_options(options: NewDatasetOptions, card: Path, own: Path, root: Path
             raise InputError(f"--classes: {name!r} cannot name a class: use letters, digits, _, - and spaces")
         if list(options.classes or []).count(name) > 1:
             raise InputError(f"--classes names {name} twice")
+    check_not_linked(root, str((own / "images").relative_to(root)))
+    check_not_linked(own, "masks")
     places = {own / "images": options.images, own / "masks": options.masks}
     if all(place.resolve() == given.resolve() for place, given in places.items()):
         return True
