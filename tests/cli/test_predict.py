@@ -19,6 +19,7 @@ from losslab import models
 from losslab.cli import app
 from losslab.inference.predictor import Predictor
 from losslab.models import build_model
+from tests.export.small_model import save_small_model
 from tests.prediction.nets import build_description, draw_noise
 
 
@@ -117,6 +118,14 @@ def test_broken_model_ends_with_one_line(changes: dict[str, Any], line: str) -> 
     assert done.exit_code == 1
     assert done.output.startswith(f"ERROR: {line}"), done.output
     assert len(done.output.splitlines()) == 1
+
+
+@pytest.mark.parametrize("scale", ["trained", "original"])
+def test_damaged_weights_end_with_one_line_and_no_mask(scale: str) -> None:
+    save_small_model(Path("models"), damaged=True)
+    done = run("in", "-o", "out", "--scale", scale, "--probabilities")
+    assert done.exit_code == 1 and done.output.startswith("ERROR: the model's logits are not finite"), done.output
+    assert len(done.output.splitlines()) == 1 and not Path("out").exists()
 
 
 @pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[]", b""])

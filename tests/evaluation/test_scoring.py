@@ -72,6 +72,15 @@ def test_an_error_while_scoring_is_reported(tiny_data: PreparedData, description
         evaluate_split(Brightness(), description, tiny_data, "test", 1, targets=Gone())  # type: ignore[arg-type]
 
 
+def test_scores_of_logits_that_are_not_finite_are_refused(tiny_data: PreparedData, description: dict[str, Any]) -> None:
+    class Damaged(Brightness):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images) * torch.nan
+
+    with pytest.raises(InputError, match="not finite"):
+        evaluate_split(Damaged(), description, tiny_data, "test", 2)
+
+
 def test_model_of_other_data_is_refused(tiny_data: PreparedData, description: dict[str, Any]) -> None:
     with pytest.raises(InputError, match=r"size: the model has 32, .* has 64; train again"):
         evaluate_split(Brightness(), description | {"size": 32}, tiny_data, "test", 2)

@@ -24,9 +24,12 @@ DESCRIPTION: dict[str, Any] = {
 }
 
 
-def save_small_model(folder: Path, **changes: Any) -> Path:
+def save_small_model(folder: Path, damaged: bool = False, **changes: Any) -> Path:
+    """Save a net whose first weight, if `damaged`, is NaN."""
     description = DESCRIPTION | changes
     torch.manual_seed(0)
     net = models.build_model(description["arch"], description["num_classes"], description["encoder"])
+    if damaged:
+        next(net.parameters()).data.view(-1)[0] = torch.nan
     models.save(folder, net, description)
     return folder

@@ -173,6 +173,13 @@ def test_nan_is_not_parity(model: Path, monkeypatch: pytest.MonkeyPatch) -> None
         export_model(ExportOptions(format="torchscript", model=model))
 
 
+def test_net_with_damaged_weights_is_refused_for_what_it_is(tmp_path: Path) -> None:
+    model = save_small_model(tmp_path / "models", damaged=True)
+    with pytest.raises(InputError, match=r"^the model's logits are not finite"):
+        export_model(ExportOptions(format="torchscript", model=model))
+    assert sorted(path.name for path in model.iterdir()) == ["model.json", "model.safetensors"]
+
+
 def test_real_images_are_compared_where_there_are_some(model: Path, tmp_path: Path, rng: Any) -> None:
     tests = tmp_path / "data/prepared/tiny/test"
     tests.mkdir(parents=True)

@@ -58,6 +58,21 @@ def test_prediction_with_flip_mirrors_with_the_image(outputs: int, images: Tenso
         assert torch.allclose(net.compute_logits(images.flip(2)), net.compute_logits(images).flip(-1), atol=1e-5)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("tta", ["none", "flip", "flip_scale"])
+def test_logits_that_are_not_finite_are_an_error(tta: TestTimeAugmentation, value: float, images: Tensor) -> None:
+    """Averages of views could hide them, and every label of NaN looks like one of the first class."""
+
+    class Damaged(Slanted):
+        def forward(self, images: Tensor) -> Tensor:
+            logits = super().forward(images)
+            logits[0, 0, 0, 0] = value
+            return logits
+
+    with pytest.raises(InputError, match=r"^the model's logits are not finite \(1 of \d+\): its weights are damaged"):
+        Predictor(Damaged(3), DESCRIPTION, tta, CPU).compute_logits(images)
+
+
 def test_scales_are_averaged_at_the_size_of_the_image(images: Tensor) -> None:
     logits = build_predictor(3, "flip_scale").compute_logits(images)
     assert logits.shape == (2, 3, 8, 12) and logits.dtype == torch.float32

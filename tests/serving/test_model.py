@@ -101,6 +101,11 @@ def test_unknown_kind_of_masks_is_refused(served: ServedModel, image: Any) -> No
         served.predict({"image": [image]}, {"masks": "gif"})
 
 
+def test_net_with_damaged_weights_gives_no_mask(tmp_path: Path, image: Any) -> None:
+    with pytest.raises(InputError, match="not finite"):
+        _load_pyfunc(str(save_small_model(tmp_path, damaged=True))).predict({"image": [image]})
+
+
 def test_package_holds_what_is_needed_and_nothing_of_this_machine(folder: Path, tmp_path: Path) -> None:
     description = DESCRIPTION | {"run": {"encoder_weights": str(tmp_path / "mine.pth"), "train": {"device": "cpu"}}}
     net, _ = models.load(folder)

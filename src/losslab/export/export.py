@@ -80,6 +80,8 @@ def export_model(options: ExportOptions) -> ExportResult:
                         f"its logits differ from torch's by up to {parity.difference:.2g}, more than the tolerance "
                         f"{options.tolerance:g}, and {parity.changed} of {parity.pixels} pixels get another label"
                     )
+        except InputError:  # the net itself is at fault
+            raise
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror or error}") from error
         except Exception as error:  # whatever exporters and runtimes raise

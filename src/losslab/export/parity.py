@@ -8,7 +8,7 @@ import torch
 
 from losslab.data.images.decode import Pixels
 from losslab.export.formats import NetFunction
-from losslab.inference.tensors import to_input, to_labels
+from losslab.inference.tensors import check_finite, to_input, to_labels
 from losslab.models.segmentation_net import SegmentationNet
 
 Batches = Sequence[Pixels]
@@ -29,11 +29,15 @@ class ParityReport:
 def measure_parity(
     net: SegmentationNet, mean: Sequence[float], std: Sequence[float], run: NetFunction, batches: Batches
 ) -> ParityReport:
-    """Compare the logits of a file, as `run` computes them, with those of its net in float32 on the CPU."""
+    """Compare the logits of a file, as `run` computes them, with those of its net in float32 on the CPU.
+
+    Raises InputError if those of its net are not finite.
+    """
     difference, changed, pixels = 0.0, 0, 0
     for images in batches:
         with torch.no_grad():
             expected = net(to_input(torch.from_numpy(images), mean, std))
+        check_finite(expected)
         got = torch.from_numpy(run(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)))
         if got.shape != expected.shape:
             raise RuntimeError(f"its logits have shape {list(got.shape)}, not {list(expected.shape)}")

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from losslab.data.images.fit import Fit, compute_placement
 from losslab.errors import InputError
-from losslab.inference.tensors import to_input
+from losslab.inference.tensors import check_finite, to_input
 from losslab.models.probe import shorten_error
 from losslab.runtime.devices import build_autocast, pick_model_device
 
@@ -46,7 +46,8 @@ class Predictor:
     def compute_logits(self, images: Tensor) -> Tensor:
         """Compute logits float32 `[N, num_classes, H, W]` of images uint8 `[N, H, W, 3]`, on this predictor's device.
 
-        Test-time augmentation gives the logits of mean probabilities. Raises InputError if the net cannot take its sizes.
+        Test-time augmentation gives the logits of mean probabilities. Raises InputError if the net cannot take its
+        sizes, or its logits are not finite.
         """
         with torch.inference_mode():
             normalised = to_input(images.to(self.device), self.description["mean"], self.description["std"])
@@ -70,6 +71,7 @@ class Predictor:
                 f"tta flip_scale: this net cannot take images of {size}: {shorten_error(error)}; use flip"
             ) from error
         logits = logits.float().flip(-1) if flip else logits.float()
+        check_finite(logits)
         return logits if scale == 1 else _resize(logits, height, width)
 
 
