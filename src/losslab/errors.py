@@ -2,6 +2,9 @@
 
 from pathlib import Path
 
+MAX_QUOTED = 200
+"""Characters of a value that an error shows."""
+
 
 class InputError(ValueError):
     """Something given to losslab is wrong: the message says what, where, and what would be right, in one line."""
@@ -9,6 +12,16 @@ class InputError(ValueError):
 
 class DivergedError(InputError):
     """A loss, or the net's output, was not finite: the message names the epoch, the step, the term and a remedy."""
+
+
+def quote(value: object) -> str:
+    """Write a value as an error shows it: its repr, cut to 200 characters.
+
+    >>> quote("unit"), len(quote("unit" * 1000))
+    ("'unit'", 201)
+    """
+    text = repr(value)
+    return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
 
 
 def find_exhausted_memory(error: BaseException) -> str | None:

@@ -85,7 +85,7 @@ def test_unreadable_files_are_listed_at_the_end_and_the_exit_code_is_1() -> None
         (["in", "-o", "in"], "in/0.png would lie beside the input in/0.png; choose another folder with -o"),
         (
             ["in", "--model", "gone"],
-            "gone/model.json: no such file; --model takes a folder that the train stage wrote,",
+            "gone/model.json: no such file; a model is a folder that the train stage wrote",
         ),
         (["in", "--threshold", "1"], "--threshold must lie between 0 and 1, not 1"),
         (["in", "--device", "cuda"], "--device cuda: torch finds no CUDA device; use auto or cpu"),
@@ -109,7 +109,7 @@ def test_impossible_request_ends_with_one_line(
         ({"size": "16"}, "models/model.json: size is '16'; it must be a valid integer"),
         ({"palette": [[0, 0, 0]]}, "models/model.json: classes, palette and num_classes do not match"),
         ({"num_classes": 2}, "models: model.safetensors and model.json do not match: "),
-        ({"arch": "nonet"}, "arch: 'nonet' is not one of "),
+        ({"arch": "nonet"}, "models/model.json: arch: 'nonet' is not one of "),
     ],
 )
 def test_broken_model_ends_with_one_line(changes: dict[str, Any], line: str) -> None:

@@ -14,6 +14,7 @@ from losslab.models.grid_pool import GridPool, pool_by_cell
 from losslab.models.probe import build_on_meta, find_fault
 from losslab.models.registry import ARCHS
 from losslab.models.segmentation_net import SegmentationNet
+from tests.prediction.nets import build_description
 
 
 class BaseModelTester:
@@ -75,7 +76,7 @@ class BaseModelTester:
         assert without == {name for name, _ in net.net.named_parameters() if name.startswith(self.idle or "-")}
 
     def test_saved_and_loaded_it_gives_the_same_logits(self, net: SegmentationNet, tmp_path: Path) -> None:
-        models.save(tmp_path, net, {"arch": self.arch, "encoder": self.encoder, "num_classes": 3, "size": 64})
+        models.save(tmp_path, net, build_description(3, arch=self.arch, encoder=self.encoder, size=64))
         loaded, description = models.load(tmp_path)
         image = torch.randn(1, 3, 64, 64)
         assert torch.equal(loaded(image), net(image))
@@ -266,13 +267,13 @@ def test_batch_of_one_is_refused_where_it_fails(arch: str) -> None:
 
 
 def test_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"model.json: no such file; the train stage writes it"):
+    with pytest.raises(InputError, match=r"model.json: no such file; a model is a folder that the train stage wrote"):
         models.load(tmp_path)
 
 
 def test_weights_of_another_net_are_refused(tmp_path: Path) -> None:
     net = models.build_model("unet", 3, "resnet18")
-    models.save(tmp_path, net, {"arch": "unet", "encoder": "resnet18", "num_classes": 2})
+    models.save(tmp_path, net, build_description(2, arch="unet", encoder="resnet18"))
     with pytest.raises(InputError, match="do not match"):
         models.load(tmp_path)
     (tmp_path / "model.safetensors").write_bytes(b"cut")

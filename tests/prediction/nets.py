@@ -17,6 +17,7 @@ def build_description(outputs: int, **changes: Any) -> dict[str, Any]:
         "num_classes": outputs,
         "classes": names,
         "palette": [[40 * label % 256, 255 - 40 * label % 256, 90] for label in range(len(names))],
+        "ignore_index": None,
         "size": 16,
         "fit": "stretch",
         "mean": [0.5] * 3,

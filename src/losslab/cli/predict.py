@@ -51,8 +51,9 @@ def predict(
         "lower --batch-size, or --tile with --scale original",
         out,
     ):
+        from losslab.models.description import read_description
         from losslab.prediction.inputs import check_outputs, find_jobs
-        from losslab.prediction.model import check_threshold, load_predictor, read_description
+        from losslab.prediction.model import check_threshold, load_predictor
 
         jobs = find_jobs(paths, out)
         check_outputs(jobs, out, overwrite)

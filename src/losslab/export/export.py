@@ -12,7 +12,6 @@ from losslab.export.sample import load_sample
 from losslab.io.files import atomic_write
 from losslab.io.hashing import compute_file_md5
 from losslab.models.probe import find_fault, shorten_error
-from losslab.prediction.model import read_description
 
 TOLERANCE = 1e-3
 """Largest absolute difference between logits; a probability changes by at most a quarter of it."""
@@ -51,7 +50,6 @@ def export_model(options: ExportOptions) -> ExportResult:
     Raises:
         InputError: there is no model, it cannot be exported, or its logits differ from torch's; no file is left.
     """
-    read_description(options.model)
     net, description = models.load(options.model)
     suffix = SUFFIXES[options.format]
     path = options.path or options.model / f"model{suffix}"
@@ -62,7 +60,7 @@ def export_model(options: ExportOptions) -> ExportResult:
     size = options.size or description["size"]
     if reason := find_fault(net, size):
         raise InputError(f"--size: this net cannot take images of {size}x{size}: {reason}")
-    prepared = Path("data/prepared") / description["run"].get("dataset", "")  # a registered model names no dataset
+    prepared = Path("data/prepared") / (description["run"]["dataset"] or "")
     sample = load_sample(options.images, prepared, size, description["fit"])
     fixed = build_metadata(net, description, compute_file_md5(options.model / models.WEIGHTS))
     attempts: tuple[VaryingAxes, ...] = ("batch and size", "batch", "nothing")

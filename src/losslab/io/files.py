@@ -10,8 +10,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from losslab.errors import InputError
+
 JsonObject = dict[str, Any]
 Row = Mapping[str, object]
+MAX_DEPTH = 50
+"""Levels in a file that is read: none that losslab writes has ten, and thousands end in a stack overflow."""
 
 
 @contextmanager
@@ -76,7 +80,18 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_json(path: Path) -> JsonObject:
-    content: JsonObject = json.loads(path.read_text(encoding="utf-8"))
+    """Read a JSON file. Raises InputError for one that is not JSON, holds endless numbers, or is nested too deep."""
+    try:
+        content: JsonObject = json.loads(path.read_text(encoding="utf-8"))
+        level, depth = [content], 0
+        while level := [item for value in level for item in _list_items(value)]:
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise RecursionError
+    except RecursionError:
+        raise InputError(f"{path}: nested deeper than {MAX_DEPTH} levels") from None
+    except ValueError as error:  # of json, of UTF-8, and of numbers with thousands of digits
+        raise InputError(f"{path}: not valid JSON: {error}") from None
     return content
 
 
@@ -112,6 +127,11 @@ def flatten(value: Any, joint: str = ".", with_lists: bool = False) -> dict[str,
         for rest, leaf in flatten(item, joint, with_lists).items():
             leaves[f"{key}{joint if rest and not rest.startswith('[') else ''}{rest}"] = leaf
     return leaves
+
+
+def _list_items(value: Any) -> Iterable[Any]:
+    """List what a value of JSON holds, one level down."""
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def _replace_nan(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Tag, ValidationError
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote
 
 Schema = TypeVar("Schema", bound=BaseModel)
 
@@ -55,7 +55,7 @@ def _explain(fault: Any, schema: type[BaseModel]) -> str:
         return f"{key}: missing"
     if fault["type"] in ("value_error", "wrong_source"):
         return f"{key}: {message}" if key else message
-    return f"{key} is {fault['input']!r}; it must {message}"
+    return f"{key} is {quote(fault['input'])}; it must {message}"
 
 
 def _list_keys(annotation: Any, location: tuple[int | str, ...]) -> list[str]:

@@ -4,14 +4,14 @@ Importing this room does not import torch; building a net does.
 """
 
 import importlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from losslab.errors import InputError, find_exhausted_memory
-from losslab.io.files import atomic_write, read_json, write_json
+from losslab.io.files import atomic_write, write_json
 from losslab.io.hashing import compute_file_sha256
 from losslab.models import hub
+from losslab.models.description import DESCRIPTION, read_description
 from losslab.models.registry import available, check_encoder_given, find_arch
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from losslab.models.segmentation_net import SegmentationNet
 
 __all__ = [
+    "DESCRIPTION",
+    "WEIGHTS",
     "available",
     "build_model",
     "check_encoder",
@@ -30,8 +32,7 @@ __all__ = [
     "save",
 ]
 
-WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-"""Names of the two files of a saved model."""
+WEIGHTS = "model.safetensors"
 
 
 def build_model(
@@ -128,7 +129,7 @@ def save(folder: Path, net: "nn.Module", description: dict[str, Any]) -> None:
     `smp.Unet("resnet18", encoder_weights=None, classes=3).load_state_dict(safetensors.torch.load_file(...))`.
 
     Args:
-        description: content of model.json; `load` needs its arch, encoder and num_classes.
+        description: content of model.json; `ModelDescription` has the keys that `load` needs.
 
     Raises:
         InputError: the weights cannot be written, for example because the disk is full.
@@ -158,31 +159,37 @@ def save(folder: Path, net: "nn.Module", description: dict[str, Any]) -> None:
 def load(folder: Path | str) -> "tuple[SegmentationNet, dict[str, Any]]":
     """Rebuild a saved net, in eval mode on the CPU, and return it with its description.
 
-    Raises:
-        InputError: the folder has no model, or weights that do not fit the description.
+    Both files are taken for input from outside: nothing is fetched, whatever names they hold.
 
-    >>> from tempfile import TemporaryDirectory
-    >>> with TemporaryDirectory() as folder:
-    ...     save(Path(folder), build_model("simple_cnn", 3), {"arch": "simple_cnn", "encoder": None, "num_classes": 3})
-    ...     net, description = load(folder)
-    >>> net.training, description["num_classes"]
-    (False, 3)
+    Raises:
+        InputError: the folder has no model, a description of none, or weights that do not fit it.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
+    from losslab.models.probe import shorten_error
+
     folder = Path(folder)
+    described = read_description(folder)
     try:
-        description = read_json(folder / DESCRIPTION)
-        net = _build(description["arch"], description["num_classes"], description["encoder"])
-        net.net.load_state_dict(load_file(folder / WEIGHTS))
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename or folder / WEIGHTS}: no such file; the train stage writes it") from None
-    except (json.JSONDecodeError, KeyError, SafetensorError, RuntimeError) as error:
+        if described.encoder is not None:
+            from losslab.models.smp_nets import check_encoder_names
+
+            check_encoder_names(described.encoder, None)
+        net = _build(described.arch, described.num_classes, described.encoder)
+    except Exception as error:  # whatever smp and timm raise for a pair that they cannot build
         if find_exhausted_memory(error):
             raise
-        raise InputError(f"{folder}: {WEIGHTS} and {DESCRIPTION} do not match: {error}") from None
-    return net.eval(), description
+        raise InputError(f"{folder / DESCRIPTION}: {shorten_error(error)}") from None
+    try:
+        net.net.load_state_dict(load_file(folder / WEIGHTS))
+    except FileNotFoundError:
+        raise InputError(f"{folder / WEIGHTS}: no such file; the train stage writes it") from None
+    except (SafetensorError, RuntimeError) as error:
+        if find_exhausted_memory(error):
+            raise
+        raise InputError(f"{folder}: {WEIGHTS} and {DESCRIPTION} do not match: {shorten_error(error)}") from None
+    return net.eval(), described.model_dump()
 
 
 def _build(

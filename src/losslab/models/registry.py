@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote
 
 SMP = "segmentation_models_pytorch"
 
@@ -159,9 +159,9 @@ def check_encoder_given(arch: str, encoder: str | None, encoder_weights: str | N
     if spec.takes_encoder and encoder is None:
         raise InputError(f"encoder is null, but arch {arch} needs one, such as {spec.encoders[0]}")
     if not spec.takes_encoder and encoder is not None:
-        raise InputError(f"encoder is {encoder!r}, but arch {arch} takes none; set it to null")
+        raise InputError(f"encoder is {quote(encoder)}, but arch {arch} takes none; set it to null")
     if encoder is None and encoder_weights is not None:
-        raise InputError(f"encoder_weights is {encoder_weights!r}; without an encoder it must be null")
+        raise InputError(f"encoder_weights is {quote(encoder_weights)}; without an encoder it must be null")
 
 
 def check_batch(arch: str, size: int, batch_size: int) -> None:
@@ -195,5 +195,5 @@ def find_arch(arch: str) -> ArchSpec:
     'Badrinarayanan et al. 2015, arXiv 1511.00561, as in seed notebook 1'
     """
     if arch not in ARCHS:
-        raise InputError(f"arch: {arch!r} is not one of {', '.join(available())}")
+        raise InputError(f"arch: {quote(arch)} is not one of {', '.join(available())}")
     return ARCHS[arch]

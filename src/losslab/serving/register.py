@@ -14,6 +14,7 @@ from losslab.experiments.finished_runs import open_model
 from losslab.io.files import read_json, write_json, write_text
 from losslab.io.hashing import compute_folder_md5
 from losslab.models import DESCRIPTION, WEIGHTS
+from losslab.models.description import read_description
 from losslab.models.registry import find_arch
 from losslab.serving import model as served_model
 from losslab.serving.bundle import collect_code
@@ -68,13 +69,13 @@ def pack_model(model: Path, folder: Path) -> list[str]:
 
     The same model, code and packages give the same bytes.
     """
-    description = read_json(model / DESCRIPTION)
+    described, description = read_description(model), read_json(model / DESCRIPTION)
     # The run may name files of this machine; only what chooses the device is kept.
     description["run"] = {"train": {"device": description["run"]["train"]["device"]}}
     write_json(folder / "model" / DESCRIPTION, description)
     shutil.copyfile(model / WEIGHTS, folder / "model" / WEIGHTS)
-    module = find_arch(description["arch"]).target.partition(":")[0]
-    code = collect_code([served_model.__name__, module], ENCODER_MODULES if description["encoder"] is None else ())
+    module = find_arch(described.arch).target.partition(":")[0]
+    code = collect_code([served_model.__name__, module], ENCODER_MODULES if described.encoder is None else ())
     code.copy_to(folder / "code")
     requirements = [f"mlflow=={importlib.metadata.version('mlflow')}", *code.list_requirements()]
     write_text(folder / "requirements.txt", "\n".join(requirements) + "\n")

@@ -131,7 +131,7 @@ class StudyState:
     def _read_announced(self) -> JsonObject:
         try:
             return read_json(self.folder / "running.json")
-        except (FileNotFoundError, json.JSONDecodeError):
+        except (FileNotFoundError, InputError):
             return {}
 
     def _build_lock(self) -> FileLock:

@@ -1,0 +1,65 @@
+"""The description of a saved model in model.json, checked like all that comes from outside; imports no torch."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+
+from losslab.errors import InputError
+from losslab.io.files import read_json
+from losslab.io.yaml import validate
+from losslab.models.registry import check_encoder_given
+
+DESCRIPTION = "model.json"
+Channel = Annotated[int, Field(ge=0, le=255)]
+Name = Annotated[str, Field(max_length=200)]
+
+
+class _Described(BaseModel):
+    """A part of model.json: what is read of it is checked, what else is there is kept."""
+
+    model_config = ConfigDict(strict=True, frozen=True, allow_inf_nan=False, extra="allow")
+
+
+class TrainedOn(_Described):
+    device: Literal["auto", "cpu", "cuda"]
+
+
+class DescribedRun(_Described):
+    dataset: Name | None = None
+    """None for a registered model."""
+    train: TrainedOn
+
+
+class ModelDescription(_Described):
+    """The fields of model.json that using the model needs."""
+
+    arch: Name
+    encoder: Name | None
+    num_classes: int = Field(ge=1, le=255)
+    classes: list[Name]
+    palette: list[Annotated[list[Channel], Field(min_length=3, max_length=3)]]
+    ignore_index: Channel | None
+    size: int = Field(ge=1, le=4096)
+    fit: Literal["stretch", "letterbox"]
+    mean: Annotated[list[float], Field(min_length=3, max_length=3)]
+    std: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)]
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"]
+    run: DescribedRun
+
+
+def read_description(folder: Path) -> ModelDescription:
+    """Read a model folder's model.json. Raises InputError if it is missing, is not JSON, or describes no model."""
+    path = folder / DESCRIPTION
+    try:
+        described = validate(ModelDescription, read_json(path), path)
+        check_encoder_given(described.arch, described.encoder, None)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; a model is a folder that the train stage wrote") from None
+    except InputError as error:
+        where = "" if str(error).startswith(str(path)) else f"{path}: "
+        hint = "; if an older losslab wrote it, train it again" if ": missing" in str(error) else ""
+        raise InputError(f"{where}{error}{hint}") from None
+    if not len(described.classes) == len(described.palette) == max(described.num_classes, 2):
+        raise InputError(f"{path}: classes, palette and num_classes do not match")
+    return described
