@@ -1,7 +1,9 @@
 """Every kind of image and mask that real folders hold, and every way in which one can be broken."""
 
 import struct
+import threading
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from losslab.data.images import decode
 from losslab.data.images.decode import UnusableFileError, read_image, read_mask
 
 RED = (200, 30, 30)
@@ -47,6 +50,114 @@ def test_16_bit_images_keep_their_upper_byte(tmp_path: Path) -> None:
     assert picture.is_deep and np.array_equal(picture.pixels[..., 1], grey >> 8)
     picture = read_image(tmp_path / "colour.tif")
     assert picture.is_deep and np.array_equal(picture.pixels, colour >> 8)
+
+
+def save_16_bit(path: Path, values: np.ndarray, colour: bool) -> None:
+    wide = values.astype(np.uint16)
+    cv2.imwrite(str(path), np.stack([wide, wide // 2, wide // 2], axis=2) if colour else wide)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+@pytest.mark.parametrize("colour", [False, True])
+def test_16_bit_images_of_which_the_upper_byte_leaves_little_are_reported(
+    tmp_path: Path, name: str, colour: bool
+) -> None:
+    values = np.arange(40 * 60).reshape(40, 60)
+    save_16_bit(tmp_path / name, values % 256, colour)
+    with pytest.raises(UnusableFileError, match="16-bit image too dark: of its 256 grey values, to 255, 1 is left"):
+        read_image(tmp_path / name)
+    save_16_bit(tmp_path / name, values, colour)
+    assert read_image(tmp_path / name).lost_levels == "10 of 2400 grey values are left"
+    for complete in (values * 27, values % 8 * 8192, np.full((40, 60), 77)):
+        save_16_bit(tmp_path / name, complete, colour)
+        picture = read_image(tmp_path / name)
+        assert picture.is_deep and not picture.lost_levels and not picture.turn().lost_levels
+
+
+FRAMES = [Image.fromarray(noise((20, 30))), Image.fromarray(noise((20, 30)).T.reshape(20, 30))]
+
+
+@pytest.mark.parametrize("form", ["TIFF", "GIF", "PNG", "WEBP"])
+def test_images_and_masks_of_several_frames_are_refused(tmp_path: Path, form: str) -> None:
+    FRAMES[0].save(tmp_path / "a.png", format=form, save_all=True, append_images=FRAMES[1:])
+    for read in (read_image, lambda path: read_mask(path, False), lambda path: read_mask(path, True)):
+        with pytest.raises(UnusableFileError, match=r"several frames: (2 of them|an animated)"):
+            read(tmp_path / "a.png")
+
+
+def test_smaller_copies_within_a_file_are_no_frames(tmp_path: Path) -> None:
+    small = FRAMES[1].resize((10, 5))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    FRAMES[0].save(tmp_path / "pyramid.tif", save_all=True, append_images=[small])
+    FRAMES[0].convert("RGB").save(
+        tmp_path / "preview.jpg", format="MPO", save_all=True, append_images=[small.convert("RGB")]
+    )
+    assert np.array_equal(read_image(tmp_path / "pyramid.tif").pixels[..., 0], noise((20, 30)))
+    assert read_image(tmp_path / "preview.jpg").pixels.shape == (20, 30, 3)
+
+
+def write_tiff(path: Path, pixels: np.ndarray, photometric: int, extra: tuple[int, ...] = ()) -> None:
+    """An uncompressed TIFF of any bands."""
+    height, width, bands = pixels.shape
+    content = pixels.tobytes()
+    end = 8 + len(content)
+    each, kind = 8 * pixels.itemsize, 2 if pixels.dtype.kind == "i" else 1
+    bits, extras = (struct.pack("<32H", *values, *[0] * (32 - len(values))) for values in ([each] * bands, extra))
+    entries = [(256, 1, width), (257, 1, height), (258, bands, end), (259, 1, 1), (262, 1, photometric), (273, 1, 8)]
+    entries += [(277, 1, bands), (278, 1, height), (279, 1, len(content))]
+    if bands < 3:
+        entries[2] = (258, bands, each | each << 16 if bands > 1 else each)
+    if extra:
+        entries.append((338, len(extra), end + 64 if len(extra) > 2 else extra[0]))
+    entries.append((339, 1, kind))
+    kinds = {258: 3, 338: 3, 339: 3}
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", tag, kinds.get(tag, 4), count, value) for tag, count, value in entries)
+    head = struct.pack("<2sHI", b"II", 42, end + 128)
+    path.write_bytes(head + content + bits + extras + directory + struct.pack("<I", 0))
+
+
+@pytest.mark.parametrize(
+    ("bands", "photometric", "extra", "reason"),
+    [
+        (4, 2, (), "4 bands, of which the file calls 3 colour and 0 alpha"),
+        (4, 2, (0,), "4 bands, of which the file calls 3 colour and 0 alpha"),
+        (2, 1, (), "2 bands, of which the file calls 1 colour and 0 alpha"),
+        (
+            3,
+            1,
+            (0, 0),
+            "3 bands, of which the file calls 1 colour and 0 alpha",
+        ),  # OpenCV would take the first for all three
+        (4, 1, (0, 0, 0), "4 bands, of which the file calls 1 colour and 0 alpha"),
+        (5, 2, (2, 0), "5 bands, of which the file calls 3 colour and 1 alpha"),
+        (8, 1, (), "8 bands, of which the file calls 1 colour and 0 alpha"),
+        (8, 2, (0, 0, 0, 0, 0), "8 bands, of which the file calls 3 colour and 0 alpha"),
+    ],
+)
+def test_bands_that_are_neither_colours_nor_alpha_are_refused(
+    tmp_path: Path, bands: int, photometric: int, extra: tuple[int, ...], reason: str
+) -> None:
+    write_tiff(tmp_path / "a.tif", noise((20, 30, bands)), photometric, extra)
+    for read in (read_image, lambda path: read_mask(path, True)):
+        with pytest.raises(UnusableFileError, match=f"bands beyond RGB: {reason}$"):
+            read(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize(("bands", "photometric", "extra"), [(4, 2, (2,)), (2, 1, (2,)), (3, 2, ())])
+def test_bands_that_are_colours_and_alpha_are_read(
+    tmp_path: Path, bands: int, photometric: int, extra: tuple[int, ...]
+) -> None:
+    pixels = noise((20, 30, bands))
+    write_tiff(tmp_path / "a.tif", pixels, photometric, extra)
+    expected = pixels[..., :3] if bands > 2 else pixels[..., :1].repeat(3, axis=2)
+    assert np.array_equal(read_image(tmp_path / "a.tif").pixels, expected)
+
+
+def test_program_of_a_postscript_image_is_not_run(tmp_path: Path) -> None:
+    Image.new("RGB", (60, 40), RED).save(tmp_path / "a.png", format="EPS")
+    with pytest.raises(UnusableFileError, match="unknown image format"):
+        read_image(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -170,6 +281,27 @@ def test_image_of_too_many_pixels_is_reported(tmp_path: Path, monkeypatch: pytes
         read_image(tmp_path / "a.png")
 
 
+def test_at_most_two_large_images_are_decoded_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "LARGE_IMAGE_PIXELS", 100)
+    Image.new("L", (60, 40)).save(tmp_path / "a.png")
+    Image.new("L", (6, 4)).save(tmp_path / "small.png")
+    both_inside, end = threading.Semaphore(0), threading.Event()
+
+    def wait(image: Image.Image, mode: str) -> Image.Image:
+        both_inside.release()
+        assert end.wait(20)
+        return image
+
+    with monkeypatch.context() as patch, ThreadPoolExecutor(3) as pool:
+        patch.setattr(Image.Image, "convert", wait)
+        large = [pool.submit(read_image, tmp_path / "a.png") for _ in range(3)]
+        assert both_inside.acquire(timeout=20) and both_inside.acquire(timeout=20)
+        assert not both_inside.acquire(timeout=0.1)
+        end.set()
+        assert [future.result().pixels.shape[:2] for future in large] == [(40, 60)] * 3
+        assert read_image(tmp_path / "small.png").pixels.shape[:2] == (4, 6)
+
+
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
@@ -192,6 +324,12 @@ def test_pixels_that_are_no_numbers_of_16_bits_are_reported(tmp_path: Path) -> N
         read_image(tmp_path / "a.tif")
     with pytest.raises(UnusableFileError, match="unreadable mask: holds fractions"):
         read_mask(tmp_path / "a.tif", in_colours=False)
+    cv2.imwrite(str(tmp_path / "a.tif"), noise((8, 8, 3), np.float32))
+    with pytest.raises(UnusableFileError, match="unreadable image: 32 bits per channel; save it in 8 or 16"):
+        read_image(tmp_path / "a.tif")
+    write_tiff(tmp_path / "a.tif", noise((8, 8, 1), np.int16), 1)
+    with pytest.raises(UnusableFileError, match="unreadable image: 16 bits with a sign; save it in 8 or 16 without"):
+        read_image(tmp_path / "a.tif")
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about what it meets

@@ -73,6 +73,23 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
         lambda own: Image.fromarray(np.zeros((40, 60), np.float32)).save(own / "masks/im0.png", format="TIFF"),
         "unreadable mask: masks/im0.png (holds fractions; save it in 8 or 16 bits)",
     ),
+    (
+        lambda own: save(own / "images/im0.png", np.arange(2400, dtype=np.uint16).reshape(40, 60) % 200),
+        "16-bit image too dark: images/im0.png (of its 200 grey values, to 199, 1 is left). Remedy: stretch the values",
+    ),
+    (
+        lambda own: Image.new("L", (60, 40)).save(
+            own / "masks/im0.png", "TIFF", save_all=True, append_images=[Image.new("L", (60, 40), 1)]
+        ),
+        "several frames: masks/im0.png (2 of them). Remedy: save each frame",
+    ),
+    (
+        lambda own: (
+            cv2.imwrite(str(own / "images/im0.tif"), np.zeros((40, 60, 4), np.uint8))
+            and (own / "images/im0.tif").replace(own / "images/im0.png")
+        ),
+        "bands beyond RGB: images/im0.png (4 bands, of which the file calls 3 colour and 0 alpha). Remedy: save the three",
+    ),
 ]
 
 
@@ -185,7 +202,11 @@ def test_image_turned_by_its_tag_is_turned_when_its_mask_was_drawn_so(tmp_path: 
 def test_16_bit_images_are_reported(tmp_path: Path) -> None:
     own = make_folders(tmp_path)
     cv2.imwrite(str(own / "images/im0.png"), np.random.default_rng(0).integers(0, 65536, (40, 60, 3), np.uint16))
-    assert files_by_kind(prepared_from(tmp_path, audit="strict")[0]) == {"16-bit image": ["im0"]}
+    save(own / "images/im1.png", np.arange(2400, dtype=np.uint16).reshape(40, 60))
+    audit = prepared_from(tmp_path, audit="strict")[0]
+    assert files_by_kind(audit) == {"few grey values left of 16 bits": ["im1"], "16-bit image": ["im0"]}
+    summary = "\n".join(summarize_audit(audit))
+    assert "few grey values left of 16 bits: im1 (10 of 2400 grey values are left). Remedy: stretch the" in summary
 
 
 def test_small_images_and_masks_of_one_class_are_reported(tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Image and mask files as pixels and raw mask values, whatever real folders hold; or why a file cannot be used."""
 
 import io
+import threading
 import warnings
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import PREFIXES, ImageFileDirectory_v2
 
 if TYPE_CHECKING:
     from losslab.data.findings import KindName
@@ -18,6 +21,12 @@ if TYPE_CHECKING:
 Pixels = npt.NDArray[np.uint8]
 Values = npt.NDArray[Any]
 UNKNOWN_FORMAT = "unknown image format"
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+"""Formats that are opened: Pillow knows dozens more, and runs a program on one of them (EPS)."""
+LARGE_IMAGE_PIXELS = 64 << 20
+MAX_TIFF_PAGES = 10_000
+MIN_GREY_LEVELS = 64
+"""Grey values of an image's 256 below which a 16-bit file is reported, if it holds more: 14 bits just leave as many."""
 
 
 class UnusableFileError(Exception):
@@ -36,6 +45,8 @@ class DecodedImage:
     """The EXIF tag: 1 as stored, 2 to 8 mirrored or rotated."""
     is_deep: bool
     """Whether the file has 16 bits, of which the upper 8 were taken."""
+    lost_levels: str = ""
+    """What the upper 8 of 16 bits leave of the file's grey values, where that is less than `MIN_GREY_LEVELS`."""
 
     def turn(self) -> "DecodedImage":
         """Return the image rotated and mirrored as the orientation tag says."""
@@ -44,7 +55,7 @@ class DecodedImage:
             pixels = pixels[:, ::-1]
         if self.orientation in (3, 4, 7, 8):
             pixels = pixels[::-1]
-        return DecodedImage(np.ascontiguousarray(pixels), self.orientation, self.is_deep)
+        return replace(self, pixels=np.ascontiguousarray(pixels))
 
     def match_shape(self, shape: tuple[int, ...]) -> "DecodedImage":
         """Return the image as stored, or rotated if only that fits height and width. Raises UnusableFileError."""
@@ -58,36 +69,43 @@ class DecodedImage:
 
 
 def read_image(path: Path) -> DecodedImage:
-    """Read an image of 1, 8 or 16 bits: grey, palette, RGB(A) or CMYK, the first of many. Raises UnusableFileError."""
+    """Read an image of 1, 8 or 16 bits: grey, palette, RGB(A) or CMYK. Raises UnusableFileError."""
     return decode_image(_read_content(path, "unreadable image"))
 
 
 def decode_image(content: bytes) -> DecodedImage:
     """Decode the bytes of an image file; see `read_image`."""
     try:
-        with Image.open(io.BytesIO(content)) as opened:
-            tagged = "exif" in opened.info or opened.format == "TIFF"
-            orientation = opened.getexif().get(_ORIENTATION, 1) if tagged else 1
-            if opened.format == "JPEG" and opened.mode in ("L", "RGB") and _is_complete(content):
-                # OpenCV's decoder is nearly twice as fast.
-                return DecodedImage(_decode_by_opencv(content, cv2.IMREAD_COLOR_RGB), orientation, False)
-            if opened.mode.startswith("I;16"):
-                grey = (np.asarray(opened) >> 8).astype(np.uint8)
-                return DecodedImage(np.repeat(grey[..., None], 3, axis=2), orientation, True)
-            if opened.mode in ("I", "F"):
-                raise UnusableFileError("unreadable image", "32 bits per pixel; save it in 8 or 16")
-            deep = ";16" in _get_raw_modes(opened)  # Pillow takes the upper 8 itself
-            return DecodedImage(np.asarray(opened.convert("RGB")), orientation, deep)
-    except UnidentifiedImageError:  # such as TIFF of three times 16 bits
-        pixels: Values = _decode_by_opencv(content, cv2.IMREAD_COLOR_RGB | cv2.IMREAD_ANYDEPTH)
+        return _decode_image(content)
     except UnusableFileError:
         raise
     except Exception as error:  # a decoder may raise anything at all on damaged bytes
         raise _explain(error, "image") from None
-    if pixels.dtype not in (np.uint8, np.uint16):
-        raise UnusableFileError("unreadable image", f"{8 * pixels.itemsize} bits per channel; save it in 8 or 16")
-    deep = pixels.dtype == np.uint16
-    return DecodedImage((pixels >> 8).astype(np.uint8) if deep else pixels, 1, deep)
+
+
+def _decode_image(content: bytes) -> DecodedImage:
+    with _open(content) as opened, _limit_memory(opened):
+        tagged = "exif" in opened.info or opened.format == "TIFF"
+        orientation = opened.getexif().get(_ORIENTATION, 1) if tagged else 1
+        if opened.format == "JPEG" and opened.mode in ("L", "RGB") and _is_complete(content):
+            # OpenCV's decoder is nearly twice as fast.
+            return DecodedImage(_decode_by_opencv(content, cv2.IMREAD_COLOR_RGB), orientation, False)
+        if opened.mode.startswith("I;16"):
+            grey = np.asarray(opened)
+            pixels = np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
+            return DecodedImage(pixels, orientation, True, _describe_lost_levels(pixels, grey[..., None]))
+        if opened.mode in ("I", "F"):
+            bits = "16 bits with a sign" if ";16" in _get_raw_modes(opened) else "32 bits per pixel"
+            raise UnusableFileError("unreadable image", f"{bits}; save it in 8 or 16 without a sign")
+        raw_modes = _get_raw_modes(opened)  # they are gone once it is decoded
+        pixels = np.asarray(opened.convert("RGB"))
+    if ";16" not in raw_modes:
+        return DecodedImage(pixels, orientation, False)
+    # Pillow itself takes the upper 8. (OpenCV 5.0's IMREAD_COLOR_RGB makes nonsense of a TIFF of 16 bits.)
+    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if stored is None or stored.dtype != np.uint16:
+        return DecodedImage(pixels, orientation, True)
+    return DecodedImage(pixels, orientation, True, _describe_lost_levels(pixels, np.asarray(stored)))
 
 
 def read_mask(path: Path, in_colours: bool) -> Values:
@@ -100,7 +118,7 @@ def read_mask(path: Path, in_colours: bool) -> Values:
     """
     content = _read_content(path, "unreadable mask")
     try:
-        with Image.open(io.BytesIO(content)) as opened:
+        with _open(content) as opened, _limit_memory(opened):
             stored = _get_raw_modes(opened)
             if ";16" in stored and not opened.mode.startswith("I"):
                 detail = "16 bits per channel; save it as 8-bit colour, or as 16-bit grey"
@@ -130,6 +148,9 @@ def read_mask(path: Path, in_colours: bool) -> Values:
 
 
 _ORIENTATION = 0x0112
+_SUBFILE, _BITS, _PHOTOMETRIC, _BANDS, _EXTRA_BANDS = 254, 258, 262, 277, 338
+_TIFF = tuple(PREFIXES)
+_LARGE = threading.Semaphore(2)
 # The audit reports damaged files; decoders need not write to stderr about them.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 warnings.filterwarnings("ignore", module="PIL")
@@ -143,6 +164,57 @@ def _read_content(path: Path, kind: "KindName") -> bytes:
     if not content:
         raise UnusableFileError(kind, "empty file")
     return content
+
+
+def _open(content: bytes) -> Image.Image:
+    """Open a file of which nothing would be left out: it holds one frame, and no band beyond colours and alpha."""
+    if content.startswith(_TIFF):
+        _check_tiff(content)
+    opened = Image.open(io.BytesIO(content), formats=FORMATS)
+    # Some cameras add pictures of other sizes to a JPEG, which then is called MPO.
+    if opened.format not in ("TIFF", "MPO") and getattr(opened, "is_animated", False):
+        raise UnusableFileError("several frames", f"an animated {opened.format}")
+    return opened
+
+
+def _limit_memory(opened: Image.Image) -> AbstractContextManager[object]:
+    """Let only two threads at a time decode images that take a gigabyte or two, however few bytes the files have."""
+    return _LARGE if opened.width * opened.height > LARGE_IMAGE_PIXELS else nullcontext()
+
+
+def _check_tiff(content: bytes) -> None:
+    frames, first = 0, dict[int, Any]()
+    try:
+        directory, seen = ImageFileDirectory_v2(content[: 16 if content[2] == 43 else 8]), set[int]()
+        with io.BytesIO(content) as file:
+            while directory.next and directory.next not in seen and len(seen) < MAX_TIFF_PAGES:
+                seen.add(file.seek(directory.next))
+                directory.load(file)
+                first = first or dict(directory)
+                frames += not directory.get(_SUBFILE, 0) & 0b101  # smaller copies and outlines are no frames
+    except Exception:  # of damaged bytes; the decoder says what is wrong with them
+        pass
+    if frames > 1:
+        raise UnusableFileError("several frames", f"{frames} of them")
+    bands, bits, extra = first.get(_BANDS, 1), max(first.get(_BITS, (1,))), first.get(_EXTRA_BANDS, ())
+    colours, alphas = {2: 3, 5: 4, 6: 3, 8: 3}.get(first.get(_PHOTOMETRIC, 1), 1), len(extra) - extra.count(0)
+    if bands > colours + min(alphas, 1):
+        detail = f"{bands} bands, of which the file calls {colours} colour and {alphas} alpha"
+        raise UnusableFileError("bands beyond RGB", detail)
+    if bits > 32 or (bits > 16 and bands > 1):
+        raise ValueError(f"{bits} bits per channel; save it in 8 or 16")
+
+
+def _describe_lost_levels(pixels: Pixels, stored: Values) -> str:
+    left, held = _count_levels(pixels), _count_levels(stored)
+    if left == 1 < held:
+        raise UnusableFileError("16-bit image too dark", f"of its {held} grey values, to {stored.max()}, 1 is left")
+    return f"{left} of {held} grey values are left" if left < min(held, MIN_GREY_LEVELS) else ""
+
+
+def _count_levels(pixels: Values) -> int:
+    """Count the different values of that band `[H, W, bands]` which has most."""
+    return max(int(np.count_nonzero(np.bincount(band.ravel()))) for band in np.moveaxis(pixels, -1, 0))
 
 
 def _is_complete(jpeg: bytes) -> bool:

@@ -99,7 +99,8 @@ def scan_pairs(pairs: FilePairs) -> ScanResult:
     sizes = dict(zip(pairs.images, _map_files(_read_sizes, pairs.images.values(), "images"), strict=True))
     known = {name: size for name, size in sizes.items() if size}
     if not known:
-        raise InputError(f"{next(iter(pairs.images.values())).parent}: none of the {len(sizes)} images can be read")
+        first = next(iter(pairs.images.values()))
+        raise InputError(f"{first.parent}: none of the {len(sizes)} images can be read{_explain_unreadable(first)}")
     return ScanResult(
         pixels=dict(sorted(pixels.items())),
         in_colours=in_colours,
@@ -172,6 +173,14 @@ def _read_sizes(path: Path) -> list[tuple[int, int]]:
             return []
         size, orientation = (picture.pixels.shape[1], picture.pixels.shape[0]), picture.orientation
     return [size, size[::-1]] if orientation in (5, 6, 7, 8) else [size]
+
+
+def _explain_unreadable(path: Path) -> str:
+    try:
+        read_image(path)
+    except UnusableFileError as error:
+        return f"; {path.name}: {error}"
+    return ""
 
 
 def _map_files(work: Callable[[Path], T], files: Iterable[Path], what: str) -> list[T]:

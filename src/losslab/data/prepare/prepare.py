@@ -178,7 +178,9 @@ def _decode(
         mask = labels.map_values(values)
     except UnusableFileError as error:
         return Finding(error.kind, path.relative_to(folder).as_posix(), error.detail)
-    if picture.is_deep:
+    if picture.lost_levels:
+        findings.append(Finding("few grey values left of 16 bits", sample.name, picture.lost_levels))
+    elif picture.is_deep:
         findings.append(Finding("16-bit image", sample.name))
     image, mask = resize_pair(picture.pixels, mask, params.size, params.fit)
     statistics = measure_image(image, mask, len(card.classes), shape[1], shape[0])
