@@ -1,11 +1,49 @@
-"""Numbers, lists and durations as text for people; a missing number is a dash."""
+"""Numbers, lists, durations and foreign text as text for people; a missing number is a dash."""
 
 import math
+import re
 from collections.abc import Sequence
 from typing import TypeGuard
 
 ABSENT = "–"
 """Text for a missing number."""
+MASK = "***"
+"""Text in the place of a credential."""
+_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters, those that turn the direction of writing, and the parts of names that are not UTF-8."""
+_CREDENTIALS = (
+    (re.compile(r"(?<=://)\S*@"), f"{MASK}@"),  # to the last @: a password may have / and @
+    (re.compile(r"(?<![^\s'\"(=])[^\s:/@'\"(=]+:[^\s/@]+@(?=[\w\[])"), f"{MASK}@"),  # no scheme: a proxy's address
+    (
+        re.compile(r"([?&;][\w.%-]*(?:passw|pwd|secret|token|key|sig|cred|auth)[\w.%-]*=)[^\s&;#'\"]+", re.IGNORECASE),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"\bBearer \S+"), f"Bearer {MASK}"),
+)
+"""Patterns of credentials, and what stands in their place."""
+
+
+def format_line(text: str) -> str:
+    r"""Format text from outside, a name or another program's message, as one line: no control characters, no credentials.
+
+    Whatever is cut to a length is formatted first: half of a URL does not show where its password is.
+
+    >>> format_line("a\x1b[2J at http://me:secret@host/?token=abc")
+    'a\\u001b[2J at http://***@host/?token=***'
+    """
+    return mask_credentials(escape_controls(text))
+
+
+def mask_credentials(text: str) -> str:
+    """Mask users, passwords and tokens in the URLs of a text."""
+    for pattern, masked in _CREDENTIALS:
+        text = pattern.sub(masked, text)
+    return text
+
+
+def escape_controls(text: str) -> str:
+    r"""Write characters that a terminal or an editor would obey as JSON does, such as `\n` and `\u001b`."""
+    return _CONTROLS.sub(lambda found: {"\n": r"\n", "\t": r"\t"}.get(found[0], f"\\u{ord(found[0]):04x}"), text)
 
 
 def format_score(value: float | None, digits: int = 3) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from losslab.errors import InputError, describe_error, find_exhausted_memory
+from losslab.formats import format_line
 from losslab.runtime.processes import die_with_parent
 
 if TYPE_CHECKING:
@@ -49,17 +50,17 @@ def print_line(line: str) -> None:
     """Print a line on stdout, above the progress bar if there is one."""
     from tqdm import tqdm
 
-    tqdm.write(line)
+    tqdm.write(format_line(line))
     sys.stdout.flush()
 
 
 def print_lines(lines: Iterable[str]) -> None:
     for line in lines:
-        print(line, file=sys.stderr, flush=True)
+        print(format_line(line), file=sys.stderr, flush=True)
 
 
 def print_warning(line: str) -> None:
-    print(f"WARNING: {line}", file=sys.stderr, flush=True)
+    print_lines([f"WARNING: {line}"])
 
 
 def find_main_repo() -> Path:
@@ -104,5 +105,5 @@ def forget_downloads(dataset: str) -> None:
 
 def _exit_with_error(line: str) -> NoReturn:
     sys.stdout.flush()
-    print(f"ERROR: {Path(sys.argv[0]).stem}: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    print_lines([f"ERROR: {Path(sys.argv[0]).stem}: {' '.join(line.split())}"])
     sys.exit(1)

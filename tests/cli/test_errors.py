@@ -51,6 +51,12 @@ def fail(error: BaseException) -> Callable[[], NoReturn]:
 
 FAILURES: list[Any] = [
     pytest.param(fail(InputError("loss: 'dise' is\nunknown")), 1, "ERROR: loss: 'dise' is unknown", id="InputError"),
+    pytest.param(
+        fail(InputError("\x1b]0;a http://me:hunter2@h/: no")),
+        1,
+        r"ERROR: \u001b]0;a http://***@h/: no",
+        id="hostile text",
+    ),
     pytest.param(fail(OSError(28, "No space left", "a/b")), 1, "ERROR: a/b: No space left", id="OSError"),
     pytest.param(fail(MemoryError()), 1, "ERROR: out of memory", id="MemoryError"),
     pytest.param(fail(KeyboardInterrupt()), 130, "ERROR: interrupted: ", id="KeyboardInterrupt"),
@@ -104,6 +110,10 @@ def test_interrupted_study_says_how_to_resume_it(tmp_path: Path, monkeypatch: py
 def test_error_that_is_no_ones_fault_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("losslab.data.catalog.read_catalog", fail(RuntimeError("a bug")))
     assert isinstance(CliRunner().invoke(app, ["datasets"]).exception, RuntimeError)
+
+
+def test_everything_is_printed_as_a_clean_line() -> None:
+    assert not [path for path in (ROOT / "src").rglob("*.py") if "echo(" in path.read_text(encoding="utf-8")]
 
 
 def test_only_the_console_handles_errors_and_signals() -> None:

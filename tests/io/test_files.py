@@ -5,6 +5,7 @@ import pytest
 
 from losslab.io.files import (
     atomic_write,
+    make_folder,
     open_scratch_folder,
     read_csv,
     read_json,
@@ -53,6 +54,15 @@ def test_locked_folders_are_opened_and_links_not_followed(tmp_path: Path) -> Non
     unlock_folders(tmp_path / "work")
     modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "work").rglob("*")}
     assert modes == {"a": 0o755, "b": 0o755, "link": 0o700}
+
+
+def test_what_losslab_keeps_for_itself_is_its_owners_alone(tmp_path: Path) -> None:
+    (tmp_path / "old/.losslab").mkdir(0o755, parents=True)
+    for repository in ("old", "new"):
+        make_folder(tmp_path / repository / ".losslab/study/small/logs")
+        write_text(tmp_path / repository / ".losslab/id", "1")
+        assert (tmp_path / repository / ".losslab").stat().st_mode & 0o777 == 0o700
+        assert (tmp_path / repository).stat().st_mode & 0o077, "but not what is beside it"
 
 
 def test_tables_are_the_same_on_every_system_and_nan_is_empty(tmp_path: Path) -> None:

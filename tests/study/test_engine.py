@@ -16,8 +16,10 @@ from losslab.study.state import StudyState
 from tests.study.repository import Repository
 
 TRAIN = """import json
+import os
 from pathlib import Path
 
+print("a client at", os.environ["MLFLOW_TRACKING_URI"])
 Path("models").mkdir(exist_ok=True)
 Path("reports").mkdir(exist_ok=True)
 Path("models/model.safetensors").write_text("weights")
@@ -56,7 +58,7 @@ def wait_for_end(engine: LocalEngine) -> EndedRun:
 def test_study_and_verify_work_in_a_subfolder_of_a_git_repository(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody answers, at once
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@127.0.0.1:9")  # nobody answers, at once
     project = Repository(tmp_path / "monorepo/segmentation", tmp_path / "monorepo")
     root = project.root
     (root / "src").mkdir()
@@ -76,6 +78,10 @@ def test_study_and_verify_work_in_a_subfolder_of_a_git_repository(
     (outs,) = find_finished_runs([run], root).values()
     assert read_scores(outs, root)["val"] == {"miou": 0.5} and outs.baseline == find_head(root)
     assert project.git("status", "--porcelain") == ""
+    kept = root / ".losslab"
+    assert "http://***@127.0.0.1:9" in state.find_log(run.name).read_text() and kept.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in kept.rglob("*.log")} == {0o600}
+    assert not [path for path in kept.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
     verified = verify_run(find_record(run.name, root), root, print)
     assert (verified.outs, verified.differing) == (6, [])
     assert not (root / ".losslab/verify").exists()

@@ -10,6 +10,7 @@ from losslab.cli import compare, datasets, models, predict, runs, study
 from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
 from losslab.formats import format_plural
+from losslab.stage import print_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(datasets.app, name="datasets")
@@ -40,7 +41,7 @@ def sync() -> None:
     errors: list[str] = []
     for outs in list_runs(root):
         if isinstance(outs, UnfinishedRun):
-            typer.echo(f"skipped {outs.name}: {outs.reason}")
+            print_line(f"skipped {outs.name}: {outs.reason}")
         elif tracking.is_recorded(outs.dataset, outs.model_md5, outs.report_md5, outs.experiment, root):
             known += 1
         else:
@@ -48,8 +49,8 @@ def sync() -> None:
                 with outs.files() as folder:
                     tracking.rebuild_run(folder, outs.model_md5, outs.experiment, outs.baseline, root)
                 added += 1
-                typer.echo(f"added {outs.experiment or WORKSPACE}")
-    typer.echo(f"sync: {added} added, {known} already there" + (f", {len(errors)} failed" if errors else ""))
+                print_line(f"added {outs.experiment or WORKSPACE}")
+    print_line(f"sync: {added} added, {known} already there" + (f", {len(errors)} failed" if errors else ""))
     exit_with_errors(errors)
 
 
@@ -72,7 +73,7 @@ def losses(
 
         path = Path("reports/losses.html")
         write_loss_cards(path, describe_hardware(), tqdm(LOSSES, desc="cards", unit=" losses", disable=None))
-        typer.echo(f"wrote {path}")
+        print_line(f"wrote {path}")
     elif as_json:
         print_json([spec.describe() for spec in LOSSES.values()])
     else:
@@ -82,7 +83,7 @@ def losses(
             options = " ".join(f"{name}={_format_option(value)}" for name, value in spec.defaults.items())
             rows.append((spec.name, spec.kind, f"{spec.binary}, {spec.multiclass}", use, options, spec.paper))
         print_table(("loss", "kind", "binary, multiclass", "use it as", "options", "source"), rows)
-        typer.echo("More: losslab losses --cards, losslab losses --json, docs/losses.md")
+        print_line("More: losslab losses --cards, losslab losses --json, docs/losses.md")
 
 
 @app.command()
@@ -115,7 +116,7 @@ def archs(
         gflops = f"{cost.gflops:.2f}" if cost.gflops is not None else "not at this size"
         rows.append((cost.arch, cost.encoder or "", f"{cost.parameters:,}", gflops, str(cost.stride), cost.source))
     print_table(("arch", "encoder", "parameters", "GFLOPs", "stride", "source"), rows)
-    typer.echo(
+    print_line(
         f"One image of {size}x{size}, {format_plural(outputs, 'output')}. More: losslab archs --json, docs/architectures.md"
     )
 

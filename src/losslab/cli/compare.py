@@ -10,7 +10,7 @@ import typer
 
 from losslab.cli.console import cli_errors, print_table
 from losslab.errors import InputError
-from losslab.stage import print_warning
+from losslab.stage import print_line, print_warning
 
 if TYPE_CHECKING:
     from losslab.comparison.result import Comparison
@@ -62,7 +62,7 @@ def compare(
         with _lock_comparison(folder):
             write_comparison(comparison, ROOT / folder)
     _print_comparison(comparison)
-    typer.echo(f"wrote {folder}/index.html")
+    print_line(f"wrote {folder}/index.html")
 
 
 @contextmanager
@@ -70,8 +70,10 @@ def _lock_comparison(folder: Path) -> Iterator[None]:
     """Let one process at a time write a comparison; wait for another."""
     from filelock import FileLock, Timeout
 
+    from losslab.io.files import make_folder
+
     lock = FileLock(ROOT / LOCKS / f"{folder.name}.lock")
-    Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+    make_folder(ROOT / LOCKS)
     try:
         lock.acquire(timeout=LOCK_TIMEOUT_S)
     except Timeout:
@@ -102,4 +104,4 @@ def _print_comparison(comparison: "Comparison") -> None:
         rows.append((str(rank), cell.name, score, ends, runs, parameters, gflops, image_ms))
     header = ("rank", "cell", comparison.metric.title, "95 % CI", "runs", "parameters", "GFLOPs", "ms/image")
     print_table(header, rows)
-    typer.echo(comparison.headline)
+    print_line(comparison.headline)

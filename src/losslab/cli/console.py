@@ -11,6 +11,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from losslab.errors import InputError, describe_error, find_exhausted_memory
+from losslab.formats import format_line
+from losslab.stage import print_line, print_lines
 
 INTERRUPTED = 130
 """Exit code after Ctrl+C, as in shells."""
@@ -22,21 +24,24 @@ def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for cell in header:
+        table.add_column(Text(format_line(cell)))  # Text, as brackets in a plain string would be markup
     for row in rows:
-        table.add_row(*map(Text, row))  # Text, as brackets in a plain string would be markup
+        table.add_row(*(Text(format_line(cell)) for cell in row))
     console = Console() if sys.stdout.isatty() else Console(width=1000)  # piped, each row stays on its line
     console.print(table, highlight=False)
 
 
 def print_json(value: object) -> None:
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
+        print_line(line)
 
 
 def exit_with_errors(messages: Sequence[str], code: int = 1) -> None:
     """Print one line per error and end the command; do nothing when there are no errors."""
     for message in messages:
-        typer.echo(f"ERROR: {' '.join(message.split())}", err=True)
+        print_lines([f"ERROR: {' '.join(message.split())}"])
     if messages:
         raise typer.Exit(code)
 

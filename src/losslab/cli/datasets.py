@@ -10,7 +10,7 @@ import typer
 from losslab.cli.console import AsJson, cli_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
 from losslab.formats import format_bytes, format_plural
-from losslab.stage import print_warning
+from losslab.stage import print_line, print_warning
 
 if TYPE_CHECKING:
     from losslab.cards import RawValue
@@ -39,7 +39,7 @@ def datasets(context: typer.Context, as_json: AsJson = False) -> None:
     else:
         header = ("dataset", "title", "images", "download", "classes", "licence", "on disk")
         print_table(header, [_build_row(entry) for entry in entries])
-        typer.echo("More: losslab datasets --json, losslab datasets new --help, docs/data.md")
+        print_line("More: losslab datasets --json, losslab datasets new --help, docs/data.md")
     exit_with_errors([entry.fault for entry in entries if entry.fault is not None])
 
 
@@ -74,13 +74,13 @@ def new(
     _print_data(made)
     if made.copied is not None:
         files, size = made.copied
-        typer.echo(f"copied {files} files, {format_bytes(size)}, to {made.own}")
+        print_line(f"copied {files} files, {format_bytes(size)}, to {made.own}")
     _print_warnings(made)
-    typer.echo(f"wrote {made.card}; check it, then run:")
-    typer.echo(f"  dvc add {made.own}")
-    typer.echo(f'  git add {made.card} {made.own}.dvc && git commit -m "Add {name}"')
+    print_line(f"wrote {made.card}; check it, then run:")
+    print_line(f"  dvc add {made.own}")
+    print_line(f'  git add {made.card} {made.own}.dvc && git commit -m "Add {name}"')
     method = "grouped" if (made.groups or 0) >= MIN_IMAGES else "random"
-    typer.echo(f"  dvc exp run -S dataset={name} -S prepare.split.method={method}")
+    print_line(f"  dvc exp run -S dataset={name} -S prepare.split.method={method}")
 
 
 def _build_row(entry: "CatalogEntry") -> tuple[str, ...]:
@@ -131,14 +131,14 @@ def _print_data(made: "NewDataset") -> None:
     naming = f"named like the images, plus {suffix}" if suffix else "named like the images"
     low, high = (f"{width}x{height}" for width, height in (made.scan.smallest, made.scan.largest))
     sizes = low if low == high else f"{low} to {high}"
-    typer.echo(f"{format_plural(len(made.pairs.images), 'image')} of {sizes}, with masks {naming}")
+    print_line(f"{format_plural(len(made.pairs.images), 'image')} of {sizes}, with masks {naming}")
     for each in made.classes:
-        typer.echo(f"  {format_raw_value(each.value)}: {each.name}, {format_share(each.share)} of all pixels")
+        print_line(f"  {format_raw_value(each.value)}: {each.name}, {format_share(each.share)} of all pixels")
     for value, share in made.void.items():
         why = " (by convention; --void none makes it a class)" if made.void_by_custom else ""
-        typer.echo(f"  {format_raw_value(value)}: void, {format_share(share)} of all pixels{why}")
+        print_line(f"  {format_raw_value(value)}: void, {format_share(share)} of all pixels{why}")
     if made.groups is not None:
-        typer.echo(f"  in {format_plural(made.groups, 'group')}")
+        print_line(f"  in {format_plural(made.groups, 'group')}")
 
 
 def _print_warnings(made: "NewDataset") -> None:

@@ -8,7 +8,7 @@ import typer
 
 from losslab.cli.console import cli_errors
 from losslab.formats import format_bytes
-from losslab.stage import print_lines
+from losslab.stage import print_line, print_lines
 
 if TYPE_CHECKING:
     from losslab.export.export import ExportResult
@@ -63,9 +63,9 @@ def register(
     done = register_model(run, name, Path())
     version, origin = f"models:/{name}/{done.version}", f"from run {done.run.name} ({done.run.run_id})"
     if done.is_new:
-        typer.echo(f"registered {version}, {format_bytes(done.size)}, {origin}")
+        print_line(f"registered {version}, {format_bytes(done.size)}, {origin}")
     else:
-        typer.echo(f"already registered as {version}, {origin}")
+        print_line(f"already registered as {version}, {origin}")
 
 
 def _print_export(done: "ExportResult", tolerance: float) -> None:
@@ -79,11 +79,11 @@ def _print_export(done: "ExportResult", tolerance: float) -> None:
         "nothing": f"one image of {side}",
     }[done.varies]
     parity = done.parity
-    typer.echo(f"wrote {done.path}, {format_bytes(done.path.stat().st_size)}: takes {inputs}")
-    typer.echo(
+    print_line(f"wrote {done.path}, {format_bytes(done.path.stat().st_size)}: takes {inputs}")
+    print_line(
         "input: float32 [N, 3, H, W], RGB, 0 to 255; output: logits; losslab.json inside has classes, palette and more"
     )
-    typer.echo(
+    print_line(
         f"parity on {done.origin} ({', '.join(parity.shapes)}): logits differ by up to {parity.difference:.2g} "
         f"(tolerance {tolerance:g}), {parity.changed / parity.pixels:.4%} of the pixels change label"
     )

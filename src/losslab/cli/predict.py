@@ -7,6 +7,7 @@ import typer
 
 from losslab.cli.console import cli_errors, exit_with_errors
 from losslab.formats import format_plural
+from losslab.stage import print_line
 
 if TYPE_CHECKING:
     from losslab.prediction.predict import PredictionSummary
@@ -76,7 +77,7 @@ def predict(
 def _print_summary(summary: "PredictionSummary", out: Path) -> None:
     seconds = max(summary.seconds, 1e-9)
     megapixels = summary.pixels / 1e6
-    typer.echo(
+    print_line(
         f"predict: {format_plural(summary.images, 'image')}, {megapixels:.1f} Mpixel in {summary.seconds:.1f} s: "
         f"{summary.images / seconds:.3g} images/s, {megapixels / seconds:.3g} Mpixel/s; masks are in {out}"
         + (f"; {len(summary.failures)} failed" if summary.failures else "")

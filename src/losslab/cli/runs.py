@@ -38,7 +38,7 @@ def verify(
     if verified.differences:
         _print_differences(record, verified)
         raise typer.Exit(1)
-    typer.echo(f"identical: {verified.outs} outs, {format_bytes(verified.size_bytes)}")
+    print_line(f"identical: {verified.outs} outs, {format_bytes(verified.size_bytes)}")
 
 
 @cli_errors("the workspace is unchanged; run the same command again")
@@ -55,25 +55,25 @@ def reproduce(
 
     record = find_record(run, ROOT)
     restored = restore_workspace(record, ROOT, force)
-    typer.echo(f"the workspace is now {record.name}: params.yaml, dvc.lock and {restored.outs} outs")
+    print_line(f"the workspace is now {record.name}: params.yaml, dvc.lock and {restored.outs} outs")
     if restored.changed_code is not None:
-        typer.echo(
+        print_line(
             f"the code was not restored: {restored.changed_code} differs, so `dvc repro` would give different outs"
         )
     if restored.missing or "report" not in (record.lock or {})["stages"]:
         missing = restored.missing or ["reports/report.html"]
-        typer.echo(f"not in DVC's cache: {', '.join(missing)}; run dvc repro to make them")
-    typer.echo("to go back to your commit: git checkout params.yaml dvc.lock && dvc checkout")
+        print_line(f"not in DVC's cache: {', '.join(missing)}; run dvc repro to make them")
+    print_line("to go back to your commit: git checkout params.yaml dvc.lock && dvc checkout")
 
 
 def _print_differences(record: "RunRecord", verified: "Verification") -> None:
     from losslab.experiments.verify import find_likely_reasons
 
     first, *more = verified.differences
-    typer.echo(f"NOT identical, first in {first.path}: {first.description}")
+    print_line(f"NOT identical, first in {first.path}: {first.description}")
     for each in more:
-        typer.echo(f"{each.path}: {each.description}")
-    typer.echo(f"{len(verified.differing)} of {verified.outs} outs differ: {', '.join(verified.differing)}")
+        print_line(f"{each.path}: {each.description}")
+    print_line(f"{len(verified.differing)} of {verified.outs} outs differ: {', '.join(verified.differing)}")
     reasons = find_likely_reasons(record, verified, ROOT)
     for reason in reasons or ["hardware, threads and packages are the same; a step may not be deterministic"]:
-        typer.echo(f"possible reason: {reason}")
+        print_line(f"possible reason: {reason}")

@@ -11,7 +11,7 @@ import typer
 
 from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
-from losslab.stage import print_warning
+from losslab.stage import print_line, print_warning
 
 if TYPE_CHECKING:
     from losslab.study.engine import Engine
@@ -49,7 +49,7 @@ def list_studies(as_json: AsJson = False) -> None:
     else:
         rows = [(study.name, study.card.title, *map(str, counts)) for study, *counts in counted]
         print_table(("study", "title", "cells", "runs", "done"), rows)
-        typer.echo("More: losslab study show NAME, docs/studies.md")
+        print_line("More: losslab study show NAME, docs/studies.md")
     exit_with_errors(errors)
 
 
@@ -105,7 +105,7 @@ def run(
             with closing(_build_engine(engine, address, state, baseline, jobs)) as workers:
                 outcome = run_study(study, ROOT, state, workers, jobs, *show)
         failed = f", {outcome.failed} failed: see losslab study status {study.alias or study.name}"
-        typer.echo(f"{study.key}: {outcome.done} of {outcome.total} done{failed if outcome.failed else ''}")
+        print_line(f"{study.key}: {outcome.done} of {outcome.total} done{failed if outcome.failed else ''}")
         if outcome.failed:
             raise typer.Exit(1)
 
@@ -133,7 +133,7 @@ def status(name: Name, sets: Sets = None, alias: Alias = None, as_json: AsJson =
     for other in list_states(ROOT):
         origin = other.read_origin()
         if origin[0] == study.name and other.key != study.key and origin[1:] != ((), None):
-            typer.echo(f"Also: losslab study status {_format_arguments(*origin)}")
+            print_line(f"Also: losslab study status {_format_arguments(*origin)}")
 
 
 @app.command()
@@ -146,9 +146,9 @@ def stop(name: Name) -> None:
     if not stopped:
         find_study(name, ROOT)  # raises when there is no such study
     for state in stopped:
-        typer.echo(f"stopped: run `losslab study run {_format_arguments(*state.read_origin())}` to resume")
+        print_line(f"stopped: run `losslab study run {_format_arguments(*state.read_origin())}` to resume")
     if not stopped:
-        typer.echo(f"{name} was not running")
+        print_line(f"{name} was not running")
 
 
 def _refuse_taken_alias(study: "Study", state: "StudyState") -> None:
@@ -179,15 +179,17 @@ def _print_counts(study: "Study", rows: list[dict[str, Any]], runner: dict[str, 
     parts = [f"{counts[state]} {state}" for state in states if counts[state]]
     parts += [f"{unknown} more after tuning"] if unknown > 0 else []
     process = f"; run by process {runner.get('pid', '?')}" if runner is not None else ""
-    typer.echo(f"{study.key}: {', '.join(parts)}{process}")
+    print_line(f"{study.key}: {', '.join(parts)}{process}")
     for row in rows:
         if row["state"] == "failed":
-            typer.echo(f"  {row['name']}: {row['log']}")
+            print_line(f"  {row['name']}: {row['log']}")
 
 
 def _print_study(study: "Study") -> None:
     card = study.card
-    typer.echo(f"{study.name}: {card.title}\n{card.question}\n")
+    print_line(f"{study.name}: {card.title}")
+    print_line(" ".join(card.question.split()))
+    print_line("")
     axes = [*card.grid]
     rows = []
     for cell in study.cells:
@@ -195,13 +197,17 @@ def _print_study(study: "Study") -> None:
         rows.append((*(name for _, name in cell.labels), changes))
     print_table((*axes, "params"), rows)
     values = f", {', '.join(card.tune)} tuned on val" if card.tune else ""
-    typer.echo(f"\n{len(rows)} cells, seeds {', '.join(map(str, card.seeds))}{values}: {study.number_of_runs} runs")
+    print_line("")
+    print_line(f"{len(rows)} cells, seeds {', '.join(map(str, card.seeds))}{values}: {study.number_of_runs} runs")
     params = study.params
-    typer.echo(f"on {params['dataset']} at {params['prepare']['size']} px, {params['train']['epochs']} epochs")
+    print_line(f"on {params['dataset']} at {params['prepare']['size']} px, {params['train']['epochs']} epochs")
     if card.published is not None:
         from losslab.study.spec import format_label
 
-        typer.echo(f"\nPublished by {card.published.source}: {card.published.metric}\n{card.published.how}\n")
+        print_line("")
+        print_line(f"Published by {card.published.source}: {card.published.metric}")
+        print_line(" ".join(card.published.how.split()))
+        print_line("")
         columns = list(dict.fromkeys(key for row in card.published.rows for key in row.values))
         published = []
         for row in card.published.rows:

@@ -1,6 +1,5 @@
 """The display of `losslab study run`: a line for each run that ends, and a progress bar on a terminal."""
 
-import typer
 from tqdm import tqdm
 
 from losslab.formats import format_duration
@@ -18,7 +17,7 @@ class StudyDisplay:
         self.study, self.state = study, state
         self.names: list[str] = []
         _, done, _ = read_progress(study, state.root)
-        typer.echo(f"{study.key}: {len(done)} of {study.number_of_runs} runs are done")
+        print_line(f"{study.key}: {len(done)} of {study.number_of_runs} runs are done")
         runs, bar = study.number_of_runs, "{desc} {bar} {n_fmt}/{total_fmt}{postfix}"
         self.bar = tqdm(desc=study.key, initial=len(done), total=runs, bar_format=bar, disable=None, leave=False)
         self.eta = ""

@@ -19,6 +19,7 @@ from losslab.experiments.dvc_cache import DvcCache
 from losslab.experiments.finished_runs import METRICS, compute_md5
 from losslab.experiments.run_finder import RunRecord
 from losslab.formats import format_list, format_plural
+from losslab.io.files import make_folder
 from losslab.io.git import find_prefix, read_file_at
 from losslab.io.hashing import compute_folder_md5
 from losslab.io.yaml import read_yaml
@@ -160,7 +161,7 @@ def _describe_out(path: str, md5: str, clone: Path, old: Path, cache: DvcCache) 
 def _make_folder(root: Path, keep: bool, say: Say) -> Iterator[tuple[Path, int]]:
     """Yield a temporary folder and a descriptor of its lock, and clear away those that killed processes left."""
     clones = (root / CLONES).resolve()
-    clones.mkdir(parents=True, exist_ok=True)
+    make_folder(clones)
     for leftover in clones.glob("*.lock"):
         _clear(leftover)
     folder = clones / uuid.uuid4().hex[:8]

@@ -6,9 +6,9 @@ import math
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from losslab.errors import InputError
 
@@ -16,6 +16,8 @@ JsonObject = dict[str, Any]
 Row = Mapping[str, object]
 MAX_DEPTH = 50
 """Levels in a file that is read: none that losslab writes has ten, and thousands end in a stack overflow."""
+PRIVATE = ".losslab"
+"""Folder of a repository with what is neither Git's nor DVC's: checkpoints, downloads, locks, the logs of studies."""
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
     Its name is always the same, so that the next run clears away the leftovers of a killed one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial = path.with_name(f".{path.name}.partial")
     _remove(partial)
     try:
@@ -44,6 +46,15 @@ def open_scratch_folder(path: Path) -> Iterator[Path]:
         yield path
     finally:
         _remove(path)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, unless they are there. A repository's `.losslab` is its owner's alone: it has logs."""
+    for private in (path for path in (folder, *folder.parents) if path.name == PRIVATE):
+        private.mkdir(0o700, parents=True, exist_ok=True)
+        with suppress(PermissionError):  # another user's
+            private.chmod(0o700)
+    folder.mkdir(parents=True, exist_ok=True)
 
 
 def clear_folder(folder: Path) -> None:
@@ -67,10 +78,15 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
+def open_private(path: Path) -> BinaryIO:
+    """Open a new file for writing that only its owner may read."""
+    path.unlink(missing_ok=True)  # only a new file gets the mode
+    return open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600))
+
+
 def write_private(path: Path, content: bytes) -> None:
     """Write a file that only its owner may read, such as one with passwords."""
-    path.unlink(missing_ok=True)  # only a new file gets the mode
-    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open_private(path) as file:
         file.write(content)
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Protocol
 
 from losslab.experiments import clone
+from losslab.formats import mask_credentials
+from losslab.io.files import make_folder, write_private
 from losslab.io.git import find_prefix
 from losslab.runtime.processes import end_groups, signal_group
 from losslab.study.plan import StudyRun
@@ -106,7 +108,7 @@ class LocalEngine:
         busy = {work.slot for work in self.works}
         slot = next(slot for slot in self.slots if slot not in busy)
         log = self.state.find_log(name)
-        log.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(log.parent)
         process = self._start_worker(run, slot, log, experiment)
         work = _Work(run=run, experiment=experiment, slot=slot, log=log, process=process, began=time.monotonic())
         self.works.append(work)
@@ -130,8 +132,8 @@ class LocalEngine:
     def _end_or_restart(self, work: _Work) -> EndedRun | None:
         """Return how a worker that is gone has ended; if it was killed, start another in its place and return None."""
         code, reason = work.process.returncode, None
+        text = _mask_log(work.log)
         if code != 0:
-            text = work.log.read_text(encoding="utf-8", errors="replace")
             if clone.was_killed(code, text) and work.attempt < MAX_ATTEMPTS:
                 signal_group(work.process.pid, signal.SIGKILL)
                 end_leftover(work.slot)
@@ -142,6 +144,14 @@ class LocalEngine:
             reason = describe_failure(code, text)
         self.works.remove(work)
         return EndedRun(work.run, time.monotonic() - work.began, reason)
+
+
+def _mask_log(log: Path) -> str:
+    """Take credentials out of what the programs of a run have printed, and return it."""
+    text = log.read_text(encoding="utf-8", errors="replace")
+    if (masked := mask_credentials(text)) != text:
+        write_private(log, masked.encode())
+    return masked
 
 
 def describe_failure(code: int, log: str) -> str:

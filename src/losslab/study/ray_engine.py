@@ -20,7 +20,8 @@ from filelock import FileLock
 from losslab import tracking
 from losslab.errors import InputError
 from losslab.experiments import clone
-from losslab.io.files import write_private, write_text
+from losslab.formats import mask_credentials
+from losslab.io.files import make_folder, write_private, write_text
 from losslab.io.git import find_prefix, read_file_at
 from losslab.study.engine import MAX_ATTEMPTS, EndedRun, describe_failure
 from losslab.study.plan import StudyRun
@@ -100,7 +101,9 @@ class RayEngine:
             log = str(error)
             lines = [line.strip() for line in log.splitlines() if line.strip()] or [type(error).__name__]
             reason = f"Ray: {lines[-1 if isinstance(error, self.ray.exceptions.RayTaskError) else 0]}"  # of a traceback
-        write_text(self.state.find_log(run.name), log)
+        path = self.state.find_log(run.name)
+        make_folder(path.parent)
+        write_private(path, mask_credentials(log).encode())
         if reason is not None:
             return EndedRun(run, seconds, reason)
         received = self.state.folder / f"{run.name}.bundle"

@@ -14,7 +14,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from losslab.errors import InputError
-from losslab.io.files import JsonObject, read_json, write_json
+from losslab.formats import format_line
+from losslab.io.files import JsonObject, make_folder, read_json, write_json
 from losslab.study.plan import Study, StudyRun, read_study
 from losslab.study.spec import STUDIES, list_studies
 from losslab.study.worker import end_leftovers
@@ -48,7 +49,7 @@ class StudyState:
 
     def record_failure(self, run: StudyRun, reason: str) -> None:
         log = str(self.find_log(run.name).relative_to(self.root))
-        content = {"reason": reason, "log": log, "params": compute_digest(run)}
+        content = {"reason": format_line(reason), "log": log, "params": compute_digest(run)}
         write_json(self.folder / "failed" / f"{run.name}.json", content)
 
     def forget_failures(self) -> None:
@@ -57,7 +58,7 @@ class StudyState:
     @contextmanager
     def claim(self, study: Study, jobs: int) -> Iterator[Callable[[list[str]], None]]:
         """Be the one process that runs this study, else InputError; yield a function that announces current runs."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         lock, path = self._build_lock(), self.folder / "running.json"
         try:
             lock.acquire(timeout=1)  # `find_runner` holds it for a moment

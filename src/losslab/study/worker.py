@@ -17,9 +17,10 @@ from typing import Any
 
 from losslab.errors import InputError
 from losslab.experiments import clone
-from losslab.io.files import read_json, write_json, write_text
+from losslab.io.files import make_folder, open_private, read_json, write_json, write_text
 from losslab.io.hashing import compute_file_md5
 from losslab.runtime.processes import die_with_parent, signal_group
+from losslab.stage import print_lines, print_warning
 
 LEFTOVER_TIMEOUT_S = 30.0
 """Seconds until the processes of a killed worker must be gone."""
@@ -49,7 +50,7 @@ class WorkerJob:
 def start_worker(job: WorkerJob, path: Path, log: Path, **options: Any) -> "subprocess.Popen[bytes]":
     """Start a worker on a job, which `path` is for, in a session of its own: Ctrl+C reaches this process alone."""
     write_json(path, asdict(job))
-    with log.open("wb") as output:
+    with open_private(log) as output:
         return subprocess.Popen(
             [sys.executable, "-m", "losslab.study.worker", str(path)],
             stdin=subprocess.DEVNULL,
@@ -98,7 +99,7 @@ def end_leftover(slot: Path) -> None:
 def _lock_slot(slot: Path) -> int:
     """Kill whatever holds the lock of a slot, and return the descriptor of the lock."""
     path = slot.with_suffix(".lock")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
     deadline = time.monotonic() + LEFTOVER_TIMEOUT_S
     while True:
@@ -123,14 +124,14 @@ def _record_run(job: WorkerJob, project: Path) -> None:
         if not tracking.is_recorded(dataset, model, report, job.experiment, home):
             tracking.rebuild_run(project, model, job.experiment, job.baseline, home)
     except InputError as error:
-        print(f"WARNING: {error}; run `losslab sync` to add the run later", file=sys.stderr, flush=True)  # noqa: T201
+        print_warning(f"{error}; run `losslab sync` to add the run later")
 
 
 if __name__ == "__main__":
     try:
         sys.exit(run_job(WorkerJob(**read_json(Path(sys.argv[1])))))
     except InputError as error:
-        print(f"ERROR: {' '.join(str(error).split())}", file=sys.stderr, flush=True)  # noqa: T201
+        print_lines([f"ERROR: {' '.join(str(error).split())}"])
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(clone.KILLED_EXIT_CODE)

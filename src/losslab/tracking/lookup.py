@@ -45,9 +45,9 @@ class TrackedRun:
 
 def list_tracked_runs(root: Path) -> list[TrackedRun]:
     """Return all trained runs, newest first; none if there is no store. Raises InputError if it cannot be used."""
-    if not store_exists(root):
-        return []
     with store_errors():
+        if not store_exists(root):
+            return []
         return [_build_tracked_run(run) for run in list_trained_runs(TrackingStore(root))]
 
 

@@ -10,11 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from filelock import FileLock
 
 from losslab.errors import InputError
-from losslab.io.files import atomic_write, flatten, read_csv, read_json
+from losslab.formats import format_line
+from losslab.io.files import atomic_write, flatten, make_folder, read_csv, read_json
 from losslab.io.git import find_commit
 from losslab.io.hashing import compute_file_md5
 from losslab.io.yaml import read_yaml
@@ -59,7 +61,7 @@ class TrackingStore:
     def __init__(self, root: Path) -> None:
         self.database = database = _find_database(root)
         lock = root / ".losslab/mlflow.lock" if database is None else database.with_name(f".{database.name}.lock")
-        lock.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(lock.parent)
         self.lock = FileLock(lock)
         client = _import_client()
         if database is None:
@@ -191,7 +193,20 @@ def store_exists(root: Path) -> bool:
 
 
 def _read_uri() -> str:
-    return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+    uri = (os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db").strip()
+    _check_password(uri)
+    return uri
+
+
+def _check_password(uri: str) -> None:
+    """Raise InputError if it is not clear where the password of a URL ends: clients would print a part of it."""
+    try:
+        parts = urlsplit(uri)
+        clear = uri.count("@") == parts.netloc.count("@") < 2 and parts.port != 0 and uri.split() == [uri]
+    except ValueError:
+        clear = False
+    if not clear and not uri.startswith("sqlite:"):
+        raise InputError("in a user or password write @ : / ? # [ ] as %40 %3A %2F %3F %23 %5B %5D, and no white space")
 
 
 def _find_database(root: Path) -> Path | None:
@@ -217,9 +232,11 @@ def _import_client() -> "type[MlflowClient]":
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # with the password
     from mlflow import MlflowClient
 
-    for name in ("alembic", "mlflow"):  # MLflow sets its level at import; nobody needs to read that a store is created
+    # MLflow sets its level at import; nobody needs to read that a store is created, or of each attempt at a server.
+    for name in ("alembic", "mlflow", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     return MlflowClient
 
@@ -258,10 +275,11 @@ def store_errors() -> Iterator[None]:
 
 
 def describe_store() -> str:
-    return f"MLflow at {os.environ.get('MLFLOW_TRACKING_URI') or 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or "mlflow.db"
+    return f"MLflow at {format_line(uri.strip().replace(' ', '%20'))}"
 
 
 def describe_failure(error: Exception) -> str:
     """Say that the store cannot be used, with the first line of an error, or its type if it has no text."""
     lines = str(error).splitlines()
-    return f"{describe_store()} cannot be used: {lines[0][:200] if lines else type(error).__name__}"
+    return f"{describe_store()} cannot be used: {format_line(lines[0])[:200] if lines else type(error).__name__}"

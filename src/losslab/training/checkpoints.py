@@ -19,7 +19,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 import losslab
 from losslab.errors import InputError
-from losslab.io.files import atomic_write
+from losslab.io.files import atomic_write, make_folder
 from losslab.runtime.devices import pick_model_device
 from losslab.training.launch import count_launched
 
@@ -120,7 +120,7 @@ def open_checkpoint(description: dict[str, Any], folder: Path, warn: Warn, main:
         checkpoint.load(warn)
         yield checkpoint
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock = FileLock(folder / f"{checkpoint.key}.lock")
     try:
         # A killed DVC leaves its stage behind for a second; longer is a run of the same params beside this one.

@@ -16,7 +16,7 @@ from losslab.data.download.local import copy_local, unpack_checked
 from losslab.data.download.synthetic import generate_dataset
 from losslab.data.readers import check_own, find_layout
 from losslab.errors import InputError
-from losslab.io.files import atomic_write, open_scratch_folder
+from losslab.io.files import atomic_write, make_folder, open_scratch_folder
 
 DEFAULT_RETRIES = RetryPolicy()
 
@@ -135,7 +135,7 @@ def _explain_full_disk(*places: Path) -> Iterator[None]:
 @contextmanager
 def _lock_downloads(dataset: str, downloads: Path, say: Say) -> Iterator[None]:
     """Let queued experiments fetch the same files one after the other, so that the second one finds them."""
-    downloads.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(downloads.parent)
     lock = FileLock(downloads.with_name(f"{dataset}.lock"))
     try:
         lock.acquire(timeout=0)

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from losslab.cards import Archive
 from losslab.errors import InputError
 from losslab.formats import format_bytes
+from losslab.io.files import make_folder
 from losslab.io.hashing import compute_file_md5
 
 Say = Callable[[str], object]
@@ -56,7 +57,7 @@ def download(archive: Archive, folder: Path, say: Say, retries: RetryPolicy) -> 
     """
     target, part = folder / archive.name, folder / f"{archive.name}.part"
     hosts = {url: urlsplit(url).hostname or url for url in archive.urls}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if target.is_file() and compute_file_md5(target) == archive.md5:
         say(f"{archive.name} is already downloaded")
         return target, next(iter(hosts.values()))
