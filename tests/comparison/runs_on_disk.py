@@ -42,9 +42,9 @@ def write_run(
             "split": "test",
             "image": f"test/{number:04}",
             "iou": ious.mean(),
-            "hd95": 9 * (1 - quality),
         }
         for label, name in enumerate(CLASSES):
+            row |= {f"overlap_{name}": hit[label], f"band_{name}": truth[label], f"hd95_{name}": 9 * (1 - quality)}
             row |= {f"hit_{name}": hit[label], f"truth_{name}": truth[label], f"predicted_{name}": predicted[label]}
         rows.append(row)
     scores: dict[str, Any] = {

@@ -1,9 +1,22 @@
+import json
+from pathlib import Path
+from typing import cast
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from losslab.comparison.metrics import compute_pooled_score, compute_shares, list_metrics
+from losslab.comparison.metrics import PER_IMAGE_COLUMNS, compute_pooled_score, compute_shares, list_metrics
+from losslab.evaluation.scoring import LabelMapStore, SplitDetails, SplitResult
+from losslab.evaluation.tables import write_tables
+from losslab.evaluation.targets import Targets
+from losslab.io.files import read_csv
+from losslab.metrics.calibration import CalibrationMetrics
 from losslab.metrics.confusion import SegmentationMetrics
+from losslab.metrics.contours import ContourMetrics
+from losslab.metrics.strata import StratifiedErrors
 
 CLASSES = ["sky", "road", "car"]
 
@@ -22,6 +35,7 @@ def draw_rows(seed: int, images: int = 30) -> tuple[list[dict[str, str]], dict[s
     for image in range(images):
         row = {"iou": "0.5"}
         for label, name in enumerate(CLASSES):
+            row |= {f"overlap_{name}": "", f"band_{name}": "", f"hd95_{name}": ""}
             row[f"hit_{name}"] = str(int(per_image["hit"][image, label]))
             row[f"truth_{name}"] = str(int(per_image["support"][image, label]))
             row[f"predicted_{name}"] = str(int(per_image["predicted"][image, label]))
@@ -29,16 +43,70 @@ def draw_rows(seed: int, images: int = 30) -> tuple[list[dict[str, str]], dict[s
     return rows, metrics.compute()
 
 
-@pytest.mark.parametrize("metric", ["miou", "mdice", "mean_accuracy", "pixel_accuracy", "fwiou", "mcc", "mprecision"])
-def test_shares_of_the_images_have_the_score_as_their_mean(metric: str) -> None:
-    rows, scores = draw_rows(0)
-    assert compute_shares(rows, CLASSES, metric).mean() == pytest.approx(float(scores[metric]))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    seed=st.integers(0, 10_000),
+    true=st.sets(st.integers(0, 3), min_size=1),
+    predicted=st.sets(st.integers(0, 3), min_size=1),
+    images=st.integers(2, 5),
+)
+def test_every_metric_is_that_of_metrics_json(
+    tmp_path: Path, seed: int, true: set[int], predicted: set[int], images: int
+) -> None:
+    """Of random label maps with classes that are never true, and classes that are never predicted."""
+    rng = np.random.default_rng(seed)
+    target = np.kron(rng.choice(sorted(true), (images, 3, 3)), np.ones((4, 4), int))
+    guess = np.where(rng.random(target.shape) < 0.7, target, -1)
+    guess = np.where(np.isin(guess, sorted(predicted)), guess, rng.choice(sorted(predicted), target.shape))
+    classes = ["sky", "road", "car", "pole"]
+    write_random_tables(tmp_path, classes, torch.from_numpy(guess), torch.from_numpy(target))
+    scores = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["val"]
+    by_class = {row["class"]: row for row in read_csv(tmp_path / "per_class.csv")}
+    rows = read_csv(tmp_path / "per_image.csv")
+    checked = 0
+    for key, metric in list_metrics(scores, classes).items():
+        kind, _, name = key.partition("_")
+        told = by_class[name][kind] if name in classes else scores[key]
+        wanted = float("nan" if told in ("", None) else told)
+        if not metric.has_images:
+            continue
+        if key not in PER_IMAGE_COLUMNS:
+            assert compute_pooled_score(rows, classes, key) == pytest.approx(wanted, abs=2e-6, nan_ok=True), key
+        shares = compute_shares(rows, classes, key)
+        if not np.isnan(shares).any():
+            assert shares.mean() == pytest.approx(wanted, abs=2e-6), key
+            checked += 1
+    assert checked >= 3
 
 
-def test_class_scores_are_those_of_all_pixels() -> None:
-    rows, scores = draw_rows(1)
-    assert compute_shares(rows, CLASSES, "iou_road").mean() == pytest.approx(float(scores["iou"][1]))
-    assert compute_shares(rows, CLASSES, "dice_car").mean() == pytest.approx(float(scores["dice"][2]))
+def write_random_tables(folder: Path, classes: list[str], guess: torch.Tensor, target: torch.Tensor) -> None:
+    """Write the tables of evaluate for label maps `[N, H, W]`, as if they were predicted on val."""
+    number = len(classes)
+    details = SplitDetails(
+        ContourMetrics(number), CalibrationMetrics(number), StratifiedErrors(number), LabelMapStore()
+    )
+    pixels, targets = SegmentationMetrics(number), cast(Targets, None)
+    result = SplitResult(classes, [f"{image}" for image in range(len(target))], targets, pixels, details)
+    for metric in (pixels, details.contours, details.strata):
+        metric.update(guess, target)
+    details.calibration.update(torch.nn.functional.one_hot(guess, number).permute(0, 3, 1, 2).float(), target)
+    write_tables({"val": result}, folder)
+
+
+@pytest.mark.parametrize(
+    ("confusion", "metric", "wanted"),
+    [
+        ([[50, 5, 0], [3, 40, 0], [6, 4, 0]], "mprecision", 0.554595),
+        ([[50, 5, 3], [3, 40, 2], [0, 0, 0]], "mean_accuracy", (50 / 58 + 40 / 45) / 3),
+    ],
+)
+def test_class_on_one_side_alone_scores_zero(confusion: list[list[int]], metric: str, wanted: float) -> None:
+    counts = np.array(confusion)
+    row = dict.fromkeys((f"{kind}_{name}" for kind in ("overlap", "band", "hd95") for name in CLASSES), "")
+    for label, name in enumerate(CLASSES):
+        row |= {f"hit_{name}": str(counts[label, label]), f"truth_{name}": str(counts[label].sum())}
+        row |= {f"predicted_{name}": str(counts[:, label].sum())}
+    assert compute_pooled_score([row], CLASSES, metric) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_score_that_is_a_mean_is_taken_as_it_is() -> None:
@@ -78,7 +146,7 @@ def test_every_score_of_evaluate_can_be_compared_by() -> None:
 
 def test_metrics_that_single_images_have_can_be_shared_out() -> None:
     rows, _ = draw_rows(4)
-    rows = [row | {"hd95": "1.5", "boundary_iou": ""} for row in rows]
+    rows = [row | dict.fromkeys(("hd95_sky", "hd95_road", "hd95_car"), "1.5") for row in rows]
     for key, metric in list_metrics({"miou": 0.5, "mcc": 0.5, "hd95": 1.5, "boundary_iou": None}, CLASSES).items():
         if metric.has_images:
             assert compute_shares(rows, CLASSES, key).shape == (30,)

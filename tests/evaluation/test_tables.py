@@ -79,9 +79,10 @@ def test_tables_hold_the_scores_of_the_predictions(
 def test_columns_are_those_of_the_contract(tables: dict[str, list[dict[str, str]]]) -> None:
     assert {name: " ".join(rows[0]) for name, rows in tables.items()} == {
         "per_class": "split class iou dice precision recall support predicted images boundary_iou surface_dice_1 "
-        "surface_dice_3 hd95 hd95_images",
+        "surface_dice_3 hd95 hd95_images hd95_one_sided",
         "per_image": "split image iou dice pixel_accuracy boundary_iou hd95 iou_skin iou_lesion iou_hair "
-        "hit_skin hit_lesion hit_hair truth_skin truth_lesion truth_hair predicted_skin predicted_lesion predicted_hair",
+        "hit_skin hit_lesion hit_hair truth_skin truth_lesion truth_hair predicted_skin predicted_lesion predicted_hair "
+        "overlap_skin overlap_lesion overlap_hair band_skin band_lesion band_hair hd95_skin hd95_lesion hd95_hair",
         "confusion": "split truth skin lesion hair",
         "calibration": "split bin lower upper confidence accuracy pixels",
         "thresholds": "split class threshold precision recall dice iou chosen",

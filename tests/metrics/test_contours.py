@@ -1,3 +1,5 @@
+import math
+
 import cv2
 import numpy as np
 import pytest
@@ -82,26 +84,59 @@ def test_surface_dice_is_of_the_contours_of_all_images_together() -> None:
     assert scores(prediction, target)["surface_dice"][0, 1] == pytest.approx(2 * 76 / (2 * 76 + 4))
 
 
-def test_hd95_is_the_mean_over_images_that_have_the_class_twice() -> None:
-    target = torch.zeros(3, 20, 20, dtype=torch.int64)
-    target[:, 5, 5] = 1
+def test_hd95_is_the_mean_over_images_that_have_the_class() -> None:
+    """The third image's object is missed: it counts the diagonal, the worst that there can be."""
+    target = torch.zeros(4, 20, 20, dtype=torch.int64)
+    target[:3, 5, 5] = 1
     prediction = torch.zeros_like(target)
     prediction[0, 5, 8] = prediction[1, 6, 5] = 1
     result = scores(prediction, target)
-    assert result["hd95"][1] == 2 and result["hd95_images"].tolist() == [3, 2, 0]
+    assert result["hd95"][1] == pytest.approx((3 + 1 + math.hypot(20, 20)) / 3)
+    assert result["hd95_images"].tolist() == [4, 3, 0]
     assert (
         result["boundary_iou"][2].isnan() and result["surface_dice"][:, 2].isnan().all() and result["hd95"][2].isnan()
     )
 
 
-def test_a_class_that_one_side_has_alone_scores_zero() -> None:
+def test_a_class_that_one_side_has_alone_has_the_worst_scores() -> None:
     target = torch.zeros(1, 20, 20, dtype=torch.int64)
     prediction = target.clone()
     prediction[0, 3:8, 3:8] = 2
     result = scores(prediction, target)
-    assert (
-        result["boundary_iou"][2] == 0 and result["surface_dice"][:, 2].tolist() == [0, 0] and result["hd95"][2].isnan()
+    assert result["boundary_iou"][2] == 0 and result["surface_dice"][:, 2].tolist() == [0, 0]
+    assert result["hd95"][2] == pytest.approx(math.hypot(20, 20))
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10_000))
+def test_missing_an_object_is_never_better_than_finding_any_pixel_of_it(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    target, found = np.zeros((1, 24, 24), np.int64), np.zeros((1, 24, 24), np.int64)
+    top, left = rng.integers(0, 20, 2)
+    target[0, top : top + 4, left : left + 4] = 1
+    found[0, top, left] = 1
+    found[rng.random(found.shape) < rng.random()] = 1
+    missed, hit = (
+        measure_images(torch.from_numpy(guess), torch.from_numpy(target)) for guess in (np.zeros_like(found), found)
     )
+    assert missed["class_hd95"][0, 1] > hit["class_hd95"][0, 1] and missed["overlap"][0, 1] == 0
+    none, false = np.zeros_like(target), (rng.random(found.shape) < 0.1).astype(np.int64)
+    right, wrong = (measure_images(torch.from_numpy(guess), torch.from_numpy(none)) for guess in (none, false))
+    assert not wrong["hd95"][0] < right["hd95"][0] and not wrong["boundary_iou"][0] > right["boundary_iou"][0]
+
+
+def measure_images(prediction: Tensor, target: Tensor) -> dict[str, Tensor]:
+    metric = ContourMetrics(CLASSES)
+    metric.update(prediction, target)
+    return metric.compute_per_image()
+
+
+def test_padding_with_void_changes_nothing() -> None:
+    prediction, target = blobs(3)
+    edges = (20, 30, 40, 0)
+    guess, truth = torch.nn.functional.pad(prediction, edges), torch.nn.functional.pad(target, edges, value=255)
+    alone, beside = scores(prediction, target), scores(guess, truth, ignore=255)
+    assert all(alone[name].equal(beside[name]) for name in alone)
 
 
 def test_void_is_in_no_class() -> None:
@@ -132,7 +167,8 @@ def test_values_of_each_image_are_means_over_its_classes() -> None:
     prediction, target = blobs(4, 3)
     metric = ContourMetrics(CLASSES)
     metric.update(prediction, target)
-    for index, (boundary, hd95) in enumerate(zip(*metric.compute_per_image().values(), strict=True)):
+    per_image = metric.compute_per_image()
+    for index, (boundary, hd95) in enumerate(zip(per_image["boundary_iou"], per_image["hd95"], strict=True)):
         alone = scores(prediction[index : index + 1], target[index : index + 1])
         assert boundary == pytest.approx(float(alone["boundary_iou"].nanmean()))
         assert hd95 == pytest.approx(float(alone["hd95"].nanmean()))

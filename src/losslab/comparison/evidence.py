@@ -17,6 +17,7 @@ from losslab.comparison.metrics import (
     compute_pooled_score,
     compute_shares,
     find_metric_class,
+    read_counts,
 )
 from losslab.comparison.result import ComparedMetric
 from losslab.errors import InputError
@@ -145,7 +146,7 @@ def read_evidence(
             train_seconds=train_seconds,
             mlflow_run=mlflow_run,
         )
-        _ = evidence.truth
+        _ = evidence.truth, read_counts(images[:1], evidence.classes)
     except FileNotFoundError as error:
         raise InputError(f"{name} has no {Path(error.filename).relative_to(folder)}: evaluate it again") from None
     except KeyError as error:

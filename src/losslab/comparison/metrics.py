@@ -1,70 +1,69 @@
 """What each test image adds to a run's score, so that scores of the whole test set can be compared image by image.
 
-Scores that are means over images are what they are. Those of one confusion matrix over all pixels (mIoU, Dice, accuracies)
-are no means: an image's share is its jackknife pseudo-value, N·score − (N−1)·score without it (Efron and Tibshirani, An
+Scores that are means over images are what they are. Those of all images together (mIoU, Dice, accuracies, boundary IoU, HD95)
+are no such means: an image's share is its jackknife pseudo-value, N·score − (N−1)·score without it (Efron and Tibshirani, An
 Introduction to the Bootstrap, 1993, chapter 11), shifted so that the mean is the score itself.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from losslab.comparison.result import ComparedMetric
+from losslab.metrics.confusion import compute_count_scores
 
 Numbers = npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class ClassCounts:
-    """Pixels of each class, `[…, classes]`: predicted rightly, true, and predicted."""
-
-    hit: Numbers
-    truth: Numbers
-    predicted: Numbers
-
-    def sum_images(self) -> "ClassCounts":
-        """Return the counts of all images together, `[1, classes]`."""
-        return ClassCounts(*(part.sum(axis=0, keepdims=True) for part in vars(self).values()))
-
-    def leave_one_out(self) -> "ClassCounts":
-        """Return, for each image, the counts of all others together, `[images, classes]`."""
-        return ClassCounts(*(part.sum(axis=0, keepdims=True) - part for part in vars(self).values()))
+Counts = Mapping[str, Numbers]
+"""Name in COLUMNS, or `known` → what each class has, `[…, classes]`, which sums over images."""
+Score = Callable[[Counts], Numbers]
+"""A function from counts `[…, classes]` to scores `[…]`, or `[…, classes]`."""
+COLUMNS = ("hit", "truth", "predicted", "overlap", "band", "hd95")
+"""Columns of per_image.csv for each class: pixels predicted rightly, true, and predicted; pixels in both boundary bands, and
+in either; HD95, empty where the image has none."""
 
 
-def read_counts(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> ClassCounts:
-    """Read counts `[images, classes]` from rows of per_image.csv; KeyError: a class has no columns.
+def read_counts(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> Counts:
+    """Read counts `[images, classes]` from rows of per_image.csv; KeyError: a class lacks a column.
 
-    >>> read_counts([{"hit_hair": "3", "truth_hair": "4", "predicted_hair": "5"}], ["hair"])
-    ClassCounts(hit=array([[3.]]), truth=array([[4.]]), predicted=array([[5.]]))
+    `known` is 1 where an image has an HD95, whose sum over it is the mean.
+
+    >>> row = {"hit_hair": "3", "truth_hair": "4", "predicted_hair": "5", "overlap_hair": "2", "band_hair": "4", "hd95_hair": ""}
+    >>> {name: number.item() for name, number in read_counts([row], ["hair"]).items()}
+    {'hit': 3.0, 'truth': 4.0, 'predicted': 5.0, 'overlap': 2.0, 'band': 4.0, 'hd95': 0.0, 'known': 0.0}
     """
-
-    def read_columns(kind: str) -> Numbers:
-        return np.array([[float(row[f"{kind}_{name}"]) for name in classes] for row in rows])
-
-    return ClassCounts(*map(read_columns, ("hit", "truth", "predicted")))
+    counts = {
+        kind: np.array([[float(row[f"{kind}_{name}"] or "nan") for name in classes] for row in rows])
+        for kind in COLUMNS
+    }
+    known = ~np.isnan(counts["hd95"])
+    return counts | {"hd95": np.where(known, counts["hd95"], 0.0), "known": known.astype(float)}
 
 
 def compute_shares(rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: str) -> Numbers:
     """Compute each image's share `[images]` of a run's score, in the unit of the metric; their mean is the score.
 
     NaN where an image has none; all are NaN where only one image has a class, so that the score without it is unknown.
-    Scores of pooled pixels are shared out as the head of this file says.
+    Scores of all images together are shared out as the head of this file says.
 
     Args:
         rows: rows of per_image.csv.
         metric: a metric that single images have, or `iou_<class>` and so on for one class; KeyError: there is none such.
 
     >>> counts = [(8, 8, 10), (2, 4, 2), (3, 4, 5)]
-    >>> rows = [{"hit_hair": str(a), "truth_hair": str(b), "predicted_hair": str(c)} for a, b, c in counts]
+    >>> rest = dict.fromkeys(("overlap_hair", "band_hair", "hd95_hair"), "")
+    >>> rows = [{"hit_hair": str(a), "truth_hair": str(b), "predicted_hair": str(c)} | rest for a, b, c in counts]
     >>> compute_shares(rows, ["hair"], "iou_hair").round(3)
     array([0.918, 0.543, 0.489])
     """
     if metric in PER_IMAGE_COLUMNS:
         return np.array([float(row[PER_IMAGE_COLUMNS[metric]] or "nan") for row in rows])
-    compute, counts, number = _find_pooled_score(metric, classes), read_counts(rows, classes), len(rows)
-    score, without = compute(counts.sum_images())[0], compute(counts.leave_one_out())
+    compute, counts, number = _find_score(metric, classes), read_counts(rows, classes), len(rows)
+    totals = {name: part.sum(axis=0, keepdims=True) for name, part in counts.items()}
+    score, without = compute(totals)[0], compute({name: totals[name] - part for name, part in counts.items()})
     if np.isnan(without).any():
         return np.full(number, np.nan)
     pseudo = number * score - (number - 1) * without
@@ -72,68 +71,59 @@ def compute_shares(rows: Sequence[Mapping[str, str]], classes: Sequence[str], me
 
 
 def compute_pooled_score(rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: str) -> float:
-    """Compute a score over the pixels of all images of per_image.csv together; NaN where no image has the class.
+    """Compute a score of all images of per_image.csv together; NaN where no image has the class.
 
-    The metric is one of pooled pixels, or `iou_<class>` and so on for one class; KeyError: there is none such.
+    The metric is one of those that are no means over images, or `iou_<class>` and so on for one class; KeyError: there is
+    none such.
 
-    >>> compute_pooled_score([{"hit_hair": "3", "truth_hair": "4", "predicted_hair": "5"}], ["hair"], "iou_hair")
+    >>> row = {"hit_hair": "3", "truth_hair": "4", "predicted_hair": "5", "overlap_hair": "2", "band_hair": "4", "hd95_hair": ""}
+    >>> compute_pooled_score([row], ["hair"], "iou_hair")
     0.5
     """
-    return float(_find_pooled_score(metric, classes)(read_counts(rows, classes).sum_images())[0])
+    counts = read_counts(rows, classes)
+    return float(_find_score(metric, classes)({name: part.sum(axis=0) for name, part in counts.items()}))
 
 
-def _ratio(above: Numbers, below: Numbers) -> Numbers:
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(below > 0, above / below, np.nan)
+def _score_pixels(key: str) -> Score:
+    """Return the function that computes a score as evaluate does, by name in `compute_count_scores`."""
+
+    def compute(counts: Counts) -> Numbers:
+        pixels = (torch.from_numpy(counts[name]).long() for name in ("hit", "truth", "predicted"))
+        return compute_count_scores(*pixels)[key].numpy()
+
+    return compute
 
 
-def _frequency_weighted_iou(counts: ClassCounts) -> Numbers:
-    weights = counts.truth / counts.truth.sum(axis=-1, keepdims=True)
-    return np.asarray(np.nansum(weights * CLASS_SCORES["iou"](counts), axis=-1))
+def _average_ratios(above: str, below: str) -> Score:
+    """Return the function that averages over classes the ratio of two counts, without those that have none."""
+
+    def compute(counts: Counts) -> Numbers:
+        return (torch.from_numpy(counts[above]) / torch.from_numpy(counts[below])).nanmean(dim=-1).numpy()
+
+    return compute
 
 
-def _matthews_correlation(counts: ClassCounts) -> Numbers:
-    """Compute Matthews' correlation coefficient for several classes (Gorodkin, Computational Biology and Chemistry 28, 2004)."""
-    pixels = counts.truth.sum(axis=-1)
-    covariance = counts.hit.sum(axis=-1) * pixels - (counts.truth * counts.predicted).sum(axis=-1)
-    varies = [pixels**2 - (part**2).sum(axis=-1) for part in (counts.truth, counts.predicted)]
-    return _ratio(covariance, np.sqrt(varies[0] * varies[1]))
-
-
-CLASS_SCORES: dict[str, Callable[[ClassCounts], Numbers]] = {
-    "iou": lambda counts: _ratio(counts.hit, counts.truth + counts.predicted - counts.hit),
-    "dice": lambda counts: _ratio(2 * counts.hit, counts.truth + counts.predicted),
-    "recall": lambda counts: _ratio(counts.hit, counts.truth),
-    "precision": lambda counts: _ratio(counts.hit, counts.predicted),
-}
-"""Name → score of each class, `[…, classes]`."""
+CLASS_SCORES = ("iou", "dice", "recall", "precision")
+"""Scores of single classes that runs are compared by."""
 CLASS_MEANS = {"miou": "iou", "mdice": "dice", "mean_accuracy": "recall", "mprecision": "precision"}
 """Metric → the class score that it is the mean of."""
-POOLED_SCORES: dict[str, Callable[[ClassCounts], Numbers]] = {
-    "pixel_accuracy": lambda counts: _ratio(counts.hit.sum(axis=-1), counts.truth.sum(axis=-1)),
-    "fwiou": _frequency_weighted_iou,
-    "mcc": _matthews_correlation,
-}
-PER_IMAGE_COLUMNS = {"miou_per_image": "iou", "seed_score": "score", "boundary_iou": "boundary_iou", "hd95": "hd95"}
+CONTOUR_SCORES = {"boundary_iou": _average_ratios("overlap", "band"), "hd95": _average_ratios("hd95", "known")}
+POOLED_SCORES = ("pixel_accuracy", "fwiou", "mcc")
+"""Metrics of the pixels of all images and classes together."""
+PER_IMAGE_COLUMNS = {"miou_per_image": "iou", "seed_score": "score"}
 """Metric → column of per_image.csv, for metrics that are means over images."""
 
 
-def _find_pooled_score(metric: str, classes: Sequence[str]) -> Callable[[ClassCounts], Numbers]:
+def _find_score(metric: str, classes: Sequence[str]) -> Score:
     """Find the function from counts `[…, classes]` to scores `[…]`."""
-    if metric in CLASS_MEANS:
-        by_class = CLASS_SCORES[CLASS_MEANS[metric]]
-        return lambda counts: _average_classes(by_class(counts))
-    if metric in POOLED_SCORES:
-        return POOLED_SCORES[metric]
+    if metric in CONTOUR_SCORES:
+        return CONTOUR_SCORES[metric]
+    if metric in CLASS_MEANS or metric in POOLED_SCORES:
+        return _score_pixels(metric)
     if (name := find_metric_class(metric, classes)) is not None:
-        by_class, label = CLASS_SCORES[metric.partition("_")[0]], list(classes).index(name)
+        by_class, label = _score_pixels(metric.partition("_")[0]), list(classes).index(name)
         return lambda counts: np.asarray(by_class(counts)[..., label])
     raise KeyError(metric)
-
-
-def _average_classes(scores: Numbers) -> Numbers:
-    known = ~np.isnan(scores)
-    return _ratio(np.where(known, scores, 0).sum(axis=-1), known.sum(axis=-1).astype(float))
 
 
 TITLES = {
@@ -184,9 +174,12 @@ def _describe_metric(key: str, classes: Sequence[str]) -> ComparedMetric:
     in_pixels = key == "hd95"
     kind, name = key.partition("_")[0], find_metric_class(key, classes)
     if key in PER_IMAGE_COLUMNS:
-        condition = " that have it in every run" if key in ("hd95", "boundary_iou") else ""
-        about = f"mean over the test images{condition}"
-    elif key in CLASS_MEANS:
+        about = "mean over the test images"
+    elif key == "hd95":
+        about = (
+            "mean over classes, each over the test images that have it, in truth or prediction; one-sided: the diagonal"
+        )
+    elif key in CLASS_MEANS or key in CONTOUR_SCORES:
         about = "mean over classes, each over the pixels of all test images"
     elif key in POOLED_SCORES or name is not None:
         about = "over the pixels of all test images"
@@ -201,6 +194,6 @@ def _describe_metric(key: str, classes: Sequence[str]) -> ComparedMetric:
         point=1 if in_pixels else 0.01,
         unit="pixels" if in_pixels else "points",
         why_not=f"single test images have no {title}",
-        has_images=name is not None or any(key in known for known in (PER_IMAGE_COLUMNS, CLASS_MEANS, POOLED_SCORES)),
+        has_images=name is not None or key in (*PER_IMAGE_COLUMNS, *CLASS_MEANS, *CONTOUR_SCORES, *POOLED_SCORES),
         about=about,
     )

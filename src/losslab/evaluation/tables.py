@@ -18,7 +18,7 @@ Results = Mapping[SplitName, SplitResult]
 SUMMARY = ("miou", "mdice", "mprecision", "mean_accuracy", "fwiou", "pixel_accuracy", "mcc", "miou_per_image")
 PER_CLASS = ("iou", "dice", "precision", "recall")
 PIXEL_COUNTS = {"hit": "hit", "truth": "support", "predicted": "predicted"}
-"""Columns of per_image.csv that count pixels of each class, to compute the scores of any set of images from."""
+"""Columns of per_image.csv that count pixels of each class, from which the scores of any set of images follow."""
 SWEPT_SCORES = ("precision", "recall", "dice", "iou")
 
 
@@ -78,27 +78,32 @@ def _list_classes(result: SplitResult) -> Iterator[Row]:
         contours = details.contours.compute()
         columns = {"boundary_iou": contours["boundary_iou"], **_name_surface_dice(details, contours)}
         columns |= {"hd95": contours["hd95"], "hd95_images": contours["hd95_images"]}
+        images = result.pixels.compute_per_image()
+        one_sided = ((images["support"] > 0) != (images["predicted"] > 0)).sum(dim=0)
     for label, name in enumerate(result.classes):
         row: dict[str, object] = {"class": name, **{key: _round(pixels[key][label]) for key in PER_CLASS}}
         row |= {key: int(pixels[key][label]) for key in ("support", "predicted", "images")}
         if details is not None:
             row |= {key: _round(scores[label]) for key, scores in columns.items()}
-            row["hd95_images"] = int(columns["hd95_images"][label])
+            row |= {"hd95_images": int(columns["hd95_images"][label]), "hd95_one_sided": int(one_sided[label])}
         yield row
 
 
 def _list_images(result: SplitResult) -> Iterator[Row]:
     pixels, contours = result.pixels.compute_per_image(), result.get_details().contours.compute_per_image()
-    columns = {"iou": pixels["miou"], "dice": pixels["mdice"], "pixel_accuracy": pixels["pixel_accuracy"]} | contours
+    columns = {"iou": pixels["miou"], "dice": pixels["mdice"], "pixel_accuracy": pixels["pixel_accuracy"]}
+    columns |= {name: contours[name] for name in ("boundary_iou", "hd95")}
+    bands = [(name, contours[name]) for name in ("overlap", "band")]
     if result.pixels.is_binary:
         columns["score"] = pixels["seed_score"]
     for index, name in enumerate(result.names):
         row: dict[str, object] = {"image": name}
         row |= {key: _round(values[index]) for key, values in columns.items()}
         row |= {f"iou_{label}": iou for label, iou in _name_classes(result, pixels["iou"][index]).items()}
-        for name, key in PIXEL_COUNTS.items():
-            counts = zip(result.classes, pixels[key][index].tolist(), strict=True)
-            row |= {f"{name}_{label}": int(number) for label, number in counts}
+        for name, counts in (*((name, pixels[key]) for name, key in PIXEL_COUNTS.items()), *bands):
+            numbers = zip(result.classes, counts[index].tolist(), strict=True)
+            row |= {f"{name}_{label}": int(number) for label, number in numbers}
+        row |= {f"hd95_{label}": far for label, far in _name_classes(result, contours["class_hd95"][index]).items()}
         yield row
 
 

@@ -149,6 +149,15 @@ def compute_scores(confusion: Tensor) -> dict[str, Tensor]:
     ([0.5, 0.6666666666666666], 0.75)
     """
     hit, truth, guess = confusion.diagonal(dim1=-2, dim2=-1), confusion.sum(dim=-1), confusion.sum(dim=-2)
+    return compute_count_scores(hit, truth, guess)
+
+
+def compute_count_scores(hit: Tensor, truth: Tensor, guess: Tensor) -> dict[str, Tensor]:
+    """Compute the scores of `compute_scores` from the hit, true and predicted pixels of each class, int64 `[…, C]`.
+
+    >>> compute_count_scores(torch.tensor([1, 2]), torch.tensor([2, 2]), torch.tensor([1, 3]))["miou"]
+    tensor(0.5833, dtype=torch.float64)
+    """
     return _compute_pixel_scores(hit, truth, guess) | {"mcc": _compute_mcc(hit, truth, guess)}
 
 

@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from losslab.metrics.confusion import Images, compute_exact_mean
-from losslab.metrics.images import Counts, Labels, convert_to_bytes, list_labels, mask_label
+from losslab.metrics.images import VOID, Counts, Labels, convert_to_bytes, list_labels, mask_label
 from losslab.metrics.torchmetrics import Metric, dim_zero_cat
 from losslab.runtime.parallel import parallel_map
 
@@ -31,7 +31,7 @@ class ImageContours:
     """`[C, 3 + tolerances]`: pixels in both boundary bands, in either; contour pixels of both masks, and those of them
     whose other contour is within each tolerance."""
     hd95: Distances
-    """`[C]`, pixels; NaN unless the class is in truth and prediction."""
+    """`[C]`, pixels; NaN where the class is in neither mask, the diagonal where it is in one of them."""
 
 
 class ContourMetrics(Metric):
@@ -39,7 +39,8 @@ class ContourMetrics(Metric):
 
     A contour is the part of a class that touches another class or the edge of the image. The values do not depend on
     batch size, order or number of processes. Void pixels are taken out of truth and prediction: where void lies between
-    two classes, a prediction that changes class anywhere in it is right.
+    two classes, a prediction that changes class anywhere in it is right. An image's diagonal is that of the box that holds
+    its valid pixels, so that padding with void changes nothing.
 
     Args:
         num_classes, ignore_index: see SegmentationMetrics.
@@ -56,7 +57,7 @@ class ContourMetrics(Metric):
     full_state_update = False
     counts: Tensor
     hd95: list[Tensor]
-    boundary: list[Tensor]
+    bands: list[Tensor]
 
     def __init__(
         self, num_classes: int, ignore_index: int | None = None, tolerances: Sequence[int] = (1, 3), **kwargs: Any
@@ -66,7 +67,7 @@ class ContourMetrics(Metric):
         empty = torch.zeros(self.num_labels, 3 + len(self.tolerances), dtype=torch.int64)
         self.add_state("counts", default=empty, dist_reduce_fx="sum")
         self.add_state("hd95", default=[], dist_reduce_fx="cat")
-        self.add_state("boundary", default=[], dist_reduce_fx="cat")
+        self.add_state("bands", default=[], dist_reduce_fx="cat")
 
     def update(self, prediction: Images, target: Images) -> None:
         """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`; ValueError: other shapes, types or labels."""
@@ -75,14 +76,15 @@ class ContourMetrics(Metric):
             counts = torch.from_numpy(image.counts)
             self.counts = self.counts + counts.to(self.counts.device)
             self.hd95.append(torch.from_numpy(image.hd95)[None].to(self.counts.device))
-            self.boundary.append((counts[:, 0] / counts[:, 1].double()).nanmean()[None].to(self.counts.device))
+            self.bands.append(counts[None, :, :2].to(self.counts.device))
 
     def compute(self) -> dict[str, Tensor]:
         """Compute the scores of each class, float64 `[C]`, NaN where no image has it.
 
         `boundary_iou` (Cheng et al. 2021, 2103.16562) and `surface_dice` `[tolerances, C]` (Nikolov et al. 2018,
         1809.04430), in 0..1, count the pixels of all images together; `hd95`, in pixels, is the mean over the images
-        that have the class in truth and prediction; `hd95_images` says how many these are.
+        that have the class in truth or prediction; `hd95_images` says how many these are. Where only one of them has it,
+        an image counts its diagonal, the worst that there can be (Maier-Hein et al. 2024, Metrics Reloaded).
         """
         counts, hd95 = self.counts.double(), self._join_hd95()
         return {
@@ -93,9 +95,16 @@ class ContourMetrics(Metric):
         }
 
     def compute_per_image(self) -> dict[str, Tensor]:
-        """Average over the classes of each image, `[N]` in the order they came: `boundary_iou` and `hd95`."""
-        boundary = dim_zero_cat(self.boundary) if len(self.boundary) else torch.zeros(0, dtype=torch.float64)
-        return {"boundary_iou": boundary, "hd95": self._join_hd95().nanmean(dim=1)}
+        """Return what each image has in the order they came.
+
+        `[N]`: `boundary_iou` and `hd95`, means over the image's classes. `[N, C]`: `class_hd95`, and the pixels in both
+        boundary bands and in either, `overlap` and `band`, int64, from which the scores of any set of images follow.
+        """
+        none = torch.zeros(0, self.num_labels, 2, dtype=torch.int64)
+        hit, either = (dim_zero_cat(self.bands) if len(self.bands) else none).unbind(dim=2)
+        hd95, boundary = self._join_hd95(), (hit / either.double()).nanmean(dim=1)
+        means = {"boundary_iou": boundary, "hd95": hd95.nanmean(dim=1)}
+        return means | {"class_hd95": hd95, "overlap": hit, "band": either}
 
     def _join_hd95(self) -> Tensor:
         return dim_zero_cat(self.hd95) if len(self.hd95) else torch.zeros(0, self.num_labels, dtype=torch.float64)
@@ -105,7 +114,8 @@ def measure_contours(prediction: Labels, truth: Labels, num_labels: int, toleran
     """Measure the contours of one image, uint8 `[H, W]` each."""
     counts = np.zeros((num_labels, 3 + len(tolerances)), np.int64)
     hd95 = np.full(num_labels, math.nan)
-    width = max(1, round(BAND_WIDTH_SHARE * math.hypot(*truth.shape)))
+    diagonal = math.hypot(*cv2.boundingRect(np.not_equal(truth, VOID).astype(np.uint8))[2:])
+    width = max(1, round(BAND_WIDTH_SHARE * diagonal))
     for label in list_labels(prediction, truth, num_labels):
         guessed, true = _crop(prediction, truth, label)
         counts[label, :2] = _count_bands(guessed, true, width)
@@ -115,6 +125,8 @@ def measure_contours(prediction: Labels, truth: Labels, num_labels: int, toleran
         if np.isfinite(there).all() and np.isfinite(back).all():
             counts[label, 3:] = [(there <= pixels).sum() + (back <= pixels).sum() for pixels in tolerances]
             hd95[label] = max(_compute_percentile_95(there), _compute_percentile_95(back))
+        else:
+            hd95[label] = diagonal
     return ImageContours(counts, hd95)
 
 
