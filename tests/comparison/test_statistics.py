@@ -11,7 +11,6 @@ from losslab.comparison.statistics import (
     VariancePart,
     compute_seeds_needed,
     compute_variance_floor,
-    correct_holm,
     estimate_difference,
     estimate_images_only,
     estimate_mean,
@@ -135,11 +134,15 @@ def test_runs_that_happen_to_agree_are_not_taken_for_sure() -> None:
     assert compute_variance_floor([first[:1]]) == VarianceFloor()
 
 
-def test_holm_by_hand() -> None:
-    assert correct_holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert correct_holm([0.5, 0.9]) == pytest.approx([1, 1])
-    assert correct_holm([0.01, 0.01, 0.03], [2, 1, 1]) == pytest.approx([0.02, 0.02, 0.03])
-    assert correct_holm([]) == []
+@pytest.mark.parametrize("share", [1.0, 0.5, 1 / 15])
+def test_interval_excludes_zero_exactly_where_p_is_below_the_level(share: float) -> None:
+    """Over differences so many that some lie on either side, of which the unadjusted interval would hold some apart."""
+    estimates = [subtract(*draw_cells(seed, 3, 20, true=3)) for seed in range(60)]
+    adjusted = [estimate.adjust(share) for estimate in estimates if estimate is not None]
+    decided = [estimate.low > 0 or estimate.high < 0 for estimate in adjusted]
+    assert decided == [estimate.p < 0.05 for estimate in adjusted] and 0 < sum(decided) < 60
+    raw = estimates[0]
+    assert raw is not None and adjusted[0].p == pytest.approx(min(raw.p / share, 1))
 
 
 def test_seeds_needed_have_the_wanted_power() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from losslab.comparison.statistics import Blocks, compute_variance_floor, correct_holm, estimate_difference
+from losslab.comparison.statistics import Blocks, compute_variance_floor, estimate_difference
 from losslab.comparison.verdicts import judge, judge_all, write_sentence
 
 
@@ -24,9 +24,7 @@ def test_clear_winner_has_interval_and_p_in_its_sentence() -> None:
         ("bce", 3, False),
     ]
     first = write_sentence(verdict.pairs[0])
-    assert (
-        first.startswith("dice beats focal by 7.") and "95 % CI" in first and first.endswith("p < 0.001 after Holm).")
-    )
+    assert first.startswith("dice beats focal by 7.") and "95 % CI" in first and first.endswith("p < 0.001).")
     assert "focal and bce cannot be told apart with 3 seeds" in write_sentence(verdict.pairs[2])
 
 
@@ -118,7 +116,7 @@ def test_a_cell_with_two_seeds_claims_nothing_beside_one_with_many() -> None:
 
 
 def test_questions_that_are_judged_together_share_the_level() -> None:
-    """Two questions of one and three pairs: the first pair's p counts twice, each of the three 6 times at its strictest."""
+    """Two questions of one and three pairs: the first pair's p counts twice, each of the three 6 times."""
     one, three = draw_cells(a=0.80, b=0.797), draw_cells(c=0.80, d=0.797, e=0.80)
     alone = judge(one).pairs[0]
     together = judge_all({"one": one, "three": three})
@@ -126,8 +124,24 @@ def test_questions_that_are_judged_together_share_the_level() -> None:
     (pair,) = together["one"].pairs
     assert pair.share == pytest.approx(1 / 2) and pair.p is not None
     assert [each.share for each in together["three"].pairs] == pytest.approx([1 / 6] * 3)
-    wanted = correct_holm([alone.p, *_judge_alone(three)], [3, 1, 1, 1])
+    wanted = [min(p * times, 1) for p, times in zip([alone.p, *_judge_alone(three)], [2, 6, 6, 6], strict=True)]
     assert [pair.p, *(each.p for each in together["three"].pairs)] == pytest.approx(wanted)
+
+
+def test_all_intervals_hold_together_in_as_many_studies_as_they_say() -> None:
+    """Of 6 pairs of 4 cells with different true means, in 150 studies; 9 % is what 5 % stays under in 98 of 100."""
+    rng, true, missed = np.random.default_rng(0), {"a": 0.80, "b": 0.79, "c": 0.79, "d": 0.77}, 0
+    for _ in range(150):
+        image = rng.normal(0, 0.1, 40)
+        subjects: dict[str, Blocks] = {
+            name: [[mean + image + rng.normal(0, 0.01, (4, 1)) + rng.normal(0, 0.02, (4, 40))]]
+            for name, mean in true.items()
+        }
+        pairs = judge(subjects).pairs
+        gaps = [(pair.estimate, true[pair.better] - true[pair.worse]) for pair in pairs]
+        missed += not all(known is not None and known.low <= gap <= known.high for known, gap in gaps)
+        assert all(pair.is_real == (pair.estimate is not None and pair.estimate.low > 0) for pair in pairs)
+    assert missed / 150 <= 0.09
 
 
 def _judge_alone(subjects: dict[str, Blocks]) -> list[float]:

@@ -95,7 +95,7 @@ class BreakdownValue:
     sd: float | None
     """Standard deviation over seeds."""
     is_best: bool
-    """Whether it is distinguishably better than all others of its column, after Holm's correction."""
+    """Whether it is distinguishably better than all others of its column, adjusted for all pairs of all columns."""
 
 
 @dataclass(frozen=True, kw_only=True)

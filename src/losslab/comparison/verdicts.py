@@ -13,7 +13,6 @@ from losslab.comparison.statistics import (
     VarianceFloor,
     compute_seeds_needed,
     compute_variance_floor,
-    correct_holm,
     estimate_difference,
     estimate_images_only,
     estimate_mean,
@@ -41,7 +40,7 @@ class Standing:
     rank: int
     """Rank by the mean; 1 is best."""
     is_leading: bool
-    """Whether no other is better, after Holm's correction; with one or two seeds nobody leads."""
+    """Whether no other is better, after the adjustment; with one or two seeds nobody leads."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,15 +51,19 @@ class JudgedPair:
     worse: str
     gap: float
     estimate: Estimate | None
-    """Difference of the two; None where one seed or one image leaves the variance unknown."""
-    p: float | None
-    """p-value, by Holm's method over all pairs that are judged together; over the images alone where there is no estimate."""
+    """Difference of the two, adjusted by `share`; None where one seed or one image leaves the variance unknown."""
     images_only: Estimate | None = None
-    """Difference of these very nets over the images alone, where a cell has one seed."""
+    """Difference of these very nets over the images alone, where a cell has one seed; adjusted by `share`."""
     point: float = POINT
     """Size of one point: 0.01 of a score; 1 where the score is in pixels."""
     share: float = 1.0
-    """Share of the level that the correction leaves to this pair at its strictest."""
+    """Share of the level that this pair has among all that are judged together."""
+
+    @property
+    def p(self) -> float | None:
+        """p-value, adjusted for all pairs that are judged together; over the images alone where there is no estimate."""
+        known = self.estimate or self.images_only
+        return known.p if known is not None else None
 
     @property
     def is_real(self) -> bool:
@@ -79,7 +82,7 @@ class JudgedPair:
 
     @property
     def seeds_to_see_a_point(self) -> int | None:
-        """Seeds per cell that show a true point with a power of 80 %, at the strictest correction; None: none do."""
+        """Seeds per cell that show a true point with a power of 80 %, at the pair's share of the level; None: none do."""
         if self.estimate is None:
             return None
         return compute_seeds_needed(self.estimate, self.point, ALPHA * self.share)
@@ -132,8 +135,8 @@ def judge_all(
 ) -> dict[str, Verdict]:
     """Judge several questions by name together, such as cells and axes, each as `judge` does.
 
-    p-values are corrected for the pairs of all questions, so that among all claims one is false in 5 of 100 studies at most
-    (Holm, Scandinavian Journal of Statistics 6, 1979). Each question has an equal share of that level.
+    Intervals and p-values are adjusted for the pairs of all questions (Bonferroni): in 95 of 100 studies all intervals hold
+    together, and with them every claim. Each question has an equal share of the level, and so has each of its pairs.
 
     >>> scores = np.random.default_rng(0).normal(0.8, 0.01, (4, 3, 60))
     >>> subjects = {"a": [[scores[0]]], "b": [[scores[1]]]}
@@ -143,9 +146,9 @@ def judge_all(
     """
     sign = 1 if higher_is_better else -1
     compared = {question: _compare(subjects, sign, floor, point) for question, subjects in questions.items()}
-    corrected = iter(_correct_p_values([pairs for _, pairs in compared.values()]))
+    asked = sum(any(pair.p is not None for pair in pairs) for _, pairs in compared.values())
     return {
-        question: _build_verdict(standings, [next(corrected) for _ in pairs])
+        question: _build_verdict(standings, _adjust_pairs(pairs, asked))
         for question, (standings, pairs) in compared.items()
     }
 
@@ -153,7 +156,7 @@ def judge_all(
 def _compare(
     subjects: Mapping[str, Blocks], sign: int, floor: VarianceFloor | None, point: float
 ) -> tuple[list[Standing], list[JudgedPair]]:
-    """Compare every two subjects, before p-values are corrected and before it is known who leads."""
+    """Compare every two subjects, before they are adjusted for each other and before it is known who leads."""
     signed = {name: [[sign * scores for scores in cells] for cells in blocks] for name, blocks in subjects.items()}
     if floor is None:
         floor = compute_variance_floor(scores for blocks in subjects.values() for cells in blocks for scores in cells)
@@ -179,8 +182,8 @@ def write_sentence(pair: JudgedPair) -> str:
 
     >>> from losslab.comparison.statistics import VariancePart, VarianceParts
     >>> estimate = Estimate(0.021, 0.008, 0.033, 0.004, VarianceParts(runs=(VariancePart(1e-5, 1e-5, 3),) * 2, images=()))
-    >>> write_sentence(JudgedPair(better="dice", worse="bce", gap=0.021, estimate=estimate, p=0.004))
-    'dice beats bce by 2.1 points (95 % CI 0.8 to 3.3, p = 0.004 after Holm).'
+    >>> write_sentence(JudgedPair(better="dice", worse="bce", gap=0.021, estimate=estimate))
+    'dice beats bce by 2.1 points (95 % CI 0.8 to 3.3, p = 0.004).'
     """
     gap = f"{pair.gap / pair.point:.1f} {_name_unit(pair)}s"
     estimate = pair.estimate or pair.images_only
@@ -198,7 +201,7 @@ def write_sentence(pair: JudgedPair) -> str:
             f"{pair.better} is {gap} better than {pair.worse} with {pair.seeds} seeds ({interval}): too few to claim a "
             f"difference, which takes {MIN_SEEDS}."
         )
-    evidence = f"{interval}, p {format_p_statement(pair.p)} after Holm"
+    evidence = f"{interval}, p {format_p_statement(pair.p)}"
     if pair.is_real:
         return f"{pair.better} beats {pair.worse} by {gap} ({evidence})."
     return (
@@ -227,28 +230,26 @@ def _compute_mean(blocks: Blocks) -> float:
 def _judge_pair(a: str, b: str, first: Blocks, second: Blocks, floor: VarianceFloor, point: float) -> JudgedPair:
     estimate = estimate_difference(first, second, floor)
     images_only = estimate_images_only(first, second) if estimate is None else None
-    known = estimate or images_only
     return JudgedPair(
         better=a,
         worse=b,
         gap=_compute_mean(first) - _compute_mean(second),
         estimate=estimate,
-        p=known.p if known is not None else None,
         images_only=images_only,
         point=point,
     )
 
 
-def _correct_p_values(questions: Sequence[Sequence[JudgedPair]]) -> list[JudgedPair]:
-    testable = [[pair for pair in pairs if pair.p is not None] for pairs in questions]
-    shares = [1 / len(pairs) / sum(map(bool, testable)) for pairs in testable for _ in pairs]
-    p_values = correct_holm([pair.p for pairs in testable for pair in pairs if pair.p is not None], shares)
-    corrections = iter(zip(p_values, shares, strict=True))
-    corrected = []
-    for pair in itertools.chain.from_iterable(questions):
-        p, share = next(corrections) if pair.p is not None else (None, 1.0)
-        corrected.append(replace(pair, p=p, share=share))
-    return corrected
+def _adjust_pairs(pairs: Sequence[JudgedPair], questions: int) -> list[JudgedPair]:
+    """Give each pair that can be tested its share of the level, of which each of the questions has as much."""
+    testable = sum(pair.p is not None for pair in pairs)
+    adjusted = []
+    for pair in pairs:
+        share = 1 / testable / questions if pair.p is not None else 1.0
+        known = {name: getattr(pair, name) for name in ("estimate", "images_only")}
+        changes = {name: estimate.adjust(share) for name, estimate in known.items() if estimate is not None}
+        adjusted.append(replace(pair, share=share, **changes))
+    return adjusted
 
 
 def _build_standing(name: str, blocks: Blocks, mean: float, floor: VarianceFloor, rank: int) -> Standing:

@@ -197,9 +197,7 @@ def _make_breakdowns(made: MadeUpComparison, order: Sequence[str], rng: np.rando
         for row, name in enumerate(order)
     ]
     strata = [(name, [BreakdownValue(0.7, 0.01, True), BreakdownValue(float("nan"), None, False)]) for name in order]
-    sentences = (
-        [f"{order[0]} helps lesion: 2.0 points over {order[-1]} (p < 0.001 after Holm)."] if len(order) > 1 else []
-    )
+    sentences = [f"{order[0]} helps lesion: 2.0 points over {order[-1]} (p < 0.001)."] if len(order) > 1 else []
     return [
         Breakdown(
             id="class",

@@ -86,7 +86,10 @@ def draw_forest(comparison: Comparison, pairs: Sequence[JudgedPair], path: Path)
     axes.set_ylim(len(pairs) - 0.5, -0.5)
     axes.set_xlim(axis.low, axis.high)
     label_axes(
-        axes, "Differences with 95 % intervals; filled: told apart after Holm", f"{axis.label} the first is better", ""
+        axes,
+        "Differences with 95 % intervals, adjusted for all pairs; filled: told apart",
+        f"{axis.label} the first is better",
+        "",
     )
     save_figure(figure, path)
 

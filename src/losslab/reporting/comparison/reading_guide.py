@@ -34,9 +34,9 @@ def build_reading_guide(comparison: Comparison) -> list[str]:
         "A 95 % interval therefore counts both what other seeds and what other test images would change. Where it includes zero, "
         "the two cannot be told apart. As the variance of a few seeds is itself uncertain, it uses Satterthwaite's degrees of "
         "freedom, and assumes that no cell's runs vary less than the median cell's.",
-        "Among many pairs some differ by chance. p-values are raised for their number (Holm), so that all claims of a table are "
-        "true in at least 95 of 100 studies. An interval is for its pair alone, and may exclude zero even where p does not "
-        "stay below 0.05.",
+        "Among many pairs some differ by chance. Intervals of differences and p-values are therefore adjusted for all pairs that "
+        "are judged together (Bonferroni): in at least 95 of 100 studies all intervals of differences hold, and so do all claims. "
+        "An interval excludes zero exactly where p is below 0.05. The interval of a cell's mean is for that mean alone.",
         "“Cannot be told apart” does not mean equal: more seeds or more test images may show a difference later.",
         "With one seed nothing can be said about a loss or a net: such differences hold for these very nets, and another seed "
         "may reverse them."
