@@ -15,9 +15,11 @@ def main(params: "Params") -> None:
     from losslab.data.loading.arrays import PreparedData
     from losslab.evaluation import evaluate_splits, summarize_results, write_examples, write_tables
     from losslab.io.files import write_json
+    from losslab.stage_inputs import check_model
 
     began = time.monotonic()
     net, description = models.load("models")
+    check_model(description, params)
     stage.forget_finished()
     prepared, settings, reports = PreparedData(Path("data/prepared") / params.dataset), params.evaluate, Path("reports")
     results = evaluate_splits(net, description, prepared, params.dataset, settings)

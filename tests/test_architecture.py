@@ -19,6 +19,7 @@ FLOORS = [
     "metrics",
     "models",
     "params",
+    "stage_inputs",
     "stage",
     "data",
     "inference",

@@ -39,6 +39,7 @@ PLUMBING = {
     "runtime/parallel",
     "runtime/processes",
     "stage",
+    "stage_inputs",
     "tracking/__init__",
 }
 """Carries data and messages but shapes no out: params and io hold no default and write what they are given, hub only

@@ -1,6 +1,7 @@
 """Each stage script, run as DVC runs it, with bad params: one line, exit code 1, nothing written."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from losslab import stage
+from losslab.errors import InputError
 from losslab.stage import find_checkpoints_folder, find_downloads_folder, forget_downloads, forget_finished
 from tests.conftest import ROOT, TINY_CHANGES, write_params
 from tests.fork_server import start_server
@@ -141,3 +144,43 @@ def test_memory_that_runs_out_in_any_stage_is_one_line(error: str, tmp_path: Pat
     assert done.stderr.splitlines() == [
         "ERROR: -c: out of memory: lower train.batch_size, evaluate.batch_size or prepare.size"
     ]
+
+
+def test_two_stages_never_work_in_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second is told which process to wait for. What the first has forked does not keep the folder after its end."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(stage, "LOCK_TIMEOUT_S", 0.0)
+    code = "import os\nfrom losslab import stage\nlock = stage._lock_folder()\nprint(os.fork(), flush=True)\ninput()"
+    first = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert first.stdout is not None and first.stdin is not None
+    forked = max(int(first.stdout.readline()), int(first.stdout.readline()))
+    message = rf"^process {first.pid} \(-c\) works in this folder: .*`dvc exp run --temp`"
+    try:
+        with pytest.raises(InputError, match=message):
+            stage._lock_folder()
+        first.kill()
+        first.wait()
+        os.kill(forked, 0)
+        stage._lock_folder().close()
+    finally:
+        os.kill(forked, signal.SIGKILL)
+        first.stdin.close()
+        first.stdout.close()
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_stage_whose_params_change_while_it_runs_fails(rank: str, tmp_path: Path) -> None:
+    """The check is for the process that writes."""
+    write_params(tmp_path, {})
+    (tmp_path / "dvc.yaml").write_text("stages: {-c: {params: [loss]}}", encoding="utf-8")
+    change = "os.system(\"sed -i 's/^loss: .*/loss: dice/' params.yaml\")"
+    code = f"import os\nfrom losslab import stage\ndef main(params): {change}\nstage.run_stage(main)"
+    env = {**os.environ, "LOCAL_RANK": rank}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False, env=env
+    )
+    assert done.returncode == (rank == "0")
+    assert done.stderr.splitlines() == [
+        "ERROR: -c: params.yaml changed while this stage ran (loss was cross_entropy, is dice now), so DVC records nothing; "
+        "run dvc repro again"
+    ] * (rank == "0")

@@ -1,19 +1,25 @@
 """The frame of the five stage scripts: read params.yaml, do the work, report an error on one line."""
 
+import fcntl
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import IO, TYPE_CHECKING, NoReturn
 
 from losslab.errors import InputError, describe_error, find_exhausted_memory
 from losslab.formats import format_line
-from losslab.runtime.processes import die_with_parent
+from losslab.io.files import make_folder
+from losslab.runtime.processes import die_with_parent, is_main_process
 
 if TYPE_CHECKING:
     from losslab.params import Params
+
+LOCK_TIMEOUT_S = 5.0
+"""Seconds to wait for another stage in this folder: a killed DVC leaves its stage behind for one."""
 
 
 def run_stage(main: "Callable[[Params], None]") -> NoReturn:
@@ -25,10 +31,22 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else albumentations calls home at import
     try:
         from losslab import params
+        from losslab.stage_inputs import StageInputs
 
         if "DVC_STAGE" in os.environ:
             die_with_parent(os.getppid())
-        main(params.load())
+        if not is_main_process():
+            main(params.load())
+            sys.exit(0)
+        inputs = StageInputs(_find_name(), with_earlier="DVC_EXP_NAME" in os.environ)
+        checked = params.load()
+        lock = _lock_folder()
+        if foreign := inputs.find_foreign_dep():
+            raise InputError(f"{foreign} is not what DVC began with: params.yaml changed since; run dvc repro again")
+        main(checked)
+        if change := inputs.describe_change():
+            raise InputError(f"{change}, so DVC records nothing; run dvc repro again")
+        lock.close()
     except ModuleNotFoundError as error:
         _exit_with_error(
             f"{error}: {sys.executable} is not losslab's Python. Run `make setup`, then `. .venv/bin/activate`"
@@ -103,7 +121,33 @@ def forget_downloads(dataset: str) -> None:
             shutil.rmtree(folder)
 
 
+def _lock_folder() -> IO[str]:
+    """Lock this folder for this process alone, and not for those that it forks. Raises InputError if another has it."""
+    path = Path(".losslab/stage.lock")
+    make_folder(path.parent)
+    lock = path.open("a+", encoding="utf-8")
+    deadline = time.monotonic() + LOCK_TIMEOUT_S
+    while True:
+        try:
+            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise InputError(
+                    f"process {path.read_text(encoding='utf-8').strip()} works in this folder: wait for it, or run beside it "
+                    "in a copy of the folder, with `dvc exp run --temp`, `dvc exp run --queue` or `losslab study`"
+                ) from None
+            time.sleep(0.1)
+        else:
+            lock.truncate(0)
+            print(os.getpid(), f"({_find_name()})", file=lock, flush=True)
+            return lock
+
+
+def _find_name() -> str:
+    return Path(sys.argv[0]).stem
+
+
 def _exit_with_error(line: str) -> NoReturn:
     sys.stdout.flush()
-    print_lines([f"ERROR: {Path(sys.argv[0]).stem}: {' '.join(line.split())}"])
+    print_lines([f"ERROR: {_find_name()}: {' '.join(line.split())}"])
     sys.exit(1)

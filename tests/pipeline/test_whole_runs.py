@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
+from losslab.io.files import read_json
 from tests.conftest import SHARED
 from tests.pipeline.clone import Clone, stages_run
 from tests.pipeline.conftest import EPOCHS, FinishedRun
@@ -99,6 +100,20 @@ def test_impossible_value_ends_the_first_stage_that_runs(clone: Clone) -> None:
     assert stages_run(output) == ["train"]
     assert [line for line in output.splitlines() if "train.batch_size is 0; it must be greater than 0" in line]
     assert "Traceback" not in output
+
+
+def test_params_changed_under_a_training_never_label_it(clone: Clone) -> None:
+    """Neither dvc.lock nor DVC's run cache has the weights of one loss under the name of another."""
+    change = "sed -i 's/^loss: .*/loss: tversky/; s/^seed: .*/seed: 7/' params.yaml"
+    wait = "until grep -q 'epoch 2/' .losslab/log; do kill -0 $! && sleep 0.02; done"
+    clone.run("sed -i 's/^loss: .*/loss: jaccard/' params.yaml")
+    output = clone.run(f"dvc repro > .losslab/log 2>&1 & {wait}; {change}; wait $! || ! cat .losslab/log", ok=False)
+    assert "ERROR: train: params.yaml changed while this stage ran (seed was 0, is 7 now; loss was jaccard" in output
+    assert clone.run("git diff dvc.lock") == ""
+    output = clone.run("dvc repro train")
+    assert stages_run(output) == ["train"] and "resuming" not in output
+    model = read_json(clone.folder / "models/model.json")
+    assert (model["run"]["loss"], model["run"]["seed"]) == ("tversky", 7)
 
 
 def test_another_image_size_is_never_taken_from_the_cache_of_this_one(clone: Clone) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from losslab.runtime import processes
-from losslab.runtime.processes import end_groups, signal_group
+from losslab.runtime.processes import end_groups, is_main_process, signal_group
 
 SLEEP = "import time; time.sleep(60)"
 
@@ -73,3 +73,13 @@ def test_group_is_interrupted_and_then_killed(monkeypatch: pytest.MonkeyPatch) -
     end_groups(started)
     assert [process.wait(5) for process in started] == [-signal.SIGINT, -signal.SIGKILL]
     end_groups(started)  # gone already: no error
+
+
+def test_main_process_is_the_first_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_main_process()
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        monkeypatch.setenv(name, "0")
+        assert is_main_process()
+        monkeypatch.setenv(name, "1")
+        assert not is_main_process()
+        monkeypatch.delenv(name)

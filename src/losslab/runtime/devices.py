@@ -1,7 +1,6 @@
 """The device that a net runs on, its precision and its memory."""
 
 import ctypes
-import os
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, suppress
 from typing import Any
@@ -46,11 +45,6 @@ def _has_native_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return any(capabilities.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
-
-
-def is_main_process() -> bool:
-    """Return whether this process writes files: the only one, or the first of torchrun, SLURM or Lightning."""
-    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def keep_freed_memory() -> None:

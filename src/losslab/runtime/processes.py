@@ -1,4 +1,4 @@
-"""Processes that end together: a child with its parent, and all the processes of a group."""
+"""The processes of a run: which one writes, and that they end together, a child with its parent and a group as one."""
 
 import os
 import signal
@@ -10,6 +10,11 @@ from contextlib import suppress
 
 GRACE_S = 5.0
 """Seconds an interrupted process has to end by itself; a stage tells MLflow meanwhile."""
+
+
+def is_main_process() -> bool:
+    """Return whether this process writes files: the only one, or the first of torchrun, SLURM or Lightning."""
+    return all(int(os.environ.get(name, "0")) == 0 for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"))
 
 
 def die_with_parent(parent: int, kill_group: bool = False) -> None:

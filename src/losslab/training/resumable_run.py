@@ -11,7 +11,8 @@ from typing import Protocol
 from losslab import models, stage
 from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
-from losslab.runtime.devices import describe_hardware, is_main_process
+from losslab.runtime.devices import describe_hardware
+from losslab.runtime.processes import is_main_process
 from losslab.training.checkpoints import Warn, open_checkpoint
 from losslab.training.fit import EpochRow, TrainedNet, train_net
 from losslab.training.plan import TrainingPlan

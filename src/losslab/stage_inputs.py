@@ -1,0 +1,141 @@
+"""The inputs of a stage, by dvc.yaml: DVC hashes them after the stage, so they must still be what the stage has read."""
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from losslab.errors import InputError
+from losslab.io.files import flatten
+from losslab.io.hashing import compute_file_md5, is_ignored
+from losslab.io.yaml import read_yaml
+
+PARAMS = "params.yaml"
+TEXT_SUFFIXES = (".py", ".yaml", ".j2", ".js", ".css")
+"""Suffixes of code and cards, which are known by content; all other files may be many and large: by size and time."""
+MAX_SHOWN, MAX_VALUE_CHARS = 3, 60
+
+
+class StageInputs:
+    """The params and files that a stage of this folder's dvc.yaml depends on, as they were when this was made.
+
+    Args:
+        stage: its name; one that is not in dvc.yaml depends on nothing.
+        with_earlier: whether the params of the stages before it count too.
+    """
+
+    def __init__(self, stage: str, with_earlier: bool = False) -> None:
+        stages, params = _read_mapping(Path("dvc.yaml")).get("stages") or {}, _read_mapping(Path(PARAMS))
+        names = list(stages)[: list(stages).index(stage) + 1] if stage in stages else []
+        entries = [_resolve(stages[name], params) for name in names]
+        self.deps: list[str] = entries[-1].get("deps", []) if entries else []
+        self.keys = [key for entry in (entries if with_earlier else entries[-1:]) for key in _list_keys(entry)]
+        self.params, self.files = self._read_params(), self._read_files()
+
+    def find_foreign_dep(self) -> str | None:
+        """Return an input that DVC, which runs this stage, does not know as one: it read `dataset` when it started."""
+        try:
+            known = json.loads(Path(".dvc/tmp/rwlock").read_text(encoding="utf-8"))["read"]
+        except (OSError, ValueError, KeyError):  # without DVC, or with one that keeps its list elsewhere
+            return None
+        foreign = [dep for dep in self.deps if not any(path.endswith(f"/{dep}") for path in known)]
+        return foreign[0] if 0 < len(foreign) < len(self.deps) else None
+
+    def describe_change(self) -> str | None:
+        """Say what is not as it was; None if everything is."""
+        params, files = self._read_params(), self._read_files()
+        for file, before in self.params.items():
+            if differing := _compare(before, params[file]):
+                shown = [f"{key} was {old}, is {new} now" for key, (old, new) in differing.items()]
+                more = [f"and {len(shown) - MAX_SHOWN} more"] if len(shown) > MAX_SHOWN else []
+                return f"{file} changed while this stage ran ({'; '.join(shown[:MAX_SHOWN] + more)})"
+        changed = [path for path in self.files | files if self.files.get(path) != files.get(path)]
+        if not changed:
+            return None
+        what = "went away" if changed[0] not in files else "changed" if changed[0] in self.files else "appeared"
+        more = [f" ({len(changed)} files differ)"] if len(changed) > 1 else []
+        return f"{changed[0]} {what} while this stage ran{''.join(more)}"
+
+    def _read_params(self) -> dict[str, dict[str, Any]]:
+        contents = {file: _read_mapping(Path(file)) for file, _ in self.keys}
+        return {
+            name: {key: _look_up(contents[name], key) for file, key in self.keys if file == name} for name in contents
+        }
+
+    def _read_files(self) -> dict[str, object]:
+        files: dict[str, object] = {}
+        for dep in self.deps:
+            files |= _fingerprint(dep)
+        return files
+
+
+def check_model(description: Mapping[str, Any], params: Any) -> None:
+    """Raise InputError unless a model was trained with these params, by its model.json."""
+    recorded = {**description["run"], "prepare": {key: description[key] for key in ("size", "fit")}}
+    given = params.model_dump(include={name: True if name != "prepare" else {"size", "fit"} for name in recorded})
+    if differing := _compare(recorded, given):
+        key, (old, new) = next(iter(differing.items()))
+        raise InputError(
+            f"models/model.json: this model was trained with {key} {old}, but {PARAMS} has {new}: run `dvc repro`, "
+            "or `dvc repro --force train` if it says that train did not change"
+        )
+
+
+def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return dotted key → both values, as text, of the params that differ."""
+    old, new = flatten(before), flatten(now)
+    differing = [key for key in old | new if old.get(key, {}) != new.get(key, {})]
+    return {key: (_format(old.get(key, {})), _format(new.get(key, {}))) for key in differing}
+
+
+def _format(value: Any) -> str:
+    text = "null" if value is None else "unset" if value == {} else str(value)
+    return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…"
+
+
+def _read_mapping(path: Path) -> dict[str, Any]:
+    try:
+        content = read_yaml(path)
+    except FileNotFoundError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _look_up(content: Any, key: str) -> Any:
+    for part in key.split("."):
+        content = content.get(part) if isinstance(content, dict) else None
+    return content
+
+
+def _resolve(value: Any, params: Mapping[str, Any]) -> Any:
+    """Replace `${key}` in all text of an entry of dvc.yaml, as DVC does."""
+    if isinstance(value, str):
+        return re.sub(r"\$\{\s*([\w.]+)\s*\}", lambda match: str(_look_up(params, match[1])), value)
+    if isinstance(value, Mapping):
+        return {_resolve(key, params): _resolve(item, params) for key, item in value.items()}
+    return [_resolve(item, params) for item in value] if isinstance(value, list) else value
+
+
+def _list_keys(entry: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the files and keys of an entry's params."""
+    files = [item if isinstance(item, Mapping) else {PARAMS: [item]} for item in entry.get("params", [])]
+    return [(file, key) for item in files for file, keys in item.items() for key in keys or []]
+
+
+def _fingerprint(path: str, entry: "os.DirEntry[str] | None" = None) -> dict[str, object]:
+    """Return what tells whether a file was changed, of each file at a path, or below it, that DVC sees."""
+    try:
+        if entry.is_dir(follow_symlinks=False) if entry is not None else Path(path).is_dir():
+            files: dict[str, object] = {}
+            for inner in os.scandir(path):
+                if not is_ignored(inner.name):
+                    files |= _fingerprint(inner.path, inner)
+            return files
+        if path.endswith(TEXT_SUFFIXES):
+            return {path: compute_file_md5(Path(path))}
+        stat = entry.stat() if entry is not None else Path(path).stat()
+        return {path: (stat.st_size, stat.st_mtime_ns)}
+    except OSError:  # it is not there, or went away just now
+        return {}

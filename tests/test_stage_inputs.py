@@ -1,0 +1,152 @@
+"""What a stage has read is compared with what lies there when it ends, because DVC hashes its inputs only then."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from losslab.errors import InputError
+from losslab.params import load
+from losslab.stage_inputs import StageInputs, check_model
+from losslab.training.plan import RECORDED_PARAMS
+from tests.conftest import ROOT, TINY_CHANGES, merge, write_params
+
+RAW = Path("data/raw/tiny/own/images")
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with this repository's dvc.yaml, code, cards and params, and some raw data."""
+    write_params(tmp_path, TINY_CHANGES)
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.chdir(tmp_path)
+    RAW.mkdir(parents=True)
+    for name in ("a.png", "b.png"):
+        (RAW / name).write_bytes(b"pixels")
+    return tmp_path
+
+
+def edit(path: str, old: str, new: str) -> Callable[[], object]:
+    def replace() -> None:
+        text = Path(path).read_text(encoding="utf-8")
+        assert old in text
+        Path(path).write_text(text.replace(old, new), encoding="utf-8")
+
+    return replace
+
+
+def edit_params(**changes: Any) -> Callable[[], object]:
+    return lambda: write_params(Path(), merge(TINY_CHANGES, changes))
+
+
+def rewrite_later(path: Path) -> None:
+    """As an editor does that keeps the size."""
+    path.write_bytes(b"PIXELS")
+    os.utime(path, ns=(0, 1))
+
+
+CHANGES: list[tuple[str, Callable[[], object], str]] = [
+    ("train", edit_params(loss="dice"), "params.yaml changed while this stage ran (loss was cross_entropy, is dice now)"),
+    (
+        "train",
+        edit_params(seed=7, train={"lr": 0.5, "ema": 0.9, "epochs": 3}),
+        "params.yaml changed while this stage ran (seed was 0, is 7 now; train.ema was null, is 0.9 now; "
+        "train.epochs was 2, is 3 now; and 1 more)",
+    ),
+    ("prepare", edit_params(prepare={"limit": 5}), "params.yaml changed while this stage ran (prepare.limit was null, is 5 now)"),
+    ("download", edit_params(dataset="camvid"), "params.yaml changed while this stage ran (dataset was tiny, is camvid now)"),
+    (
+        "download",
+        edit("data/catalog/tiny.yaml", "seed: 3", "seed: 4"),
+        "data/catalog/tiny.yaml changed while this stage ran (source.seed was 3, is 4 now)",
+    ),
+    ("prepare", edit("data/catalog/tiny.yaml", "skin", "skim"), "data/catalog/tiny.yaml changed while this stage ran"),
+    ("train", edit("src/losslab/losses/focal.py", "gamma", "Gamma"), "src/losslab/losses/focal.py changed while this stage ran"),
+    ("prepare", lambda: (RAW / "a.png").unlink(), f"{RAW}/a.png went away while this stage ran"),
+    ("evaluate", lambda: (RAW / "c.png").touch(), f"{RAW}/c.png appeared while this stage ran"),
+    ("prepare", lambda: rewrite_later(RAW / "a.png"), f"{RAW}/a.png changed while this stage ran"),
+    ("evaluate", lambda: shutil.rmtree(RAW), " went away while this stage ran (2 files differ)"),
+    ("train", lambda: Path("params.yaml").unlink(), "params.yaml changed while this stage ran (seed was 0, is null now"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("stage", "change", "said"), CHANGES)
+def test_change_of_an_input_is_named(stage: str, change: Callable[[], object], said: str, folder: Path) -> None:
+    inputs = StageInputs(stage)
+    assert inputs.describe_change() is None
+    change()
+    assert said in (inputs.describe_change() or "nothing changed")
+
+
+NO_CHANGES: list[tuple[str, Callable[[], object]]] = [
+    ("train", edit_params(report={"examples": 7})),
+    ("train", edit_params(prepare={"limit": 5}, evaluate={"tta": "flip"}, dataset="camvid")),
+    ("download", edit("data/catalog/tiny.yaml", "skin", "skim")),
+    ("download", lambda: (RAW / "c.png").touch()),
+    ("report", edit("src/losslab/losses/focal.py", "gamma", "Gamma")),
+    ("train", lambda: os.utime("src/losslab/losses/focal.py", ns=(0, 1))),
+    ("train", lambda: shutil.copytree("src/losslab/losses", "src/losslab/losses/__pycache__")),
+    ("prepare", lambda: (RAW / ".a.png.partial").touch()),
+    ("train", edit("params.yaml", "loss: cross_entropy", "loss:   cross_entropy # the first")),
+    ("-c", edit_params(loss="dice")),
+]
+
+
+@pytest.mark.parametrize(("stage", "change"), NO_CHANGES)
+def test_change_of_what_the_stage_does_not_read_is_none(stage: str, change: Callable[[], object], folder: Path) -> None:
+    inputs = StageInputs(stage)
+    change()
+    assert inputs.describe_change() is None
+
+
+def test_params_of_earlier_stages_are_part_of_an_experiment(folder: Path) -> None:
+    alone, in_experiment = StageInputs("report"), StageInputs("report", with_earlier=True)
+    edit_params(loss="dice")()
+    assert alone.describe_change() is None
+    assert "loss was cross_entropy, is dice now" in str(in_experiment.describe_change())
+    assert StageInputs("prepare", with_earlier=True).params["params.yaml"].keys().isdisjoint({"loss", "train"})
+
+
+def test_dataset_that_dvc_did_not_begin_with_is_noticed(folder: Path) -> None:
+    deps: list[str] = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]["train"]["deps"]
+    locks = Path(".dvc/tmp/rwlock")
+    assert StageInputs("train").find_foreign_dep() is None
+    locks.parent.mkdir(parents=True)
+    for dataset, foreign in (("tiny", None), ("camvid", "data/prepared/tiny")):
+        known: dict[str, list[Any]] = {f"{folder}/{dep.replace('${dataset}', dataset)}": [] for dep in deps}
+        locks.write_text(json.dumps({"write": {}, "read": known}), encoding="utf-8")
+        assert StageInputs("train").find_foreign_dep() == foreign
+    for text in ("{}", '{"write": {}, "read": {}}', '{"wri'):
+        locks.write_text(text, encoding="utf-8")
+        assert StageInputs("train").find_foreign_dep() is None
+
+
+def test_model_of_other_params_is_refused(folder: Path) -> None:
+    """The words of params.yaml count, `auto` among them; what only evaluate and report read does not."""
+    params = load()
+    description = {
+        "size": 64,
+        "fit": "stretch",
+        "run": json.loads(json.dumps(params.model_dump(include=RECORDED_PARAMS))),
+    }
+    check_model(description, params)
+    edit_params(evaluate={"tta": "flip"}, report={"examples": 7}, prepare={"audit": "warn"})()
+    check_model(description, load())
+    for changes, said in (
+        ({"loss": "dice"}, "with loss cross_entropy, but params.yaml has dice: run `dvc repro`"),
+        ({"train": {"device": "cpu"}}, "with train.device auto, but params.yaml has cpu"),
+        (
+            {"loss_options": {"label_smoothing": 0.1}},
+            "with loss_options.label_smoothing unset, but params.yaml has 0.1",
+        ),
+        ({"prepare": {"size": 128}}, "with prepare.size 64, but params.yaml has 128"),
+    ):
+        edit_params(**changes)()
+        with pytest.raises(InputError, match=f"^models/model.json: this model was trained {said}"):
+            check_model(description, load())
