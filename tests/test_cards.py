@@ -36,9 +36,10 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
         ({"layout": "pets"}, "layout is 'pets'; it must be 'split_folders'"),
         ({"classes": [{"name": "a", "color": [0, 0, 256], "values": [0]}]}, "classes.0.color.2 is 256"),
         ({"void": [2]}, "raw value 2 appears twice"),
-        ({"void": [70000]}, "void.0: 70000 is not a mask value; use a number from 0 to 65535 or a colour such as"),
+        ({"void": [70000]}, "void.0: 70000 is not a mask value; use a number from 0 to 65535, a colour such as"),
         ({"void": [[0, 0, 256]]}, r"void.0: \[0, 0, 256\] is not a mask value"),
         ({"void": [True]}, "void.0: True is not a mask value"),
+        ({"void": ["nonzero", "nonzero"]}, "raw value nonzero appears twice"),
         ({"void": [[0, 0, 0]]}, "classes and void mix numbers and colours"),
         *[
             (

@@ -21,16 +21,19 @@ Byte = Annotated[int, Field(ge=0, le=255)]
 
 def _check_raw_value(value: Any) -> Any:
     is_number = isinstance(value, int) and not isinstance(value, bool)
-    if is_number and 0 <= value <= 65535:
+    if value == NONZERO or (is_number and 0 <= value <= 65535):
         return value
     numbers = list(value) if isinstance(value, list | tuple) else []
     if len(numbers) == 3 and all(type(part) is int and 0 <= part <= 255 for part in numbers):
         return tuple(numbers)
-    raise ValueError(f"{value!r} is not a mask value; use a number from 0 to 65535 or a colour such as [128, 0, 64]")
+    raise ValueError(
+        f"{value!r} is not a mask value; use a number from 0 to 65535, a colour such as [128, 0, 64], or {NONZERO}"
+    )
 
 
-RawValue = Annotated[int | tuple[int, int, int], BeforeValidator(_check_raw_value)]
-"""A value in a mask file: a number, or an RGB colour."""
+NONZERO: Literal["nonzero"] = "nonzero"
+RawValue = Annotated[int | tuple[int, int, int] | Literal["nonzero"], BeforeValidator(_check_raw_value)]
+"""A value in a mask file: a number, or an RGB colour; or `nonzero`, each that the card does not name, but 0 and black."""
 
 
 class GeneratorSource(Section):
@@ -144,7 +147,11 @@ class Card(Section):
     @property
     def in_colours(self) -> bool:
         """Return whether masks are read as colours, not as numbers."""
-        return isinstance(self.classes[0].values[0], tuple)
+        return any(isinstance(value, tuple) for value in self._raw_values)
+
+    @property
+    def _raw_values(self) -> list[RawValue]:
+        return [value for label_class in self.classes for value in label_class.values] + self.void
 
     def find_group(self, name: str) -> str:
         """Return the group of an image by its name; an image that the expression does not match is its own group."""
@@ -163,8 +170,8 @@ class Card(Section):
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
-        raw = [value for label_class in self.classes for value in label_class.values] + self.void
-        if len({isinstance(value, tuple) for value in raw}) > 1:
+        raw = self._raw_values
+        if len({type(value) for value in raw if value != NONZERO}) > 1:
             raise ValueError("classes and void mix numbers and colours; a mask is read as one or the other")
         values = [str(value) for value in raw]
         names = [label_class.name for label_class in self.classes]

@@ -151,6 +151,26 @@ def test_new_takes_void_as_said(root: Path, void: str, values: list[int]) -> Non
     assert yaml.safe_load(Path("data/catalog/cells.yaml").read_text(encoding="utf-8"))["void"] == values
 
 
+def test_new_makes_one_class_of_all_objects(root: Path) -> None:
+    done = run("new", "cells", *draw((0, 0, 7, 255)), "--foreground", "nonzero", "--classes", "back,cell")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[1:3] == [
+        "  0: back, 50.0 % of all pixels",
+        "  nonzero: cell, 50.0 % of all pixels",
+    ]
+
+
+def test_new_says_that_palettes_made_it_read_colours(root: Path) -> None:
+    given = draw((0, 1))
+    for path, colour in zip(sorted(Path("m").iterdir()), (200, 200, 90, 200), strict=True):
+        mask = Image.open(path)
+        mask.putpalette([0, 0, 0, colour, 0, 0])
+        mask.save(path)
+    assert warnings(run("new", "cells", *given)) == [
+        "WARNING: masks were read in colours, as their palettes differ: 1 is [90, 0, 0], but [200, 0, 0] in p0.png"
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

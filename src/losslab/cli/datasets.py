@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -55,6 +55,12 @@ def new(
         str | None, typer.Option(help="Class names in the order of mask values: background,cell")
     ] = None,
     void: Annotated[str | None, typer.Option(help="Mask values to ignore: 9,255; #e0e0c0; none")] = None,
+    foreground: Annotated[
+        Literal["nonzero"] | None,
+        typer.Option(
+            help="Make all mask values but 0 (or black) and void one class, as where each object has its own."
+        ),
+    ] = None,
     group: Annotated[
         str | None, typer.Option(help="Regular expression whose brackets capture an image's group, such as a patient.")
     ] = None,
@@ -68,7 +74,14 @@ def new(
 
     names = None if classes is None else [part.strip() for part in classes.split(",")]
     options = NewDatasetOptions(
-        name=name, images=images, masks=masks, title=title, classes=names, void=_parse_void(void), group=group
+        name=name,
+        images=images,
+        masks=masks,
+        title=title,
+        classes=names,
+        void=_parse_void(void),
+        foreground=foreground is not None,
+        group=group,
     )
     made = create_dataset(options)
     _print_data(made)
@@ -156,6 +169,8 @@ def _print_warnings(made: "NewDataset") -> None:
             print_warning(f"{what}: {_format_names(names)}{not_copied}")
     if any(unfit.values()) or (made.copied is None and any(alone.values())):
         print_warning("prepare will stop at these: fix them, or leave them out with -S prepare.audit=warn")
+    if scan.palettes:
+        print_warning(f"masks were read in colours, as their palettes differ: {scan.palettes}")
     if len(made.classes) > MAX_PLAUSIBLE_CLASSES:
         print_warning(
             f"{len(made.classes)} classes: were the masks resized with smooth edges? They should hold one value per class"

@@ -23,6 +23,7 @@ KindName = Literal[
     "truncated mask",
     "size mismatch",
     "label not in the card",
+    "palette unlike another",
     "nothing but void",
     "duplicate across splits",
     "near-duplicate across splits",
@@ -67,6 +68,9 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
     "size mismatch": FindingKind("error", "make the mask the size of the image"),
     "label not in the card": FindingKind(
         "error", "correct the mask, or add the value to a class or to void in the card"
+    ),
+    "palette unlike another": FindingKind(
+        "error", "save all masks with one palette, or write its colours as the values of the card's classes"
     ),
     "nothing but void": FindingKind("error", "label it, or remove it"),
     "duplicate across splits": FindingKind("warning", "keep one of them, or run with -S prepare.split.method=grouped"),

@@ -153,6 +153,157 @@ def test_colours_can_be_void(root: Path, tmp_path: Path) -> None:
     assert len(made.scan.other_sizes) == 4
 
 
+def disc(radius: float, blur: float = 0) -> Draw:
+    """Masks of 0 and 255: a disc whose edge is sharp, or as wide as `blur` pixels."""
+
+    def draw(number: int) -> Any:
+        rows, columns = np.mgrid[:20, :30]
+        inside = radius - np.hypot(rows - 10, columns - 10 - number)
+        return (np.clip(inside / max(blur, 1e-6) + 0.5, 0, 1) * 255).astype(np.uint8)
+
+    return draw
+
+
+def bits(number: int) -> Any:
+    """The same disc in all masks, in 1 bit in every other."""
+    full = disc(7.1)(0)
+    return full if number % 2 else full > 0
+
+
+def trimap(number: int) -> Any:
+    """An object of 255, and a narrow band around it that is not decided."""
+    return np.where(disc(7.1)(number) > 0, 255, np.where(disc(8.5)(number) > 0, 128, 0)).astype(np.uint8)
+
+
+def bordered(number: int) -> Any:
+    """Objects of 1 and 2 with a void border, as in PASCAL VOC."""
+    return np.where(disc(7.1)(number) > 0, 1 + number % 2, np.where(disc(8)(number) > 0, 255, 0)).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("mask", "complaint"),
+    [
+        (
+            bits,
+            "drawn: 255 is void where it stands beside other classes, but no mask has both "
+            r"\(p0_3.png holds 0 and 255, p0_0.png 0 and 1\); say what is meant: --foreground nonzero \(255 and all ",
+        ),
+        (
+            disc(7.1, blur=1),
+            "drawn: values from 1 to 254 lie only along the edges of 255, as if 255 were the object and",
+        ),
+        (disc(9, blur=2), "values from 1 to 254 lie only along the edges of 255"),
+        (trimap, "values from 1 to 254 lie only along the edges of 255"),
+        (labels(0, 85, 170, 255), "the values 0, 85, 170, 255 are spread evenly, so 255 may be a class; say what is"),
+    ],
+)
+def test_255_that_may_be_the_object_is_not_called_void(root: Path, tmp_path: Path, mask: Draw, complaint: str) -> None:
+    folders = draw_pairs(tmp_path, mask)
+    with pytest.raises(InputError, match=complaint):
+        make(root, folders)
+    made, card = make(root, folders, foreground=True)
+    assert [(c.name, c.values) for c in card.classes] == [("background", [0]), ("foreground", ["nonzero"])]
+    assert card.void == [] and sum(c.share for c in made.classes) == pytest.approx(1)
+    (root / "data/catalog/cells.yaml").unlink()
+    shutil.rmtree(root / "data/raw")
+    assert make(root, folders, void=[255])[1].void == [255]
+
+
+def test_border_of_255_around_objects_is_void(root: Path, tmp_path: Path) -> None:
+    assert make(root, draw_pairs(tmp_path, bordered))[1].void == [255]
+
+
+def save_in_palette(path: Path, mask: Any, *colours: tuple[int, int, int]) -> None:
+    palette = Image.fromarray(mask)
+    palette.putpalette([part for colour in colours for part in colour])
+    palette.save(path)
+
+
+def test_palettes_that_differ_are_read_as_colours(root: Path, tmp_path: Path) -> None:
+    images, masks = draw_pairs(tmp_path, labels(0, 1))
+    for number, path in enumerate(sorted(masks.iterdir())):
+        colours = [(0, 0, 0), (200, 0, 0), (0, 0, 200)]
+        save_in_palette(path, labels(0, 1)(0), colours[0], colours[1 + number % 2])
+    made, card = make(root, (images, masks))
+    assert [c.values for c in card.classes] == [[(0, 0, 0)], [(0, 0, 200)], [(200, 0, 0)]]
+    assert made.scan.palettes == "1 is [0, 0, 200], but [200, 0, 0] in p0_0.png"
+    Image.fromarray(labels(0, 1)(0)).save(masks / "p1_1.png")
+    with pytest.raises(
+        InputError, match=r"p1_1.png: holds numbers without colours, but palettes give one number sever"
+    ):
+        create_dataset(NewDatasetOptions(name="other", images=images, masks=masks), root)
+
+
+def test_one_palette_is_read_as_its_numbers(root: Path, tmp_path: Path) -> None:
+    images, masks = draw_pairs(tmp_path, labels(0, 1))
+    for path in masks.iterdir():
+        save_in_palette(path, labels(0, 1)(0), (0, 0, 0), (200, 0, 0))
+    assert [c.values for c in make(root, (images, masks))[1].classes] == [[0], [1]]
+
+
+def counted(number: int) -> Any:
+    """Squares, numbered in each mask from 1."""
+    mask = np.zeros((20, 30), np.uint16)
+    for index in range(3 + number):
+        mask[1 + index // 3 * 5 :, 1 + index % 3 * 9 :][:3, :7] = index + 1
+    return mask
+
+
+def numbered(number: int) -> Any:
+    """Squares, numbered through all masks."""
+    return np.where(counted(number) > 0, counted(number) + 70 * number, 0).astype(np.uint16)
+
+
+def panoptic(number: int) -> Any:
+    """Squares, each in a colour of its own, as in COCO panoptic; sky and road repeat theirs, in two pieces."""
+    mask = np.stack([numbered(number) * 7 % 256, numbered(number) % 256, counted(number) * 0 + 9], axis=2)
+    mask[counted(number) == 0] = 0
+    mask[[0, 19]] = (70, 130, 180)
+    return mask.astype(np.uint8)
+
+
+def crowd(number: int) -> Any:
+    """More objects in all masks than 8 bits can number."""
+    mask = np.arange(135, 285).reshape(10, 15).repeat(2, axis=0).repeat(2, axis=1) + 150 * number
+    mask[:2] = 0
+    return mask.astype(np.uint16)
+
+
+@pytest.mark.parametrize(("mask", "values"), [(counted, 7), (numbered, 19), (crowd, 541), (panoptic, 20)])
+def test_instances_are_not_taken_for_classes(root: Path, tmp_path: Path, mask: Draw, values: int) -> None:
+    folders = draw_pairs(tmp_path, mask)
+    for names in (None, ["background", "cell"]):
+        with pytest.raises(
+            InputError, match=rf"drawn: {values} values, most of them in one piece, .*: give --foreground n"
+        ):
+            make(root, folders, classes=names)
+    made, card = make(root, folders, classes=["background", "cell"], foreground=True)
+    assert [c.values for c in card.classes] == [[(0, 0, 0)] if mask is panoptic else [0], ["nonzero"]]
+    share = np.mean([(mask(number).reshape(600, -1) > 0).any(axis=1).mean() for number in range(4)])
+    assert made.classes[1].share == pytest.approx(share)
+
+
+def test_values_that_have_names_are_classes(root: Path, tmp_path: Path) -> None:
+    folders = draw_pairs(tmp_path, counted)
+    assert len(make(root, folders, classes=list("abcdefg"))[1].classes) == 7
+
+
+def organs(number: int) -> Any:
+    """Six classes, each in one piece where it is, some missing in each mask."""
+    mask = counted(3)
+    return np.where(mask == 1 + number, 0, mask)
+
+
+def streets(number: int) -> Any:
+    """Six classes in scattered pieces, all in each mask but the last."""
+    return np.random.default_rng(number).integers(0, 7 - number // 3, (20, 30)).astype(np.uint8)
+
+
+@pytest.mark.parametrize("mask", [organs, streets])
+def test_classes_are_not_taken_for_instances(root: Path, tmp_path: Path, mask: Draw) -> None:
+    assert len(make(root, draw_pairs(tmp_path, mask))[1].classes) == 7
+
+
 def test_many_classes_have_colours_of_their_own(root: Path, tmp_path: Path) -> None:
     _, card = make(root, draw_pairs(tmp_path, lambda number: np.arange(60, dtype=np.uint8).reshape(2, 30)))
     colours = [c.color for c in card.classes]

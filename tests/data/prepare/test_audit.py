@@ -169,6 +169,25 @@ def test_links_to_files_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
     assert prepared_from(tmp_path, audit="strict")[0]["findings"] == []
 
 
+def paint(own: Path, name: str, *colours: tuple[int, int, int]) -> None:
+    """Give a mask a palette for 0, 1 and 9."""
+    mask = Image.open(own / f"masks/{name}.png")
+    palette = np.zeros((10, 3), np.uint8)
+    palette[[0, 1, 9]] = colours
+    mask.putpalette(palette.ravel().tolist())
+    mask.save(own / f"masks/{name}.png")
+
+
+def test_palettes_that_disagree_about_a_number_are_errors(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    for name, colours in (("im2", (9, 0, 0)), ("im5", (0, 0, 200)), ("im6", (9, 0, 0)), ("im7", (1, 1, 1))):
+        paint(own, name, (0, 0, 0), colours, (9, 9, 9))  # im7 has greys that are the numbers, as plain masks have
+    with pytest.raises(AuditError, match=r"^1 error in the data: 1 x palette unlike another"):
+        prepared_from(tmp_path, audit="strict")
+    (finding,) = prepared_from(tmp_path)[0]["findings"]
+    assert (finding["file"], finding["detail"]) == ("masks/im5.png", "1 is [0, 0, 200], but [9, 0, 0] in masks/im2.png")
+
+
 def test_group_expression_that_finds_nothing_in_a_name_makes_it_a_group_of_its_own(tmp_path: Path) -> None:
     make_folders(tmp_path)
     card = own_card(tmp_path, group="^im([0-3])?")

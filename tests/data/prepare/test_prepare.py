@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from losslab.cards import read_card
+from losslab.data.images.labels import LabelMapping
 from losslab.data.prepare.prepare import prepare
 from losslab.data.readers import read_layout
 from losslab.errors import InputError
@@ -121,6 +122,31 @@ def test_colour_coded_masks_are_mapped_by_colour(tmp_path: Path) -> None:
     _, prepared = prepared_from(tmp_path, own_card(tmp_path, classes=classes, void=[[255, 255, 255]]))
     for split in ("train", "val", "test"):
         assert np.array_equal(prepared.masks(split), as_numbers.masks(split))
+
+
+def test_nonzero_is_every_value_that_the_card_does_not_name(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    for number, path in enumerate((own / "masks").iterdir()):
+        values = np.asarray(Image.open(path)).astype(np.uint16)
+        save(path, np.where(values == 1, 700 + number, values).astype(np.uint16))
+    _, as_numbers = prepared_from(make_numbers(tmp_path / "numbers"))
+    classes = [
+        {"name": "back", "color": [0, 0, 0], "values": [0]},
+        {"name": "front", "color": [9, 9, 9], "values": ["nonzero"]},
+    ]
+    _, prepared = prepared_from(tmp_path, own_card(tmp_path, classes=classes), audit="strict")
+    for split in ("train", "val", "test"):
+        assert np.array_equal(prepared.masks(split), as_numbers.masks(split))
+
+
+def test_nonzero_colours_are_all_but_black_and_void(tmp_path: Path) -> None:
+    classes = [
+        {"name": "back", "color": [0, 0, 0], "values": [[0, 0, 0]]},
+        {"name": "front", "color": [9, 9, 9], "values": ["nonzero"]},
+    ]
+    mapping = LabelMapping(own_card(tmp_path, classes=classes, void=[[255, 255, 255]]))
+    colours = np.array([[[0, 0, 0], [0, 0, 1], [255, 255, 255], [255, 255, 254]]], np.uint8)
+    assert mapping.map_values(colours).tolist() == [[0, 1, 255, 1]]
 
 
 def make_numbers(folder: Path) -> Path:

@@ -1,15 +1,19 @@
-"""The mapping of raw mask values to labels, as the card has it."""
+"""What raw mask values mean: their labels, as the card has it, and their colours, where a palette has some."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
-from losslab.cards import IGNORE_INDEX, Card
+from losslab.cards import IGNORE_INDEX, NONZERO, Card
 from losslab.data.images.decode import Pixels, UnusableFileError, Values
 from losslab.formats import format_list
 
+Colour = tuple[int, int, int]
 UNKNOWN = -1
 MAX_KNOWN_SHOWN = 24
 
@@ -20,9 +24,13 @@ class LabelMapping:
     def __init__(self, card: Card) -> None:
         self.in_colours = card.in_colours
         self.table = np.full(1 << (24 if self.in_colours else 16), UNKNOWN, np.int16)
-        for label, label_class in enumerate(card.classes):
-            self.table[[_pack_value(value) for value in label_class.values]] = label
-        self.table[[_pack_value(value) for value in card.void]] = IGNORE_INDEX
+        values_by_label = dict(enumerate(one.values for one in card.classes)) | {IGNORE_INDEX: card.void}
+        for label, values in values_by_label.items():
+            self.table[[_pack_value(value) for value in values if value != NONZERO]] = label
+        for label, values in values_by_label.items():
+            if NONZERO in values:
+                rest = self.table[1:]
+                rest[rest == UNKNOWN] = label
         self.bytes = np.where(self.table[:256] == UNKNOWN, 0, self.table[:256]).astype(np.uint8)
         self.unknown_bytes = (self.table[:256] == UNKNOWN).astype(np.uint8)
 
@@ -46,6 +54,35 @@ class LabelMapping:
 
     def _format(self, number: int) -> str:
         return str([number >> 16, number >> 8 & 255, number & 255] if self.in_colours else number)
+
+
+class PaletteColours:
+    """The colours that palette masks give to their numbers, compared from file to file."""
+
+    def __init__(self) -> None:
+        self.first: dict[int, tuple[Colour, str]] = {}
+
+    def find_clash(self, colours: Mapping[int, Colour], file: str) -> str | None:
+        """Note a file's colours; return the first number that an earlier file has in another colour, and where."""
+        clashes = []
+        for number, colour in colours.items():
+            other, where = self.first.setdefault(number, (colour, file))
+            if other != colour:
+                clashes.append(f"{number} is {list(colour)}, but {list(other)} in {where}")
+        return clashes[0] if clashes else None
+
+
+def read_palette(path: Path, values: Values) -> dict[int, Colour]:
+    """Return the colours of a mask's numbers; none where there is no palette, or all used are greys of that number."""
+    with Image.open(path) as opened:
+        palette = (opened.getpalette() or []) if opened.mode == "P" else []
+    used = np.flatnonzero(np.bincount(values.ravel(), minlength=1)).tolist() if palette else []
+    colours: dict[int, Colour] = {
+        number: (palette[3 * number], palette[3 * number + 1], palette[3 * number + 2])
+        for number in used
+        if 3 * number + 2 < len(palette)
+    }
+    return {} if all(colour == (number, number, number) for number, colour in colours.items()) else colours
 
 
 def _pack_value(value: int | tuple[int, int, int]) -> int:

@@ -20,7 +20,8 @@ from losslab.io.files import atomic_write, write_text
 from losslab.io.yaml import parse_yaml, validate
 
 if TYPE_CHECKING:
-    from losslab.data.new_dataset.scan import FilePairs, ScanResult
+    from losslab.data.new_dataset.pairs import FilePairs
+    from losslab.data.new_dataset.scan import ScanResult
 
 RESERVED_NAMES = {"null", "true", "false", "yes", "no", "on", "off", "nan", "inf"}
 """Words that `-S dataset=…` would not take for a name."""
@@ -38,6 +39,8 @@ class NewDatasetOptions:
     """Names, in the order of values; None to make them up."""
     void: Sequence[RawValue] | None = None
     """Values that are void; None for 255, if there are two other values or more."""
+    foreground: bool = False
+    """Whether all values but 0 (or black) and void are one class."""
     group: str | None = None
 
 
@@ -63,12 +66,13 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
     """
     card, own = root / CATALOG / f"{options.name}.yaml", root / "data/raw" / options.name / "own"
     in_place = _check_options(options, card, own, root)
-    from losslab.data.new_dataset.scan import find_pairs, scan_pairs  # heavy, and not needed for the checks before
+    from losslab.data.new_dataset.pairs import find_pairs
+    from losslab.data.new_dataset.scan import scan_pairs  # heavy, and not needed for the checks before
 
     pairs = find_pairs(options.images, options.masks)
     groups = _count_groups(options.group, list(pairs.images))
     scan = scan_pairs(pairs)
-    classes, void, by_custom = choose_classes(scan, options.classes, options.void)
+    classes, void, by_custom = choose_classes(scan, options.classes, options.void, options.foreground)
     title, count = " ".join((options.title or "").split()) or options.name, len(pairs.images)
     text = build_card_text(options.name, title, count, pairs.suffix, classes, void, options.group)
     validate(Card, parse_yaml(text), card)

@@ -13,7 +13,7 @@ from losslab.cards import IGNORE_INDEX, SPLITS, Card, SplitName
 from losslab.data.findings import Finding
 from losslab.data.images.decode import Pixels, UnusableFileError, read_image, read_mask
 from losslab.data.images.fit import pad_pair, resize_pair
-from losslab.data.images.labels import LabelMapping
+from losslab.data.images.labels import Colour, LabelMapping, PaletteColours, read_palette
 from losslab.data.prepare.audit import (
     AuditError,
     audit_file,
@@ -43,6 +43,8 @@ class DecodedPair:
     mask: Pixels
     """Labels `[size, size]`."""
     statistics: ImageStatistics
+    palette: dict[int, Colour]
+    """The colours of the mask's numbers, where the card has numbers and the mask a palette."""
     findings: tuple[Finding, ...]
 
 
@@ -138,7 +140,7 @@ def _decode_all(
 ) -> tuple[list[DatasetSample], StatisticsTable]:
     """Decode on all cores and store in the order of `samples`; return those that can be used, and their statistics."""
     kept, table = list[DatasetSample](), StatisticsTable(len(samples), len(card.classes))
-    labels, threads = LabelMapping(card), workers or count_cores()
+    labels, palettes, threads = LabelMapping(card), PaletteColours(), workers or count_cores()
     ahead = max(min(MAX_IMAGES_AHEAD, MAX_BYTES_AHEAD // (4 * params.size * params.size)), 2 * threads)
 
     def decode(sample: DatasetSample) -> DecodedPair | Finding:
@@ -152,6 +154,10 @@ def _decode_all(
             bar.update()
             if isinstance(result, Finding):
                 findings.append(result)
+                continue
+            file = sample.mask.relative_to(folder).as_posix()
+            if clash := palettes.find_clash(result.palette, file):
+                findings.append(Finding("palette unlike another", file, clash))
                 continue
             spool.append(result.image, result.mask, result.statistics.fingerprint.thumbnail)
             findings += result.findings
@@ -176,6 +182,7 @@ def _decode(
         elif picture.orientation > 1:
             findings.append(Finding("EXIF turn not applied", sample.name))
         mask = labels.map_values(values)
+        palette = {} if card.in_colours else read_palette(path, values)
     except UnusableFileError as error:
         return Finding(error.kind, path.relative_to(folder).as_posix(), error.detail)
     if picture.lost_levels:
@@ -189,7 +196,7 @@ def _decode(
     if int(statistics.pixels.sum()) + statistics.void != mask.size:
         raise RuntimeError(f"{path}: a label came up that is not in the card")
     findings += audit_file(sample.name, statistics, params.size)
-    return DecodedPair(*pad_pair(image, mask, params.size), statistics, tuple(findings))
+    return DecodedPair(*pad_pair(image, mask, params.size), statistics, palette, tuple(findings))
 
 
 class _Spool:
