@@ -1,5 +1,6 @@
 """One reader per on-disk layout: each lists pairs of image and mask, and the files that it skips."""
 
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -121,10 +122,10 @@ def _read_folders(folder: Path, suffix: str, listing: DatasetListing) -> None:
 
 def _read_camvid(folder: Path, suffix: str, listing: DatasetListing) -> None:
     """Read SegNet's folders; where names of frames repeat between splits, the split becomes part of the name."""
-    stems = [path.stem for split in SPLITS for path in (folder / split).iterdir()]
+    stems = [get_stem(path) for split in SPLITS for path in (folder / split).iterdir()]
     repeats = len(set(stems)) < len(stems)
     for split in SPLITS:
-        official: dict[str, SplitName] = {path.stem: split for path in (folder / split).iterdir()}
+        official: dict[str, SplitName] = {get_stem(path): split for path in (folder / split).iterdir()}
         _pair(folder, split, f"{split}annot", suffix, listing, split if repeats else official)
 
 
@@ -145,7 +146,7 @@ def _read_ph2(folder: Path, suffix: str, listing: DatasetListing) -> None:
             _pair(folder, images, masks, "_lesion", case_listing, {})
             listing.skipped += case_listing.skipped
             listing.samples += [
-                sample if sample.name == name else replace(sample, name=f"{name}/{sample.name}")
+                sample if sample.name == normalize_name(name) else replace(sample, name=f"{name}/{sample.name}")
                 for sample in case_listing.samples
             ]
 
@@ -159,7 +160,7 @@ def _read_oxford_pet(folder: Path, suffix: str, listing: DatasetListing) -> None
     for name, split in _PET_LISTS.items():
         for line in (folder / name).read_text(encoding="utf-8").splitlines():
             if line.strip() and not line.startswith("#"):
-                official[line.split()[0]] = split
+                official[normalize_name(line.split()[0])] = split
     _pair(folder, "images", "annotations/trimaps", suffix, listing, official)
     present = {sample.name for sample in listing.samples}
     listing.skip("listed, but not on disk", official.keys() - present)
@@ -195,7 +196,7 @@ def _list_by_stem(folder: Path, name: str, suffix: str, listing: DatasetListing)
     paths: dict[str, Path] = {}
     for path in sorted((folder / name).iterdir()):
         relative = _get_relative(path, folder)
-        stem = path.stem.removesuffix(suffix)
+        stem = get_stem(path).removesuffix(normalize_name(suffix))
         is_broken_link = path.is_symlink() and not path.exists()  # reported when it is read
         if not is_text(path.name):
             listing.skip("name that is no text", [relative.encode("utf-8", "backslashreplace").decode()])
@@ -208,6 +209,16 @@ def _list_by_stem(folder: Path, name: str, suffix: str, listing: DatasetListing)
         else:
             paths[stem] = path
     return paths
+
+
+def get_stem(path: Path) -> str:
+    """Return a file's name without its ending, in the one spelling by which images and masks are paired."""
+    return normalize_name(path.stem)
+
+
+def normalize_name(name: str) -> str:
+    """Spell letters with accents as one character (NFC), whichever of two ways the system that wrote the name has."""
+    return unicodedata.normalize("NFC", name)
 
 
 def is_text(name: str) -> bool:

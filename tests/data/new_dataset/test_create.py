@@ -1,4 +1,5 @@
 import shutil
+import unicodedata
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -356,6 +357,17 @@ def test_suffix_of_masks_is_detected(
     made, card = make(root, folders)
     assert card.mask_suffix == suffix == made.pairs.suffix
     assert [sample.name for sample in read_layout(card, made.own).samples] == images
+
+
+def test_accents_spelled_in_two_ways_are_one_name(root: Path, tmp_path: Path) -> None:
+    images, masks = draw_pairs(tmp_path, suffix="_fläche")
+    for number, path in enumerate(sorted(images.iterdir())):
+        path.rename(images / unicodedata.normalize("NFC", f"Zürich-é{number}.jpg"))
+    for number, path in enumerate(sorted(masks.iterdir())):
+        path.rename(masks / unicodedata.normalize("NFD", f"Zürich-é{number}_fläche.png"))
+    made, card = make(root, (images, masks))
+    names = [sample.name for sample in read_layout(card, made.own).samples]
+    assert names == [unicodedata.normalize("NFC", f"Zürich-é{number}") for number in range(4)]
 
 
 def test_twelve_is_not_the_mask_of_one(root: Path, tmp_path: Path) -> None:

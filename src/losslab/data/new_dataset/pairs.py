@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from losslab.data.readers import IMAGE_SUFFIXES, is_text
+from losslab.data.readers import IMAGE_SUFFIXES, get_stem, is_text
 from losslab.errors import InputError
 
 
@@ -64,9 +64,9 @@ def _list_by_stem(folder: Path, option: str, doubles: list[str]) -> dict[str, Pa
         if not is_text(path.name):
             shown = path.name.encode("utf-8", "backslashreplace").decode()
             raise InputError(f"{folder}: the name {shown} is not UTF-8; rename the file")
-        if path.stem in paths:
+        if get_stem(path) in paths:
             doubles.append(path.name)
-        paths.setdefault(path.stem, path)
+        paths.setdefault(get_stem(path), path)
     if not paths:
         raise InputError(f"{option}: {folder} holds no image (no {', '.join(sorted(IMAGE_SUFFIXES))})")
     return paths
