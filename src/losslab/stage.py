@@ -1,6 +1,7 @@
 """The frame of the five stage scripts: read params.yaml, do the work, report an error on one line."""
 
 import fcntl
+import io
 import os
 import shutil
 import sys
@@ -29,6 +30,7 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
     is an error of one line too.
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else albumentations calls home at import
+    escape_unknown_letters()
     try:
         from losslab import params
         from losslab.stage_inputs import StageInputs
@@ -62,6 +64,12 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
     except KeyboardInterrupt:
         _exit_with_error("interrupted")
     sys.exit(0)
+
+
+def escape_unknown_letters() -> None:
+    """Let stdout write letters that its encoding lacks as escapes, as stderr does, instead of an error."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def print_line(line: str) -> None:

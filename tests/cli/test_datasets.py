@@ -215,6 +215,18 @@ def test_listing_needs_neither_torch_nor_opencv() -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_letters_that_the_terminal_lacks_are_escaped(root: Path, encoding: str) -> None:
+    write_card = (root / "data/catalog/own.yaml").write_text
+    write_card(yaml.safe_dump(TINY_CARD | {"title": "Zürich → 東京"}, allow_unicode=True), encoding="utf-8")
+    runner = CliRunner(charset=encoding)
+    done = runner.invoke(app, ["datasets"])
+    assert done.exit_code == 0, done.exception
+    assert "rich \\u2192 \\u6771\\u4eac" in done.stdout and "tree, \\u2026" in done.stdout
+    titles = [entry["title"] for entry in json.loads(runner.invoke(app, ["datasets", "--json"]).stdout)]
+    assert "Zürich → 東京" in titles
+
+
 @pytest.mark.parametrize(
     ("count", "text"),
     [

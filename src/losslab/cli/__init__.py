@@ -10,7 +10,7 @@ from losslab.cli import compare, datasets, models, predict, runs, study
 from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
 from losslab.formats import format_plural
-from losslab.stage import print_line
+from losslab.stage import escape_unknown_letters, print_line
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(datasets.app, name="datasets")
@@ -25,6 +25,7 @@ app.command()(runs.reproduce)
 @app.callback()
 def main() -> None:
     """losslab: reproducible experiments on losses and architectures for semantic segmentation."""
+    escape_unknown_letters()
 
 
 @app.command()

@@ -34,7 +34,8 @@ def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
 
 
 def print_json(value: object) -> None:
-    for line in json.dumps(value, indent=2, ensure_ascii=False).split("\n"):
+    is_unicode = (sys.stdout.encoding or "").lower().startswith("utf")
+    for line in json.dumps(value, indent=2, ensure_ascii=not is_unicode).split("\n"):
         print_line(line)
 
 

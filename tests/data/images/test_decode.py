@@ -192,6 +192,7 @@ def test_masks_are_read_as_numbers(tmp_path: Path) -> None:
     Image.fromarray(LABELS).convert("RGBA").save(tmp_path / "as_rgba.bmp")
     Image.fromarray(LABELS.astype(np.uint16)).save(tmp_path / "16_bit.png")
     Image.fromarray(LABELS.astype(np.int32)).save(tmp_path / "32_bit.tif")
+    Image.fromarray(LABELS.astype(np.float32)).save(tmp_path / "float.tif")
     for path in tmp_path.iterdir():
         assert np.array_equal(read_mask(path, in_colours=False), LABELS), path.name
 
@@ -322,14 +323,22 @@ def test_pixels_that_are_no_numbers_of_16_bits_are_reported(tmp_path: Path) -> N
     Image.fromarray(noise((8, 8), np.float32)).save(tmp_path / "a.tif")
     with pytest.raises(UnusableFileError, match="unreadable image: 32 bits per pixel"):
         read_image(tmp_path / "a.tif")
-    with pytest.raises(UnusableFileError, match="unreadable mask: holds fractions"):
-        read_mask(tmp_path / "a.tif", in_colours=False)
     cv2.imwrite(str(tmp_path / "a.tif"), noise((8, 8, 3), np.float32))
     with pytest.raises(UnusableFileError, match="unreadable image: 32 bits per channel; save it in 8 or 16"):
         read_image(tmp_path / "a.tif")
     write_tiff(tmp_path / "a.tif", noise((8, 8, 1), np.int16), 1)
     with pytest.raises(UnusableFileError, match="unreadable image: 16 bits with a sign; save it in 8 or 16 without"):
         read_image(tmp_path / "a.tif")
+    for value, reason in (
+        (0.5, "fractions"),
+        (np.nan, "fractions"),
+        (np.inf, "fractions"),
+        (-1, "values from -1"),
+        (7e4, "v"),
+    ):
+        Image.fromarray(np.array([[0, value]], np.float32)).save(tmp_path / "a.tif")
+        with pytest.raises(UnusableFileError, match=f"unreadable mask: holds {reason}"):
+            read_mask(tmp_path / "a.tif", in_colours=False)
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about what it meets

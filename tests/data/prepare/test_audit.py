@@ -70,7 +70,7 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
         "nothing but void: masks/im0.png. Remedy: label it, or remove it",
     ),
     (
-        lambda own: Image.fromarray(np.zeros((40, 60), np.float32)).save(own / "masks/im0.png", format="TIFF"),
+        lambda own: Image.fromarray(np.full((40, 60), 0.5, np.float32)).save(own / "masks/im0.png", format="TIFF"),
         "unreadable mask: masks/im0.png (holds fractions; save it in 8 or 16 bits)",
     ),
     (

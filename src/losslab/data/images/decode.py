@@ -111,7 +111,8 @@ def _decode_image(content: bytes) -> DecodedImage:
 def read_mask(path: Path, in_colours: bool) -> Values:
     """Read the values of a mask: numbers uint8 or uint16 `[H, W]`, or with `in_colours` RGB `[H, W, 3]`.
 
-    Masks of 1, 2 and 4 bits hold 0 to 1, 3 and 15, palette masks their indices (or colours), grey saved as RGB its grey.
+    Masks of 1, 2 and 4 bits hold 0 to 1, 3 and 15, of floats whole numbers, of palettes their indices (or colours), grey
+    saved as RGB its grey.
 
     Raises:
         UnusableFileError: it is unreadable, truncated, or in colours where numbers are expected.
@@ -129,13 +130,13 @@ def read_mask(path: Path, in_colours: bool) -> Values:
                 values: Values = np.asarray(opened).astype(np.uint8)
                 # Pillow spreads 2 and 4 bits over 0 to 255.
                 return values // (85 if "L;2" in stored else 17 if "L;4" in stored else 1)
-            if opened.mode.startswith("I"):
+            if opened.mode == "F" or opened.mode.startswith("I"):
                 values = np.asarray(opened)
+                if not (np.isfinite(values) & (values == np.rint(values))).all():
+                    raise UnusableFileError("unreadable mask", "holds fractions; save it in 8 or 16 bits")
                 if values.min() < 0 or values.max() > 65535:
                     raise UnusableFileError("unreadable mask", f"holds values from {values.min()} to {values.max()}")
                 return values.astype(np.uint16)
-            if opened.mode == "F":
-                raise UnusableFileError("unreadable mask", "holds fractions; save it in 8 or 16 bits")
             colours = np.asarray(opened.convert("RGB"))
     except UnusableFileError:
         raise
