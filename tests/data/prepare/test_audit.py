@@ -284,7 +284,7 @@ def test_frames_of_one_scene_in_several_splits_are_detected_by_their_looks_and_b
     assert audit["near_duplicates"]["count"] == len(pairs) > 0
     for pair in pairs:
         assert pair["first"]["image"][0] == pair["second"]["image"][0]
-        assert pair["first"]["split"] != pair["second"]["split"] and pair["correlation"] > 0.95
+        assert pair["first"]["split"] != pair["second"]["split"] and pair["correlation"] >= 0.9
     with pytest.raises(InputError, match=r"2 groups"):
         prepared_from(tmp_path, card, method="grouped")
 

@@ -1,13 +1,17 @@
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from losslab.data.download.synthetic import RandomStream, draw_lesion
+from losslab.data.images.decode import read_image
 from losslab.data.prepare.near_duplicates import (
     MAX_PAIRS_LISTED,
     NearDuplicates,
-    compute_fingerprint,
     find_near_duplicates,
+    shrink_image,
 )
 
 
@@ -25,10 +29,8 @@ def changed(image: np.ndarray, how: str) -> np.ndarray:
 
 
 def compare(images: list[np.ndarray], parts: list[int], digests: np.ndarray) -> NearDuplicates:
-    fingerprints = [compute_fingerprint(image) for image in images]
-    thumbnails = np.stack([np.frombuffer(one.thumbnail, np.uint8) for one in fingerprints])
-    bits = np.array([one.bits for one in fingerprints], np.uint64)
-    return find_near_duplicates(bits, thumbnails.__getitem__, parts, digests)
+    thumbnails = np.stack([np.frombuffer(shrink_image(image), np.uint8) for image in images])
+    return find_near_duplicates(thumbnails.__getitem__, parts, digests)
 
 
 def list_pairs(images: list[np.ndarray], parts: list[int]) -> list[tuple[int, int]]:
@@ -56,22 +58,68 @@ def test_plain_images_whose_hash_is_noise_are_no_pair() -> None:
     assert list_pairs([*plain, gradient], [0, 1, 2, 0, 1]) == []
 
 
-def test_frames_of_one_scene_are_counted_and_the_most_similar_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_frames_of_one_scene_are_counted_and_the_most_similar_listed() -> None:
     generator = np.random.default_rng(0)
     scene = picture(3).astype(int)
     frames = [np.clip(scene + generator.normal(0, 1 + n / 4, scene.shape), 0, 255).astype(np.uint8) for n in range(30)]
-    parts, digests = [0] * 15 + [1] * 15, np.arange(30)
-    gathered = compare(frames, parts, digests)
-    assert gathered.count == 225 and len(gathered.pairs) == MAX_PAIRS_LISTED
-    values = [pair.correlation for pair in gathered.pairs]
-    assert values == sorted(values, reverse=True)
-    first, second = (
-        np.frombuffer(compute_fingerprint(frames[index]).thumbnail, np.uint8).astype(float) for index in (0, 15)
-    )
-    (one,) = compare([frames[0], frames[15]], [0, 1], np.arange(2)).pairs
-    assert one.correlation == round(float(np.corrcoef(first, second)[0, 1]), 3)
-    monkeypatch.setattr("losslab.data.prepare.near_duplicates.MAX_GATHERED_PAIRS", 10)
-    assert compare(frames, parts, digests) == gathered
+    others = [picture(number) for number in range(10, 40)]
+    near = compare(frames + others, [0] * 15 + [1] * 15 + [2] * 30, np.arange(60))
+    assert near.count == 225 and len(near.pairs) == MAX_PAIRS_LISTED
+    values = [pair.correlation for pair in near.pairs]
+    assert values == sorted(values, reverse=True) and values[0] <= 1
+    assert all(pair.first < 15 <= pair.second < 30 for pair in near.pairs)
+
+
+def draw_retina(generator: np.random.Generator) -> np.ndarray:
+    """Draw a black surround, a lit disc with its optic disc at the left or the right, and vessels of its own."""
+    rows, columns = np.mgrid[:96, :96] / 96 - 0.5
+    left, right = (generator.normal(side, 0.02) for side in (-0.22, 0.22))
+    disc = left if generator.random() < 0.5 else right
+    light = 110 + generator.normal(0, 12) - 90 * (rows**2 + columns**2) + generator.normal(0, 20) * columns
+    light = (light + 90 * np.exp(-((columns - disc) ** 2 + rows**2) / 0.0025)).astype(np.float32)
+    for _ in range(6):
+        steps = 0.02 * np.exp(1j * (generator.uniform(0, 6.3) + generator.normal(0, 0.2, 40).cumsum()))
+        path = disc + steps.cumsum()
+        points = np.stack([path.real, path.imag], axis=1) * 96 + 48
+        cv2.polylines(light, [points.astype(np.int32)], False, 60.0, int(generator.integers(1, 3)))
+    light += generator.normal(0, 3, light.shape)
+    light[rows**2 + columns**2 > 0.21] = 0
+    return np.repeat(np.clip(light, 0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_views_taken_alike_are_no_pairs_and_copies_among_them_are(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    images = [draw_retina(generator) for _ in range(150)]
+    thumbnails = np.stack([np.frombuffer(shrink_image(image), np.uint8) for image in images])
+    apart = np.corrcoef(thumbnails)[np.triu_indices(150, 1)]
+    assert np.median(apart) > 0.95  # whatever they show
+    images += [changed(images[7 * number], how) for number, how in enumerate(("brighter", "noisy", "scaled"))]
+    assert sorted(list_pairs(images, [0] * 150 + [1] * 3)) == [(0, 150), (7, 151), (14, 152)]
+    parts = (np.arange(150) % 2).tolist()
+    assert list_pairs(images[:150], parts) == []
+
+
+def test_images_that_one_frequency_tells_apart_are_alike_by_chance() -> None:
+    wave = np.cos(np.linspace(0, np.pi, 64))[None, :, None] * np.ones((64, 1, 3))
+    other = wave.transpose(1, 0, 2)
+    generator = np.random.default_rng(0)
+    images = [
+        np.clip(128 + 60 * wave + generator.normal(0, 30) * other, 0, 255).round().astype(np.uint8) for _ in range(40)
+    ]
+    assert list_pairs(images, (np.arange(40) % 2).tolist()) == []
+
+
+PETS = Path("../shared/datasets/oxford_pet/images")
+
+
+@pytest.mark.skipif(not PETS.is_dir(), reason=f"no {PETS}")
+def test_the_six_pets_that_are_one_photograph_are_all_that_is_found() -> None:
+    paths = sorted(PETS.glob("Abyssinian_*.jpg"))
+    images = [cv2.resize(read_image(path).pixels, (128, 128), interpolation=cv2.INTER_AREA) for path in paths]
+    near = compare(images, list(range(len(images))), np.arange(len(images)))
+    found = {frozenset(int(paths[at].stem.split("_")[1]) for at in (pair.first, pair.second)) for pair in near.pairs}
+    assert found == {frozenset(pair) for pair in ((11, 177), (122, 172), (151, 99), (24, 56), (40, 63), (5, 87))}
 
 
 def test_more_images_than_a_block_are_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:

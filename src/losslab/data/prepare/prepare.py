@@ -122,7 +122,7 @@ def _write_splits(
 
     order = [number for split in SPLITS for number in numbers[split]]
     digests, parts = table.digests[order], [SPLITS.index(split) for split in SPLITS for _ in names[split]]
-    near = find_near_duplicates(table.bits[order], lambda rows: spool.read("thumbnails", order[rows]), parts, digests)
+    near = find_near_duplicates(lambda rows: spool.read("thumbnails", order[rows]), parts, digests)
     findings += audit_splits(card, names, totals, near.pairs)
     findings += find_duplicates([(split, name) for split in SPLITS for name in names[split]], digests.tolist())
     audit = {"settings": params.model_dump()} | describe_data(card, totals, rows, near)
@@ -159,7 +159,7 @@ def _decode_all(
             if clash := palettes.find_clash(result.palette, file):
                 findings.append(Finding("palette unlike another", file, clash))
                 continue
-            spool.append(result.image, result.mask, result.statistics.fingerprint.thumbnail)
+            spool.append(result.image, result.mask, result.statistics.thumbnail)
             findings += result.findings
             kept.append(sample)
             table.add(result.statistics)

@@ -1,4 +1,4 @@
-"""Statistics of prepared images for the audit: counts in exact integers, and fingerprints."""
+"""Statistics of prepared images for the audit: counts in exact integers, and thumbnails."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from losslab.cards import IGNORE_INDEX
 from losslab.data.images.decode import Pixels
-from losslab.data.prepare.near_duplicates import Fingerprint, compute_fingerprint
+from losslab.data.prepare.near_duplicates import shrink_image
 
 Counts = npt.NDArray[np.int64]
 
@@ -26,7 +26,8 @@ class ImageStatistics:
     sums: Counts
     """Sums of the values of each channel, and of their squares: `[2, 3]`."""
     digest: str
-    fingerprint: Fingerprint
+    thumbnail: bytes
+    """A small grey version, by which near-duplicates are found."""
 
 
 def measure_image(image: Pixels, mask: Pixels, classes: int, width: int, height: int) -> ImageStatistics:
@@ -43,7 +44,7 @@ def measure_image(image: Pixels, mask: Pixels, classes: int, width: int, height:
         void=int(counts[IGNORE_INDEX]),
         sums=np.stack([histograms @ values, histograms @ (values * values)]),
         digest=content.hexdigest(),
-        fingerprint=compute_fingerprint(image),
+        thumbnail=shrink_image(image),
     )
 
 
@@ -63,13 +64,11 @@ class StatisticsTable:
         self.sizes = np.zeros((images, 2), np.int64)
         """Width and height of the files."""
         self.digests = np.zeros(images, "S32")
-        self.bits = np.zeros(images, np.uint64)
 
     def add(self, one: ImageStatistics) -> None:
         row = self.images
         self.pixels[row], self.void[row], self.sums[row] = one.pixels, one.void, one.sums
         self.sizes[row], self.digests[row] = (one.width, one.height), one.digest.encode()
-        self.bits[row] = one.fingerprint.bits
         self.images += 1
 
     def compute_totals(self, rows: Sequence[int]) -> "SplitTotals":
