@@ -58,7 +58,7 @@ def test_address_where_nobody_listens_is_refused_at_once(ready: Repository) -> N
         assert refused(ready, address).startswith(f"--address {address}: cannot connect to a Ray cluster: ")
 
 
-@pytest.mark.parametrize("uri", ["", "sqlite:///mlflow.db"])
+@pytest.mark.parametrize("uri", ["", "sqlite:///mlflow.db", "sqlite+pysqlite:///mlflow.db?timeout=9"])
 def test_tracking_store_that_nodes_do_not_share_is_refused(
     uri: str, ready: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from losslab.errors import InputError
 from losslab.io.files import write_csv, write_json
 from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
+from losslab.tracking.store import build_sqlite_uri
 from tests.conftest import TINY_CHANGES, write_params
 
 HISTORY = [{"epoch": e, "lr": 0.001, "train_loss": 1.0 - e / 10, "val_miou": e / 10} for e in range(3)]
@@ -339,6 +340,30 @@ def test_repro_goes_on_with_the_run_that_an_experiment_left(
     tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
     (run,) = runs(root, params.dataset)
     assert run.data.metrics["test_miou"] == 0.5
+
+
+@pytest.mark.parametrize("uri", [None, "sqlite:///mlflow.db?timeout=30"])
+def test_path_of_a_store_may_have_any_character(
+    uri: str | None, params: Params, tmp_path: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "repositories/100%25 of my%20project? #1 & ü"
+    if uri is not None:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    train(params, root, outs, warnings)
+    tracking.record_stage(outs, root, warnings.append, "report", 1.0)
+    assert warnings == [] and [run.has_outs for run in tracking.list_tracked_runs(root)] == [True]
+    assert [path.name for path in (tmp_path / "repositories").iterdir()] == [root.name], "MLflow made another folder"
+    assert {path.name for path in root.iterdir()} == {".losslab", ".mlflow.db.lock", "mlflow.db", "mlartifacts"}
+    assert len(list((root / "mlartifacts").rglob("report.html"))) == 1
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", build_sqlite_uri(root / "mlflow.db"))
+    assert len(tracking.list_tracked_runs(tmp_path / "elsewhere")) == 1
+
+
+@pytest.mark.parametrize("uri", ["sqlite://", "sqlite:///", "sqlite:///:memory:"])
+def test_store_without_a_file_is_refused(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    with pytest.raises(InputError, match="cannot be used: name a file: sqlite:"):
+        tracking.list_tracked_runs(tmp_path)
 
 
 @pytest.mark.parametrize("uri", ["sqlite:///sub/own.db", "sqlite:///{root}/sub/own.db"])

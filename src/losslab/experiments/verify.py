@@ -24,7 +24,7 @@ from losslab.io.git import find_prefix, read_file_at
 from losslab.io.hashing import compute_folder_md5
 from losslab.io.yaml import read_yaml
 from losslab.runtime.devices import describe_hardware
-from losslab.tracking.store import LOCK
+from losslab.tracking.store import LOCK, build_sqlite_uri
 
 CLONES = Path(".losslab/verify")
 CODE_FOLDERS = ("src/", "data/catalog/")
@@ -81,7 +81,7 @@ def verify_run(record: RunRecord, root: Path, say: Say, threads: int | None = No
             )
         write_params(clone / "params.yaml", record.params)
         stages = _place_data(record, lock, clone, cache, say)
-        environment = {"DVC_ROOT": str(clone), "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+        environment = {"DVC_ROOT": str(clone), "MLFLOW_TRACKING_URI": build_sqlite_uri(folder / "mlflow.db")}
         environment |= {"OMP_NUM_THREADS": str(threads)} if threads is not None else {}
         how = ["--force", "--no-run-cache", "--no-commit", "--single-item"]
         if run_dvc_repro(clone, [*how, *stages], environment, [held], own_group=True):

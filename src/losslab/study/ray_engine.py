@@ -16,6 +16,7 @@ from typing import Any
 from dvc.config import Config
 from dvc.config_schema import RelPath
 from filelock import FileLock
+from sqlalchemy import make_url
 
 from losslab import tracking
 from losslab.errors import InputError
@@ -221,7 +222,7 @@ def _build_connect_error(address: str | None, reason: str) -> InputError:
 def _check_tracking(uri: str | None) -> None:
     if not uri:
         raise InputError("--engine ray needs MLFLOW_TRACKING_URI: set it to a server that all nodes can reach")
-    if uri.startswith("sqlite:///") and not uri.startswith("sqlite:////"):
+    if uri.startswith("sqlite") and not Path(make_url(uri).database or "").is_absolute():
         raise InputError(
             f"MLFLOW_TRACKING_URI is {uri}, a different file on each node; use a server, or an absolute path"
         )

@@ -23,6 +23,7 @@ from losslab.io.yaml import read_yaml
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from sqlalchemy import URL
 
 MODEL_MD5, DATA_MD5, REPORT_MD5 = "losslab.model_md5", "losslab.data_md5", "losslab.report_md5"
 EXPERIMENT, BASELINE = "dvc.experiment", "dvc.baseline_rev"
@@ -45,6 +46,7 @@ RECORD_FILES = (
     "reports/strata.csv",
 )
 """Files of a run's record. While the report stage runs, its entry in dvc.lock is missing, or from the run before."""
+DRIVER = "sqlite+pysqlite"
 SCORING_KEYS = ("resolution", "tta", "tolerances")
 """Keys of params.evaluate that scores depend on."""
 SPLIT_PREFIXES = {"test": "test", "val": "best_val"}
@@ -59,19 +61,20 @@ class TrackingStore:
     """
 
     def __init__(self, root: Path) -> None:
-        self.database = database = _find_database(root)
+        url = find_sqlite_url(root)
+        self.database = database = Path(url.database) if url is not None and url.database else None
         lock = root / ".losslab/mlflow.lock" if database is None else database.with_name(f".{database.name}.lock")
         make_folder(lock.parent)
         self.lock = FileLock(lock)
         client = _import_client()
-        if database is None:
+        if url is None or database is None:
             self.client = client(_read_uri())
         else:
             with self.lock:
                 if not database.exists():
                     with atomic_write(database) as partial:
-                        client(f"sqlite:///{partial}")
-                self.client = client(f"sqlite:///{database}")
+                        client(url.set(database=str(partial)).render_as_string(hide_password=False))
+                self.client = client(url.render_as_string(hide_password=False))
 
     def get_experiment(self, dataset: str) -> str:
         """Return the id of a dataset's MLflow experiment; make or restore the experiment if necessary."""
@@ -188,8 +191,31 @@ class TrackingStore:
 
 def store_exists(root: Path) -> bool:
     """Return whether there is a store; a server is assumed to exist."""
-    database = _find_database(root)
-    return database is None or database.exists()
+    url = find_sqlite_url(root)
+    return url is None or Path(str(url.database)).exists()
+
+
+def find_sqlite_url(root: Path) -> "URL | None":
+    """Return the address of a SQLite store, with an absolute path; None for any other store.
+
+    It names the driver too: of `sqlite:///my%20project/mlflow.db` MLflow would make a folder called `my%20project`.
+    """
+    uri = _read_uri()
+    if not uri.startswith("sqlite"):
+        return None
+    from sqlalchemy import make_url
+
+    url = make_url(uri)
+    if not url.database or url.database.startswith((":memory:", "file:")):
+        raise InputError("name a file: sqlite:///mlflow.db, or sqlite:////with/its/whole/path.db")
+    return url.set(drivername=DRIVER, database=str((root / url.database).resolve()))
+
+
+def build_sqlite_uri(database: Path) -> str:
+    """Build the address of a SQLite store from the path of its file, whatever characters the path has."""
+    from sqlalchemy import URL
+
+    return URL.create(DRIVER, database=str(database)).render_as_string()
 
 
 def _read_uri() -> str:
@@ -205,14 +231,8 @@ def _check_password(uri: str) -> None:
         clear = uri.count("@") == parts.netloc.count("@") < 2 and parts.port != 0 and uri.split() == [uri]
     except ValueError:
         clear = False
-    if not clear and not uri.startswith("sqlite:"):
+    if not clear and not uri.startswith("sqlite"):
         raise InputError("in a user or password write @ : / ? # [ ] as %40 %3A %2F %3F %23 %5B %5D, and no white space")
-
-
-def _find_database(root: Path) -> Path | None:
-    """Return the file of a SQLite store; None for a server."""
-    uri = _read_uri()
-    return (root / uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
 
 
 def _build_name(params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
