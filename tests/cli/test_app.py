@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -6,7 +7,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from losslab import tracking
 from losslab.cli import app
+from losslab.experiments.finished_runs import RunOutputs
 from losslab.losses import available, build_loss
 from losslab.losses.registry import LOSSES
 from losslab.models import build_model
@@ -14,6 +17,28 @@ from losslab.models.cost import measure_arch_cost
 from losslab.models.registry import ARCHS
 from losslab.models.segmentation_net import SegmentationNet
 from tests.conftest import TINY_CHANGES, write_params
+
+
+def test_sync_takes_the_workspace_for_the_experiment_that_it_has(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    same: dict[str, Any] = {
+        "baseline": "0" * 40,
+        "dataset": "tiny",
+        "model_md5": "m",
+        "report_md5": "r",
+        "root": tmp_path,
+        "lock": {},
+    }
+    runs = [RunOutputs(experiment=name, revision=name, params={}, **same) for name in (None, "calm-cat")]
+    known: list[str | None] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(RunOutputs, "files", lambda self: nullcontext(tmp_path))
+    monkeypatch.setattr("losslab.experiments.finished_runs.list_runs", lambda root: iter(runs))
+    monkeypatch.setattr(tracking, "is_recorded", lambda *about: about[3] in known or (about[3] is None and known))
+    monkeypatch.setattr(tracking, "rebuild_run", lambda *about: known.append(about[2]))
+    done = CliRunner().invoke(app, ["sync"])
+    assert done.output == "added calm-cat\nsync: 1 added, 1 already there\n" and known == ["calm-cat"]
 
 
 def test_losses_lists_each_on_a_line_of_its_own() -> None:

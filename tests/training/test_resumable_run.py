@@ -33,7 +33,7 @@ class ListTracker:
 
     @contextmanager
     def track(self, *arguments: Any) -> Iterator["ListTracker"]:
-        self.resumed.append(arguments[-1])
+        self.resumed.append(arguments[-2])
         yield self
 
 

@@ -40,7 +40,10 @@ def sync() -> None:
 
     root, added, known = Path(), 0, 0
     errors: list[str] = []
-    for outs in list_runs(root):
+    tracking.end_lost_runs(root)
+    # The workspace comes last: its run may be that of an experiment.
+    workspace, *experiments = list_runs(root)
+    for outs in (*experiments, workspace):
         if isinstance(outs, UnfinishedRun):
             print_line(f"skipped {outs.name}: {outs.reason}")
         elif tracking.is_recorded(outs.dataset, outs.model_md5, outs.report_md5, outs.experiment, root):

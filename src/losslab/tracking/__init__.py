@@ -8,6 +8,7 @@ outs. Nothing here may stop a stage: the first failure is one warning, and the r
 from losslab.tracking.lookup import TrackedRun, download_outs, list_tracked_runs
 from losslab.tracking.runs import (
     TrainingRun,
+    end_lost_runs,
     is_recorded,
     read_repository_id,
     rebuild_run,
@@ -19,6 +20,7 @@ __all__ = [
     "TrackedRun",
     "TrainingRun",
     "download_outs",
+    "end_lost_runs",
     "is_recorded",
     "list_tracked_runs",
     "read_repository_id",

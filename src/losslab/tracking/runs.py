@@ -1,15 +1,16 @@
 """Runs in MLflow: the train stage begins one, later stages complete it, and it can be rebuilt from the outs."""
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from losslab.io.files import write_text
+from losslab.io.files import JsonObject, write_json, write_text
 from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
 from losslab.tracking.store import (
@@ -18,6 +19,7 @@ from losslab.tracking.store import (
     HAS_OUTS,
     KEY,
     MODEL_MD5,
+    NOTES,
     OUTS,
     REPORT_MD5,
     REPOSITORY,
@@ -38,9 +40,12 @@ Warn = Callable[[str], None]
 class TrainingRun:
     """An MLflow run that is being trained. Without a store every call does nothing."""
 
-    def __init__(self, opening: "Future[_OpenRun]", warn: Warn) -> None:
+    def __init__(self, opening: "Future[_OpenRun]", warn: Warn, root: Path, dataset: str, key: str) -> None:
         self.opening, self.warn = opening, warn
+        self.root, self.dataset, self.key = root, dataset, key
         self.failed = False
+        self.unknown: dict[str, str] = {}
+        """Tags that the store lacks."""
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
         """Log a row of history.csv that the store lacks; none after a failure, as it must not delay training."""
@@ -57,20 +62,31 @@ class TrainingRun:
     def log_model(self, models: Path, seconds: float) -> None:
         """Log the md5 of the trained model, by which later stages find this run, and the seconds it took."""
         tags = {MODEL_MD5: compute_file_md5(models / "model.safetensors"), f"{DURATION}.train": f"{seconds:.1f}"}
-        self._try(lambda run: run.store.client.log_batch(run.run_id, tags=build_run_tags(tags)))
+        if not self._try(lambda run: run.store.client.log_batch(run.run_id, tags=build_run_tags(tags))):
+            self.unknown = tags
 
     def end(self, status: str) -> None:
-        self._try(lambda run: run.store.client.set_terminated(run.run_id, status))
+        """End the run; if the store does not hear of it, leave a note for later stages and `losslab sync`."""
+        ended_ms = int(time.time() * 1000)
+        ended = self._try(lambda run: run.store.client.set_terminated(run.run_id, status, ended_ms))
+        if not ended or self.unknown:
+            note: JsonObject = {"dataset": self.dataset, "key": self.key, "repository": read_repository_id(self.root)}
+            note |= {"tags": self.unknown, "status": status, "ended_ms": ended_ms}
+            with suppress(OSError):
+                write_json(self.root / NOTES / f"{self.key}.json", note)
 
-    def _try(self, call: "Callable[[_OpenRun], object]") -> None:
+    def _try(self, call: "Callable[[_OpenRun], object]") -> bool:
+        """Call a function with the run, and return whether it did well; the first that does not is a warning."""
         if self.opening.done() and self.opening.exception() is not None and self.failed:
-            return  # there is no run, and a warning said so
+            return False  # there is no run, and a warning said so
         try:
             call(self.opening.result())
         except Exception as error:
             if not self.failed:
                 self.warn(_describe_failure(error))
             self.failed = True
+            return False
+        return True
 
 
 @dataclass
@@ -83,7 +99,14 @@ class _OpenRun:
 
 @contextmanager
 def track_training(
-    params: Params, key: str, data_md5: str, hardware: str, root: Path, warn: Warn, resumed: bool = False
+    params: Params,
+    key: str,
+    data_md5: str,
+    hardware: str,
+    root: Path,
+    warn: Warn,
+    resumed: bool = False,
+    began: float | None = None,
 ) -> Iterator[TrainingRun]:
     """Begin a run, or go on with an interrupted one; yield it to log to, and end it as FINISHED, KILLED or FAILED.
 
@@ -91,7 +114,9 @@ def track_training(
         key: a hash of everything the run's result depends on, by which an interrupted run is found.
         root: the main DVC repository, which has the store unless MLFLOW_TRACKING_URI names another.
         resumed: whether a process that was killed trained some of the epochs.
+        began: when the stage began, on the monotonic clock; None for now.
     """
+    began_ms = int(1000 * (time.time() - (time.monotonic() - began if began is not None else 0)))
     threads = _build_threads_tag(params)  # in this thread: torch may report another number in others
 
     def open_run() -> _OpenRun:
@@ -101,14 +126,15 @@ def track_training(
         with store.lock:
             tags |= {REPOSITORY: read_repository_id(root)}
         interrupted = store.find_interrupted(params.dataset, tags, resumed)
+        (root / NOTES / f"{key}.json").unlink(missing_ok=True)
         if interrupted is None:
-            return _OpenRun(store, store.create(params.model_dump(), tags))
+            return _OpenRun(store, store.create(params.model_dump(), tags, began_ms))
         store.reopen(interrupted.info.run_id, params.model_dump(), tags)
         return _OpenRun(store, interrupted.info.run_id, int(interrupted.data.metrics.get("epoch", -1)))
 
     # Importing MLflow and opening its store takes seconds, which the first steps need not wait for.
     with ThreadPoolExecutor(1) as beside:
-        run = TrainingRun(beside.submit(open_run), warn)
+        run = TrainingRun(beside.submit(open_run), warn, root, params.dataset, key)
         try:
             yield run
         except BaseException as error:
@@ -166,6 +192,13 @@ def rebuild_run(outs: Path, model_md5: str, experiment: str | None, baseline: st
         run_id = store.complete(outs, model_md5, experiment, with_report=True)
         if baseline is not None:
             store.client.set_tag(run_id, BASELINE, baseline)
+
+
+def end_lost_runs(root: Path) -> None:
+    """End the runs in MLflow whose training ended while it was away. Raises InputError if the store cannot be used."""
+    if any((root / NOTES).glob("*.json")):
+        with store_errors():
+            TrackingStore(root).end_lost_runs()
 
 
 def read_repository_id(root: Path) -> str:

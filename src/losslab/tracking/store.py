@@ -20,6 +20,7 @@ from losslab.io.files import atomic_write, flatten, make_folder, read_csv, read_
 from losslab.io.git import find_commit
 from losslab.io.hashing import compute_file_md5
 from losslab.io.yaml import read_yaml
+from losslab.tracking.bounded_client import BoundedClient
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -53,6 +54,10 @@ SPLIT_PREFIXES = {"test": "test", "val": "best_val"}
 """Split of metrics.json → prefix in MLflow: `val_miou` is the series over epochs, `best_val_miou` is the kept model's."""
 
 
+NOTES = Path(".losslab/lost_runs")
+"""Folder with a note of each run whose end the store does not know, by its key."""
+
+
 class TrackingStore:
     """A tracking store: the one that MLFLOW_TRACKING_URI names, else `mlflow.db` at the root of the main repository.
 
@@ -66,9 +71,11 @@ class TrackingStore:
         lock = root / ".losslab/mlflow.lock" if database is None else database.with_name(f".{database.name}.lock")
         make_folder(lock.parent)
         self.lock = FileLock(lock)
+        self.notes = root / NOTES
         client = _import_client()
+        self.client: Any
         if url is None or database is None:
-            self.client = client(_read_uri())
+            self.client = BoundedClient(client, _read_uri())
         else:
             with self.lock:
                 if not database.exists():
@@ -87,9 +94,10 @@ class TrackingStore:
                 self.client.restore_experiment(experiment.experiment_id)
             return str(experiment.experiment_id)
 
-    def create(self, params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
+    def create(self, params: Mapping[str, Any], tags: Mapping[str, str], began_ms: int | None = None) -> str:
+        """Create a run, which began then or begins now, and return its id."""
         experiment, name = self.get_experiment(params["dataset"]), _build_name(params, tags)
-        run_id = str(self.client.create_run(experiment, run_name=name, tags=dict(tags)).info.run_id)
+        run_id = str(self.client.create_run(experiment, began_ms, dict(tags), name).info.run_id)
         self._log_params(run_id, params)
         self._describe(run_id, tags.get(EXPERIMENT))
         return run_id
@@ -152,6 +160,7 @@ class TrackingStore:
     def complete(self, outs: Path, model_md5: str, experiment: str | None, with_report: bool) -> str:
         """Make the run of these outs complete: create it if there is none, add what it lacks; return its id."""
         params = read_yaml(outs / "params.yaml")
+        self.end_lost_runs()
         run_id = self.find(params, model_md5, experiment)
         if run_id is None:
             tags = build_tags(read_json(outs / "models/model.json")["data_md5"], experiment)
@@ -180,6 +189,22 @@ class TrackingStore:
             self._upload_record(run_id, outs)
             self.client.log_batch(run_id, tags=build_run_tags({REPORT_MD5: compute_file_md5(report), HAS_OUTS: OUTS}))
         return run_id
+
+    def end_lost_runs(self) -> None:
+        """End the runs that could not be ended when their training did, as what they had become then.
+
+        Of several that one training began, because an answer was lost, the newest counts.
+        """
+        for path in sorted(self.notes.glob("*.json")):
+            note = read_json(path)
+            runs = self.search(note["dataset"], {KEY: note["key"], REPOSITORY: note["repository"]})
+            runs = [run for run in runs if MODEL_MD5 not in run.data.tags]
+            for run in runs[:1]:
+                self.client.log_batch(run.info.run_id, tags=build_run_tags(note["tags"]))
+                self.client.set_terminated(run.info.run_id, note["status"], note["ended_ms"])
+            for run in (run for run in runs[1:] if run.info.status == "RUNNING"):
+                self.client.set_terminated(run.info.run_id, "KILLED", note["ended_ms"])
+            path.unlink(missing_ok=True)
 
     def _upload_record(self, run_id: str, outs: Path) -> None:
         with TemporaryDirectory() as name:

@@ -25,8 +25,8 @@ class Tracker(Protocol):
     def log_model(self, models: Path, seconds: float) -> None: ...
 
 
-Track = Callable[[Params, str, str, str, Path, Warn, bool], AbstractContextManager[Tracker]]
-"""Called with params, the key of the run, the md5 of its data, hardware, main repository, warn, and whether it resumes."""
+Track = Callable[[Params, str, str, str, Path, Warn, bool, float], AbstractContextManager[Tracker]]
+"""Called with params, the key of the run, the md5 of its data, hardware, main repository, warn, whether it resumes, begin."""
 
 
 @contextmanager
@@ -52,7 +52,7 @@ def train_run(plan: TrainingPlan, track: Track, folder: Path, began: float) -> I
     root, hardware = stage.find_main_repo(), describe_hardware()
     with (
         open_checkpoint(plan.description, checkpoints, warn) as checkpoint,
-        track(plan.params, checkpoint.key, data_md5, hardware, root, warn, bool(checkpoint.rows)) as tracker,
+        track(plan.params, checkpoint.key, data_md5, hardware, root, warn, bool(checkpoint.rows), began) as tracker,
     ):
 
         def report_epoch(row: EpochRow) -> None:
