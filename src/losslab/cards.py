@@ -1,12 +1,13 @@
 """Dataset cards: one strict YAML file per dataset describes its source, its layout on disk and its labels."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote, shorten
 from losslab.io.yaml import Section, read_yaml, validate
 
 IGNORE_INDEX = 255
@@ -27,7 +28,7 @@ def _check_raw_value(value: Any) -> Any:
     if len(numbers) == 3 and all(type(part) is int and 0 <= part <= 255 for part in numbers):
         return tuple(numbers)
     raise ValueError(
-        f"{value!r} is not a mask value; use a number from 0 to 65535, a colour such as [128, 0, 64], or {NONZERO}"
+        f"{quote(value)} is not a mask value; use a number from 0 to 65535, a colour such as [128, 0, 64], or {NONZERO}"
     )
 
 
@@ -165,8 +166,8 @@ class Card(Section):
             if group is None or re.compile(group).groups == 1:
                 return group
         except re.error as error:
-            raise ValueError(f"{group!r} is not a regular expression: {error}") from None
-        raise ValueError(f"{group!r} must have exactly one pair of brackets, around the group's name")
+            raise ValueError(f"{quote(group)} is not a regular expression: {error}") from None
+        raise ValueError(f"{quote(group)} must have exactly one pair of brackets, around the group's name")
 
     @model_validator(mode="after")
     def _check_values(self) -> Self:
@@ -182,9 +183,9 @@ class Card(Section):
                 f"a class is called {reserved[0]}; {', '.join(RESERVED_NAMES)} name columns and rows of the reports"
             )
         for what, items in (("raw value", values), ("class name", names)):
-            twice = sorted({item for item in items if items.count(item) > 1})
+            twice = sorted(item for item, count in Counter(items).items() if count > 1)
             if twice:
-                raise ValueError(f"{what} {', '.join(twice)} appears twice in classes and void")
+                raise ValueError(f"{what} {shorten(', '.join(twice))} appears twice in classes and void")
         return self
 
 

@@ -20,7 +20,11 @@ def quote(value: object) -> str:
     >>> quote("unit"), len(quote("unit" * 1000))
     ("'unit'", 201)
     """
-    text = repr(value)
+    return shorten(repr(value))
+
+
+def shorten(text: str) -> str:
+    """Cut a text of others to 200 characters."""
     return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from losslab.cards import read_card
-from losslab.errors import InputError
+from losslab.errors import InputError, quote
 from losslab.io.yaml import Section, read_yaml, validate
 from losslab.losses.parsed_loss import ParsedLoss, parse_loss
 from losslab.models.registry import check_batch, check_encoder_given
@@ -85,7 +85,7 @@ class TrainParams(Section):
                 f"batch_size {self.batch_size} is not a multiple of {processes} processes (devices x nodes)"
             )
         if any(kind in self.strategy.lower() for kind in ("spawn", "fork", "notebook")):
-            raise ValueError(f"strategy {self.strategy!r} forks this process, which is not supported; use ddp")
+            raise ValueError(f"strategy {quote(self.strategy)} forks this process, which is not supported; use ddp")
         for name in ("warmup_epochs", "freeze_encoder_epochs"):
             if getattr(self, name) >= self.epochs:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be below epochs, {self.epochs}")
@@ -155,7 +155,9 @@ def _check_across(params: Params, catalog: Path) -> None:
     """Check names against the registries and the catalog, and values that must fit each other."""
     datasets = sorted(card.stem for card in catalog.glob("*.yaml"))
     if params.dataset not in datasets:
-        raise InputError(f"dataset: {params.dataset!r} is not one of {', '.join(datasets)} (the cards in data/catalog)")
+        raise InputError(
+            f"dataset: {quote(params.dataset)} is not one of {', '.join(datasets)} (the cards in data/catalog)"
+        )
     card = read_card(params.dataset, catalog)
     method = params.prepare.split.method
     if method == "official" and not card.has_official_split:

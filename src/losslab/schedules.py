@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote
 from losslab.io.yaml import Section
 
 
@@ -96,7 +96,7 @@ def check_schedule(name: str, options: dict[str, Any]) -> ConstantSchedule:
             allowed = ", ".join(schedule.model_fields) or "none"
             raise InputError(f"{key}: schedule {name} has no such option; it takes {allowed}") from None
         must = fault["msg"].removeprefix("Input should be ")
-        raise InputError(f"{key} is {fault['input']!r}; it must be {must}") from None
+        raise InputError(f"{key} is {quote(fault['input'])}; it must be {must}") from None
 
 
 def build_lr_factor(schedule: ConstantSchedule, warmup: int, steps: int) -> Callable[[int, Sequence[float]], float]:

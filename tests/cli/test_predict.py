@@ -85,7 +85,7 @@ def test_unreadable_files_are_listed_at_the_end_and_the_exit_code_is_1() -> None
         (["in", "-o", "in"], "in/0.png would lie beside the input in/0.png; choose another folder with -o"),
         (
             ["in", "--model", "gone"],
-            "gone/model.json: no such file; a model is a folder that the train stage wrote",
+            "gone/model.json: no such file; the train stage writes it",
         ),
         (["in", "--threshold", "1"], "--threshold must lie between 0 and 1, not 1"),
         (["in", "--device", "cuda"], "--device cuda: torch finds no CUDA device; use auto or cpu"),

@@ -267,7 +267,7 @@ def test_batch_of_one_is_refused_where_it_fails(arch: str) -> None:
 
 
 def test_folder_without_a_model_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"model.json: no such file; a model is a folder that the train stage wrote"):
+    with pytest.raises(InputError, match=r"model.json: no such file; the train stage writes it"):
         models.load(tmp_path)
 
 

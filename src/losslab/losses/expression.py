@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote
 from losslab.losses.registry import LOSSES, available
 
 _TERM = re.compile(r"\s*(?:(?P<weight>[^*]+)\*)?\s*(?P<name>[A-Za-z_]\w*)\s*")
@@ -43,7 +43,7 @@ def parse_expression(expression: str) -> list[LossTerm]:
     terms = [_parse_term(part, expression) for part in re.split(r"(?<![0-9.][eE])\+", expression)]
     for name, count in Counter(term.name for term in terms).items():
         if count > 1:
-            raise InputError(f"loss: {expression!r} names {name} twice; give it one weight")
+            raise InputError(f"loss: {quote(expression)} names {name} twice; give it one weight")
     return terms
 
 
@@ -51,11 +51,13 @@ def _parse_term(part: str, expression: str) -> LossTerm:
     match = _TERM.fullmatch(part)
     if match is None:
         raise InputError(
-            f"loss: {expression!r} is not a sum of losses; join names or weight*name with +, such as 0.5*bce+0.5*dice"
+            f"loss: {quote(expression)} is not a sum of losses; join names or weight*name with +, such as 0.5*bce+0.5*dice"
         )
     name, weight = match["name"], match["weight"]
     if name not in LOSSES:
-        raise InputError(f"loss: no such loss: {name!r} in {expression!r} (available: {', '.join(available())})")
+        raise InputError(
+            f"loss: no such loss: {quote(name)} in {quote(expression)} (available: {', '.join(available())})"
+        )
     if weight is None:
         return LossTerm(1.0, name)
     first, ramped, last = weight.partition(":")
@@ -64,7 +66,7 @@ def _parse_term(part: str, expression: str) -> LossTerm:
     # A ramp may start or end at 0; a term that is 0 throughout is a mistake.
     if not all(0 <= number < math.inf for number in numbers) or not any(numbers):
         raise InputError(
-            f"loss: {expression!r} gives {name} the weight {weight.strip()!r}; a weight is a positive number, "
+            f"loss: {quote(expression)} gives {name} the weight {quote(weight.strip())}; a weight is a positive number, "
             "or first:last for a ramp over the epochs, such as 0.01:0.1"
         )
     return LossTerm(numbers[0], name, numbers[1] if ramped else None)

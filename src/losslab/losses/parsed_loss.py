@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote
 from losslab.losses.expression import LossTerm, parse_expression
 from losslab.losses.options import Options
 from losslab.losses.registry import LOSSES
@@ -43,7 +43,7 @@ class ParsedLoss:
         for name, options in self.options.items():
             for option, complaint in options.find_misfits(num_classes).items():
                 key = self.keys[name].get(option, option)
-                raise InputError(f"loss_options.{key} is {getattr(options, option)!r}; {complaint}")
+                raise InputError(f"loss_options.{key} is {quote(getattr(options, option))}; {complaint}")
 
 
 def parse_loss(expression: str, options: dict[str, Any], class_weights: Sequence[float] | None = None) -> ParsedLoss:
@@ -71,7 +71,7 @@ def parse_loss(expression: str, options: dict[str, Any], class_weights: Sequence
         if name not in names:
             raise InputError(f"loss_options.{name}: {'+'.join(names)} has no {name}")
         if not isinstance(section, dict):
-            raise InputError(f"loss_options.{name} is {section!r}; it must hold options, such as {{gamma: 2.0}}")
+            raise InputError(f"loss_options.{name} is {quote(section)}; it must hold options, such as {{gamma: 2.0}}")
         for key in section:
             _find_takers(f"{name}.{key}", key, [name])
     takers = {key: _find_takers(key, key, names) for key in common}
@@ -114,7 +114,7 @@ def _validate(name: str, given: dict[str, Any], keys: dict[str, str]) -> Options
         if schema.model_fields[option].default is None:
             faults.append("null")
         raise InputError(
-            f"loss_options.{keys.get(option, option)} is {given[option]!r} ({name}); "
+            f"loss_options.{keys.get(option, option)} is {quote(given[option])} ({name}); "
             f"it must be {' or '.join(dict.fromkeys(faults))}"
         ) from None
 

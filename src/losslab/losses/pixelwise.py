@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote
 from losslab.losses.base import Batch, Loss, cross_entropy, masked_mean
 
 
@@ -41,7 +41,7 @@ class CrossEntropy(Loss):
         super().__init__(num_classes, ignore_index)
         if isinstance(class_weights, str):
             raise InputError(
-                f"loss_options.class_weights is {class_weights!r}, which needs the pixel counts of prepared data; "
+                f"loss_options.class_weights is {quote(class_weights)}, which needs the pixel counts of prepared data; "
                 "losslab.losses.class_weights makes a list from them"
             )
         self.label_smoothing = label_smoothing

@@ -55,7 +55,7 @@ def read_description(folder: Path) -> ModelDescription:
         described = validate(ModelDescription, read_json(path), path)
         check_encoder_given(described.arch, described.encoder, None)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; a model is a folder that the train stage wrote") from None
+        raise InputError(f"{path}: no such file; the train stage writes it") from None
     except InputError as error:
         where = "" if str(error).startswith(str(path)) else f"{path}: "
         hint = "; if an older losslab wrote it, train it again" if ": missing" in str(error) else ""

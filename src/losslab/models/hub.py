@@ -6,7 +6,7 @@
 import os
 from pathlib import Path
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 TIMEOUT_S = 5
@@ -48,7 +48,9 @@ def check_reachable(encoder: str | None, encoder_weights: str | None) -> None:
 
 def build_unavailable_error(encoder: str, encoder_weights: str, reason: str) -> InputError:
     """Build the error for weights that could not be fetched: the reason, and what to do."""
-    return InputError(f"encoder_weights: {encoder_weights!r} for {encoder} could not be fetched ({reason}); {REMEDY}")
+    return InputError(
+        f"encoder_weights: {quote(encoder_weights)} for {encoder} could not be fetched ({reason}); {REMEDY}"
+    )
 
 
 def find_hub_cache() -> Path:

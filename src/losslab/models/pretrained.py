@@ -3,7 +3,7 @@
 import timm
 from segmentation_models_pytorch.encoders import encoders as smp_encoders
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote
 from losslab.models.hub import is_file
 
 TIMM_PREFIX = "tu-"
@@ -46,6 +46,6 @@ def check_weights(encoder: str, encoder_weights: str) -> None:
     names = _list_weights(encoder)
     if encoder_weights not in names:
         raise InputError(
-            f"encoder_weights: {encoder_weights!r} does not exist for {encoder}; use {', '.join(['null', *names])}, "
+            f"encoder_weights: {quote(encoder_weights)} does not exist for {encoder}; use {', '.join(['null', *names])}, "
             "or a local file"
         )

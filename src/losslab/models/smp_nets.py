@@ -14,7 +14,7 @@ import timm
 from segmentation_models_pytorch.encoders import encoders as smp_encoders
 from torch import nn
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote
 from losslab.models import hub
 from losslab.models.encoder_weights import load_encoder
 from losslab.models.grid_pool import use_grid_pool
@@ -64,12 +64,14 @@ def check_encoder_names(encoder: str, encoder_weights: str | None) -> None:
         close = difflib.get_close_matches(encoder, known, n=5, cutoff=0.4)
         hint = f"; similar names: {', '.join(close)}" if close else ""
         raise InputError(
-            f"encoder: {encoder!r} is unknown to smp and timm (timm's names start with {TIMM_PREFIX}){hint}"
+            f"encoder: {quote(encoder)} is unknown to smp and timm (timm's names start with {TIMM_PREFIX}){hint}"
         )
     if tag:
         tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{name.removeprefix(TIMM_PREFIX)}.*")]
         if tag not in tags:
-            raise InputError(f"encoder: {encoder!r}: {name} has no tag {tag} (available: {', '.join(tags) or 'none'})")
+            raise InputError(
+                f"encoder: {quote(encoder)}: {name} has no tag {tag} (available: {', '.join(tags) or 'none'})"
+            )
     if encoder_weights is not None:
         check_weights(encoder, encoder_weights)
 
@@ -85,7 +87,7 @@ def check_pairing(arch: str, encoder: str) -> None:
         reason = "it cannot be dilated"
     others = [name for name in available() if find_arch(name).takes_encoder and find_obstacle(name, encoder) is None]
     raise InputError(
-        f"encoder: arch {arch} cannot be built on {encoder!r} ({reason}); {arch} goes with "
+        f"encoder: arch {arch} cannot be built on {quote(encoder)} ({reason}); {arch} goes with "
         f"{', '.join(find_arch(arch).encoders)} and more (docs/architectures.md); "
         f"{encoder} goes with {', '.join(others) or 'no arch'}"
     )

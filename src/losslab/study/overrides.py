@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote
 from losslab.params import Params
 
 KeyPath = tuple[str, ...]
@@ -49,7 +49,7 @@ def _list_leaves(mapping: Mapping[str, Any], above: KeyPath, where: str) -> Iter
         if _find_section(path, where) is None:
             yield path, value
         elif not isinstance(value, Mapping) or not value:
-            raise InputError(f"{where}: {'.'.join(path)} is {value!r}; it must have keys with values")
+            raise InputError(f"{where}: {'.'.join(path)} is {quote(value)}; it must have keys with values")
         else:
             yield from _list_leaves(value, path, where)
 

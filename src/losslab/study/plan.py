@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote
 from losslab.io.git import find_head, read_file_at
 from losslab.io.yaml import parse_yaml
 from losslab.params import check_params
@@ -180,7 +180,7 @@ def _parse_sets(sets: tuple[str, ...]) -> Overrides:
         try:
             changes = flatten_overrides({key: parse_yaml(value)}, "--set")
         except yaml.YAMLError:
-            raise InputError(f"--set {text}: {value!r} is not YAML") from None
+            raise InputError(f"--set {text}: {quote(value)} is not YAML") from None
         if find_clash(changes, {("seed",): None}):
             raise InputError(f"--set {text}: seeds are set in the study's file")
         if find_clash(changes, overrides):

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from losslab.errors import InputError
+from losslab.errors import InputError, quote, shorten
 from losslab.formats import format_plural
 from losslab.io.yaml import Section, read_yaml, validate
 from losslab.study.overrides import Overrides, find_clash, flatten_overrides
@@ -117,7 +117,7 @@ def _check(spec: StudySpec) -> None:
         if (clash := find_clash(varied[one], varied[other])) is not None:
             raise InputError(f"{clash} is set by both {one} and {other}; set it in one of them")
     if len(set(spec.seeds)) < len(spec.seeds):
-        raise InputError(f"seeds is {spec.seeds}; list each seed once")
+        raise InputError(f"seeds is {quote(spec.seeds)}; list each seed once")
     for number, skipped in enumerate(spec.skip):
         _check_labels(f"skip.{number}", skipped, spec.axes)
     for number, row in enumerate(spec.published.rows if spec.published else []):
@@ -128,19 +128,19 @@ def _check_axis(where: str, labels: dict[str, Overrides], content: object) -> No
     if not labels:
         raise InputError(f"{where} is empty; it needs at least one value")
     if isinstance(content, list) and len(content) > len(labels):
-        raise InputError(f"{where} is {content}; list each value once")
+        raise InputError(f"{where} is {quote(content)}; list each value once")
     for name in labels:
         if not make_slug(name):
-            raise InputError(f"{where}: the label {name!r} has no letter or digit")
+            raise InputError(f"{where}: the label {quote(name)} has no letter or digit")
     if len({make_slug(name) for name in labels}) < len(labels):
         raise InputError(
-            f"{where}: {', '.join(labels)} would give experiments the same name; write {{label: {{key: value}}}} instead"
+            f"{where}: {shorten(', '.join(labels))} would give experiments the same name; write {{label: {{key: value}}}} instead"
         )
 
 
 def _check_labels(where: str, cell: dict[str, Scalar], axes: dict[str, dict[str, Overrides]]) -> None:
     for axis, value in cell.items():
         if axis not in axes:
-            raise InputError(f"{where}.{axis}: no such axis; the grid has {', '.join(axes)}")
+            raise InputError(f"{where}.{axis}: no such axis; the grid has {shorten(', '.join(axes))}")
         if format_label(value) not in axes[axis]:
-            raise InputError(f"{where}.{axis} is {value!r}; it must be one of {', '.join(axes[axis])}")
+            raise InputError(f"{where}.{axis} is {quote(value)}; it must be one of {shorten(', '.join(axes[axis]))}")

@@ -1,6 +1,6 @@
 """The text of a card for your own data: YAML as a person would write it, each value with its share of pixels."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -46,8 +46,12 @@ def _format(value: RawValue) -> str:
 
 
 def _quote_where_needed(text: str) -> str:
-    """Put text in quotes where YAML would read it as something else, such as no, 1e3 and -."""
-    is_plain = _try_parse(f"key: {text}") == _try_parse(f"{{key: {text}}}") == {"key": text}
+    """Put text in quotes where YAML, 1.1 or 1.2, would read it as something else, such as no, 1e3 and -."""
+    is_plain = all(
+        _try_parse(written, parse) == {"key": text}
+        for written in (f"key: {text}", f"{{key: {text}}}")
+        for parse in (parse_yaml, yaml.safe_load)
+    )
     return text if is_plain else _quote(text)
 
 
@@ -55,8 +59,8 @@ def _quote(text: str) -> str:
     return yaml.safe_dump(text, default_style="'", allow_unicode=True, width=10**6).strip()
 
 
-def _try_parse(text: str) -> Any:
+def _try_parse(text: str, parse: Callable[[str], Any]) -> Any:
     try:
-        return parse_yaml(text)
+        return parse(text)
     except yaml.YAMLError:
         return None
