@@ -15,7 +15,7 @@ from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
 from losslab.params import Params
 from losslab.training import EpochRow, TrainedNet, open_checkpoint, plan_training, train_net
-from losslab.training.checkpoints import compute_run_key
+from losslab.training.checkpoints import RECORD, compute_run_key
 from tests.training.test_fit import LAUNCHED_BY_TORCHRUN, changed, read_weights
 
 DESCRIPTION: dict[str, Any] = {"run": {"train": {"device": "cpu"}}}
@@ -154,7 +154,16 @@ def test_early_stop_stands_when_the_run_is_started_again(
     assert run(params, tiny_data, tmp_path).history == stopped.history
 
 
-@pytest.mark.parametrize("damage", ["truncated", "one bit", "of another run", "no checkpoint"])
+NONSENSE: dict[str, dict[str, Any]] = {
+    "record of nothing": {RECORD: {"rows": "zz", "weights": 5}},
+    "no epochs": {RECORD: {"rows": [], "weights": {}}},
+    "no net": {"state_dict": 5},
+    "no optimizer": {"optimizer_states": []},
+}
+"""What the file of this very run may hold instead, with checksums that are right."""
+
+
+@pytest.mark.parametrize("damage", ["truncated", "one bit", "of another run", "no checkpoint", *NONSENSE])
 def test_checkpoint_that_cannot_be_trusted_is_set_aside(
     damage: str, tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
 ) -> None:
@@ -171,7 +180,8 @@ def test_checkpoint_that_cannot_be_trusted_is_set_aside(
     elif damage == "of another run":
         path = path.replace(tmp_path / f"{compute_run_key(plan_training(tiny_params, tiny_data).description)}.ckpt")
     else:
-        torch.save({"epoch": 1}, path)
+        known = torch.load(path, weights_only=True) if damage in NONSENSE else {}
+        torch.save(known | NONSENSE.get(damage, {"epoch": 1}), path)
     warnings: list[str] = []
     assert read_weights(run(tiny_params, tiny_data, tmp_path, warnings)) == read_weights(uninterrupted)
     reason = "its params, data or code differ" if damage == "of another run" else "it is damaged"

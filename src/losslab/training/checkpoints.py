@@ -76,9 +76,8 @@ class Checkpoint:
             return
         try:
             with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums that it writes
-                broken = archive.testzip()
-            if broken is not None:
-                raise zipfile.BadZipFile(broken)
+                if archive.testzip() is not None or archive.comment != _compute_seal(archive):
+                    raise zipfile.BadZipFile(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
             reason = None if content[KEY] == self.key else "its params, data or code differ"
             self.rows, self.weights = content[RECORD]["rows"], content[RECORD]["weights"]
@@ -151,6 +150,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             with atomic_write(path) as partial, partial.open("wb") as file:
                 torch.save({KEY: self.key, **checkpoint}, file)
                 file.flush()
+                with zipfile.ZipFile(partial, "a") as archive:
+                    archive.comment = _compute_seal(archive)
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a write that fails
             free = shutil.disk_usage(path.parent).free
@@ -159,6 +160,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 f"cannot write the checkpoint {path} ({reason}; {free / 2**20:.0f} MB are free): free some space and run it again; "
                 "training resumes from the last checkpoint"
             ) from error
+
+
+def _compute_seal(archive: zipfile.ZipFile) -> bytes:
+    """Hash the checksums of all parts of a checkpoint: a file without this was not written here, whatever it holds."""
+    parts = sorted((part.filename, part.CRC, part.file_size) for part in archive.infolist())
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest().encode()
 
 
 def _report_leftovers(folder: Path, own: str, warn: Warn) -> None:
