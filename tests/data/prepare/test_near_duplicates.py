@@ -92,7 +92,7 @@ def test_views_taken_alike_are_no_pairs_and_copies_among_them_are(seed: int) -> 
     generator = np.random.default_rng(seed)
     images = [draw_retina(generator) for _ in range(150)]
     thumbnails = np.stack([np.frombuffer(shrink_image(image), np.uint8) for image in images])
-    apart = np.corrcoef(thumbnails)[np.triu_indices(150, 1)]
+    apart = np.asarray(np.corrcoef(thumbnails))[np.triu_indices(150, 1)]
     assert np.median(apart) > 0.95  # whatever they show
     images += [changed(images[7 * number], how) for number, how in enumerate(("brighter", "noisy", "scaled"))]
     assert sorted(list_pairs(images, [0] * 150 + [1] * 3)) == [(0, 150), (7, 151), (14, 152)]
