@@ -14,6 +14,10 @@ class DivergedError(InputError):
     """A loss, or the net's output, was not finite: the message names the epoch, the step, the term and a remedy."""
 
 
+class Terminated(KeyboardInterrupt):
+    """A signal asked this process to end, such as that of a scheduler: the run can go on later."""
+
+
 def quote(value: object) -> str:
     """Write a value as an error shows it: its repr, cut to 200 characters.
 

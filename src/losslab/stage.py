@@ -4,6 +4,7 @@ import fcntl
 import io
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -11,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
-from losslab.errors import InputError, describe_error, find_exhausted_memory
+from losslab.errors import InputError, Terminated, describe_error, find_exhausted_memory
 from losslab.formats import format_line
 from losslab.io.files import make_folder
 from losslab.runtime.processes import die_with_parent, is_main_process
@@ -61,6 +62,10 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
         if (where := find_exhausted_memory(error)) is None:
             raise
         _exit_with_error(f"out of {where}: lower train.batch_size, evaluate.batch_size or prepare.size")
+    except Terminated:  # end by the signal: DVC tells it to a study, which starts this run again
+        _print_error("interrupted")
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
     except KeyboardInterrupt:
         _exit_with_error("interrupted")
     sys.exit(0)
@@ -155,7 +160,11 @@ def _find_name() -> str:
     return Path(sys.argv[0]).stem
 
 
-def _exit_with_error(line: str) -> NoReturn:
+def _print_error(line: str) -> None:
     sys.stdout.flush()
     print_lines([f"ERROR: {_find_name()}: {' '.join(line.split())}"])
+
+
+def _exit_with_error(line: str) -> NoReturn:
+    _print_error(line)
     sys.exit(1)

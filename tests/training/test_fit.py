@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from losslab.data.loading.arrays import PreparedData, build_evaluation_loader
-from losslab.errors import DivergedError, InputError
+from losslab.errors import DivergedError, InputError, Terminated
 from losslab.inference.predictor import Predictor
 from losslab.inference.tensors import to_labels
 from losslab.metrics import SegmentationMetrics
@@ -204,6 +205,15 @@ def test_interrupt_stays_an_interrupt(tiny_params: Params, tiny_data: PreparedDa
             train(tiny_params, tiny_data, on_epoch=interrupt)
     finally:
         signal.signal(signal.SIGINT, handler)
+
+
+def test_termination_by_a_scheduler_is_told_from_ctrl_c(
+    tiny_params: Params, tiny_data: PreparedData, tmp_path: Path
+) -> None:
+    plan = plan_training(changed(tiny_params, arch="simple_cnn", encoder=None), tiny_data)
+    with open_checkpoint(plan.description, tmp_path, pytest.fail) as checkpoint, pytest.raises(Terminated):
+        train_planned(plan, checkpoint, on_epoch=lambda row: os.kill(os.getpid(), signal.SIGTERM))
+    assert checkpoint.path.exists() and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 @pytest.mark.parametrize("loss", ["bce+dice", "cross_entropy+correlation+0:0.01*topology"])

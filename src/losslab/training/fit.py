@@ -13,9 +13,10 @@ import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import Callback, TQDMProgressBar
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
-from losslab.errors import DivergedError, InputError, find_exhausted_memory
+from losslab.errors import DivergedError, InputError, Terminated, find_exhausted_memory
 from losslab.runtime.devices import keep_freed_memory
 from losslab.schedules import build_lr_factor, check_schedule, find_best_epoch, has_stalled
 from losslab.training.checkpoints import RECORD, AtomicCheckpointIO, Checkpoint
@@ -71,6 +72,8 @@ def train_net(
             warnings.filterwarnings("ignore", module="lightning")
             try:
                 trainer.fit(module, ckpt_path=resume, weights_only=True)
+            except SIGTERMException:
+                raise Terminated from None
             except SystemExit:  # what Lightning makes of Ctrl-C
                 raise KeyboardInterrupt from None
             except DivergedError as error:
