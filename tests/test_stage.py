@@ -150,7 +150,8 @@ def test_two_stages_never_work_in_one_folder(tmp_path: Path, monkeypatch: pytest
     """The second is told which process to wait for. What the first has forked does not keep the folder after its end."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(stage, "LOCK_TIMEOUT_S", 0.0)
-    code = "import os\nfrom losslab import stage\nlock = stage._lock_folder()\nforked = os.fork()\nif forked: print(forked, flush=True)\ninput()"
+    fork = "forked = os.fork()\nif forked: print(forked, flush=True)\ninput()"
+    code = f"import os\nfrom losslab import stage\nlock = stage._lock_folder()\n{fork}"
     first = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert first.stdout is not None and first.stdin is not None
     forked = int(first.stdout.readline())
