@@ -151,6 +151,18 @@ def test_new_takes_void_as_said(root: Path, void: str, values: list[int]) -> Non
     assert yaml.safe_load(Path("data/catalog/cells.yaml").read_text(encoding="utf-8"))["void"] == values
 
 
+def test_new_takes_folders_of_splits_as_the_official_split(root: Path) -> None:
+    draw((0, 1))
+    for folder in ("i", "m"):
+        for number, split in enumerate(("train", "train", "val", "test")):
+            Path(folder, split).mkdir(exist_ok=True)
+            Path(folder, f"p{number}.png").rename(Path(folder, split, f"x_{number}_{folder}.png"))
+    done = run("new", "cells", "--images", "i", "--masks", "m", "--pair", r"_(\d)_")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[-1].endswith("-S dataset=cells -S prepare.split.method=official")
+    assert [row for row in run().stdout.splitlines() if row.startswith("cells") and " own " in row and " 4 " in row]
+
+
 def test_new_makes_one_class_of_all_objects(root: Path) -> None:
     done = run("new", "cells", *draw((0, 0, 7, 255)), "--foreground", "nonzero", "--classes", "back,cell")
     assert done.exit_code == 0, done.output

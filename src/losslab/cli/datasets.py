@@ -51,6 +51,10 @@ def new(
     masks: Annotated[
         Path, typer.Option(help="Folder of masks, named like the images (im1.jpg: im1.png or im1_mask.png).")
     ],
+    pair: Annotated[
+        str | None,
+        typer.Option(help="Regular expression whose brackets capture the same in the names of an image and its mask."),
+    ] = None,
     classes: Annotated[
         str | None, typer.Option(help="Class names in the order of mask values: background,cell")
     ] = None,
@@ -80,6 +84,7 @@ def new(
         title=title,
         classes=names,
         void=_parse_void(void),
+        pair=pair,
         foreground=foreground is not None,
         group=group,
     )
@@ -92,7 +97,7 @@ def new(
     print_line(f"wrote {made.card}; check it, then run:")
     print_line(f"  dvc add {made.own}")
     print_line(f'  git add {made.card} {made.own}.dvc && git commit -m "Add {name}"')
-    method = "grouped" if (made.groups or 0) >= MIN_IMAGES else "random"
+    method = "official" if made.pairs.has_splits else "grouped" if (made.groups or 0) >= MIN_IMAGES else "random"
     print_line(f"  dvc exp run -S dataset={name} -S prepare.split.method={method}")
 
 

@@ -86,7 +86,8 @@ def _read_entry(name: str, root: Path) -> CatalogEntry:
 
 
 def _count_images(card: Card, folder: Path) -> int | None:
-    if card.images is not None or not isinstance(card.source, OwnSource) or not (folder / "images").is_dir():
+    folders = [*folder.glob("images"), *folder.glob("*/images")]
+    if card.images is not None or not isinstance(card.source, OwnSource) or not folders:
         return card.images
-    paths = (folder / "images").iterdir()
+    paths = [path for place in folders for path in place.iterdir()]
     return sum(path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") for path in paths)

@@ -33,6 +33,7 @@ KindName = Literal[
     "one class only",
     "class absent",
     "listed, but not on disk",
+    "split without a folder",
     "fewer images than published",
     "EXIF turn not applied",
     "few grey values left of 16 bits",
@@ -85,6 +86,10 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
         "warning", "use another split, such as stratified; or remove the class from the card, if no mask has it"
     ),
     "listed, but not on disk": FindingKind("warning", "get the complete dataset, or go on with a part of it"),
+    "split without a folder": FindingKind(
+        "warning",
+        "get the complete dataset; if it has no such split, one drawn from the training images takes its place",
+    ),
     "EXIF turn not applied": FindingKind(
         "warning", "check that its mask fits the pixels as stored, then save it without the tag"
     ),

@@ -112,8 +112,15 @@ def _list_missing(layout: str, folder: Path) -> list[str]:
 
 
 def _read_split_folders(folder: Path, suffix: str, listing: DatasetListing) -> None:
+    """Read a folder for each split; where val or test is missing altogether, prepare draws it from train."""
     for split in SPLITS:
-        _pair(folder, f"{split}/images", f"{split}/masks", suffix, listing, split)
+        present = [(folder / split / kind).exists() for kind in ("images", "masks")]
+        if any(present) and not all(present):
+            raise InputError(f"{folder / split}: lacks {'masks' if present[0] else 'images'}")
+        if all(present):
+            _pair(folder, f"{split}/images", f"{split}/masks", suffix, listing, split)
+        else:
+            listing.skip("split without a folder", [split])
 
 
 def _read_folders(folder: Path, suffix: str, listing: DatasetListing) -> None:
@@ -231,9 +238,7 @@ def _get_relative(path: Path, folder: Path) -> str:
 
 
 LAYOUTS: dict[str, DatasetLayout] = {
-    "split_folders": DatasetLayout(
-        tuple(f"{s}/{kind}" for s in SPLITS for kind in ("images", "masks")), _read_split_folders
-    ),
+    "split_folders": DatasetLayout(("train/images", "train/masks"), _read_split_folders),
     "folders": DatasetLayout(("images", "masks"), _read_folders),
     "oxford_pet": DatasetLayout(("images", "annotations/trimaps", *_PET_LISTS), _read_oxford_pet),
     "camvid": DatasetLayout(tuple(f"{split}{kind}" for split in SPLITS for kind in ("", "annot")), _read_camvid),

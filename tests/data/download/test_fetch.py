@@ -323,7 +323,7 @@ def test_own_data_stay_where_they_are(tmp_path: Path) -> None:
     ("there", "source", "complaint"),
     [
         ({}, None, r"raw/mine/own: lacks train/images, .*`losslab datasets new`.*`dvc add .*own`.*`dvc checkout`"),
-        ({"own/train/images/0.png": b""}, None, r"raw/mine/own: lacks train/masks, .*`dvc checkout`"),
+        ({"own/train/images/0.png": b""}, None, r"raw/mine/own: lacks train/masks; .*`dvc checkout`"),
         ({"own/x": b""}, "/tmp", r"download.source is '/tmp', but the data of mine are in .*raw/mine/own: use null"),
     ],
 )

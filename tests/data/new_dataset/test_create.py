@@ -377,6 +377,100 @@ def test_twelve_is_not_the_mask_of_one(root: Path, tmp_path: Path) -> None:
         make(root, (images, masks))
 
 
+def put(folder: Path, *names: str) -> Path:
+    """Files with these names, in images and masks alike: an image may be read as a mask."""
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(labels(0, 1)(number)).save(folder / name)
+    return folder
+
+
+def list_copies(made: NewDataset) -> list[str]:
+    return sorted(path.relative_to(made.own).as_posix() for path in made.own.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "pair", "copies"),
+    [
+        (["a/1.png", "b/1.png"], ["a/1_m.png", "b/1_m.png"], None, ["a_1", "b_1"]),
+        (["a/1.png", "b/2.png"], ["1_m.png", "2_m.png"], None, ["a_1", "b_2"]),
+        (["12_rgb.png", "3_rgb.png"], ["12_label_x.png", "3_label_y.png"], r"(\d+)_", ["12_rgb", "3_rgb"]),
+        (
+            ["p1/slice_7.png", "p2/slice_7.png"],
+            ["mask-p1-7.png", "mask-p2-7.png"],
+            r"p(\d).*?(\d)$",
+            ["p1_slice_7", "p2_slice_7"],
+        ),
+    ],
+)
+def test_pairs_are_found_in_subfolders_and_by_a_pattern(
+    root: Path, tmp_path: Path, images: list[str], masks: list[str], pair: str | None, copies: list[str]
+) -> None:
+    made, card = make(root, (put(tmp_path / "i", *images), put(tmp_path / "m", *masks)), pair=pair)
+    suffix = "" if pair else "_m"
+    assert list_copies(made) == sorted(
+        [f"images/{name}.png" for name in copies] + [f"masks/{name}{suffix}.png" for name in copies]
+    )
+    assert [sample.name for sample in read_layout(card, made.own).samples] == sorted(copies)
+    assert (card.layout, made.pairs.images_alone, made.pairs.masks_alone, made.pairs.doubles) == ("folders", [], [], [])
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_folders_of_splits_become_the_official_split(root: Path, tmp_path: Path, inside: bool) -> None:
+    names = ["Train/1.png", "Train/2.png", "test/1.png"]
+    if inside:
+        data = tmp_path / "data"
+        for kind in ("images", "masks"):
+            put(data, *(name.replace("/", f"/{kind}/") for name in names))
+        folders = (data, data)
+    else:
+        folders = (put(tmp_path / "i", *names), put(tmp_path / "m", *names))
+    made, card = make(root, folders)
+    assert (card.layout, card.has_official_split, made.pairs.has_splits) == ("split_folders", True, True)
+    samples = read_layout(card, made.own).samples
+    assert [(sample.name, sample.split) for sample in samples] == [
+        ("test/1", "test"),
+        ("train/1", "train"),
+        ("train/2", "train"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("images", "pair", "complaint"),
+    [
+        (
+            ["a/b_1.png", "a_b/1.png"],
+            None,
+            r"i: a/b_1.png and a_b/1.png would both be called a_b_1; rename one of them$",
+        ),
+        (["1.png"], "x(.)", r"--pair: 'x\(.\)' captures the same in no image and mask, such as "),
+        (["1.png"], "1", "^--pair: '1' must have one pair of brackets, around what it captures$"),
+        (["1.png"], "(1", r"^--pair: '\(1' is not a regular expression: "),
+    ],
+)
+def test_pairs_that_cannot_be_made_are_reported(
+    root: Path, tmp_path: Path, images: list[str], pair: str | None, complaint: str
+) -> None:
+    folders = put(tmp_path / "i", *images), put(tmp_path / "m", *images)
+    before = everything(tmp_path)
+    with pytest.raises(InputError, match=complaint):
+        make(root, folders, pair=pair)
+    assert everything(tmp_path) == before
+
+
+def test_masks_inside_the_folder_of_images_are_no_images(root: Path, tmp_path: Path) -> None:
+    images = put(tmp_path / "i", "1.png", "2.png", "more/3.png")
+    made, _ = make(root, (images, put(images / "masks", "1.png", "2.png", "more/3.png")))
+    assert list(made.pairs.images) == ["1", "2", "more_3"] and made.pairs.images_alone == []
+
+
+def test_data_in_place_must_have_names_that_pair(root: Path) -> None:
+    own = root / "data/raw/cells/own"
+    folders = put(own / "images", "1_a.png"), put(own / "masks", "1_b.png")
+    with pytest.raises(InputError, match=r"^--pair: data in place are not renamed; give each mask its image's name"):
+        make(root, folders, pair=r"(\d)_")
+
+
 def spoil(folder: Path, content: bytes) -> None:
     next(iter(sorted(folder.iterdir()))).write_bytes(content)
 

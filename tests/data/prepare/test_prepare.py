@@ -213,6 +213,20 @@ def test_camvid6_maps_the_classes_of_camvid_by_name() -> None:
     assert [one.name for one in six.classes] == ["background", "road", "building", "car", "sky", "pedestrian"]
 
 
+def test_split_without_a_folder_is_drawn_and_half_of_one_is_an_error(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    (own / "train").mkdir()
+    for kind in ("images", "masks"):
+        (own / kind).rename(own / "train" / kind)
+    card = own_card(tmp_path, layout="split_folders")
+    audit, _ = prepared_from(tmp_path, card, method="official", audit="strict")
+    assert audit["images"] == {"train": 4, "val": 2, "test": 2}
+    assert files_by_kind(audit) == {"split without a folder": ["val", "test"]}
+    (own / "val/images").mkdir(parents=True)
+    with pytest.raises(InputError, match=r"own/val: lacks masks$"):
+        prepared_from(tmp_path, card, method="official")
+
+
 def test_names_that_repeat_between_cases_and_splits_stay_apart(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     cases = [f"PH2 Dataset images/c{n}/c{n}_{{}}/{stem}{{}}.png" for n in range(3) for stem in ("x", f"c{n}")]

@@ -1,7 +1,7 @@
 """The text of a card for your own data: YAML as a person would write it, each value with its share of pixels."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -9,27 +9,29 @@ from losslab.cards import RawValue
 from losslab.data.new_dataset.classes import MaskClass, format_share
 from losslab.io.yaml import parse_yaml
 
+if TYPE_CHECKING:
+    from losslab.data.new_dataset.pairs import FilePairs
+
 
 def build_card_text(
     name: str,
     title: str,
-    pairs: int,
-    suffix: str,
+    pairs: "FilePairs",
     classes: Sequence[MaskClass],
     void: Mapping[RawValue, float],
     group: str | None,
 ) -> str:
     """Return the YAML of a card whose data lie in data/raw/<name>/own; `void` is each value's share of all pixels."""
     lines = [
-        f"# Written by `losslab datasets new` from {pairs} pairs; the comments give each value's share of the pixels.",
+        f"# Written by `losslab datasets new` from {len(pairs.images)} pairs; the comments give each value's share of the pixels.",
         f"title: {_quote_where_needed(title)}",
         "licence: not stated",
         "citation: none",
         "home: null",
         f"source: {{own: null}} # data/raw/{name}/own, tracked with dvc add",
-        "layout: folders",
+        f"layout: {'split_folders' if pairs.has_splits else 'folders'}",
     ]
-    lines += [f"mask_suffix: {_quote_where_needed(suffix)}"] if suffix else []
+    lines += [f"mask_suffix: {_quote_where_needed(pairs.suffix)}"] if pairs.suffix else []
     lines.append("classes:")
     for each in classes:
         fields = f"name: {_quote_where_needed(each.name)}, color: {list(each.color)}, values: [{_format(each.value)}]"

@@ -39,6 +39,8 @@ class NewDatasetOptions:
     """Names, in the order of values; None to make them up."""
     void: Sequence[RawValue] | None = None
     """Values that are void; None for 255, if there are two other values or more."""
+    pair: str | None = None
+    """A regular expression that captures the same in the names of an image and its mask; None to pair by names."""
     foreground: bool = False
     """Whether all values but 0 (or black) and void are one class."""
     group: str | None = None
@@ -69,12 +71,17 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
     from losslab.data.new_dataset.pairs import find_pairs
     from losslab.data.new_dataset.scan import scan_pairs  # heavy, and not needed for the checks before
 
-    pairs = find_pairs(options.images, options.masks)
+    pattern = _compile("--pair", options.pair) if options.pair is not None else None
+    pairs = find_pairs(options.images, options.masks, pattern, deep=not in_place)
+    if in_place and pattern and any(path.stem != pairs.images[name].stem for name, path in pairs.masks.items()):
+        raise InputError(
+            "--pair: data in place are not renamed; give each mask its image's name, or name other folders"
+        )
     groups = _count_groups(options.group, list(pairs.images))
     scan = scan_pairs(pairs)
     classes, void, by_custom = choose_classes(scan, options.classes, options.void, options.foreground)
-    title, count = " ".join((options.title or "").split()) or options.name, len(pairs.images)
-    text = build_card_text(options.name, title, count, pairs.suffix, classes, void, options.group)
+    title = " ".join((options.title or "").split()) or options.name
+    text = build_card_text(options.name, title, pairs, classes, void, options.group)
     validate(Card, parse_yaml(text), card)
     copied = None
     if in_place:
@@ -132,16 +139,23 @@ def _check_options(options: NewDatasetOptions, card: Path, own: Path, root: Path
 def _count_groups(group: str | None, names: Sequence[str]) -> int | None:
     if group is None:
         return None
-    try:
-        pattern = re.compile(group)
-    except re.error as error:
-        raise InputError(f"--group: {group!r} is not a regular expression: {error}") from None
+    pattern = _compile("--group", group)
     if pattern.groups != 1:
         raise InputError(f"--group: {group!r} must have one pair of brackets, around what names the group")
-    matches = [pattern.search(name) for name in names]
+    matches = [pattern.search(name.split("/")[-1]) for name in names]
     if not any(matches):
         raise InputError(f"--group: {group!r} matches no image name, such as {names[0]}")
     return len({(match and match.group(1)) or name for match, name in zip(matches, names, strict=True)})
+
+
+def _compile(option: str, text: str) -> re.Pattern[str]:
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise InputError(f"{option}: {text!r} is not a regular expression: {error}") from None
+    if not pattern.groups:
+        raise InputError(f"{option}: {text!r} must have one pair of brackets, around what it captures")
+    return pattern
 
 
 @contextmanager
@@ -159,10 +173,13 @@ def _remove_on_failure(own: Path, card: Path) -> Iterator[None]:
 
 def _copy_pairs(pairs: "FilePairs", folder: Path) -> tuple[int, int]:
     """Copy the files of the pairs and no others; return their number and bytes."""
-    kinds = {"images": pairs.images, "masks": pairs.masks}
-    for kind in kinds:
-        (folder / kind).mkdir(parents=True)
-    files = [(path, folder / kind / path.name) for kind, paths in kinds.items() for path in paths.values()]
+    files = []
+    for name in pairs.images:
+        split, _, stem = name.rpartition("/")
+        image, mask = pairs.images[name], pairs.masks[name]
+        files.append((image, folder / split / "images" / f"{stem}{image.suffix}"))
+        files.append((mask, folder / split / "masks" / f"{stem}{pairs.suffix}{mask.suffix}"))
     for path, target in tqdm(files, desc="copy", unit=" files", disable=None):
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
     return len(files), sum(target.stat().st_size for _, target in files)

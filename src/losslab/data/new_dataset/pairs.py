@@ -1,75 +1,155 @@
 """The files of two folders that belong together: images, and their masks by name."""
 
+import os
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from losslab.data.readers import IMAGE_SUFFIXES, get_stem, is_text
+from losslab.cards import SplitName
+from losslab.data.readers import IMAGE_SUFFIXES, is_text, normalize_name
 from losslab.errors import InputError
+
+KINDS = ("images", "masks")
+SPLITS_BY_FOLDER: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""Official splits by the folders, in lower case, that hold them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilePairs:
     images: dict[str, Path]
-    """Images that have a mask, by name."""
+    """Images that have a mask, by name, which begins with train/, val/ or test/ where there is an official split."""
     masks: dict[str, Path]
     """Their masks, by the same names."""
     suffix: str
-    """What follows the image's name in the name of its mask."""
+    """What follows the image's name in the name of its mask; nothing where a pattern pairs them."""
+    has_splits: bool
     images_alone: list[str]
     masks_alone: list[str]
     doubles: list[str]
-    """Files that have the same name as another, but for the ending."""
+    """Files that have the same name as another, but for the ending, or in which the pattern captures the same."""
 
 
-def find_pairs(images: Path, masks: Path) -> FilePairs:
+def find_pairs(images: Path, masks: Path, pattern: re.Pattern[str] | None = None, deep: bool = True) -> FilePairs:
     """Pair files by name: a mask is named as its image, or with the same suffix on all: im1.jpg with im1_mask.png.
+
+    Args:
+        pattern: pairs files in whose names, with the folders before them, its brackets capture the same.
+        deep: look into subfolders too.
 
     Raises InputError if a folder is missing or holds no image, both are the same folder, or there is no pair.
     """
     if images.resolve() == masks.resolve():
-        raise InputError(f"{images}: --images and --masks must be different folders")
-    doubles: list[str] = []
-    by_stem, masks_by_stem = _list_by_stem(images, "--images", doubles), _list_by_stem(masks, "--masks", doubles)
-    suffix = _find_suffix(by_stem.keys(), masks_by_stem.keys())
-    by_name: dict[str, Path] = {}
-    for stem, path in masks_by_stem.items():
-        if by_name.setdefault(stem.removesuffix(suffix), path) != path:
-            doubles.append(path.name)
-    names = sorted(by_stem.keys() & by_name.keys())
-    if not names:
-        first, first_mask = (next(iter(paths.values())).name for paths in (by_stem, masks_by_stem))
-        raise InputError(
-            f"no mask in {masks} is named as an image in {images} ({first} and {first_mask}); "
-            "a mask needs its image's name, or the same suffix as all others: im1.jpg, im1_mask.png"
+        if not list(images.glob("*/images")) or not list(images.glob("*/masks")):
+            raise InputError(
+                f"{images}: --images and --masks must be different folders, or hold train/images, train/masks"
+            )
+        all_images, all_masks = (_keep_kind(_list_files(images, f"--{kind}", None, deep), kind) for kind in KINDS)
+    else:
+        all_images, all_masks = (
+            _list_files(images, "--images", masks, deep),
+            _list_files(masks, "--masks", images, deep),
         )
+    for with_folders in (True, False):
+        by_key, doubles = _index(all_images, "", pattern, with_folders)
+        suffix = "" if pattern else _find_suffix(by_key, _index(all_masks, "", None, with_folders)[0])
+        masks_by_key, mask_doubles = _index(all_masks, suffix, pattern, with_folders)
+        if keys := sorted(by_key.keys() & masks_by_key.keys()):
+            break
+    else:
+        first, first_mask = next(iter(all_images), "none"), next(iter(all_masks), "none")
+        named = f"no mask in {masks} is named as an image in {images} ({first} and {first_mask})"
+        if pattern:
+            raise InputError(f"--pair: {pattern.pattern!r} captures the same in no image and mask, such as {named[3:]}")
+        raise InputError(
+            f"{named}; a mask needs its image's name, or the same suffix as all others: im1.jpg, im1_mask.png; or give --pair"
+        )
+    splits = {by_key[key]: _find_split(by_key[key]) for key in keys}
+    found = set(splits.values())
+    has_splits = None not in found and "train" in found and len(found) > 1
+    names = {key: _name(by_key[key], splits[by_key[key]] if has_splits else None) for key in keys}
+    for name, count in Counter(names.values()).items():
+        if count > 1:
+            same = [by_key[key] for key in keys if names[key] == name]
+            raise InputError(f"{images}: {' and '.join(same)} would both be called {name}; rename one of them")
+    paired = {by_key[key] for key in keys} | set(doubles)
+    masks_paired = {masks_by_key[key] for key in keys} | set(mask_doubles)
     return FilePairs(
-        images={name: by_stem[name] for name in names},
-        masks={name: by_name[name] for name in names},
+        images={names[key]: all_images[by_key[key]] for key in keys},
+        masks={names[key]: all_masks[masks_by_key[key]] for key in keys},
         suffix=suffix,
-        images_alone=[path.name for stem, path in by_stem.items() if stem not in by_name],
-        masks_alone=[path.name for name, path in by_name.items() if name not in by_stem],
-        doubles=doubles,
+        has_splits=has_splits,
+        images_alone=[file for file in all_images if file not in paired],
+        masks_alone=[file for file in all_masks if file not in masks_paired],
+        doubles=doubles + mask_doubles,
     )
 
 
-def _list_by_stem(folder: Path, option: str, doubles: list[str]) -> dict[str, Path]:
+def _keep_kind(files: Mapping[str, Path], kind: str) -> dict[str, Path]:
+    """Keep the files below folders such as train/images, as train/name."""
+    parts = {file: Path(file).parts for file in files}
+    return {"/".join((one[0], *one[2:])): files[file] for file, one in parts.items() if len(one) > 2 and one[1] == kind}
+
+
+def _list_files(folder: Path, option: str, other: Path | None, deep: bool) -> dict[str, Path]:
+    """List the images by their path below the folder, without the other folder, should it lie in this one."""
     if not folder.is_dir():
         raise InputError(f"{option}: {folder} {'is not a folder' if folder.exists() else 'does not exist'}")
-    paths: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
-            continue
-        if not is_text(path.name):
-            shown = path.name.encode("utf-8", "backslashreplace").decode()
-            raise InputError(f"{folder}: the name {shown} is not UTF-8; rename the file")
-        if get_stem(path) in paths:
-            doubles.append(path.name)
-        paths.setdefault(get_stem(path), path)
-    if not paths:
+    files: dict[str, Path] = {}
+    for place, subfolders, names in os.walk(folder):
+        kept = [name for name in sorted(subfolders) if not name.startswith((".", "__MACOSX")) and deep]
+        subfolders[:] = [name for name in kept if other is None or not (Path(place) / name).samefile(other)]
+        for path in (Path(place) / name for name in sorted(names)):
+            if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
+                continue
+            relative = path.relative_to(folder).as_posix()
+            if not is_text(relative):
+                shown = relative.encode("utf-8", "backslashreplace").decode()
+                raise InputError(f"{folder}: the name {shown} is not UTF-8; rename the file")
+            files[relative] = path
+    if not files:
         raise InputError(f"{option}: {folder} holds no image (no {', '.join(sorted(IMAGE_SUFFIXES))})")
-    return paths
+    return files
+
+
+def _index(
+    files: Iterable[str], suffix: str, pattern: re.Pattern[str] | None, with_folders: bool
+) -> tuple[dict[str, str], list[str]]:
+    """Index files by what pairs them; return also those with the same as another. `suffix` is what masks' names add."""
+    by_key: dict[str, str] = {}
+    doubles = []
+    for file in files:
+        stem = normalize_name(str(Path(file).with_suffix("")))
+        key = stem if with_folders else stem.split("/")[-1]
+        if pattern:
+            match = pattern.search(stem)
+            if match is None:
+                continue
+            split = _find_split(file) if with_folders else None
+            key = "/".join([split or "", *(part or "" for part in match.groups())])
+        if by_key.setdefault(key.removesuffix(suffix), file) != file:
+            doubles.append(file)
+    return by_key, doubles
+
+
+def _find_split(file: str) -> SplitName | None:
+    folder, _, rest = file.partition("/")
+    return SPLITS_BY_FOLDER.get(folder.lower()) if rest else None
+
+
+def _name(file: str, split: SplitName | None) -> str:
+    """Name a sample by its path, whose folders become part of the name, except that of its split."""
+    parts = normalize_name(str(Path(file).with_suffix(""))).split("/")
+    return f"{split}/{'_'.join(parts[1:])}" if split else "_".join(parts)
 
 
 def _find_suffix(images: Iterable[str], masks: Iterable[str]) -> str:
