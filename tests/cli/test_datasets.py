@@ -163,6 +163,37 @@ def test_new_takes_folders_of_splits_as_the_official_split(root: Path) -> None:
     assert [row for row in run().stdout.splitlines() if row.startswith("cells") and " own " in row and " 4 " in row]
 
 
+def test_new_looks_for_what_prepare_would_refuse(root: Path) -> None:
+    given = draw((0, 1, 2, 9))
+    Image.fromarray(np.zeros((8, 4), np.float32)).save("i/p0.tif")
+    Path("i/p0.png").unlink()
+    Image.fromarray(np.full((8, 4), 9, np.uint8)).save("m/p1.png")
+    assert warnings(run("new", "cells", *given, "--void", "9")) == [
+        "WARNING: unreadable images: 1 (p0)",
+        "WARNING: masks of nothing but void: 1 (p1)",
+        "WARNING: prepare will stop at these: fix them, or leave them out with -S prepare.audit=warn",
+    ]
+    Image.fromarray(np.full((8, 4), 0.5, np.float32)).save("m/p2.tif")
+    Path("m/p2.png").unlink()
+    assert run("new", "other", *given).stderr.splitlines()[-1] == (
+        "ERROR: m/p2.tif: unreadable mask: holds fractions; save it in 8 or 16 bits"
+    )
+
+
+def test_new_says_whose_names_the_classes_have(root: Path) -> None:
+    given = draw((0, 1))
+    Path("m/classes.txt").write_text("skin\nmole\n", encoding="utf-8")
+    assert run("new", "a", *given).stdout.splitlines()[1:4] == [
+        "  0: skin, 50.0 % of all pixels",
+        "  1: mole, 50.0 % of all pixels",
+        "  with the names in m/classes.txt",
+    ]
+    Path("m/classes.txt").write_text("skin\n", encoding="utf-8")
+    assert warnings(run("new", "b", *given)) == [
+        "WARNING: m/classes.txt: its names do not fit the values of the masks; give names with --classes"
+    ]
+
+
 def test_new_makes_one_class_of_all_objects(root: Path) -> None:
     done = run("new", "cells", *draw((0, 0, 7, 255)), "--foreground", "nonzero", "--classes", "back,cell")
     assert done.exit_code == 0, done.output

@@ -155,6 +155,8 @@ def _print_data(made: "NewDataset") -> None:
     for value, share in made.void.items():
         why = " (by convention; --void none makes it a class)" if made.void_by_custom else ""
         print_line(f"  {format_raw_value(value)}: void, {format_share(share)} of all pixels{why}")
+    if made.has_listed_names:
+        print_line(f"  with the names in {made.names_file}")
     if made.groups is not None:
         print_line(f"  in {format_plural(made.groups, 'group')}")
 
@@ -167,13 +169,20 @@ def _print_warnings(made: "NewDataset") -> None:
         "masks without an image": pairs.masks_alone,
         "files with the name of another": pairs.doubles,
     }
-    unfit = {"unreadable images": scan.unreadable, "masks that differ in size from their image": scan.other_sizes}
+    void_alone = {mask.path for mask in scan.masks if mask.pixels.keys() <= made.void.keys()}
+    unfit = {
+        "unreadable images": scan.unreadable,
+        "masks that differ in size from their image": scan.other_sizes,
+        "masks of nothing but void": [name for name, path in pairs.masks.items() if path in void_alone],
+    }
     for what, names in (alone | unfit).items():
         if names:
             not_copied = "; not copied" if what in alone and made.copied else ""
             print_warning(f"{what}: {_format_names(names)}{not_copied}")
     if any(unfit.values()) or (made.copied is None and any(alone.values())):
         print_warning("prepare will stop at these: fix them, or leave them out with -S prepare.audit=warn")
+    if made.names_file and not made.has_listed_names:
+        print_warning(f"{made.names_file}: its names do not fit the values of the masks; give names with --classes")
     if scan.palettes:
         print_warning(f"masks were read in colours, as their palettes differ: {scan.palettes}")
     if len(made.classes) > MAX_PLAUSIBLE_CLASSES:

@@ -305,6 +305,45 @@ def test_classes_are_not_taken_for_instances(root: Path, tmp_path: Path, mask: D
     assert len(make(root, draw_pairs(tmp_path, mask))[1].classes) == 7
 
 
+@pytest.mark.parametrize(
+    ("file", "text", "values", "names"),
+    [
+        ("drawn/classes.txt", "skin\n\nmole\n", (0, 255), ["skin", "mole"]),
+        ("drawn/codes.txt", "skin\nhair\nmole\n", (0, 2), ["skin", "mole"]),
+        ("labels.txt", "\ufeff0 skin\n2: mole\n7\tnail bed\n", (2, 7), ["mole", "nail bed"]),
+        ("labels.txt", "skin: 0\nmole: 7\n", (0, 7), ["skin", "mole"]),
+        ("labels.txt", "skin\nmole\n", (0, 7, 9), None),
+        ("labels.txt", "a/b\nmole\n", (0, 1), None),
+        ("labels.txt", "mole\nmole\n", (0, 1), None),
+        ("labels.txt", "skin\nall\n", (0, 1), None),
+    ],
+)
+def test_names_beside_the_masks_are_those_of_the_classes_where_they_fit(
+    root: Path, tmp_path: Path, file: str, text: str, values: tuple[int, ...], names: list[str] | None
+) -> None:
+    folders = draw_pairs(tmp_path, labels(*values))
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    made, card = make(root, folders)
+    assert (made.names_file == (tmp_path / file), made.has_listed_names) == (True, names is not None)
+    assert names is None or [c.name for c in card.classes] == names
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("class_dict.csv", "name,r,g,b\nmole,200,10,0\nskin,0,0,0\n"),
+        ("labelmap.txt", "# label:color_rgb:parts:actions\nskin:0,0,0::\nmole:200,10,0::\n"),
+    ],
+)
+def test_names_of_colours_are_read(root: Path, tmp_path: Path, file: str, text: str) -> None:
+    folders = draw_pairs(tmp_path, lambda number: np.array([[[0, 0, 0], [200, 10, 0]]], np.uint8))
+    (tmp_path / file).write_text(text, encoding="utf-8")
+    assert [(c.name, c.values) for c in make(root, folders)[1].classes] == [
+        ("skin", [(0, 0, 0)]),
+        ("mole", [(200, 10, 0)]),
+    ]
+
+
 def test_many_classes_have_colours_of_their_own(root: Path, tmp_path: Path) -> None:
     _, card = make(root, draw_pairs(tmp_path, lambda number: np.arange(60, dtype=np.uint8).reshape(2, 30)))
     colours = [c.color for c in card.classes]

@@ -11,6 +11,7 @@ from losslab.errors import InputError
 from losslab.formats import format_cell_percent, format_list
 
 if TYPE_CHECKING:
+    from losslab.data.new_dataset.class_names import ClassNames
     from losslab.data.new_dataset.masks import MaskContent
     from losslab.data.new_dataset.scan import ScanResult
 
@@ -43,12 +44,17 @@ class MaskClass:
 
 
 def choose_classes(
-    scan: "ScanResult", names: Sequence[str] | None, void: Sequence[RawValue] | None, foreground: bool = False
+    scan: "ScanResult",
+    names: Sequence[str] | None,
+    void: Sequence[RawValue] | None,
+    foreground: bool = False,
+    listed_names: "ClassNames | None" = None,
 ) -> tuple[list[MaskClass], dict[RawValue, float], bool]:
     """Return the classes by value, void values with their share, and whether these are void by custom only.
 
-    With `foreground`, each value that is neither 0 (or black) nor void is of one class. Raises InputError if names or void
-    do not fit the masks, if the masks hold fewer than two classes, or if what they hold may mean different things.
+    With `foreground`, each value that is neither 0 (or black) nor void is of one class. `listed_names` are those of a file
+    beside the masks. Raises InputError if names or void do not fit the masks, if the masks hold fewer than two classes, or
+    if what they hold may mean different things.
     """
     if len(scan.pixels) == 1:
         raise InputError(f"all masks hold only {format_raw_value(next(iter(scan.pixels)))}; two classes are needed")
@@ -78,6 +84,8 @@ def choose_classes(
         )
     if len(shares) > MAX_CLASSES:
         raise InputError(f"the masks hold {len(shares)} values{besides}; at most {MAX_CLASSES} classes are possible")
+    if names is None and listed_names is not None:
+        names = listed_names.pick(list(shares))
     named = zip(names or _name_values(list(shares)), _pick_colours(len(shares)), shares.items(), strict=True)
     classes = [
         MaskClass(name, value if isinstance(value, tuple) else colour, value, share)

@@ -13,6 +13,7 @@ from tqdm import tqdm
 from losslab.cards import Card, RawValue
 from losslab.data.catalog import CATALOG, check_root
 from losslab.data.new_dataset.card import build_card_text
+from losslab.data.new_dataset.class_names import find_class_names
 from losslab.data.new_dataset.classes import MaskClass, choose_classes
 from losslab.data.readers import check_not_linked
 from losslab.errors import InputError
@@ -59,6 +60,10 @@ class NewDataset:
     """Void values with their share of all pixels, 0 to 1."""
     void_by_custom: bool
     groups: int | None
+    names_file: Path | None
+    """A file of class names beside the masks."""
+    has_listed_names: bool
+    """Whether the classes have the names of that file, because they fit."""
 
 
 def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDataset:
@@ -79,7 +84,8 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
         )
     groups = _count_groups(options.group, list(pairs.images))
     scan = scan_pairs(pairs)
-    classes, void, by_custom = choose_classes(scan, options.classes, options.void, options.foreground)
+    listed_names = find_class_names(options.masks) if options.classes is None else None
+    classes, void, by_custom = choose_classes(scan, options.classes, options.void, options.foreground, listed_names)
     title = " ".join((options.title or "").split()) or options.name
     text = build_card_text(options.name, title, pairs, classes, void, options.group)
     validate(Card, parse_yaml(text), card)
@@ -101,6 +107,8 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
         void=void,
         void_by_custom=by_custom,
         groups=groups,
+        names_file=listed_names.path if listed_names else None,
+        has_listed_names=bool(listed_names and listed_names.pick([one.value for one in classes])),
     )
 
 

@@ -99,7 +99,7 @@ def _describe(path: Path, values: Values, in_colours: bool) -> MaskContent:
     if len(pixels) > MAX_VALUES:
         raise InputError(f"{path}: holds {len(pixels)} {'colours' if in_colours else 'values'}; {LOSSLESS}")
     palette = {} if in_colours else read_palette(path, values)
-    afar = 0 if in_colours or len(pixels) < 2 else _count_shades_afar(values)
+    afar = _count_shades_afar(values) if FULL in pixels and len(pixels) > 2 else 0
     return MaskContent(path, pixels, (values.shape[1], values.shape[0]), in_colours, palette, afar)
 
 

@@ -76,6 +76,10 @@ def _read_sizes(path: Path) -> list[tuple[int, int]]:
     try:
         with Image.open(path) as opened:
             size, orientation = opened.size, opened.getexif().get(0x0112, 1)
+            if opened.mode in ("I", "F"):  # prepare may refuse these
+                read_image(path)
+    except UnusableFileError:
+        return []
     except Exception:  # a decoder may raise anything at all on damaged bytes
         try:
             picture = read_image(path)
