@@ -1,7 +1,11 @@
 """Dataset cards: one strict YAML file per dataset describes its source, its layout on disk and its labels."""
 
+import json
 import re
+import subprocess
+import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -17,6 +21,7 @@ SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 RESERVED_NAMES = ("split", "truth", "all")
 """Names that no class may have: reports use them for columns of confusion.csv, and for all classes in strata.csv."""
+GROUPS_TIMEOUT_S = 20
 Byte = Annotated[int, Field(ge=0, le=255)]
 
 
@@ -154,10 +159,9 @@ class Card(Section):
     def _raw_values(self) -> list[RawValue]:
         return [value for label_class in self.classes for value in label_class.values] + self.void
 
-    def find_group(self, name: str) -> str:
-        """Return the group of an image by its name; an image that the expression does not match is its own group."""
-        match = re.search(self.group, name.split("/")[-1]) if self.group else None
-        return (match and match.group(1)) or name
+    def find_groups(self, names: Sequence[str]) -> dict[str, str]:
+        """Return the group of each image by its name; one that the expression does not match is its own group."""
+        return find_groups(self.group, names)
 
     @field_validator("group")
     @classmethod
@@ -196,6 +200,42 @@ def read_card(dataset: str, catalog: Path = Path("data/catalog")) -> Card:
         return validate(Card, read_yaml(path), path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such card") from None
+
+
+def find_groups(expression: str | None, names: Sequence[str]) -> dict[str, str]:
+    """Return the group that the expression finds in each name, else the name itself.
+
+    Another process searches, since Python's search can take years on a short name, and nothing else can stop it. Raises
+    InputError if it takes longer than `GROUPS_TIMEOUT_S`.
+
+    >>> find_groups("^(p[0-9]+)_", ["p1_a", "b"])
+    {'p1_a': 'p1', 'b': 'b'}
+    """
+    if expression is None:
+        return {name: name for name in names}
+    command, asked = [sys.executable, "-I", "-S", "-c", _SEARCH], json.dumps([expression, list(names)])
+    try:
+        result = subprocess.run(
+            command, input=asked, capture_output=True, text=True, timeout=GROUPS_TIMEOUT_S, check=True
+        )
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"group {expression!r} takes more than {GROUPS_TIMEOUT_S} s on {len(names)} names; write it without a repeat "
+            "within a repeat, such as (a+)+"
+        ) from None
+    except subprocess.CalledProcessError as error:
+        raise InputError(
+            f"group {expression!r} fails: {(error.stderr.split(chr(10))[-2:-1] or ['killed'])[0]}"
+        ) from None
+    return dict(zip(names, json.loads(result.stdout), strict=True))
+
+
+_SEARCH = """
+import json, re, sys
+expression, names = json.load(sys.stdin)
+matches = [re.search(expression, name.split("/")[-1]) for name in names]
+json.dump([(match and match.group(1)) or name for match, name in zip(matches, names)], sys.stdout)
+"""
 
 
 def count_outputs(classes: int) -> int:

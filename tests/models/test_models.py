@@ -254,7 +254,7 @@ def test_net_that_cannot_train_on_one_image_is_an_error() -> None:
     models.check_size(net, 64, smallest_batch=2)
     message = r"train.batch_size leaves one image per process and step, .* cannot train: Expected more than 1"
     with pytest.raises(InputError, match=message):
-        models.check_size(net, 64, smallest_batch=1)
+        models.check_size(net, 64, smallest_batch=1, images=2)
     assert net.training and all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
 
 

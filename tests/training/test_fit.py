@@ -300,6 +300,14 @@ def test_step_of_one_image_is_refused_where_the_net_needs_two(tiny_params: Param
     plan_training(changed(params, train={"batch_size": 6}), tiny_data)
 
 
+def test_advice_on_a_single_training_image_is_more_images(
+    tiny_params: Params, tiny_data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PreparedData, "rows", lambda *_: [0])
+    with pytest.raises(InputError, match=r"the train split has one image, on which this net cannot .* give it more"):
+        plan_training(changed(tiny_params, arch="deeplabv3", train={"batch_size": 4}), tiny_data)
+
+
 def test_operations_without_a_deterministic_version_are_named() -> None:
     """The warnings are worded as torch words them."""
     warned = [

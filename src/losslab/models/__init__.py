@@ -74,12 +74,13 @@ def check_encoder(arch: str, encoder: str | None, encoder_weights: str | None) -
         check_pairing(arch, encoder)
 
 
-def check_size(net: "nn.Module", size: int, smallest_batch: int | None = None) -> None:
+def check_size(net: "nn.Module", size: int, smallest_batch: int | None = None, images: int | None = None) -> None:
     """Raise InputError if the net cannot take images of size x size pixels: some encoders take one size only.
 
     Args:
         smallest_batch: the fewest images that a process gets in a step. If 1, the net must also be able to train on a
             single image, which the batch norm of some encoders cannot.
+        images: the number of training images, if known: with a single one, no size of batches helps.
 
     >>> check_size(build_model("simple_cnn", 3), 64, smallest_batch=1)
     """
@@ -88,6 +89,11 @@ def check_size(net: "nn.Module", size: int, smallest_batch: int | None = None) -
     if reason := find_fault(net, size):
         raise InputError(f"encoder: this net cannot take images of prepare.size {size}: {reason}")
     if smallest_batch == 1 and (reason := find_fault(net, size, training=True)):
+        if images == 1:
+            raise InputError(
+                f"the train split has one image, on which this net cannot train: {reason}; give it more (see prepare.split "
+                "and prepare.limit), or use another arch"
+            )
         raise InputError(
             f"train.batch_size leaves one image per process and step, on which this net cannot train: {reason}; "
             "set it higher, or train.devices lower"

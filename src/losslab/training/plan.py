@@ -65,7 +65,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
     images = len(prepared.rows("train", "images"))
     batches = EpochBatchSampler(images, params.train.batch_size, params.seed, world=processes)
     # On CUDA batch norm is over all processes.
-    check_size(net, size, batches.count_fewest() * (processes if device.type == "cuda" else 1))
+    check_size(net, size, batches.count_fewest() * (processes if device.type == "cuda" else 1), images)
     loss = _build_loss(params, data)
     description = {
         "arch": params.arch,

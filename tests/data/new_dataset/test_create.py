@@ -69,7 +69,7 @@ def test_card_says_what_the_files_hold_and_reads_their_copies(root: Path, tmp_pa
     own = root / "data/raw/cells/own"
     listing = read_layout(card, own)
     assert [sample.name for sample in listing.samples] == ["p0_0", "p0_3", "p1_1", "p2_2"] and listing.skipped == []
-    assert [card.find_group(sample.name) for sample in listing.samples] == ["p0", "p0", "p1", "p2"]
+    assert list(card.find_groups([sample.name for sample in listing.samples]).values()) == ["p0", "p0", "p1", "p2"]
     for folder, kind in zip(folders, ("images", "masks"), strict=True):
         assert {path.name: path.read_bytes() for path in (own / kind).iterdir()} == {
             path.name: path.read_bytes() for path in folder.iterdir()
@@ -613,7 +613,7 @@ NOTHING: dict[str, Any] = {}
         (NOTHING, {"void": [(0, 0, 9)]}, None, "^--void: #000009 does not fit the masks, which hold numbers$"),
         (NOTHING, {"group": "(p"}, None, r"^--group: '\(p' is not a regular expression: "),
         (NOTHING, {"group": "p"}, None, "^--group: 'p' must have one pair of brackets"),
-        (NOTHING, {"group": "(z)"}, None, r"^--group: '\(z\)' matches no image name, such as p0_0$"),
+        (NOTHING, {"group": "(z)"}, None, r"^--group: '\(z\)' finds no group in image names such as p0_0$"),
         (
             NOTHING,
             {"name": "../cells"},

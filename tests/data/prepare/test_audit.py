@@ -191,8 +191,18 @@ def test_palettes_that_disagree_about_a_number_are_errors(tmp_path: Path) -> Non
 def test_group_expression_that_finds_nothing_in_a_name_makes_it_a_group_of_its_own(tmp_path: Path) -> None:
     make_folders(tmp_path)
     card = own_card(tmp_path, group="^im([0-3])?")
-    assert [card.find_group(name) for name in ("im1", "im7", "x")] == ["1", "im7", "x"]
+    assert card.find_groups(["im1", "im7", "x", "a/im2"]) == {"im1": "1", "im7": "im7", "x": "x", "a/im2": "2"}
     prepared_from(tmp_path, card, method="grouped")
+
+
+def test_group_expression_that_never_ends_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_folders(tmp_path)
+    for kind in ("images", "masks"):
+        (tmp_path / f"raw/own/{kind}/im0.png").rename(tmp_path / f"raw/own/{kind}/{'a' * 60}.png")
+    monkeypatch.setattr("losslab.cards.GROUPS_TIMEOUT_S", 0.3)
+    with pytest.raises(InputError, match=r"^group '\^\(a\+\)\+\$' takes more than 0.3 s on 8 names; write it without"):
+        prepared_from(tmp_path, own_card(tmp_path, group="^(a+)+$"))
+    assert not (tmp_path / "out").exists()
 
 
 def test_upper_case_endings_and_spaces_in_names_are_no_trouble(tmp_path: Path) -> None:

@@ -178,7 +178,8 @@ def test_grouped_fills_each_split_though_the_fractions_ask_for_less() -> None:
 def test_grouped_goes_by_the_group_of_the_card() -> None:
     card = read_card("camvid", ROOT / "data/catalog")
     given = [sample for prefix in ("0001TP_", "0006R0_", "Seq05VD_f") for sample in samples(4, "train", prefix)]
-    dealt = deal(given, split_by("grouped"), find_group=card.find_group)
+    groups = card.find_groups([sample.name for sample in given])
+    dealt = deal(given, split_by("grouped"), find_group=groups.__getitem__)
     assert [len({name.split("_")[0] for name in names}) for names in dealt.values()] == [1, 1, 1]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from losslab.cards import Card, RawValue
+from losslab.cards import Card, RawValue, find_groups
 from losslab.data.catalog import CATALOG, check_root
 from losslab.data.new_dataset.card import build_card_text
 from losslab.data.new_dataset.class_names import find_class_names
@@ -150,10 +150,10 @@ def _count_groups(group: str | None, names: Sequence[str]) -> int | None:
     pattern = _compile("--group", group)
     if pattern.groups != 1:
         raise InputError(f"--group: {group!r} must have one pair of brackets, around what names the group")
-    matches = [pattern.search(name.split("/")[-1]) for name in names]
-    if not any(matches):
-        raise InputError(f"--group: {group!r} matches no image name, such as {names[0]}")
-    return len({(match and match.group(1)) or name for match, name in zip(matches, names, strict=True)})
+    groups = find_groups(group, names)
+    if all(name == found for name, found in groups.items()):
+        raise InputError(f"--group: {group!r} finds no group in image names such as {names[0]}")
+    return len(set(groups.values()))
 
 
 def _compile(option: str, text: str) -> re.Pattern[str]:

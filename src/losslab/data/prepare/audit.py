@@ -38,6 +38,7 @@ def audit_file(name: str, statistics: ImageStatistics, size: int) -> list[Findin
 def audit_splits(
     card: Card,
     dealt: Mapping[SplitName, Sequence[str]],
+    groups: Mapping[str, str],
     totals: Mapping[SplitName, SplitTotals],
     pairs: Sequence[SimilarPair],
 ) -> list[Finding]:
@@ -46,7 +47,7 @@ def audit_splits(
     splits_by_group: dict[str, Counter[SplitName]] = {}
     for split, names in dealt.items():
         for name in names:
-            splits_by_group.setdefault(card.find_group(name), Counter())[split] += 1
+            splits_by_group.setdefault(groups[name], Counter())[split] += 1
     for group, splits in sorted(splits_by_group.items()):
         if card.group is not None and len(splits) > 1:
             numbers = ", ".join(f"{count} in {split}" for split, count in splits.items())

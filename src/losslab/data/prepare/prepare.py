@@ -105,7 +105,8 @@ def _write_splits(
     if len(number_by_name) < len(kept):
         raise RuntimeError("two images have the same name; a reader must tell them apart")
     presence = {name: frozenset(np.flatnonzero(table.pixels[row]).tolist()) for name, row in number_by_name.items()}
-    dealt = split_samples(kept, params.split, presence, card.find_group)
+    groups = card.find_groups(list(number_by_name))
+    dealt = split_samples(kept, params.split, presence, groups.__getitem__)
     names = {split: [sample.name for sample in dealt[split]] for split in SPLITS}
     numbers = {split: [number_by_name[name] for name in names[split]] for split in SPLITS}
 
@@ -123,7 +124,7 @@ def _write_splits(
     order = [number for split in SPLITS for number in numbers[split]]
     digests, parts = table.digests[order], [SPLITS.index(split) for split in SPLITS for _ in names[split]]
     near = find_near_duplicates(lambda rows: spool.read("thumbnails", order[rows]), parts, digests)
-    findings += audit_splits(card, names, totals, near.pairs)
+    findings += audit_splits(card, names, groups, totals, near.pairs)
     findings += find_duplicates([(split, name) for split in SPLITS for name in names[split]], digests.tolist())
     audit = {"settings": params.model_dump()} | describe_data(card, totals, rows, near)
     return audit | describe_findings(findings, near.count)
