@@ -149,6 +149,20 @@ def test_redirect_is_followed_with_its_range(tmp_path: Path, site: Site) -> None
     assert site.requests[-1] == ("/there", "bytes=1000-")
 
 
+@pytest.mark.parametrize("scheme", ["file", "ftp", "data", "odd"])
+def test_redirect_leads_to_no_file_and_nowhere_but_http(tmp_path: Path, site: Site, scheme: str) -> None:
+    (tmp_path / "own.tar.gz").write_bytes(BODY)
+    there = {
+        "file": (tmp_path / "own.tar.gz").as_uri(),
+        "ftp": f"ftp{site.url[4:]}",
+        "data": "data:,x",
+        "odd": "//[bad",
+    }
+    with pytest.raises(InputError, match=r"could not be downloaded \(.*cannot request data.tar.gz"):
+        get(tmp_path, site.put("data", Answer(status=302, headers={"Location": there[scheme]})))
+    assert len(site.requests) == 1
+
+
 def test_encoded_name_of_a_tar_is_not_decoded(tmp_path: Path, site: Site) -> None:
     """Some servers send .tar.gz as a tar in the content encoding x-gzip; the file is asked for, not the tar."""
     get(tmp_path, site.put("data", Answer(BODY, headers={"Content-Encoding": "x-gzip"})))

@@ -160,6 +160,35 @@ def test_program_of_a_postscript_image_is_not_run(tmp_path: Path) -> None:
         read_image(tmp_path / "a.png")
 
 
+def pack_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+BOMB = zlib.compress(bytes(20 << 20), 9)
+PAGE_OF_ITSELF = struct.pack("<2sHIHHHIII", b"II", 42, 8, 1, 256, 4, 1, 8, 8)
+
+
+@pytest.mark.parametrize(
+    "chunk", [b"iCCPa\0\0", b"zTXta\0\0", b"iTXta\0\1\0\0\0"], ids=["profile", "text", "text of UTF-8"]
+)
+def test_what_lies_beside_the_pixels_is_not_inflated_without_bound(tmp_path: Path, chunk: bytes) -> None:
+    Image.new("RGB", (6, 4)).save(tmp_path / "a.png")
+    plain = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(plain[:33] + pack_chunk(chunk[:4], chunk[4:] + BOMB) + plain[33:])
+    with pytest.raises(UnusableFileError, match="unreadable image: Decompressed data too large"):
+        read_image(tmp_path / "a.png")
+
+
+def test_more_bytes_than_pixels_and_pages_without_end_do_no_harm(tmp_path: Path) -> None:
+    header = struct.pack(">IIBBBBB", 6, 4, 8, 2, 0, 0, 0)
+    chunks = pack_chunk(b"IHDR", header) + pack_chunk(b"IDAT", BOMB) + pack_chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunks)
+    assert read_image(tmp_path / "a.png").pixels.shape == (4, 6, 3)
+    (tmp_path / "a.tif").write_bytes(PAGE_OF_ITSELF)
+    with pytest.raises(UnusableFileError, match="unreadable image"):
+        read_image(tmp_path / "a.tif")
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_reported_and_applied_only_on_request(tmp_path: Path, orientation: int) -> None:
     pixels = noise((6, 9, 3))

@@ -133,7 +133,7 @@ def _receive(part: Path, url: str, archive: Archive, say: Say, retries: RetryPol
             if begin:
                 say(f"{archive.name}: resuming at {format_bytes(begin)}")
             size = _append(response, part, begin, limit, total)
-    except (requests.RequestException, urllib3.exceptions.HTTPError, UnicodeError) as error:
+    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:  # the last for odd addresses
         raise _explain(error, part, archive, retries) from None
     if archive.bytes is not None and size < archive.bytes:
         raise _HitchError(f"cut off at {format_bytes(size)}")
