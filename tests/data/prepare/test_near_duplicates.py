@@ -100,16 +100,6 @@ def test_views_taken_alike_are_no_pairs_and_copies_among_them_are(seed: int) -> 
     assert list_pairs(images[:150], parts) == []
 
 
-def test_images_that_one_frequency_tells_apart_are_alike_by_chance() -> None:
-    wave = np.cos(np.linspace(0, np.pi, 64))[None, :, None] * np.ones((64, 1, 3))
-    other = wave.transpose(1, 0, 2)
-    generator = np.random.default_rng(0)
-    images = [
-        np.clip(128 + 60 * wave + generator.normal(0, 30) * other, 0, 255).round().astype(np.uint8) for _ in range(40)
-    ]
-    assert list_pairs(images, (np.arange(40) % 2).tolist()) == []
-
-
 PETS = Path("../shared/datasets/oxford_pet/images")
 
 
