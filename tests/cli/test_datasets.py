@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,18 @@ def test_datasets_lists_each_on_a_line_of_its_own(root: Path) -> None:
 def test_datasets_json_has_all_cards(root: Path) -> None:
     listed = {entry["name"]: entry for entry in json.loads(run("--json").stdout)}
     assert listed["oxford_pet"]["bytes"] == 811092049 and len(listed["camvid"]["classes"]) == 11
+
+
+def test_names_cannot_steer_the_terminal(root: Path) -> None:
+    path = root / "data/catalog/camvid.yaml"
+    card = yaml.safe_load(path.read_text(encoding="utf-8"))
+    card |= {"title": "a\x1b[2J\n\x7f\x9b", "home": "https://me:hunter2@h/"}
+    path.write_text(yaml.safe_dump(card), encoding="utf-8")
+    table, listed = run().stdout, run("--json").stdout
+    assert r"a\u001b[2J\n\u007f\u009b" in table and len(table.splitlines()) == len(list(path.parent.iterdir())) + 2
+    assert not [letter for letter in table + listed if letter != "\n" and unicodedata.category(letter) == "Cc"]
+    about = {entry["name"]: entry for entry in json.loads(listed)}["camvid"]
+    assert about["title"] == card["title"] and "hunter2" not in listed
 
 
 @pytest.mark.parametrize("arguments", [[], ["--json"]])

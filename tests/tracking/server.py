@@ -1,5 +1,6 @@
 """MLflow's own server on this machine, in this process, which can be lost and come back."""
 
+import os
 import socket
 import threading
 import time
@@ -9,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
+import mlflow
 from mlflow import MlflowClient
 
 
@@ -37,7 +40,10 @@ def serve_mlflow(folder: Path) -> Iterator[Server]:
             pass
 
     uri = f"sqlite:///{folder / 'server.db'}"
-    initialize_backend_stores(uri, None, str(folder / "artifacts"))
+    with patch.dict(os.environ):  # the server takes its store for that of all clients in this process
+        initialize_backend_stores(uri, uri, str(folder / "artifacts"))
+        mlflow.set_tracking_uri(None)  # type: ignore[arg-type]
+        mlflow.set_registry_uri(None)  # type: ignore[arg-type]
     state: list[Server] = []
 
     def answer(environ: Any, start_response: Any) -> Any:

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from losslab.errors import InputError
-from losslab.formats import format_list
+from losslab.formats import escape_controls, format_list
 from losslab.io.hashing import compute_file_md5
 from losslab.tracking.lookup import list_trained_runs
 from losslab.tracking.store import DATA_MD5, EXPERIMENT, MODEL_MD5, TrackingStore, describe_store, store_errors
@@ -59,6 +59,8 @@ def check_model_name(name: str) -> None:
         _validate_model_name(name)
     except MlflowException:
         raise InputError(f"--name {name!r}: a model's name must not be empty or contain / or :") from None
+    if name != escape_controls(name):
+        raise InputError(f"--name {name!r}: a model's name must be one line of printable characters")
 
 
 def find_trained_run(run: str, root: Path) -> RegistryRun:

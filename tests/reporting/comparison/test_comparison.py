@@ -233,6 +233,7 @@ def test_names_are_text(tmp_path: Path) -> None:
     assert EVIL not in page and html.escape(EVIL) in page
     assert EVIL not in markdown and r"&lt;b>x&lt;/b>\|\*y\*" in markdown
     assert escape_markdown("[a](b) _c_ d_e p < 0.1 &amp;") == r"[a\](b) \_c\_ d_e p < 0.1 &amp;amp;"
+    assert escape_markdown("a\n\x1b[2J\u202e http://me:pw@h/") == r"a \\u001b[2J\\u202e http://\*\*\*@h/"
 
 
 def test_markdown_tables_have_as_many_cells_in_each_row(rich: tuple[Comparison, Path]) -> None:

@@ -8,6 +8,7 @@ from losslab.formats import (
     format_duration,
     format_gflops,
     format_interval,
+    format_line,
     format_mean_sd,
     format_milliseconds,
     format_parameters,
@@ -53,7 +54,7 @@ def build_markdown(comparison: Comparison) -> str:
 
 def escape_markdown(words: str) -> str:
     """Escape text so that no emphasis, link, code, table cell or tag begins in it."""
-    line = re.sub(r"\s+", " ", words).strip()
+    line = format_line(re.sub(r"\s+", " ", words).strip())
     line = re.sub(r"&(?=[#\w]+;)", "&amp;", line)
     line = re.sub(r"<(?=[\w/!?])", "&lt;", line)
     line = re.sub(r"([\\`*|~]|\](?=[(\[]))", r"\\\1", line)
