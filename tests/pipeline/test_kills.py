@@ -89,8 +89,8 @@ def test_kills_at_any_moment_change_nothing(
     assert clone.outs() == finished.outs
     assert (clone.folder / "dvc.lock").read_text(encoding="utf-8") == finished.lock
     (run,) = clone.runs()
-    assert run.info.status == "FINISHED" and "test_miou" in run.data.metrics
-    history = clone.mlflow().get_metric_history(run.info.run_id, "val_miou")
+    assert run.info.status == "FINISHED" and "test/miou" in run.data.metrics
+    history = clone.mlflow().get_metric_history(run.info.run_id, "val/miou")
     assert [point.step for point in history] == list(range(1, EPOCHS + 1))
     assert not list((clone.folder / ".losslab/checkpoints").iterdir())
 
@@ -120,7 +120,7 @@ def test_queued_experiment_whose_worker_died_goes_on_when_it_is_queued_again(
     assert resumed == alone and "models/model.safetensors" in {out["path"] for out in resumed}
     (run,) = clone.runs()
     assert run.data.tags["dvc.experiment"] == "second" and run.info.status == "FINISHED"
-    history = clone.mlflow().get_metric_history(run.info.run_id, "val_miou")
+    history = clone.mlflow().get_metric_history(run.info.run_id, "val/miou")
     assert [point.step for point in history] == list(range(1, EPOCHS + 1))
 
 

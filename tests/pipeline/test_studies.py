@@ -121,7 +121,7 @@ def test_study_survives_kills_and_a_failing_cell(tmp_path: Path) -> None:
 
     (done,) = (run for run in clone.runs() if run.info.status == "FINISHED")
     assert done.data.tags["dvc.experiment"] == GOOD and done.data.params["train.lr"] == "0.001"
-    history = clone.mlflow().get_metric_history(done.info.run_id, "val_miou")
+    history = clone.mlflow().get_metric_history(done.info.run_id, "val/miou")
     assert [point.step for point in history] == list(range(1, EPOCHS + 1)), "an epoch was trained twice"
 
 

@@ -50,7 +50,7 @@ def test_mlflow_shows_the_run_with_all_that_is_known_of_it(done: Clone) -> None:
     assert {"losslab.hardware", "losslab.seconds.train", "losslab.seconds.evaluate", "dvc.baseline_rev"} <= set(
         run.data.tags
     )
-    assert {"train_loss", "val_loss", "val_miou", "test_miou", "best_val_miou"} <= set(run.data.metrics)
+    assert {"train/loss", "val/loss", "val/miou", "test/miou", "best_val/miou"} <= set(run.data.metrics)
     artifacts = done.folder / "mlartifacts/tiny" / run.info.run_id / "artifacts"
     assert (artifacts / "report.html").read_bytes() == done.outs()["reports/report.html"]
     assert (artifacts / "figures/curves.png").is_file()
@@ -70,7 +70,7 @@ def test_experiment_with_another_loss_and_net_runs_three_stages(clone: Clone) ->
     assert "test.miou" in clone.run("dvc exp diff main other-loss")
     (run,) = (run for run in clone.runs() if run.data.tags.get("dvc.experiment") == "other-loss")
     assert run.data.params["loss"] == "0.5*bce+0.5*dice"
-    assert {"train_loss_bce", "train_loss_dice", "test_miou"} <= set(run.data.metrics)
+    assert {"train/loss_bce", "train/loss_dice", "test/miou"} <= set(run.data.metrics)
 
 
 def test_run_is_verified_in_a_clone_and_put_back_whatever_the_workspace_holds(clone: Clone) -> None:
@@ -139,10 +139,10 @@ def test_queue_from_an_empty_store_loses_nothing(clone: Clone) -> None:
     assert {(run.data.params["loss"], run.data.params["seed"]) for run in runs} == {("dice", "1"), ("focal", "1")}
     client = clone.mlflow()
     for run in runs:
-        assert [point.step for point in client.get_metric_history(run.info.run_id, "val_miou")] == list(
+        assert [point.step for point in client.get_metric_history(run.info.run_id, "val/miou")] == list(
             range(1, EPOCHS + 1)
         )
-        assert "test_miou" in run.data.metrics and run.data.tags["dvc.experiment"] in run.info.run_name
+        assert "test/miou" in run.data.metrics and run.data.tags["dvc.experiment"] in run.info.run_name
         artifacts = clone.folder / "mlartifacts/tiny" / run.info.run_id / "artifacts"
         assert (artifacts / "report.html").is_file() and (artifacts / "figures/confusion.png").is_file()
 
@@ -161,7 +161,7 @@ def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> 
     output = clone.run("losslab sync")
     runs = {run.data.tags.get("dvc.experiment"): run for run in clone.runs()}
     assert "added again" in output and "added workspace" in output
-    assert runs["again"].data.params["loss"] == "dice" and "test_miou" in runs["again"].data.metrics
+    assert runs["again"].data.params["loss"] == "dice" and "test/miou" in runs["again"].data.metrics
     assert len([run for run in runs.values() if run.data.params["loss"] == "focal"]) == 1
     assert "prepared-only" not in runs and "skipped prepared-only: not finished" in output
     assert all(run.info.status == "FINISHED" for run in runs.values())

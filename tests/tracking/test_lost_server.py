@@ -108,7 +108,7 @@ def test_run_that_the_server_lost_sight_of_is_completed_as_the_same_run(
     assert run.info.status == ("FAILED" if lost_at == "death" else "FINISHED")
     if lost_at != "begin":
         assert 60 <= (run.info.end_time - run.info.start_time) / 1000 < 120, "it lasts as long as its stage"
-        history = server.store.get_metric_history(run.info.run_id, "train_loss")
+        history = server.store.get_metric_history(run.info.run_id, "train/loss")
         assert [point.step for point in history] == [0, 1, 2]
     assert not list((outs / ".losslab/lost_runs").iterdir())
     printed = capfd.readouterr()

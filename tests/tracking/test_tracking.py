@@ -91,7 +91,7 @@ def test_training_is_seen_while_it_runs(params: Params, root: Path, outs: Path, 
         (live,) = runs(root, params.dataset)
         assert live.info.status == "RUNNING"
         assert live.data.params["train.epochs"] == "2" and live.data.params["loss"] == "cross_entropy"
-        assert series(root, live, "train_loss") == [(0, 1.0)]
+        assert series(root, live, "train/loss") == [(0, 1.0)]
         run.log_model(outs / "models", seconds=12.3)
     (done,) = runs(root, params.dataset)
     assert done.info.status == "FINISHED"
@@ -126,7 +126,7 @@ def test_interrupted_run_goes_on_as_the_same_run(
     train(params, root, outs, warnings)
     (done,) = runs(root, params.dataset)
     assert done.info.status == "FINISHED" and "losslab.model_md5" in done.data.tags
-    assert [step for step, _ in series(root, done, "train_loss")] == [0, 1, 2]
+    assert [step for step, _ in series(root, done, "train/loss")] == [0, 1, 2]
     assert warnings == []
 
 
@@ -170,7 +170,7 @@ def test_model_that_is_scored_otherwise_is_another_run(
     for _ in range(2):
         tracking.record_stage(outs, root, warnings.append, "report", 1.0)
     scores = {
-        run.data.params["evaluate.resolution"]: run.data.metrics["test_miou"] for run in runs(root, params.dataset)
+        run.data.params["evaluate.resolution"]: run.data.metrics["test/miou"] for run in runs(root, params.dataset)
     }
     assert scores == {"prepared": 0.5, "original": 0.5} and len(runs(root, params.dataset)) == 2 and not warnings
 
@@ -201,6 +201,20 @@ def test_experiment_and_baseline_are_tagged(
     assert (run.data.tags["dvc.experiment"], run.data.tags["dvc.baseline_rev"]) == ("great-lion", "abc123")
 
 
+@pytest.mark.parametrize(
+    "experiment", ["demo-cross_entropy-unet-s0", "s-unet-tu-mobilenetv3_small_050-cross_entropy-s0"]
+)
+def test_name_of_a_run_says_nothing_twice(
+    experiment: str, params: Params, root: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DVC_EXP_NAME", experiment)
+    with begin(params, root, warnings):
+        pass
+    (run,) = runs(root, params.dataset)
+    assert run.info.run_name == experiment + (": tu-mobilenetv3_small_050" if experiment.startswith("demo") else "")
+    assert run.data.params["encoder_weights"] == "null"
+
+
 def test_later_stages_complete_the_run_that_train_began(
     params: Params, root: Path, outs: Path, warnings: list[str]
 ) -> None:
@@ -208,13 +222,13 @@ def test_later_stages_complete_the_run_that_train_began(
     for stage in ("evaluate", "report"):
         tracking.record_stage(outs, root, warnings.append, stage, 1.0)
     (run,) = runs(root, params.dataset)
-    assert run.data.metrics["test_miou"] == run.data.metrics["best_val_miou"] == 0.5
-    assert run.data.metrics["test_iou_skin"] == 0.75 and "test_iou_hair" not in run.data.metrics
-    assert series(root, run, "val_miou") == [(0, 0.0), (1, 0.1), (2, 0.2)]
+    assert run.data.metrics["test/miou"] == run.data.metrics["best_val/miou"] == 0.5
+    assert run.data.metrics["test/iou/skin"] == 0.75 and "test/iou/hair" not in run.data.metrics
+    assert series(root, run, "val/miou") == [(0, 0.0), (1, 0.1), (2, 0.2)]
     artifacts = root / "mlartifacts" / params.dataset / run.info.run_id / "artifacts"
     assert (artifacts / "report.html").is_file() and (artifacts / "figures/curves.png").is_file()
     assert run.data.tags["losslab.seconds.report"] == "1.0"
-    assert series(root, run, "test_miou") == [(0, 0.5)]
+    assert series(root, run, "test/miou") == [(0, 0.5)]
     assert warnings == []
 
 
@@ -264,7 +278,7 @@ def test_two_runs_of_one_model_are_distinguished_by_experiment(
         train(params, root, outs, warnings)
     monkeypatch.setenv("DVC_EXP_NAME", "first")
     tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
-    complete = {run.data.tags["dvc.experiment"]: "test_miou" in run.data.metrics for run in runs(root, params.dataset)}
+    complete = {run.data.tags["dvc.experiment"]: "test/miou" in run.data.metrics for run in runs(root, params.dataset)}
     assert complete == {"first": True, "second": False}
 
 
@@ -279,7 +293,7 @@ def test_run_is_rebuilt_from_its_outs(params: Params, root: Path, outs: Path) ->
     assert (run.data.tags["dvc.experiment"], run.info.status) == ("calm-cat", "FINISHED")
     assert run.data.tags["dvc.baseline_rev"] == "abc"
     assert run.data.params["train.epochs"] == "2"
-    assert series(root, run, "train_loss") == [(0, 1.0), (1, 0.9), (2, 0.8)]
+    assert series(root, run, "train/loss") == [(0, 1.0), (1, 0.9), (2, 0.8)]
 
 
 def test_epochs_lost_while_the_store_was_away_are_added_later(
@@ -297,7 +311,7 @@ def test_epochs_lost_while_the_store_was_away_are_added_later(
     (done,) = runs(root, params.dataset)
     assert done.info.status == "FINISHED"
     assert done.data.tags["losslab.hardware"] == "a chip"
-    assert [step for step, _ in series(root, done, "train_loss")] == [0, 1, 2]
+    assert [step for step, _ in series(root, done, "train/loss")] == [0, 1, 2]
 
 
 def test_deleted_experiment_is_brought_back(params: Params, root: Path, warnings: list[str]) -> None:
@@ -339,7 +353,7 @@ def test_repro_goes_on_with_the_run_that_an_experiment_left(
         train(params, root, outs, warnings)
     tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
     (run,) = runs(root, params.dataset)
-    assert run.data.metrics["test_miou"] == 0.5
+    assert run.data.metrics["test/miou"] == 0.5
 
 
 @pytest.mark.parametrize("uri", [None, "sqlite:///mlflow.db?timeout=30"])
@@ -413,5 +427,5 @@ def test_processes_that_come_first_at_once_share_one_store(tmp_path: Path, param
     started = [subprocess.Popen([*command, key], stderr=subprocess.PIPE, text=True) for key in "abc"]
     assert [process.communicate()[1] for process in started] == ["", "", ""]
     logged = runs(tmp_path, params.dataset)
-    assert [(run.info.status, run.data.metrics["val_miou"]) for run in logged] == [("FINISHED", 0.5)] * 3
+    assert [(run.info.status, run.data.metrics["val/miou"]) for run in logged] == [("FINISHED", 0.5)] * 3
     assert list(tmp_path.glob(".*partial*")) == []

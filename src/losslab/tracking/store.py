@@ -3,6 +3,7 @@
 import getpass
 import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -50,8 +51,8 @@ RECORD_FILES = (
 DRIVER = "sqlite+pysqlite"
 SCORING_KEYS = ("resolution", "tta", "tolerances")
 """Keys of params.evaluate that scores depend on."""
-SPLIT_PREFIXES = {"test": "test", "val": "best_val"}
-"""Split of metrics.json → prefix in MLflow: `val_miou` is the series over epochs, `best_val_miou` is the kept model's."""
+SPLIT_GROUPS = {"test": "test", "val": "best_val"}
+"""Split of metrics.json → group in MLflow: `val/miou` is the series over epochs, `best_val/miou` is the kept model's."""
 
 
 NOTES = Path(".losslab/lost_runs")
@@ -134,7 +135,8 @@ class TrackingStore:
     def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        self.client.log_batch(run_id, params=[Param(key, str(value)) for key, value in flatten(params).items()])
+        leaves = {key: "null" if value is None else str(value) for key, value in flatten(params).items()}
+        self.client.log_batch(run_id, params=[Param(key, value) for key, value in leaves.items()])
 
     def search(self, dataset: str, tags: Mapping[str, str]) -> list[Any]:
         """Return the runs with these tags, newest first."""
@@ -177,8 +179,8 @@ class TrackingStore:
             if values["epoch"] > logged.get("epoch", -1):
                 metrics += build_metrics(values, int(values["epoch"]))
         scores = read_json(outs / "reports/metrics.json")
-        for split, prefix in SPLIT_PREFIXES.items():
-            final = {f"{prefix}_{key}": value for key, value in flatten(scores[split], "_").items()}
+        for split, group in SPLIT_GROUPS.items():
+            final = {f"{group}/{key}": value for key, value in flatten(scores[split], "/").items()}
             metrics += build_metrics({key: value for key, value in final.items() if logged.get(key) != value}, 0)
         for start in range(0, len(metrics), 1000):  # MLflow's limit for one batch
             self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
@@ -261,9 +263,12 @@ def _check_password(uri: str) -> None:
 
 
 def _build_name(params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-    net = "-".join(str(params[key]) for key in ("arch", "encoder") if params[key] is not None)
-    name = f"{params['loss']} {net} seed {params['seed']}"
-    return f"{tags[EXPERIMENT]}: {name}" if EXPERIMENT in tags else name
+    """Build the name of a run: its experiment's, and what that does not say of loss, net and seed."""
+    experiment = tags.get(EXPERIMENT, "")
+    loss, *net = (params[key] if str(params[key]) not in experiment else None for key in ("loss", "arch", "encoder"))
+    seed = None if experiment.endswith(f"-s{params['seed']}") else f"seed {params['seed']}"
+    parts = " ".join(filter(None, [loss, "-".join(filter(None, net)), seed]))
+    return ": ".join(filter(None, [experiment, parts]))
 
 
 def _build_note(run_id: str, experiment: str | None) -> str:
@@ -302,12 +307,12 @@ def build_run_tags(tags: Mapping[str, str]) -> list[Any]:
 
 
 def build_metrics(values: Mapping[str, Any], step: int) -> list[Any]:
-    """Build MLflow's metrics; None and NaN are left out."""
+    """Build MLflow's metrics, `train_loss` as `train/loss`, which MLflow shows in groups; None and NaN are left out."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
     known = {key: float(value) for key, value in values.items() if value is not None and value == value}
-    return [Metric(key, value, now, step) for key, value in known.items()]
+    return [Metric(re.sub(r"^(train|val)_", r"\1/", key), value, now, step) for key, value in known.items()]
 
 
 @contextmanager
