@@ -96,6 +96,32 @@ def test_what_is_not_an_image_is_reported_with_its_row(
         served.predict({"image": [image, bad]})
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_request_beyond_the_documented_limits_is_refused_before_it_is_decoded(
+    served: ServedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"^image: more than 64 rows; send them in several requests$"):
+        served.predict({"image": [np.zeros((4, 4, 3), np.uint8)] * 65})
+    monkeypatch.setattr("losslab.serving.model.decode_image", lambda _: pytest.fail("decoded"))
+    file = io.BytesIO()
+    Image.new("1", (13_000, 13_000)).save(file, "PNG")
+    large = file.getvalue()
+    for form in (large, base64.b64encode(large).decode(), np.broadcast_to(np.uint8(0), (13_000, 13_000, 3))):
+        with pytest.raises(
+            InputError, match=r"^image 0: the images up to here have more than 64 MB and 20 Mpixel; send "
+        ):
+            served.predict({"image": [form]})
+    with pytest.raises(InputError, match=r"^image 0: the images up to here have more than 64 MB"):
+        served.predict({"image": [bytes(65_000_000)]})
+
+
+def test_limits_hold_for_all_images_of_a_request_together(served: ServedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("losslab.serving.model.MAX_PIXELS", 1000)
+    assert len(served.predict({"image": [np.zeros((20, 25, 3), np.uint8)] * 2})) == 2
+    with pytest.raises(InputError, match=r"^image 2: "):
+        served.predict({"image": [np.zeros((20, 20, 3), np.uint8).tolist()] * 3})
+
+
 def test_unknown_kind_of_masks_is_refused(served: ServedModel, image: Any) -> None:
     with pytest.raises(InputError, match="masks is 'gif', but must be array or png"):
         served.predict({"image": [image]}, {"masks": "gif"})

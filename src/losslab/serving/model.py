@@ -22,6 +22,10 @@ PARAMETER, ARRAY, PNG = "masks", "array", "png"
 """Request parameter and its values: labels uint8 `[H, W]`, or a PNG of them with the card's palette, in base64."""
 
 
+MAX_ROWS, MAX_PIXELS, MAX_BYTES = 64, 20_000_000, 64_000_000
+"""Images of a request, and the pixels and bytes that they may have together: a server answers all, or none in time."""
+
+
 class ServedModel:
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
@@ -30,7 +34,7 @@ class ServedModel:
         """Predict one mask, of the size of its image, for each row of a table with the column `image`.
 
         Raises:
-            InputError: a row is not an image, or `masks` is an unknown format.
+            InputError: a row is not an image, the rows are too many or too large, or `masks` is an unknown format.
         """
         kind = (params or {}).get(PARAMETER, ARRAY)
         if kind not in (ARRAY, PNG):
@@ -48,24 +52,51 @@ def _load_pyfunc(path: str) -> ServedModel:
 
 def _read_images(values: Iterable[Any]) -> list[Pixels]:
     """Read all images before the first is predicted, so that a request is answered completely or not at all."""
-    images = []
+    images: list[Pixels] = []
+    pixels = size = 0
     for row, value in enumerate(values):
+        if row == MAX_ROWS:
+            raise InputError(f"{COLUMN}: more than {MAX_ROWS} rows; send them in several requests")
         try:
-            images.append(_read_image(value))
+            given = _decode_value(value)
+            size += len(given) if isinstance(given, bytes) else 0
+            pixels += _count_pixels(given)
+            if size > MAX_BYTES or pixels > MAX_PIXELS:
+                limits = f"{MAX_BYTES // 10**6} MB and {MAX_PIXELS // 10**6} Mpixel"
+                raise InputError(f"the images up to here have more than {limits}; send fewer or smaller ones")
+            images.append(_read_image(given))
         except (UnusableFileError, ValueError, TypeError, OverflowError) as error:
             raise InputError(f"{COLUMN} {row}: {error}") from None
     return images
 
 
-def _read_image(value: Any) -> Pixels:
+def _decode_value(value: Any) -> Any:
+    """Return the bytes of an image file, whatever holds them, or an array."""
     if isinstance(value, str):
         try:
-            value = base64.b64decode(value, validate=True)
+            return base64.b64decode(value, validate=True)
         except binascii.Error:
             raise ValueError("a text must be an image file in base64") from None
-    if isinstance(value, bytes | bytearray | memoryview):
-        return decode_image(bytes(value)).turn().pixels
-    array = np.asarray(value)
+    return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else np.asarray(value)
+
+
+def _count_pixels(value: Any) -> int:
+    """Count the pixels that a file's header or an array's shape says; 0 where that cannot be read."""
+    if not isinstance(value, bytes):
+        return int(value.size) // 3
+    try:
+        with Image.open(io.BytesIO(value)) as opened:
+            return opened.width * opened.height
+    except Image.DecompressionBombError:
+        return MAX_PIXELS + 1
+    except Exception:  # a decoder may raise anything at all, and decode_image says what is wrong
+        return 0
+
+
+def _read_image(value: Any) -> Pixels:
+    if isinstance(value, bytes):
+        return decode_image(value).turn().pixels
+    array = value
     if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:  # nested lists give int64
         array = array.astype(np.uint8)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
