@@ -30,12 +30,24 @@ def atomic_write(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     _remove(partial)
     try:
-        yield partial
+        with name_errors(path):
+            yield partial
         if path.is_dir():
             shutil.rmtree(path)
         partial.replace(path)
     finally:
         _remove(partial)
+
+
+@contextmanager
+def name_errors(path: Path) -> Iterator[None]:
+    """Name this file in an error of the system that names none, as those of a write do."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
 
 
 @contextmanager

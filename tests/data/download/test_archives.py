@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from losslab.data.download import archives
 from losslab.data.download.archives import unpack
 from losslab.errors import InputError
 from tests.data.download.packing import content, make_tar, make_zip, tar_entry
@@ -260,3 +261,61 @@ def test_compression_that_python_cannot_do_is_reported(tmp_path: Path) -> None:
     assert zipfile.is_zipfile(archive)
     with pytest.raises(InputError, match=r"data.zip: damaged, or not .*compression"):
         unpacked(archive)
+
+
+@pytest.mark.parametrize(("method", "name"), [(zipfile.ZIP_BZIP2, "bzip2"), (zipfile.ZIP_LZMA, "LZMA")])
+def test_zip_member_that_grows_at_once_is_refused(tmp_path: Path, method: int, name: str) -> None:
+    with zipfile.ZipFile(tmp_path / "data.zip", "w", method) as packed:
+        packed.writestr("a.txt", b"one")
+    with pytest.raises(
+        InputError, match=f"data.zip: holds 'a.txt', packed by {name}, .*; unpack it, and name the folder"
+    ):
+        unpacked(tmp_path / "data.zip")
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+@pytest.mark.parametrize("packed", [False, True])
+def test_endless_header_of_a_tar_is_refused_before_it_is_read(tmp_path: Path, kind: bytes, packed: bool) -> None:
+    """The file is a short one that says otherwise, so memory is not at stake here."""
+    info = tar_entry("a", kind)
+    info.size = 8_000_000_000
+    archive = tmp_path / "data.tar"
+    whole = info.tobuf() + bytes(2048)
+    archive.write_bytes(gzip.compress(whole) if packed else whole)
+    with pytest.raises(InputError, match=r"data.tar: has a header of 8000000000 bytes, which no name needs; refused"):
+        unpacked(archive)
+
+
+def test_name_of_any_length_that_a_disk_takes_is_unpacked(tmp_path: Path) -> None:
+    name = "/".join(["n" * 200] * 3) + "/a"
+    assert unpacked(make_tar(tmp_path / "data.tar", {name: b"one"}, "w")) == {name: b"one"}
+
+
+def test_sparse_file_is_refused_before_its_map_is_read(tmp_path: Path) -> None:
+    archive = make_tar(tmp_path / "data.tar", FILES, "w", tar_entry("a", tarfile.GNUTYPE_SPARSE))
+    with pytest.raises(InputError, match=r"data.tar: holds 'a', which is stored as a sparse file; refused"):
+        unpacked(archive)
+
+
+def test_tar_of_many_headers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_OVERHEAD_BYTES", 20_000)
+    archive = make_tar(tmp_path / "data.tar.gz", {f"{number}": b"" for number in range(200)}, "w:gz")
+    with pytest.raises(InputError, match="holds far more than its files at byte"):
+        unpacked(archive, 10_000)
+
+
+def test_endless_tail_of_a_tar_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "MAX_OVERHEAD_BYTES", 1_000_000)
+    archive = make_tar(tmp_path / "data.tar", FILES, "w")
+    archive.write_bytes(gzip.compress(archive.read_bytes() + bytes(9_000_000)))
+    with pytest.raises(InputError, match="holds far more than its files at byte"):
+        unpacked(archive)
+
+
+def test_memory_that_runs_out_is_not_blamed_on_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(archives, "_read_tar_member", fail)
+    with pytest.raises(InputError, match=r"data.tar: takes more memory to unpack than there is; refused"):
+        unpacked(make_tar(tmp_path / "data.tar", FILES, "w"))

@@ -3,13 +3,14 @@
 import errno
 import io
 import lzma
+import os
 import posixpath
 import stat
 import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from losslab.data.download.rar import is_cut_off
 from losslab.data.download.unpack_programs import unpack_with_program
 from losslab.errors import InputError
-from losslab.io.files import open_scratch_folder
+from losslab.io.files import name_errors, open_scratch_folder
 
 CHUNK_BYTES = 1 << 20
 MAX_DEPTH = 100
@@ -31,6 +32,19 @@ ZIP_SIGNATURES = (b"PK\x03\x04", b"PK\x05\x06")
 FORMAT_ERRORS = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
 DAMAGE_ERRORS = (*FORMAT_ERRORS, EOFError, RuntimeError, ValueError, OverflowError, LookupError)
 """Errors that Python's readers raise on broken archives."""
+UNBOUNDED_METHODS = {zipfile.ZIP_BZIP2: "bzip2", zipfile.ZIP_LZMA: "LZMA"}
+"""Methods of zip that Python does not unpack in bounded pieces: two kilobytes of them can be gigabytes at once."""
+LONG_HEADERS = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+"""Types of tar headers that Python reads as a whole, whatever their length."""
+MAX_HEADER_BYTES = 1 << 20
+MAX_OVERHEAD_BYTES = 100_000_000
+"""Bytes of a tar beside those of its files: headers, padding, and what follows its end."""
 BAD_NAME_ERRNOS = {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ}
 
 
@@ -67,12 +81,15 @@ def unpack(archive: Path, folder: Path, limit: int | None = None) -> None:
                 files.move(path.relative_to(apart).as_posix(), path)
         return
     try:
-        with _open_zip(archive) if start.startswith(ZIP_SIGNATURES) else _open_tar(archive) as members:
+        is_zip = start.startswith(ZIP_SIGNATURES)
+        with _open_zip(archive) if is_zip else _open_tar(archive, files.check_overhead) as members:
             for member in tqdm(members, desc=f"unpack {archive.name}", unit=" files", disable=None):
                 files.add(member)
         files.copy_links()
     except InputError:
         raise
+    except MemoryError:
+        raise InputError(f"{archive}: takes more memory to unpack than there is; refused") from None
     except DAMAGE_ERRORS as error:
         # tarfile lists all formats that it tried, which does not help.
         reason = "" if str(error).startswith("file could not be opened") else f": {error}"
@@ -102,6 +119,11 @@ class _UnpackedFiles:
                 "it, unpack it and name the folder"
             )
 
+    def check_overhead(self, position: int) -> None:
+        """Raise InputError if far more bytes of a tar than those of its files lie before this position in it."""
+        if position - self.size > MAX_OVERHEAD_BYTES + (self.limit or 100 * self.archive.stat().st_size):
+            raise InputError(f"{self.archive}: holds far more than its files at byte {position}; refused")
+
     def add(self, member: ArchiveMember) -> None:
         if member.name in (self.links if member.content else self.links.keys() | self.files):
             raise InputError(f"{self.archive}: holds {member.name!r} twice, once as a link; refused")
@@ -129,7 +151,7 @@ class _UnpackedFiles:
             path.replace(target)
 
     def _write(self, name: str, content: IO[bytes]) -> None:
-        with self._make_place(name) as target, target.open("wb") as file:
+        with self._make_place(name) as target, name_errors(target), target.open("wb") as file:
             # Sizes that an archive states may be lies, so they are counted here.
             while chunk := content.read(CHUNK_BYTES):
                 self.size += len(chunk)
@@ -165,6 +187,12 @@ def _read_zip_member(archive: Path, packed: zipfile.ZipFile, info: zipfile.ZipIn
     mode = info.external_attr >> 16  # 0 if it was made without one
     if info.flag_bits & 1:
         raise InputError(f"{archive}: is encrypted; unpack it, and name the folder: download.source=FOLDER")
+    if info.compress_type in UNBOUNDED_METHODS:
+        method = UNBOUNDED_METHODS[info.compress_type]
+        raise InputError(
+            f"{archive}: holds {_shorten(name)!r}, packed by {method}, which is refused as a few bytes can grow to any "
+            "size; unpack it, and name the folder: download.source=FOLDER"
+        )
     if stat.S_ISLNK(mode):
         with packed.open(info) as content:
             link = content.read(4096).decode()
@@ -174,14 +202,36 @@ def _read_zip_member(archive: Path, packed: zipfile.ZipFile, info: zipfile.ZipIn
     return ArchiveMember(name, packed.open(info))
 
 
+class _BoundedTarInfo(tarfile.TarInfo):
+    """A header of a tar that is refused before it, or the map of a sparse file, is read at any length."""
+
+    def _proc_member(self, packed: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type in LONG_HEADERS and self.size > MAX_HEADER_BYTES:
+            raise InputError(
+                f"{os.fsdecode(packed.name or '')}: has a header of {self.size} bytes, which no name needs; refused"
+            )
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            self._proc_gnusparse_10(self, {}, packed)
+        member: tarfile.TarInfo = super()._proc_member(packed)  # type: ignore[misc]
+        return member
+
+    def _proc_gnusparse_10(self, member: tarfile.TarInfo, headers: object, packed: tarfile.TarFile) -> None:
+        raise InputError(
+            f"{os.fsdecode(packed.name or '')}: holds {_shorten(member.name)!r}, which is stored as a sparse file; refused"
+        )
+
+
 @contextmanager
-def _open_tar(archive: Path) -> Iterator[Iterator[ArchiveMember]]:
-    with tarfile.open(archive, "r:*") as packed:
-        yield _read_tar_to_its_end(archive, packed)
+def _open_tar(archive: Path, check_overhead: Callable[[int], None]) -> Iterator[Iterator[ArchiveMember]]:
+    with tarfile.open(archive, "r:*", tarinfo=_BoundedTarInfo) as packed:
+        yield _read_tar_to_its_end(archive, packed, check_overhead)
 
 
-def _read_tar_to_its_end(archive: Path, packed: tarfile.TarFile) -> Iterator[ArchiveMember]:
+def _read_tar_to_its_end(
+    archive: Path, packed: tarfile.TarFile, check_overhead: Callable[[int], None]
+) -> Iterator[ArchiveMember]:
     for info in packed:
+        check_overhead(info.offset_data)
         if member := _read_tar_member(archive, packed, info):
             yield member
     # Python takes a header that is cut off or damaged for the end; a real end has a block of zeros.
@@ -192,7 +242,7 @@ def _read_tar_to_its_end(archive: Path, packed: tarfile.TarFile) -> Iterator[Arc
     if block != bytes(tarfile.BLOCKSIZE) and (block or isinstance(file, io.BufferedReader)):
         raise InputError(f"{archive}: damaged, or it ends too early. Is it complete?")
     while file.read(CHUNK_BYTES):
-        pass  # a compressed one has its checksum at the end
+        check_overhead(file.tell())  # a compressed one has its checksum at the end
 
 
 def _read_tar_member(archive: Path, packed: tarfile.TarFile, info: tarfile.TarInfo) -> ArchiveMember | None:

@@ -49,7 +49,11 @@ MISSING = "needs bsdtar, unar or 7z: apt install libarchive-tools (or unar, p7zi
 MAX_PAUSE_S = 0.1
 
 _KEEPER = """
-import os, signal, subprocess, sys, time
+import os, resource, signal, subprocess, sys, time
+try:
+    resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30))
+except (OSError, ValueError):
+    pass  # less is allowed already, or the system knows no such limit
 parent = int(sys.argv[1])
 program = subprocess.Popen(sys.argv[2:])
 while program.poll() is None:
@@ -58,7 +62,9 @@ while program.poll() is None:
     time.sleep(0.05)
 sys.exit(program.returncode != 0)
 """
-"""Program that runs another and ends it when losslab is gone: after a kill, nothing may write into the next run's folder."""
+"""Program that runs another and ends it when losslab is gone: after a kill, nothing may write into the next run's folder.
+
+Its memory is limited: a small archive can ask for all that there is."""
 
 
 def unpack_with_program(
