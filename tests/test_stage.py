@@ -111,6 +111,15 @@ def test_archives_go_when_prepare_begins_unless_they_are_in_use(
     assert not find_downloads_folder("none").with_name("none.lock").exists()
 
 
+def test_leftovers_of_a_killed_download_go_when_prepare_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC may restore the dataset from its cache, so that no other download clears them away."""
+    monkeypatch.chdir(tmp_path)
+    for name in (".fetched.partial/a", ".unpacked.partial/files", "fetched", "own"):
+        (tmp_path / "data/raw/mine" / name).mkdir(parents=True)
+    forget_downloads("mine")
+    assert sorted(path.name for path in (tmp_path / "data/raw/mine").iterdir()) == ["fetched", "own"]
+
+
 def test_prepare_forgets_what_was_downloaded(tmp_path: Path) -> None:
     write_params(tmp_path, TINY_CHANGES)
     (tmp_path / ".losslab/downloads/tiny").mkdir(parents=True)

@@ -132,6 +132,8 @@ def forget_downloads(dataset: str) -> None:
 
         with suppress(Timeout), FileLock(folder.with_name(f"{dataset}.lock"), timeout=0):
             shutil.rmtree(folder)
+    for partial in Path("data/raw", dataset).glob(".*.partial"):  # of a download that was killed
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _lock_folder() -> IO[str]:

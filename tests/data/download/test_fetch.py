@@ -344,3 +344,17 @@ def test_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(shutil, "copyfile", full)
     with pytest.raises(InputError, match=r"no space left on the disk of .*fetched or .*downloads"):
         get(make_card(tmp_path), tmp_path, write(tmp_path / "mine", FILES))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_name_that_dvc_cannot_store_is_refused(tmp_path: Path, packed: bool) -> None:
+    name = os.fsdecode(b"train/images/caf\xe9.png")
+    files = FILES | {name: b"pixels"}
+    source = make_tar(tmp_path / "data.tar", files) if packed else write(tmp_path / "source", files)
+    with pytest.raises(InputError, match=r"'train/images/caf\\udce9.png' is not a name in UTF-8, which DVC needs"):
+        get(make_card(tmp_path / "card"), tmp_path, source)
+
+
+def test_name_beside_the_dataset_may_be_anything(tmp_path: Path) -> None:
+    files = {f"data/{name}": body for name, body in FILES.items()} | {os.fsdecode(b"caf\xe9.txt"): b""}
+    assert get(make_card(tmp_path / "card"), tmp_path, make_tar(tmp_path / "data.tar", files)) == FILES

@@ -14,8 +14,8 @@ from losslab.data.download.archives import unpack
 from losslab.data.download.http import RetryPolicy, Say, download
 from losslab.data.download.local import copy_local, unpack_checked
 from losslab.data.download.synthetic import generate_dataset
-from losslab.data.readers import check_own, find_layout
-from losslab.errors import InputError
+from losslab.data.readers import check_own, find_layout, is_text
+from losslab.errors import InputError, quote
 from losslab.io.files import atomic_write, make_folder, open_scratch_folder
 
 DEFAULT_RETRIES = RetryPolicy()
@@ -75,7 +75,14 @@ def fetch(
 
 
 def _count_files(folder: Path) -> int:
-    return sum(path.is_file() for path in folder.rglob("*"))
+    """Count the files below a folder. Raises InputError for a name that is no UTF-8: DVC cannot store it."""
+    paths = list(folder.rglob("*"))
+    if foreign := next((path for path in paths if not is_text(path.name)), None):
+        name = quote(str(foreign.relative_to(folder)))
+        raise InputError(
+            f"{name} is not a name in UTF-8, which DVC needs; rename it, and name the folder: download.source"
+        )
+    return sum(path.is_file() for path in paths)
 
 
 def _refer_to_own(dataset: str, card: Card, source: Path | None, own: Path, folder: Path) -> FetchedData:

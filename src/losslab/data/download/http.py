@@ -14,7 +14,7 @@ from tqdm import tqdm
 from losslab.cards import Archive
 from losslab.errors import InputError
 from losslab.formats import format_bytes
-from losslab.io.files import make_folder
+from losslab.io.files import make_folder, name_errors
 from losslab.io.hashing import compute_file_md5
 
 Say = Callable[[str], object]
@@ -146,7 +146,7 @@ def _append(response: requests.Response, part: Path, begin: int, limit: int, tot
     bar = tqdm(
         total=total, initial=begin, desc=part.stem, unit="B", unit_scale=True, disable=None, leave=False, miniters=1
     )
-    with bar, part.open("ab" if begin else "wb") as file:
+    with bar, name_errors(part), part.open("ab" if begin else "wb") as file:
         # Undecoded: some servers send a .tar.gz with `Content-Encoding: x-gzip`, and yet mean the file itself.
         while chunk := response.raw.read1(CHUNK_BYTES, decode_content=False):
             size += len(chunk)
