@@ -270,6 +270,9 @@ def test_served_model_answers_with_the_masks_of_predict(root: Path, image: Any, 
         assert (tmp_path / "mask.png").read_bytes() == base64.b64decode(mask)
         with pytest.raises(urllib.error.HTTPError, match="400"):
             post(address, {"dataframe_records": [{"image": "aGFsbG8="}]})
+        with pytest.raises(urllib.error.HTTPError, match="400") as refused:
+            post(address, {"dataframe_records": [{"image": text}] * 65})
+        assert "more than 64 rows; send them in several requests" in refused.value.read().decode()
         split = {"dataframe_split": {"columns": ["image"], "data": [[text], [text]]}}
         first, second = post(address, split)
         assert first == second == expected(root, image).tolist()
