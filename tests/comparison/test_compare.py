@@ -136,6 +136,26 @@ def test_class_that_few_test_images_have_is_shown_and_not_judged(tmp_path: Path)
     assert by_class.rows[0][1][1].mean == pytest.approx(sum(one.score for one in comparison.cells[0].runs) / 3)
 
 
+def test_collapsed_run_is_named(tmp_path: Path) -> None:
+    runs = make_grid(tmp_path)
+    assert not any("look at its training" in warning for warning in compare(runs).warnings)
+    fallen = make_run(tmp_path / "fallen", {"loss": "bce", "net": "unet"}, 0.3, 7)
+    (warning,) = (one for one in compare([*runs, fallen]).warnings if "look at its training" in one)
+    assert warning.startswith("bce-unet-s7 has mean IoU 0.1")
+    assert any(pair.is_real for pair in compare([*runs, fallen]).verdict.pairs)  # type: ignore[union-attr]
+
+
+def test_few_test_images_are_warned_of_and_decide_nothing(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path, {"loss": loss}, quality, seed, images=4)
+        for loss, quality in (("dice", 0.95), ("bce", 0.5))
+        for seed in range(3)
+    ]
+    comparison = compare(runs, axes={"loss": ["dice", "bce"]})
+    assert "There are only 4 test images: verdicts take 5." in comparison.warnings
+    assert comparison.verdict is not None and not comparison.verdict.is_decided
+
+
 def test_published_scores_stand_beside_the_nearest_of_ours(tmp_path: Path) -> None:
     published = PublishedNumbers.model_validate(
         {

@@ -8,12 +8,11 @@ from losslab.comparison.statistics import (
     Estimate,
     Scores,
     VarianceFloor,
-    VariancePart,
-    compute_seeds_needed,
     compute_variance_floor,
     estimate_difference,
     estimate_images_only,
     estimate_mean,
+    estimate_seeds_needed,
     rank_cells,
 )
 
@@ -123,13 +122,12 @@ def test_test_sets_are_averaged_each_with_images_of_its_own() -> None:
 def test_runs_that_happen_to_agree_are_not_taken_for_sure() -> None:
     first, second = draw_cells(10, 3, 30, seed_sd=0.0)
     wild = draw_cells(11, 3, 30, seed_sd=5.0)[0]
-    variances = [cell.mean(axis=1).var(ddof=1) for cell in (first, second, wild)]
+    variances = sorted(cell.mean(axis=1).var(ddof=1) for cell in (first, second, wild))
     floor = compute_variance_floor([first, second, wild])
-    assert (floor.median, floor.mean) == pytest.approx((np.median(variances), np.mean(variances)))
+    assert (floor.median, floor.mean) == pytest.approx((variances[1], np.mean(variances[:2])))
     sure, careful = estimate_difference([[first]], [[second]]), estimate_difference([[first]], [[second]], floor)
     assert sure is not None and careful is not None
-    part = VariancePart(floor.median, floor.mean, 3)
-    assert careful.spread.runs == (part, part) and careful.p > sure.p
+    assert [part.variance for part in careful.spread.runs] == pytest.approx([variances[1]] * 2) and careful.p > sure.p
     assert careful.spread.degrees < sure.spread.degrees
     assert compute_variance_floor([first[:1]]) == VarianceFloor()
 
@@ -145,18 +143,45 @@ def test_interval_excludes_zero_exactly_where_p_is_below_the_level(share: float)
     assert raw is not None and adjusted[0].p == pytest.approx(min(raw.p / share, 1))
 
 
-def test_seeds_needed_have_the_wanted_power() -> None:
+def test_one_collapsed_run_takes_no_power_from_other_pairs() -> None:
+    """Six cells, of which the last has a run that lost half of its score."""
+    cells = [draw_cells(seed, 3, 60, seed_sd=0.5)[0] for seed in range(6)]
+    before = compute_variance_floor(cells)
+    cells[5][0] /= 2
+    after = compute_variance_floor(cells)
+    assert after.median < 1.5 * before.median and after.mean < 2 * before.mean
+
+
+def test_fewer_seeds_show_a_larger_difference() -> None:
     estimate = subtract(*draw_cells(4, 3, 200, seed_sd=1.0))
     assert estimate is not None
-    needed = compute_seeds_needed(estimate, difference=1.5)
-    assert needed is not None and 4 <= needed <= 60
-    more, fewer = (compute_seeds_needed(estimate, difference) for difference in (1.0, 3.0))
-    assert fewer is not None and (more is None or more > needed) and fewer < needed
+    (low, high), (less, _) = (estimate_seeds_needed(estimate, difference) for difference in (1.5, 3.0))
+    assert low is not None and less is not None and 2 <= less < low and (high is None or high > low)
+
+
+def draw_noisy_cells(seed: int, seeds: int, true: float = 0.0) -> tuple[Scores, Scores]:
+    """Draw two cells of 60 images that differ by what image and run do together, 6 points, and by nothing else."""
+    rng = np.random.default_rng(seed)
+    image = 75 + rng.normal(0, 12, 60)
+    return image + true + rng.normal(0, 6, (seeds, 60)), image + rng.normal(0, 6, (seeds, 60))
+
+
+def test_seeds_needed_are_those_that_a_simulation_needs() -> None:
+    """Where image and run together are all there is, 16 seeds show 1 point in 8 of 10 studies: ranges of 3 hold that."""
+    studies = [subtract(*draw_noisy_cells(seed, 16, true=1)) for seed in range(200)]
+    assert np.mean([estimate is not None and estimate.p < 0.05 for estimate in studies]) == pytest.approx(0.8, abs=0.12)
+    ranges = [
+        estimate_seeds_needed(estimate, 1.0)
+        for estimate in (subtract(*draw_noisy_cells(seed, 3)) for seed in range(60))
+        if estimate is not None
+    ]
+    assert all(low is not None for low, _ in ranges)
+    assert np.mean([low is not None and low <= 16 and (high is None or high >= 16) for low, high in ranges]) >= 0.8
 
 
 def test_too_few_images_are_made_up_for_by_no_number_of_seeds() -> None:
     estimate = subtract(*draw_cells(5, 3, 5))
-    assert estimate is not None and compute_seeds_needed(estimate, difference=0.1) is None
+    assert estimate is not None and estimate_seeds_needed(estimate, difference=0.1) == (None, None)
 
 
 def test_friedman_agrees_with_scipy_and_nemenyi_with_demsars_table() -> None:

@@ -54,8 +54,6 @@ class Row:
     """The least gradient of such an error, summed over its pixels."""
     fears_wrong: bool = True
     """The opposite of the truth costs more than a guess of 1/2 everywhere."""
-    extent: bool = False
-    """The value depends on the extent of the image, void pixels included."""
 
 
 def one_hot(target: Tensor, num_classes: int) -> Tensor:
@@ -439,7 +437,6 @@ ROWS = {
         binary=[({}, hausdorff(2.0)), ({"alpha": 1.0}, hausdorff(1.0))],
         multiclass=[({}, hausdorff(2.0)), ({"alpha": 0.5}, hausdorff(0.5))],
         sees_flat=False,
-        extent=True,
     ),
     "correlation": Row(
         # μ 1/2 and 0.6, σ 1/2 and 0.2: e is 0 at the first pixel and counts at the second alone.

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 
 from losslab.comparison.metrics import (
-    MIN_CLASS_IMAGES,
     Numbers,
     compute_pooled_score,
     compute_shares,
@@ -20,6 +19,7 @@ from losslab.comparison.metrics import (
     read_counts,
 )
 from losslab.comparison.result import ComparedMetric
+from losslab.comparison.verdicts import MIN_IMAGES
 from losslab.errors import InputError
 from losslab.io.files import JsonObject, read_csv, read_json
 
@@ -88,7 +88,7 @@ def check_judgeable(metric: ComparedMetric, runs: Sequence[RunEvidence]) -> Comp
         return metric
     if name is not None:
         count = sum(pixels[runs[0].classes.index(name)] > 0 for pixels in runs[0].truth.values())
-        if count < MIN_CLASS_IMAGES:
+        if count < MIN_IMAGES:
             return replace(metric, has_images=False, why_not=f"only {count} of the test images have {name}")
     shares = np.stack([run.compute_shares(metric.key) for run in runs])
     lacking = [run.name for run, row in zip(runs, shares, strict=True) if np.isnan(row).all()]

@@ -9,8 +9,11 @@ import numpy as np
 from losslab.comparison.evidence import RunEvidence
 from losslab.comparison.result import ComparedMetric
 from losslab.comparison.score_table import ScoreTable
-from losslab.comparison.verdicts import MIN_SEEDS, Verdict, write_sentence
+from losslab.comparison.verdicts import MIN_IMAGES, MIN_SEEDS, Verdict, write_sentence
 from losslab.formats import format_mean_sd, format_plural, format_score
+
+OUTLYING_POINTS, OUTLYING_RANGES = 5, 5
+"""A run is outlying that is farther from all others of its cell than so many points, and than their range so many times."""
 
 
 def write_headline(verdict: Verdict | None, metric: ComparedMetric, order: Sequence[str], table: ScoreTable) -> str:
@@ -51,6 +54,10 @@ def find_warnings(table: ScoreTable, metric: ComparedMetric) -> list[str]:
             f"{'this very net' if fewest == 1 else 'these very nets'}, not for its loss or architecture. "
             f"How much another seed would change is not known; verdicts take {MIN_SEEDS}."
         )
+    number = sum(len(part[0].images) for part in table.sets.values())
+    if number < MIN_IMAGES and len(table.cells) > 1:
+        warnings.append(f"There are only {format_plural(number, 'test image')}: verdicts take {MIN_IMAGES}.")
+    warnings += _find_outlying_runs(table, metric)
     rising = sum(map(_is_best_last, runs))
     if rising > len(runs) / 2:
         warnings.append(
@@ -68,6 +75,27 @@ def find_warnings(table: ScoreTable, metric: ComparedMetric) -> list[str]:
     if left:
         warnings.append(f"Left out, because they lack a run on at least one test set: {', '.join(sorted(left))}.")
     return warnings
+
+
+def _find_outlying_runs(table: ScoreTable, metric: ComparedMetric) -> list[str]:
+    """Find runs far from all others of their cell, as those are that collapsed in training; a sentence for each."""
+    found = []
+    for cell, label in itertools.product(table.cells, table.sets):
+        scored = [(table.compute_score(run, metric), run.name) for run in table.list_runs(cell, label)]
+        scores = sorted(score for score, _ in scored if not math.isnan(score))
+        if len(scores) < MIN_SEEDS:
+            continue
+        for outlying, rest in ((scores[0], scores[1:]), (scores[-1], scores[:-1])):
+            gap = min(abs(outlying - rest[0]), abs(outlying - rest[-1]))
+            if gap > max(OUTLYING_RANGES * (rest[-1] - rest[0]), OUTLYING_POINTS * metric.point):
+                name = next(name for score, name in scored if score == outlying)
+                ends = " to ".join(dict.fromkeys(format_score(score, metric.digits) for score in (rest[0], rest[-1])))
+                found.append(
+                    f"{name} has {metric.title} {format_score(outlying, metric.digits)}, the other runs of {cell} {ends}: "
+                    "look at its training. If runs of this cell collapse now and then, its intervals hold less often than in 95 "
+                    "of 100 studies."
+                )
+    return found
 
 
 def _is_best_last(run: RunEvidence) -> bool:

@@ -145,8 +145,6 @@ TITLES = {
 LOWER_IS_BETTER = ("hd95", "ece")
 NO_SCORES = ("classes_scored", "threshold", "iou")
 """Keys of metrics.json that runs cannot be compared by."""
-MIN_CLASS_IMAGES = 3
-"""Test images that must show a class for its score to be judged."""
 
 
 def find_metric_class(metric: str, classes: Sequence[str]) -> str | None:

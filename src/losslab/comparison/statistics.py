@@ -15,7 +15,7 @@ claim differences that another seed would undo; tests over seeds alone do not se
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,8 @@ class VarianceFloor:
     median: float = 0.0
     """Median variance of a study's cells: the floor of a cell's variance."""
     mean: float = 0.0
-    """Mean variance of a study's cells: the floor where degrees of freedom are counted, of which a cell that seems to vary
-    little would leave too many."""
+    """Mean variance of a study's cells without the one that varies most, which a single collapsed run may rule: the floor where
+    degrees of freedom are counted, of which a cell that seems to vary little would leave too many."""
 
 
 NO_FLOOR = VarianceFloor()
@@ -52,8 +52,17 @@ class VariancePart:
     variance: float
     """Variance of one run, or of one image, times the square of its weight in the mean."""
     careful: float
-    """Variance as degrees of freedom count it: never below the mean of the study's cells."""
+    """Variance as degrees of freedom count it: never below the floor's mean."""
     count: int
+    residual: float = 0.0
+    """Part of the variance of images that single runs add to it, at the number of seeds there is."""
+    residual_of_one: float = 0.0
+    """What that part would be with one seed in each cell."""
+
+    def predict(self, factor: float, seeds: int) -> "VariancePart":
+        """Predict the part of images for so many seeds in each cell, if its variance is `factor` times as large."""
+        variance = max(factor * self.variance - self.residual, 0.0) + self.residual_of_one / seeds
+        return VariancePart(variance, variance, self.count)
 
 
 @dataclass(frozen=True)
@@ -109,10 +118,10 @@ def compute_variance_floor(cells: Iterable[Scores]) -> VarianceFloor:
     """Compute the variance floor of a study from all its cells, each `[seeds, images]`; zero where none has two runs.
 
     >>> compute_variance_floor([np.array([[0.0, 0.0], [2.0, 2.0]]), np.array([[5.0, 5.0], [5.0, 5.0]])])
-    VarianceFloor(median=1.0, mean=1.0)
+    VarianceFloor(median=1.0, mean=0.0)
     """
-    known = [_compute_run_variance(scores) for scores in cells if len(scores) > 1]
-    return VarianceFloor(float(np.median(known)), float(np.mean(known))) if known else NO_FLOOR
+    known = sorted(_compute_run_variance(scores) for scores in cells if len(scores) > 1)
+    return VarianceFloor(float(np.median(known)), float(np.mean(known[:-1] or known))) if known else NO_FLOOR
 
 
 def estimate_mean(blocks: Blocks, floor: VarianceFloor = NO_FLOOR, level: float = 1 - ALPHA) -> Estimate | None:
@@ -146,7 +155,9 @@ def estimate_difference(
     by_image = _subtract_by_image(first, second)
     if _is_too_small(first) or _is_too_small(second):
         return None
-    return _estimate(by_image, _list_run_parts(first, floor) + _list_run_parts(second, floor), level)
+    runs = _list_run_parts(first, floor) + _list_run_parts(second, floor)
+    residuals = [_sum_residuals([*one, *other]) for one, other in zip(first, second, strict=True)]
+    return _estimate(by_image, runs, level, residuals)
 
 
 def estimate_images_only(first: Blocks, second: Blocks, level: float = 1 - ALPHA) -> Estimate | None:
@@ -163,10 +174,14 @@ def estimate_images_only(first: Blocks, second: Blocks, level: float = 1 - ALPHA
     return None if any(len(images) < 2 for images in by_image) else _estimate(by_image, (), level)
 
 
-def compute_seeds_needed(estimate: Estimate, difference: float, alpha: float = ALPHA, power: float = 0.8) -> int | None:
-    """Compute how many seeds in each cell would show a true difference, at the variances that were estimated.
+def estimate_seeds_needed(
+    estimate: Estimate, difference: float, alpha: float = ALPHA, power: float = 0.8
+) -> tuple[int | None, int | None]:
+    """Estimate how many seeds in each cell would show a true difference: fewest and most.
 
-    None: no number of seeds is enough, as the test images are too few.
+    A few seeds know their variance poorly, so it is a range: of variances that lie at the ends of their 80 % intervals. What
+    image and run do together shrinks with more seeds; what image and cell do together does not. None: no number of seeds
+    is enough, as the test images are too few.
 
     Args:
         difference: the true difference to be seen, in the unit of the scores.
@@ -174,22 +189,37 @@ def compute_seeds_needed(estimate: Estimate, difference: float, alpha: float = A
         power: probability of seeing it, 0 to 1.
 
     >>> spread = VarianceParts(runs=(VariancePart(1e-4, 1e-4, 3),) * 2, images=(VariancePart(1e-3, 1e-3, 200),))
-    >>> compute_seeds_needed(Estimate(0.01, -0.01, 0.03, 0.3, spread), difference=0.02)
-    6
+    >>> estimate_seeds_needed(Estimate(0.01, -0.01, 0.03, 0.3, spread), difference=0.02)
+    (4, 18)
     """
+    runs, images = estimate.spread.runs, estimate.spread.images
+    freedom = [VarianceParts(runs, ()).degrees, float(sum(part.count - 1 for part in images))]
 
-    def compute_power(seeds: int) -> float:
-        parts = tuple(replace(part, count=seeds) for part in estimate.spread.runs)
-        spread = VarianceParts(parts, estimate.spread.images)
-        error, degrees = math.sqrt(spread.variance), spread.degrees
-        if error == 0:
-            return 1.0
-        critical = stats.t.ppf(1 - alpha / 2, degrees)
-        return float(stats.nct.sf(critical, degrees, difference / error))
+    def count_seeds(quantile: float) -> int | None:
+        of_runs, of_images = (
+            1.0 if math.isinf(degrees) else degrees / float(stats.chi2.ppf(quantile, degrees)) for degrees in freedom
+        )
 
-    numbers = range(2, MAX_SEEDS + 1)
-    place = bisect_left(numbers, power, key=compute_power)
-    return numbers[place] if place < len(numbers) else None
+        def compute_power(seeds: int) -> float:
+            spread = VarianceParts(
+                tuple(VariancePart(of_runs * part.variance, of_runs * part.careful, seeds) for part in runs),
+                tuple(part.predict(of_images, seeds) for part in images),
+            )
+            error, degrees = math.sqrt(spread.variance), spread.degrees
+            if error == 0:
+                return 1.0
+            # What image and run do together is in the variance of runs and in that of images; the mean varies with it once.
+            once = math.sqrt(
+                max(spread.variance - sum(part.residual_of_one / part.count for part in images) / seeds, 0)
+            )
+            critical = stats.t.ppf(1 - alpha / 2, degrees)
+            return float(stats.nct.sf(critical * error / once, degrees, difference / once)) if once else 1.0
+
+        numbers = range(2, MAX_SEEDS + 1)
+        place = bisect_left(numbers, power, key=compute_power)
+        return numbers[place] if place < len(numbers) else None
+
+    return count_seeds(0.9), count_seeds(0.1)
 
 
 @dataclass(frozen=True)
@@ -227,6 +257,19 @@ def _compute_run_variance(scores: Scores) -> float:
     return float(scores.mean(axis=1).var(ddof=1))
 
 
+def _sum_residuals(cells: Sequence[Scores]) -> tuple[float, float]:
+    """Sum over cells what image and run do together, in the variance of a difference of means: now, and with one seed.
+
+    Half of the cells are on either side of the difference.
+    """
+    squares = [
+        (scores - scores.mean(axis=1, keepdims=True) - scores.mean(axis=0) + scores.mean()) ** 2 for scores in cells
+    ]
+    weight = (2 / len(cells)) ** 2
+    residuals = [weight * float(square.sum()) / (square.shape[0] - 1) / (square.shape[1] - 1) for square in squares]
+    return sum(one / len(scores) for one, scores in zip(residuals, cells, strict=True)), sum(residuals)
+
+
 def _is_too_small(blocks: Blocks) -> bool:
     return any(min(scores.shape) < 2 for cells in blocks for scores in cells)
 
@@ -256,10 +299,18 @@ def _subtract_by_image(first: Blocks, second: Blocks) -> list[Scores]:
     return [one - other for one, other in zip(_average_by_image(first), _average_by_image(second), strict=True)]
 
 
-def _estimate(by_image: Sequence[Scores], runs: tuple[VariancePart, ...], level: float) -> Estimate:
+def _estimate(
+    by_image: Sequence[Scores],
+    runs: tuple[VariancePart, ...],
+    level: float,
+    residuals: Sequence[tuple[float, float]] | None = None,
+) -> Estimate:
     mean = float(np.mean([images.mean() for images in by_image]))
-    variances = [(float(images.var(ddof=1)) / len(by_image) ** 2, len(images)) for images in by_image]
-    spread = VarianceParts(runs, tuple(VariancePart(variance, variance, count) for variance, count in variances))
+    parts = []
+    for images, (now, of_one) in zip(by_image, residuals or [(0.0, 0.0)] * len(by_image), strict=True):
+        variance, weight = float(images.var(ddof=1)) / len(by_image) ** 2, len(by_image) ** -2
+        parts.append(VariancePart(variance, variance, len(images), weight * now, weight * of_one))
+    spread = VarianceParts(runs, tuple(parts))
     return _build_estimate(mean, spread, level)
 
 

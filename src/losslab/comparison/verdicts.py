@@ -11,16 +11,18 @@ from losslab.comparison.statistics import (
     Blocks,
     Estimate,
     VarianceFloor,
-    compute_seeds_needed,
     compute_variance_floor,
     estimate_difference,
     estimate_images_only,
     estimate_mean,
+    estimate_seeds_needed,
 )
 from losslab.formats import format_p_statement
 
 MIN_SEEDS = 3
 """Seeds that each cell needs: two runs know their spread too poorly; where cells differ in it, claims are often false."""
+MIN_IMAGES = 5
+"""Test images that a pair needs: fewer know their own spread too poorly."""
 POINT = 0.01
 """One point, in which differences of scores are given: a hundredth."""
 
@@ -72,8 +74,14 @@ class JudgedPair:
 
     @property
     def may_be_claimed(self) -> bool:
-        """Whether there are enough seeds to claim any difference."""
-        return self.seeds >= MIN_SEEDS
+        """Whether there are enough seeds, and test images, to claim any difference."""
+        return self.seeds >= MIN_SEEDS and self.images >= MIN_IMAGES
+
+    @property
+    def images(self) -> int:
+        """Number of test images, of all test sets."""
+        known = self.estimate or self.images_only
+        return sum(part.count for part in known.spread.images) if known is not None else 1
 
     @property
     def seeds(self) -> int:
@@ -81,11 +89,11 @@ class JudgedPair:
         return self.estimate.spread.seeds if self.estimate is not None else 1
 
     @property
-    def seeds_to_see_a_point(self) -> int | None:
-        """Seeds per cell that show a true point with a power of 80 %, at the pair's share of the level; None: none do."""
+    def seeds_to_see_a_point(self) -> tuple[int | None, int | None]:
+        """Fewest and most seeds per cell that show a true point with a power of 80 %; None: no number does, or none is known."""
         if self.estimate is None:
-            return None
-        return compute_seeds_needed(self.estimate, self.point, ALPHA * self.share)
+            return None, None
+        return estimate_seeds_needed(self.estimate, self.point, ALPHA * self.share)
 
 
 @dataclass(frozen=True)
@@ -181,7 +189,8 @@ def write_sentence(pair: JudgedPair) -> str:
     """Write in one sentence what may be said of two cells, or labels of an axis.
 
     >>> from losslab.comparison.statistics import VariancePart, VarianceParts
-    >>> estimate = Estimate(0.021, 0.008, 0.033, 0.004, VarianceParts(runs=(VariancePart(1e-5, 1e-5, 3),) * 2, images=()))
+    >>> runs, images = (VariancePart(1e-5, 1e-5, 3),) * 2, (VariancePart(1e-3, 1e-3, 60),)
+    >>> estimate = Estimate(0.021, 0.008, 0.033, 0.004, VarianceParts(runs, images))
     >>> write_sentence(JudgedPair(better="dice", worse="bce", gap=0.021, estimate=estimate))
     'dice beats bce by 2.1 points (95 % CI 0.8 to 3.3, p = 0.004).'
     """
@@ -191,15 +200,18 @@ def write_sentence(pair: JudgedPair) -> str:
         return f"{pair.better} and {pair.worse} cannot be compared: there is only one test image."
     interval = f"95 % CI {estimate.low / pair.point:.1f} to {estimate.high / pair.point:.1f}"
     if pair.estimate is None:
-        differ = "differ" if pair.p < ALPHA else "cannot be told apart"
+        differ = "differ" if pair.p < ALPHA and pair.images >= MIN_IMAGES else "cannot be told apart"
         return (
             f"{pair.better} is {gap} better than {pair.worse} with one seed: these two nets {differ} on such images "
             f"({interval}); one seed cannot tell whether another would reverse the order."
         )
     if not pair.may_be_claimed:
+        few, needed = (
+            (f"{pair.seeds} seeds", MIN_SEEDS) if pair.seeds < MIN_SEEDS else (f"{pair.images} test images", MIN_IMAGES)
+        )
         return (
-            f"{pair.better} is {gap} better than {pair.worse} with {pair.seeds} seeds ({interval}): too few to claim a "
-            f"difference, which takes {MIN_SEEDS}."
+            f"{pair.better} is {gap} better than {pair.worse} with {few} ({interval}): too few to claim a "
+            f"difference, which takes {needed}."
         )
     evidence = f"{interval}, p {format_p_statement(pair.p)}"
     if pair.is_real:
@@ -211,12 +223,17 @@ def write_sentence(pair: JudgedPair) -> str:
 
 
 def _write_outlook(pair: JudgedPair) -> str:
-    needed, difference = pair.seeds_to_see_a_point, f"difference of 1 {_name_unit(pair)}"
-    if needed is None:
+    (fewest, most), difference = pair.seeds_to_see_a_point, f"difference of 1 {_name_unit(pair)}"
+    if fewest is None:
         return f"with so few test images, no number of seeds would show a {difference}"
-    if needed <= pair.seeds:
+    if most is not None and most <= pair.seeds:
         return f"a true {difference} would probably have been seen"
-    return f"about {needed - pair.seeds} more seeds per cell would be needed to see a {difference}"
+    low, high = fewest - pair.seeds, None if most is None else most - pair.seeds
+    if high is None:
+        more = f"at least {max(low, 1)}"
+    else:
+        more = f"up to {high}" if low <= 0 else f"about {high}" if low == high else f"about {low} to {high}"
+    return f"{more} more seeds per cell would be needed to see a {difference}"
 
 
 def _name_unit(pair: JudgedPair) -> str:

@@ -43,10 +43,10 @@ class Hausdorff(Loss):
     """Hausdorff distance loss: `(p - y)² (d_p^α + d_y^α)` averaged over valid pixels and classes, in 0..2.
 
     d are the distances to the borders of the prediction (p > 1/2) and of the truth (Karimi & Salcudean 2019,
-    1904.10030, eq. 8). Distances are divided by the image's diagonal, and come from detached p. The value is MONAI's
-    `HausdorffDTLoss` over diagonal^α, which knows no void pixels. A mask that is empty, or fills the image, has no
-    border and a map of zeros, so a flat false positive on an empty mask costs nothing: it goes with a region loss,
-    `dice+hausdorff`.
+    1904.10030, eq. 8). Distances are divided by the diagonal of the box that holds the image's valid pixels, and
+    come from detached p. The value is MONAI's `HausdorffDTLoss` over diagonal^α, which knows no void pixels. A mask
+    that is empty, or fills the image, has no border and a map of zeros, so a flat false positive on an empty mask
+    costs nothing: it goes with a region loss, `dice+hausdorff`.
 
     OpenCV's exact Euclidean transform, on the CPU, for every class of truth and prediction: slower than cross entropy.
 
@@ -62,8 +62,8 @@ class Hausdorff(Loss):
 
     def compute(self, batch: Batch) -> Tensor:
         p, y = batch.probabilities(), batch.one_hot()
-        diagonal = float(np.hypot(*batch.target.shape[1:]))
-        fields = [compute_distance_maps(mask, batch.valid, border_distance) / diagonal for mask in (p.detach(), y)]
+        diagonals = _measure_diagonals(batch.valid).to(p).view(-1, 1, 1, 1)
+        fields = [compute_distance_maps(mask, batch.valid, border_distance) / diagonals for mask in (p.detach(), y)]
         weights = fields[0] ** self.alpha + fields[1] ** self.alpha
         return masked_mean((p - y).square() * weights, batch.valid.unsqueeze(1).expand_as(p))
 
@@ -105,6 +105,17 @@ def signed_distance(inside: Mask, outside: Mask) -> Distances:
 def border_distance(inside: Mask, outside: Mask) -> Distances:
     """Return the distance of each pixel to the nearest one of the other side."""
     return np.where(inside, _measure_distance(outside), _measure_distance(inside))
+
+
+def _measure_diagonals(valid: Tensor) -> Tensor:
+    """Measure the diagonal, in pixels, of the box that holds each image's valid pixels, `[N]`; 1 where there are none."""
+    spans = []
+    for others in (2, 1):
+        line = valid.any(dim=others)
+        place = torch.arange(line.shape[1], device=line.device)
+        last, first = (place * line).amax(dim=1), (place.masked_fill(~line, line.shape[1])).amin(dim=1)
+        spans.append((last - first + 1).clamp(min=0))
+    return torch.hypot(*(span.double() for span in spans)).clamp(min=1)
 
 
 def _measure_distance(mask: Mask) -> Distances:

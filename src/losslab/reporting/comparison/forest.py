@@ -27,7 +27,7 @@ class PairDifference:
 
     @property
     def kind(self) -> DifferenceKind:
-        """few: two seeds, from which nothing is claimed; nets: one seed, so these nets over images; unknown: one image."""
+        """few: too few seeds or images to claim anything; nets: one seed, so these nets over images; unknown: one image."""
         if self.pair.is_real:
             return "real"
         if self.pair.estimate is not None:
