@@ -33,10 +33,10 @@ def compare(runs: list[RunEvidence], metric: str = "miou", axes: Mapping[str, li
 
 def test_cells_are_ranked_and_every_pair_has_a_sentence(tmp_path: Path) -> None:
     comparison = compare(make_grid(tmp_path))
-    assert [cell.name for cell in comparison.cells] == ["dice, unet", "dice, segnet", "bce, unet", "bce, segnet"]
+    assert [cell.name for cell in comparison.cells] == ["dice + unet", "dice + segnet", "bce + unet", "bce + segnet"]
     assert comparison.verdict is not None and comparison.verdict.is_decided
-    assert len(comparison.sentences) == 6 and comparison.sentences[0].startswith("dice, unet beats dice, segnet by ")
-    assert comparison.headline.startswith("dice, unet is best: mean IoU 0.")
+    assert len(comparison.sentences) == 6 and comparison.sentences[0].startswith("dice + unet beats dice + segnet by ")
+    assert comparison.headline.startswith("dice + unet is best: mean IoU 0.")
     assert [run.seed for run in comparison.cells[0].runs] == [0, 1, 2] and comparison.cells[0].train_seconds == 60
     assert comparison.images == 40 and comparison.warnings[0] == "one run failed"
 
@@ -49,7 +49,7 @@ def test_shown_scores_are_those_that_are_judged(tmp_path: Path) -> None:
 
 
 def test_axes_are_judged_over_what_the_others_have_in_common(tmp_path: Path) -> None:
-    runs = [one for one in make_grid(tmp_path) if one.cell != "bce, segnet"]
+    runs = [one for one in make_grid(tmp_path) if one.cell != "bce + segnet"]
     factors = {factor.axis: factor for factor in compare(runs).factors}
     assert factors["loss"].over == "net (unet)" and factors["net"].over == "loss (dice)"
     assert factors["loss"].sentences[0].startswith("dice beats bce by ")
@@ -81,7 +81,7 @@ def test_same_model_counts_once(tmp_path: Path) -> None:
     assert "again is the same model as dice-unet-s0 and counts once." in comparison.warnings
     assert len(comparison.cells[0].runs) == 3
     other = replace(runs[0], name="other", model_md5="other")
-    assert any("2 runs of dice, unet have seed 0" in warning for warning in compare([*runs, other]).warnings)
+    assert any("2 runs of dice + unet have seed 0" in warning for warning in compare([*runs, other]).warnings)
 
 
 @pytest.mark.parametrize(
@@ -202,21 +202,21 @@ def test_folds_are_test_sets_of_one_comparison(tmp_path: Path) -> None:
 def test_any_metric_can_be_chosen(tmp_path: Path) -> None:
     assert compare(make_grid(tmp_path), "iou_hair").metric.title == "IoU of hair"
     far = compare(make_grid(tmp_path), "hd95")
-    assert far.cells[0].name == "dice, unet" and "pixels" in far.sentences[0]
+    assert far.cells[0].name == "dice + unet" and "pixels" in far.sentences[0]
     with pytest.raises(InputError, match="--metric beauty: must be one of miou, "):
         compare(make_grid(tmp_path), "beauty")
 
 
 def test_metric_that_no_image_has_alone_is_shown_and_not_judged(tmp_path: Path) -> None:
     comparison = compare(make_grid(tmp_path), "ece")
-    assert comparison.verdict is None and comparison.cells[0].name == "dice, unet"
+    assert comparison.verdict is None and comparison.cells[0].name == "dice + unet"
     assert "no verdict, because single test images have no ECE" in comparison.headline
 
 
 def test_classes_and_strata_are_broken_down(tmp_path: Path) -> None:
     breakdowns = compare(make_grid(tmp_path)).breakdowns
     assert [part.id for part in breakdowns] == ["class", "border_distance"]
-    assert list(breakdowns[0].columns) == ["skin", "hair"] and breakdowns[0].rows[0][0] == "dice, unet"
+    assert list(breakdowns[0].columns) == ["skin", "hair"] and breakdowns[0].rows[0][0] == "dice + unet"
     assert any(sentence.startswith("hair: dice beats bce by ") for sentence in breakdowns[0].sentences)
     assert breakdowns[1].rows[0][1][0].mean == pytest.approx(0.05) and not breakdowns[1].higher_is_better
 

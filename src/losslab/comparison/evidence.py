@@ -57,7 +57,7 @@ class RunEvidence:
     @property
     def cell(self) -> str:
         """Name of its cell: the labels."""
-        return ", ".join(self.labels.values())
+        return " + ".join(self.labels.values())
 
     @property
     def classes(self) -> list[str]:

@@ -57,7 +57,7 @@ class ComparedCell:
     """Runs that differ only in their seed."""
 
     name: str
-    """Labels of the cell, such as `dice, unet`."""
+    """Labels of the cell, such as `dice + unet`."""
     labels: Mapping[str, str]
     """Axis → label."""
     runs: Sequence[ComparedRun]

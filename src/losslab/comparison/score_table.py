@@ -34,7 +34,7 @@ class ScoreTable:
 
     def name_cell(self, run: RunEvidence) -> str:
         """Return the name of a run's cell: its labels, but for that of the block axis."""
-        return ", ".join(label for axis, label in run.labels.items() if axis != self.block_axis) or "all"
+        return " + ".join(label for axis, label in run.labels.items() if axis != self.block_axis) or "all"
 
     def get_labels(self, cell: str) -> dict[str, str]:
         """Return axis → label of a cell."""

@@ -38,7 +38,7 @@ def build_reading_guide(comparison: Comparison) -> list[str]:
         "are judged together (Bonferroni): in at least 95 of 100 studies all intervals of differences hold, and so do all claims. "
         "An interval excludes zero exactly where p is below 0.05. The interval of a cell's mean is for that mean alone.",
         "“Cannot be told apart” does not mean equal: more seeds or more test images may show a difference later. But "
-        "whoever adds seeds one by one and looks again each time makes a false claim about three times as often: decide on their "
+        "whoever adds seeds one by one and looks again each time makes a false claim several times as often: decide on their "
         "number first.",
         "With one seed nothing can be said about a loss or a net: such differences hold for these very nets, and another seed "
         "may reverse them."

@@ -12,6 +12,9 @@ from losslab.reporting.run.sections.errors import compute_near_border, describe_
 MAX_NOTES = 2
 """Most notes of a kind that the verdict names."""
 
+LOW_MIOU = 0.6
+"""Mean IoU below which the verdict calls the level low."""
+
 
 def build_verdict(outs: ReportInputs, notes: Sequence[ReportNote]) -> list[str]:
     return [_describe_score(outs, notes), _describe_limits(outs, notes)]
@@ -25,7 +28,11 @@ def _describe_score(outs: ReportInputs, notes: Sequence[ReportNote]) -> str:
         score += f" ({format_score(mean.value)} ± {format_score(mean.half_width)} as the mean over images)"
     doubts = [note.title for note in notes if note.about == "trust"]
     if not doubts:
-        return f"{score}. Nothing in the numbers gives a reason to doubt that."
+        low = outs.read_score("test", "miou") < LOW_MIOU
+        level = (
+            "a low level: much of the images is segmented wrongly" if low else "whether it is enough, its use decides"
+        )
+        return f"{score}. Nothing in the numbers gives a reason to doubt that figure; {level}."
     more = f" (and {format_plural(len(doubts) - MAX_NOTES, 'more doubt')} below)" if len(doubts) > MAX_NOTES else ""
     return f"{score}. Treat that with caution, because {' and '.join(doubts[:MAX_NOTES])}{more}."
 
