@@ -63,6 +63,7 @@ LONGEST_FILES = [
     "test_kills.py",
     "test_whole_runs.py",
     "test_studies.py",
+    "test_readme.py",
     "test_versions.py",
     "test_benchmarks.py",
     "test_processes.py",

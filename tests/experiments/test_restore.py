@@ -40,7 +40,7 @@ def test_code_of_another_commit_is_refused_with_the_commit_to_check_out(runs: Ru
 @pytest.mark.parametrize(
     ("path", "complaint"),
     [
-        ("params.yaml", "changes in params.yaml would be lost: keep them with dvc exp save"),
+        ("params.yaml", "changes in params.yaml would be lost: keep them with git commit or dvc exp save"),
         ("models/model.json", r"models/model\.json would be lost, because DVC's cache does not have it"),
     ],
 )
@@ -65,11 +65,12 @@ def test_checkout_that_fails_leaves_params_and_lock(runs: Runs) -> None:
 
 def test_params_that_an_experiment_has_are_no_loss(runs: Runs) -> None:
     runs.run("calm-cat", runs.lock(), loss="dice")
-    assert not _is_kept(runs.root)
     revision = find_record("calm-cat", runs.root).revision
     for name in ("params.yaml", "dvc.lock"):
+        (runs.root / name).write_text("mine")
+        assert not _is_kept(runs.root, name)  # dvc.lock is one that Git does not track
         (runs.root / name).write_text(runs.git("show", f"{revision}:{name}") + "\n")
-    assert _is_kept(runs.root)
+        assert _is_kept(runs.root, name)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
+from losslab.experiments.clone import METRICS
 from losslab.experiments.finished_runs import list_experiments
 from losslab.tracking.store import TrackingStore
 from tests.conftest import ROOT, TINY_CARD, TINY_CHANGES, merge
@@ -54,7 +55,8 @@ class Clone:
         (folder / "params.yaml").write_text(
             yaml.safe_dump(merge(params, merge(merge(TINY_CHANGES, QUICK), changes or {}))), encoding="utf-8"
         )
-        (folder / "dvc.lock").unlink(missing_ok=True)
+        for name in ("dvc.lock", METRICS):
+            (folder / name).unlink(missing_ok=True)
         self.run("git init -q -b main && git config user.name t && git config user.email t@t && git add -A")
         self.run("git commit -q -m start")
         self.empty_store()

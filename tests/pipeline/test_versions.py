@@ -40,6 +40,7 @@ def test_own_data_through_two_versions_and_back_and_to_another_clone(tmp_path: P
     clone.run("git add -A && git commit -q -m v1 && git tag v1")
     first = clone.outs()
 
+    shutil.copy(own / "masks/cell 1.png", tmp_path)
     shutil.rmtree(tmp_path / "photos")
     shutil.rmtree(tmp_path / "outlines")
     draw(tmp_path, range(12, 16))
@@ -58,7 +59,11 @@ def test_own_data_through_two_versions_and_back_and_to_another_clone(tmp_path: P
     assert "cell 15.png" in clone.run("dvc diff v1")
     second = clone.outs()
 
-    versioned = "data/raw/cells/own.dvc data/catalog/cells.yaml params.yaml dvc.lock"
+    versioned = "data/raw/cells/own.dvc data/catalog/cells.yaml params.yaml dvc.lock reports/metrics.json"
+    (own / "masks/cell 1.png").write_bytes(b"corrected")
+    assert "without confirmation" in clone.run(f"git checkout v1 -- {versioned} && dvc checkout", ok=False)
+    assert (own / "masks/cell 1.png").read_bytes() == b"corrected"
+    shutil.copy(tmp_path / "cell 1.png", own / "masks")
     clone.run(f"git checkout v1 -- {versioned} && dvc checkout -q")
     assert stages_run(clone.run("dvc repro")) == []
     assert clone.outs() == first and len(list((own / "images").iterdir())) == 12

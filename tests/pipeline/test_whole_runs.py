@@ -21,7 +21,7 @@ def done(finished: FinishedRun) -> Clone:
     """A clone in which the default run is done and committed; these tests alone change it."""
     assert stages_run(finished.output) == STAGES
     clone = Clone.open(finished.folder)
-    clone.run("git add dvc.lock && git commit -q -m run")
+    clone.run("git add dvc.lock reports/metrics.json && git commit -q -m run")
     return clone
 
 

@@ -76,7 +76,7 @@ def test_study_and_verify_work_in_a_subfolder_of_a_git_repository(
     finally:
         engine.close()
     (outs,) = find_finished_runs([run], root).values()
-    assert read_scores(outs, root)["val"] == {"miou": 0.5} and outs.baseline == find_head(root)
+    assert read_scores(outs)["val"] == {"miou": 0.5} and outs.baseline == find_head(root)
     assert project.git("status", "--porcelain") == ""
     kept = root / ".losslab"
     assert "http://***@127.0.0.1:9" in state.find_log(run.name).read_text() and kept.stat().st_mode & 0o777 == 0o700

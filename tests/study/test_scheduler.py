@@ -157,7 +157,7 @@ def test_run_from_another_commit_counts(repository: Repository) -> None:
     repository.commit()
     (outs,) = find_finished_runs([run], repository.root).values()
     assert outs.baseline != find_head(repository.root) and outs.experiment == run.name
-    assert read_scores(outs, repository.root)["val"] == {"miou": 0.5}
+    assert read_scores(outs)["val"] == {"miou": 0.5}
 
 
 def test_engine_that_leaves_no_experiment_is_reported(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,9 @@ from losslab.io.git import find_commit, run_git
 from losslab.io.yaml import parse_yaml
 from losslab.runtime.processes import end_groups
 
+METRICS = "reports/metrics.json"
+COMMITTED = ("params.yaml", "dvc.lock", METRICS)
+"""Files of a run that are in its commit; DVC's cache has the metrics of older pipelines."""
 KILLED_EXIT_CODE = 75
 """Exit code of a process that was killed before it was done, and can go on (EX_TEMPFAIL)."""
 STAGE_KILLED = re.compile(r"exited with -(9|15)\b")
@@ -107,13 +110,14 @@ def run_dvc_repro(
 
 
 def commit_run(folder: Path, message: str) -> None:
-    """Commit params.yaml and dvc.lock of a run in a clone, as DVC does for an experiment."""
+    """Commit params, lock and metrics of a run in a clone, as DVC does for an experiment."""
     who = {}
     for role in ("AUTHOR", "COMMITTER"):
         for key in ("name", "email"):
             if not run_git(folder, "config", "--default", "", f"user.{key}").strip():
                 who[f"GIT_{role}_{key.upper()}"] = "losslab" if key == "name" else "losslab@localhost"
-    run_git(folder, "add", "params.yaml", "dvc.lock")
+    listed = run_git(folder, "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *COMMITTED)
+    run_git(folder, "add", *listed.split("\0")[:-1])
     run_git(folder, "commit", "-q", "--no-verify", "--no-gpg-sign", "--allow-empty", "-m", message, environment=who)
 
 

@@ -1,5 +1,6 @@
 """Finished runs that DVC has: the workspace's, and those of experiments, with their outs."""
 
+import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from losslab.errors import InputError
+from losslab.experiments.clone import COMMITTED, METRICS
 from losslab.experiments.dvc_cache import DvcCache, open_repository
 from losslab.io.files import write_text
 from losslab.io.git import read_file_at, run_git
@@ -27,10 +29,8 @@ MODEL, DESCRIPTION = "models/model.safetensors", "models/model.json"
 REPORT = ("reports/report.html", "reports/figures")
 RECORD = (*RECORD_FILES, *REPORT)
 """Files of a run that are needed to show it elsewhere, without weights and data."""
-METRICS = "reports/metrics.json"
 FINISHED = (MODEL, DESCRIPTION, "reports/history.csv", METRICS, *REPORT)
 """Outs that every finished run has; older pipelines had fewer tables beside them."""
-COMMITTED = ("params.yaml", "dvc.lock")
 WORKSPACE = "workspace"
 
 
@@ -55,6 +55,19 @@ class RunOutputs:
         """Path → md5 of all outs."""
         return _list_md5s(self.lock["stages"])
 
+    def read_metrics(self) -> str:
+        """Return the text of metrics.json, from the run's commit or DVC's cache. Raises InputError if it is lost."""
+        if self.revision is None:
+            return (self.root / METRICS).read_text(encoding="utf-8")
+        md5 = self.md5s[METRICS]
+        with suppress(FileNotFoundError):
+            text = read_file_at(self.root, self.revision, METRICS)
+            if hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() == md5:
+                return text
+        if (content := DvcCache(self.root).read(md5)) is None:
+            raise InputError(f"{self.experiment}: {METRICS} is neither in its commit nor in DVC's cache or remote")
+        return content.decode()
+
     @contextmanager
     def files(self, paths: Sequence[str] = RECORD) -> Iterator[Path]:
         """Yield a folder, for reading only, with those `paths` that the run has. Raises InputError if they are lost."""
@@ -65,7 +78,9 @@ class RunOutputs:
             folder, cache, md5s = Path(name), DvcCache(self.root), self.md5s
             for path in paths:
                 (folder / path).parent.mkdir(exist_ok=True)
-                if path in COMMITTED:
+                if path == METRICS:
+                    write_text(folder / path, self.read_metrics())
+                elif path in COMMITTED:
                     write_text(folder / path, read_file_at(self.root, self.revision, path))
                 elif path in md5s and not cache.link(md5s[path], folder / path):
                     raise InputError(f"{self.experiment}: {path} is neither in DVC's cache nor in its remote")

@@ -1,6 +1,7 @@
-"""The workspace is put into the state of a run: params.yaml, dvc.lock, and the outs that DVC's cache has."""
+"""The workspace is put into the state of a run: params, lock and metrics, and the outs that DVC's cache has."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,9 +11,9 @@ from dvc.utils.serialize import dumps_yaml
 
 from losslab import tracking
 from losslab.errors import InputError
-from losslab.experiments.clone import run_dvc
+from losslab.experiments.clone import COMMITTED, METRICS, run_dvc
 from losslab.experiments.dvc_cache import DvcCache
-from losslab.experiments.finished_runs import COMMITTED, REPORT, WORKSPACE, RunOutputs, compute_md5, list_experiments
+from losslab.experiments.finished_runs import REPORT, WORKSPACE, RunOutputs, compute_md5, list_experiments
 from losslab.experiments.run_finder import RunRecord
 from losslab.experiments.verify import find_changed_code
 from losslab.formats import format_list
@@ -54,11 +55,11 @@ def restore_workspace(record: RunRecord, root: Path, force: bool = False) -> Res
     texts = _read_texts(record, root)
     try:
         for name, text in texts.items():
-            write_text(root / name, text)
-        missing = _list_missing(record, root)
+            (root / name).unlink(missing_ok=True) if text is None else write_text(root / name, text)
+        missing = _list_missing(record, root, texts)
         if missing:
             run_dvc(root, "fetch", "-q", check=False)  # from a remote, if there is one
-            missing = _list_missing(record, root)
+            missing = _list_missing(record, root, texts)
         _check_out(root, record.lock)
     except BaseException:
         for name, content in before.items():
@@ -80,13 +81,19 @@ def _check_out(root: Path, lock: Mapping[str, Any], must: bool = True) -> None:
     run_dvc(root, "checkout", "-q", "--force", "--allow-missing", *targets, check=must)
 
 
-def _read_texts(record: RunRecord, root: Path) -> dict[str, str]:
+def _read_texts(record: RunRecord, root: Path) -> dict[str, str | None]:
+    """Read the committed files of a run; None stands for metrics.json that is lost."""
+    metrics = None
+    with suppress(InputError):
+        metrics = record.read_metrics()
     if isinstance(record.source, RunOutputs):
-        return {name: read_file_at(root, str(record.source.revision), name) for name in COMMITTED}
+        revision = str(record.source.revision)
+        return {name: metrics if name == METRICS else read_file_at(root, revision, name) for name in COMMITTED}
     with TemporaryDirectory() as name:
         folder = Path(name)
         tracking.download_outs(record.source, folder, root, "params.yaml")
-        return {"params.yaml": (folder / "params.yaml").read_text(encoding="utf-8"), LOCK: dumps_yaml(record.lock)}
+        params = (folder / "params.yaml").read_text(encoding="utf-8")
+        return {"params.yaml": params, LOCK: dumps_yaml(record.lock), METRICS: metrics}
 
 
 def _refuse_other_code(record: RunRecord, changed: str | None, root: Path) -> None:
@@ -114,17 +121,17 @@ def _find_changed_data(record: RunRecord, root: Path) -> str | None:
 
 
 def _refuse_losses(record: RunRecord, root: Path) -> None:
-    changed = list_changes(root, COMMITTED, since="HEAD")
-    if changed and not _is_kept(root):
+    if changed := [name for name in COMMITTED[:2] if not _is_kept(root, name)]:
         raise InputError(
-            f"changes in {' and '.join(changed)} would be lost: keep them with dvc exp save, or drop them with --force"
+            f"changes in {format_list(changed)} would be lost: keep them with git commit or dvc exp save, or drop them with "
+            "--force"
         )
     cache, lost = DvcCache(root), []
     for path, md5 in {**dict.fromkeys(REPORT, ""), **record.md5s}.items():
         out = root / path
         if out.exists() and (cache.has(md5) or not path.startswith(DATA)):
             here = compute_md5(out)
-            if here != md5 and not cache.has(here):
+            if here != md5 and not cache.has(here) and not (path == METRICS and _is_kept(root, path)):
                 lost.append(path)
     if lost:
         raise InputError(
@@ -133,15 +140,15 @@ def _refuse_losses(record: RunRecord, root: Path) -> None:
         )
 
 
-def _is_kept(root: Path) -> bool:
-    """Return whether an experiment has the params.yaml and dvc.lock of the workspace, as after `dvc exp run`."""
-    here = run_git(root, "hash-object", *(name for name in COMMITTED if (root / name).exists())).split()
-    return any(
-        sorted(line.split()[2] for line in run_git(root, "ls-tree", revision, *COMMITTED).splitlines()) == sorted(here)
-        for _, _, revision in list_experiments(root)
-    )
+def _is_kept(root: Path, name: str) -> bool:
+    """Return whether HEAD or an experiment has a file of the workspace as it is, or there is none to lose."""
+    if not (root / name).exists():
+        return True
+    blob = run_git(root, "hash-object", name).strip()
+    revisions = ["HEAD", *(revision for _, _, revision in list_experiments(root))]
+    return any(blob in run_git(root, "ls-tree", revision, name).split() for revision in revisions)
 
 
-def _list_missing(record: RunRecord, root: Path) -> list[str]:
+def _list_missing(record: RunRecord, root: Path, texts: Mapping[str, str | None]) -> list[str]:
     cache = DvcCache(root)
-    return [path for path, md5 in record.md5s.items() if not cache.has(md5)]
+    return [path for path, md5 in record.md5s.items() if texts.get(path) is None and not cache.has(md5)]

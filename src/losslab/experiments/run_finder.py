@@ -12,6 +12,7 @@ from typing import Any
 
 from losslab import tracking
 from losslab.errors import InputError
+from losslab.experiments.clone import METRICS
 from losslab.experiments.dvc_cache import DvcCache
 from losslab.experiments.finished_runs import (
     DESCRIPTION,
@@ -64,6 +65,14 @@ class RunRecord:
         """Path → md5 of all outs in dvc.lock."""
         stages = (self.lock or {}).get("stages", {}).values()
         return {out["path"]: out["md5"] for stage in stages for out in stage.get("outs", [])}
+
+    def read_metrics(self) -> str:
+        """Return the text of metrics.json. Raises InputError if it is lost."""
+        if isinstance(self.source, RunOutputs):
+            return self.source.read_metrics()
+        with TemporaryDirectory() as name:
+            tracking.download_outs(self.source, Path(name), self.root, METRICS)
+            return (Path(name) / METRICS).read_text(encoding="utf-8")
 
     @contextmanager
     def files(self) -> Iterator[Path]:

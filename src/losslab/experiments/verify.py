@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from losslab.errors import InputError
-from losslab.experiments.clone import make_clone, run_dvc_repro, write_params
+from losslab.experiments.clone import METRICS, make_clone, run_dvc_repro, write_params
 from losslab.experiments.differences import describe_difference
 from losslab.experiments.dvc_cache import DvcCache
-from losslab.experiments.finished_runs import METRICS, compute_md5
+from losslab.experiments.finished_runs import compute_md5
 from losslab.experiments.run_finder import RunRecord
 from losslab.formats import format_list, format_plural
-from losslab.io.files import make_folder
+from losslab.io.files import make_folder, write_text
 from losslab.io.git import find_prefix, read_file_at
 from losslab.io.hashing import compute_folder_md5
 from losslab.io.yaml import read_yaml
@@ -89,6 +89,9 @@ def verify_run(record: RunRecord, root: Path, say: Say, threads: int | None = No
         new = _list_outs(read_yaml(clone / LOCK))
         outs = _list_outs(lock, stages)
         differing = [path for path, out in outs.items() if new.get(path, {}).get("md5") != out["md5"]]
+        if METRICS in differing:
+            with suppress(InputError):
+                write_text(folder / "old" / METRICS, record.read_metrics())
         return Verification(
             outs=len(outs),
             size_bytes=sum(out.get("size", 0) for out in outs.values()),
@@ -152,7 +155,7 @@ def _list_outs(lock: dict[str, Any], stages: Iterable[str] | None = None) -> dic
 
 
 def _describe_out(path: str, md5: str, clone: Path, old: Path, cache: DvcCache) -> str:
-    if not cache.link(md5, old / path):
+    if not (old / path).exists() and not cache.link(md5, old / path):
         return "differs; neither DVC's cache nor its remote has the old version to compare with"
     return describe_difference(old / path, clone / path) or "has the same content, but dvc.lock has another md5"
 

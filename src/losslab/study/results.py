@@ -8,9 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from losslab.errors import InputError
-from losslab.experiments.dvc_cache import DvcCache
-from losslab.experiments.finished_runs import METRICS, RunOutputs, list_experiments, read_run_at
+from losslab.experiments.finished_runs import RunOutputs, list_experiments, read_run_at
 from losslab.io.files import JsonObject
 from losslab.study.plan import GridCell, Study, StudyRun, plan_final_runs, plan_runs
 from losslab.study.state import StudyState
@@ -52,23 +50,16 @@ def choose_tuned_values(
     for cell in study.cells if study.card.tuned else []:
         runs = [run for run in study.every_run if run.seed == study.card.seeds[0] and run.cell == cell]
         if all(run in done or run in failed for run in runs):
-            scores = {str(run.tuned): read_scores(done[run], root)["val"]["miou"] for run in runs if run in done}
+            scores = {str(run.tuned): read_scores(done[run])["val"]["miou"] for run in runs if run in done}
             if scores:
                 chosen[cell] = max(scores, key=lambda value: -math.inf if scores[value] is None else scores[value])
     return chosen
 
 
-def read_scores(outs: RunOutputs, root: Path) -> JsonObject:
-    """Return the content of a run's metrics.json. Raises InputError if neither DVC's cache nor its remote has it."""
-    return _read_scores(root.resolve(), str(outs.experiment), outs.md5s[METRICS])
-
-
 @cache
-def _read_scores(root: Path, experiment: str, md5: str) -> JsonObject:
-    content = DvcCache(root).read(md5)
-    if content is None:
-        raise InputError(f"{experiment}: {METRICS} is neither in DVC's cache nor in its remote")
-    scores: JsonObject = json.loads(content)
+def read_scores(outs: RunOutputs) -> JsonObject:
+    """Return the content of a run's metrics.json. Raises InputError if it is lost."""
+    scores: JsonObject = json.loads(outs.read_metrics())
     return scores
 
 
@@ -94,7 +85,7 @@ def describe_runs(study: Study, root: Path) -> list[dict[str, Any]]:
         row |= {"state": "missing" if runner is None else "waiting"}
         row |= dict.fromkeys(("val_miou", "test_miou", "reason", "log", "progress"))
         if run in done:
-            scores = read_scores(done[run], root)
+            scores = read_scores(done[run])
             row |= {"state": "done", **{f"{split}_miou": scores[split]["miou"] for split in ("val", "test")}}
         elif run.name in (runner or {}).get("runs", []):
             row |= {"state": "running", "progress": find_epoch(state.find_log(run.name))}

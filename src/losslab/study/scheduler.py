@@ -70,7 +70,7 @@ def run_study(
                 ended = replace(ended, reason="it ended without an error, but left no complete experiment")
         if ended.reason is None:
             seconds.append(ended.seconds)
-            val, test = (read_scores(done[ended.run], root)[split]["miou"] for split in ("val", "test"))
+            val, test = (read_scores(done[ended.run])[split]["miou"] for split in ("val", "test"))
         else:
             failed[ended.run] = ended.reason
             state.record_failure(ended.run, ended.reason)
