@@ -17,6 +17,7 @@ from losslab.models.cost import measure_arch_cost
 from losslab.models.registry import ARCHS
 from losslab.models.segmentation_net import SegmentationNet
 from tests.conftest import TINY_CHANGES, write_params
+from tests.study.repository import Repository
 
 
 def test_sync_takes_the_workspace_for_the_experiment_that_it_has(
@@ -139,3 +140,38 @@ def test_archs_that_cannot_be_listed_end_with_one_line(
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(app, ["archs", *arguments])
     assert done.exit_code == 1 and done.output.splitlines()[-1].startswith(complaint)
+
+
+WRITTEN_AT_ROOT = [
+    ("study list", 0, "small"),
+    ("study show small", 0, "Which?"),
+    ("losses --cards", 0, "wrote reports/losses.html"),
+    ("sync", 0, "skipped workspace: no dvc.lock or params.yaml"),
+    ("verify HEAD", 1, "ERROR: HEAD: no dvc.lock or params.yaml"),
+    ("reproduce HEAD", 1, "ERROR: HEAD: no dvc.lock or params.yaml"),
+    ("compare --runs workspace workspace", 1, "ERROR: workspace: no dvc.lock or params.yaml"),
+]
+
+
+@pytest.mark.parametrize(("command", "code", "line"), WRITTEN_AT_ROOT, ids=[row[0] for row in WRITTEN_AT_ROOT])
+def test_commands_find_the_project_from_a_folder_below_it(
+    command: str, code: int, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = Repository(tmp_path / "top/project", tmp_path / "top").root / "src/deep"
+    below.mkdir(parents=True)
+    monkeypatch.setattr("losslab.losses.registry.LOSSES", {"dice": LOSSES["dice"]})
+    monkeypatch.setattr("losslab.tracking.list_tracked_runs", lambda root: [])
+    monkeypatch.chdir(below)
+    done = CliRunner().invoke(app, command.split())
+    assert done.exit_code == code and line in done.output, done.output
+    assert {path.name for path in (tmp_path / "top").iterdir()} == {".git", "project"}
+    assert list(below.parent.rglob("*")) == [below]
+
+
+def test_outside_of_a_project_commands_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("study list", "sync", "verify HEAD", "reproduce HEAD", "compare --runs a b"):
+        done = CliRunner().invoke(app, command.split())
+        (line,) = done.output.splitlines()
+        assert done.exit_code == 1 and line.startswith("ERROR: "), done.output
+    assert not list(tmp_path.iterdir())

@@ -26,7 +26,7 @@ COMMANDS = [
     ("predict", "a.png -o masks", "losslab.prediction.inputs.find_jobs"),
     ("export", "--format onnx", "losslab.export.export.export_model"),
     ("register", "workspace --name lesions", "losslab.serving.register.register_model"),
-    ("study list", "", "losslab.cli.study.print_table"),
+    ("study list", "", "losslab.study.spec.list_studies"),
     ("study show", "demo", FIND_STUDY),
     ("study run", "demo --set train.epochs=1", FIND_STUDY),
     ("study status", "demo", FIND_STUDY),

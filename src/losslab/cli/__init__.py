@@ -1,5 +1,6 @@
 """The `losslab` program: its commands, and those that belong to no group: sync, losses and archs."""
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -22,10 +23,19 @@ app.command()(runs.verify)
 app.command()(runs.reproduce)
 
 
+AT_ROOT = ("archs", "compare", "losses", "register", "reproduce", "study", "sync", "verify")
+"""Commands that work at the root of the project, from any folder below it; they take no paths."""
+
+
 @app.callback()
-def main() -> None:
+def main(context: typer.Context) -> None:
     """losslab: reproducible experiments on losses and architectures for semantic segmentation."""
     escape_unknown_letters()
+    if context.invoked_subcommand in AT_ROOT:
+        here = Path.cwd()
+        roots = (folder for folder in (here, *here.parents) if (folder / "params.yaml").is_file())
+        if (root := next(roots, here)) != here and ((root / ".dvc").is_dir() or (root / "dvc.yaml").is_file()):
+            os.chdir(root)
 
 
 @app.command()

@@ -63,7 +63,7 @@ def reproduce(
     if restored.missing or "report" not in (record.lock or {})["stages"]:
         missing = restored.missing or ["reports/report.html"]
         print_line(f"not in DVC's cache: {', '.join(missing)}; run dvc repro to make them")
-    print_line("to go back to your commit: git checkout params.yaml dvc.lock && dvc checkout")
+    print_line("to go back to your commit: losslab reproduce HEAD")
 
 
 def _print_differences(record: "RunRecord", verified: "Verification") -> None:

@@ -33,9 +33,12 @@ def list_studies(as_json: AsJson = False) -> None:
     from losslab.study.plan import read_study
     from losslab.study.results import read_progress
 
+    names = cards.list_studies(ROOT / cards.STUDIES)
+    if not names and not (ROOT / cards.STUDIES).is_dir():
+        raise InputError(f"{cards.STUDIES}: no such folder; run this in a project of losslab")
     counted = []
     errors: list[str] = []
-    for name in cards.list_studies(ROOT / cards.STUDIES):
+    for name in names:
         with collect_errors(errors):
             study = read_study(name, ROOT)
             counted.append((study, len(study.cells), study.number_of_runs, len(read_progress(study, ROOT)[1])))
