@@ -1,5 +1,7 @@
 """The exceptions that are meant for the person at the keyboard."""
 
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 MAX_QUOTED = 200
@@ -30,6 +32,15 @@ def quote(value: object) -> str:
 def shorten(text: str) -> str:
     """Cut a text of others to 200 characters."""
     return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
+
+
+def suggest_name(name: str, known: Iterable[str]) -> str:
+    """Return the end of a message that suggests the known name nearest to a wrong one; empty if none is near.
+
+    >>> suggest_name("dise", ["bce", "dice"]), suggest_name("xyz", ["bce", "dice"])
+    ('; did you mean dice?', '')
+    """
+    return "".join(f"; did you mean {each}?" for each in get_close_matches(name, list(known), 1))
 
 
 def find_exhausted_memory(error: BaseException) -> str | None:

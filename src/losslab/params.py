@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from losslab.cards import read_card
-from losslab.errors import InputError, quote
+from losslab.errors import InputError, quote, suggest_name
 from losslab.io.yaml import Section, read_yaml, validate
 from losslab.losses.parsed_loss import ParsedLoss, parse_loss
 from losslab.models.registry import check_batch, check_encoder_given
@@ -155,8 +155,9 @@ def _check_across(params: Params, catalog: Path) -> None:
     """Check names against the registries and the catalog, and values that must fit each other."""
     datasets = sorted(card.stem for card in catalog.glob("*.yaml"))
     if params.dataset not in datasets:
+        close = suggest_name(params.dataset, datasets)
         raise InputError(
-            f"dataset: {quote(params.dataset)} is not one of {', '.join(datasets)} (the cards in data/catalog)"
+            f"dataset: {quote(params.dataset)} is not one of {', '.join(datasets)} (the cards in data/catalog){close}"
         )
     card = read_card(params.dataset, catalog)
     method = params.prepare.split.method

@@ -1,5 +1,6 @@
 import json
 from contextlib import nullcontext
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import losslab
 from losslab import tracking
 from losslab.cli import app
 from losslab.experiments.finished_runs import RunOutputs
@@ -175,3 +177,8 @@ def test_outside_of_a_project_commands_say_so(tmp_path: Path, monkeypatch: pytes
         (line,) = done.output.splitlines()
         assert done.exit_code == 1 and line.startswith("ERROR: "), done.output
     assert not list(tmp_path.iterdir())
+
+
+def test_version_is_that_of_the_package() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.output.strip() == losslab.__version__ == metadata.version("losslab")

@@ -149,3 +149,14 @@ def test_what_cannot_be_read_is_one_line(text: str, complaint: str, runs: Runs, 
     with pytest.raises(InputError, match=complaint) as error:
         find_record(text, runs.root)
     assert "\n" not in str(error.value)
+
+
+def test_commit_that_a_shallow_clone_lacks_is_told_with_the_remedy(runs: Runs, tracked: list[TrackedRun]) -> None:
+    first = runs.git("rev-parse", "HEAD~1")
+    shallow = runs.root / "shallow"
+    runs.git("clone", "-q", "--depth", "1", f"file://{runs.root}", str(shallow))
+    with pytest.raises(InputError, match="this clone is shallow: git fetch --unshallow"):
+        find_record(first, shallow)
+    with pytest.raises(InputError, match="no such run") as complaint:
+        find_record("calm-dog", runs.root)
+    assert "shallow" not in str(complaint.value)

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
+import losslab
 from losslab.cli import compare, datasets, models, predict, runs, study
 from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
 from losslab.formats import format_plural
 from losslab.stage import escape_unknown_letters, print_line
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(datasets.app, name="datasets")
 app.command()(predict.predict)
 app.add_typer(models.app)
@@ -27,8 +28,19 @@ AT_ROOT = ("archs", "compare", "losses", "register", "reproduce", "study", "sync
 """Commands that work at the root of the project, from any folder below it; they take no paths."""
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(losslab.__version__)
+        raise typer.Exit
+
+
 @app.callback()
-def main(context: typer.Context) -> None:
+def main(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print it.")
+    ] = False,
+) -> None:
     """losslab: reproducible experiments on losses and architectures for semantic segmentation."""
     escape_unknown_letters()
     if context.invoked_subcommand in AT_ROOT:

@@ -25,7 +25,7 @@ from losslab.experiments.finished_runs import (
 )
 from losslab.formats import format_plural
 from losslab.io.files import read_json
-from losslab.io.git import find_commit, find_head
+from losslab.io.git import find_commit, find_head, run_git
 from losslab.io.yaml import read_yaml
 from losslab.tracking import TrackedRun
 from losslab.tracking.store import LOCK, RECORD_FILES, describe_store
@@ -208,9 +208,11 @@ class RunFinder:
         names = sorted({entry[0] for entry in self.experiments})
         close = get_close_matches(text, [*names, *ids], MAX_NAMES_SHOWN, 0.5) or names[:MAX_NAMES_SHOWN]
         hint = f" (available: {', '.join(close)})" if close else ""
+        shallow = run_git(self.root, "rev-parse", "--is-shallow-repository").strip() == "true"
         return InputError(
             f"no such run: {text}{hint}; looked among {format_plural(len(names), 'DVC experiment')}, the commits, and "
             f"{format_plural(len(ids), 'trained run')} in {describe_store()}"
+            + ("; this clone is shallow: git fetch --unshallow brings older commits" if shallow else "")
         )
 
 

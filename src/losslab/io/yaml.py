@@ -7,7 +7,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Tag, ValidationError
 
-from losslab.errors import InputError, quote, shorten
+from losslab.errors import InputError, quote, shorten, suggest_name
 from losslab.io.files import MAX_DEPTH
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -71,7 +71,11 @@ def _explain(fault: Any, schema: type[BaseModel]) -> str:
     message = re.sub("^(Value error, |[A-Z][a-z]+ should )", "", fault["msg"])
     if fault["type"] == "extra_forbidden":
         allowed = _list_keys(schema, fault["loc"][:-1])
-        return f"{key}: unknown key" + (f"; allowed here: {', '.join(allowed)}" if allowed else "")
+        return (
+            f"{key}: unknown key"
+            + (f"; allowed here: {', '.join(allowed)}" if allowed else "")
+            + suggest_name(str(fault["loc"][-1]), allowed)
+        )
     if fault["type"] == "missing":
         return f"{key}: missing"
     if fault["type"] in ("value_error", "wrong_source"):

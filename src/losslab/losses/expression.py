@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from losslab.errors import InputError, quote
+from losslab.errors import InputError, quote, suggest_name
 from losslab.losses.registry import LOSSES, available
 
 _TERM = re.compile(r"\s*(?:(?P<weight>[^*]+)\*)?\s*(?P<name>[A-Za-z_]\w*)\s*")
@@ -55,8 +55,9 @@ def _parse_term(part: str, expression: str) -> LossTerm:
         )
     name, weight = match["name"], match["weight"]
     if name not in LOSSES:
+        listed = f" (available: {', '.join(available())})"
         raise InputError(
-            f"loss: no such loss: {quote(name)} in {quote(expression)} (available: {', '.join(available())})"
+            f"loss: no such loss: {quote(name)} in {quote(expression)}{listed}{suggest_name(name, LOSSES)}"
         )
     if weight is None:
         return LossTerm(1.0, name)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from losslab.errors import InputError, quote
+from losslab.errors import InputError, quote, suggest_name
 from losslab.losses.expression import LossTerm, parse_expression
 from losslab.losses.options import Options
 from losslab.losses.registry import LOSSES
@@ -94,8 +94,9 @@ def parse_loss(expression: str, options: dict[str, Any], class_weights: Sequence
 def _find_takers(where: str, key: str, names: list[str]) -> list[str]:
     takers = [name for name in names if key in LOSSES[name].options.model_fields]
     if not takers:
+        close = suggest_name(key, {field for name in names for field in LOSSES[name].options.model_fields})
         known = "; ".join(f"{name}: {', '.join(LOSSES[name].options.model_fields) or 'none'}" for name in names)
-        raise InputError(f"loss_options.{where}: {'+'.join(names)} has no such option; available: {known}")
+        raise InputError(f"loss_options.{where}: {'+'.join(names)} has no such option; available: {known}{close}")
     return takers
 
 

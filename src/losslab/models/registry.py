@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from losslab.errors import InputError, quote
+from losslab.errors import InputError, quote, suggest_name
 
 SMP = "segmentation_models_pytorch"
 
@@ -23,7 +23,7 @@ class ArchSpec:
     """Pixels per feature of the deepest feature map; images are padded to a multiple of it."""
     summary: str
     source: str
-    """The paper, or the seed notebook that wrote it out."""
+    """The paper; `hand-written` where there is none, or the net differs from smp's."""
     encoders: tuple[str, ...] = ()
     """Some encoders that it goes with, first the one that it is listed with; none for a net without encoder."""
     smallest: int = 1
@@ -113,27 +113,27 @@ _SPECS = [
     ArchSpec(
         **_identify("segnet", "losslab.models.segnet:SegNet", 32),
         summary="unpools where the encoder's max pooling found its maxima",
-        source="Badrinarayanan et al. 2015, arXiv 1511.00561, as in seed notebook 1",
+        source="Badrinarayanan et al. 2015, arXiv 1511.00561, hand-written",
     ),
     ArchSpec(
         **_identify("vanilla_unet", "losslab.models.seed_unets:VanillaUNet", 16),
         summary="max pooling, nearest upsampling, no batch norm",
-        source="Ronneberger et al. 2015, arXiv 1505.04597, as in seed notebook 1",
+        source="Ronneberger et al. 2015, arXiv 1505.04597, hand-written",
     ),
     ArchSpec(
         **_identify("strided_unet", "losslab.models.seed_unets:StridedUNet", 16),
         summary="vanilla_unet with strided and transposed convolutions",
-        source="seed notebook 1",
+        source="hand-written",
     ),
     ArchSpec(
         **_identify("simple_cnn", "losslab.models.simple_cnn:SimpleCNN", 4),
         summary="two convolutions down, two transposed up, no skips",
-        source="seed notebook 2",
+        source="hand-written",
     ),
     ArchSpec(
         **_identify("simple_segnet", "losslab.models.simple_cnn:SimpleSegNet", 4),
         summary="simple_cnn, twice as wide",
-        source="seed notebook 4",
+        source="hand-written",
     ),
 ]
 ARCHS: dict[str, ArchSpec] = {spec.name: spec for spec in _SPECS}
@@ -192,8 +192,8 @@ def find_arch(arch: str) -> ArchSpec:
     """Return the facts about an arch. Raises InputError for an unknown name.
 
     >>> find_arch("segnet").source
-    'Badrinarayanan et al. 2015, arXiv 1511.00561, as in seed notebook 1'
+    'Badrinarayanan et al. 2015, arXiv 1511.00561, hand-written'
     """
     if arch not in ARCHS:
-        raise InputError(f"arch: {quote(arch)} is not one of {', '.join(available())}")
+        raise InputError(f"arch: {quote(arch)} is not one of {', '.join(available())}{suggest_name(arch, ARCHS)}")
     return ARCHS[arch]
