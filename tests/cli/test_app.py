@@ -66,8 +66,10 @@ def test_losses_json_is_enough_to_build_each() -> None:
 def test_losses_cards_writes_one_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("losslab.losses.registry.LOSSES", {"dice": LOSSES["dice"]})
+    monkeypatch.setattr("os.getloadavg", lambda: (1000.0, 0.0, 0.0))
     done = CliRunner().invoke(app, ["losses", "--cards"])
     assert done.exit_code == 0, done.output
+    assert "The machine was busy: a load of 1000.0 on" in (tmp_path / "reports/losses.html").read_text(encoding="utf-8")
     assert [path.name for path in (tmp_path / "reports").iterdir()] == ["losses.html"]
 
 

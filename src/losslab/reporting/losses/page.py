@@ -2,6 +2,7 @@
 
 import inspect
 import io
+import os
 import platform
 import re
 from collections.abc import Iterable
@@ -17,6 +18,7 @@ from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
 
+from losslab.formats import format_plural
 from losslab.io.files import write_text
 from losslab.losses import build_loss
 from losslab.losses.registry import LOSSES, LossKind, LossSpec
@@ -49,6 +51,7 @@ class LossCard:
 
 def write_loss_cards(path: Path, hardware: str, names: Iterable[str]) -> None:
     """Probe each named loss and write the page; `names` is iterated once, so it may show progress."""
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1  # before the losses are a load themselves
     cards = [_build_card(LOSSES[name]) for name in names]
     times = {card.spec.name: card.probes.cost.milliseconds for card in cards}
     page = render_template(
@@ -60,6 +63,7 @@ def write_loss_cards(path: Path, hardware: str, names: Iterable[str]) -> None:
         sure=SURE,
         step="×".join(map(str, STEP_SHAPE)),
         hardware=hardware,
+        busy=f"{load:.1f} on {format_plural(cores, 'core')}" if load > cores else None,
         python=platform.python_version(),
         shade=_compute_shade,
     )
