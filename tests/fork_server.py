@@ -193,5 +193,5 @@ if __name__ == "__main__":
     for module in PRELOADED:
         importlib.import_module(module)
     gc.freeze()
-    if found := serve(Path(sys.argv[1]), int(sys.argv[2])):
-        found.run()
+    if request := serve(Path(sys.argv[1]), int(sys.argv[2])):
+        request.run()

@@ -59,7 +59,7 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
         ({"source": {"folder": None, "url": "x"}}, r"source.folder.url: unknown key; allowed here: folder$"),
         (
             {"source": {"archives": [{"nam": 1}]}},
-            r"source.archives.archives.0.nam: unknown key; allowed here: name, md5, bytes, unpacked, urls$",
+            r"source.archives.archives.0.nam: unknown key; allowed here: name, md5, bytes, unpacked, urls; did you mean name\?$",
         ),
         ({"source": {"archives": [ARCHIVE | {"md5": None}]}}, r"a.zip has urls, so it needs an md5"),
         ({"source": {"archives": [ARCHIVE | {"urls": []}]}}, r"a.zip has no urls, so source.manual must say how"),

@@ -213,10 +213,10 @@ def find_groups(expression: str | None, names: Sequence[str]) -> dict[str, str]:
     """
     if expression is None:
         return {name: name for name in names}
-    command, asked = [sys.executable, "-I", "-S", "-c", _SEARCH], json.dumps([expression, list(names)])
+    command, request = [sys.executable, "-I", "-S", "-c", _SEARCH], json.dumps([expression, list(names)])
     try:
         result = subprocess.run(
-            command, input=asked, capture_output=True, text=True, timeout=GROUPS_TIMEOUT_S, check=True
+            command, input=request, capture_output=True, text=True, timeout=GROUPS_TIMEOUT_S, check=True
         )
     except subprocess.TimeoutExpired:
         raise InputError(

@@ -168,7 +168,7 @@ def test_full_disk_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Image.Image, "save", fail)
     done = run("in", "-o", "out")
-    assert done.exit_code == 1 and done.output == "ERROR: out: No space left on device\n"
+    assert done.exit_code == 1 and done.output == "ERROR: out/0.png: No space left on device\n"
     assert not list(Path("out").iterdir())
 
 

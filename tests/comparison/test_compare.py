@@ -153,6 +153,7 @@ def test_few_test_images_are_warned_of_and_decide_nothing(tmp_path: Path) -> Non
     ]
     comparison = compare(runs, axes={"loss": ["dice", "bce"]})
     assert "There are only 4 test images: verdicts take 5." in comparison.warnings
+    assert "but with 4 test images no difference can be claimed: that takes 5." in comparison.headline
     assert comparison.verdict is not None and not comparison.verdict.is_decided
 
 

@@ -30,7 +30,7 @@ AT_ROOT = ("archs", "compare", "losses", "register", "reproduce", "study", "sync
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(losslab.__version__)
+        print_line(losslab.__version__)
         raise typer.Exit
 
 

@@ -27,10 +27,12 @@ def write_headline(verdict: Verdict | None, metric: ComparedMetric, order: Seque
     leader = verdict.standings[0]
     score = format_mean_sd(leader.mean, leader.sd, metric.digits)
     if not any(pair.may_be_claimed for pair in verdict.pairs):
-        seeds = format_plural(leader.seeds, "seed")
+        number, what, least = leader.seeds, "seed", MIN_SEEDS
+        if number >= MIN_SEEDS:
+            number, what, least = sum(len(part[0].images) for part in table.sets.values()), "test image", MIN_IMAGES
         return (
-            f"{leader.name} has the best {metric.title} ({score}), but with {seeds} no difference can be claimed: "
-            f"that takes {MIN_SEEDS}."
+            f"{leader.name} has the best {metric.title} ({score}), but with {format_plural(number, what)} no difference "
+            f"can be claimed: that takes {least}."
         )
     if verdict.is_decided:
         return f"{leader.name} is best: {metric.title} {score}. {write_sentence(verdict.pairs[0])}"
@@ -79,7 +81,7 @@ def find_warnings(table: ScoreTable, metric: ComparedMetric) -> list[str]:
 
 def _find_outlying_runs(table: ScoreTable, metric: ComparedMetric) -> list[str]:
     """Find runs far from all others of their cell, as those are that collapsed in training; a sentence for each."""
-    found = []
+    sentences = []
     for cell, label in itertools.product(table.cells, table.sets):
         scored = [(table.compute_score(run, metric), run.name) for run in table.list_runs(cell, label)]
         scores = sorted(score for score, _ in scored if not math.isnan(score))
@@ -90,12 +92,12 @@ def _find_outlying_runs(table: ScoreTable, metric: ComparedMetric) -> list[str]:
             if gap > max(OUTLYING_RANGES * (rest[-1] - rest[0]), OUTLYING_POINTS * metric.point):
                 name = next(name for score, name in scored if score == outlying)
                 ends = " to ".join(dict.fromkeys(format_score(score, metric.digits) for score in (rest[0], rest[-1])))
-                found.append(
+                sentences.append(
                     f"{name} has {metric.title} {format_score(outlying, metric.digits)}, the other runs of {cell} {ends}: "
                     "look at its training. If runs of this cell collapse now and then, its intervals hold less often than in 95 "
                     "of 100 studies."
                 )
-    return found
+    return sentences
 
 
 def _is_best_last(run: RunEvidence) -> bool:
