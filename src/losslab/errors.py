@@ -1,11 +1,24 @@
 """The exceptions that are meant for the person at the keyboard."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 from pathlib import Path
 
 MAX_QUOTED = 200
 """Characters of a value that an error shows."""
+MASK = "***"
+"""Text in the place of a credential."""
+_CREDENTIALS = (
+    (re.compile(r"(?<=://)\S*@"), f"{MASK}@"),  # to the last @: a password may have / and @
+    (re.compile(r"(?<![^\s'\"(=])[^\s:/@'\"(=]+:[^\s/@]+@(?=[\w\[])"), f"{MASK}@"),  # no scheme: a proxy's address
+    (
+        re.compile(r"([?&;][\w.%-]*(?:passw|pwd|secret|token|key|sig|cred|auth)[\w.%-]*=)[^\s&;#'\"]+", re.IGNORECASE),
+        rf"\1{MASK}",
+    ),
+    (re.compile(r"\bBearer \S+"), f"Bearer {MASK}"),
+)
+"""Patterns of credentials, and what stands in their place."""
 
 
 class InputError(ValueError):
@@ -30,8 +43,20 @@ def quote(value: object) -> str:
 
 
 def shorten(text: str) -> str:
-    """Cut a text of others to 200 characters."""
+    """Cut a text of others to 200 characters, without credentials: half of a URL does not show where its password is.
+
+    >>> shorten("http://me:secret@host/" + "x" * 1000)[:20]
+    'http://***@host/xxxx'
+    """
+    text = mask_credentials(text)
     return text if len(text) <= MAX_QUOTED else f"{text[:MAX_QUOTED]}…"
+
+
+def mask_credentials(text: str) -> str:
+    """Mask users, passwords and tokens in the URLs of a text."""
+    for pattern, masked in _CREDENTIALS:
+        text = pattern.sub(masked, text)
+    return text
 
 
 def suggest_name(name: str, known: Iterable[str]) -> str:

@@ -5,22 +5,12 @@ import re
 from collections.abc import Sequence
 from typing import TypeGuard
 
+from losslab.errors import mask_credentials
+
 ABSENT = "–"
 """Text for a missing number."""
-MASK = "***"
-"""Text in the place of a credential."""
 _CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 """Control characters, those that turn the direction of writing, and the parts of names that are not UTF-8."""
-_CREDENTIALS = (
-    (re.compile(r"(?<=://)\S*@"), f"{MASK}@"),  # to the last @: a password may have / and @
-    (re.compile(r"(?<![^\s'\"(=])[^\s:/@'\"(=]+:[^\s/@]+@(?=[\w\[])"), f"{MASK}@"),  # no scheme: a proxy's address
-    (
-        re.compile(r"([?&;][\w.%-]*(?:passw|pwd|secret|token|key|sig|cred|auth)[\w.%-]*=)[^\s&;#'\"]+", re.IGNORECASE),
-        rf"\1{MASK}",
-    ),
-    (re.compile(r"\bBearer \S+"), f"Bearer {MASK}"),
-)
-"""Patterns of credentials, and what stands in their place."""
 
 
 def format_line(text: str) -> str:
@@ -32,13 +22,6 @@ def format_line(text: str) -> str:
     'a\\u001b[2J at http://***@host/?token=***'
     """
     return mask_credentials(escape_controls(text))
-
-
-def mask_credentials(text: str) -> str:
-    """Mask users, passwords and tokens in the URLs of a text."""
-    for pattern, masked in _CREDENTIALS:
-        text = pattern.sub(masked, text)
-    return text
 
 
 def escape_controls(text: str) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from losslab.errors import mask_credentials
 from losslab.experiments import clone
-from losslab.formats import mask_credentials
 from losslab.io.files import make_folder, write_private
 from losslab.io.git import find_prefix
 from losslab.runtime.processes import end_groups, signal_group

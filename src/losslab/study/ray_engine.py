@@ -19,9 +19,8 @@ from filelock import FileLock
 from sqlalchemy import make_url
 
 from losslab import tracking
-from losslab.errors import InputError
+from losslab.errors import InputError, mask_credentials
 from losslab.experiments import clone
-from losslab.formats import mask_credentials
 from losslab.io.files import make_folder, write_private, write_text
 from losslab.io.git import find_prefix, read_file_at
 from losslab.study.engine import MAX_ATTEMPTS, EndedRun, describe_failure
