@@ -13,6 +13,7 @@ FLOORS = [
     "formats",
     "io",
     "runtime",
+    "project",
     "schedules",
     "cards",
     "losses",

@@ -34,6 +34,7 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
     escape_unknown_letters()
     try:
         from losslab import params
+        from losslab.project.code import check_code
         from losslab.stage_inputs import StageInputs
 
         if "DVC_STAGE" in os.environ:
@@ -43,6 +44,7 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
             sys.exit(0)
         inputs = StageInputs(_find_name(), with_earlier="DVC_EXP_NAME" in os.environ)
         checked = params.load()
+        check_code(_find_name(), Path())
         lock = _lock_folder()
         if foreign := inputs.find_foreign_dep():
             raise InputError(f"{foreign} is not what DVC began with: params.yaml changed since; run dvc repro again")

@@ -19,6 +19,8 @@ FIND_STUDY = "losslab.study.state.find_study"
 FIND_RECORD = "losslab.experiments.run_finder.find_record"
 COMMANDS = [
     ("sync", "", "losslab.experiments.finished_runs.list_runs"),
+    ("init", "cells", "losslab.project.create.create_project"),
+    ("upgrade", "", "losslab.project.upgrade.plan_upgrade"),
     ("losses", "--json", "losslab.cli.print_json"),
     ("archs", "--size 64", "losslab.models.cost.measure_arch_cost"),
     ("datasets", "", "losslab.data.catalog.read_catalog"),

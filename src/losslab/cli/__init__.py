@@ -8,13 +8,14 @@ from typing import Annotated
 import typer
 
 import losslab
-from losslab.cli import compare, datasets, models, predict, runs, study
+from losslab.cli import compare, datasets, models, predict, project, runs, study
 from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
 from losslab.formats import format_plural
 from losslab.stage import escape_unknown_letters, print_line
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(project.app)
 app.add_typer(datasets.app, name="datasets")
 app.command()(predict.predict)
 app.add_typer(models.app)
@@ -24,7 +25,7 @@ app.command()(runs.verify)
 app.command()(runs.reproduce)
 
 
-AT_ROOT = ("archs", "compare", "losses", "register", "reproduce", "study", "sync", "verify")
+AT_ROOT = ("archs", "compare", "losses", "register", "reproduce", "study", "sync", "upgrade", "verify")
 """Commands that work at the root of the project, from any folder below it; they take no paths."""
 
 

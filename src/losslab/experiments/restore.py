@@ -20,6 +20,7 @@ from losslab.formats import format_list
 from losslab.io.files import write_text
 from losslab.io.git import list_changes, read_file_at, run_git
 from losslab.io.yaml import parse_yaml
+from losslab.project.code import RECORD
 from losslab.tracking.store import LOCK
 
 STAGES = ["download", "prepare", "train", "evaluate", "report"]
@@ -100,7 +101,7 @@ def _refuse_other_code(record: RunRecord, changed: str | None, root: Path) -> No
     if changed is None:
         return
     same = record.baseline is not None and not run_git(
-        root, "diff", "--name-only", record.baseline, str(record.revision), "--", "src", "data", "dvc.yaml"
+        root, "diff", "--name-only", record.baseline, str(record.revision), "--", "src", "data", "dvc.yaml", RECORD
     )
     target = record.baseline if same else record.revision  # rather the baseline than the experiment's own commit
     if target is None:

@@ -23,6 +23,7 @@ from losslab.io.files import make_folder, write_text
 from losslab.io.git import find_prefix, read_file_at
 from losslab.io.hashing import compute_folder_md5
 from losslab.io.yaml import read_yaml
+from losslab.project.code import CODE, RECORD, read_record
 from losslab.runtime.devices import describe_hardware
 from losslab.tracking.store import LOCK, build_sqlite_uri
 
@@ -108,10 +109,13 @@ def verify_run(record: RunRecord, root: Path, say: Say, threads: int | None = No
 
 def find_changed_code(lock: dict[str, Any], folder: Path) -> str | None:
     """Return the first file or folder of code that is not what a dvc.lock says; None if there is none."""
-    for stage in lock["stages"].values():
+    installed = (read_record(folder) or {}).get(CODE, {})
+    for name, stage in lock["stages"].items():
         for dep in stage.get("deps", []):
             if dep["path"].startswith(CODE_FOLDERS) and compute_md5(folder / dep["path"]) != dep["md5"]:
                 return str(dep["path"])
+        if stage.get("params", {}).get(RECORD, {}).get(f"{CODE}.{name}") != installed.get(name):
+            return RECORD
     return None
 
 

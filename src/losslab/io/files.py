@@ -90,6 +90,11 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", newline="\n")
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    with atomic_write(path) as partial:
+        partial.write_bytes(content)
+
+
 def open_private(path: Path) -> BinaryIO:
     """Open a new file for writing that only its owner may read."""
     path.unlink(missing_ok=True)  # only a new file gets the mode

@@ -18,16 +18,23 @@ def run_git(folder: Path, *arguments: str, environment: Mapping[str, str] | None
     """
     done = _run(folder, arguments, environment)
     if done.returncode:
-        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        reason = next((line for line in lines if line.startswith(("fatal: ", "error: "))), None)
-        reason = reason or (lines[-1] if lines else f"exit code {done.returncode}")
-        raise InputError(f"git {arguments[0]}: {reason.removeprefix('fatal: ').removeprefix('error: ')}")
+        raise _build_error(arguments[0], done)
     return done.stdout.decode("utf-8", "replace")
 
 
 def find_head(folder: Path) -> str:
     """Return the commit that is checked out. Raises InputError if there is none, or no repository."""
     return run_git(folder, "rev-parse", "--verify", "HEAD").strip()
+
+
+def find_repository(folder: Path) -> Path | None:
+    """Return the root of the Git repository that a folder is in; None if it is in none."""
+    done = _run(folder, ("rev-parse", "--show-toplevel"))
+    if done.returncode == 0:
+        return Path(os.fsdecode(done.stdout).removesuffix("\n"))
+    if b"not a git repository" in done.stderr:
+        return None
+    raise _build_error("rev-parse", done)
 
 
 def find_commit(folder: Path, name: str) -> str | None:
@@ -60,6 +67,13 @@ def list_changes(folder: Path, paths: Sequence[str], since: str | None = None) -
     prefix = run_git(folder, "rev-parse", "--show-prefix").strip()
     entries = run_git(folder, "status", "--porcelain", "--no-renames", "-z", "--", *paths).split("\0")[:-1]
     return [entry[3:].removeprefix(prefix) for entry in entries]
+
+
+def _build_error(command: str, done: "subprocess.CompletedProcess[bytes]") -> InputError:
+    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    reason = next((line for line in lines if line.startswith(("fatal: ", "error: "))), None)
+    reason = reason or (lines[-1] if lines else f"exit code {done.returncode}")
+    return InputError(f"git {command}: {reason.removeprefix('fatal: ').removeprefix('error: ')}")
 
 
 def _run(

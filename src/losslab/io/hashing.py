@@ -28,6 +28,11 @@ def compute_file_md5(path: Path) -> str:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
+def compute_bytes_md5(content: bytes) -> str:
+    """Compute the md5 that DVC writes for a file with this content."""
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+
+
 def compute_file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,81 @@
+"""The code of losslab that each stage runs: losslab.yaml records it, so that DVC sees when another losslab is installed."""
+
+import hashlib
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from losslab.errors import InputError
+from losslab.io.files import write_text
+from losslab.io.hashing import compute_bytes_md5, compute_file_md5, compute_folder_md5
+from losslab.io.yaml import parse_yaml, read_yaml
+
+RECORD = "losslab.yaml"
+"""File of a project with the version of losslab, a hash of its code for each stage, and the md5s of the project's files."""
+CODE = "code"
+HEADING = """\
+# losslab writes this file: do not edit it, and keep it in Git. `losslab upgrade` moves the project to another losslab.
+# code: what each stage runs of losslab, as a hash; DVC runs a stage again when it changes.
+# files: losslab's files in this project as losslab wrote them, as md5s, to know which of them you have changed.
+"""
+REPOSITORY = Path(__file__).parents[3]
+"""Root of losslab's own repository, where this file is not in a wheel."""
+_PACKAGE = Path(__file__).parents[1]
+
+
+@cache
+def compute_code_hashes() -> dict[str, str]:
+    """Return a hash for each stage of the installed losslab's files that the stage runs, as its dvc.yaml lists them."""
+    carried = _PACKAGE / "project/template/dvc.yaml"
+    pipeline = parse_yaml((carried if carried.is_file() else REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))
+    hashes = {}
+    for stage, entry in pipeline["stages"].items():
+        paths = [dep.removeprefix("src/losslab/") for dep in entry["deps"] if dep.startswith("src/losslab/")]
+        md5s = [(path, _compute_md5(_PACKAGE / path)) for path in sorted(paths)]
+        hashes[stage] = hashlib.md5(repr(md5s).encode(), usedforsecurity=False).hexdigest()
+    return hashes
+
+
+def check_code(stage: str, folder: Path) -> None:
+    """Raise InputError if the installed losslab runs a stage otherwise than a project's losslab.yaml says.
+
+    A folder without losslab.yaml, such as losslab's own repository, has losslab's code itself among its stages' deps.
+    """
+    record = read_record(folder)
+    if record and record[CODE].get(stage) != compute_code_hashes().get(stage):
+        from importlib.metadata import version
+
+        raise InputError(
+            f"{RECORD}: this project is of losslab {record['version']}, and {version('losslab')} is installed, whose "
+            f"{stage} is another: run `losslab upgrade`, or install losslab=={record['version']}"
+        )
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """Read a project's losslab.yaml; None if it has none. Raises InputError for one that is not as losslab writes it."""
+    path = folder / RECORD
+    if not path.is_file():
+        return None
+    record = read_yaml(path)
+    if not isinstance(record, dict) or not all(isinstance(record.get(key), dict) for key in (CODE, "files")):
+        raise InputError(f"{path}: it must have version, code and files; get it back with git checkout {path}")
+    return record
+
+
+def write_record(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write losslab.yaml of the installed losslab, and of a project's files as losslab has them."""
+    from importlib.metadata import version
+
+    record = {
+        "version": version("losslab"),
+        CODE: compute_code_hashes(),
+        "files": {path: compute_bytes_md5(files[path]) for path in sorted(files)},
+    }
+    write_text(folder / RECORD, HEADING + yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=1000))
+
+
+def _compute_md5(path: Path) -> str:
+    return compute_file_md5(path) if path.is_file() else compute_folder_md5(path)
