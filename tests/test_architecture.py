@@ -14,6 +14,7 @@ FLOORS = [
     "io",
     "runtime",
     "project",
+    "plugins",
     "schedules",
     "cards",
     "losses",
@@ -37,7 +38,7 @@ FLOORS = [
     "cli",
 ]
 """The rooms and flat files of src/losslab from the ground up. The stage scripts stand on top of all."""
-STAGES = ["download", "prepare", "train", "evaluate", "report"]
+STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
 
 
 def find_room(path: Path) -> str:

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 SRC = ROOT / "src"
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-STAGES = ["download", "prepare", "train", "evaluate", "report"]
+STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
 PLUMBING = {
     "__init__",
     "data/__init__",

@@ -15,7 +15,7 @@ from losslab.stage import find_checkpoints_folder, find_downloads_folder, forget
 from tests.conftest import ROOT, TINY_CHANGES, write_params
 from tests.fork_server import start_server
 
-STAGES = ["download", "prepare", "train", "evaluate", "report"]
+STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
 
 
 def run_stage(stage: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -34,6 +34,7 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
     escape_unknown_letters()
     try:
         from losslab import params
+        from losslab.plugins.usage import check_usage
         from losslab.project.code import check_code
         from losslab.stage_inputs import StageInputs
 
@@ -48,7 +49,9 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
         lock = _lock_folder()
         if foreign := inputs.find_foreign_dep():
             raise InputError(f"{foreign} is not what DVC began with: params.yaml changed since; run dvc repro again")
+        check_usage(_find_name(), checked.model_dump())
         main(checked)
+        check_usage(_find_name(), checked.model_dump())
         if change := inputs.describe_change():
             raise InputError(f"{change}, so DVC records nothing; run dvc repro again")
         lock.close()

@@ -1,6 +1,5 @@
 """A project that the built wheel makes, in a subfolder of a repository whose path has spaces."""
 
-import os
 import zipfile
 from pathlib import Path
 
@@ -13,6 +12,18 @@ from tests.conftest import ROOT, TINY_CARD, TINY_CHANGES, merge
 from tests.pipeline.clone import QUICK, Clone, stages_run
 
 pytestmark = pytest.mark.pipeline
+BRIER = """
+from losslab.plugins import loss, net
+
+@loss
+def brier(probabilities, one_hot, valid):
+    return ((probabilities - one_hot) ** 2).sum() / valid.sum().clamp(min=1)
+
+@net(stride=1)
+def pixel(num_classes, in_channels):
+    from torch import nn
+    return nn.Conv2d(in_channels, num_classes, 1)
+"""
 
 
 class Project(Clone):
@@ -45,16 +56,26 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def test_project_of_the_wheel_runs_and_follows_upgrades(project: Project) -> None:
-    assert stages_run(project.run("dvc repro")) == ["download", "prepare", "train", "evaluate", "report"]
+    assert stages_run(project.run("dvc repro")) == ["plugins", "download", "prepare", "train", "evaluate", "report"]
     project.run("git add -A .. && git commit -q -m 'First run'")
     assert project.run("dvc repro -q") == "" and project.run("git status --porcelain") == ""
+
+    (project.folder / "plugins/brier.py").write_text(BRIER)
+    assert stages_run(project.run("dvc repro")) == ["plugins"]  # nothing uses it
+    stages = stages_run(project.run("dvc exp run -S loss=0.5*dice+brier -S arch=pixel"))
+    assert stages == ["plugins", "train", "evaluate", "report"]
+    (project.folder / "plugins/brier.py").write_text(BRIER.replace("** 2", "** 4"))
+    assert stages_run(project.run("dvc repro")) == ["plugins", "train", "evaluate", "report"]
+    assert "brier" in (project.folder / "reports/history.csv").read_text(encoding="utf-8")
+    project.run("git checkout -q . && git add plugins && git commit -q -m 'A loss' && dvc repro -q")
 
     with (project.site / "losslab/losses/region.py").open("a", encoding="utf-8") as file:
         file.write("# another losslab\n")
     output = project.run("dvc exp run -S seed=1", ok=False)
-    assert "ERROR: train: losslab.yaml: this project is of losslab 0.1.0" in output and "run `losslab upgrade`" in output
+    assert (
+        "ERROR: train: losslab.yaml: this project is of losslab 0.1.0" in output and "run `losslab upgrade`" in output
+    )
     project.run("git checkout -q .")
     assert "runs again at the next dvc repro: train, and what follows" in project.run("losslab upgrade")
-    assert project.run("git status --porcelain").split() == ["M", f'"my', f'cells/{RECORD}"']
+    assert project.run("git status --porcelain").split() == ["M", '"my', f'cells/{RECORD}"']
     assert stages_run(project.run("dvc repro")) == ["train"]  # the same bytes, so DVC runs no more
-    assert os.listdir(project.folder / "plugins") == [".gitkeep"]

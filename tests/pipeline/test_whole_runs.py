@@ -13,7 +13,7 @@ from tests.pipeline.clone import Clone, stages_run
 from tests.pipeline.conftest import EPOCHS, FinishedRun
 
 pytestmark = pytest.mark.pipeline
-STAGES = ["download", "prepare", "train", "evaluate", "report"]
+STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
 
 
 @pytest.fixture(scope="module")

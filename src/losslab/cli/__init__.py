@@ -88,8 +88,10 @@ def losses(
     cards: Annotated[bool, typer.Option("--cards", help="Measure each loss and write reports/losses.html.")] = False,
 ) -> None:
     """List the losses: kind, options with their defaults, source, and how to write each as `loss`."""
-    from losslab.losses.registry import LOSSES
+    from losslab.losses.registry import list_losses
+    from losslab.plugins.manifest import find_plugins
 
+    known = list_losses()
     if cards and as_json:
         raise InputError("--cards cannot be used with --json")
     if cards:
@@ -99,18 +101,19 @@ def losses(
         from losslab.runtime.devices import describe_hardware
 
         path = Path("reports/losses.html")
-        write_loss_cards(path, describe_hardware(), tqdm(LOSSES, desc="cards", unit=" losses", disable=None))
+        write_loss_cards(path, describe_hardware(), tqdm(known, desc="cards", unit=" losses", disable=None))
         print_line(f"wrote {path}")
     elif as_json:
-        print_json([spec.describe() for spec in LOSSES.values()])
+        print_json([spec.describe() for spec in known.values()])
     else:
         rows = []
-        for spec in LOSSES.values():
+        for spec in known.values():
             use = "alone" if spec.stands_alone else spec.expression
             options = " ".join(f"{name}={_format_option(value)}" for name, value in spec.defaults.items())
             rows.append((spec.name, spec.kind, f"{spec.binary}, {spec.multiclass}", use, options, spec.paper))
         print_table(("loss", "kind", "binary, multiclass", "use it as", "options", "source"), rows)
         print_line("More: losslab losses --cards, losslab losses --json, docs/losses.md")
+    exit_with_errors(find_plugins().errors)
 
 
 @app.command()
@@ -128,12 +131,12 @@ def archs(
     """
     from tqdm import tqdm
 
-    from losslab.models.registry import ARCHS
+    from losslab.models.registry import list_archs
 
     size, outputs, encoder = _choose_survey(size, encoder)
     from losslab.models.cost import measure_arch_cost
 
-    names = tqdm(ARCHS, desc="archs", unit=" nets", leave=False, disable=None, delay=2)
+    names = tqdm(list_archs(), desc="archs", unit=" nets", leave=False, disable=None, delay=2)
     costs = [measure_arch_cost(name, size, outputs, encoder) for name in names]
     if as_json:
         print_json([asdict(cost) for cost in costs])

@@ -231,7 +231,7 @@ def _warn_of_uncommitted_files() -> None:
     from losslab.io.git import list_changes
     from losslab.project.code import RECORD
 
-    changed = list_changes(ROOT, ["src", "data/catalog", "dvc.yaml", "params.yaml", RECORD])
+    changed = list_changes(ROOT, ["src", "data/catalog", "dvc.yaml", "params.yaml", "plugins", RECORD])
     if changed:
         shown = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
         print_warning(f"not committed, so not part of the runs: {shown}")

@@ -25,7 +25,7 @@ COMMITTED = ("params.yaml", "dvc.lock", METRICS)
 KILLED_EXIT_CODE = 75
 """Exit code of a process that was killed before it was done, and can go on (EX_TEMPFAIL)."""
 STAGE_KILLED = re.compile(r"exited with -(9|15)\b")
-STAGE_ERROR = re.compile(r"^ERROR: (download|prepare|train|evaluate|report): ")
+STAGE_ERROR = re.compile(r"^ERROR: (plugins|download|prepare|train|evaluate|report): ")
 
 
 def make_clone(folder: Path, source: Path, home: Path, baseline: str, cache: Path, prefix: Path, **config: str) -> Path:

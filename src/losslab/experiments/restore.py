@@ -23,7 +23,7 @@ from losslab.io.yaml import parse_yaml
 from losslab.project.code import RECORD
 from losslab.tracking.store import LOCK
 
-STAGES = ["download", "prepare", "train", "evaluate", "report"]
+STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
 MAX_PATHS_SHOWN = 3
 DATA = "data/"
 """Folder of outs that are left alone if the cache lacks those of the run: they may be the user's."""
@@ -48,7 +48,7 @@ def restore_workspace(record: RunRecord, root: Path, force: bool = False) -> Res
     """
     if record.name == WORKSPACE or record.lock is None:
         raise InputError(f"{record.name}: the workspace is in this state already")
-    changed = find_changed_code(record.lock, root) or _find_changed_data(record, root)
+    changed = find_changed_code(record.lock, root, record.params) or _find_changed_data(record, root)
     if not force:
         _refuse_other_code(record, changed, root)
         _refuse_losses(record, root)
@@ -101,7 +101,17 @@ def _refuse_other_code(record: RunRecord, changed: str | None, root: Path) -> No
     if changed is None:
         return
     same = record.baseline is not None and not run_git(
-        root, "diff", "--name-only", record.baseline, str(record.revision), "--", "src", "data", "dvc.yaml", RECORD
+        root,
+        "diff",
+        "--name-only",
+        record.baseline,
+        str(record.revision),
+        "--",
+        "src",
+        "data",
+        "plugins",
+        "dvc.yaml",
+        RECORD,
     )
     target = record.baseline if same else record.revision  # rather the baseline than the experiment's own commit
     if target is None:

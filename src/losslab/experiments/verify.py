@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -21,8 +21,10 @@ from losslab.experiments.run_finder import RunRecord
 from losslab.formats import format_list, format_plural
 from losslab.io.files import make_folder, write_text
 from losslab.io.git import find_prefix, read_file_at
-from losslab.io.hashing import compute_folder_md5
+from losslab.io.hashing import compute_bytes_md5, compute_folder_md5
 from losslab.io.yaml import read_yaml
+from losslab.plugins.manifest import FOLDER as PLUGINS
+from losslab.plugins.usage import describe_usage, get_usage_path
 from losslab.project.code import CODE, RECORD, read_record
 from losslab.runtime.devices import describe_hardware
 from losslab.tracking.store import LOCK, build_sqlite_uri
@@ -30,7 +32,7 @@ from losslab.tracking.store import LOCK, build_sqlite_uri
 CLONES = Path(".losslab/verify")
 CODE_FOLDERS = ("src/", "data/catalog/")
 """Folders of the deps that Git tracks."""
-REPEATED_STAGES = ["train", "evaluate", "report"]
+REPEATED_STAGES = ["plugins", "train", "evaluate", "report"]
 MAX_PACKAGES_SHOWN = 4
 Say = Callable[[str], None]
 
@@ -76,7 +78,7 @@ def verify_run(record: RunRecord, root: Path, say: Say, threads: int | None = No
         # Nothing of the clone may stay elsewhere: neither outs in the cache, nor DVC's notes on them.
         places = folder / "cache", find_prefix(root)
         clone = make_clone(folder / "clone", root, root, revision, *places, core__site_cache_dir=str(folder / "site"))
-        if (changed := find_changed_code(lock, clone)) is not None:
+        if (changed := find_changed_code(lock, clone, record.params)) is not None:
             raise InputError(
                 f"{record.name} cannot be repeated: it ran with uncommitted changes in {changed} (on commit {revision[:10]})"
             )
@@ -107,8 +109,12 @@ def verify_run(record: RunRecord, root: Path, say: Say, threads: int | None = No
         )
 
 
-def find_changed_code(lock: dict[str, Any], folder: Path) -> str | None:
-    """Return the first file or folder of code that is not what a dvc.lock says; None if there is none."""
+def find_changed_code(lock: dict[str, Any], folder: Path, params: Mapping[str, Any]) -> str | None:
+    """Return the first file or folder of code that is not what a dvc.lock says; None if there is none.
+
+    Args:
+        params: of the run: of plugins/, what it uses counts alone.
+    """
     installed = (read_record(folder) or {}).get(CODE, {})
     for name, stage in lock["stages"].items():
         for dep in stage.get("deps", []):
@@ -116,6 +122,10 @@ def find_changed_code(lock: dict[str, Any], folder: Path) -> str | None:
                 return str(dep["path"])
         if stage.get("params", {}).get(RECORD, {}).get(f"{CODE}.{name}") != installed.get(name):
             return RECORD
+    used = {get_usage_path(stage).as_posix(): text for stage, text in describe_usage(params, folder).items()}
+    recorded = lock["stages"].get("plugins", {}).get("outs", [])
+    if any(compute_bytes_md5(used[out["path"]].encode()) != out["md5"] for out in recorded):
+        return str(PLUGINS)
     return None
 
 

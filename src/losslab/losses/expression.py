@@ -5,8 +5,8 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from losslab.errors import InputError, quote, suggest_name
-from losslab.losses.registry import LOSSES, available
+from losslab.errors import InputError, quote
+from losslab.losses.registry import find_loss
 
 _TERM = re.compile(r"\s*(?:(?P<weight>[^*]+)\*)?\s*(?P<name>[A-Za-z_]\w*)\s*")
 _NUMBER = re.compile(r"\s*(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*")
@@ -54,11 +54,7 @@ def _parse_term(part: str, expression: str) -> LossTerm:
             f"loss: {quote(expression)} is not a sum of losses; join names or weight*name with +, such as 0.5*bce+0.5*dice"
         )
     name, weight = match["name"], match["weight"]
-    if name not in LOSSES:
-        listed = f" (available: {', '.join(available())})"
-        raise InputError(
-            f"loss: no such loss: {quote(name)} in {quote(expression)}{listed}{suggest_name(name, LOSSES)}"
-        )
+    find_loss(name, expression)
     if weight is None:
         return LossTerm(1.0, name)
     first, ramped, last = weight.partition(":")

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from losslab.errors import InputError, quote, suggest_name
 from losslab.losses.expression import LossTerm, parse_expression
 from losslab.losses.options import Options
-from losslab.losses.registry import LOSSES
+from losslab.losses.registry import LOSSES, find_loss
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ParsedLoss:
     @property
     def advice(self) -> str | None:
         """What to tell the user of a sum in which no loss is meant to stand alone; None where one is."""
-        specs = [LOSSES[term.name] for term in self.terms]
+        specs = [find_loss(term.name) for term in self.terms]
         if any(spec.stands_alone for spec in specs):
             return None
         needy = specs[0]
@@ -63,8 +63,8 @@ def parse_loss(expression: str, options: dict[str, Any], class_weights: Sequence
     """
     terms = parse_expression(expression)
     names = [term.name for term in terms]
-    sections = {key: value for key, value in options.items() if key in LOSSES}
-    common = {key: value for key, value in options.items() if key not in LOSSES}
+    sections = {key: value for key, value in options.items() if key in LOSSES or key in names}
+    common = {key: value for key, value in options.items() if key not in sections}
     if class_weights is not None:
         common["class_weights"] = list(class_weights)
     for name, section in sections.items():
@@ -92,21 +92,21 @@ def parse_loss(expression: str, options: dict[str, Any], class_weights: Sequence
 
 
 def _find_takers(where: str, key: str, names: list[str]) -> list[str]:
-    takers = [name for name in names if key in LOSSES[name].options.model_fields]
+    takers = [name for name in names if key in find_loss(name).options.model_fields]
     if not takers:
-        close = suggest_name(key, {field for name in names for field in LOSSES[name].options.model_fields})
-        known = "; ".join(f"{name}: {', '.join(LOSSES[name].options.model_fields) or 'none'}" for name in names)
+        close = suggest_name(key, {field for name in names for field in find_loss(name).options.model_fields})
+        known = "; ".join(f"{name}: {', '.join(find_loss(name).options.model_fields) or 'none'}" for name in names)
         raise InputError(f"loss_options.{where}: {'+'.join(names)} has no such option; available: {known}{close}")
     return takers
 
 
 def _describe_option(name: str, key: str) -> str:
-    field = LOSSES[name].options.model_fields[key]
+    field = find_loss(name).options.model_fields[key]
     return repr((field.annotation, field.metadata, field.default))
 
 
 def _validate(name: str, given: dict[str, Any], keys: dict[str, str]) -> Options:
-    schema = LOSSES[name].options
+    schema = find_loss(name).options
     try:
         return schema.model_validate(given)
     except ValidationError as error:

@@ -3,9 +3,13 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from losslab.errors import InputError, quote, suggest_name
 from losslab.losses import options
+from losslab.plugins.manifest import FOLDER as PLUGINS
+from losslab.plugins.manifest import PluginEntry, find_plugins
+from losslab.plugins.options import build_schema
 
-LossKind = Literal["pixel", "region", "boundary", "structure", "regulariser"]
+LossKind = Literal["pixel", "region", "boundary", "structure", "regulariser", "plug-in"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +23,8 @@ class LossSpec:
     name: str
     kind: LossKind
     target: str
-    """`module:class` below losslab.losses; the class takes (num_classes, ignore_index, **options)."""
+    """`module:class` below losslab.losses; the class takes (num_classes, ignore_index, **options). A plug-in's is
+    `path:name` or `package.module:name`."""
     options: type[options.Options]
     summary: str
     formula: str
@@ -244,9 +249,48 @@ LOSSES: dict[str, LossSpec] = {spec.name: spec for spec in _SPECS}
 
 
 def available() -> list[str]:
-    """List the names that a loss expression may use.
+    """List the names that a loss expression may use: losslab's, and those of plug-ins.
 
     >>> available()[:3]
     ['cross_entropy', 'bce', 'focal']
     """
-    return list(LOSSES)
+    return list(list_losses())
+
+
+def list_losses() -> dict[str, LossSpec]:
+    """Return all losses by name, a project's own included."""
+    return LOSSES | {name: _specify_plugin(entry) for name, entry in find_plugins().select("loss").items()}
+
+
+def find_loss(name: str, expression: str | None = None) -> LossSpec:
+    """Return the facts about a loss. Raises InputError for an unknown name, and for a plug-in with one of losslab's.
+
+    Args:
+        expression: what it is part of, for the error.
+    """
+    if name in LOSSES and not any(PLUGINS.glob("*.py")):
+        return LOSSES[name]
+    manifest = find_plugins()
+    own = manifest.select("loss")
+    if name in LOSSES and name in own:
+        raise InputError(f"{own[name].place}: {name} is a loss of losslab; give yours another name")
+    if name not in LOSSES and name not in own:
+        listed = f" (available: {', '.join([*LOSSES, *own])})"
+        broken = "".join(f"; {error}" for error in manifest.errors)
+        place = f" in {quote(expression)}" if expression is not None else ""
+        raise InputError(
+            f"loss: no such loss: {quote(name)}{place}{listed}{suggest_name(name, [*LOSSES, *own])}{broken}"
+        )
+    return LOSSES[name] if name in LOSSES else _specify_plugin(own[name])
+
+
+def _specify_plugin(entry: PluginEntry) -> LossSpec:
+    facts = {key: value for key, value in entry.facts.items() if value is not None}
+    return LossSpec(
+        name=entry.name,
+        kind="plug-in",
+        target=f"{entry.origin}:{entry.attribute}",
+        options=build_schema(f"{entry.name}_options", entry.options, options.Options),
+        summary=entry.summary,
+        **{"paper": "", "url": "", "formula": "", "absent": "", **facts},
+    )

@@ -1,6 +1,7 @@
 """The module behind a loss expression: a weighted sum whose terms can be logged beside it."""
 
 import importlib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from losslab.errors import InputError
 from losslab.losses.base import Loss
 from losslab.losses.parsed_loss import ParsedLoss
-from losslab.losses.registry import LOSSES
+from losslab.losses.registry import LossSpec, find_loss
 
 
 class TotalLoss(nn.Module):
@@ -28,9 +29,7 @@ class TotalLoss(nn.Module):
         self.parts = plan.terms
         self.losses = nn.ModuleDict()
         for name, options in plan.options.items():
-            module, _, attribute = LOSSES[name].target.partition(":")
-            loss: type[Loss] = getattr(importlib.import_module(f"losslab.losses.{module}"), attribute)
-            self.losses[name] = loss(num_classes, ignore_index, **options.model_dump())
+            self.losses[name] = _build(find_loss(name), num_classes, ignore_index, options.model_dump())
         self.set_epoch(0, 1)
 
     def set_epoch(self, epoch: int, epochs: int) -> None:
@@ -52,3 +51,13 @@ class TotalLoss(nn.Module):
     def add_up(self, terms: dict[str, Tensor]) -> Tensor:
         """Add up the terms with their present weights."""
         return torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
+
+
+def _build(spec: LossSpec, num_classes: int, ignore_index: int | None, options: dict[str, Any]) -> Loss:
+    if spec.kind == "plug-in":
+        from losslab.losses.plugin_loss import build_plugin_loss
+
+        return build_plugin_loss(spec.target, num_classes, ignore_index, options)
+    module, _, attribute = spec.target.partition(":")
+    loss: type[Loss] = getattr(importlib.import_module(f"losslab.losses.{module}"), attribute)
+    return loss(num_classes, ignore_index, **options)

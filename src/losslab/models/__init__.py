@@ -208,6 +208,10 @@ def _build(
         return build_smp_net(spec, num_classes, encoder, encoder_weights, in_channels)
     from losslab.models.segmentation_net import SegmentationNet
 
+    if spec.is_plugin:
+        from losslab.models.plugin_net import build_plugin_net
+
+        return SegmentationNet(build_plugin_net(spec, num_classes, in_channels), spec.stride, spec.smallest)
     module, _, name = spec.target.partition(":")
     net: nn.Module = getattr(importlib.import_module(module), name)(num_classes, in_channels)
     return SegmentationNet(net, spec.stride, spec.smallest)

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from losslab.errors import InputError, quote, suggest_name
+from losslab.plugins.manifest import FOLDER as PLUGINS
+from losslab.plugins.manifest import PluginEntry, find_plugins
 
 SMP = "segmentation_models_pytorch"
 
@@ -18,7 +20,7 @@ class ArchSpec:
 
     name: str
     target: str
-    """The class that implements it, as `module:class`."""
+    """The class that implements it, as `module:class`; a plug-in's class or function is `path:name` or `module:name`."""
     stride: int
     """Pixels per feature of the deepest feature map; images are padded to a multiple of it."""
     summary: str
@@ -28,6 +30,7 @@ class ArchSpec:
     """Some encoders that it goes with, first the one that it is listed with; none for a net without encoder."""
     smallest: int = 1
     """Pixels a side that images are padded to at least."""
+    is_plugin: bool = False
     pools_to_one: bool = False
     """Whether batch norm sees one value per channel and image, so that the net cannot train on one image at a time."""
 
@@ -140,12 +143,17 @@ ARCHS: dict[str, ArchSpec] = {spec.name: spec for spec in _SPECS}
 
 
 def available() -> list[str]:
-    """List the names that `arch` may have.
+    """List the names that `arch` may have: losslab's, and those of plug-ins.
 
     >>> available()[:3]
     ['unet', 'unetplusplus', 'manet']
     """
-    return list(ARCHS)
+    return list(list_archs())
+
+
+def list_archs() -> dict[str, ArchSpec]:
+    """Return all archs by name, a project's own included."""
+    return ARCHS | {name: _specify_plugin(entry) for name, entry in find_plugins().select("net").items()}
 
 
 def check_encoder_given(arch: str, encoder: str | None, encoder_weights: str | None) -> None:
@@ -194,6 +202,20 @@ def find_arch(arch: str) -> ArchSpec:
     >>> find_arch("segnet").source
     'Badrinarayanan et al. 2015, arXiv 1511.00561, hand-written'
     """
-    if arch not in ARCHS:
-        raise InputError(f"arch: {quote(arch)} is not one of {', '.join(available())}{suggest_name(arch, ARCHS)}")
-    return ARCHS[arch]
+    if arch in ARCHS and not any(PLUGINS.glob("*.py")):
+        return ARCHS[arch]
+    manifest = find_plugins()
+    own = manifest.select("net")
+    if arch in ARCHS and arch in own:
+        raise InputError(f"{own[arch].place}: {arch} is an arch of losslab; give yours another name")
+    if arch not in ARCHS and arch not in own:
+        known, broken = [*ARCHS, *own], "".join(f"; {error}" for error in manifest.errors)
+        raise InputError(f"arch: {quote(arch)} is not one of {', '.join(known)}{suggest_name(arch, known)}{broken}")
+    return ARCHS[arch] if arch in ARCHS else _specify_plugin(own[arch])
+
+
+def _specify_plugin(entry: PluginEntry) -> ArchSpec:
+    about = {"stride": 32, "source": "", **entry.facts}
+    return ArchSpec(
+        name=entry.name, target=f"{entry.origin}:{entry.attribute}", summary=entry.summary, is_plugin=True, **about
+    )

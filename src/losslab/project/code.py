@@ -48,9 +48,10 @@ def check_code(stage: str, folder: Path) -> None:
     if record and record[CODE].get(stage) != compute_code_hashes().get(stage):
         from importlib.metadata import version
 
+        old, new = record["version"], version("losslab")
         raise InputError(
-            f"{RECORD}: this project is of losslab {record['version']}, and {version('losslab')} is installed, whose "
-            f"{stage} is another: run `losslab upgrade`, or install losslab=={record['version']}"
+            f"{RECORD}: this project is of losslab {old}, and the installed losslab {new} has other code for {stage}: run "
+            "`losslab upgrade`" + (f", or install losslab=={old}" if old != new else "")
         )
 
 

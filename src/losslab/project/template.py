@@ -125,7 +125,7 @@ def _replace_code_deps(text: str) -> str:
     """Let each stage depend on its hash in losslab.yaml in the place of losslab's own files, which no project has."""
     lines, stage = [], ""
     for line in text.splitlines(keepends=True):
-        if heading := re.fullmatch(r"  (\w+):\n", line):
+        if heading := re.match(r"  (\w+):", line):
             stage = heading[1]
         if not line.startswith("      - src/losslab/"):
             lines.append(line)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import losslab
+from losslab.plugins.manifest import CARRIED
 
 SOURCE = Path(losslab.__file__).parent
 PINNED_WITH = {"segmentation_models_pytorch": ["torchvision"]}
@@ -21,12 +22,18 @@ class CodeBundle:
     """Files in losslab's own folder."""
     packages: frozenset[str]
     """Top-level modules of other packages."""
+    plugins: tuple[Path, ...] = ()
+    """Files of a project's own."""
 
     def copy_to(self, folder: Path) -> None:
         """Copy the files to `folder/losslab/…`."""
         for file in sorted(self.files):
             target = folder / "losslab" / file.relative_to(SOURCE)
             target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, target)
+        for file in self.plugins:
+            target = folder / "losslab" / CARRIED.name / file.name
+            target.parent.mkdir(exist_ok=True)
             shutil.copyfile(file, target)
 
     def list_requirements(self) -> list[str]:
@@ -37,15 +44,23 @@ class CodeBundle:
         return [f"{name}=={importlib.metadata.version(name).partition('+')[0]}" for name in names]
 
 
-def collect_code(modules: Iterable[str], left_out: Container[str] = ()) -> CodeBundle:
+def collect_code(modules: Iterable[str], left_out: Container[str] = (), plugins: Iterable[Path] = ()) -> CodeBundle:
     """Collect everything that `modules` of losslab import, directly or indirectly, within functions too.
 
     Args:
         left_out: modules of losslab that only functions import which the shipped code never calls.
+        plugins: files of a project's own, to be shipped with what they import.
     """
     files: dict[str, Path] = {}
+    plugins = tuple(plugins)
     packages: set[str] = set()
     waiting = list(modules)
+    for imported in (name for plugin in plugins for name in _list_imports(plugin)):
+        top = imported.partition(".")[0]
+        if top == "losslab":
+            waiting.append(imported)
+        elif top not in sys.stdlib_module_names and top not in {plugin.stem for plugin in plugins}:
+            packages.add(top)
     while waiting:
         name = waiting.pop()
         file = _find_file(name)
@@ -60,7 +75,7 @@ def collect_code(modules: Iterable[str], left_out: Container[str] = ()) -> CodeB
                 waiting.append(imported)
             elif top not in sys.stdlib_module_names:
                 packages.add(top)
-    return CodeBundle(frozenset(files.values()), frozenset(packages))
+    return CodeBundle(frozenset(files.values()), frozenset(packages), plugins)
 
 
 def _find_file(module: str) -> Path | None:

@@ -16,6 +16,7 @@ from losslab.io.hashing import compute_folder_md5
 from losslab.models import DESCRIPTION, WEIGHTS
 from losslab.models.description import read_description
 from losslab.models.registry import find_arch
+from losslab.plugins.usage import list_files
 from losslab.serving import model as served_model
 from losslab.serving.bundle import collect_code
 from losslab.tracking import registry
@@ -74,8 +75,11 @@ def pack_model(model: Path, folder: Path) -> list[str]:
     description["run"] = {"train": {"device": description["run"]["train"]["device"]}}
     write_json(folder / "model" / DESCRIPTION, description)
     shutil.copyfile(model / WEIGHTS, folder / "model" / WEIGHTS)
-    module = find_arch(described.arch).target.partition(":")[0]
-    code = collect_code([served_model.__name__, module], ENCODER_MODULES if described.encoder is None else ())
+    spec = find_arch(described.arch)
+    module = spec.target.rpartition(":")[0]
+    modules = [served_model.__name__, "losslab.models.plugin_net" if spec.is_plugin else module]
+    own = list_files(Path(module)) if spec.is_plugin and module.endswith(".py") else []
+    code = collect_code(modules, ENCODER_MODULES if described.encoder is None else (), own)
     code.copy_to(folder / "code")
     requirements = [f"mlflow=={importlib.metadata.version('mlflow')}", *code.list_requirements()]
     write_text(folder / "requirements.txt", "\n".join(requirements) + "\n")

@@ -20,6 +20,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 import losslab
 from losslab.errors import InputError
 from losslab.io.files import atomic_write, make_folder
+from losslab.plugins.usage import read_usage
 from losslab.runtime.devices import pick_model_device
 from losslab.training.launch import count_launched
 
@@ -47,6 +48,7 @@ def compute_run_key(description: Mapping[str, Any]) -> str:
         **description,
         "run": {**run, "train": train},
         "code": _compute_code_digest(),
+        "plugins": read_usage("train"),
         "packages": [version(name) for name in PACKAGES],
         "device": pick_model_device(description).type,
     }

@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import matplotlib
 import numpy as np
@@ -21,7 +20,7 @@ from PIL import Image
 from losslab.formats import format_plural
 from losslab.io.files import write_text
 from losslab.losses import build_loss
-from losslab.losses.registry import LOSSES, LossKind, LossSpec
+from losslab.losses.registry import LossKind, LossSpec, find_loss
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
 from losslab.reporting.components.pictures import encode_image, encode_uri
 from losslab.reporting.components.rendering import render_template
@@ -33,6 +32,7 @@ TITLES: dict[LossKind, str] = {
     "boundary": "Borders and distances",
     "structure": "Structure and topology",
     "regulariser": "Regularisers",
+    "plug-in": "Your own",
 }
 RIGHT, MISSED, INVENTED = (0, 114, 178), (230, 159, 0), (213, 94, 0)
 """Colours of the pictures of shapes: true positives, false negatives, false positives."""
@@ -52,11 +52,15 @@ class LossCard:
 def write_loss_cards(path: Path, hardware: str, names: Iterable[str]) -> None:
     """Probe each named loss and write the page; `names` is iterated once, so it may show progress."""
     load, cores = os.getloadavg()[0], os.cpu_count() or 1  # before the losses are a load themselves
-    cards = [_build_card(LOSSES[name]) for name in names]
+    cards = [_build_card(find_loss(name)) for name in names]
     times = {card.spec.name: card.probes.cost.milliseconds for card in cards}
     page = render_template(
         "losses/page.html.j2",
-        groups={TITLES[kind]: [card for card in cards if card.spec.kind == kind] for kind in get_args(LossKind)},
+        groups={
+            title: of_kind
+            for kind, title in TITLES.items()
+            if (of_kind := [card for card in cards if card.spec.kind == kind])
+        },
         base=times.get("cross_entropy"),
         shapes=_draw_pictures(),
         legend={"correct": RIGHT, "missed": MISSED, "invented": INVENTED},

@@ -1,0 +1,90 @@
+"""Plug-ins: losses and nets of a project's own, in `plugins/*.py`, or of an installed package.
+
+A decorator makes one of a function or class; losslab finds it by its name from then on. Importing this imports no torch.
+A package names its modules with plug-ins as entry points of the group `losslab.plugins`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeVar, overload
+
+__all__ = ["loss", "net"]
+
+PluginKind = Literal["loss", "net"]
+MARK = "__losslab_plugin__"
+"""Attribute of a decorated object."""
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class PluginMark:
+    """What a decorator says of its function or class."""
+
+    kind: PluginKind
+    name: str | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+@overload
+def loss(target: Target, /) -> Target: ...
+@overload
+def loss(
+    *, name: str | None = None, paper: str = "", url: str = "", formula: str = "", partner: str | None = None
+) -> Callable[[Target], Target]: ...
+def loss(target: Target | None = None, /, **about: Any) -> Any:
+    """Make a loss of a function, or of a class with `compute(batch)` like `losslab.losses.base.Loss`.
+
+    A function takes what it needs of these, by name, and returns a 0-dim tensor; options follow after `*`, each with a
+    type and a default, as keys of `loss_options`:
+
+    - `logits` float `[N, C, H, W]`, C being 1 for binary data; 0 at ignored pixels
+    - `probabilities` of them, by sigmoid for one logit, else by softmax; 0 at ignored pixels
+    - `target` int64 `[N, H, W]`; 0 at ignored pixels
+    - `one_hot` of it, `[N, C, H, W]` of 0 and 1, the foreground alone for one logit; 0 at ignored pixels
+    - `valid` bool `[N, H, W]`: the pixels that are not ignored
+
+    Args:
+        name: as used in `loss`; that of the function where it is not given.
+        paper: where it is from; `url` its address, `formula` its LaTeX.
+        partner: an expression to use it in, such as `dice+0.1*mine`, for a loss that does not stand alone.
+
+    >>> @loss(paper="Brier 1950")
+    ... def brier(probabilities, one_hot, valid, *, power: float = 2.0):
+    ...     '''Error of the probabilities, to a power.'''
+    ...     error = (probabilities - one_hot).abs() ** power
+    ...     return error.sum() / (valid.sum() * probabilities.shape[1]).clamp(min=1)
+    """
+    return _mark("loss", target, about)
+
+
+@overload
+def net(target: Target, /) -> Target: ...
+@overload
+def net(
+    *, name: str | None = None, stride: int = 32, smallest: int = 1, source: str = ""
+) -> Callable[[Target], Target]: ...
+def net(target: Target | None = None, /, **about: Any) -> Any:
+    """Make an arch of `build(num_classes, in_channels)`, a function or a class, which returns a `torch.nn.Module`.
+
+    The module turns images float `[N, in_channels, H, W]` into logits `[N, num_classes, H, W]`; H and W are multiples of
+    `stride` and at least `smallest`, as losslab pads images and crops logits.
+
+    Args:
+        name: as used in `arch`; that of the function where it is not given.
+        source: the paper.
+
+    >>> @net(stride=1)
+    ... def pixel_classifier(num_classes, in_channels):
+    ...     '''One convolution of a pixel.'''
+    ...     from torch import nn
+    ...     return nn.Conv2d(in_channels, num_classes, 1)
+    """
+    return _mark("net", target, about)
+
+
+def _mark(kind: PluginKind, target: Any, about: dict[str, Any]) -> Any:
+    def decorate(decorated: Any) -> Any:
+        setattr(decorated, MARK, PluginMark(kind, about.pop("name", None), about))
+        return decorated
+
+    return decorate if target is None else decorate(target)

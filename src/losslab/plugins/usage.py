@@ -1,0 +1,83 @@
+"""A record of the plug-ins that a run uses: stages depend on it, and not on all that is in plugins/."""
+
+import ast
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from losslab.errors import InputError
+from losslab.io.hashing import compute_file_md5
+from losslab.plugins.loading import LOADED
+from losslab.plugins.manifest import FOLDER, PluginEntry, find_plugins
+
+USERS = {"train": ("loss", "arch"), "evaluate": ("arch",)}
+"""Stage → params that name the plug-ins which it runs."""
+KINDS = {"loss": "loss", "arch": "net"}
+
+
+def describe_usage(params: Mapping[str, Any], project: Path = Path()) -> dict[str, str]:
+    """Return, for each stage, JSON of the plug-ins that it runs with these params and the md5s of their files."""
+    return {stage: _format([*_find_used(params, keys, project)], project) for stage, keys in USERS.items()}
+
+
+def get_usage_path(stage: str) -> Path:
+    """Return where the stage `plugins` writes the record of another stage."""
+    return Path("data/plugins") / f"{stage}.json"
+
+
+def read_usage(stage: str) -> str:
+    """Return the record of a stage; nothing outside a project's folder."""
+    path = get_usage_path(stage)
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def check_usage(stage: str, params: Mapping[str, Any]) -> None:
+    """Raise InputError if plug-ins are not what the stage `plugins` has recorded, before they are run and as they were run."""
+    if not (text := read_usage(stage)):
+        return
+    recorded = json.loads(text)
+    if not LOADED:
+        now = json.loads(describe_usage(params)[stage])
+        changed = next((name for name in recorded | now if recorded.get(name) != now.get(name)), None)
+        if changed is not None:
+            raise InputError(f"{changed} is not what it was when the stage plugins ran: run dvc repro again")
+    known = {file: md5 for files in recorded.values() if isinstance(files, dict) for file, md5 in files.items()}
+    for file, md5 in LOADED.items():
+        if known.get(file) != md5:
+            raise InputError(f"{file} changed before this stage imported it: run dvc repro again")
+
+
+def _find_used(params: Mapping[str, Any], keys: tuple[str, ...], project: Path) -> list[PluginEntry]:
+    manifest = find_plugins(project / FOLDER)
+    words = {key: set(re.findall(r"\w+", str(params[key]))) for key in keys}
+    return [
+        entry for entry in manifest.entries for key in keys if entry.kind == KINDS[key] and entry.name in words[key]
+    ]
+
+
+def _format(entries: list[PluginEntry], project: Path) -> str:
+    used: dict[str, Any] = {}
+    for entry in sorted(entries, key=lambda entry: (entry.kind, entry.name)):
+        if entry.package is not None:
+            used[f"{entry.kind} {entry.name}"] = entry.package
+        else:
+            files = list_files(Path(entry.origin))
+            used[f"{entry.kind} {entry.name}"] = {
+                path.relative_to(project).as_posix(): compute_file_md5(path) for path in files
+            }
+    return json.dumps(used, indent=2) + "\n"
+
+
+def list_files(file: Path) -> list[Path]:
+    """Return a file of plugins/ and the files beside it that it imports, directly or indirectly."""
+    found, waiting = [file], [file]
+    while waiting:
+        tree = ast.parse(waiting.pop().read_text(encoding="utf-8"))
+        names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+        names += [str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        beside = [file.with_name(f"{name.partition('.')[0]}.py") for name in names]
+        fresh = [path for path in dict.fromkeys(beside) if path.is_file() and path not in found]
+        found, waiting = found + fresh, waiting + fresh
+    return sorted(found)
