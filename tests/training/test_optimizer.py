@@ -23,7 +23,7 @@ class Net(nn.Module):
 def test_norms_and_biases_are_not_decayed_and_the_encoder_has_its_own_rate(name: str, tiny_params: Params) -> None:
     settings = {"optimizer": name, "lr": 0.1, "encoder_lr": 0.01, "weight_decay": 0.5}
     net = Net()
-    optimizer = build_optimizer(net, net.encoder, changed(tiny_params, train=settings).train)
+    optimizer = build_optimizer(net, net.encoder, changed(tiny_params, train=settings).train, "32-true")
     names = {id(parameter): key for key, parameter in net.named_parameters()}
     settings_by_name = {
         names[id(parameter)]: (group["lr"], group["weight_decay"])
@@ -49,8 +49,15 @@ def test_fp16_gradients_can_be_clipped(tiny_params: Params) -> None:
     """Lightning refuses to clip where the optimizer takes the scale out of the gradients itself, as fused ones do."""
     net = Net()
     for clip, fused in ((None, True), (1.0, False)):
-        train = changed(tiny_params, train={"precision": "16-mixed", "clip_grad_norm": clip}).train
-        assert build_optimizer(net, net.encoder, train).defaults["fused"] == fused
+        train = changed(tiny_params, train={"clip_grad_norm": clip}).train
+        assert build_optimizer(net, net.encoder, train, "16-mixed").defaults["fused"] == fused
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_gradients_are_clipped_where_auto_is_bf16(optimizer: str, tiny_params: Params, tiny_data: PreparedData) -> None:
+    settings = {"optimizer": optimizer, "clip_grad_norm": 1e-6, "epochs": 1, "precision": "bf16-mixed"}
+    planned = plan_training(changed(tiny_params, arch="simple_cnn", encoder=None, train=settings), tiny_data)
+    assert len(train_net(planned).history) == 1
 
 
 def test_average_starts_quickly_and_ends_at_its_decay() -> None:
@@ -99,8 +106,9 @@ def test_parameters_that_an_encoder_never_trains_stay_so(tiny_params: Params, ti
 
 
 def test_average_is_what_is_validated_and_kept(tiny_params: Params, tiny_data: PreparedData) -> None:
-    plain = train_net(plan_training(tiny_params, tiny_data))
-    averaged = train_net(plan_training(changed(tiny_params, train={"ema": 0.99}), tiny_data))
+    exact = changed(tiny_params, train={"precision": "32-true"})
+    plain = train_net(plan_training(exact, tiny_data))
+    averaged = train_net(plan_training(changed(exact, train={"ema": 0.99}), tiny_data))
     assert averaged.history[0]["train_loss"] == plain.history[0]["train_loss"]
     assert averaged.history[0]["val_loss"] != plain.history[0]["val_loss"]
     assert compute_val_miou(averaged, tiny_data) == pytest.approx(

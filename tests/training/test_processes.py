@@ -22,7 +22,7 @@ EPOCHS = 8
 CHANGES = {
     "encoder": None,
     "arch": "simple_cnn",
-    "train": {"devices": 2, "batch_size": 4, "ema": 0.9, "epochs": EPOCHS},
+    "train": {"devices": 2, "batch_size": 4, "ema": 0.9, "epochs": EPOCHS, "precision": "32-true"},
 }
 OUTS = ("models/model.safetensors", "models/model.json", "reports/history.csv")
 

@@ -76,7 +76,7 @@ class SegmentationModule(L.LightningModule):
         return build_evaluation_loader(self.prepared, "val", self.params.train.batch_size, rank, world)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return build_optimizer(self.net, self.encoder, self.params.train)
+        return build_optimizer(self.net, self.encoder, self.params.train, str(self.trainer.precision))
 
     def on_train_epoch_start(self) -> None:
         self.loss.set_epoch(self.current_epoch, self.params.train.epochs)

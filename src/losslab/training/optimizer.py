@@ -6,11 +6,17 @@ from torch import nn
 from losslab.params import TrainParams
 
 
-def build_optimizer(net: nn.Module, encoder: nn.Module | None, train: TrainParams) -> torch.optim.Optimizer:
-    """Build the optimizer of params.train; each group keeps its base learning rate as `base_lr`."""
+def build_optimizer(
+    net: nn.Module, encoder: nn.Module | None, train: TrainParams, precision: str
+) -> torch.optim.Optimizer:
+    """Build the optimizer of params.train; each group keeps its base learning rate as `base_lr`.
+
+    Args:
+        precision: that of the run, which `auto` leaves to the hardware.
+    """
     groups = build_parameter_groups(net, encoder, train)
-    # A fused optimizer takes the scale out of fp16 gradients itself, too late to clip them.
-    fused = not (train.precision == "16-mixed" and train.clip_grad_norm is not None)
+    # A fused optimizer takes the scale out of fp16 gradients itself, too late to clip them; Lightning refuses bf16 too.
+    fused = train.clip_grad_norm is None or precision == "32-true"
     if train.optimizer == "sgd":
         return torch.optim.SGD(groups, lr=train.lr, momentum=train.momentum, fused=fused)
     optimizer = torch.optim.AdamW if train.optimizer == "adamw" else torch.optim.Adam
