@@ -3,7 +3,7 @@
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_er
 from losslab.errors import InputError
 from losslab.formats import format_plural
 from losslab.stage import escape_unknown_letters, print_line
+
+if TYPE_CHECKING:
+    from losslab.losses.registry import LossSpec
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(project.app)
@@ -84,36 +87,54 @@ def sync() -> None:
 @app.command()
 @cli_errors()
 def losses(
+    expression: Annotated[
+        str | None, typer.Argument(metavar="LOSS", help="A loss, or a sum of them: describe these.")
+    ] = None,
     as_json: AsJson = False,
     cards: Annotated[bool, typer.Option("--cards", help="Measure each loss and write reports/losses.html.")] = False,
 ) -> None:
     """List the losses: kind, options with their defaults, source, and how to write each as `loss`."""
-    from losslab.losses.registry import list_losses
-    from losslab.plugins.manifest import find_plugins
+    from losslab.losses.expression import parse_expression
+    from losslab.losses.registry import LOSSES
 
-    known = list_losses()
-    if cards and as_json:
-        raise InputError("--cards cannot be used with --json")
+    if cards and (as_json or expression is not None):
+        raise InputError("--cards draws all losses, so it takes neither a name nor --json")
+    specs = [LOSSES[term.name] for term in parse_expression(expression)] if expression else list(LOSSES.values())
     if cards:
-        from tqdm import tqdm
-
         from losslab.reporting.losses.page import write_loss_cards
         from losslab.runtime.devices import describe_hardware
 
         path = Path("reports/losses.html")
-        write_loss_cards(path, describe_hardware(), tqdm(known, desc="cards", unit=" losses", disable=None))
+        write_loss_cards(path, describe_hardware(), list(LOSSES))
         print_line(f"wrote {path}")
     elif as_json:
-        print_json([spec.describe() for spec in known.values()])
+        print_json([spec.describe() for spec in specs])
+    elif expression is not None:
+        for spec in specs:
+            _describe_loss(spec)
     else:
         rows = []
-        for spec in known.values():
+        for spec in specs:
             use = "alone" if spec.stands_alone else spec.expression
             options = " ".join(f"{name}={_format_option(value)}" for name, value in spec.defaults.items())
             rows.append((spec.name, spec.kind, f"{spec.binary}, {spec.multiclass}", use, options, spec.paper))
         print_table(("loss", "kind", "binary, multiclass", "use it as", "options", "source"), rows)
-        print_line("More: losslab losses --cards, losslab losses --json, docs/losses.md")
-    exit_with_errors(find_plugins().errors)
+        print_line("More: losslab losses LOSS, losslab losses --cards, losslab losses --json, docs/losses.md")
+
+
+def _describe_loss(spec: "LossSpec") -> None:
+    facts = {
+        "use it as": spec.expression,
+        "kind": spec.kind,
+        "binary, multiclass": f"{spec.binary}, {spec.multiclass}",
+        "absent class": spec.absent,
+        "slow because": spec.cost,
+        "source": f"{spec.paper}, {spec.url}",
+    }
+    print_table((spec.name, spec.summary), [(f"  {what}", fact) for what, fact in facts.items() if fact is not None])
+    if spec.defaults:
+        rows = [(f"  {name}", _format_option(value), spec.meanings[name]) for name, value in spec.defaults.items()]
+        print_table(("  option", "default", "meaning"), rows)
 
 
 @app.command()

@@ -40,8 +40,12 @@ Weight = Annotated[float, Field(ge=0, le=1e6), AfterValidator(_refuse_tiny)]
 Exponent = Annotated[float, Field(ge=0, le=100)]
 Positive = Annotated[float, Field(ge=1e-6, le=1e6)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Smooth = Annotated[float, Field(ge=0, le=1e6)]
-Window = Annotated[int, Field(ge=3, le=101), AfterValidator(_refuse_even)]
+Smooth = Annotated[float, Field(ge=0, le=1e6, description="pixels added above and below the fraction")]
+Window = Annotated[int, Field(ge=3, le=101, description="side of the window, in pixels"), AfterValidator(_refuse_even)]
+Deviation = Annotated[Positive, Field(description="standard deviation of the window's Gaussian, in pixels")]
+Scope = Annotated[
+    Literal["image", "batch"], Field(description="image: pixels are counted in each; batch: in all of them together")
+]
 
 
 class NoOptions(Options):
@@ -49,8 +53,12 @@ class NoOptions(Options):
 
 
 class CrossEntropyOptions(Options):
-    class_weights: list[Weight] | Weighting | None = None
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    class_weights: list[Weight] | Weighting | None = Field(
+        None, description="a weight for each class, or a rule: inverse_frequency, median_frequency"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of each target that is spread evenly over the classes"
+    )
 
     def find_misfits(self, num_classes: int) -> dict[str, str]:
         weights = self.class_weights
@@ -58,12 +66,14 @@ class CrossEntropyOptions(Options):
 
 
 class BceOptions(Options):
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of each target that moves to 1/2")
 
 
 class FocalOptions(Options):
-    gamma: Exponent = 2.0
-    alpha: Share | list[Weight] | None = None
+    gamma: Exponent = Field(2.0, description="how far easy pixels are turned down; 0: not at all")
+    alpha: Share | list[Weight] | None = Field(
+        None, description="a weight for each class; with one logit the foreground's, the background has 1 - alpha"
+    )
 
     def find_misfits(self, num_classes: int) -> dict[str, str]:
         if isinstance(self.alpha, list):
@@ -74,66 +84,74 @@ class FocalOptions(Options):
 
 
 class FocalOvrOptions(Options):
-    gamma: Exponent = 2.0
-    alpha: Share | None = None
+    gamma: Exponent = Field(2.0, description="how far easy pixels are turned down; 0: not at all")
+    alpha: Share | None = Field(None, description="weight of a class where it is; 1 - alpha is that of where it is not")
 
 
 class TopKOptions(Options):
-    k: float = Field(10.0, gt=0, le=100)
+    k: float = Field(10.0, gt=0, le=100, description="per cent of the valid pixels that count, the hardest")
 
 
 class RegionOptions(Options):
     smooth: Smooth = 1e-6
-    reduction_over: Literal["image", "batch"] = "image"
+    reduction_over: Scope = "image"
 
 
 class TverskyOptions(RegionOptions):
-    alpha: Positive = 0.3
-    beta: Positive = 0.7
+    alpha: Positive = Field(0.3, description="weight of false positives")
+    beta: Positive = Field(0.7, description="weight of false negatives")
 
 
 class FocalTverskyOptions(RegionOptions):
-    alpha: Positive = 0.7
-    beta: Positive = 0.3
-    gamma: float = Field(4 / 3, ge=1, le=100)
+    alpha: Positive = Field(0.7, description="weight of false negatives, unlike tversky's")
+    beta: Positive = Field(0.3, description="weight of false positives")
+    gamma: float = Field(4 / 3, ge=1, le=100, description="root that is taken; more turns up what is nearly right")
 
 
 class LovaszOptions(Options):
-    classes: Literal["present", "all"] = "present"
-    reduction_over: Literal["image", "batch"] = "image"
+    classes: Literal["present", "all"] = Field(
+        "present", description="present: the classes in the truth count; all: the others too"
+    )
+    reduction_over: Scope = "image"
 
 
 class MccOptions(Options):
-    reduction_over: Literal["image", "batch"] = "image"
+    reduction_over: Scope = "image"
 
 
 class UnifiedFocalOptions(RegionOptions):
-    weight: Share = 0.5
-    delta: float = Field(0.6, gt=0, lt=1)
-    gamma: float = Field(0.5, ge=0, lt=1)
-    asymmetric: bool = True
+    weight: Share = Field(0.5, description="share of focal cross entropy; the rest is focal Tversky's")
+    delta: float = Field(
+        0.6, gt=0, lt=1, description="weight of foreground and of false negatives; 1 - delta: of what they leave"
+    )
+    gamma: float = Field(0.5, ge=0, lt=1, description="how far easy pixels are turned down, and poor overlap up")
+    asymmetric: bool = Field(True, description="whether background alone is turned down, and foreground alone up")
 
 
 class HausdorffOptions(Options):
-    alpha: float = Field(2.0, gt=0, le=10)
+    alpha: float = Field(2.0, gt=0, le=10, description="power of the distances: more penalises far errors more")
 
 
 class CorrelationOptions(Options):
     window: Window = 3
-    sigma: Positive = 1.5
-    beta: float = Field(0.1, ge=0, lt=1)
-    c: Positive = 0.01
+    sigma: Deviation = 1.5
+    beta: float = Field(
+        0.1, ge=0, lt=1, description="share of the image's largest structural error above which pixels count"
+    )
+    c: Positive = Field(0.01, description="added to deviations from the mean, and to what divides them")
 
 
 class SsimOptions(Options):
     window: Window = 11
-    sigma: Positive = 1.5
+    sigma: Deviation = 1.5
 
 
 class ClDiceOptions(Options):
-    iterations: int = Field(3, ge=0, le=100)
-    smooth: Positive = 1.0
+    iterations: int = Field(
+        3, ge=0, le=100, description="erosions: at least the radius of the thickest line, in pixels"
+    )
+    smooth: Positive = Field(1.0, description="pixels added above and below the fractions")
 
 
 class TopologyOptions(Options):
-    patch: int = Field(64, ge=8)
+    patch: int = Field(64, ge=8, description="side of the patches that are compared, in pixels")

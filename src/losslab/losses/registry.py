@@ -54,11 +54,17 @@ class LossSpec:
     def defaults(self) -> dict[str, Any]:
         return self.options().model_dump()
 
+    @property
+    def meanings(self) -> dict[str, str]:
+        """What each option means."""
+        return {name: field.description or "" for name, field in self.options.model_fields.items()}
+
     def describe(self) -> dict[str, Any]:
         """Return all of it as plain data."""
         return {
             **{key: getattr(self, key) for key in ("name", "kind", "summary", "formula", "paper", "url")},
             "options": self.defaults,
+            "meanings": self.meanings,
             **{key: getattr(self, key) for key in ("binary", "multiclass", "stands_alone", "expression")},
             "absent_class": self.absent,
             "cost": self.cost,

@@ -5,9 +5,10 @@ import io
 import os
 import platform
 import re
-from collections.abc import Iterable
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar, get_args
 
 import matplotlib
 import numpy as np
@@ -16,15 +17,30 @@ from latex2mathml.converter import convert
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 from PIL import Image
+from tqdm import tqdm
 
 from losslab.formats import format_plural
-from losslab.io.files import write_text
+from losslab.io.files import make_folder, write_text
 from losslab.losses import build_loss
-from losslab.losses.registry import LossKind, LossSpec, find_loss
+from losslab.losses.registry import LOSSES, LossKind, LossSpec
+from losslab.losses.traits import SCENES
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
 from losslab.reporting.components.pictures import encode_image, encode_uri
 from losslab.reporting.components.rendering import render_template
-from losslab.reporting.losses.probes import PROBABILITIES, STEP_SHAPE, SURE, LossProbes, draw_shapes, probe_loss
+from losslab.reporting.losses.probes import (
+    PROBABILITIES,
+    ROUNDS,
+    STEP_SHAPE,
+    SURE,
+    LossProbes,
+    StepCost,
+    draw_shapes,
+    measure_steps,
+    probe_loss,
+)
+from losslab.stage import print_line
+
+Item = TypeVar("Item")
 
 TITLES: dict[LossKind, str] = {
     "pixel": "Pixel by pixel",
@@ -44,27 +60,28 @@ class LossCard:
     formula: Markup
     detail: Markup
     probes: LossProbes
+    cost: StepCost
     figures: dict[str, str]
     added: dict[str, float]
     """Shape → loss above that of the exact shape."""
 
 
-def write_loss_cards(path: Path, hardware: str, names: Iterable[str]) -> None:
-    """Probe each named loss and write the page; `names` is iterated once, so it may show progress."""
+def write_loss_cards(path: Path, hardware: str, names: Sequence[str]) -> None:
+    """Time and probe each named loss, showing progress, and write the page."""
+    make_folder(path.parent)
     load, cores = os.getloadavg()[0], os.cpu_count() or 1  # before the losses are a load themselves
-    cards = [_build_card(find_loss(name)) for name in names]
-    times = {card.spec.name: card.probes.cost.milliseconds for card in cards}
+    costs = measure_steps(names, _show_progress(range(ROUNDS), "time", "rounds"))
+    cards = [_build_card(LOSSES[name], costs[name]) for name in _show_progress(names, "draw", "cards")]
     page = render_template(
         "losses/page.html.j2",
-        groups={
-            title: of_kind
-            for kind, title in TITLES.items()
-            if (of_kind := [card for card in cards if card.spec.kind == kind])
-        },
-        base=times.get("cross_entropy"),
+        groups={kind: group for kind in get_args(LossKind) if (group := [c for c in cards if c.spec.kind == kind])},
+        titles=TITLES,
+        base=costs["cross_entropy"].milliseconds if "cross_entropy" in costs else None,
         shapes=_draw_pictures(),
         legend={"correct": RIGHT, "missed": MISSED, "invented": INVENTED},
         sure=SURE,
+        scenes=SCENES,
+        rounds=ROUNDS,
         step="×".join(map(str, STEP_SHAPE)),
         hardware=hardware,
         busy=f"{load:.1f} on {format_plural(cores, 'core')}" if load > cores else None,
@@ -74,7 +91,16 @@ def write_loss_cards(path: Path, hardware: str, names: Iterable[str]) -> None:
     write_text(path, page)
 
 
-def _build_card(spec: LossSpec) -> LossCard:
+def _show_progress(items: Sequence[Item], verb: str, unit: str) -> Iterator[Item]:
+    """Yield the items with a bar on a terminal, else with a line after each."""
+    with tqdm(items, desc=verb, unit=f" {unit}", disable=None) as bar:
+        for number, item in enumerate(bar, 1):
+            yield item
+            if bar.disable:
+                print_line(f"{verb} {number}/{len(items)} {unit}")
+
+
+def _build_card(spec: LossSpec, cost: StepCost) -> LossCard:
     probes = probe_loss(spec.name)
     exact = probes.shapes["exact"]
     return LossCard(
@@ -82,6 +108,7 @@ def _build_card(spec: LossSpec) -> LossCard:
         formula=_render_formula(spec.formula),
         detail=_render_detail(spec),
         probes=probes,
+        cost=cost,
         figures=_draw_figures(probes),
         added={name: value - exact for name, value in probes.shapes.items() if name != "exact"},
     )

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import cv2
@@ -13,12 +14,16 @@ from torch import Tensor
 
 from losslab.losses import build_loss
 from losslab.losses.total import TotalLoss
+from losslab.losses.traits import LossTraits, measure_angle, measure_traits
 
 SIDE_PX = 64
 SURE = 0.99
 """Probability of a confident prediction; that of the opposite is 1 - SURE."""
 PROBABILITIES = [round(value, 4) for value in np.linspace(0.01, 0.99, 50).tolist()]
 STEP_SHAPE = (4, 3, 256, 256)
+ROUNDS, MIN_ROUNDS = 9, 2
+"""Times that each loss is measured, and those of a loss that has had its `MAX_TIMING_S`."""
+MAX_TIMING_S = 2.0
 
 Mask = npt.NDArray[np.bool_]
 
@@ -46,14 +51,10 @@ class HalfPrecision:
 
     value_error: float
     """Relative difference of the value."""
-    gradient_cosine: float
+    degrees: float
+    """Angle between the two gradients."""
     finite: bool
     """Whether value and gradient are finite for logits of ±10 000."""
-
-    @property
-    def degrees(self) -> float:
-        """Angle between the two gradients, in degrees."""
-        return math.degrees(math.acos(min(max(self.gradient_cosine, -1.0), 1.0)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +67,8 @@ class LossProbes:
     """Empty, tiny, full → losses over PROBABILITIES, where every pixel gets p."""
     shapes: dict[str, float]
     """Shape → loss of predicting it with confidence where the first shape is the truth."""
-    cost: StepCost
     half: HalfPrecision
+    traits: LossTraits
 
 
 def draw_disc() -> Mask:
@@ -93,8 +94,20 @@ def draw_shapes() -> dict[str, Mask]:
     return {name: np.asarray(mask) > 0 for name, mask in shapes.items()}
 
 
-def probe_loss(expression: str, measure_cost: Callable[[str], StepCost] | None = None) -> LossProbes:
-    """Measure one loss with its default options, on binary scenes except for the cost, by default that of `measure_step`."""
+@contextmanager
+def use_one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: on scenes this small, others cost more than they do, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@use_one_thread()
+def probe_loss(expression: str) -> LossProbes:
+    """Measure one loss with its default options, on binary scenes."""
     loss = build_loss(expression, 1)
     truth, background = draw_disc(), ~draw_disc()
     certain = np.where(truth, SURE, 1 - SURE)
@@ -109,8 +122,8 @@ def probe_loss(expression: str, measure_cost: Callable[[str], StepCost] | None =
         shapes={
             name: _compute_value(loss, np.where(mask, SURE, 1 - SURE), scenes["exact"]) for name, mask in scenes.items()
         },
-        cost=(measure_cost or measure_step)(expression),
         half=measure_half_precision(expression),
+        traits=measure_traits(lambda num_classes: build_loss(expression, num_classes)),
     )
 
 
@@ -150,23 +163,35 @@ def _build_step_input(device: torch.device) -> tuple[Tensor, Tensor]:
     return logits.to(device), target.to(device)
 
 
-def measure_step(expression: str, repetitions: int = 7) -> StepCost:
-    """Measure the fastest of a few steps, on CUDA if available, and the memory that one keeps."""
+def measure_steps(expressions: Sequence[str], rounds: Iterable[int] = range(ROUNDS)) -> dict[str, StepCost]:
+    """Measure the fastest of a few steps of each loss, on CUDA if available, and the memory that one keeps.
+
+    Each round measures all losses, so that what else the machine does for a while slows down all of them alike. `rounds` is
+    iterated once, so it may show progress.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    loss = build_loss(expression, STEP_SHAPE[1]).to(device)
+    losses = {expression: build_loss(expression, STEP_SHAPE[1]).to(device) for expression in expressions}
     logits, target = _build_step_input(device)
-    seconds = math.inf
-    began = time.perf_counter()
-    for number in range(repetitions):
-        if number > 1 and time.perf_counter() - began > 3:  # enough for the slowest
-            break
-        leaf = logits.clone().requires_grad_()
-        _wait(device)
-        start = time.perf_counter()
-        loss(leaf, target).backward()
-        _wait(device)
-        seconds = min(seconds, time.perf_counter() - start)
-    return StepCost(1000 * seconds, _measure_kept_bytes(loss, logits, target) / 2**20)
+    fastest, spent = dict.fromkeys(expressions, math.inf), dict.fromkeys(expressions, 0.0)
+    for number in rounds:
+        for expression, loss in losses.items():
+            if number < MIN_ROUNDS or spent[expression] < MAX_TIMING_S:
+                seconds = _time_step(loss, logits, target)
+                fastest[expression] = min(fastest[expression], seconds)
+                spent[expression] += seconds
+    return {
+        expression: StepCost(1000 * fastest[expression], _measure_kept_bytes(loss, logits, target) / 2**20)
+        for expression, loss in losses.items()
+    }
+
+
+def _time_step(loss: TotalLoss, logits: Tensor, target: Tensor) -> float:
+    leaf = logits.clone().requires_grad_()
+    _wait(logits.device)
+    start = time.perf_counter()
+    loss(leaf, target).backward()
+    _wait(logits.device)
+    return time.perf_counter() - start
 
 
 def _measure_kept_bytes(loss: TotalLoss, logits: Tensor, target: Tensor) -> int:
@@ -211,6 +236,6 @@ def measure_half_precision(expression: str) -> HalfPrecision:
     assert extreme.grad is not None
     return HalfPrecision(
         value_error=abs(values[1] - values[0]) / max(abs(values[0]), 1e-12),
-        gradient_cosine=float(torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=0)),
+        degrees=measure_angle(*gradients),
         finite=bool(value.isfinite()) and bool(extreme.grad.isfinite().all()),
     )
