@@ -52,6 +52,34 @@ def test_losses_lists_each_on_a_line_of_its_own() -> None:
     assert "dice+0.01:0.1*boundary" in done.output and "class_weights=null" in done.output
 
 
+def test_losses_of_an_expression_are_described_with_what_each_option_means() -> None:
+    done = CliRunner().invoke(app, ["losses", "0.5*focal+boundary"])
+    lines = {line.strip().partition("  ")[0]: line for line in done.output.splitlines()}
+    assert done.exit_code == 0 and {"focal", "boundary"} < set(lines)
+    assert "2" in lines["gamma"].split() and LOSSES["focal"].meanings["gamma"] in lines["gamma"]
+    assert LOSSES["boundary"].absent in done.output
+    listed = json.loads(CliRunner().invoke(app, ["losses", "focal", "--json"]).output)
+    assert [entry["name"] for entry in listed] == ["focal"]
+
+
+def test_every_option_of_every_loss_says_what_it_means() -> None:
+    for spec in LOSSES.values():
+        assert list(spec.meanings) == list(spec.defaults) and all(spec.meanings.values())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["dise"], "did you mean dice?"),
+        (["dice", "--cards"], "--cards draws all"),
+        (["--json", "--cards"], "--cards draws"),
+    ],
+)
+def test_losses_that_cannot_be_described_end_with_one_line(arguments: list[str], complaint: str) -> None:
+    done = CliRunner().invoke(app, ["losses", *arguments])
+    assert done.exit_code == 1 and complaint in done.output and len(done.output.splitlines()) == 1
+
+
 def test_losses_json_is_enough_to_build_each() -> None:
     listed = json.loads(CliRunner().invoke(app, ["losses", "--json"]).output)
     assert [entry["name"] for entry in listed] == available()

@@ -140,7 +140,7 @@ def _draw_figures(probes: LossProbes) -> dict[str, str]:
 
 
 def _draw_curves(probes: LossProbes) -> str:
-    figure = new_figure(4.4, 4.6)
+    figure = _new_figure(4.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     for curve, colour, label in (
         (probes.on_truth, BLUE, "y = 1: the disc gets p"),
@@ -156,7 +156,7 @@ def _draw_curves(probes: LossProbes) -> str:
 
 
 def _draw_masks(probes: LossProbes) -> str:
-    figure = new_figure(4.4, 2.6)
+    figure = _new_figure(2.6)
     axes = figure.subplots()
     for (name, values), colour in zip(probes.masks.items(), (BLUE, ORANGE, GREEN), strict=True):
         axes.plot(PROBABILITIES, values, color=colour, label=name)
@@ -166,7 +166,7 @@ def _draw_masks(probes: LossProbes) -> str:
 
 
 def _draw_shapes(probes: LossProbes) -> str:
-    figure = new_figure(4.4, 2.0)
+    figure = _new_figure(2.0)
     axes = figure.subplots()
     values = list(probes.shapes.values())
     bars = axes.barh(list(probes.shapes), values, color=[GREY, BLUE, BLUE, BLUE])
@@ -177,6 +177,14 @@ def _draw_shapes(probes: LossProbes) -> str:
     axes.set_xlim(low - 0.18 * (high - low) * (low < 0), high + 0.18 * (high - low))
     label_axes(axes, "Loss of a confident prediction", "", "")
     return _encode_svg(figure)
+
+
+def _new_figure(height: float) -> Figure:
+    """Make a figure with margins that fit all losses: finding them for each one takes as long as drawing it."""
+    figure = new_figure(4.4, height)
+    figure.set_layout_engine()
+    figure.subplots_adjust(left=0.17, right=0.97, bottom=0.55 / height, top=1 - 0.3 / height, hspace=0.2)
+    return figure
 
 
 def _encode_svg(figure: Figure) -> str:

@@ -41,6 +41,7 @@ class StepCost:
     """Cost of a forward and backward pass at STEP_SHAPE on this machine."""
 
     milliseconds: float
+    """Time on CUDA, or else of one processor core."""
     megabytes: float
     """Memory that the forward pass keeps for the backward pass, in MiB, without the logits."""
 
@@ -163,11 +164,13 @@ def _build_step_input(device: torch.device) -> tuple[Tensor, Tensor]:
     return logits.to(device), target.to(device)
 
 
+@use_one_thread()
 def measure_steps(expressions: Sequence[str], rounds: Iterable[int] = range(ROUNDS)) -> dict[str, StepCost]:
-    """Measure the fastest of a few steps of each loss, on CUDA if available, and the memory that one keeps.
+    """Measure the fastest of a few steps of each loss, and the memory that one keeps.
 
-    Each round measures all losses, so that what else the machine does for a while slows down all of them alike. `rounds` is
-    iterated once, so it may show progress.
+    On CUDA it is measured by the clock; on the CPU it is the time that one thread computes: what else the machine does
+    makes a step wait, and several threads wait for one another. Each round measures all losses, so that what slows down
+    one slows down the others too. `rounds` is iterated once, so it may show progress.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     losses = {expression: build_loss(expression, STEP_SHAPE[1]).to(device) for expression in expressions}
@@ -187,11 +190,16 @@ def measure_steps(expressions: Sequence[str], rounds: Iterable[int] = range(ROUN
 
 def _time_step(loss: TotalLoss, logits: Tensor, target: Tensor) -> float:
     leaf = logits.clone().requires_grad_()
-    _wait(logits.device)
-    start = time.perf_counter()
+    start = _read_clock(logits.device)
     loss(leaf, target).backward()
-    _wait(logits.device)
-    return time.perf_counter() - start
+    return _read_clock(logits.device) - start
+
+
+def _read_clock(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+        return time.perf_counter()
+    return time.process_time()
 
 
 def _measure_kept_bytes(loss: TotalLoss, logits: Tensor, target: Tensor) -> int:
@@ -209,11 +217,6 @@ def _measure_kept_bytes(loss: TotalLoss, logits: Tensor, target: Tensor) -> int:
     kept.pop(leaf.untyped_storage().data_ptr(), None)
     value.backward()
     return sum(kept.values())
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def measure_half_precision(expression: str) -> HalfPrecision:
