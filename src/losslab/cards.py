@@ -16,6 +16,8 @@ from losslab.io.yaml import Section, read_yaml, validate
 
 IGNORE_INDEX = 255
 """The label of void pixels in prepared masks."""
+MAX_CLASSES = IGNORE_INDEX
+CLASS_LIMIT = f"at most {MAX_CLASSES} classes are possible: a label is a byte, and {IGNORE_INDEX} is void"
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -135,7 +137,7 @@ class Card(Section):
     layout: Literal["split_folders", "folders", "oxford_pet", "camvid", "ph2"]
     mask_suffix: str = ""
     """Ending that a mask's name has and its image's lacks, in the layouts folders and split_folders: _mask, _L."""
-    classes: list[LabelClass] = Field(min_length=2, max_length=255)
+    classes: list[LabelClass] = Field(min_length=2)
     void: list[RawValue]
     """Raw mask values that count nowhere."""
     group: str | None = None
@@ -162,6 +164,12 @@ class Card(Section):
     def find_groups(self, names: Sequence[str]) -> dict[str, str]:
         """Return the group of each image by its name; one that the expression does not match is its own group."""
         return find_groups(self.group, names)
+
+    @field_validator("classes")
+    @classmethod
+    def _check_number(cls, classes: list[LabelClass]) -> list[LabelClass]:
+        check_class_count(len(classes))
+        return classes
 
     @field_validator("group")
     @classmethod
@@ -236,6 +244,13 @@ expression, names = json.load(sys.stdin)
 matches = [re.search(expression, name.split("/")[-1]) for name in names]
 json.dump([(match and match.group(1)) or name for match, name in zip(matches, names)], sys.stdout)
 """
+
+
+def check_class_count(count: int) -> int:
+    """Return a number of classes that labels can tell apart; InputError: there are more than `MAX_CLASSES`."""
+    if count > MAX_CLASSES:
+        raise InputError(f"{quote(count)} classes; {CLASS_LIMIT}")
+    return count
 
 
 def count_outputs(classes: int) -> int:

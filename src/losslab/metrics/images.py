@@ -5,11 +5,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from losslab.cards import IGNORE_INDEX, check_class_count
 from losslab.metrics.confusion import Images, check_labels, find_ignored
 
 Labels = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
-VOID = 255
+VOID = IGNORE_INDEX
 """Byte of pixels that are of no class."""
 MAX_PIXELS_COUNTED = 2**24
 """Pixels that OpenCV counts exactly at a time: it counts in float32."""
@@ -26,8 +27,7 @@ def convert_to_bytes(
     >>> [(guess.tolist(), truth.tolist()) for guess, truth in convert_to_bytes(prediction, target, 2, 9)]
     [([[0, 255]], [[0, 255]])]
     """
-    if num_labels > VOID:
-        raise ValueError(f"{num_labels} classes; labels are bytes, of which {VOID} is void")
+    check_class_count(num_labels)
     pairs = []
     for guess, truth in zip(prediction, target, strict=True):
         ignored = find_ignored(truth, ignore_index)

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
+from losslab.cards import check_class_count
 from losslab.errors import InputError
 from losslab.io.files import read_json
 from losslab.io.yaml import validate
@@ -36,7 +37,7 @@ class ModelDescription(_Described):
 
     arch: Name
     encoder: Name | None
-    num_classes: int = Field(ge=1, le=255)
+    num_classes: Annotated[int, Field(ge=1), AfterValidator(check_class_count)]
     classes: list[Name]
     palette: list[Annotated[list[Channel], Field(min_length=3, max_length=3)]]
     ignore_index: Channel | None

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from losslab.cards import Card, read_card
+from losslab.cards import CLASS_LIMIT, Card, read_card
 from losslab.data.new_dataset.create import NewDataset, NewDatasetOptions, create_dataset
 from losslab.data.readers import read_layout
 from losslab.errors import InputError
@@ -579,7 +579,12 @@ NOTHING: dict[str, Any] = {}
         ),
         ({"mask": grey}, {}, None, "holds 600 values; masks must be label images"),
         ({"mask": shades}, {}, None, "drawn: masks hold 400 values; masks must be label images"),
-        ({"mask": every_value}, {"void": []}, None, "^the masks hold 256 values; at most 255 classes are possible$"),
+        (
+            {"mask": every_value},
+            {"void": []},
+            None,
+            f"^the masks hold 256 values; {CLASS_LIMIT}$",
+        ),
         ({"mask": labels(7)}, {}, None, "^all masks hold only 7; two classes are needed$"),
         (
             {"mask": labels(0, 3, 255)},

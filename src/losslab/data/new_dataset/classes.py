@@ -6,7 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from losslab.cards import NONZERO, RawValue
+from losslab.cards import CLASS_LIMIT, MAX_CLASSES, NONZERO, RawValue
 from losslab.errors import InputError
 from losslab.formats import format_cell_percent, format_list
 
@@ -19,7 +19,6 @@ CUSTOMARY_VOID = 255
 """The value that annotators customarily give to what they leave out, if there are two other values or more."""
 MAX_SHARE_AFAR = 0.05
 """Share of pixels of 1 to 254 that may lie far from 255 where they only smooth its edges."""
-MAX_CLASSES = 255
 MAX_VALUES_SHOWN = 20
 DISTINCT_COLOURS = [
     (30, 30, 30),
@@ -83,7 +82,7 @@ def choose_classes(
             f"(share of pixels): {listed}"
         )
     if len(shares) > MAX_CLASSES:
-        raise InputError(f"the masks hold {len(shares)} values{besides}; at most {MAX_CLASSES} classes are possible")
+        raise InputError(f"the masks hold {len(shares)} values{besides}; {CLASS_LIMIT}")
     if names is None and listed_names is not None:
         names = listed_names.pick(list(shares))
     named = zip(names or _name_values(list(shares)), _pick_colours(len(shares)), shares.items(), strict=True)

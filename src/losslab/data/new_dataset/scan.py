@@ -8,15 +8,15 @@ from pathlib import Path
 
 from PIL import Image
 
-from losslab.cards import RawValue
+from losslab.cards import CLASS_LIMIT, MAX_CLASSES, RawValue
 from losslab.data.images.decode import UnusableFileError, read_image
 from losslab.data.new_dataset.instances import hold_instances
 from losslab.data.new_dataset.masks import LOSSLESS, MaskContent, map_files, read_masks
 from losslab.data.new_dataset.pairs import FilePairs
 from losslab.errors import InputError
 
-MAX_LABELS = 256
-"""Number of different values above which masks hold shades, unless each object has a value of its own."""
+MAX_VALUES = MAX_CLASSES + 1
+"""Number of different values, void with them, above which masks hold shades, unless each object has a value of its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +46,12 @@ def scan_pairs(pairs: FilePairs) -> ScanResult:
     for mask in masks:
         pixels.update(mask.pixels)
     has_instances = hold_instances(masks)
-    if len(pixels) > MAX_LABELS and not has_instances:
+    if len(pixels) > MAX_VALUES and not has_instances:
         most = max(masks, key=lambda mask: len(mask.pixels))
         kind = "colours" if in_colours else "values"
-        if len(most.pixels) > MAX_LABELS:
-            raise InputError(f"{most.path}: holds {len(most.pixels)} {kind}; {LOSSLESS}")
-        raise InputError(f"{most.path.parent}: masks hold {len(pixels)} {kind}; {LOSSLESS}")
+        if len(most.pixels) > MAX_VALUES:
+            raise InputError(f"{most.path}: holds {len(most.pixels)} {kind}; {LOSSLESS}, and {CLASS_LIMIT}")
+        raise InputError(f"{most.path.parent}: masks hold {len(pixels)} {kind}; {LOSSLESS}, and {CLASS_LIMIT}")
     mask_sizes = {mask.path: mask.size for mask in masks}
     sizes = dict(zip(pairs.images, map_files(_read_sizes, pairs.images.values(), "images"), strict=True))
     known = {name: size for name, size in sizes.items() if size}
