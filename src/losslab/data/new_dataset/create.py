@@ -83,7 +83,7 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
             "--pair: data in place are not renamed; give each mask its image's name, or name other folders"
         )
     groups = _count_groups(options.group, list(pairs.images))
-    scan = scan_pairs(pairs)
+    scan = scan_pairs(pairs, max(len(options.void or ()), 1))
     listed_names = find_class_names(options.masks) if options.classes is None else None
     classes, void, by_custom = choose_classes(scan, options.classes, options.void, options.foreground, listed_names)
     title = " ".join((options.title or "").split()) or options.name

@@ -15,9 +15,6 @@ from losslab.data.new_dataset.masks import LOSSLESS, MaskContent, map_files, rea
 from losslab.data.new_dataset.pairs import FilePairs
 from losslab.errors import InputError
 
-MAX_VALUES = MAX_CLASSES + 1
-"""Number of different values, void with them, above which masks hold shades, unless each object has a value of its own."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class ScanResult:
@@ -38,18 +35,22 @@ class ScanResult:
     unreadable: list[str]
 
 
-def scan_pairs(pairs: FilePairs) -> ScanResult:
-    """Read all masks and images' sizes on all cores. Raises InputError for masks that are unreadable or hold shades."""
+def scan_pairs(pairs: FilePairs, void_values: int = 1) -> ScanResult:
+    """Read all masks and images' sizes on all cores.
+
+    Raises InputError for masks that are unreadable, or hold shades: more values than classes and `void_values` together,
+    unless each object has a value of its own.
+    """
     masks, palettes = read_masks(pairs.masks.values())
     in_colours = masks[0].in_colours
     pixels: Counter[RawValue] = Counter()
     for mask in masks:
         pixels.update(mask.pixels)
-    has_instances = hold_instances(masks)
-    if len(pixels) > MAX_VALUES and not has_instances:
+    has_instances, most_values = hold_instances(masks), MAX_CLASSES + void_values
+    if len(pixels) > most_values and not has_instances:
         most = max(masks, key=lambda mask: len(mask.pixels))
         kind = "colours" if in_colours else "values"
-        if len(most.pixels) > MAX_VALUES:
+        if len(most.pixels) > most_values:
             raise InputError(f"{most.path}: holds {len(most.pixels)} {kind}; {LOSSLESS}, and {CLASS_LIMIT}")
         raise InputError(f"{most.path.parent}: masks hold {len(pixels)} {kind}; {LOSSLESS}, and {CLASS_LIMIT}")
     mask_sizes = {mask.path: mask.size for mask in masks}
