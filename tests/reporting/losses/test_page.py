@@ -13,9 +13,10 @@ from losslab.losses import available
 from losslab.losses.registry import LOSSES
 from losslab.losses.traits import ClassSymmetry, LogitForms, LossTraits, ResolutionEffect
 from losslab.reporting.losses import probes as loss_probes
-from losslab.reporting.losses.page import write_loss_cards
+from losslab.reporting.losses.page import _draw_figures, write_loss_cards
 from losslab.reporting.losses.probes import (
     PROBABILITIES,
+    LossProbes,
     measure_half_precision,
     measure_steps,
     probe_loss,
@@ -26,13 +27,29 @@ from tests.reporting.run.test_in_browser import DESK, PHONE, open_page
 TRAITS = LossTraits(LogitForms(0.5, 0.25, 45.0), ResolutionEffect(2.0, 3.0), ClassSymmetry(1.0, 2.0))
 
 
+DRAWN = ("cross_entropy", "boundary", "topology")
+"""Losses whose figures are drawn: with high values, with negative ones, and with none but 0 in some panels."""
+
+
 def write_cards(path: Path, names: list[str], load: float = 0.0) -> None:
-    """Write the page with three points a curve, and traits that are tested elsewhere."""
+    """Write the page with three points a curve, the figures of a few, and traits that are tested elsewhere."""
+    turn = iter(names)
+
+    def draw_or_check(probes: LossProbes) -> dict[str, str]:
+        curves = (probes.on_truth.loss, probes.on_truth.push, probes.on_background.loss, probes.on_background.push)
+        assert np.isfinite([*curves, *probes.masks.values()]).all() and np.isfinite([*probes.shapes.values()]).all()
+        if next(turn) in DRAWN:
+            return _draw_figures(probes)
+        return dict.fromkeys(
+            ("curves", "masks", "shapes"), "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
+        )
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loss_probes, "STEP_SHAPE", (1, 3, 32, 32))
         patch.setattr(loss_probes, "PROBABILITIES", PROBABILITIES[::20])
         patch.setattr("losslab.reporting.losses.page.PROBABILITIES", PROBABILITIES[::20])
         patch.setattr(loss_probes, "measure_traits", lambda build: TRAITS)
+        patch.setattr("losslab.reporting.losses.page._draw_figures", draw_or_check)
         patch.setattr("os.getloadavg", lambda: (load, 0.0, 0.0))
         write_loss_cards(path, "a <fast> machine", names)
 
@@ -66,6 +83,9 @@ def test_each_card_is_a_click_away_and_the_bar_stays_above_it(browser: Browser, 
     context = browser.new_context(viewport={"width": width, "height": 800}, reduced_motion="reduce")
     page, wrong = open_page(context, path)
     assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert width == PHONE or page.evaluate(
+        "(bar => bar.scrollWidth == bar.clientWidth)(document.querySelector('nav div'))"
+    )
     assert [link.inner_text() for link in page.locator("#index dd a").all()] == available()
     for name in ("family-region", "unified_focal", "total_variation"):
         page.locator(f"a[href='#{name}']").first.click()

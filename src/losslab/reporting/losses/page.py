@@ -135,7 +135,10 @@ def _compute_shade(card: LossCard, shape: str) -> str:
 
 
 def _draw_figures(probes: LossProbes) -> dict[str, str]:
-    with matplotlib.rc_context(matplotlib.rcParamsDefault | {"svg.hashsalt": "losslab", "svg.fonttype": "none"}):
+    with matplotlib.rc_context(
+        matplotlib.rcParamsDefault
+        | {"svg.hashsalt": "losslab", "svg.fonttype": "none", "axes.titley": 1.0}  # looking for a place is slow
+    ):
         return {"curves": _draw_curves(probes), "masks": _draw_masks(probes), "shapes": _draw_shapes(probes)}
 
 
