@@ -103,7 +103,7 @@ def test_losses_cards_writes_one_page(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_cards_that_cannot_be_written_end_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("losslab.losses.registry.LOSSES", {"dice": LOSSES["dice"]})
+    monkeypatch.setattr("losslab.losses.registry.list_losses", lambda: {"dice": LOSSES["dice"]})
     (tmp_path / "reports").write_text("a file, not a folder", encoding="utf-8")
     done = CliRunner().invoke(app, ["losses", "--cards"])
     assert done.exit_code == 1
@@ -191,7 +191,7 @@ def test_commands_find_the_project_from_a_folder_below_it(
 ) -> None:
     below = Repository(tmp_path / "top/project", tmp_path / "top").root / "src/deep"
     below.mkdir(parents=True)
-    monkeypatch.setattr("losslab.losses.registry.LOSSES", {"dice": LOSSES["dice"]})
+    monkeypatch.setattr("losslab.losses.registry.list_losses", lambda: {"dice": LOSSES["dice"]})
     monkeypatch.setattr("losslab.tracking.list_tracked_runs", lambda root: [])
     monkeypatch.chdir(below)
     done = CliRunner().invoke(app, command.split())

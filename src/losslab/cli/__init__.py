@@ -95,17 +95,19 @@ def losses(
 ) -> None:
     """List the losses: kind, options with their defaults, source, and how to write each as `loss`."""
     from losslab.losses.expression import parse_expression
-    from losslab.losses.registry import LOSSES
+    from losslab.losses.registry import find_loss, list_losses
+    from losslab.plugins.manifest import find_plugins
 
     if cards and (as_json or expression is not None):
         raise InputError("--cards draws all losses, so it takes neither a name nor --json")
-    specs = [LOSSES[term.name] for term in parse_expression(expression)] if expression else list(LOSSES.values())
+    known = list_losses()
+    specs = [find_loss(term.name) for term in parse_expression(expression)] if expression else list(known.values())
     if cards:
         from losslab.reporting.losses.page import write_loss_cards
         from losslab.runtime.devices import describe_hardware
 
         path = Path("reports/losses.html")
-        write_loss_cards(path, describe_hardware(), list(LOSSES))
+        write_loss_cards(path, describe_hardware(), list(known))
         print_line(f"wrote {path}")
     elif as_json:
         print_json([spec.describe() for spec in specs])
@@ -120,6 +122,8 @@ def losses(
             rows.append((spec.name, spec.kind, f"{spec.binary}, {spec.multiclass}", use, options, spec.paper))
         print_table(("loss", "kind", "binary, multiclass", "use it as", "options", "source"), rows)
         print_line("More: losslab losses LOSS, losslab losses --cards, losslab losses --json, docs/losses.md")
+    if expression is None:
+        exit_with_errors(find_plugins().errors)
 
 
 def _describe_loss(spec: "LossSpec") -> None:
@@ -129,9 +133,9 @@ def _describe_loss(spec: "LossSpec") -> None:
         "binary, multiclass": f"{spec.binary}, {spec.multiclass}",
         "absent class": spec.absent,
         "slow because": spec.cost,
-        "source": f"{spec.paper}, {spec.url}",
+        "source": ", ".join(filter(None, (spec.paper, spec.url))),
     }
-    print_table((spec.name, spec.summary), [(f"  {what}", fact) for what, fact in facts.items() if fact is not None])
+    print_table((spec.name, spec.summary), [(f"  {what}", fact) for what, fact in facts.items() if fact])
     if spec.defaults:
         rows = [(f"  {name}", _format_option(value), spec.meanings[name]) for name, value in spec.defaults.items()]
         print_table(("  option", "default", "meaning"), rows)

@@ -19,6 +19,7 @@ LIMITS = {
     "minItems": "min_length",
     "maxItems": "max_length",
     "pattern": "pattern",
+    "description": "description",
 }
 """Keyword of JSON Schema → argument of pydantic's Field. What has no equal here is checked when the plug-in is built."""
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from losslab.formats import format_plural
 from losslab.io.files import make_folder, write_text
 from losslab.losses import build_loss
-from losslab.losses.registry import LOSSES, LossKind, LossSpec
+from losslab.losses.registry import LossKind, LossSpec, find_loss
 from losslab.losses.traits import SCENES
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
 from losslab.reporting.components.pictures import encode_image, encode_uri
@@ -71,7 +71,7 @@ def write_loss_cards(path: Path, hardware: str, names: Sequence[str]) -> None:
     make_folder(path.parent)
     load, cores = os.getloadavg()[0], os.cpu_count() or 1  # before the losses are a load themselves
     costs = measure_steps(names, _show_progress(range(ROUNDS), "time", "rounds"))
-    cards = [_build_card(LOSSES[name], costs[name]) for name in _show_progress(names, "draw", "cards")]
+    cards = [_build_card(find_loss(name), costs[name]) for name in _show_progress(names, "draw", "cards")]
     page = render_template(
         "losses/page.html.j2",
         groups={kind: group for kind in get_args(LossKind) if (group := [c for c in cards if c.spec.kind == kind])},
