@@ -45,7 +45,7 @@ def test_walk_on_the_lock_of_another_machine_loses_nothing(finished: FinishedRun
 
     first, second, third, back, *_ = read_commands("Change one thing")
     assert second.startswith("dvc exp run -S ") and third.startswith("dvc exp run -S ")
-    assert stages_run(clone.run(first)) == ["train", "evaluate", "report"]
+    assert stages_run(clone.run(first)) == ["plugins", "train", "evaluate", "report"]
     mask.write_text("corrected", encoding="utf-8")
     changes = [line.split()[-1] for line in clone.run("dvc exp diff").splitlines() if line.startswith(METRICS)]
     assert len(changes) > 20 and all(re.fullmatch(r"-?[\d.e-]+", change) for change in changes), changes

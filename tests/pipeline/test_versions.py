@@ -36,7 +36,7 @@ def test_own_data_through_two_versions_and_back_and_to_another_clone(tmp_path: P
     clone.run(f"{add} && {commit}")
     assert clone.run("git status --porcelain") == ""
     output = clone.run(experiment)
-    assert stages_run(output) == ["download", "prepare", "train", "evaluate", "report"]
+    assert stages_run(output) == ["plugins", "download", "prepare", "train", "evaluate", "report"]
     clone.run("git add -A && git commit -q -m v1 && git tag v1")
     first = clone.outs()
 

@@ -32,7 +32,7 @@ from losslab.tracking.store import LOCK, build_sqlite_uri
 CLONES = Path(".losslab/verify")
 CODE_FOLDERS = ("src/", "data/catalog/")
 """Folders of the deps that Git tracks."""
-REPEATED_STAGES = ["plugins", "train", "evaluate", "report"]
+REPEATED_STAGES = ["plugins", "prepare", "train", "evaluate", "report"]
 MAX_PACKAGES_SHOWN = 4
 Say = Callable[[str], None]
 
@@ -142,7 +142,7 @@ def _place_data(record: RunRecord, lock: dict[str, Any], clone: Path, cache: Dvc
     fetched = f"{raw}/fetched"
     if fetched in record.md5s:
         cache.link(record.md5s[fetched], clone / fetched)
-    stages = [stage for stage in ["prepare", *REPEATED_STAGES] if stage in lock["stages"]]
+    stages = [stage for stage in REPEATED_STAGES if stage in lock["stages"]]
     if "report" not in stages:  # an MLflow run without an experiment
         say("report is not repeated: dvc.lock was recorded before that stage ended")
     if (clone / raw).is_dir() and compute_folder_md5(clone / raw) == raw_md5:
