@@ -12,7 +12,7 @@ PHONE, DESK = 375, 1440
 LOSSES, NETS = ["0.5*bce+0.5*dice", "cross_entropy", "focal_tversky", "lovasz"], ["unet_resnet18", "mit_b0", "segnet"]
 TEXTS = [
     ".verdict p", ".question", ".warnings li", ".cells tr.best .score b", ".cells .soft", ".forest tr.real .value",
-    ".forest tbody .soft", "#heat-0 tbody td", ".names li", ".pictures small", "figcaption", "nav a",
+    ".forest tbody .soft", "#heat-0 tbody td", ".shaded tbody td", ".names li", ".pictures small", "figcaption", "nav a",
     ".choices [aria-pressed=true]",
 ]  # fmt: skip
 
@@ -88,3 +88,15 @@ def test_texts_are_legible_in_both_schemes(browser: Browser, path: Path) -> None
         contrasts = page.evaluate(script, TEXTS)
         assert {selector: ratio for selector, ratio in contrasts.items() if not ratio >= 4.5} == {}, scheme
     context.close()
+
+
+def test_eight_pictures_stand_side_by_side(browser: Browser, tmp_path: Path) -> None:
+    made = MadeUpComparison(epochs=2)
+    (tmp_path / "index.html").write_text(build_comparison_page(make_comparison(tmp_path, made)), encoding="utf-8")
+    page = browser.new_page(viewport={"width": DESK, "height": 900})
+    page.goto((tmp_path / "index.html").as_uri())
+    assert page.locator(".pictures thead th").count() == 8
+    assert page.evaluate(
+        "(() => { const side = document.querySelector('.side'); return side.scrollWidth <= side.clientWidth })()"
+    )
+    page.close()

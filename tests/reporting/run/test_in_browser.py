@@ -66,6 +66,36 @@ def test_page_fits_and_asks_for_nothing(browser: Browser, report: Path, width: i
     context.close()
 
 
+def test_cards_fill_their_rows_and_images_come_first(page: Page) -> None:
+    assert page.evaluate("document.querySelector('h1').closest('section').nextElementSibling.id") == "images"
+    lone = page.evaluate(
+        """() => [...document.querySelectorAll(".charts, .examples, .numbers, .chooser")].flatMap((grid) => {
+          const cards = [...grid.children].filter((card) => card.offsetParent);
+          return cards.filter((card) => cards.filter((other) => other.offsetTop === card.offsetTop).length === 1
+            && card.offsetWidth < 0.9 * grid.offsetWidth).map((card) => card.textContent);
+        })"""
+    )
+    assert lone == []
+
+
+def test_labels_of_marks_stand_above_the_plot(page: Page) -> None:
+    for width in (PHONE, DESK):
+        page.set_viewport_size({"width": width, "height": 900})
+        boxes = page.evaluate(
+            """() => [...document.querySelectorAll(".plot")].filter((plot) => plot.offsetParent).flatMap((plot) => {
+              const find = (query) => [...plot.querySelectorAll(query)].map((one) => one.getBBox());
+              return find(".marked").map((mark) => ({
+                top: mark.y, bottom: mark.y + mark.height, left: mark.x, right: mark.x + mark.width,
+                plot: Math.min(...find("path.mark").map((line) => line.y)), label: find(".label")[0].y + find(".label")[0].height,
+              }));
+            })"""
+        )
+        assert len(boxes) >= 3
+        for box in boxes:
+            assert box["label"] <= box["top"] + 2 and box["bottom"] <= box["plot"], box
+            assert box["left"] >= 0 and box["right"] <= 480, box
+
+
 @pytest.mark.parametrize("rich", [True, False])
 def test_poorest_pages_work(browser: Browser, tmp_path: Path, rich: bool) -> None:
     """One epoch, two classes, no void, no examples; with and without tables."""

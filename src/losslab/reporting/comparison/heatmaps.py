@@ -55,24 +55,32 @@ def build_heatmaps(comparison: Comparison) -> list[tuple[str, Heatmap]]:
     ]
 
 
+def compute_shades(columns: Sequence[Sequence[float]], higher_is_better: bool) -> list[list[float]]:
+    """Compute the shades of numbers, from MIN_SHADE to 1 for the best of a column; NaN where there is no number.
+
+    A difference has the same shade in all columns.
+
+    >>> [[round(shade, 2) for shade in column] for column in compute_shades([[0.5, 0.9], [0.9, 0.8]], True)]
+    [[0.08, 1.0], [1.0, 0.77]]
+    """
+    sign = 1 if higher_is_better else -1
+    bests = [max((sign * one for one in column if not math.isnan(one)), default=math.nan) for column in columns]
+    gaps = [[best - sign * one for one in column] for best, column in zip(bests, columns, strict=True)]
+    widest = max((gap for column in gaps for gap in column if not math.isnan(gap)), default=0)
+    return [[1 - (1 - MIN_SHADE) * (gap / widest if widest else gap + 0.5) for gap in column] for column in gaps]
+
+
 def _build_heatmap(comparison: Comparison, grid: MeanGrid, number: int) -> Heatmap:
     metric, digits = comparison.metric, comparison.metric.digits
     means = grid.compute_means()
-    known = [mean for row in means for mean in row if not math.isnan(mean)]
     rest = [axis for axis in comparison.axes if axis not in (grid.row_axis, grid.column_axis)]
-
-    def shade(mean: float) -> float:
-        if math.isnan(mean):
-            return math.nan
-        spread = max(known) - min(known)
-        share = (mean - min(known)) / spread if spread else 0.5
-        return MIN_SHADE + (1 - MIN_SHADE) * (share if metric.higher_is_better else 1 - share)
-
+    (shades,) = compute_shades([[mean for row in means for mean in row]], metric.higher_is_better)
+    shade = iter(shades)
     rows = [
         (
             row,
             [
-                HeatmapCell(format_score(mean, digits), shade(mean), _describe_cell(row, column, part, mean, digits))
+                HeatmapCell(format_score(mean, digits), next(shade), _describe_cell(row, column, part, mean, digits))
                 for column, part, mean in zip(grid.columns, parts, row_means, strict=True)
             ],
         )

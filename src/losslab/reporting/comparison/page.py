@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from losslab.comparison.result import Breakdown, BreakdownValue, ComparedCell, Comparison, FactorResult
+from losslab.comparison.result import Breakdown, ComparedCell, Comparison, FactorResult
 from losslab.formats import (
     format_duration,
     format_gflops,
@@ -17,7 +17,7 @@ from losslab.reporting.comparison.curves import build_chart_groups
 from losslab.reporting.comparison.dot_strip import DotStrip, build_strips
 from losslab.reporting.comparison.forest import ForestPlot, build_forest
 from losslab.reporting.comparison.gallery import build_gallery
-from losslab.reporting.comparison.heatmaps import build_heatmaps
+from losslab.reporting.comparison.heatmaps import build_heatmaps, compute_shades
 from losslab.reporting.comparison.markdown import MAX_SENTENCES_SHOWN
 from losslab.reporting.comparison.pareto import build_pareto_plots
 from losslab.reporting.comparison.published import build_published_table
@@ -62,8 +62,7 @@ def build_comparison_page(comparison: Comparison) -> str:
         else None,
         folded=len(comparison.sentences) > MAX_SENTENCES_SHOWN,
         heats=build_heatmaps(comparison),
-        breakdowns=comparison.breakdowns,
-        list_numbers=_list_numbers,
+        breakdowns=[(breakdown, _shade_rows(breakdown)) for breakdown in comparison.breakdowns],
         groupings=build_chart_groups(comparison),
         paretos=plots,
         left_out=left_out,
@@ -106,12 +105,22 @@ def _view_factor(
     return factor, lines, build_note(factor.verdict), forest
 
 
-def _list_numbers(breakdown: Breakdown, values: Sequence[BreakdownValue]) -> list[tuple[TableEntry, bool]]:
-    """List the numbers of a row, each with whether it is best."""
+def _shade_rows(breakdown: Breakdown) -> list[tuple[str, list[tuple[TableEntry, bool, float]]]]:
+    """Add to each number of a breakdown's rows whether it is best, and its shade."""
+    columns = zip(*(values for _, values in breakdown.rows), strict=True)
+    means = [[one.mean for one in column] for column in columns]
+    shades = zip(*compute_shades(means, breakdown.higher_is_better), strict=True)
     return [
         (
-            (format_mean_sd(one.mean, one.sd, breakdown.digits), format_sort_key(one.mean)),
-            one.is_best and breakdown.is_judged,
+            name,
+            [
+                (
+                    (format_mean_sd(one.mean, one.sd, breakdown.digits), format_sort_key(one.mean)),
+                    one.is_best and breakdown.is_judged,
+                    shade,
+                )
+                for one, shade in zip(values, row_shades, strict=True)
+            ],
         )
-        for one in values
+        for (name, values), row_shades in zip(breakdown.rows, shades, strict=True)
     ]

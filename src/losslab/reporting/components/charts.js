@@ -38,7 +38,7 @@ for (const chart of document.querySelectorAll(".chart")) {
     at = index;
     const x = here[0].xs[index];
     cursor.replaceChildren();
-    draw("path", { d: `M${x} 30V252` });
+    draw("path", { d: `M${x} 44V252` });
     for (const one of here) draw("circle", { cx: one.xs[index], cy: one.ys[index], r: 4.5, class: one.group.getAttribute("class") });
     const title = document.createElement("b");
     title.textContent = `${svg.dataset.x.split(/[,(]/)[0].trim()} ${names[index]}`;

@@ -9,7 +9,7 @@ from typing import Literal
 from losslab.formats import format_brief
 from losslab.reporting.components.axes import Axis
 
-LEFT, RIGHT, TOP, BOTTOM = 58, 468, 30, 252
+LEFT, RIGHT, TOP, BOTTOM = 58, 468, 44, 252
 """Edges of the plot within a drawing of 480 x 300, repeated in chart.html.j2 and charts.js."""
 COLOURS = 8
 """Number of colours in page.css.j2; a series beyond them has dashes too."""
@@ -72,7 +72,7 @@ class Chart:
 
     @property
     def marked(self) -> list[tuple[float, str, bool]]:
-        """Marks as x, label, and whether the label stands to the left of the line."""
+        """Marks as x, label, and whether the label, above the plot, ends there."""
         places = [(round(self.x.place(x, LEFT, RIGHT), 1), label) for x, label in self.marks]
         return [(place, label, place > (LEFT + RIGHT) / 2) for place, label in places]
 
