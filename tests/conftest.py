@@ -1,6 +1,7 @@
 """Small data for all tests: they shrink the data, not the logic."""
 
 import gc
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,9 @@ TINY_CHANGES: dict[str, Any] = {
     "report": {"examples": 3},
 }
 
+
+for variable in {"COLUMNS", "LINES"} - set(os.environ):
+    os.unsetenv(variable)  # readline, which pytest imports, sets them for all processes that tests start
 
 gc.disable()  # until the tests are collected: none of what is imported is garbage
 

@@ -80,6 +80,14 @@ def test_losses_that_cannot_be_described_end_with_one_line(arguments: list[str],
     assert done.exit_code == 1 and complaint in done.output and len(done.output.splitlines()) == 1
 
 
+@pytest.mark.parametrize("columns", ["90", ""])
+def test_tables_are_as_wide_as_columns_says(columns: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    lines = CliRunner().invoke(app, ["losses"]).output.splitlines()
+    assert max(map(len, lines)) <= 90 if columns else len(lines) == len(available()) + 2
+    assert {line.split()[0] for line in lines if line} >= set(available())
+
+
 def test_losses_json_is_enough_to_build_each() -> None:
     listed = json.loads(CliRunner().invoke(app, ["losses", "--json"]).output)
     assert [entry["name"] for entry in listed] == available()

@@ -1,6 +1,7 @@
 """What all commands share: tables, JSON, and how a command ends when something goes wrong."""
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,11 +26,12 @@ def print_table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> Non
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for cell in header:
-        table.add_column(Text(format_line(cell)))  # Text, as brackets in a plain string would be markup
+    for index, cell in enumerate(header):  # Text, as brackets in a plain string would be markup
+        table.add_column(Text(format_line(cell)), overflow="fold", no_wrap=index == 0)
     for row in rows:
         table.add_row(*(Text(format_line(cell)) for cell in row))
-    console = Console() if sys.stdout.isatty() else Console(width=1000)  # piped, each row stays on its line
+    is_width_known = sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit()
+    console = Console() if is_width_known else Console(width=1000)  # piped, each row stays on its line
     console.print(table, highlight=False)
 
 
