@@ -6,14 +6,18 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from losslab.cards import read_card
 from losslab.cli import app
+from losslab.data.prepare.prepare import prepare
 from losslab.formats import format_bytes
+from losslab.params import PrepareParams, SplitParams
 from tests.conftest import ROOT, TINY_CARD, write_params
 
 
@@ -125,7 +129,7 @@ def test_new_warns_of_what_a_run_would_stop_at(root: Path) -> None:
     ]
     Path("i/p0.png").write_bytes(b"")
     assert warnings(run("new", "b", *given))[1:] == [
-        "WARNING: unreadable images: 1 (p0)",
+        "WARNING: unreadable image: 1 (p0: empty file)",
         "WARNING: prepare will stop at these: fix them, or leave them out with -S prepare.audit=warn",
     ]
     own = Path("data/raw/c/own")
@@ -182,7 +186,7 @@ def test_new_looks_for_what_prepare_would_refuse(root: Path) -> None:
     Path("i/p0.png").unlink()
     Image.fromarray(np.full((8, 4), 9, np.uint8)).save("m/p1.png")
     assert warnings(run("new", "cells", *given, "--void", "9")) == [
-        "WARNING: unreadable images: 1 (p0)",
+        "WARNING: unreadable image: 1 (p0: 32 bits per pixel; save it in 8 or 16 without a sign)",
         "WARNING: masks of nothing but void: 1 (p1)",
         "WARNING: prepare will stop at these: fix them, or leave them out with -S prepare.audit=warn",
     ]
@@ -191,6 +195,41 @@ def test_new_looks_for_what_prepare_would_refuse(root: Path) -> None:
     assert run("new", "other", *given).stderr.splitlines()[-1] == (
         "ERROR: m/p2.tif: unreadable mask: holds fractions; save it in 8 or 16 bits"
     )
+
+
+def test_new_refuses_as_prepare_does(root: Path) -> None:
+    given = draw((0, 0, 1, 1), count=8)
+    grey = [Image.fromarray(np.full((8, 4), value, np.uint8)) for value in (1, 2)]
+    for number in range(5):
+        Path(f"i/p{number}.png").unlink()
+    grey[0].save("i/p0.tif", save_all=True, append_images=grey[1:])
+    cv2.imwrite("i/p1.tif", np.zeros((8, 4, 4), np.uint8))
+    Image.fromarray(np.arange(32, dtype=np.uint16).reshape(8, 4)).save("i/p2.png")
+    for name in ("p3.tif", "p4.png"):
+        Path("i", name).write_bytes(Path("i/p7.png").read_bytes()[:50])
+    told = warnings(run("new", "cells", *given))
+    assert told[-1].startswith("WARNING: prepare will stop at these")
+    raw, card = root / "data/raw/cells", read_card("cells", root / "data/catalog")
+    split = SplitParams(method="random", val=0.3, test=0.3, seed=0, folds=5, fold=0)
+    how = PrepareParams(size=32, fit="stretch", limit=None, audit="warn", split=split)
+    refused = [one for one in prepare(card, raw, how, root / "out")["findings"] if one["severity"] == "error"]
+    assert len(refused) == 5 and {one["kind"] for one in refused} >= {"several frames", "bands beyond RGB"}
+    for one in refused:
+        assert any(line.startswith(f"WARNING: {one['kind']}: ") and one["detail"] in line for line in told), one
+
+
+def test_new_works_from_a_folder_below_the_project(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / ".dvc").mkdir()
+    below = root / "mine/deep"
+    below.mkdir(parents=True)
+    monkeypatch.chdir(below)
+    done = run("new", "cells", *draw())
+    assert done.exit_code == 0, done.output
+    assert f"wrote data/catalog/cells.yaml; check it, then run in {root}:" in done.stdout
+    assert sorted(path.name for path in below.iterdir()) == ["i", "m"]
+    assert len(list((root / "data/raw/cells/own/images").iterdir())) == 4
+    monkeypatch.chdir(below)
+    assert "cells" in run().stdout
 
 
 def test_new_says_whose_names_the_classes_have(root: Path) -> None:

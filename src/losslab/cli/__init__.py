@@ -28,8 +28,8 @@ app.command()(runs.verify)
 app.command()(runs.reproduce)
 
 
-AT_ROOT = ("archs", "compare", "losses", "register", "reproduce", "study", "sync", "upgrade", "verify")
-"""Commands that work at the root of the project, from any folder below it; they take no paths."""
+AT_ROOT = ("archs", "compare", "datasets", "losses", "register", "reproduce", "study", "sync", "upgrade", "verify")
+"""Commands that work at the root of the project, from any folder below it, which is `context.obj` then."""
 
 
 def _print_version(wanted: bool) -> None:
@@ -51,6 +51,7 @@ def main(
         here = Path.cwd()
         roots = (folder for folder in (here, *here.parents) if (folder / "params.yaml").is_file())
         if (root := next(roots, here)) != here and ((root / ".dvc").is_dir() or (root / "dvc.yaml").is_file()):
+            context.obj = here
             os.chdir(root)
 
 

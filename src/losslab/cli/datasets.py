@@ -1,5 +1,6 @@
 """`losslab datasets …`: the catalog, and a card for data of your own."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,7 @@ def datasets(context: typer.Context, as_json: AsJson = False) -> None:
 @app.command()
 @cli_errors()
 def new(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of the dataset: letters, digits, _ and -.")],
     images: Annotated[Path, typer.Option(help="Folder of images.")],
     masks: Annotated[
@@ -79,8 +81,8 @@ def new(
     names = None if classes is None else [part.strip() for part in classes.split(",")]
     options = NewDatasetOptions(
         name=name,
-        images=images,
-        masks=masks,
+        images=_locate(images, context.obj),
+        masks=_locate(masks, context.obj),
         title=title,
         classes=names,
         void=_parse_void(void),
@@ -94,11 +96,17 @@ def new(
         files, size = made.copied
         print_line(f"copied {files} files, {format_bytes(size)}, to {made.own}")
     _print_warnings(made)
-    print_line(f"wrote {made.card}; check it, then run:")
+    where = f" in {Path.cwd()}" if context.obj else ""
+    print_line(f"wrote {made.card}; check it, then run{where}:")
     print_line(f"  dvc add {made.own}")
     print_line(f'  git add {made.card} {made.own}.dvc && git commit -m "Add {name}"')
     method = "official" if made.pairs.has_splits else "grouped" if (made.groups or 0) >= MIN_IMAGES else "random"
     print_line(f"  dvc exp run -S dataset={name} -S prepare.split.method={method}")
+
+
+def _locate(path: Path, start: Path | None) -> Path:
+    """Write a path that is meant from the folder `start` as one from this folder."""
+    return Path(os.path.relpath(start / path)) if start and not path.is_absolute() else path
 
 
 def _build_row(entry: "CatalogEntry") -> tuple[str, ...]:
@@ -170,8 +178,10 @@ def _print_warnings(made: "NewDataset") -> None:
         "files with the name of another": pairs.doubles,
     }
     void_alone = {mask.path for mask in scan.masks if mask.pixels.keys() <= made.void.keys()}
-    unfit = {
-        "unreadable images": scan.unreadable,
+    unusable: dict[str, list[str]] = {}
+    for name, error in scan.unusable.items():
+        unusable.setdefault(error.kind, []).append(f"{name}: {error.detail}")
+    unfit = unusable | {
         "masks that differ in size from their image": scan.other_sizes,
         "masks of nothing but void": [name for name, path in pairs.masks.items() if path in void_alone],
     }

@@ -13,6 +13,7 @@ KindName = Literal[
     "mask without an image",
     "same name as another",
     "name that is no text",
+    "ignored by DVC",
     "unreadable image",
     "truncated image",
     "too large to read",
@@ -56,6 +57,9 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
     "mask without an image": FindingKind("error", "add the image, or remove the mask"),
     "same name as another": FindingKind("error", "give it a name that differs by more than the ending"),
     "name that is no text": FindingKind("error", "rename it; the name is not UTF-8"),
+    "ignored by DVC": FindingKind(
+        "error", "take its pattern out of .dvcignore, or move it away: DVC does not store it"
+    ),
     "unreadable image": FindingKind("error", "save it again as PNG, JPEG, BMP, TIFF, WebP or GIF"),
     "truncated image": FindingKind("error", "copy or download it again"),
     "too large to read": FindingKind("error", "cut it into tiles"),

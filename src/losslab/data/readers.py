@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
 MAX_REASONS = 3
+SHIPPED_PATTERNS = ("__pycache__", "*.pyc", ".*.partial")
+"""Lines of losslab's own .dvcignore, which name no image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +56,38 @@ def read_layout(card: Card, folder: Path) -> DatasetListing:
     check(card.layout, folder)
     listing = DatasetListing()
     LAYOUTS[card.layout].read(folder, card.mask_suffix, listing)
+    _skip_ignored(folder, listing)
     if not listing.samples:
         reasons = sorted({f"{kind}: {name}" for kind, name in listing.skipped})[:MAX_REASONS]
         skipped = f"; skipped {', '.join(reasons)}" if reasons else ""
         raise InputError(f"{folder}: no image with a mask in the layout {card.layout}{skipped}")
     listing.samples.sort(key=lambda sample: sample.name)
     return listing
+
+
+def _skip_ignored(folder: Path, listing: DatasetListing) -> None:
+    """Skip the samples of files that a .dvcignore names: DVC neither stores them nor sees that they change."""
+    samples = [(sample, (sample.image.absolute(), sample.mask.absolute())) for sample in listing.samples]
+    folders = {path.parent for _, paths in samples for path in paths}
+    root = next((parent for parent in folder.absolute().parents if (parent / ".dvc").is_dir()), None)
+    if root is None or not any(map(_has_patterns, folders.union(*(each.parents for each in folders)))):
+        return
+    from dvc.fs import localfs
+    from dvc.ignore import DvcIgnoreFilter
+
+    is_ignored = DvcIgnoreFilter(localfs, str(root)).is_ignored_file
+    ignored = [(sample, [path for path in paths if is_ignored(str(path))]) for sample, paths in samples]
+    listing.skip("ignored by DVC", (_get_relative(path, folder.absolute()) for _, paths in ignored for path in paths))
+    listing.samples = [sample for sample, paths in ignored if not paths]
+
+
+def _has_patterns(folder: Path) -> bool:
+    """Return whether a folder has a .dvcignore with patterns for more than byte code and unfinished files."""
+    try:
+        lines = (folder / ".dvcignore").read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        return False
+    return any(line.strip() and not line.startswith("#") and line.strip() not in SHIPPED_PATTERNS for line in lines)
 
 
 def check_layout(layout: str, folder: Path) -> None:

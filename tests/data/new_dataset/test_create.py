@@ -364,7 +364,7 @@ def test_what_fits_nothing_is_reported_and_not_copied(root: Path, tmp_path: Path
     Image.fromarray(np.zeros((30, 20, 3), np.uint8)).save(images / "p1_1.jpg", exif=turned)
     made, _ = make(root, (images, masks))
     assert (made.pairs.images_alone, made.pairs.masks_alone) == (["alone.jpg"], ["lonely.png"])
-    assert (made.pairs.doubles, made.scan.unreadable, made.scan.other_sizes) == (["p1_1.png"], ["p2_2"], ["p0_3"])
+    assert (made.pairs.doubles, list(made.scan.unusable), made.scan.other_sizes) == (["p1_1.png"], ["p2_2"], ["p0_3"])
     assert (made.scan.smallest, made.scan.largest) == ((30, 20), (40, 20))
     assert sorted(path.name for path in (made.own / "images").iterdir()) == [
         "p0_0.jpg",

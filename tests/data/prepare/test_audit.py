@@ -159,6 +159,21 @@ def test_linked_folder_is_refused_as_dvc_would_not_see_it_change(tmp_path: Path,
         prepared_from(tmp_path)
 
 
+def test_files_that_dvc_ignores_are_errors_as_it_would_not_store_them(tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvcignore").write_text("# mine\n*.pyc\n/raw/own/masks/im3.*\n", encoding="utf-8")
+    (own / ".dvcignore").write_text("im1*\n!im1.png\n*5.png\n", encoding="utf-8")
+    audit, _ = prepared_from(tmp_path)
+    assert files_by_kind(audit, "error") == {"ignored by DVC": ["images/im5.png", "masks/im3.png", "masks/im5.png"]}
+    assert sum(audit["images"].values()) == 6
+    (own / ".dvcignore").write_text("images/\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match="no image with a mask in the layout folders; skipped ignored by DVC: images/im0"
+    ):
+        prepared_from(tmp_path)
+
+
 def test_links_to_files_are_read_as_dvc_reads_them(tmp_path: Path) -> None:
     """DVC's own cache links files, with cache.type symlink."""
     own = make_folders(tmp_path)

@@ -83,10 +83,32 @@ def decode_image(content: bytes) -> DecodedImage:
         raise _explain(error, "image") from None
 
 
+def measure_file(path: Path) -> tuple[int, int, int]:
+    """Return width, height and orientation tag of an image; raises UnusableFileError where `read_image` does.
+
+    JPEG and PNG files of 8 bits that are whole are not decoded.
+    """
+    content = _read_content(path, "unreadable image")
+    try:
+        with _open(content) as opened:
+            width, height, orientation = *opened.size, _read_orientation(opened)
+            is_plain = opened.mode not in ("I", "F") and "16" not in opened.mode + _get_raw_modes(opened)
+            if is_plain and opened.format == "PNG":
+                opened.verify()  # the checksum of each part
+                return width, height, orientation
+            if is_plain and opened.format == "JPEG" and _is_complete(content):
+                return width, height, orientation
+    except UnusableFileError:
+        raise
+    except Exception:  # of damaged bytes; the decoder says what is wrong with them
+        pass
+    decoded = decode_image(content)
+    return decoded.pixels.shape[1], decoded.pixels.shape[0], decoded.orientation
+
+
 def _decode_image(content: bytes) -> DecodedImage:
     with _open(content) as opened, _limit_memory(opened):
-        tagged = "exif" in opened.info or opened.format == "TIFF"
-        orientation = opened.getexif().get(_ORIENTATION, 1) if tagged else 1
+        orientation = _read_orientation(opened)
         if opened.format == "JPEG" and opened.mode in ("L", "RGB") and _is_complete(content):
             # OpenCV's decoder is nearly twice as fast.
             return DecodedImage(_decode_by_opencv(content, cv2.IMREAD_COLOR_RGB), orientation, False)
@@ -176,6 +198,11 @@ def _open(content: bytes) -> Image.Image:
     if opened.format not in ("TIFF", "MPO") and getattr(opened, "is_animated", False):
         raise UnusableFileError("several frames", f"an animated {opened.format}")
     return opened
+
+
+def _read_orientation(opened: Image.Image) -> int:
+    tagged = "exif" in opened.info or opened.format == "TIFF"
+    return opened.getexif().get(_ORIENTATION, 1) if tagged else 1
 
 
 def _limit_memory(opened: Image.Image) -> AbstractContextManager[object]:

@@ -6,10 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import Image
-
 from losslab.cards import CLASS_LIMIT, MAX_CLASSES, RawValue
-from losslab.data.images.decode import UnusableFileError, read_image
+from losslab.data.images.decode import UnusableFileError, measure_file
 from losslab.data.new_dataset.instances import hold_instances
 from losslab.data.new_dataset.masks import LOSSLESS, MaskContent, map_files, read_masks
 from losslab.data.new_dataset.pairs import FilePairs
@@ -32,11 +30,12 @@ class ScanResult:
     largest: tuple[int, int]
     other_sizes: list[str]
     """Images whose mask has another size."""
-    unreadable: list[str]
+    unusable: dict[str, UnusableFileError]
+    """Images that prepare would refuse, and why."""
 
 
 def scan_pairs(pairs: FilePairs, void_values: int = 1) -> ScanResult:
-    """Read all masks and images' sizes on all cores.
+    """Read all masks, and measure all images, on all cores.
 
     Raises InputError for masks that are unreadable, or hold shades: more values than classes and `void_values` together,
     unless each object has a value of its own.
@@ -54,11 +53,13 @@ def scan_pairs(pairs: FilePairs, void_values: int = 1) -> ScanResult:
             raise InputError(f"{most.path}: holds {len(most.pixels)} {kind}; {LOSSLESS}, and {CLASS_LIMIT}")
         raise InputError(f"{most.path.parent}: masks hold {len(pixels)} {kind}; {LOSSLESS}, and {CLASS_LIMIT}")
     mask_sizes = {mask.path: mask.size for mask in masks}
-    sizes = dict(zip(pairs.images, map_files(_read_sizes, pairs.images.values(), "images"), strict=True))
-    known = {name: size for name, size in sizes.items() if size}
+    read = dict(zip(pairs.images, map_files(_list_sizes, pairs.images.values(), "images"), strict=True))
+    unusable = {name: sizes for name, sizes in read.items() if isinstance(sizes, UnusableFileError)}
+    known = {name: sizes for name, sizes in read.items() if not isinstance(sizes, UnusableFileError)}
     if not known:
-        first = next(iter(pairs.images.values()))
-        raise InputError(f"{first.parent}: none of the {len(sizes)} images can be read{_explain_unreadable(first)}")
+        name, error = next(iter(unusable.items()))
+        path = pairs.images[name]
+        raise InputError(f"{path.parent}: none of the {len(read)} images can be read; {path.name}: {error}")
     return ScanResult(
         pixels=dict(sorted(pixels.items())),
         in_colours=in_colours,
@@ -68,31 +69,14 @@ def scan_pairs(pairs: FilePairs, void_values: int = 1) -> ScanResult:
         smallest=min((size[0] for size in known.values()), key=math.prod),
         largest=max((size[0] for size in known.values()), key=math.prod),
         other_sizes=[name for name, size in known.items() if mask_sizes[pairs.masks[name]] not in size],
-        unreadable=[name for name, size in sizes.items() if not size],
+        unusable=unusable,
     )
 
 
-def _read_sizes(path: Path) -> list[tuple[int, int]]:
-    """Return width and height as stored, and as rotated where the orientation tag says so; nothing if unreadable."""
+def _list_sizes(path: Path) -> list[tuple[int, int]] | UnusableFileError:
+    """List width and height as stored, and as rotated where the orientation tag says so; or why prepare refuses it."""
     try:
-        with Image.open(path) as opened:
-            size, orientation = opened.size, opened.getexif().get(0x0112, 1)
-            if opened.mode in ("I", "F"):  # prepare may refuse these
-                read_image(path)
-    except UnusableFileError:
-        return []
-    except Exception:  # a decoder may raise anything at all on damaged bytes
-        try:
-            picture = read_image(path)
-        except UnusableFileError:
-            return []
-        size, orientation = (picture.pixels.shape[1], picture.pixels.shape[0]), picture.orientation
-    return [size, size[::-1]] if orientation in (5, 6, 7, 8) else [size]
-
-
-def _explain_unreadable(path: Path) -> str:
-    try:
-        read_image(path)
+        width, height, orientation = measure_file(path)
     except UnusableFileError as error:
-        return f"; {path.name}: {error}"
-    return ""
+        return error
+    return [(width, height), (height, width)] if orientation in (5, 6, 7, 8) else [(width, height)]
