@@ -56,12 +56,12 @@ def test_stage_without_its_input_says_which(stage: str, complaint: str, tmp_path
 
 def test_unknown_encoder_is_an_error_before_the_data_is_touched(tmp_path: Path) -> None:
     write_params(tmp_path, TINY_CHANGES | {"encoder": "resnet81"})
-    done = run_stage("train", tmp_path)
+    done = run_stage("download", tmp_path)
     assert done.returncode == 1
     assert "encoder: 'resnet81' is unknown to smp and timm (timm's names start with tu-)" in done.stderr
     assert "; similar names: resnet18" in done.stderr
     assert len(done.stderr.splitlines()) == 1
-    assert not (tmp_path / "models").exists()
+    assert not (tmp_path / "data/raw").exists()
 
 
 def test_python_without_the_packages_is_an_error_that_says_how_to_get_them(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from losslab.cards import read_card
 from losslab.errors import InputError, quote, suggest_name
 from losslab.io.yaml import Section, read_yaml, validate
 from losslab.losses.parsed_loss import ParsedLoss, parse_loss
+from losslab.models.encoders import check_encoder_listed
 from losslab.models.registry import check_batch, check_encoder_given
 from losslab.schedules import check_schedule
 
@@ -170,7 +171,9 @@ def _check_across(params: Params, catalog: Path) -> None:
     params.parsed_loss.check_classes(card.num_outputs)
     check_schedule(params.train.schedule, params.train.schedule_options)
     check_encoder_given(params.arch, params.encoder, params.encoder_weights)
-    if params.encoder is None:
+    if params.encoder is not None:
+        check_encoder_listed(params.arch, params.encoder)
+    else:
         for key, unset in (("encoder_lr", None), ("freeze_encoder_epochs", 0)):
             if (value := getattr(params.train, key)) != unset:
                 raise InputError(

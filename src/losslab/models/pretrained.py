@@ -4,10 +4,9 @@ import timm
 from segmentation_models_pytorch.encoders import encoders as smp_encoders
 
 from losslab.errors import InputError, quote
+from losslab.models.encoders import TIMM_PREFIX
 from losslab.models.hub import is_file
 
-TIMM_PREFIX = "tu-"
-"""Beginning of smp's names for the encoders of timm."""
 Normalisation = tuple[list[float], list[float]]
 IMAGENET: Normalisation = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 HALVES: Normalisation = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]

@@ -1,6 +1,5 @@
 """The decoders of segmentation-models-pytorch (smp), on its own and timm's encoders."""
 
-import difflib
 import functools
 import importlib
 import logging
@@ -17,8 +16,9 @@ from torch import nn
 from losslab.errors import InputError, quote
 from losslab.models import hub
 from losslab.models.encoder_weights import load_encoder
+from losslab.models.encoders import TIMM_PREFIX, build_pair_error, check_name
 from losslab.models.grid_pool import use_grid_pool
-from losslab.models.pretrained import TIMM_PREFIX, check_weights
+from losslab.models.pretrained import check_weights
 from losslab.models.probe import build_on_cpu, build_on_meta, find_fault, is_about_meta, shorten_error
 from losslab.models.registry import ArchSpec, available, find_arch
 from losslab.models.segmentation_net import SegmentationNet
@@ -51,6 +51,11 @@ def build_smp_net(
     return SegmentationNet(net, _compute_stride(spec, net), spec.smallest)
 
 
+def list_encoders() -> list[str]:
+    """List the names of smp's and timm's encoders."""
+    return list(smp_encoders) + [TIMM_PREFIX + name for name in timm.list_models(exclude_filters="test_*")]
+
+
 def check_encoder_names(encoder: str, encoder_weights: str | None) -> None:
     """Raise InputError for names that smp and timm do not know, without any network call.
 
@@ -58,14 +63,8 @@ def check_encoder_names(encoder: str, encoder_weights: str | None) -> None:
     Traceback (most recent call last):
     losslab.errors.InputError: encoder_weights: 'mars' does not exist for resnet18; use null, imagenet, ssl, ...
     """
-    known = list(smp_encoders) + [TIMM_PREFIX + name for name in timm.list_models(exclude_filters="test_*")]
+    check_name(encoder, list_encoders())
     name, _, tag = encoder.partition(".")
-    if encoder not in known and not (tag and name in known and name.startswith(TIMM_PREFIX)):
-        close = difflib.get_close_matches(encoder, known, n=5, cutoff=0.4)
-        hint = f"; similar names: {', '.join(close)}" if close else ""
-        raise InputError(
-            f"encoder: {quote(encoder)} is unknown to smp and timm (timm's names start with {TIMM_PREFIX}){hint}"
-        )
     if tag:
         tags = [each.partition(".")[2] for each in timm.list_pretrained(f"{name.removeprefix(TIMM_PREFIX)}.*")]
         if tag not in tags:
@@ -86,11 +85,7 @@ def check_pairing(arch: str, encoder: str) -> None:
     if "output_stride" in reason:
         reason = "it cannot be dilated"
     others = [name for name in available() if find_arch(name).takes_encoder and find_obstacle(name, encoder) is None]
-    raise InputError(
-        f"encoder: arch {arch} cannot be built on {quote(encoder)} ({reason}); {arch} goes with "
-        f"{', '.join(find_arch(arch).encoders)} and more (docs/architectures.md); "
-        f"{encoder} goes with {', '.join(others) or 'no arch'}"
-    )
+    raise build_pair_error(arch, encoder, others, reason)
 
 
 @functools.cache
