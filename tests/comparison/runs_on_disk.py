@@ -1,6 +1,6 @@
 """Runs on disk with invented numbers, which are quick to make and whose truth is known."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ def write_run(
     first: int = 0,
     resolution: str = "prepared",
     hairy: int | None = None,
+    groups: Sequence[int] = (),
 ) -> None:
     """Write the outs of a run that finds a share `quality` of each class in each image, give or take.
 
@@ -28,6 +29,7 @@ def write_run(
         first: number of the first test image; another makes another test set.
         size: pixels of a side; another makes other true pixels.
         hairy: number of images that have hair at all; None: all.
+        groups: number of the group of each image, whose images are alike; none: the table names no groups.
     """
     truth_rng, rng = np.random.default_rng(first), np.random.default_rng([seed, int(1000 * quality)])
     rows = []
@@ -43,6 +45,8 @@ def write_run(
             "image": f"test/{number:04}",
             "iou": ious.mean(),
         }
+        if groups:
+            row["group"] = f"patient {groups[number - first]}"
         for label, name in enumerate(CLASSES):
             row |= {f"overlap_{name}": hit[label], f"band_{name}": truth[label], f"hd95_{name}": 9 * (1 - quality)}
             row |= {f"hit_{name}": hit[label], f"truth_{name}": truth[label], f"predicted_{name}": predicted[label]}

@@ -1,6 +1,9 @@
+import itertools
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +39,7 @@ def test_cells_are_ranked_and_every_pair_has_a_sentence(tmp_path: Path) -> None:
     assert [cell.name for cell in comparison.cells] == ["dice + unet", "dice + segnet", "bce + unet", "bce + segnet"]
     assert comparison.verdict is not None and comparison.verdict.is_decided
     assert len(comparison.sentences) == 6 and comparison.sentences[0].startswith("dice + unet beats dice + segnet by ")
-    assert comparison.headline.startswith("dice + unet is best: mean IoU 0.")
+    assert comparison.headline[0].startswith("dice + unet is best: mean IoU 0.")
     assert [run.seed for run in comparison.cells[0].runs] == [0, 1, 2] and comparison.cells[0].train_seconds == 60
     assert comparison.images == 40 and comparison.warnings[0] == "one run failed"
 
@@ -69,7 +72,7 @@ def test_with_one_axis_cells_are_its_labels(tmp_path: Path) -> None:
 
 def test_one_seed_is_said_to_conclude_nothing(tmp_path: Path) -> None:
     comparison = compare(make_grid(tmp_path, seeds=1))
-    assert "with 1 seed no difference can be claimed: that takes 3" in comparison.headline
+    assert "with 1 seed no difference can be claimed: that takes 3" in comparison.headline[0]
     assert any(warning.startswith("A cell has only 1 seed: ") for warning in comparison.warnings)
     assert "A cell has only 2 seeds: " in " ".join(compare(make_grid(tmp_path, seeds=2)).warnings)
 
@@ -130,7 +133,7 @@ def test_class_that_few_test_images_have_is_shown_and_not_judged(tmp_path: Path)
     axes = {"loss": ["dice", "bce"]}
     comparison = compare(runs, "iou_hair", axes)
     assert comparison.verdict is None and comparison.cells[0].name == "dice" and comparison.cells[0].runs[0].score > 0
-    assert "no verdict, because only 2 of the test images have hair" in comparison.headline
+    assert "no verdict, because only 2 of the test images have hair" in comparison.headline[0]
     by_class = compare(runs, axes=axes).breakdowns[0]
     assert "hair is not judged: only 2 of the test images have hair." in by_class.sentences
     assert by_class.rows[0][1][1].mean == pytest.approx(sum(one.score for one in comparison.cells[0].runs) / 3)
@@ -153,7 +156,7 @@ def test_few_test_images_are_warned_of_and_decide_nothing(tmp_path: Path) -> Non
     ]
     comparison = compare(runs, axes={"loss": ["dice", "bce"]})
     assert "There are only 4 test images: verdicts take 5." in comparison.warnings
-    assert "but with 4 test images no difference can be claimed: that takes 5." in comparison.headline
+    assert "but with 4 test images no difference can be claimed: that takes 5." in comparison.headline[0]
     assert comparison.verdict is not None and not comparison.verdict.is_decided
 
 
@@ -211,7 +214,7 @@ def test_any_metric_can_be_chosen(tmp_path: Path) -> None:
 def test_metric_that_no_image_has_alone_is_shown_and_not_judged(tmp_path: Path) -> None:
     comparison = compare(make_grid(tmp_path), "ece")
     assert comparison.verdict is None and comparison.cells[0].name == "dice + unet"
-    assert "no verdict, because single test images have no ECE" in comparison.headline
+    assert "no verdict, because single test images have no ECE" in comparison.headline[0]
 
 
 def test_classes_and_strata_are_broken_down(tmp_path: Path) -> None:
@@ -224,7 +227,7 @@ def test_classes_and_strata_are_broken_down(tmp_path: Path) -> None:
 
 def test_one_cell_is_shown_alone(tmp_path: Path) -> None:
     comparison = compare(make_grid(tmp_path)[:3])
-    assert comparison.verdict is None and comparison.breakdowns == [] and "only one cell" in comparison.headline
+    assert comparison.verdict is None and comparison.breakdowns == [] and "only one cell" in comparison.headline[0]
 
 
 def test_no_runs_are_refused(tmp_path: Path) -> None:
@@ -252,3 +255,124 @@ def test_nets_are_counted_and_timed_once_each() -> None:
     assert first.gflops is not None and larger.gflops == pytest.approx(4 * first.gflops, rel=0.2)
     assert first.image_ms is not None and first.image_ms > 0
     assert CostMeter(timed=False)(model).image_ms is None
+
+
+def make_pair(folder: Path, seeds: int = 3, **options: Any) -> list[RunEvidence]:
+    """Make runs of two losses, of which dice is better."""
+    return [
+        make_run(folder, {"loss": loss}, quality, seed, **options)
+        for loss, quality in (("dice", 0.9), ("bce", 0.8))
+        for seed in range(seeds)
+    ]
+
+
+LOSSES = {"loss": ["dice", "bce"]}
+PATIENTS = [number // 5 for number in range(40)]
+
+
+@pytest.mark.parametrize("metric", ["miou", "miou_per_image", "iou_hair", "hd95"])
+def test_images_of_a_group_count_as_one_unit(tmp_path: Path, metric: str) -> None:
+    alone, grouped = (
+        compare(make_pair(tmp_path / "a"), metric, LOSSES),
+        compare(make_pair(tmp_path / "b", groups=PATIENTS), metric, LOSSES),
+    )
+    assert (alone.units, alone.test_set) == (40, "40 test images")
+    assert (grouped.units, grouped.test_set) == (8, "40 test images in 8 groups")
+    pairs = [one.verdict.pairs[0] for one in (alone, grouped) if one.verdict is not None]
+    assert [pair.units for pair in pairs] == [40, 8] and pairs[0].gap == pytest.approx(pairs[1].gap)
+    for cell, standing in zip(grouped.cells, grouped.verdict.standings, strict=True):  # type: ignore[union-attr]
+        assert sum(run.score for run in cell.runs) / 3 == pytest.approx(standing.mean)
+
+
+def test_groups_of_one_image_change_nothing(tmp_path: Path) -> None:
+    alone = compare(make_pair(tmp_path / "a"), axes=LOSSES)
+    single = compare(make_pair(tmp_path / "b", groups=range(40)), axes=LOSSES)
+    assert single.units == 40 and single.verdict == alone.verdict and single.headline == alone.headline
+
+
+def test_four_groups_claim_nothing_and_say_so_once(tmp_path: Path) -> None:
+    comparison = compare(make_pair(tmp_path, groups=[number // 10 for number in range(40)]), axes=LOSSES)
+    assert comparison.verdict is not None and not comparison.verdict.is_decided
+    assert comparison.headline[0].endswith("but with 4 test groups no difference can be claimed: that takes 5.")
+    assert "There are only 4 test groups: verdicts take 5." in comparison.warnings
+    assert comparison.breakdowns[0].sentences == ["skin and hair are not judged: there are only 4 test groups."]
+    one = compare(make_pair(tmp_path / "one", groups=[0] * 40), axes=LOSSES)
+    assert one.verdict is None and "no verdict, because all test images are of one group" in one.headline[0]
+
+
+def test_class_that_few_groups_have_is_not_judged(tmp_path: Path) -> None:
+    comparison = compare(make_pair(tmp_path, groups=PATIENTS, hairy=20), axes=LOSSES)
+    assert "hair is not judged: only 4 of the test groups have hair." in comparison.breakdowns[0].sentences
+
+
+def test_runs_from_before_groups_take_those_of_the_others(tmp_path: Path) -> None:
+    old, new = make_pair(tmp_path / "old"), make_pair(tmp_path / "new", groups=PATIENTS)
+    mixed = compare([*old[:3], *new[3:]], axes=LOSSES)
+    assert mixed.units == 8 and mixed.verdict == compare(new, axes=LOSSES).verdict
+    other = make_pair(tmp_path / "other", groups=[number // 4 for number in range(40)])
+    with pytest.raises(
+        InputError, match="different groups of test images: bce-s0 and dice-s1 were prepared with other"
+    ):
+        compare([old[0], *new[3:], other[1]], axes=LOSSES)
+
+
+DESIGNS: dict[str, tuple[Mapping[str, float], Mapping[str, float], list[str]]] = {
+    "one winner": (
+        {"dice": 0.9, "bce": 0.8},
+        {"": 0},
+        [
+            r"dice is best: mean IoU 0\.\d+ ± 0\.\d+; it beats bce by .* points \(95 % CI",
+            "Clearest in IoU of hair: dice beats",
+        ],
+    ),
+    "two tied": (
+        {"dice": 0.901, "bce": 0.9},
+        {"": 0},
+        [
+            r"dice and bce cannot be told apart \(best mean: dice, mean IoU",
+            "Open between dice and bce: up to . more seed",
+        ],
+    ),
+    "one of five is worse": (
+        {"a": 0.85, "b": 0.851, "c": 0.852, "d": 0.853, "e": 0.7},
+        {"": 0},
+        [r"4 of 5 cells cannot be told apart \(best mean: .*\); 1 other is worse\.", "Clearest in", "Open between"],
+    ),
+    "a net decides": (
+        {"dice": 0.001, "bce": 0.0},
+        {"unet": 0.85, "segnet": 0.8},
+        [
+            r"dice \+ unet and bce \+ unet cannot .*; 2 others are worse\. On average no loss is best and the best net is unet",
+            "Clearest in IoU of hair: unet beats segnet",
+            r"Open between dice \+ unet and bce \+ unet: ",
+        ],
+    ),
+    "nothing decides": (
+        {"dice": 0.001, "bce": 0.0},
+        {"unet": 0.8, "segnet": 0.8},
+        [r"The 4 cells cannot be told apart \(best .*\)\. On average no loss and no net is best\.", "Open between"],
+    ),
+}
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_headline_has_at_most_three_lines_none_of_which_repeats_another(tmp_path: Path, design: str) -> None:
+    losses, nets, wanted = DESIGNS[design]
+    axes = {"loss": list(losses)} | ({"net": list(nets)} if len(nets) > 1 else {})
+    runs = [
+        make_run(tmp_path, {"loss": loss} | ({"net": net} if net else {}), quality + more, seed)
+        for (loss, quality), (net, more) in itertools.product(losses.items(), nets.items())
+        for seed in range(3)
+    ]
+    headline = compare(runs, axes=axes).headline
+    assert len(headline) == len(wanted) <= 3
+    for line, pattern in zip(headline, wanted, strict=True):
+        assert re.match(pattern, line), line
+        assert len(line.split()) <= 45
+    clauses = [clause for line in headline for clause in re.split(r"[;:(),]", line) if len(clause.split()) > 4]
+    assert len(clauses) == len(set(clauses))
+
+
+def test_headline_by_the_metric_of_a_class_does_not_say_it_twice(tmp_path: Path) -> None:
+    (line,) = compare(make_pair(tmp_path), "iou_hair", LOSSES).headline
+    assert line.startswith("dice is best: IoU of hair 0.")

@@ -42,7 +42,7 @@ def test_study_is_compared_as_far_as_it_is_done(inside: Repository, tmp_path_fac
     finish(inside, tmp_path_factory.mktemp("outs"), but=1)
     output = compare("small")
     assert "WARNING: 1 of 16 runs is missing: see `losslab study status small`" in output
-    assert "Averaged over net (segnet, unet): dice beats cross_entropy by " in output
+    assert "On average the best loss is dice (" in output and "fix their number first" in output
     assert output.endswith("wrote reports/comparisons/small/index.html\n")
     folder = inside.root / "reports/comparisons/small"
     content = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))

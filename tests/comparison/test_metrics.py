@@ -163,3 +163,40 @@ def test_class_of_one_image_alone_has_no_shares() -> None:
     assert compute_pooled_score(alone, CLASSES, "iou_car") == pytest.approx(
         float(compute_shares(rows[:1] * 2, CLASSES, "iou_car").mean())
     )
+
+
+@pytest.mark.parametrize("metric", ["miou", "mcc", "iou_car", "miou_per_image"])
+def test_shares_of_groups_average_to_the_score_and_those_of_single_images_are_the_images_own(metric: str) -> None:
+    rows, _ = draw_rows(6)
+    rows = [row | {"iou": str(place / 30)} for place, row in enumerate(rows)]
+    alone = compute_shares(rows, CLASSES, metric)
+    sizes = [12, 8, 5, 3, 2]
+    groups = [f"patient {number}" for number, size in enumerate(sizes) for _ in range(size)]
+    grouped = compute_shares(rows, CLASSES, metric, groups)
+    assert grouped.shape == (5,) and grouped.mean() == pytest.approx(alone.mean())
+    singles = compute_shares(rows, CLASSES, metric, [f"{place:02}" for place in range(30)])
+    assert singles == pytest.approx(alone)
+    order = np.random.default_rng(0).permutation(30)
+    shuffled = compute_shares([rows[place] for place in order], CLASSES, metric, [groups[place] for place in order])
+    assert shuffled == pytest.approx(grouped)
+
+
+def test_spread_of_the_groups_shares_tells_how_a_pooled_score_varies_over_test_sets() -> None:
+    """Patients of 2 to 4 alike images each: against 150 drawn test sets, by groups within a fifth, by images far too small."""
+    scores, by_groups, by_images = [], [], []
+    groups = [f"{patient:02}" for patient in range(12) for _ in range(2 + patient % 3)]
+    for seed in range(150):
+        rows, _ = draw_rows(seed, 12)
+        rows = [rows[int(group)] for group in groups]
+        scores.append(compute_pooled_score(rows, CLASSES, "miou"))
+        shares = compute_shares(rows, CLASSES, "miou", groups)
+        by_groups.append(shares.std(ddof=1) / np.sqrt(len(shares)))
+        by_images.append(compute_shares(rows, CLASSES, "miou").std(ddof=1) / np.sqrt(len(rows)))
+    assert np.mean(by_groups) == pytest.approx(np.std(scores, ddof=1), rel=0.2)
+    assert np.mean(by_images) < 0.7 * np.std(scores, ddof=1)
+
+
+def test_one_group_alone_has_no_shares() -> None:
+    rows, _ = draw_rows(7)
+    for metric in ("miou", "miou_per_image"):
+        assert np.isnan(compute_shares(rows, CLASSES, metric, ["a"] * len(rows))).all()

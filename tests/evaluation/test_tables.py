@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -151,3 +152,9 @@ def test_without_foreground_on_val_there_is_no_threshold(tmp_path: Path) -> None
     write_tables({"val": build_binary_result("val", torch.zeros(1, 4, 4), target)}, tmp_path)
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["val"]
     assert [metrics[name] for name in BINARY] == [1, None, None, None]
+
+
+def test_group_of_each_image_is_in_its_row(result: SplitResult, tmp_path: Path) -> None:
+    write_tables({"val": replace(result, groups=["a", "a", "b"]), "test": result}, tmp_path)
+    rows = [row for row in read_csv(tmp_path / "per_image.csv") if row["split"] == "val"]
+    assert list(rows[0])[:3] == ["split", "image", "group"] and [row["group"] for row in rows] == ["a", "a", "b"]

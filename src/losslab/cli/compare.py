@@ -104,4 +104,5 @@ def _print_comparison(comparison: "Comparison") -> None:
         rows.append((str(rank), cell.name, score, ends, runs, parameters, gflops, image_ms))
     header = ("rank", "cell", comparison.metric.title, "95 % CI", "runs", "parameters", "GFLOPs", "ms/image")
     print_table(header, rows)
-    print_line(comparison.headline)
+    for line in comparison.headline:
+        print_line(line)

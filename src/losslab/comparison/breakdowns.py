@@ -10,7 +10,8 @@ from losslab.comparison.evidence import RunEvidence, TextRow, check_judgeable
 from losslab.comparison.metrics import CLASS_MEANS, list_metrics
 from losslab.comparison.result import Breakdown, BreakdownValue, ComparedMetric
 from losslab.comparison.statistics import Blocks
-from losslab.comparison.verdicts import Verdict, judge_all, write_sentence
+from losslab.comparison.verdicts import IndependentUnits, Verdict, judge_all, write_sentence
+from losslab.formats import format_list
 
 CellRuns = Mapping[str, Sequence[RunEvidence]]
 QuestionBuilder = Callable[[str], Mapping[str, Mapping[str, Blocks]]]
@@ -34,31 +35,39 @@ STRATA = {
 """`by` of strata.csv → title, column, and what its numbers are."""
 
 
-def break_down_by_class(cells: CellRuns, metric: ComparedMetric, build_questions: QuestionBuilder) -> Breakdown:
+def break_down_by_class(
+    cells: CellRuns, metric: ComparedMetric, build_questions: QuestionBuilder, units: IndependentUnits
+) -> Breakdown:
     """Break cells down by class: the score of each class, and sentences on the differences that are real.
 
     Args:
         cells: name → its runs, all on one test set.
         metric: its class score is shown, if it is the mean of one; else IoU.
         build_questions: from a metric's key to what is judged by it: axis (or "" for cells) → label → scores.
+        units: independent units of the test set.
     """
     kind = CLASS_MEANS.get(metric.key, "iou")
     runs = list(itertools.chain.from_iterable(cells.values()))
     known = list_metrics(runs[0].metrics, runs[0].classes)
     metrics = {name: check_judgeable(known[f"{kind}_{name}"], runs) for name in runs[0].classes}
     judged = {name: build_questions(metric.key) for name, metric in metrics.items() if metric.has_images}
-    verdicts = judge_all({name: questions[""] for name, questions in judged.items()})
+    verdicts = judge_all({name: questions[""] for name, questions in judged.items()}, units=units)
     axes = [axis for axis in next(iter(judged.values()), {}) if axis] or [""]
-    sentences = [
-        f"{name}: {write_sentence(pair)}"
+    real = [
+        (name, pair)
         for axis in axes
-        for name, verdict in judge_all({name: questions[axis] for name, questions in judged.items()}).items()
+        for name, verdict in judge_all({name: each[axis] for name, each in judged.items()}, units=units).items()
         for pair in verdict.pairs
         if pair.is_real
     ]
-    sentences += [
-        f"{name} is not judged: {metric.why_not}." for name, metric in metrics.items() if not metric.has_images
-    ]
+    sentences = [f"{name}: {write_sentence(pair)}" for name, pair in real]
+    unjudged: dict[str, list[str]] = {}
+    for name, known_metric in metrics.items():
+        if not known_metric.has_images:
+            unjudged.setdefault(known_metric.why_not, []).append(name)
+    for why, names in unjudged.items():
+        sentences.append(f"{format_list(names)} {'is' if len(names) == 1 else 'are'} not judged: {why}.")
+    clearest = max(real, key=lambda one: one[1].estimate.low if one[1].estimate else -math.inf, default=None)
     columns = [
         {cell: _find_value(verdicts[name], cell) for cell in cells}
         if name in verdicts
@@ -74,6 +83,7 @@ def break_down_by_class(cells: CellRuns, metric: ComparedMetric, build_questions
         is_judged=True,
         higher_is_better=True,
         sentences=sentences or ["No class has a real difference."],
+        clearest=f"Clearest in {metrics[clearest[0]].title}: {write_sentence(clearest[1])}" if clearest else None,
     )
 
 

@@ -77,12 +77,13 @@ def compare_runs(
     verdict = verdicts.get("")
     order = [standing.name for standing in verdict.standings] if verdict is not None else _sort_by_mean(table, metric)
     factors = [_build_factor(table, axis, by_axis) for axis, by_axis in verdicts.items() if axis]
-    by_factor = [f"Averaged over {factor.over}: {write_sentence(factor.verdict.pairs[0])}" for factor in factors]
     model, is_alone = runs[0].model, len(sets) == 1
     ordered = {name: table.cells[name] for name in order}
     breakdowns = []
     if is_alone and len(order) > 1:
-        by_class = break_down_by_class(ordered, metric, lambda key: _build_questions(table, key, order))
+        by_class = break_down_by_class(
+            ordered, metric, lambda key: _build_questions(table, key, order), table.describe_units()
+        )
         breakdowns = [by_class, *break_down_by_strata(ordered)]
     return Comparison(
         name=spec.name,
@@ -91,6 +92,7 @@ def compare_runs(
         metric=metric,
         dataset=", ".join(dict.fromkeys(str(run.params["dataset"]) for run in runs)),
         images=sum(len(part[0].images) for part in sets.values()),
+        units=table.units,
         classes=runs[0].classes,
         palette=[(colour[0], colour[1], colour[2]) for colour in model["palette"]],
         ignore_index=model["ignore_index"],
@@ -100,7 +102,7 @@ def compare_runs(
         },
         cells=[_build_cell(table, name, metric, published_metric, measure_cost) for name in order],
         verdict=verdict,
-        headline=" ".join([write_headline(verdict, metric, order, table), *by_factor]),
+        headline=write_headline(verdict, metric, order, table, factors, breakdowns),
         sentences=[write_sentence(pair) for pair in verdict.pairs] if verdict is not None else [],
         factors=factors,
         ranks=_rank_over_sets(table, metric) if verdict is not None else None,
@@ -159,7 +161,7 @@ def _judge_table(table: ScoreTable, metric: ComparedMetric) -> dict[str, Verdict
         return {}
     questions = _build_questions(table, metric.key, list(table.cells))
     floor = compute_variance_floor(scores for blocks in questions[""].values() for cells in blocks for scores in cells)
-    return judge_all(questions, metric.higher_is_better, floor, metric.point)
+    return judge_all(questions, metric.higher_is_better, floor, metric.point, table.describe_units(metric.key))
 
 
 def _sort_by_mean(table: ScoreTable, metric: ComparedMetric) -> list[str]:

@@ -19,8 +19,9 @@ from losslab.comparison.metrics import (
     read_counts,
 )
 from losslab.comparison.result import ComparedMetric
-from losslab.comparison.verdicts import MIN_IMAGES
+from losslab.comparison.verdicts import MIN_UNITS
 from losslab.errors import InputError
+from losslab.formats import format_plural
 from losslab.io.files import JsonObject, read_csv, read_json
 
 TextRow = Mapping[str, str]
@@ -76,27 +77,53 @@ class RunEvidence:
         value = self.metrics.get(metric)
         return math.nan if value is None else float(value)
 
+    @cached_property
+    def groups(self) -> list[str] | None:
+        """Group of each test image, in the order of their names; None where each image is one of its own."""
+        groups = [row["group"] for row in self.images if row.get("group")]
+        return groups if len(set(groups)) < len(self.images) == len(groups) else None
+
+    @property
+    def units(self) -> list[str]:
+        """Independent unit of each test image: its group where there are groups, else the image."""
+        return self.groups or list(self.truth)
+
     def compute_shares(self, metric: str) -> Numbers:
         """Compute each test image's share of the score, `[images]`, in the order of their names."""
         return compute_shares(self.images, self.classes, metric)
 
+    def compute_unit_shares(self, metric: str, scored: npt.NDArray[np.bool_]) -> Numbers:
+        """Compute the share of each independent unit `[units]` of the score of the images in the mask `[images]`."""
+        if self.groups is None:
+            return self.compute_shares(metric)[scored]
+        images, groups = itertools.compress(self.images, scored), itertools.compress(self.groups, scored)
+        return compute_shares(list(images), self.classes, metric, list(groups))
+
 
 def check_judgeable(metric: ComparedMetric, runs: Sequence[RunEvidence]) -> ComparedMetric:
     """Return the metric, with `why_not` where it cannot be judged by these runs' test images."""
-    name = find_metric_class(metric.key, runs[0].classes)
+    first = runs[0]
+    name, noun = find_metric_class(metric.key, first.classes), "test group" if first.groups else "test image"
     if not metric.has_images:
         return metric
+    if len(set(first.units)) == 1 and first.groups:
+        return replace(metric, has_images=False, why_not="all test images are of one group")
     if name is not None:
-        count = sum(pixels[runs[0].classes.index(name)] > 0 for pixels in runs[0].truth.values())
-        if count < MIN_IMAGES:
-            return replace(metric, has_images=False, why_not=f"only {count} of the test images have {name}")
+        label, every = first.classes.index(name), set(first.units)
+        having = {unit for unit, pixels in zip(first.units, first.truth.values(), strict=True) if pixels[label] > 0}
+        if first.groups and len(every) < MIN_UNITS:
+            return replace(metric, has_images=False, why_not=f"there are only {format_plural(len(every), noun)}")
+        if len(having) < MIN_UNITS:
+            return replace(metric, has_images=False, why_not=f"only {len(having)} of the {noun}s have {name}")
     shares = np.stack([run.compute_shares(metric.key) for run in runs])
+    scored = np.asarray(~np.isnan(shares).any(axis=0))
     lacking = [run.name for run, row in zip(runs, shares, strict=True) if np.isnan(row).all()]
+    if scored.any():
+        lacking = [run.name for run in runs if np.isnan(run.compute_unit_shares(metric.key, scored)).all()]
     if lacking:
-        return replace(
-            metric, has_images=False, why_not=f"{lacking[0]} has no {metric.title}, or has it from only one image"
-        )
-    if np.isnan(shares).any(axis=0).all():
+        why = f"{lacking[0]} has no {metric.title}, or has it from only one {noun.removeprefix('test ')}"
+        return replace(metric, has_images=False, why_not=why)
+    if not scored.any():
         return replace(metric, has_images=False, why_not=f"no test image has {metric.title} in every run")
     return metric
 
@@ -156,7 +183,7 @@ def read_evidence(
 
 
 def group_test_sets(runs: Sequence[RunEvidence], axes: Mapping[str, Sequence[str]]) -> dict[str, list[RunEvidence]]:
-    """Group runs by test set.
+    """Group runs by test set; images whose groups some run knows have these in all runs.
 
     There is one test set, named "", or one for each label of an axis, such as `dataset` or folds, by that label: then two
     labels have different datasets, or no image in common.
@@ -165,19 +192,33 @@ def group_test_sets(runs: Sequence[RunEvidence], axes: Mapping[str, Sequence[str
         InputError: test sets or ways of scoring differ otherwise; the message says how.
     """
     if (reason := _find_difference(runs)) is None:
-        return {"": list(runs)}
+        return {"": _share_groups(runs)}
     for axis, labels in axes.items():
         parts = {label: [run for run in runs if run.labels.get(axis) == label] for label in labels}
         sets = [(str(part[0].params["dataset"]), part[0].truth.keys()) for part in parts.values() if part]
         disjoint = all(one[0] != other[0] or not one[1] & other[1] for one, other in itertools.combinations(sets, 2))
         if len(sets) == len(parts) > 1 and disjoint and all(_find_difference(part) is None for part in parts.values()):
-            return parts
+            return {label: _share_groups(part) for label, part in parts.items()}
     raise InputError(f"cannot be compared: {reason}")
+
+
+def _share_groups(runs: Sequence[RunEvidence]) -> list[RunEvidence]:
+    """Give the groups of the test images to runs whose tables were written before these had any."""
+    known = next((run.images for run in runs if run.groups), None)
+    if known is None:
+        return list(runs)
+    groups = [row["group"] for row in known]
+    return [
+        run
+        if run.groups
+        else replace(run, images=[{**row, "group": group} for row, group in zip(run.images, groups, strict=True)])
+        for run in runs
+    ]
 
 
 def _find_difference(runs: Sequence[RunEvidence]) -> str | None:
     """Find why runs cannot be compared image by image; None: they can."""
-    first = runs[0]
+    first, grouped = runs[0], next((run for run in runs if run.groups), runs[0])
     for run in runs[1:]:
         if run.classes != first.classes:
             return (
@@ -198,4 +239,6 @@ def _find_difference(runs: Sequence[RunEvidence]) -> str | None:
                 f"different test sets: {first.name} and {run.name} have different true pixels in {image} ({sizes}; data "
                 f"{first.model['data_md5']} and {run.model['data_md5']})"
             )
+        if run.groups and run.groups != grouped.groups:
+            return f"different groups of test images: {grouped.name} and {run.name} were prepared with other groups"
     return None

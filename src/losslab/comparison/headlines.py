@@ -7,42 +7,87 @@ from collections.abc import Sequence
 import numpy as np
 
 from losslab.comparison.evidence import RunEvidence
-from losslab.comparison.result import ComparedMetric
+from losslab.comparison.result import Breakdown, ComparedMetric, FactorResult
 from losslab.comparison.score_table import ScoreTable
-from losslab.comparison.verdicts import MIN_IMAGES, MIN_SEEDS, Verdict, write_sentence
+from losslab.comparison.verdicts import MIN_SEEDS, MIN_UNITS, Verdict, write_outlook, write_sentence
 from losslab.formats import format_mean_sd, format_plural, format_score
 
 OUTLYING_POINTS, OUTLYING_RANGES = 5, 5
 """A run is outlying that is farther from all others of its cell than so many points, and than their range so many times."""
 
 
-def write_headline(verdict: Verdict | None, metric: ComparedMetric, order: Sequence[str], table: ScoreTable) -> str:
-    """Write what to take home about the cells, in `order` the best first; verdict None: nothing is judged."""
+MAX_NAMES = 3
+"""Names of cells that a line of the headline lists; more are counted."""
+
+
+def write_headline(
+    verdict: Verdict | None,
+    metric: ComparedMetric,
+    order: Sequence[str],
+    table: ScoreTable,
+    factors: Sequence[FactorResult] = (),
+    breakdowns: Sequence[Breakdown] = (),
+) -> list[str]:
+    """Write what to take home about the cells in one to three lines; verdict None: nothing is judged.
+
+    They say who is best, in which class that shows most, and what would decide what is open. `order` are the cells, the
+    best first.
+    """
     if verdict is None:
         best = float(np.mean([table.compute_score(run, metric) for run in table.cells[order[0]]]))
         why = "there is only one cell" if len(order) < 2 else metric.why_not
-        return (
+        return [
             f"{order[0]} has the best {metric.title} ({format_score(best, metric.digits)}); no verdict, because {why}."
-        )
+        ]
     leader = verdict.standings[0]
-    score = format_mean_sd(leader.mean, leader.sd, metric.digits)
+    score = f"{metric.title} {format_mean_sd(leader.mean, leader.sd, metric.digits)}"
     if not any(pair.may_be_claimed for pair in verdict.pairs):
         number, what, least = leader.seeds, "seed", MIN_SEEDS
         if number >= MIN_SEEDS:
-            number, what, least = sum(len(part[0].images) for part in table.sets.values()), "test image", MIN_IMAGES
-        return (
-            f"{leader.name} has the best {metric.title} ({score}), but with {format_plural(number, what)} no difference "
-            f"can be claimed: that takes {least}."
-        )
+            number, what, least = table.units, verdict.pairs[0].unit, MIN_UNITS
+        return [
+            f"{leader.name} has the best mean ({score}), but with {format_plural(number, what)} no difference can be "
+            f"claimed: that takes {least}."
+        ]
     if verdict.is_decided:
-        return f"{leader.name} is best: {metric.title} {score}. {write_sentence(verdict.pairs[0])}"
-    others, rest = len(verdict.best) - 1, len(verdict.standings) - len(verdict.best)
-    equals = verdict.best[1] if others == 1 else f"{others} others"
-    worse = f"; {rest} {'is' if rest == 1 else 'are'} worse" if rest else ""
-    return (
-        f"No cell is best: {leader.name} has the best mean ({metric.title} {score}), but {equals} cannot be told apart "
-        f"from it{worse}."
-    )
+        sentence = write_sentence(verdict.pairs[0]).removeprefix(f"{leader.name} ")
+        lines = [f"{leader.name} is best: {score}; it {sentence}"]
+    else:
+        lines = [_write_tie(verdict, score)]
+    if factors:
+        lines[0] += f" {_write_factors(factors, metric)}"
+    clearest = next((breakdown.clearest for breakdown in breakdowns if breakdown.clearest is not None), None)
+    if clearest is not None and not clearest.startswith(f"Clearest in {metric.title}:"):
+        lines.append(clearest)
+    open_pairs = [pair for pair in verdict.pairs if pair.better == leader.name and not pair.is_real]
+    if open_pairs:
+        lines.append(f"Open between {leader.name} and {open_pairs[0].worse}: {write_outlook(open_pairs[0])}.")
+    return lines
+
+
+def _write_tie(verdict: Verdict, score: str) -> str:
+    number, every = len(verdict.best), len(verdict.standings)
+    of_many = f"The {number} cells" if number == every else f"{number} of {every} cells"
+    names = _join_names(verdict.best) if number <= MAX_NAMES else of_many
+    worse = every - number
+    others = f"; {worse} {'other is' if worse == 1 else 'others are'} worse" if worse else ""
+    return f"{names} cannot be told apart (best mean: {verdict.best[0]}, {score}){others}."
+
+
+def _write_factors(factors: Sequence[FactorResult], metric: ComparedMetric) -> str:
+    """Write in one sentence which label of each axis is best on average."""
+    if not any(factor.verdict.is_decided for factor in factors):
+        return f"On average no {' and no '.join(factor.axis for factor in factors)} is best."
+    parts = []
+    for axis, verdict in ((factor.axis, factor.verdict) for factor in factors):
+        first = verdict.pairs[0]
+        gap = f"{first.gap / metric.point:.1f} {metric.unit} over {first.worse}"
+        parts.append(f"the best {axis} is {first.better} ({gap})" if verdict.is_decided else f"no {axis} is best")
+    return f"On average {_join_names(parts)}."
+
+
+def _join_names(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def find_warnings(table: ScoreTable, metric: ComparedMetric) -> list[str]:
@@ -56,9 +101,9 @@ def find_warnings(table: ScoreTable, metric: ComparedMetric) -> list[str]:
             f"{'this very net' if fewest == 1 else 'these very nets'}, not for its loss or architecture. "
             f"How much another seed would change is not known; verdicts take {MIN_SEEDS}."
         )
-    number = sum(len(part[0].images) for part in table.sets.values())
-    if number < MIN_IMAGES and len(table.cells) > 1:
-        warnings.append(f"There are only {format_plural(number, 'test image')}: verdicts take {MIN_IMAGES}.")
+    if table.units < MIN_UNITS and len(table.cells) > 1:
+        number = format_plural(table.units, table.describe_units().noun)
+        warnings.append(f"There {'is' if table.units == 1 else 'are'} only {number}: verdicts take {MIN_UNITS}.")
     warnings += _find_outlying_runs(table, metric)
     rising = sum(map(_is_best_last, runs))
     if rising > len(runs) / 2:

@@ -2,10 +2,12 @@
 
 Scores that are means over images are what they are. Those of all images together (mIoU, Dice, accuracies, boundary IoU, HD95)
 are no such means: an image's share is its jackknife pseudo-value, N·score − (N−1)·score without it (Efron and Tibshirani, An
-Introduction to the Bootstrap, 1993, chapter 11), shifted so that the mean is the score itself.
+Introduction to the Bootstrap, 1993, chapter 11), shifted so that the mean is the score itself. Images of one group, such as a
+patient or a video, are not independent: shares are then those of groups, by the same formula with a group left out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -43,15 +45,19 @@ def read_counts(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> Co
     return counts | {"hd95": np.where(known, counts["hd95"], 0.0), "known": known.astype(float)}
 
 
-def compute_shares(rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: str) -> Numbers:
+def compute_shares(
+    rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: str, groups: Sequence[str] | None = None
+) -> Numbers:
     """Compute each image's share `[images]` of a run's score, in the unit of the metric; their mean is the score.
 
     NaN where an image has none; all are NaN where only one image has a class, so that the score without it is unknown.
-    Scores of all images together are shared out as the head of this file says.
+    Scores of all images together are shared out as the head of this file says. With groups the shares are theirs,
+    `[groups]`, in the order of their names, and of any metric.
 
     Args:
-        rows: rows of per_image.csv.
+        rows: rows of per_image.csv; with groups, those that have the metric.
         metric: a metric that single images have, or `iou_<class>` and so on for one class; KeyError: there is none such.
+        groups: group of each row; None: each image is one of its own.
 
     >>> counts = [(8, 8, 10), (2, 4, 2), (3, 4, 5)]
     >>> rest = dict.fromkeys(("overlap_hair", "band_hair", "hd95_hair"), "")
@@ -60,14 +66,55 @@ def compute_shares(rows: Sequence[Mapping[str, str]], classes: Sequence[str], me
     array([0.918, 0.543, 0.489])
     """
     if metric in PER_IMAGE_COLUMNS:
-        return np.array([float(row[PER_IMAGE_COLUMNS[metric]] or "nan") for row in rows])
-    compute, counts, number = _find_score(metric, classes), read_counts(rows, classes), len(rows)
+        scores = np.array([float(row[PER_IMAGE_COLUMNS[metric]] or "nan") for row in rows])
+        return scores if groups is None else share_mean(scores, groups)
+    compute, counts = _find_score(metric, classes), read_counts(rows, classes)
+    if groups is not None:
+        counts = {name: _sum_groups(part, groups) for name, part in counts.items()}
     totals = {name: part.sum(axis=0, keepdims=True) for name, part in counts.items()}
     score, without = compute(totals)[0], compute({name: totals[name] - part for name, part in counts.items()})
+    return _compute_pseudo_values(score, without)
+
+
+def share_mean(scores: Numbers, groups: Sequence[str]) -> Numbers:
+    """Compute each group's share `[groups, …]` of the mean of the images' scores `[images, …]`; their mean is that mean.
+
+    A large group has a share that lies farther from the mean, as it moves it more.
+
+    >>> share_mean(np.array([1.0, 1.0, 4.0, 2.0]), ["a", "a", "b", "c"]).round(1)
+    array([0.2, 3.6, 2.2])
+    """
+    sums, sizes = _sum_groups(scores, groups), _sum_groups(np.ones_like(scores), groups)
+    with np.errstate(invalid="ignore"):  # one group alone leaves nothing
+        without = (sums.sum(axis=0) - sums) / (sizes.sum(axis=0) - sizes)
+    return _compute_pseudo_values(scores.mean(axis=0), without)
+
+
+def compute_effective_number(groups: Iterable[str]) -> float:
+    """Compute how many groups of equal size tell as much as these: (Σn)² / Σn² for n images each (Kish 1965).
+
+    >>> compute_effective_number(["a", "b", "a", "b"]), round(compute_effective_number(["a", "b", "b", "b"]), 1)
+    (2.0, 1.6)
+    """
+    sizes = np.array(list(Counter(groups).values()))
+    return float(sizes.sum() ** 2 / (sizes**2).sum())
+
+
+def _compute_pseudo_values(score: Numbers, without: Numbers) -> Numbers:
+    """Compute jackknife pseudo-values `[units, …]` from the score without each unit; all NaN if one of these is unknown."""
+    number = len(without)
     if np.isnan(without).any():
-        return np.full(number, np.nan)
+        return np.full(without.shape, np.nan)
     pseudo = number * score - (number - 1) * without
-    return np.asarray(pseudo - pseudo.mean() + score)
+    return np.asarray(pseudo - pseudo.mean(axis=0) + score)
+
+
+def _sum_groups(values: Numbers, groups: Sequence[str]) -> Numbers:
+    """Sum `[images, …]` over the images of each group, in the order of their names."""
+    names, places = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.zeros((len(names), *values.shape[1:]))
+    np.add.at(sums, places, values)
+    return sums
 
 
 def compute_pooled_score(rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: str) -> float:

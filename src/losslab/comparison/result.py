@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from losslab.comparison.verdicts import Verdict
+from losslab.formats import format_plural
 from losslab.study.spec import PublishedNumbers
 
 
@@ -113,6 +114,8 @@ class Breakdown:
     higher_is_better: bool
     sentences: Sequence[str]
     """Sentences that say which loss, or net, really helps which class."""
+    clearest: str | None = None
+    """Sentence on the real difference whose interval lies farthest from zero."""
 
     @property
     def digits(self) -> int:
@@ -164,6 +167,8 @@ class Comparison:
     dataset: str
     images: int
     """Number of test images."""
+    units: int
+    """Number of independent units: groups of test images, such as patients or videos, where the card names them; else images."""
     classes: Sequence[str]
     palette: Sequence[tuple[int, int, int]]
     ignore_index: int | None
@@ -173,8 +178,8 @@ class Comparison:
     """Cells in the order of `verdict.standings`, the best first."""
     verdict: Verdict | None
     """Verdict on the cells; None where single images do not have the metric, or where there is only one cell."""
-    headline: str
-    """One or two sentences that say what to take home."""
+    headline: Sequence[str]
+    """What to take home, in one to three lines: who is best, where it shows most, and what would decide what is open."""
     sentences: Sequence[str]
     """Sentences on each pair of cells, those of the best first."""
     factors: Sequence[FactorResult]
@@ -189,3 +194,9 @@ class Comparison:
     """Warnings to read before the numbers: missing runs, one seed, duplicates in the data."""
     facts: Mapping[str, str]
     """Facts about the runs: commits, hardware, and the settings that all share."""
+
+    @property
+    def test_set(self) -> str:
+        """Words that say how many test images there are, and in how many groups."""
+        images = format_plural(self.images, "test image")
+        return images if self.units == self.images else f"{images} in {format_plural(self.units, 'group')}"

@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from losslab.comparison.evidence import RunEvidence, compute_score
+from losslab.comparison.metrics import compute_effective_number
 from losslab.comparison.result import ComparedMetric
 from losslab.comparison.statistics import Blocks, Scores
+from losslab.comparison.verdicts import SINGLE_IMAGES, IndependentUnits
 
 
 @dataclass(frozen=True)
@@ -41,13 +43,27 @@ class ScoreTable:
         return {axis: label for axis, label in self.cells[cell][0].labels.items() if axis != self.block_axis}
 
     def stack_blocks(self, cells: Sequence[str], metric: str) -> Blocks:
-        """Stack the scores of cells that are averaged, for each test set."""
+        """Stack the scores of cells that are averaged, for each test set: of its images, or of groups of them."""
         return [[self.stack_scores(cell, label, metric) for cell in cells] for label in self.sets]
 
     def stack_scores(self, cell: str, label: str, metric: str) -> Scores:
-        """Stack a cell's scores on a test set, `[seeds, images]`, of the images that every run has a score of."""
+        """Stack a cell's scores on a test set, `[seeds, units]`, of the images that every run has a score of."""
         scored = self.find_scored_images(label, metric)
-        return np.stack([run.compute_shares(metric)[scored] for run in self.list_runs(cell, label)])
+        return np.stack([run.compute_unit_shares(metric, scored) for run in self.list_runs(cell, label)])
+
+    @property
+    def units(self) -> int:
+        """Number of independent units of all test sets: groups of images where there are any, else images."""
+        return sum(len(set(part[0].units)) for part in self.sets.values())
+
+    def describe_units(self, metric: str | None = None) -> IndependentUnits:
+        """Describe the independent units of the test sets: of all images, or of those that every run has the metric of."""
+        effective: list[float | None] = []
+        for label, part in self.sets.items():
+            units = part[0].units
+            scored = units if metric is None else itertools.compress(units, self.find_scored_images(label, metric))
+            effective.append(compute_effective_number(scored) if part[0].groups else None)
+        return IndependentUnits("test group", effective) if any(effective) else SINGLE_IMAGES
 
     def find_scored_images(self, label: str, metric: str) -> npt.NDArray[np.bool_]:
         """Find the images of a test set that every run has a score of, as a mask `[images]`."""

@@ -5,10 +5,13 @@ another trajectory from the same seed, so seeds are not. The variance of a diffe
 
     s²(A's runs) / S_A + s²(B's runs) / S_B + s²(per-image difference of seed means) / N
 
-with Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946). What image and seed do together is counted in more
-than one term, which errs on the side of caution. Two or three runs happen to lie close together too often, and would then
-look sure of themselves; so no cell's variance is taken to be below the study's `VarianceFloor`. Tests over images alone
-claim differences that another seed would undo; tests over seeds alone do not see that the test images are a sample.
+with Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946). Images of one group, such as a patient or a video, are
+not independent: there scores, and N, are those of groups (`losslab.comparison.metrics` shares them out), whose degrees of
+freedom are one less than their effective number, (Σn)² / Σn² for n images each (Kish, Survey Sampling, 1965). What image and
+seed do together is counted in more than one term, which errs on the side of caution. Two or three runs happen to lie close
+together too often, and would then look sure of themselves; so no cell's variance is taken to be below the study's
+`VarianceFloor`. Tests over images alone claim differences that another seed would undo; tests over seeds alone do not see that
+the test images are a sample.
 `benchmarks/verdicts.py` measures all of them.
 """
 
@@ -26,6 +29,8 @@ Scores = npt.NDArray[np.float64]
 Blocks = Sequence[Sequence[Scores]]
 """Scores of what is compared: for each test set (most often there is one) the cells that are averaged, such as a loss on
 several nets. Test sets count the same, and so do cells in one."""
+Effective = Sequence[float | None] | None
+"""Effective number of units of each test set whose units are groups that differ in size; None: the number there is."""
 
 ALPHA = 0.05
 MAX_SEEDS = 1000
@@ -58,11 +63,18 @@ class VariancePart:
     """Part of the variance of images that single runs add to it, at the number of seeds there is."""
     residual_of_one: float = 0.0
     """What that part would be with one seed in each cell."""
+    effective: float | None = None
+    """Effective number, where groups of images differ in size; None: `count`."""
+
+    @property
+    def degrees(self) -> float:
+        """Degrees of freedom."""
+        return max((self.count if self.effective is None else self.effective) - 1, 1)
 
     def predict(self, factor: float, seeds: int) -> "VariancePart":
         """Predict the part of images for so many seeds in each cell, if its variance is `factor` times as large."""
         variance = max(factor * self.variance - self.residual, 0.0) + self.residual_of_one / seeds
-        return VariancePart(variance, variance, self.count)
+        return VariancePart(variance, variance, self.count, effective=self.effective)
 
 
 @dataclass(frozen=True)
@@ -82,7 +94,7 @@ class VarianceParts:
     @property
     def degrees(self) -> float:
         """Satterthwaite's degrees of freedom; infinite where nothing varies."""
-        parts = [(part.careful / part.count, part.count - 1) for part in (*self.runs, *self.images) if part.careful > 0]
+        parts = [(part.careful / part.count, part.degrees) for part in (*self.runs, *self.images) if part.careful > 0]
         below = sum(variance**2 / freedom for variance, freedom in parts)
         return sum(variance for variance, _ in parts) ** 2 / below if below else math.inf
 
@@ -124,11 +136,13 @@ def compute_variance_floor(cells: Iterable[Scores]) -> VarianceFloor:
     return VarianceFloor(float(np.median(known)), float(np.mean(known[:-1] or known))) if known else NO_FLOOR
 
 
-def estimate_mean(blocks: Blocks, floor: VarianceFloor = NO_FLOOR, level: float = 1 - ALPHA) -> Estimate | None:
+def estimate_mean(
+    blocks: Blocks, floor: VarianceFloor = NO_FLOOR, level: float = 1 - ALPHA, effective: Effective = None
+) -> Estimate | None:
     """Estimate the mean over test sets, cells, seeds and images, in the unit of the scores.
 
-    Each cell is `[seeds, images]`; `floor` is that of the study, `level` the confidence of the interval, 0 to 1. None: one
-    seed or one image leaves the variance unknown.
+    Each cell is `[seeds, images]`; `floor` is that of the study, `level` the confidence of the interval, 0 to 1; `effective`
+    is given where images are groups. None: one seed or one image leaves the variance unknown.
 
     >>> estimate = estimate_mean([[np.array([[0.70, 0.72, 0.74], [0.71, 0.73, 0.75]])]])
     >>> print(f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})")
@@ -136,16 +150,20 @@ def estimate_mean(blocks: Blocks, floor: VarianceFloor = NO_FLOOR, level: float 
     """
     if _is_too_small(blocks):
         return None
-    return _estimate(_average_by_image(blocks), _list_run_parts(blocks, floor), level)
+    return _estimate(_average_by_image(blocks), _list_run_parts(blocks, floor), level, effective)
 
 
 def estimate_difference(
-    first: Blocks, second: Blocks, floor: VarianceFloor = NO_FLOOR, level: float = 1 - ALPHA
+    first: Blocks,
+    second: Blocks,
+    floor: VarianceFloor = NO_FLOOR,
+    level: float = 1 - ALPHA,
+    effective: Effective = None,
 ) -> Estimate | None:
     """Estimate the mean of the first less that of the second, in the unit of the scores.
 
     Both have the same test sets of cells `[seeds, images]`, whose columns are the same images (ValueError: their numbers
-    differ); seeds may be others. `floor`, `level` and None are those of `estimate_mean`.
+    differ); seeds may be others. `floor`, `level`, `effective` and None are those of `estimate_mean`.
 
     >>> dice, bce = np.array([[0.90, 0.80, 0.85], [0.92, 0.81, 0.86]]), np.array([[0.80, 0.71, 0.74], [0.79, 0.69, 0.75]])
     >>> estimate = estimate_difference([[dice]], [[bce]])
@@ -157,10 +175,12 @@ def estimate_difference(
         return None
     runs = _list_run_parts(first, floor) + _list_run_parts(second, floor)
     residuals = [_sum_residuals([*one, *other]) for one, other in zip(first, second, strict=True)]
-    return _estimate(by_image, runs, level, residuals)
+    return _estimate(by_image, runs, level, effective, residuals)
 
 
-def estimate_images_only(first: Blocks, second: Blocks, level: float = 1 - ALPHA) -> Estimate | None:
+def estimate_images_only(
+    first: Blocks, second: Blocks, level: float = 1 - ALPHA, effective: Effective = None
+) -> Estimate | None:
     """Estimate the difference of these very nets over images alone, as if no other seed could have trained them.
 
     It is all that can be said with one seed: nothing about losses. Arguments and errors are `estimate_difference`'s.
@@ -171,7 +191,7 @@ def estimate_images_only(first: Blocks, second: Blocks, level: float = 1 - ALPHA
     0.097, p = 0.001
     """
     by_image = _subtract_by_image(first, second)
-    return None if any(len(images) < 2 for images in by_image) else _estimate(by_image, (), level)
+    return None if any(len(images) < 2 for images in by_image) else _estimate(by_image, (), level, effective)
 
 
 def estimate_seeds_needed(
@@ -193,7 +213,7 @@ def estimate_seeds_needed(
     (4, 18)
     """
     runs, images = estimate.spread.runs, estimate.spread.images
-    freedom = [VarianceParts(runs, ()).degrees, float(sum(part.count - 1 for part in images))]
+    freedom = [VarianceParts(runs, ()).degrees, float(sum(part.degrees for part in images))]
 
     def count_seeds(quantile: float) -> int | None:
         of_runs, of_images = (
@@ -303,13 +323,15 @@ def _estimate(
     by_image: Sequence[Scores],
     runs: tuple[VariancePart, ...],
     level: float,
+    effective: Effective = None,
     residuals: Sequence[tuple[float, float]] | None = None,
 ) -> Estimate:
     mean = float(np.mean([images.mean() for images in by_image]))
-    parts = []
-    for images, (now, of_one) in zip(by_image, residuals or [(0.0, 0.0)] * len(by_image), strict=True):
-        variance, weight = float(images.var(ddof=1)) / len(by_image) ** 2, len(by_image) ** -2
-        parts.append(VariancePart(variance, variance, len(images), weight * now, weight * of_one))
+    parts, sets = [], len(by_image)
+    known = zip(by_image, residuals or [(0.0, 0.0)] * sets, effective or [None] * sets, strict=True)
+    for images, (now, of_one), number in known:
+        variance, weight = float(images.var(ddof=1)) / sets**2, sets**-2
+        parts.append(VariancePart(variance, variance, len(images), weight * now, weight * of_one, number))
     spread = VarianceParts(runs, tuple(parts))
     return _build_estimate(mean, spread, level)
 

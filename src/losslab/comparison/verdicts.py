@@ -9,6 +9,7 @@ import numpy as np
 from losslab.comparison.statistics import (
     ALPHA,
     Blocks,
+    Effective,
     Estimate,
     VarianceFloor,
     compute_variance_floor,
@@ -21,10 +22,22 @@ from losslab.formats import format_p_statement
 
 MIN_SEEDS = 3
 """Seeds that each cell needs: two runs know their spread too poorly; where cells differ in it, claims are often false."""
-MIN_IMAGES = 5
-"""Test images that a pair needs: fewer know their own spread too poorly."""
+MIN_UNITS = 5
+"""Independent test images, or groups of them, that a pair needs: fewer know their own spread too poorly."""
+LOOK_ONCE = "fix their number first: looking again after each raises false claims"
 POINT = 0.01
 """One point, in which differences of scores are given: a hundredth."""
+
+
+@dataclass(frozen=True)
+class IndependentUnits:
+    """What the test sets are samples of: images, or groups of images, such as patients or videos."""
+
+    noun: str = "test image"
+    effective: Effective = None
+
+
+SINGLE_IMAGES = IndependentUnits()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +73,8 @@ class JudgedPair:
     """Size of one point: 0.01 of a score; 1 where the score is in pixels."""
     share: float = 1.0
     """Share of the level that this pair has among all that are judged together."""
+    unit: str = SINGLE_IMAGES.noun
+    """Noun of the independent units of the test sets."""
 
     @property
     def p(self) -> float | None:
@@ -74,12 +89,12 @@ class JudgedPair:
 
     @property
     def may_be_claimed(self) -> bool:
-        """Whether there are enough seeds, and test images, to claim any difference."""
-        return self.seeds >= MIN_SEEDS and self.images >= MIN_IMAGES
+        """Whether there are enough seeds, and independent units, to claim any difference."""
+        return self.seeds >= MIN_SEEDS and self.units >= MIN_UNITS
 
     @property
-    def images(self) -> int:
-        """Number of test images, of all test sets."""
+    def units(self) -> int:
+        """Number of independent units, of all test sets."""
         known = self.estimate or self.images_only
         return sum(part.count for part in known.spread.images) if known is not None else 1
 
@@ -118,21 +133,23 @@ def judge(
     higher_is_better: bool = True,
     floor: VarianceFloor | None = None,
     point: float = POINT,
+    units: IndependentUnits = SINGLE_IMAGES,
 ) -> Verdict:
     """Rank cells, or labels of an axis, and compare every two of them.
 
     Args:
-        subjects: name → its scores: for each test set its cells, each `[seeds, images]`, none NaN; all on the same test sets.
+        subjects: name → its scores: for each test set its cells, each `[seeds, units]`, none NaN; all on the same test sets.
         higher_is_better: False for errors and distances.
         floor: the variance floor of the study; None: computed from the cells given here.
         point: size of one point, in which differences are given; 1 for pixels.
+        units: what the columns of the scores are, if not images.
 
     >>> scores = np.random.default_rng(0).normal(0.72, 0.01, (3, 60))
     >>> verdict = judge({"dice": [[scores + 0.08]], "bce": [[scores]]})
     >>> verdict.best, verdict.pairs[0].is_real
     (['dice'], True)
     """
-    return judge_all({"": subjects}, higher_is_better, floor, point)[""]
+    return judge_all({"": subjects}, higher_is_better, floor, point, units)[""]
 
 
 def judge_all(
@@ -140,6 +157,7 @@ def judge_all(
     higher_is_better: bool = True,
     floor: VarianceFloor | None = None,
     point: float = POINT,
+    units: IndependentUnits = SINGLE_IMAGES,
 ) -> dict[str, Verdict]:
     """Judge several questions by name together, such as cells and axes, each as `judge` does.
 
@@ -153,7 +171,7 @@ def judge_all(
     (0.5, 1.0)
     """
     sign = 1 if higher_is_better else -1
-    compared = {question: _compare(subjects, sign, floor, point) for question, subjects in questions.items()}
+    compared = {question: _compare(subjects, sign, floor, point, units) for question, subjects in questions.items()}
     asked = sum(any(pair.p is not None for pair in pairs) for _, pairs in compared.values())
     return {
         question: _build_verdict(standings, _adjust_pairs(pairs, asked))
@@ -162,7 +180,7 @@ def judge_all(
 
 
 def _compare(
-    subjects: Mapping[str, Blocks], sign: int, floor: VarianceFloor | None, point: float
+    subjects: Mapping[str, Blocks], sign: int, floor: VarianceFloor | None, point: float, units: IndependentUnits
 ) -> tuple[list[Standing], list[JudgedPair]]:
     """Compare every two subjects, before they are adjusted for each other and before it is known who leads."""
     signed = {name: [[sign * scores for scores in cells] for cells in blocks] for name, blocks in subjects.items()}
@@ -170,9 +188,10 @@ def _compare(
         floor = compute_variance_floor(scores for blocks in subjects.values() for cells in blocks for scores in cells)
     means = {name: _compute_mean(blocks) for name, blocks in subjects.items()}
     order = sorted(subjects, key=lambda name: (-sign * means[name], name))
-    pairs = [_judge_pair(a, b, signed[a], signed[b], floor, point) for a, b in itertools.combinations(order, 2)]
+    pairs = [_judge_pair(a, b, signed[a], signed[b], floor, point, units) for a, b in itertools.combinations(order, 2)]
     return [
-        _build_standing(name, subjects[name], means[name], floor, rank) for rank, name in enumerate(order, start=1)
+        _build_standing(name, subjects[name], means[name], floor, units, rank)
+        for rank, name in enumerate(order, start=1)
     ], pairs
 
 
@@ -197,17 +216,17 @@ def write_sentence(pair: JudgedPair) -> str:
     gap = f"{pair.gap / pair.point:.1f} {_name_unit(pair)}s"
     estimate = pair.estimate or pair.images_only
     if estimate is None or pair.p is None:
-        return f"{pair.better} and {pair.worse} cannot be compared: there is only one test image."
+        return f"{pair.better} and {pair.worse} cannot be compared: there is only one {pair.unit}."
     interval = f"95 % CI {estimate.low / pair.point:.1f} to {estimate.high / pair.point:.1f}"
     if pair.estimate is None:
-        differ = "differ" if pair.p < ALPHA and pair.images >= MIN_IMAGES else "cannot be told apart"
+        differ = "differ" if pair.p < ALPHA and pair.units >= MIN_UNITS else "cannot be told apart"
         return (
             f"{pair.better} is {gap} better than {pair.worse} with one seed: these two nets {differ} on such images "
             f"({interval}); one seed cannot tell whether another would reverse the order."
         )
     if not pair.may_be_claimed:
         few, needed = (
-            (f"{pair.seeds} seeds", MIN_SEEDS) if pair.seeds < MIN_SEEDS else (f"{pair.images} test images", MIN_IMAGES)
+            (f"{pair.seeds} seeds", MIN_SEEDS) if pair.seeds < MIN_SEEDS else (f"{pair.units} {pair.unit}s", MIN_UNITS)
         )
         return (
             f"{pair.better} is {gap} better than {pair.worse} with {few} ({interval}): too few to claim a "
@@ -218,14 +237,15 @@ def write_sentence(pair: JudgedPair) -> str:
         return f"{pair.better} beats {pair.worse} by {gap} ({evidence})."
     return (
         f"{pair.better} and {pair.worse} cannot be told apart with {pair.seeds} seeds ({evidence}); "
-        f"{_write_outlook(pair)}."
+        f"{write_outlook(pair)}."
     )
 
 
-def _write_outlook(pair: JudgedPair) -> str:
+def write_outlook(pair: JudgedPair) -> str:
+    """Write what would show a difference of two cells that cannot be told apart, as the end of a sentence."""
     (fewest, most), difference = pair.seeds_to_see_a_point, f"difference of 1 {_name_unit(pair)}"
     if fewest is None:
-        return f"with so few test images, no number of seeds would show a {difference}"
+        return f"with so few {pair.unit}s, no number of seeds would show a {difference}"
     if most is not None and most <= pair.seeds:
         return f"a true {difference} would probably have been seen"
     low, high = fewest - pair.seeds, None if most is None else most - pair.seeds
@@ -233,7 +253,8 @@ def _write_outlook(pair: JudgedPair) -> str:
         more = f"at least {max(low, 1)}"
     else:
         more = f"up to {high}" if low <= 0 else f"about {high}" if low == high else f"about {low} to {high}"
-    return f"{more} more seeds per cell would be needed to see a {difference}"
+    seeds = "seed" if more.split()[-1] == "1" else "seeds"
+    return f"{more} more {seeds} per cell would be needed to see a {difference} ({LOOK_ONCE})"
 
 
 def _name_unit(pair: JudgedPair) -> str:
@@ -244,9 +265,11 @@ def _compute_mean(blocks: Blocks) -> float:
     return float(np.mean([np.mean([scores.mean() for scores in cells]) for cells in blocks]))
 
 
-def _judge_pair(a: str, b: str, first: Blocks, second: Blocks, floor: VarianceFloor, point: float) -> JudgedPair:
-    estimate = estimate_difference(first, second, floor)
-    images_only = estimate_images_only(first, second) if estimate is None else None
+def _judge_pair(
+    a: str, b: str, first: Blocks, second: Blocks, floor: VarianceFloor, point: float, units: IndependentUnits
+) -> JudgedPair:
+    estimate = estimate_difference(first, second, floor, effective=units.effective)
+    images_only = estimate_images_only(first, second, effective=units.effective) if estimate is None else None
     return JudgedPair(
         better=a,
         worse=b,
@@ -254,6 +277,7 @@ def _judge_pair(a: str, b: str, first: Blocks, second: Blocks, floor: VarianceFl
         estimate=estimate,
         images_only=images_only,
         point=point,
+        unit=units.noun,
     )
 
 
@@ -269,10 +293,12 @@ def _adjust_pairs(pairs: Sequence[JudgedPair], questions: int) -> list[JudgedPai
     return adjusted
 
 
-def _build_standing(name: str, blocks: Blocks, mean: float, floor: VarianceFloor, rank: int) -> Standing:
+def _build_standing(
+    name: str, blocks: Blocks, mean: float, floor: VarianceFloor, units: IndependentUnits, rank: int
+) -> Standing:
     cells = [scores.mean(axis=1) for cells in blocks for scores in cells]
     fewest = min(len(runs) for runs in cells)
-    estimate = estimate_mean(blocks, floor)
+    estimate = estimate_mean(blocks, floor, effective=units.effective)
     return Standing(
         name=name,
         mean=mean,

@@ -62,6 +62,8 @@ class SplitResult:
     pixels: SegmentationMetrics
     details: "SplitDetails | None"
     """The other scores; None if only pixels were scored."""
+    groups: list[str] | None = None
+    """Group of each image, such as its patient; None where the card names no groups."""
 
     def get_details(self) -> "SplitDetails":
         """Return the details. Raises ValueError if only pixels were scored."""
@@ -128,7 +130,7 @@ def evaluate_split(
         if data[key] != description[key]:
             raise InputError(f"{key}: the model has {description[key]}, {prepared.folder} has {data[key]}; train again")
     keep_freed_memory()
-    images, names = prepared.rows(split, "images"), prepared.names(split)
+    images, names, groups = prepared.rows(split, "images"), prepared.names(split), prepared.groups(split)
     chosen = choose_spread_indices(len(names), max_images)
     kind = description["num_classes"], description["ignore_index"]
     pixels = SegmentationMetrics(*kind)
@@ -137,7 +139,8 @@ def evaluate_split(
         contours = ContourMetrics(*kind, tolerances)
         details = SplitDetails(contours, CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore())
     targets = targets or PreparedTargets(prepared, split)
-    result = SplitResult(description["classes"], [names[index] for index in chosen], targets, pixels, details)
+    names, groups = [names[index] for index in chosen], groups and [groups[index] for index in chosen]
+    result = SplitResult(description["classes"], names, targets, pixels, details, groups)
     predictor = Predictor(net, description, tta)
     # A thread scores each batch while the net predicts the next.
     with ThreadPoolExecutor(1, "scoring") as pool:

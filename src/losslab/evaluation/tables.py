@@ -97,7 +97,7 @@ def _list_images(result: SplitResult) -> Iterator[Row]:
     if result.pixels.is_binary:
         columns["score"] = pixels["seed_score"]
     for index, name in enumerate(result.names):
-        row: dict[str, object] = {"image": name}
+        row: dict[str, object] = {"image": name, **({"group": result.groups[index]} if result.groups else {})}
         row |= {key: _round(values[index]) for key, values in columns.items()}
         row |= {f"iou_{label}": iou for label, iou in _name_classes(result, pixels["iou"][index]).items()}
         for name, counts in (*((name, pixels[key]) for name, key in PIXEL_COUNTS.items()), *bands):

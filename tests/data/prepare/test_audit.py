@@ -303,8 +303,11 @@ def test_frames_of_one_scene_in_several_splits_are_detected_by_their_looks_and_b
         save(own / f"images/{name}", np.clip(frame + grain, 0, 255).astype(np.uint8))
         save(own / f"masks/{name}", generator.integers(0, 2, (40, 60), np.uint8))
     card = own_card(tmp_path, group="^([ab])_")
-    audit, _ = prepared_from(tmp_path, card, audit="strict")
+    audit, prepared = prepared_from(tmp_path, card, audit="strict")
     assert files_by_kind(audit)["group in several splits"] == ["a", "b"]
+    assert [prepared.groups(split) for split in ("val", "test")] == [
+        [name[0] for name in prepared.names(split)] for split in ("val", "test")
+    ]
     pairs = audit["near_duplicates"]["pairs"]
     assert audit["near_duplicates"]["count"] == len(pairs) > 0
     for pair in pairs:

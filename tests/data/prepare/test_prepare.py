@@ -41,6 +41,7 @@ def test_arrays_index_and_description_agree(tmp_path: Path) -> None:
     assert std == pytest.approx(train.std(axis=0), abs=1e-6)
     rows = read_csv(tmp_path / "out/index.csv")
     assert {row["image"] for row in rows} == {f"im{number}" for number in range(8)}
+    assert list(rows[0]) == ["split", "index", "image", "width", "height"] and prepared.groups("test") is None
     assert (rows[0]["width"], rows[0]["height"]) == ("60", "40")
     assert not list((tmp_path / "out").glob("*.spool"))
 

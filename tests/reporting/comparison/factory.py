@@ -55,6 +55,8 @@ class MadeUpComparison:
     axes: Mapping[str, Sequence[str]] = field(default_factory=lambda: AXES)
     seeds: int = 3
     images: int = 40
+    groups: int | None = None
+    """Number of groups that the page says there are; None: none."""
     epochs: int = 6
     gains: Mapping[str, float] = field(default_factory=lambda: GAINS)
     seed_sd: float = 0.004
@@ -98,13 +100,14 @@ def make_comparison(folder: Path, made: MadeUpComparison = MadeUpComparison()) -
         metric=made.metric,
         dataset="synthetic_lesions",
         images=made.images,
+        units=made.groups or made.images,
         classes=CLASSES,
         palette=[(240, 200, 170), (150, 50, 90), (20, 60, 160)],
         ignore_index=255,
         axes=made.axes,
         cells=cells,
         verdict=verdict,
-        headline=f"{order[0]} has the best {made.metric.title}.",
+        headline=[f"{order[0]} has the best {made.metric.title}.", "Clearest in hair.", "More seeds would decide."],
         sentences=[write_sentence(pair) for pair in verdict.pairs] if verdict else [],
         factors=factors,
         ranks=_make_ranks(order) if made.ranked else None,

@@ -111,7 +111,7 @@ def test_all_that_is_said_is_on_the_page_and_in_markdown(rich: tuple[Comparison,
     published = comparison.published
     assert published is not None
     said = [
-        *(comparison.title, comparison.question, comparison.headline, published.source, published.how),
+        *(comparison.title, comparison.question, *comparison.headline, published.source, published.how),
         *comparison.warnings,
         *comparison.sentences,
         *(sentence for factor in comparison.factors for sentence in factor.sentences),
@@ -315,3 +315,20 @@ def test_page_stays_small_with_large_pictures(tmp_path: Path) -> None:
     page = build_comparison_page(make_comparison(tmp_path, MadeUpComparison(side=700, epochs=1)))
     assert len(page) < 5_000_000
     assert max(int(width) for width in re.findall(r'width="(\d+)"', page)) <= 448
+
+
+def test_page_and_markdown_say_how_many_groups_there_are(tmp_path: Path) -> None:
+    alone, grouped = make_small(tmp_path), make_small(tmp_path, groups=8)
+    for built in (build_comparison_page, build_markdown):
+        assert "mIoU on 40 test images of synthetic_lesions" in built(alone)
+        assert "mIoU on 40 test images in 8 groups of synthetic_lesions" in built(grouped)
+    page = build_comparison_page(grouped)
+    assert "the 40 test images in 8 groups count as 8 independent units" in page
+    assert "independent units" not in build_comparison_page(alone)
+    assert convert_to_plain(grouped)["units"] == 8 and convert_to_plain(alone)["units"] == 40
+
+
+def test_every_number_of_more_seeds_comes_with_the_advice_to_fix_it_first(tmp_path: Path) -> None:
+    comparison = make_small(tmp_path, gains={}, seed_sd=0.02)
+    for text in (html.unescape(build_comparison_page(comparison)), build_markdown(comparison)):
+        assert 0 < text.count("more seeds per cell") == text.count("(fix their number first")

@@ -53,7 +53,15 @@ class PreparedData:
         return compute_folder_md5(self.folder)
 
     def names(self, split: SplitName) -> list[str]:
-        return [row["image"] for row in read_csv(self.folder / "index.csv") if row["split"] == split]
+        return [row["image"] for row in self._read_index(split)]
+
+    def groups(self, split: SplitName) -> list[str] | None:
+        """Return the group of each image, in the order of names; None where the card names no groups."""
+        groups = [row["group"] for row in self._read_index(split) if "group" in row]
+        return groups or None
+
+    def _read_index(self, split: SplitName) -> list[dict[str, str]]:
+        return [row for row in read_csv(self.folder / "index.csv") if row["split"] == split]
 
 
 class ArrayRows:

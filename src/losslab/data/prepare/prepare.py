@@ -116,7 +116,8 @@ def _write_splits(
         spool.write(numbers[split], folder / split)
         for index, name in enumerate(names[split]):
             width, height = table.sizes[number_by_name[name]].tolist()
-            rows.append({"split": split, "index": index, "image": name, "width": width, "height": height})
+            row: Row = {"split": split, "index": index, "image": name, "width": width, "height": height}
+            rows.append(row if card.group is None else {**row, "group": groups[name]})
     totals = {split: table.compute_totals(numbers[split]) for split in SPLITS}
     write_csv(folder / "index.csv", rows)
     write_json(folder / "dataset.json", _describe_dataset(card, params, totals))

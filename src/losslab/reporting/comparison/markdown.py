@@ -12,7 +12,6 @@ from losslab.formats import (
     format_mean_sd,
     format_milliseconds,
     format_parameters,
-    format_plural,
 )
 from losslab.reporting.comparison.critical_difference import describe_ranks
 from losslab.reporting.comparison.published import build_published_table
@@ -25,10 +24,11 @@ MAX_SENTENCES_SHOWN = 6
 
 def build_markdown(comparison: Comparison) -> str:
     """Build comparison.md in GitHub's Markdown; names are escaped."""
+    first, *rest = comparison.headline
     blocks = [
         f"## {escape_markdown(comparison.title)}",
         f"*{escape_markdown(comparison.question)}*",
-        f"**{escape_markdown(comparison.headline)}**",
+        "\n".join([f"- **{escape_markdown(first)}**", *(f"- {escape_markdown(line)}" for line in rest)]),
     ]
     if (why := explain_no_verdict(comparison)) is not None:
         blocks.append(escape_markdown(why))
@@ -98,9 +98,8 @@ def _write_cells(comparison: Comparison) -> list[str]:
         for cell, line in zip(comparison.cells, build_lines(comparison), strict=True)
     ]
     direction = "higher" if metric.higher_is_better else "lower"
-    images = format_plural(comparison.images, "test image")
     note = (
-        f"{metric.title} on {images} of {comparison.dataset}, mean ± standard deviation over seeds; "
+        f"{metric.title} on {comparison.test_set} of {comparison.dataset}, mean ± standard deviation over seeds; "
         f"{direction} is better. {build_note(comparison.verdict)}"
     )
     return [build_table(["#", *headings], rows, 1 + len(comparison.axes)), escape_markdown(note)]

@@ -12,7 +12,9 @@ Mark = Literal["best", "together", ""]
 """best: distinguishably so, and printed bold; together: cannot be told apart from the best."""
 BEST_NOTE = "Bold: better than all others, adjusted for all pairs."
 TOGETHER_NOTE = "† cannot be told apart from the best mean, so nothing is bold."
-FEW_SEEDS_NOTE = "Nothing is bold: with fewer than three seeds, or five test images, no difference can be claimed."
+FEW_SEEDS_NOTE = (
+    "Nothing is bold: with fewer than three seeds, or five test images or groups, no difference can be claimed."
+)
 UNJUDGED_NOTE = "Nothing is bold because nothing could be tested."
 
 

@@ -27,10 +27,15 @@ def build_reading_guide(comparison: Comparison) -> list[str]:
             "A difference within either is no difference yet.",
         ]
     fewest = min(standing.seeds for standing in comparison.verdict.standings)
+    grouped = (
+        f"Images of one group, such as a patient or a video, are not independent: the {comparison.test_set} count as "
+        f"{comparison.units} independent units, and groups are what is compared."
+    )
     return [
         ours,
         f"All cells are scored on the same {format_count(comparison.images)} test images, so images are compared one by one "
         "(paired). Seeds are not paired: another loss or net is another training run, even with the same seed.",
+        *([grouped] if comparison.units != comparison.images else []),
         "A 95 % interval therefore counts both what other seeds and what other test images would change. Where it includes zero, "
         "the two cannot be told apart. As the variance of a few seeds is itself uncertain, it uses Satterthwaite's degrees of "
         "freedom, and assumes that no cell's runs vary less than the median cell's.",
