@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
 from losslab.evaluation import SplitResult, evaluate_split
 from losslab.evaluation.scoring import choose_spread_indices
+from losslab.io.files import read_csv, write_csv
 from tests.evaluation.conftest import Brightness
 
 
@@ -28,6 +30,17 @@ def test_batch_size_changes_nothing(result: SplitResult, tiny_data: PreparedData
     for name in ("contours", "calibration", "strata"):
         scores, expected = (getattr(details, name).compute() for details in (other.details, result.details))
         assert all(torch.equal(scores[key].nan_to_num(-1), expected[key].nan_to_num(-1)) for key in expected), name
+
+
+def test_scored_images_keep_their_groups(tiny_data: PreparedData, description: dict[str, Any], tmp_path: Path) -> None:
+    rows = read_csv(tiny_data.folder / "index.csv")
+    for name in ("dataset.json", "train"):
+        (tmp_path / name).symlink_to(tiny_data.folder / name)
+    write_csv(tmp_path / "index.csv", [row | {"group": f"patient {row['index']}"} for row in rows])
+    grouped = PreparedData(tmp_path)
+    assert tiny_data.groups("train") is None and grouped.groups("val") == ["patient 0", "patient 1"]
+    sample = evaluate_split(Brightness(), description, grouped, "train", 2, tolerances=None, max_images=2)
+    assert sample.groups == ["patient 0", "patient 3"]
 
 
 def test_progress_counts_every_image(tiny_data: PreparedData, description: dict[str, Any]) -> None:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special, stats
 
 Scores = npt.NDArray[np.float64]
 """Scores of one cell, `[seeds, images]`."""
@@ -340,6 +340,7 @@ def _build_estimate(mean: float, spread: VarianceParts, level: float, share: flo
     error = math.sqrt(spread.variance)
     if error == 0:
         return Estimate(mean, mean, mean, 1.0 if mean == 0 else 0.0, spread)
-    reach = float(stats.t.ppf((1 + level) / 2, spread.degrees)) * error
-    p = min(float(2 * stats.t.sf(abs(mean) / error, spread.degrees)) / share, 1.0)
+    # stats.t gives the same bits, many times as slowly.
+    reach = float(special.stdtrit(spread.degrees, (1 + level) / 2)) * error
+    p = min(float(2 * special.stdtr(spread.degrees, -abs(mean) / error)) / share, 1.0)
     return Estimate(mean, mean - reach, mean + reach, p, spread)

@@ -84,7 +84,7 @@ class ContourMetrics(Metric):
         `boundary_iou` (Cheng et al. 2021, 2103.16562) and `surface_dice` `[tolerances, C]` (Nikolov et al. 2018,
         1809.04430), in 0..1, count the pixels of all images together; `hd95`, in pixels, is the mean over the images
         that have the class in truth or prediction; `hd95_images` says how many these are. Where only one of them has it,
-        an image counts its diagonal, the worst that there can be (Maier-Hein et al. 2024, Metrics Reloaded).
+        an image counts its diagonal, the worst that there can be, as in BraTS 2023.
         """
         counts, hd95 = self.counts.double(), self._join_hd95()
         return {
