@@ -300,6 +300,17 @@ def test_four_groups_claim_nothing_and_say_so_once(tmp_path: Path) -> None:
     assert one.verdict is None and "no verdict, because all test images are of one group" in one.headline[0]
 
 
+def test_five_groups_of_very_unequal_size_claim_nothing(tmp_path: Path) -> None:
+    sizes = [20, 9, 5, 3, 3]
+    groups = [number for number, size in enumerate(sizes) for _ in range(size)]
+    comparison = compare(make_pair(tmp_path, groups=groups), axes=LOSSES)
+    assert comparison.verdict is not None and not comparison.verdict.is_decided and comparison.units == 5
+    assert "with 3 effective test groups no difference can be claimed" in comparison.headline[0]
+    assert "There are only 3 effective test groups (groups differ in size): verdicts take 5." in comparison.warnings
+    even = [number for number, size in enumerate([9, 8, 8, 8, 7]) for _ in range(size)]
+    assert compare(make_pair(tmp_path / "even", groups=even), axes=LOSSES).verdict.is_decided  # type: ignore[union-attr]
+
+
 def test_class_that_few_groups_have_is_not_judged(tmp_path: Path) -> None:
     comparison = compare(make_pair(tmp_path, groups=PATIENTS, hairy=20), axes=LOSSES)
     assert "hair is not judged: only 4 of the test groups have hair." in comparison.breakdowns[0].sentences

@@ -202,15 +202,17 @@ def test_two_cells_have_no_ranking() -> None:
 
 
 def test_groups_of_unequal_size_leave_fewer_degrees_of_freedom_than_their_number() -> None:
-    """As many as their effective number less one; with equal groups, and with images, nothing changes."""
+    """At most their effective number less one, in all: the variance of a few groups may happen to be estimated too small."""
     first, second = draw_cells(12, 3, 12)
     plain = subtract(first, second)
     equal, unequal, lone = (
         estimate_difference([[first]], [[second]], effective=[number]) for number in (12.0, 4.5, 1.2)
     )
     assert plain is not None and equal is not None and unequal is not None and lone is not None
-    assert (equal.low, equal.p) == (plain.low, plain.p) and unequal.mean == plain.mean
+    assert {one.mean for one in (plain, equal, unequal, lone)} == {plain.mean}
+    assert equal.spread.degrees == min(plain.spread.degrees, 11) and unequal.spread.degrees <= 3.5
+    assert lone.spread.degrees == 1
     assert [one.spread.images[0].degrees for one in (plain, unequal, lone)] == [11, 3.5, 1]
     assert plain.high < unequal.high < lone.high and plain.p < unequal.p < lone.p
-    (low, high), (lower, higher) = (estimate_seeds_needed(one, 2.0) for one in (plain, unequal))
-    assert low is not None and lower is not None and lower <= low and (higher or 9999) >= (high or 9999)
+    (low, high), (more, most) = (estimate_seeds_needed(one, 2.0) for one in (plain, unequal))
+    assert low is not None and (more or 9999) >= low and (most or 9999) >= (high or 9999)

@@ -92,7 +92,7 @@ def compare_runs(
         metric=metric,
         dataset=", ".join(dict.fromkeys(str(run.params["dataset"]) for run in runs)),
         images=sum(len(part[0].images) for part in sets.values()),
-        units=table.units,
+        units=sum(len(set(part[0].units)) for part in sets.values()),
         classes=runs[0].classes,
         palette=[(colour[0], colour[1], colour[2]) for colour in model["palette"]],
         ignore_index=model["ignore_index"],

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from losslab.comparison.metrics import (
     Numbers,
+    compute_effective_number,
     compute_pooled_score,
     compute_shares,
     find_metric_class,
@@ -88,6 +89,18 @@ class RunEvidence:
         """Independent unit of each test image: its group where there are groups, else the image."""
         return self.groups or list(self.truth)
 
+    @property
+    def unit_count(self) -> int:
+        """Number of independent units; of groups that differ in size the effective number, rounded."""
+        return round(compute_effective_number(self.units))
+
+    @property
+    def unit_noun(self) -> str:
+        """Noun of the independent units."""
+        if self.groups is None:
+            return "test image"
+        return "test group" if self.unit_count == len(set(self.groups)) else "effective test group"
+
     def compute_shares(self, metric: str) -> Numbers:
         """Compute each test image's share of the score, `[images]`, in the order of their names."""
         return compute_shares(self.images, self.classes, metric)
@@ -103,25 +116,26 @@ class RunEvidence:
 def check_judgeable(metric: ComparedMetric, runs: Sequence[RunEvidence]) -> ComparedMetric:
     """Return the metric, with `why_not` where it cannot be judged by these runs' test images."""
     first = runs[0]
-    name, noun = find_metric_class(metric.key, first.classes), "test group" if first.groups else "test image"
+    name, noun = find_metric_class(metric.key, first.classes), "group" if first.groups else "image"
     if not metric.has_images:
         return metric
     if len(set(first.units)) == 1 and first.groups:
         return replace(metric, has_images=False, why_not="all test images are of one group")
     if name is not None:
-        label, every = first.classes.index(name), set(first.units)
+        label = first.classes.index(name)
         having = {unit for unit, pixels in zip(first.units, first.truth.values(), strict=True) if pixels[label] > 0}
-        if first.groups and len(every) < MIN_UNITS:
-            return replace(metric, has_images=False, why_not=f"there are only {format_plural(len(every), noun)}")
+        if first.groups and first.unit_count < MIN_UNITS:
+            few = format_plural(first.unit_count, first.unit_noun)
+            return replace(metric, has_images=False, why_not=f"there are only {few}")
         if len(having) < MIN_UNITS:
-            return replace(metric, has_images=False, why_not=f"only {len(having)} of the {noun}s have {name}")
+            return replace(metric, has_images=False, why_not=f"only {len(having)} of the test {noun}s have {name}")
     shares = np.stack([run.compute_shares(metric.key) for run in runs])
     scored = np.asarray(~np.isnan(shares).any(axis=0))
     lacking = [run.name for run, row in zip(runs, shares, strict=True) if np.isnan(row).all()]
     if scored.any():
         lacking = [run.name for run in runs if np.isnan(run.compute_unit_shares(metric.key, scored)).all()]
     if lacking:
-        why = f"{lacking[0]} has no {metric.title}, or has it from only one {noun.removeprefix('test ')}"
+        why = f"{lacking[0]} has no {metric.title}, or has it from only one {noun}"
         return replace(metric, has_images=False, why_not=why)
     if not scored.any():
         return replace(metric, has_images=False, why_not=f"no test image has {metric.title} in every run")

@@ -102,7 +102,8 @@ def find_warnings(table: ScoreTable, metric: ComparedMetric) -> list[str]:
             f"How much another seed would change is not known; verdicts take {MIN_SEEDS}."
         )
     if table.units < MIN_UNITS and len(table.cells) > 1:
-        number = format_plural(table.units, table.describe_units().noun)
+        noun = table.describe_units().noun
+        number = format_plural(table.units, noun) + (" (groups differ in size)" if "effective" in noun else "")
         warnings.append(f"There {'is' if table.units == 1 else 'are'} only {number}: verdicts take {MIN_UNITS}.")
     warnings += _find_outlying_runs(table, metric)
     rising = sum(map(_is_best_last, runs))

@@ -53,8 +53,8 @@ class ScoreTable:
 
     @property
     def units(self) -> int:
-        """Number of independent units of all test sets: groups of images where there are any, else images."""
-        return sum(len(set(part[0].units)) for part in self.sets.values())
+        """Number of independent units of all test sets; of groups that differ in size the effective number."""
+        return sum(part[0].unit_count for part in self.sets.values())
 
     def describe_units(self, metric: str | None = None) -> IndependentUnits:
         """Describe the independent units of the test sets: of all images, or of those that every run has the metric of."""
@@ -63,7 +63,8 @@ class ScoreTable:
             units = part[0].units
             scored = units if metric is None else itertools.compress(units, self.find_scored_images(label, metric))
             effective.append(compute_effective_number(scored) if part[0].groups else None)
-        return IndependentUnits("test group", effective) if any(effective) else SINGLE_IMAGES
+        noun = max((part[0].unit_noun for part in self.sets.values() if part[0].groups), key=len, default=None)
+        return IndependentUnits(noun, effective) if noun is not None else SINGLE_IMAGES
 
     def find_scored_images(self, label: str, metric: str) -> npt.NDArray[np.bool_]:
         """Find the images of a test set that every run has a score of, as a mask `[images]`."""

@@ -71,6 +71,11 @@ class VariancePart:
         """Degrees of freedom."""
         return max((self.count if self.effective is None else self.effective) - 1, 1)
 
+    @property
+    def units(self) -> int:
+        """Number of units that the variance is known from: the effective one, rounded, where groups differ in size."""
+        return self.count if self.effective is None else round(self.effective)
+
     def predict(self, factor: float, seeds: int) -> "VariancePart":
         """Predict the part of images for so many seeds in each cell, if its variance is `factor` times as large."""
         variance = max(factor * self.variance - self.residual, 0.0) + self.residual_of_one / seeds
@@ -93,10 +98,17 @@ class VarianceParts:
 
     @property
     def degrees(self) -> float:
-        """Satterthwaite's degrees of freedom; infinite where nothing varies."""
+        """Satterthwaite's degrees of freedom; infinite where nothing varies.
+
+        Where images are groups, never more than theirs: the variance of a few groups is at times estimated so small that the
+        degrees of freedom of runs would count, which the true variance does not have.
+        """
         parts = [(part.careful / part.count, part.degrees) for part in (*self.runs, *self.images) if part.careful > 0]
         below = sum(variance**2 / freedom for variance, freedom in parts)
-        return sum(variance for variance, _ in parts) ** 2 / below if below else math.inf
+        degrees = sum(variance for variance, _ in parts) ** 2 / below if below else math.inf
+        if any(part.effective is not None for part in self.images):
+            return min(degrees, sum(part.degrees for part in self.images))
+        return degrees
 
     @property
     def seeds(self) -> int:

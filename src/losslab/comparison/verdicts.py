@@ -94,9 +94,9 @@ class JudgedPair:
 
     @property
     def units(self) -> int:
-        """Number of independent units, of all test sets."""
+        """Number of independent units, of all test sets; of groups that differ in size the effective number."""
         known = self.estimate or self.images_only
-        return sum(part.count for part in known.spread.images) if known is not None else 1
+        return sum(part.units for part in known.spread.images) if known is not None else 1
 
     @property
     def seeds(self) -> int:
