@@ -121,7 +121,7 @@ OWNED = [
     param
     for name, stage in DVC["stages"].items()
     for param in stage["params"]
-    if isinstance(param, str) and name != "plugins"  # it reads what names a plug-in, and owns nothing
+    if isinstance(param, str) and name != "plugins"  # it owns nothing
 ]
 
 
