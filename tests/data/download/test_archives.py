@@ -1,12 +1,14 @@
 """Archives, good and evil: what is unpacked lies within its folder, is a file, and is no more than was allowed."""
 
 import gzip
+import lzma
 import os
 import random
 import stat
 import tarfile
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -319,3 +321,24 @@ def test_memory_that_runs_out_is_not_blamed_on_a_batch(tmp_path: Path, monkeypat
     monkeypatch.setattr(archives, "_read_tar_member", fail)
     with pytest.raises(InputError, match=r"data.tar: takes more memory to unpack than there is; refused"):
         unpacked(make_tar(tmp_path / "data.tar", FILES, "w"))
+
+
+def _ask_for_memory(xz: bytes) -> bytes:
+    """Let the header of the first block of an .xz ask for a dictionary of 4 GB."""
+    end = 12 + (xz[12] + 1) * 4 - 4
+    header = xz[12:16] + b"\x28" + xz[17:end]
+    return xz[:12] + header + zlib.crc32(header).to_bytes(4, "little") + xz[end + 4 :]
+
+
+@pytest.mark.parametrize(
+    ("before", "complaint"), [(0, "takes more than 256 MiB of memory to unpack; refused"), (512, "damaged")]
+)
+def test_xz_that_asks_for_gigabytes_is_refused_before_they_are_taken(
+    tmp_path: Path, before: int, complaint: str
+) -> None:
+    """Also where a later one of its streams does: what cannot be read behind a stream is taken for the file's end."""
+    archive = make_tar(tmp_path / "data.tar", FILES, "w")
+    tar = archive.read_bytes()
+    archive.write_bytes((lzma.compress(tar[:before]) if before else b"") + _ask_for_memory(lzma.compress(tar[before:])))
+    with pytest.raises(InputError, match=f"data.tar: {complaint}"):
+        unpacked(archive)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from tqdm import tqdm
 
@@ -22,6 +22,11 @@ from losslab.data.download.rar import is_cut_off
 from losslab.data.download.unpack_programs import unpack_with_program
 from losslab.errors import InputError
 from losslab.io.files import name_errors, open_scratch_folder
+
+try:
+    from _compression import DecompressReader
+except ImportError:  # Python 3.14
+    from compression._common._streams import DecompressReader  # type: ignore[import-not-found,no-redef]
 
 CHUNK_BYTES = 1 << 20
 MAX_DEPTH = 100
@@ -43,6 +48,10 @@ LONG_HEADERS = (
 )
 """Types of tar headers that Python reads as a whole, whatever their length."""
 MAX_HEADER_BYTES = 1 << 20
+MAX_XZ_BYTES = 1 << 28
+"""Memory to unpack an .xz: `xz -9` needs a quarter of it."""
+MEMORY_LIMIT = "Memory usage limit exceeded"
+"""Text of LZMA's error."""
 MAX_OVERHEAD_BYTES = 100_000_000
 """Bytes of a tar beside those of its files: headers, padding, and what follows its end."""
 BAD_NAME_ERRNOS = {errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL, errno.EILSEQ}
@@ -91,6 +100,11 @@ def unpack(archive: Path, folder: Path, limit: int | None = None) -> None:
     except MemoryError:
         raise InputError(f"{archive}: takes more memory to unpack than there is; refused") from None
     except DAMAGE_ERRORS as error:
+        if str(error) == MEMORY_LIMIT:
+            raise InputError(
+                f"{archive}: takes more than {MAX_XZ_BYTES >> 20} MiB of memory to unpack; refused. If you trust it, unpack "
+                "it and name the folder: download.source=FOLDER"
+            ) from None
         # tarfile lists all formats that it tried, which does not help.
         reason = "" if str(error).startswith("file could not be opened") else f": {error}"
         raise InputError(f"{archive}: damaged, or not a zip, tar, RAR or 7z archive{reason}") from None
@@ -221,9 +235,28 @@ class _BoundedTarInfo(tarfile.TarInfo):
         )
 
 
+class _BoundedTarFile(tarfile.TarFile):
+    """A tar with bounded headers, unpacked in bounded memory: an .xz may ask for 4 GB with its first bytes."""
+
+    tarinfo = _BoundedTarInfo
+
+    @classmethod
+    def xzopen(cls, name: Any, mode: Any = "r", fileobj: Any = None, preset: Any = None, **options: Any) -> Any:
+        reader = DecompressReader(fileobj, lzma.LZMADecompressor, trailing_error=lzma.LZMAError, memlimit=MAX_XZ_BYTES)
+        file = io.BufferedReader(reader)
+        try:
+            packed = cls.taropen(name, mode, file, **options)
+        except (lzma.LZMAError, EOFError) as error:
+            if str(error) == MEMORY_LIMIT:
+                raise
+            raise tarfile.ReadError("not an xz file") from error
+        packed._extfileobj = False  # type: ignore[attr-defined]  # close it with the tar
+        return packed
+
+
 @contextmanager
 def _open_tar(archive: Path, check_overhead: Callable[[int], None]) -> Iterator[Iterator[ArchiveMember]]:
-    with tarfile.open(archive, "r:*", tarinfo=_BoundedTarInfo) as packed:
+    with archive.open("rb") as file, _BoundedTarFile.open(archive, "r:*", file) as packed:
         yield _read_tar_to_its_end(archive, packed, check_overhead)
 
 
@@ -239,7 +272,8 @@ def _read_tar_to_its_end(
     assert file is not None
     file.seek(packed.offset)
     block = file.read(tarfile.BLOCKSIZE)
-    if block != bytes(tarfile.BLOCKSIZE) and (block or isinstance(file, io.BufferedReader)):
+    is_plain = isinstance(file, io.BufferedReader) and isinstance(file.raw, io.FileIO)
+    if block != bytes(tarfile.BLOCKSIZE) and (block or is_plain):
         raise InputError(f"{archive}: damaged, or it ends too early. Is it complete?")
     while file.read(CHUNK_BYTES):
         check_overhead(file.tell())  # a compressed one has its checksum at the end
