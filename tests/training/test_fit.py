@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import shutil
@@ -327,3 +328,13 @@ def test_operations_without_a_deterministic_version_are_named() -> None:
 def test_workers_that_end_are_reported_whatever_torch_calls_them(workers: str) -> None:
     error = explain_error(RuntimeError(f"DataLoader worker {workers}. "), 4, 1)
     assert "a process that loads data " + workers.partition(") ")[2].split(") ")[-1] in str(error)
+
+
+def test_workers_that_cannot_start_are_reported_by_their_cause() -> None:
+    """Without /dev/shm Lightning raises an error of its own in place of the system's."""
+    error = RuntimeError("Please call `iter(combined_loader)` first.")
+    assert explain_error(error, 4, 0) is None
+    error.__context__ = OSError(errno.EROFS, "Read-only file system")
+    assert "the processes that load data cannot start: Read-only file system (they need" in str(
+        explain_error(error, 4, 0)
+    )

@@ -199,6 +199,13 @@ def explain_error(error: BaseException, batch_size: int, epochs_done: int) -> In
             f"epoch {epochs_done + 1}: a process that loads data {killed[1]}, most likely because memory or /dev/shm ran out: "
             f"set train.workers lower (0 loads data within the training process); {kept}"
         )
+    if "iter(combined_loader)" in text and isinstance(
+        cause := error.__context__, OSError
+    ):  # Lightning's, instead of it
+        return InputError(
+            f"epoch {epochs_done + 1}: the processes that load data cannot start: {cause.strerror} (they need /dev/shm): set "
+            f"train.workers to 0; {kept}"
+        )
     if "Connection closed by peer" in text or "Connection reset by peer" in text:
         ended = "another process of this run ended; its own message says why"
         return InputError(f"epoch {epochs_done + 1}: {ended}; {kept}")

@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from losslab.data.loading.arrays import ArrayRows, PreparedData, build_evaluation_loader
+from losslab.data.loading.arrays import (
+    ArrayRows,
+    EvaluationDataset,
+    OrderedBatchSampler,
+    PreparedData,
+    build_batch_loader,
+    build_evaluation_loader,
+)
 from losslab.data.loading.augmentation import RECIPES_WITH_VOID
 from losslab.data.loading.batches import EpochBatchSampler, build_training_loader
 from losslab.errors import InputError
@@ -141,3 +148,19 @@ def test_array_that_is_cut_off_is_reported(tmp_path: Path) -> None:
     (tmp_path / "images.npy").write_bytes(content[:-100])
     with pytest.raises(InputError, match=r"images.npy: shorter than its header says; run dvc repro prepare"):
         ArrayRows(tmp_path / "images.npy").read([3])
+
+
+def test_workers_send_batches_where_shared_memory_is_full(
+    tiny_data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is that of a thread in the worker: without another way training would wait for ever."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left on device (28)")
+
+    monkeypatch.setattr("torch.UntypedStorage._share_fd_cpu_", fail)
+    dataset = EvaluationDataset(tiny_data, "train")
+    here, sent = (build_batch_loader(dataset, OrderedBatchSampler(6, 2), workers) for workers in (0, 1))
+    sent.timeout = 60
+    for expected, batch in zip(here, sent, strict=True):
+        assert all(torch.equal(*pair) for pair in zip(expected, batch, strict=True))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -10,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from losslab.cards import SplitName
@@ -139,7 +141,7 @@ def build_batch_loader(dataset: Dataset[Any], batches: Sampler[list[Any]], worke
         persistent_workers=workers > 0,
         collate_fn=_pass_on,
         pin_memory=torch.cuda.is_available(),
-        worker_init_fn=_use_one_thread,
+        worker_init_fn=_prepare_worker,
         generator=torch.Generator(),  # a loader without one draws from the stream that dropout draws from
     )
 
@@ -148,7 +150,24 @@ def _pass_on(batch: Any) -> Any:
     return batch
 
 
-def _use_one_thread(worker: int) -> None:
+def _prepare_worker(worker: int) -> None:
     import cv2
 
     cv2.setNumThreads(0)
+    ForkingPickler.register(Tensor, _send_tensor)
+
+
+def _send_tensor(tensor: Tensor) -> Any:
+    """Send a tensor through shared memory; through a pipe from the first on for which there is none, as in many containers.
+
+    The error would come up in a thread of the worker alone, and training would wait for this batch for ever.
+    """
+    try:
+        return reduce_tensor(tensor.share_memory_())  # type: ignore[no-untyped-call]
+    except (RuntimeError, OSError):
+        ForkingPickler.register(Tensor, _copy_tensor)
+        return _copy_tensor(tensor)
+
+
+def _copy_tensor(tensor: Tensor) -> Any:
+    return torch.from_numpy, (tensor.numpy(),)
