@@ -131,3 +131,15 @@ def test_checkout_that_fails_leaves_data(pipeline: Runs, monkeypatch: pytest.Mon
     with pytest.raises(InputError, match="disk full"):
         restore_workspace(find_record("calm-cat", pipeline.root), pipeline.root)
     assert commands.count("checkout") == 2 and mine.read_text() == "mine"
+
+
+def test_damage_in_the_cache_is_refused_and_leaves_the_workspace(pipeline: Runs) -> None:
+    """DVC trusts what lies in its cache."""
+    pipeline.run("calm-cat", pipeline.lock(), loss="dice")
+    before = (pipeline.root / "params.yaml").read_bytes()
+    (damaged,) = (path for path in pipeline.root.glob(".dvc/cache/files/md5/*/*") if path.read_text() == "a\n")
+    damaged.write_text("b\n")
+    with pytest.raises(InputError, match=f"{damaged.name} in DVC's cache is damaged: remove it"):
+        restore_workspace(find_record("calm-cat", pipeline.root), pipeline.root)
+    assert (pipeline.root / "params.yaml").read_bytes() == before and not (pipeline.root / "dvc.lock").exists()
+    assert not (pipeline.root / ".losslab/before").exists()

@@ -1,6 +1,7 @@
 """A run's model is registered in MLflow once, and is loaded and served without this repository."""
 
 import base64
+import hashlib
 import io
 import json
 import os
@@ -169,15 +170,22 @@ def test_model_is_taken_from_the_cache_while_it_is_there(tmp_path: Path) -> None
         open_model("0" * 32, tmp_path),
     ):
         pass
-    for md5, content in (("a1" * 16, b"weights"), ("b2" * 16, b"{}")):
+    weights, description = (hashlib.md5(content).hexdigest() for content in (b"weights", b"{}"))
+    for md5, content in ((weights, b"weights"), (description, b"{}")):
         (cache / md5[:2]).mkdir(parents=True)
         (cache / md5[:2] / md5[2:]).write_bytes(content)
-    outs = {"models/model.json": "b2" * 16, "models/model.safetensors": "a1" * 16}
+    outs = {"models/model.json": description, "models/model.safetensors": weights}
     entry = {"cmd": "python src/train.py", "outs": [{"path": path, "md5": md5} for path, md5 in outs.items()]}
     write_text(tmp_path / ".dvc/cache/runs/ab/abc/def", json.dumps(entry))
-    with open_model("a1" * 16, tmp_path) as folder:
+    with open_model(weights, tmp_path) as folder:
         assert (folder / "model.safetensors").read_bytes() == b"weights"
         assert (folder / "model.json").read_bytes() == b"{}"
+    (cache / weights[:2] / weights[2:]).write_bytes(b"Weights")
+    with (
+        pytest.raises(InputError, match=f"{weights[2:]} in DVC's cache is damaged: remove it"),
+        open_model(weights, tmp_path),
+    ):
+        pass
 
 
 LOAD = """

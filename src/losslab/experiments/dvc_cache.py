@@ -3,6 +3,7 @@
 DVC opens a complete repository at a commit to read one file; a comparison reads some thirty files of each of many runs.
 """
 
+import hashlib
 import json
 from functools import cache, cached_property
 from pathlib import Path
@@ -12,12 +13,16 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from losslab.errors import InputError
+from losslab.io.hashing import compute_file_md5
 
 FOLDER_SUFFIX = ".dir"
 
 
 class DvcCache:
-    """The content of a repository's DVC cache and default remote, for reading only."""
+    """The content of a repository's DVC cache and default remote, for reading only.
+
+    DVC trusts the files in its cache. Here a file whose md5 is not its name is an InputError.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -52,12 +57,21 @@ class DvcCache:
             return True
         return all(self._find_path(each).is_file() for each in (self.read_entries(md5) or {}).values())
 
+    def check(self, md5: str) -> None:
+        """Raise InputError if a file, or a folder or one of its files, is damaged in the cache."""
+        for each in (md5, *((self.read_entries(md5) or {}).values() if md5.endswith(FOLDER_SUFFIX) else ())):
+            if (path := self._find_path(each)).is_file():
+                _check_content(path, compute_file_md5(path), each)
+
     def read(self, md5: str) -> bytes | None:
         """Return a file's content; None if neither cache nor remote has it."""
+        path = self._find_path(md5)
         try:
-            return self._find_path(md5).read_bytes()
+            content = path.read_bytes()
         except FileNotFoundError:
             return self._read_remote(md5)
+        _check_content(path, hashlib.md5(content, usedforsecurity=False).hexdigest(), md5)
+        return content
 
     def _find_path(self, md5: str) -> Path:
         return self.folder / md5[:2] / md5[2:]
@@ -66,6 +80,7 @@ class DvcCache:
         path = self._find_path(md5)
         target.parent.mkdir(parents=True, exist_ok=True)
         if path.is_file():
+            _check_content(path, compute_file_md5(path), md5)
             target.symlink_to(path)
             return True
         if (content := self._read_remote(md5)) is None:
@@ -89,6 +104,13 @@ class DvcCache:
                 return repo.cloud.get_remote_odb()
         except DvcException:  # there is none, or one that keeps no md5s
             return None
+
+
+def _check_content(path: Path, found: str, md5: str) -> None:
+    if found != md5.removesuffix(FOLDER_SUFFIX):
+        raise InputError(
+            f"{path} in DVC's cache is damaged: remove it, then run dvc fetch if there is a remote, or dvc repro"
+        )
 
 
 def find_cache_folder(root: Path) -> Path:

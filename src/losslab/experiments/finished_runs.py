@@ -2,7 +2,6 @@
 
 import hashlib
 import re
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,7 +11,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
-from dvc.api import DVCFileSystem
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
@@ -125,40 +123,42 @@ def open_model(model_md5: str, root: Path) -> Iterator[Path]:
         yield weights.parent
         return
     with open_repository(root) as repo, TemporaryDirectory() as name:
-        folder = Path(name)
-        if not _copy_cached(repo, model_md5, folder) and not _copy_from_experiment(repo, model_md5, root, folder):
+        folder, cache = Path(name), DvcCache(root)
+        if not _link_cached(repo, cache, model_md5, folder) and not _link_from_experiment(
+            repo, cache, model_md5, root, folder
+        ):
             raise InputError(
                 f"the model of this run (md5 {model_md5}) is no longer in models/ or DVC's cache; train it again"
             )
         yield folder
 
 
-def _copy_cached(repo: Repo, model_md5: str, folder: Path) -> bool:
-    """Copy the weights and the model.json that belongs to them by DVC's run cache; return whether both are there."""
+def _link_cached(repo: Repo, cache: DvcCache, model_md5: str, folder: Path) -> bool:
+    """Link to the weights and the model.json that belongs to them by DVC's run cache; return whether both are there."""
     for entry in sorted(Path(repo.stage_cache.cache_dir).glob("*/*/*")):
         text = entry.read_text(encoding="utf-8", errors="replace")
         if model_md5 in text:
             md5s = {out["path"]: out.get("md5") for out in parse_yaml(text).get("outs", [])}
-            if md5s.get(MODEL) == model_md5 and DESCRIPTION in md5s:
-                cached = {path: Path(repo.cache.local.oid_to_path(md5s[path])) for path in (MODEL, DESCRIPTION)}
-                if all(file.is_file() for file in cached.values()):
-                    for path, file in cached.items():
-                        shutil.copyfile(file, folder / Path(path).name)
-                    return True
+            if (
+                md5s.get(MODEL) == model_md5
+                and DESCRIPTION in md5s
+                and all(map(cache.has, (model_md5, md5s[DESCRIPTION])))
+            ):
+                return _link_model(cache, md5s, folder)
     return False
 
 
-def _copy_from_experiment(repo: Repo, model_md5: str, root: Path, folder: Path) -> bool:
+def _link_from_experiment(repo: Repo, cache: DvcCache, model_md5: str, root: Path, folder: Path) -> bool:
     for baseline, experiments in repo.experiments.ls(all_commits=True).items():
         for name, revision in experiments:
             outs = read_run_at(root, name, baseline, revision)
             if isinstance(outs, RunOutputs) and outs.model_md5 == model_md5:
-                fs = DVCFileSystem(str(root), rev=revision)
-                with suppress(OSError, DvcException):
-                    for path in (MODEL, DESCRIPTION):
-                        fs.get(path, str(folder / Path(path).name))
-                    return True
+                return _link_model(cache, outs.md5s, folder)
     return False
+
+
+def _link_model(cache: DvcCache, md5s: Mapping[str, Any], folder: Path) -> bool:
+    return all(cache.link(md5s[path], folder / Path(path).name) for path in (MODEL, DESCRIPTION))
 
 
 def read_workspace_run(root: Path) -> RunOutputs | UnfinishedRun:

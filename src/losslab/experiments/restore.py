@@ -1,5 +1,6 @@
 """The workspace is put into the state of a run: params, lock and metrics, and the outs that DVC's cache has."""
 
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,9 +18,9 @@ from losslab.experiments.finished_runs import REPORT, WORKSPACE, RunOutputs, com
 from losslab.experiments.run_finder import RunRecord
 from losslab.experiments.verify import find_changed_code
 from losslab.formats import format_list
-from losslab.io.files import write_text
+from losslab.io.files import PRIVATE, make_folder, open_scratch_folder, write_text
 from losslab.io.git import list_changes, read_file_at, run_git
-from losslab.io.yaml import parse_yaml
+from losslab.io.yaml import read_yaml
 from losslab.project.code import RECORD
 from losslab.tracking.store import LOCK
 
@@ -52,22 +53,29 @@ def restore_workspace(record: RunRecord, root: Path, force: bool = False) -> Res
     if not force:
         _refuse_other_code(record, changed, root)
         _refuse_losses(record, root)
-    before = {name: (root / name).read_bytes() if (root / name).exists() else None for name in COMMITTED}
-    texts = _read_texts(record, root)
-    try:
-        for name, text in texts.items():
-            (root / name).unlink(missing_ok=True) if text is None else write_text(root / name, text)
-        missing = _list_missing(record, root, texts)
-        if missing:
-            run_dvc(root, "fetch", "-q", check=False)  # from a remote, if there is one
+    texts, cache, kept = _read_texts(record, root), DvcCache(root), root / PRIVATE / "before"
+    make_folder(kept.parent)
+    with open_scratch_folder(kept):
+        for name in (name for name in COMMITTED if (root / name).exists()):
+            shutil.copy(root / name, kept / Path(name).name)
+        try:
+            for name, text in texts.items():
+                (root / name).unlink(missing_ok=True) if text is None else write_text(root / name, text)
             missing = _list_missing(record, root, texts)
-        _check_out(root, record.lock)
-    except BaseException:
-        for name, content in before.items():
-            (root / name).unlink(missing_ok=True) if content is None else (root / name).write_bytes(content)
-        if (lock := before[LOCK]) is not None:
-            _check_out(root, parse_yaml(lock.decode()), must=False)
-        raise
+            if missing:
+                run_dvc(root, "fetch", "-q", check=False)  # from a remote, if there is one
+                missing = _list_missing(record, root, texts)
+            _check_out(root, record.lock)
+            for path, md5 in record.md5s.items():  # DVC has not looked at what it took from its cache
+                if path not in missing and compute_md5(root / path) != md5:
+                    cache.check(md5)
+        except BaseException:
+            for name in COMMITTED:  # by renaming, as the disk may be full
+                before = kept / Path(name).name
+                before.replace(root / name) if before.exists() else (root / name).unlink(missing_ok=True)
+            if (root / LOCK).exists():
+                _check_out(root, read_yaml(root / LOCK), must=False)
+            raise
     return RestoredWorkspace(len(record.md5s) - len(missing), missing, changed)
 
 

@@ -169,8 +169,11 @@ def _list_outs(lock: dict[str, Any], stages: Iterable[str] | None = None) -> dic
 
 
 def _describe_out(path: str, md5: str, clone: Path, old: Path, cache: DvcCache) -> str:
-    if not (old / path).exists() and not cache.link(md5, old / path):
-        return "differs; neither DVC's cache nor its remote has the old version to compare with"
+    try:
+        if not (old / path).exists() and not cache.link(md5, old / path):
+            return "differs; neither DVC's cache nor its remote has the old version to compare with"
+    except InputError as error:  # it is damaged
+        return f"differs; {error}"
     return describe_difference(old / path, clone / path) or "has the same content, but dvc.lock has another md5"
 
 
