@@ -1,5 +1,6 @@
 """A study is run in order, and counts its done runs, with an engine that runs nothing."""
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -177,6 +178,20 @@ def test_study_is_run_by_one_process_at_a_time(repository: Repository) -> None:
         assert runner is not None and runner["runs"] == ["small-dice-unet-s0"]
         with pytest.raises(InputError, match=r"small is already running \(process \d+\)"):
             StudyState(repository.root, "small").claim(study, 1).__enter__()
+    assert state.find_runner() is None
+
+
+def test_nothing_runs_in_a_repository_that_can_only_be_read(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that `study status` answers there."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    state = StudyState(repository.root, "small")
+    state.folder.mkdir(parents=True)
+    monkeypatch.setattr("losslab.study.state.FileLock.acquire", fail)
     assert state.find_runner() is None
 
 

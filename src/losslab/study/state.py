@@ -1,5 +1,6 @@
 """The state of a study outside Git and DVC: who runs it, what failed and why, logs. It lies in .losslab/study/<key>/."""
 
+import errno
 import hashlib
 import json
 import os
@@ -86,6 +87,10 @@ class StudyState:
                 return None
         except Timeout:
             return self._read_announced()
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            return None  # nothing runs where nothing can be written
 
     def stop(self) -> bool:
         """End the process that runs this study, and its workers; return whether there was one, or raise InputError."""
