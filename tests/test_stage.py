@@ -1,5 +1,6 @@
 """Each stage script, run as DVC runs it, with bad params: one line, exit code 1, nothing written."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -202,3 +203,19 @@ def test_terminated_stage_ends_by_the_signal(tmp_path: Path) -> None:
     code = "from losslab import stage, errors\ndef main(params): raise errors.Terminated\nstage.run_stage(main)"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (-signal.SIGTERM, "ERROR: -c: interrupted\n")
+
+
+def test_system_without_a_folder_for_temporary_files_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Python then names no file: it is not one that an earlier stage writes."""
+    write_params(tmp_path, TINY_CHANGES)
+    monkeypatch.chdir(tmp_path)
+
+    def fail(_: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']")
+
+    with pytest.raises(SystemExit) as ended:
+        stage.run_stage(fail)
+    assert ended.value.code == 1
+    assert capsys.readouterr().err.endswith(": No usable temporary directory found in ['/tmp']\n")

@@ -1,5 +1,6 @@
 """The exceptions that are meant for the person at the keyboard."""
 
+import errno
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -81,4 +82,6 @@ def describe_error(error: InputError | OSError, path: Path | None = None) -> str
     if isinstance(error, InputError):
         return str(error)
     named, reason = error.filename or path, error.strerror or str(error)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):  # of a copy, the second file is written
+        named = error.filename2 or named
     return f"{named}: {reason}" if named else reason

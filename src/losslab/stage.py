@@ -59,9 +59,9 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
         _exit_with_error(
             f"{error}: {sys.executable} is not losslab's Python. Run `make setup`, then `. .venv/bin/activate`"
         )
-    except FileNotFoundError as error:
-        _exit_with_error(f"{error.filename}: no such file; if an earlier stage writes it, run dvc repro")
     except (InputError, OSError) as error:
+        if isinstance(error, FileNotFoundError) and error.filename is not None:
+            _exit_with_error(f"{error.filename}: no such file; if an earlier stage writes it, run dvc repro")
         _exit_with_error(describe_error(error))
     except (MemoryError, RuntimeError) as error:
         if (where := find_exhausted_memory(error)) is None:

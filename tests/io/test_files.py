@@ -1,10 +1,8 @@
 import math
-import resource
 from pathlib import Path
 
 import pytest
 
-from losslab.errors import describe_error
 from losslab.io.files import (
     atomic_write,
     make_folder,
@@ -25,19 +23,6 @@ def test_file_or_folder_appears_completely_or_not_at_all(tmp_path: Path) -> None
         raise RuntimeError
     assert (tmp_path / "out").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-def test_write_that_fails_names_its_file(tmp_path: Path) -> None:
-    """As under `ulimit -f`: the system says that a file is too large, but not which."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    try:
-        with pytest.raises(OSError) as failed:
-            write_text(tmp_path / "out", "x" * 2000)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert describe_error(failed.value) == f"{tmp_path / 'out'}: File too large"
-    assert not list(tmp_path.iterdir())
 
 
 def test_folder_replaces_folder_and_leftovers_of_a_killed_run(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """MLflow runs: begun by train, completed by later stages, rebuilt from outs, and never in the way."""
 
+import logging
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from losslab.errors import InputError
 from losslab.io.files import write_csv, write_json
 from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
-from losslab.tracking.store import build_sqlite_uri
+from losslab.tracking.store import _import_client, build_sqlite_uri, describe_failure
 from tests.conftest import TINY_CHANGES, write_params
 
 HISTORY = [{"epoch": e, "lr": 0.001, "train_loss": 1.0 - e / 10, "val_miou": e / 10} for e in range(3)]
@@ -429,3 +430,13 @@ def test_processes_that_come_first_at_once_share_one_store(tmp_path: Path, param
     logged = runs(tmp_path, params.dataset)
     assert [(run.info.status, run.data.metrics["val/miou"]) for run in logged] == [("FINISHED", 0.5)] * 3
     assert list(tmp_path.glob(".*partial*")) == []
+
+
+def test_full_disk_of_the_store_is_one_line() -> None:
+    """MLflow logs the traceback of what it raises too, and SQLAlchemy begins with advice to programmers."""
+    _import_client()
+    assert not logging.getLogger("mlflow.store.db.utils").isEnabledFor(logging.ERROR)
+    advice = "(raised as a result of Query-invoked autoflush; consider …)\n(sqlite3.OperationalError) database or disk is full"
+    assert describe_failure(RuntimeError(advice)).endswith(
+        "cannot be used: (sqlite3.OperationalError) database or disk is full"
+    )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from losslab.errors import InputError
 from losslab.evaluation.targets import PreparedTargets, Targets, build_targets
 from losslab.inference.predictor import Predictor, TestTimeAugmentation
 from losslab.inference.tensors import to_labels, to_probabilities
+from losslab.io.files import name_errors
 from losslab.metrics.calibration import CalibrationMetrics
 from losslab.metrics.confusion import SegmentationMetrics
 from losslab.metrics.contours import ContourMetrics
@@ -39,8 +41,10 @@ class LabelMapStore:
 
     def add(self, labels: Labels) -> None:
         packed = zlib.compress(labels.tobytes(), level=1)
-        offset = self.file.seek(0, os.SEEK_END)
-        self.file.write(packed)
+        with name_errors(Path(tempfile.gettempdir())):
+            offset = self.file.seek(0, os.SEEK_END)
+            self.file.write(packed)
+            self.file.flush()
         self.entries.append((offset, len(packed), (labels.shape[0], labels.shape[1])))
 
     def __len__(self) -> int:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from losslab import models
-from losslab.errors import InputError
+from losslab.errors import InputError, describe_error
 from losslab.export.deployable import build_metadata
 from losslab.export.formats import SUFFIXES, FormatName, VaryingAxes, find_smallest_side, read_net, write_net
 from losslab.export.parity import ParityReport, measure_parity
@@ -81,7 +81,7 @@ def export_model(options: ExportOptions) -> ExportResult:
         except InputError:  # the net itself is at fault
             raise
         except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
+            raise InputError(f"cannot write {describe_error(error, path)}") from error
         except Exception as error:  # whatever exporters and runtimes raise
             refused.append(f"{varies}: {shorten_error(error)}")
             continue

@@ -122,8 +122,9 @@ def _capture_program(
 
 
 def _write_torch_export(path: Path, program: torch.export.ExportedProgram, metadata: Mapping[str, Any]) -> None:
-    with path.open("wb") as file:
-        torch.export.save(program, file, extra_files={METADATA_KEY: json.dumps(metadata)})
+    packed = io.BytesIO()  # a file on a full disk makes torch end the process
+    torch.export.save(program, packed, extra_files={METADATA_KEY: json.dumps(metadata)})
+    path.write_bytes(packed.getbuffer())
 
 
 def _write_torchscript(
@@ -131,7 +132,7 @@ def _write_torchscript(
 ) -> None:
     traceable = TraceableNet(net, metadata["mean"], metadata["std"])
     traced = torch.jit.trace(traceable, (_build_example(net, size, varies),), check_trace=False)  # type: ignore[no-untyped-call]
-    traced.save(str(path), _extra_files={METADATA_KEY: json.dumps(metadata)})
+    path.write_bytes(traced.save_to_buffer(_extra_files={METADATA_KEY: json.dumps(metadata)}))
 
 
 def _write_onnx(path: Path, program: torch.export.ExportedProgram, metadata: Mapping[str, Any]) -> None:

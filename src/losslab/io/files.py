@@ -30,7 +30,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     _remove(partial)
     try:
-        with name_errors(path):
+        with name_errors(path, partial):
             yield partial
         if path.is_dir():
             shutil.rmtree(path)
@@ -40,13 +40,20 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def name_errors(path: Path) -> Iterator[None]:
-    """Name this file in an error of the system that names none, as those of a write do."""
+def name_errors(path: Path, partial: Path | None = None) -> Iterator[None]:
+    """Name this file in an error of the system that names none, as those of a write do, or its partial one."""
     try:
         yield
     except OSError as error:
         if error.filename is None:
             error.filename = str(path)
+        if partial is not None:
+            error.filename, error.filename2 = (
+                str(path) + named.removeprefix(str(partial))
+                if isinstance(named, str) and named.startswith(str(partial))
+                else named
+                for named in (error.filename, error.filename2)
+            )
         raise
 
 

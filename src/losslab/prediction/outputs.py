@@ -1,5 +1,6 @@
 """The files that are written for an image: its mask, an overlay, and probabilities."""
 
+import io
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,8 +43,10 @@ def save_overlay(image: Pixels, labels: Labels, palette: Palette, tinted: Sequen
     if max(labels.shape) > MAX_JPEG_SIDE_PX:
         raise OSError(f"a JPEG has at most {MAX_JPEG_SIDE_PX} pixels a side")
     pixels = draw_overlay(image, labels, palette, tinted)
+    encoded = io.BytesIO()  # into a file Pillow may write half of it on a full disk, and not say so
+    Image.fromarray(pixels).save(encoded, format="JPEG", quality=JPEG_QUALITY)
     with atomic_write(path) as partial:
-        Image.fromarray(pixels).save(partial, format="JPEG", quality=JPEG_QUALITY)
+        partial.write_bytes(encoded.getbuffer())
 
 
 def draw_overlay(image: Pixels, labels: Labels, palette: Palette, tinted: Sequence[bool]) -> Pixels:

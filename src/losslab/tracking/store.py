@@ -285,9 +285,10 @@ def _import_client() -> "type[MlflowClient]":
     os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"  # with the password
     from mlflow import MlflowClient
 
-    # MLflow sets its level at import; nobody needs to read that a store is created, or of each attempt at a server.
+    # MLflow sets its level at import; nobody needs to read that a store is created, of each attempt at a server, or the
+    # traceback of an error that is raised too.
     for name in ("alembic", "mlflow", "urllib3"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     return MlflowClient
 
 
@@ -331,5 +332,5 @@ def describe_store() -> str:
 
 def describe_failure(error: Exception) -> str:
     """Say that the store cannot be used, with the first line of an error, or its type if it has no text."""
-    lines = str(error).splitlines()
+    lines = [line for line in str(error).splitlines() if not line.startswith("(raised as a result of")]  # SQLAlchemy's
     return f"{describe_store()} cannot be used: {format_line(lines[0])[:200] if lines else type(error).__name__}"

@@ -157,7 +157,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a write that fails
             free = shutil.disk_usage(path.parent).free
-            reason = str(error).splitlines()[0]
+            reason = error.strerror if isinstance(error, OSError) else "not all of it was written"
             raise InputError(
                 f"cannot write the checkpoint {path} ({reason}; {free / 2**20:.0f} MB are free): free some space and run it again; "
                 "training resumes from the last checkpoint"

@@ -64,9 +64,9 @@ def generate_dataset(source: GeneratorSource, folder: Path, step: Callable[[], o
         for _ in range(count):
             image, mask = draw_lesion(RandomStream(source.seed, number), source.pixels)
             for kind, pixels in (("images", image[..., ::-1]), ("masks", mask)):
-                path = folder / split / kind / f"{number:04d}.bmp"
-                if not cv2.imwrite(str(path), np.ascontiguousarray(pixels)):
-                    raise OSError(f"{path}: cannot be written")
+                # Not cv2.imwrite, which does not see that the disk is full.
+                _, encoded = cv2.imencode(".bmp", np.ascontiguousarray(pixels))
+                (folder / split / kind / f"{number:04d}.bmp").write_bytes(encoded.tobytes())
             number += 1
             step()
 
