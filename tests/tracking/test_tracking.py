@@ -432,6 +432,16 @@ def test_processes_that_come_first_at_once_share_one_store(tmp_path: Path, param
     assert list(tmp_path.glob(".*partial*")) == []
 
 
+def test_clock_that_is_set_back_makes_no_negative_duration(
+    params: Params, root: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with begin(params, root, warnings) as run:
+        run.log_epoch(HISTORY[0])
+        monkeypatch.setattr("time.time", lambda: 1_000_000.0)
+    (ended,) = runs(root, params.dataset)
+    assert (warnings, ended.info.status) == ([], "FINISHED") and ended.info.end_time == ended.info.start_time
+
+
 def test_full_disk_of_the_store_is_one_line() -> None:
     """MLflow logs the traceback of what it raises too, and SQLAlchemy begins with advice to programmers."""
     _import_client()

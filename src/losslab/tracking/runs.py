@@ -68,7 +68,7 @@ class TrainingRun:
     def end(self, status: str) -> None:
         """End the run; if the store does not hear of it, leave a note for later stages and `losslab sync`."""
         ended_ms = int(time.time() * 1000)
-        ended = self._try(lambda run: run.store.client.set_terminated(run.run_id, status, ended_ms))
+        ended = self._try(lambda run: run.store.terminate(run.store.client.get_run(run.run_id), status, ended_ms))
         if not ended or self.unknown:
             note: JsonObject = {"dataset": self.dataset, "key": self.key, "repository": read_repository_id(self.root)}
             note |= {"tags": self.unknown, "status": status, "ended_ms": ended_ms}

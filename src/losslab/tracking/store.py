@@ -129,6 +129,10 @@ class TrackingStore:
         if not known.params:
             self._log_params(run_id, params)
 
+    def terminate(self, run: Any, status: str, ended_ms: int) -> None:
+        """End a run, but not before it began, where the clock has been set back."""
+        self.client.set_terminated(run.info.run_id, status, max(ended_ms, run.info.start_time))
+
     def _describe(self, run_id: str, experiment: str | None) -> None:
         self.client.set_tag(run_id, NOTE, _build_note(run_id, experiment))
 
@@ -171,7 +175,7 @@ class TrackingStore:
         if NOTE not in run.data.tags:  # an older losslab made it
             self._describe(run_id, run.data.tags.get(EXPERIMENT))
         if run.info.status == "RUNNING":  # the model is there, so training has ended
-            self.client.set_terminated(run_id, "FINISHED")
+            self.terminate(run, "FINISHED", int(time.time() * 1000))
         logged = run.data.metrics
         metrics = []
         for row in read_csv(outs / "reports/history.csv"):
@@ -203,9 +207,9 @@ class TrackingStore:
             runs = [run for run in runs if MODEL_MD5 not in run.data.tags]
             for run in runs[:1]:
                 self.client.log_batch(run.info.run_id, tags=build_run_tags(note["tags"]))
-                self.client.set_terminated(run.info.run_id, note["status"], note["ended_ms"])
+                self.terminate(run, note["status"], note["ended_ms"])
             for run in (run for run in runs[1:] if run.info.status == "RUNNING"):
-                self.client.set_terminated(run.info.run_id, "KILLED", note["ended_ms"])
+                self.terminate(run, "KILLED", note["ended_ms"])
             path.unlink(missing_ok=True)
 
     def _upload_record(self, run_id: str, outs: Path) -> None:
