@@ -11,8 +11,10 @@ import pytest
 import yaml
 
 from losslab.errors import InputError
+from losslab.io.files import write_text
+from losslab.io.hashing import compute_bytes_md5, compute_folder_md5
 from losslab.params import load
-from losslab.stage_inputs import StageInputs, check_model
+from losslab.stage_inputs import StageInputs, check_data, check_model
 from losslab.training.plan import RECORDED_PARAMS
 from tests.conftest import ROOT, TINY_CHANGES, merge, write_params
 
@@ -110,7 +112,7 @@ def test_params_of_earlier_stages_are_part_of_an_experiment(folder: Path) -> Non
     edit_params(loss="dice")()
     assert alone.describe_change() is None
     assert "loss was cross_entropy, is dice now" in str(in_experiment.describe_change())
-    assert StageInputs("prepare", with_earlier=True).params["params.yaml"].keys().isdisjoint({"loss", "train"})
+    assert StageInputs("prepare", with_earlier=True).params["params.yaml"].keys().isdisjoint({"seed", "train"})
 
 
 def test_dataset_that_dvc_did_not_begin_with_is_noticed(folder: Path) -> None:
@@ -150,3 +152,28 @@ def test_model_of_other_params_is_refused(folder: Path) -> None:
         edit_params(**changes)()
         with pytest.raises(InputError, match=f"^models/model.json: this model was trained {said}"):
             check_model(description, load())
+
+
+def test_data_of_a_damaged_cache_are_refused_with_the_files_to_remove(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC checks out what its cache has under an md5, without a look at the bytes."""
+    monkeypatch.chdir(tmp_path)
+    folder = Path("data/prepared/tiny")
+    write_text(folder / "a.npy", "a")
+    write_text(folder / "b c.npy", "b")
+    md5, entries = compute_folder_md5(folder), [("a.npy", "a"), ("b c.npy", "b")]
+    listed = [{"md5": compute_bytes_md5(text.encode()), "relpath": name} for name, text in entries]
+    write_text(Path(".dvc/cache/files/md5", md5[:2], md5[2:]), json.dumps(listed))
+    lock = {"stages": {"prepare": {"outs": [{"path": "data/prepared/tiny", "md5": md5}]}}}
+    write_text(Path("dvc.lock"), yaml.safe_dump(lock))
+    monkeypatch.setenv("DVC_STAGE", "train")
+    check_data(folder, md5)
+    check_data(Path("data/prepared/other"), "0")  # of a run without DVC
+    write_text(folder / "b c.npy", "B")
+    with pytest.raises(InputError) as caught:
+        check_data(folder, compute_folder_md5(folder))
+    damaged = f".dvc/cache/files/md5/{listed[1]['md5'][:2]}/{listed[1]['md5'][2:]}"
+    assert f"is damaged: run rm -rf data/prepared/tiny {damaged}, then dvc repro again" in str(caught.value)
+    monkeypatch.delenv("DVC_STAGE")
+    check_data(folder, compute_folder_md5(folder))

@@ -3,7 +3,9 @@
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +83,31 @@ def check_model(description: Mapping[str, Any], params: Any) -> None:
             f"models/model.json: this model was trained with {key} {old}, but {PARAMS} has {new}: run `dvc repro`, "
             "or `dvc repro --force train` if it says that train did not change"
         )
+
+
+def check_data(folder: Path, md5: str) -> None:
+    """Raise InputError if a folder that an earlier stage wrote is not what dvc.lock has of it, by its md5.
+
+    DVC takes outs from its cache without a look into them, and would give their name to whatever bytes are there.
+    """
+    stages = _read_mapping(Path("dvc.lock")).get("stages", {}) if "DVC_STAGE" in os.environ else {}
+    outs = {out["path"]: out.get("md5") for stage in stages.values() for out in stage.get("outs", [])}
+    recorded = outs.get(folder.as_posix())
+    if recorded is None or recorded == md5:
+        return
+    cache = Path(os.environ.get("DVC_ROOT", ".")) / ".dvc/cache/files/md5"
+    damaged = [folder]
+    with suppress(OSError, ValueError):
+        listed = json.loads((cache / recorded[:2] / recorded[2:]).read_text(encoding="utf-8"))
+        damaged += [
+            cache / entry["md5"][:2] / entry["md5"][2:]
+            for entry in listed
+            if compute_file_md5(folder / entry["relpath"]) != entry["md5"]
+        ]
+    raise InputError(
+        f"{folder}: its bytes are not those that dvc.lock names, so what DVC's cache has of it is damaged: run "
+        f"rm -rf {' '.join(shlex.quote(str(path)) for path in damaged)}, then dvc repro again"
+    )
 
 
 def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
