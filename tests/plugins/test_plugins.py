@@ -24,6 +24,7 @@ from losslab.plugins import loading, manifest
 from losslab.plugins.loading import LOADED
 from losslab.plugins.manifest import find_plugins
 from losslab.plugins.usage import check_usage, describe_usage, get_usage_path
+from tests.conftest import ROOT
 
 BRIER = '''
 from typing import Annotated, Literal
@@ -114,6 +115,17 @@ def test_loss_of_a_function_is_used_by_name_like_any_other(write: Callable[[str,
         InputError, match=r"brier has no such option; available: brier: power, over; did you mean power"
     ):
         parse_loss("brier", {"powr": 1.0})
+
+
+@pytest.mark.parametrize("path", ["docs/plugins.md", "plugins/README.md"])
+def test_examples_of_the_docs_are_plug_ins(write: Callable[[str, str], Path], path: str) -> None:
+    for index, text in enumerate((ROOT / path).read_text(encoding="utf-8").split("```python\n")[1:]):
+        write(f"example_{index}.py", text.partition("```")[0])
+    found = find_plugins()
+    assert found.errors == () and "brier" in found.select("loss")
+    assert build_loss("0.5*dice+brier", 2, 255, options={"power": 1.5})(LOGITS, TARGET).item() > 0
+    for name in found.select("net"):
+        assert models.build_model(name, 3)(torch.zeros(1, 3, 5, 7)).shape == (1, 3, 5, 7)
 
 
 def test_loss_of_a_class_has_its_own_options(write: Callable[[str, str], Path]) -> None:
