@@ -197,6 +197,19 @@ def test_stage_whose_params_change_while_it_runs_fails(rank: str, tmp_path: Path
     ] * (rank == "0")
 
 
+@pytest.mark.parametrize("signals", [1, 2])
+def test_interrupted_stage_ends_with_one_line_also_when_interrupted_again(signals: int, tmp_path: Path) -> None:
+    write_params(tmp_path, {})
+    interrupt = "os.kill(os.getpid(), signal.SIGINT)"
+    code = (
+        "import atexit, os, signal\nfrom losslab import stage\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"atexit.register(lambda: {interrupt if signals == 2 else None})\n"
+        f"def main(params): {interrupt}\nstage.run_stage(main)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == ({1: 130, 2: -signal.SIGINT}[signals], "ERROR: -c: interrupted\n")
+
+
 def test_terminated_stage_ends_by_the_signal(tmp_path: Path) -> None:
     """DVC then says `exited with -15`, by which a study knows that the run can go on."""
     write_params(tmp_path, {})

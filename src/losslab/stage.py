@@ -20,12 +20,16 @@ from losslab.runtime.processes import die_with_parent, is_main_process
 if TYPE_CHECKING:
     from losslab.params import Params
 
+INTERRUPTED = 128 + signal.SIGINT
+"""Exit code after Ctrl+C, as in shells."""
 LOCK_TIMEOUT_S = 5.0
 """Seconds to wait for another stage in this folder: a killed DVC leaves its stage behind for one."""
 
 
 def run_stage(main: "Callable[[Params], None]") -> NoReturn:
     """Call `main` with the checked params.yaml of this folder; exit with 0, or with 1 and an error of one line.
+
+    Ctrl+C ends the stage with 130, and SIGTERM a training by that signal, with a line too.
 
     Heavy imports belong inside `main`: a bad params.yaml is then reported before they cost time, and a missing package
     is an error of one line too.
@@ -72,7 +76,8 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
     except KeyboardInterrupt:
-        _exit_with_error("interrupted")
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one finds nothing left to clear away
+        _exit_with_error("interrupted", INTERRUPTED)
     sys.exit(0)
 
 
@@ -172,6 +177,6 @@ def _print_error(line: str) -> None:
     print_lines([f"ERROR: {_find_name()}: {' '.join(line.split())}"])
 
 
-def _exit_with_error(line: str) -> NoReturn:
+def _exit_with_error(line: str, code: int = 1) -> NoReturn:
     _print_error(line)
-    sys.exit(1)
+    sys.exit(code)

@@ -62,7 +62,7 @@ FAILURES: list[Any] = [
     pytest.param(fail(OSError(28, "No space left", "a/b")), 1, "ERROR: a/b: No space left", id="OSError"),
     pytest.param(fail(MemoryError()), 1, "ERROR: out of memory", id="MemoryError"),
     pytest.param(fail(KeyboardInterrupt()), 130, "ERROR: interrupted: ", id="KeyboardInterrupt"),
-    pytest.param(terminate, 130, "ERROR: interrupted: ", id="SIGTERM"),
+    pytest.param(terminate, 143, "ERROR: interrupted: ", id="SIGTERM"),
 ]
 
 
@@ -93,12 +93,14 @@ def test_failure_in_a_command_ends_with_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(target, lambda *_, **__: trigger())
-    handler = signal.getsignal(signal.SIGTERM)
+    handler, on_interrupt = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
     done = CliRunner().invoke(app, [*command.split(), *arguments.split()])
+    on_second = signal.signal(signal.SIGINT, on_interrupt)
     assert (done.exit_code, done.stdout) == (code, "")
     assert done.stderr.startswith(line) and len(done.stderr.splitlines()) == 1
     assert isinstance(done.exception, SystemExit)
     assert signal.getsignal(signal.SIGTERM) is handler
+    assert on_second is (signal.SIG_DFL if code > 128 else on_interrupt), "a second Ctrl+C must leave no traceback"
 
 
 def test_interrupted_study_says_how_to_resume_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -57,22 +58,34 @@ def test_child_dies_with_its_parent(kill_group: bool) -> None:
         parent.stdout.close()
 
 
+def start_group(on_interrupt: str) -> "subprocess.Popen[bytes]":
+    code = (
+        f"import signal, time; signal.signal(signal.SIGINT, signal.{on_interrupt}); print(flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    assert process.stdout is not None and process.stdout.readline()
+    process.stdout.close()
+    return process
+
+
 def test_group_is_interrupted_and_then_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "GRACE_S", 1.0)
-    stubborn = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); print(flush=True); time.sleep(60)"
-    polite = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_DFL); print(flush=True); time.sleep(60)"
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True
-        )
-        for code in (polite, stubborn)
-    ]
-    for process in started:
-        assert process.stdout is not None and process.stdout.readline()
-        process.stdout.close()
+    started = [start_group("SIG_DFL"), start_group("SIG_IGN")]
     end_groups(started)
     assert [process.wait(5) for process in started] == [-signal.SIGINT, -signal.SIGKILL]
     end_groups(started)  # gone already: no error
+
+
+def test_group_is_killed_at_once_at_a_second_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(leader: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(processes, "_is_group_alive", interrupt)
+    stubborn = start_group("SIG_IGN")
+    end_groups([stubborn])
+    assert stubborn.wait(5) == -signal.SIGKILL
 
 
 def test_main_process_is_the_first_of_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,12 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from losslab.errors import InputError, describe_error, find_exhausted_memory
+from losslab.errors import InputError, Terminated, describe_error, find_exhausted_memory
 from losslab.formats import format_line
-from losslab.stage import print_line, print_lines
+from losslab.stage import INTERRUPTED, print_line, print_lines
 
-INTERRUPTED = 130
-"""Exit code after Ctrl+C, as in shells."""
+TERMINATED = 128 + signal.SIGTERM
+"""Exit code after SIGTERM, as in shells."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print everything as JSON.")]
 
 
@@ -62,7 +62,7 @@ def collect_errors(messages: list[str]) -> Iterator[None]:
 def cli_errors(
     interrupted: str = "run the same command again", memory: str | None = None, path: Path | None = None
 ) -> Iterator[None]:
-    """End a command with one line and exit code 1 for an error of the user or the system, 130 for Ctrl+C or SIGTERM.
+    """End a command with one line and exit code 1 for an error of the user or the system, 130 for Ctrl+C, 143 for SIGTERM.
 
     Every command runs inside it, as its decorator or in a `with` block.
 
@@ -72,14 +72,16 @@ def cli_errors(
         path: where the command writes, for errors of the system that name no file.
     """
 
-    def interrupt(number: int, frame: object) -> NoReturn:
-        raise KeyboardInterrupt
+    def terminate(number: int, frame: object) -> NoReturn:
+        raise Terminated
 
-    handler = signal.signal(signal.SIGTERM, interrupt)
+    handler = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except KeyboardInterrupt:
-        exit_with_errors([f"interrupted: {interrupted}"], INTERRUPTED)
+    except KeyboardInterrupt as error:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one finds nothing left to clear away
+        code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+        exit_with_errors([f"interrupted: {interrupted}"], code)
     except (InputError, OSError) as error:
         exit_with_errors([describe_error(error, path)])
     except (MemoryError, RuntimeError) as error:

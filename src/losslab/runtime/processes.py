@@ -37,13 +37,14 @@ def signal_group(leader: int, number: int) -> None:
 
 
 def end_groups(leaders: "Sequence[subprocess.Popen[bytes]]") -> None:
-    """Interrupt the process groups of these leaders, and kill those that are still there after `GRACE_S`."""
+    """Interrupt the process groups of these leaders, and kill those that are still there after `GRACE_S`, or at Ctrl+C."""
     for number in (signal.SIGINT, signal.SIGKILL):
         for leader in leaders:
             signal_group(leader.pid, number)
         deadline = time.monotonic() + GRACE_S
-        while any(_is_group_alive(leader) for leader in leaders) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        with suppress(KeyboardInterrupt):  # a second one: do not wait
+            while any(_is_group_alive(leader) for leader in leaders) and time.monotonic() < deadline:
+                time.sleep(0.1)
 
 
 def _is_group_alive(leader: "subprocess.Popen[bytes]") -> bool:
