@@ -151,12 +151,16 @@ def test_what_cannot_be_read_is_one_line(text: str, complaint: str, runs: Runs, 
     assert "\n" not in str(error.value)
 
 
-def test_commit_that_a_shallow_clone_lacks_is_told_with_the_remedy(runs: Runs, tracked: list[TrackedRun]) -> None:
+def test_commit_or_experiment_that_a_shallow_clone_lacks_is_told_with_the_remedy(
+    runs: Runs, tracked: list[TrackedRun]
+) -> None:
     first = runs.git("rev-parse", "HEAD~1")
     shallow = runs.root / "shallow"
     runs.git("clone", "-q", "--depth", "1", f"file://{runs.root}", str(shallow))
     with pytest.raises(InputError, match="this clone is shallow: git fetch --unshallow"):
         find_record(first, shallow)
-    with pytest.raises(InputError, match="no such run") as complaint:
-        find_record("calm-dog", runs.root)
-    assert "shallow" not in str(complaint.value)
+    with pytest.raises(InputError, match=r"experiments along: dvc exp pull origin calm-dog brings one$"):
+        find_record("calm-dog", shallow)
+    for text in (f"{first[:-1]}{'0' if first[-1] != '0' else '1'}", "calm-dog"):
+        with pytest.raises(InputError, match=r"^no such run: .* in MLflow at \S+$"):
+            find_record(text, runs.root)

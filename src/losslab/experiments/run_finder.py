@@ -206,13 +206,18 @@ class RunFinder:
     def _build_error(self, text: str) -> InputError:
         ids = [run.run_id for run in self._known]
         names = sorted({entry[0] for entry in self.experiments})
-        close = get_close_matches(text, [*names, *ids], MAX_NAMES_SHOWN, 0.5) or names[:MAX_NAMES_SHOWN]
-        hint = f" (available: {', '.join(close)})" if close else ""
-        shallow = run_git(self.root, "rev-parse", "--is-shallow-repository").strip() == "true"
+        close = get_close_matches(text, [*names, *ids], MAX_NAMES_SHOWN, 0.5)
+        shown = close or names[:MAX_NAMES_SHOWN]
+        hint = f" (available: {', '.join(shown)})" if shown else ""
+        remedy, remotes = "", run_git(self.root, "remote").split()
+        if re.fullmatch("[0-9a-f]{4,40}", text):
+            if run_git(self.root, "rev-parse", "--is-shallow-repository").strip() == "true":
+                remedy = "; this clone is shallow: git fetch --unshallow brings older commits"
+        elif remotes and not close:
+            remedy = f"; git clone takes no experiments along: dvc exp pull {remotes[0]} {text} brings one"
         return InputError(
             f"no such run: {text}{hint}; looked among {format_plural(len(names), 'DVC experiment')}, the commits, and "
-            f"{format_plural(len(ids), 'trained run')} in {describe_store()}"
-            + ("; this clone is shallow: git fetch --unshallow brings older commits" if shallow else "")
+            f"{format_plural(len(ids), 'trained run')} in {describe_store()}{remedy}"
         )
 
 
