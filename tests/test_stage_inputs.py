@@ -14,7 +14,7 @@ from losslab.errors import InputError
 from losslab.io.files import write_text
 from losslab.io.hashing import compute_bytes_md5, compute_folder_md5
 from losslab.params import load
-from losslab.stage_inputs import StageInputs, check_data, check_model
+from losslab.stage_inputs import StageInputs, check_data, check_evaluation, check_model
 from losslab.training.plan import RECORDED_PARAMS
 from tests.conftest import ROOT, TINY_CHANGES, merge, write_params
 
@@ -177,3 +177,14 @@ def test_data_of_a_damaged_cache_are_refused_with_the_files_to_remove(
     assert f"is damaged: run rm -rf data/prepared/tiny {damaged}, then dvc repro again" in str(caught.value)
     monkeypatch.delenv("DVC_STAGE")
     check_data(folder, compute_folder_md5(folder))
+
+
+def test_scores_of_other_params_are_refused(folder: Path) -> None:
+    """Params that changed when evaluate had ended, before DVC hashed them, name no scores of others."""
+    settings = {"resolution": "prepared", "tta": "none", "tolerances": [1, 3]}
+    edit_params(evaluate={"predictions": 1, "batch_size": 1})()
+    check_evaluation(settings, load())
+    edit_params(evaluate={"tolerances": [1, 2]})()
+    message = r"^reports/evaluation.json: the scores were computed with evaluate.tolerances \[1, 3\], but params.yaml has \[1, 2\]"
+    with pytest.raises(InputError, match=message + ": run `dvc repro`, or `dvc repro --force evaluate` if it says"):
+        check_evaluation(settings, load())

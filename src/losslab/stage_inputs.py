@@ -76,12 +76,22 @@ class StageInputs:
 def check_model(description: Mapping[str, Any], params: Any) -> None:
     """Raise InputError unless a model was trained with these params, by its model.json."""
     recorded = {**description["run"], "prepare": {key: description[key] for key in ("size", "fit")}}
-    given = params.model_dump(include={name: True if name != "prepare" else {"size", "fit"} for name in recorded})
+    _check_record("models/model.json: this model was trained", "train", recorded, params)
+
+
+def check_evaluation(settings: Mapping[str, Any], params: Any) -> None:
+    """Raise InputError unless the scores were computed with these params, by their evaluation.json."""
+    _check_record("reports/evaluation.json: the scores were computed", "evaluate", {"evaluate": settings}, params)
+
+
+def _check_record(begin: str, stage: str, recorded: Mapping[str, Any], params: Any) -> None:
+    partial = ("prepare", "evaluate")  # sections of which a record has some keys
+    given = params.model_dump(include={key: set(part) if key in partial else True for key, part in recorded.items()})
     if differing := _compare(recorded, given):
         key, (old, new) = next(iter(differing.items()))
         raise InputError(
-            f"models/model.json: this model was trained with {key} {old}, but {PARAMS} has {new}: run `dvc repro`, "
-            "or `dvc repro --force train` if it says that train did not change"
+            f"{begin} with {key} {old}, but {PARAMS} has {new}: run `dvc repro`, "
+            f"or `dvc repro --force {stage}` if it says that {stage} did not change"
         )
 
 
