@@ -144,7 +144,13 @@ def test_manual_step_is_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "error", ["MemoryError()", "RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: you')"]
+    "error",
+    [
+        "MemoryError()",
+        "RuntimeError('DefaultCPUAllocator: can\\'t allocate memory: you')",
+        "OSError(12, 'Cannot allocate memory')",
+        "Exception('(-4:Insufficient memory) Failed to allocate 10800000000 bytes')",
+    ],
 )
 def test_memory_that_runs_out_in_any_stage_is_one_line(error: str, tmp_path: Path) -> None:
     write_params(tmp_path, {})

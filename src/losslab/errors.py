@@ -73,8 +73,24 @@ def find_exhausted_memory(error: BaseException) -> str | None:
     """Return which memory ran out, or None for an error that is not about memory."""
     if "out of memory" in str(error):  # torch's, of several types
         return "device memory"
-    texts = ("can't allocate memory", "Cannot allocate memory")
+    texts = (
+        "can't allocate memory",
+        "Cannot allocate memory",
+        "Insufficient memory",
+    )  # torch's, the system's, OpenCV's
     return "memory" if isinstance(error, MemoryError) or any(text in str(error) for text in texts) else None
+
+
+def describe_failure(error: Exception, memory: str | None, path: Path | None = None) -> str | None:
+    """Say in a line why a stage or a command failed; return None for a bug, which keeps its traceback.
+
+    Args:
+        memory: what to change when memory runs out.
+        path: the file that an error of the system is about, if it names none.
+    """
+    if not isinstance(error, InputError) and (where := find_exhausted_memory(error)) is not None:
+        return f"out of {where}" + (f": {memory}" if memory else "")
+    return describe_error(error, path) if isinstance(error, (InputError, OSError)) else None
 
 
 def describe_error(error: InputError | OSError, path: Path | None = None) -> str:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NoReturn
 
-from losslab.errors import InputError, Terminated, describe_error, find_exhausted_memory
+from losslab.errors import InputError, Terminated, describe_failure
 from losslab.formats import format_line
 from losslab.io.files import make_folder
 from losslab.runtime.processes import die_with_parent, is_main_process
@@ -63,14 +63,12 @@ def run_stage(main: "Callable[[Params], None]") -> NoReturn:
         _exit_with_error(
             f"{error}: {sys.executable} is not losslab's Python. Run `make setup`, then `. .venv/bin/activate`"
         )
-    except (InputError, OSError) as error:
+    except Exception as error:
         if isinstance(error, FileNotFoundError) and error.filename is not None:
             _exit_with_error(f"{error.filename}: no such file; if an earlier stage writes it, run dvc repro")
-        _exit_with_error(describe_error(error))
-    except (MemoryError, RuntimeError) as error:
-        if (where := find_exhausted_memory(error)) is None:
+        if (line := describe_failure(error, "lower train.batch_size, evaluate.batch_size or prepare.size")) is None:
             raise
-        _exit_with_error(f"out of {where}: lower train.batch_size, evaluate.batch_size or prepare.size")
+        _exit_with_error(line)
     except Terminated:  # end by the signal: DVC tells it to a study, which starts this run again
         _print_error("interrupted")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -61,6 +61,7 @@ FAILURES: list[Any] = [
     ),
     pytest.param(fail(OSError(28, "No space left", "a/b")), 1, "ERROR: a/b: No space left", id="OSError"),
     pytest.param(fail(MemoryError()), 1, "ERROR: out of memory", id="MemoryError"),
+    pytest.param(fail(OSError(12, "Cannot allocate memory")), 1, "ERROR: out of memory", id="ENOMEM"),
     pytest.param(fail(KeyboardInterrupt()), 130, "ERROR: interrupted: ", id="KeyboardInterrupt"),
     pytest.param(terminate, 143, "ERROR: interrupted: ", id="SIGTERM"),
 ]

@@ -324,6 +324,20 @@ def test_operations_without_a_deterministic_version_are_named() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("error", "where"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"), "device memory"),
+        (OSError(12, "Cannot allocate memory"), "memory"),  # of a loader's fork
+        (MemoryError("Caught MemoryError in DataLoader worker process 0."), "memory"),
+        (Exception("OpenCV: (-4:Insufficient memory) Failed to allocate 108 bytes"), "memory"),
+    ],
+)
+def test_memory_that_runs_out_is_reported_whoever_says_so(error: Exception, where: str) -> None:
+    explained = str(explain_error(error, 4, 1))
+    assert explained.startswith(f"out of {where} in epoch 2: set train.batch_size below 4 ")
+
+
 @pytest.mark.parametrize("workers", ["(pid 77) is killed by signal: Killed", "(pid(s) 77, 78) exited unexpectedly"])
 def test_workers_that_end_are_reported_whatever_torch_calls_them(workers: str) -> None:
     error = explain_error(RuntimeError(f"DataLoader worker {workers}. "), 4, 1)

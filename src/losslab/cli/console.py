@@ -11,7 +11,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from losslab.errors import InputError, Terminated, describe_error, find_exhausted_memory
+from losslab.errors import InputError, Terminated, describe_error, describe_failure
 from losslab.formats import format_line
 from losslab.stage import INTERRUPTED, print_line, print_lines
 
@@ -82,11 +82,9 @@ def cli_errors(
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one finds nothing left to clear away
         code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
         exit_with_errors([f"interrupted: {interrupted}"], code)
-    except (InputError, OSError) as error:
-        exit_with_errors([describe_error(error, path)])
-    except (MemoryError, RuntimeError) as error:
-        if (exhausted := find_exhausted_memory(error)) is None:
+    except Exception as error:
+        if (line := describe_failure(error, memory, path)) is None:
             raise
-        exit_with_errors([f"out of {exhausted}" + (f": {memory}" if memory else "")])
+        exit_with_errors([line])
     finally:
         signal.signal(signal.SIGTERM, handler)

@@ -81,7 +81,7 @@ def train_net(
                 if record.rows and checkpoint is not None:
                     kept = f"The checkpoint of epoch {len(record.rows)} is {checkpoint.path}"
                 raise DivergedError(f"{error}. {kept}") from None
-            except (RuntimeError, MemoryError) as error:
+            except Exception as error:
                 if (explained := explain_error(error, settings.batch_size, len(record.rows))) is not None:
                     raise explained from error
                 raise
