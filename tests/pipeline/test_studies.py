@@ -111,6 +111,8 @@ def test_study_survives_kills_and_a_failing_cell(tmp_path: Path) -> None:
             os.kill(int(path.read_text()), signal.SIGKILL)
     assert run.process.wait(PATIENCE) == 1
 
+    log = (clone.folder / f".losslab/study/grid/logs/{GOOD}.log").read_text()
+    assert "resuming after epoch" in log, "it was trained from the start, or DVC's run cache answered"
     output, rows = run.log.read_text(), status(clone)
     assert [rows[name]["state"] for name in (GOOD, BROKEN)] == ["done", "failed"], output
     assert "grid: 1 of 2 done, 1 failed: see losslab study status grid" in output and "Traceback" not in output

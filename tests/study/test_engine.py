@@ -1,6 +1,10 @@
 """A worker on this machine, with stages that only write their outs: the project is a subfolder of its Git repository."""
 
+import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -85,3 +89,50 @@ def test_study_and_verify_work_in_a_subfolder_of_a_git_repository(
     verified = verify_run(find_record(run.name, root), root, print)
     assert (verified.outs, verified.differing) == (6, [])
     assert not (root / ".losslab/verify").exists()
+
+
+SLEEPING = {"stages": {"prepare": {"cmd": "true"}, "train": {"cmd": "trap '' INT TERM; touch {}; sleep 100"}}}
+"""A stage that does not end by itself when it is interrupted."""
+
+
+@pytest.mark.parametrize(
+    ("signals", "code"),
+    [([signal.SIGTERM], 143), ([signal.SIGINT, signal.SIGINT], 130)],
+    ids=["SIGTERM", "Ctrl+C twice"],
+)
+def test_study_that_is_ended_leaves_no_process_and_says_how_to_resume(
+    signals: list[int], code: int, repository: Repository, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root, begun = repository.root, tmp_path_factory.mktemp("signs") / "begun"
+    (root / "dvc.yaml").write_text(yaml.safe_dump(SLEEPING, sort_keys=False).replace("{}", str(begun)))
+    repository.commit()
+    process = subprocess.Popen(
+        [Path(sys.executable).with_name("losslab"), "study", "run", "small", "--jobs", "2"],
+        cwd=root,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # ignored where the suite runs in the background
+    )
+    while not begun.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    for number in signals:
+        process.send_signal(number)
+        time.sleep(0.3)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (code, "ERROR: interrupted: run `losslab study run small` to resume\n")
+    assert "Traceback" not in output and not list_processes(root)
+    assert not list((root / ".losslab/study/small").glob("slot-*/")) and StudyState(root, "small").find_runner() is None
+
+
+def list_processes(folder: Path) -> list[str]:
+    """List the commands of the processes that work in a folder or below it."""
+    commands = []
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):  # not a process, or gone, or another user's
+            if (process / "cwd").readlink().is_relative_to(folder):
+                commands.append((process / "cmdline").read_text())
+    return commands
