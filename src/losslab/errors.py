@@ -81,6 +81,15 @@ def find_exhausted_memory(error: BaseException) -> str | None:
     return "memory" if isinstance(error, MemoryError) or any(text in str(error) for text in texts) else None
 
 
+def find_killed_worker(error: BaseException) -> str | None:
+    """Return how a process that loads data ended, or None for another error.
+
+    torch raises this one in the main thread, in the middle of whatever that is doing: let nobody take it for their own.
+    """
+    match = re.search(r"DataLoader worker \(pid(?:\(s\))? [^)]*\) (.*?)(?:\. |$)", str(error))
+    return match[1] if match else None
+
+
 def describe_failure(error: Exception, memory: str | None, path: Path | None = None) -> str | None:
     """Say in a line why a stage or a command failed; return None for a bug, which keeps its traceback.
 

@@ -3,8 +3,10 @@ import multiprocessing
 import shutil
 import threading
 import time
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import lightning as L
 import pytest
@@ -14,6 +16,7 @@ from lightning.pytorch.callbacks import Callback
 from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
 from losslab.params import Params
+from losslab.tracking.runs import TrainingRun
 from losslab.training import EpochRow, TrainedNet, open_checkpoint, plan_training, train_net
 from losslab.training.checkpoints import RECORD, compute_run_key
 from tests.training.test_fit import LAUNCHED_BY_TORCHRUN, changed, read_weights
@@ -299,6 +302,23 @@ def test_memory_that_runs_out_is_reported_with_what_to_change(
     with pytest.raises(InputError, match=message):
         run(tiny_params, tiny_data, tmp_path, callbacks=[Hungry()])
     assert len(run(tiny_params, tiny_data, tmp_path).history) == 2
+
+
+@pytest.mark.parametrize("where", ["checkpoint", "MLflow"])
+def test_worker_that_is_killed_is_not_taken_for_a_fault_of_what_was_going_on(
+    where: str, tiny_params: Params, tiny_data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The handler of torch raises its error in the main thread, wherever that is."""
+
+    error, store = RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It …"), Future[Any]()
+    store.set_exception(error)
+    tracked, options = TrainingRun(store, pytest.fail, tmp_path, "tiny", "key"), dict[str, Any]()
+    if where == "checkpoint":
+        monkeypatch.setattr(torch, "save", Mock(side_effect=error))
+    else:
+        options["on_epoch"] = tracked.log_epoch
+    with pytest.raises(InputError, match="process that loads data is killed by signal: Bus error, most likely because"):
+        run(tiny_params, tiny_data, tmp_path, **options)
 
 
 def test_worker_that_is_killed_is_reported_with_what_to_change(

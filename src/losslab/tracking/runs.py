@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from losslab.errors import find_killed_worker
 from losslab.io.files import JsonObject, write_json, write_text
 from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
@@ -82,6 +83,8 @@ class TrainingRun:
         try:
             call(self.opening.result())
         except Exception as error:
+            if find_killed_worker(error):
+                raise
             if not self.failed:
                 self.warn(_describe_failure(error))
             self.failed = True

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 import losslab
-from losslab.errors import InputError
+from losslab.errors import InputError, find_killed_worker
 from losslab.io.files import atomic_write, make_folder
 from losslab.plugins.usage import read_usage
 from losslab.runtime.devices import pick_model_device
@@ -156,6 +156,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                     archive.comment = _compute_seal(archive)
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:  # torch makes a RuntimeError of a write that fails
+            if find_killed_worker(error):
+                raise
             free = shutil.disk_usage(path.parent).free
             reason = error.strerror if isinstance(error, OSError) else "not all of it was written"
             raise InputError(

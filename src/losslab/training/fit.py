@@ -16,7 +16,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
-from losslab.errors import DivergedError, InputError, Terminated, find_exhausted_memory
+from losslab.errors import DivergedError, InputError, Terminated, find_exhausted_memory, find_killed_worker
 from losslab.runtime.devices import keep_freed_memory
 from losslab.schedules import build_lr_factor, check_schedule, find_best_epoch, has_stalled
 from losslab.training.checkpoints import RECORD, AtomicCheckpointIO, Checkpoint
@@ -186,7 +186,7 @@ class _ProgressBar(TQDMProgressBar):
 
 def explain_error(error: BaseException, batch_size: int, epochs_done: int) -> InputError | None:
     """Explain memory that ran out, a killed worker or a lost process in one line; return None for anything else."""
-    text, kept = str(error), "no epoch has finished yet"
+    kept = "no epoch has finished yet"
     if epochs_done:
         kept = f"the checkpoint of epoch {epochs_done} is kept: start again with the same params to resume from it"
     if (where := find_exhausted_memory(error)) is not None:
@@ -194,19 +194,18 @@ def explain_error(error: BaseException, batch_size: int, epochs_done: int) -> In
             f"out of {where} in epoch {epochs_done + 1}: set train.batch_size below {batch_size} (a higher train.accumulate "
             f"keeps the images per optimizer step), set prepare.size lower, or choose a smaller net; {kept}"
         )
-    if killed := re.search(r"DataLoader worker \(pid(?:\(s\))? [^)]*\) (.*?)(?:\. |$)", text):
+    if (ended := find_killed_worker(error)) is not None:
         return InputError(
-            f"epoch {epochs_done + 1}: a process that loads data {killed[1]}, most likely because memory or /dev/shm ran out: "
+            f"epoch {epochs_done + 1}: a process that loads data {ended}, most likely because memory or /dev/shm ran out: "
             f"set train.workers lower (0 loads data within the training process); {kept}"
         )
-    if "iter(combined_loader)" in text and isinstance(
-        cause := error.__context__, OSError
-    ):  # Lightning's, instead of it
+    cause = error.__context__
+    if "iter(combined_loader)" in str(error) and isinstance(cause, OSError):  # Lightning's, instead of it
         return InputError(
             f"epoch {epochs_done + 1}: the processes that load data cannot start: {cause.strerror} (they need /dev/shm): set "
             f"train.workers to 0; {kept}"
         )
-    if "Connection closed by peer" in text or "Connection reset by peer" in text:
-        ended = "another process of this run ended; its own message says why"
-        return InputError(f"epoch {epochs_done + 1}: {ended}; {kept}")
+    if re.search("Connection (closed|reset) by peer", str(error)):
+        lost = "another process of this run ended; its own message says why"
+        return InputError(f"epoch {epochs_done + 1}: {lost}; {kept}")
     return None
