@@ -5,6 +5,7 @@ import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import cv2
 import numpy as np
@@ -368,6 +369,19 @@ def test_pixels_that_are_no_numbers_of_16_bits_are_reported(tmp_path: Path) -> N
         Image.fromarray(np.array([[0, value]], np.float32)).save(tmp_path / "a.tif")
         with pytest.raises(UnusableFileError, match=f"unreadable mask: holds {reason}"):
             read_mask(tmp_path / "a.tif", in_colours=False)
+
+
+@pytest.mark.parametrize("error", [MemoryError(), cv2.error("(-4:Insufficient memory) Failed to allocate 9 bytes")])
+def test_memory_that_runs_out_is_no_damage_of_the_file(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With `audit: warn` the image would be left out."""
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
+    monkeypatch.setattr(decode, "_open", Mock(side_effect=error))
+    with pytest.raises(type(error)):
+        read_image(tmp_path / "a.png")
+    with pytest.raises(type(error)):
+        read_mask(tmp_path / "a.png", in_colours=False)
 
 
 @pytest.mark.filterwarnings("ignore")  # Pillow's, about what it meets

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import PREFIXES, ImageFileDirectory_v2
 
+from losslab.errors import find_exhausted_memory
+
 if TYPE_CHECKING:
     from losslab.data.findings import KindName
 
@@ -265,6 +267,8 @@ def _decode_by_opencv(content: bytes, flags: int) -> Pixels:
 def _explain(error: Exception, what: Literal["image", "mask"]) -> UnusableFileError:
     if isinstance(error, Image.DecompressionBombError):
         return UnusableFileError("too large to read", "more than 179 million pixels")
+    if find_exhausted_memory(error):  # which is no fault of the file
+        raise error
     message = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         message = UNKNOWN_FORMAT
