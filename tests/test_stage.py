@@ -11,9 +11,13 @@ import pytest
 from filelock import FileLock
 
 from losslab import stage
+from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
+from losslab.io.files import write_json
+from losslab.params import load
 from losslab.stage import find_checkpoints_folder, find_downloads_folder, forget_downloads, forget_finished
-from tests.conftest import ROOT, TINY_CHANGES, write_params
+from losslab.training.plan import RECORDED_PARAMS
+from tests.conftest import ROOT, TINY_CHANGES, merge, write_params
 from tests.fork_server import start_server
 
 STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
@@ -63,6 +67,25 @@ def test_unknown_encoder_is_an_error_before_the_data_is_touched(tmp_path: Path) 
     assert "; similar names: resnet18" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "data/raw").exists()
+
+
+def test_stage_refuses_what_the_one_before_made_with_other_params(tmp_path: Path, tiny_data: PreparedData) -> None:
+    write_params(tmp_path, merge(TINY_CHANGES, {"arch": "simple_cnn", "encoder": None, "prepare": {"limit": 5}}))
+    (tmp_path / "data/prepared").mkdir()
+    (tmp_path / "data/prepared/tiny").symlink_to(tiny_data.folder)
+    params = load(tmp_path / "params.yaml")
+    run = params.model_dump(include=RECORDED_PARAMS)
+    write_json(tmp_path / "models/model.json", {"size": 64, "fit": "stretch", "run": run})
+    write_json(tmp_path / "reports/evaluation.json", {"tta": "flip"})
+    for name, said in (
+        ("train", "audit.json: these data were prepared with prepare.limit null, but params.yaml has 5: run"),
+        (
+            "report",
+            "reports/evaluation.json: the scores were computed with evaluate.tta flip, but params.yaml has none: run",
+        ),
+    ):
+        (line,) = run_stage(name, tmp_path).stderr.splitlines()
+        assert said in line
 
 
 def test_python_without_the_packages_is_an_error_that_says_how_to_get_them(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from losslab.errors import InputError
 from losslab.io.files import write_text
 from losslab.io.hashing import compute_bytes_md5, compute_folder_md5
 from losslab.params import load
-from losslab.stage_inputs import StageInputs, check_data, check_evaluation, check_model
+from losslab.stage_inputs import StageInputs, check_checkout, check_data, check_evaluation, check_model
 from losslab.training.plan import RECORDED_PARAMS
 from tests.conftest import ROOT, TINY_CHANGES, merge, write_params
 
@@ -168,19 +168,27 @@ def test_data_of_a_damaged_cache_are_refused_with_the_files_to_remove(
     lock = {"stages": {"prepare": {"outs": [{"path": "data/prepared/tiny", "md5": md5}]}}}
     write_text(Path("dvc.lock"), yaml.safe_dump(lock))
     monkeypatch.setenv("DVC_STAGE", "train")
-    check_data(folder, md5)
-    check_data(Path("data/prepared/other"), "0")  # of a run without DVC
+    check_checkout(folder, md5)
+    check_checkout(Path("data/prepared/other"), "0")  # of a run without DVC
     write_text(folder / "b c.npy", "B")
     with pytest.raises(InputError) as caught:
-        check_data(folder, compute_folder_md5(folder))
+        check_checkout(folder, compute_folder_md5(folder))
     damaged = f".dvc/cache/files/md5/{listed[1]['md5'][:2]}/{listed[1]['md5'][2:]}"
     assert f"is damaged: run rm -rf data/prepared/tiny {damaged}, then dvc repro again" in str(caught.value)
     monkeypatch.delenv("DVC_STAGE")
-    check_data(folder, compute_folder_md5(folder))
+    check_checkout(folder, compute_folder_md5(folder))
 
 
-def test_scores_of_other_params_are_refused(folder: Path) -> None:
-    """Params that changed when evaluate had ended, before DVC hashed them, name no scores of others."""
+def test_data_or_scores_of_other_params_are_refused(folder: Path) -> None:
+    """Params that changed when prepare or evaluate had ended, before DVC hashed them, name no outs of others."""
+    prepared = load().prepare.model_dump()
+    check_data(prepared, load())
+    edit_params(prepare={"split": {"seed": 3}})()
+    message = (
+        "^data/prepared/tiny/audit.json: these data were prepared with prepare.split.seed 0, but params.yaml has 3: run"
+    )
+    with pytest.raises(InputError, match=message):
+        check_data(prepared, load())
     settings = {"resolution": "prepared", "tta": "none", "tolerances": [1, 3]}
     edit_params(evaluate={"predictions": 1, "batch_size": 1})()
     check_evaluation(settings, load())

@@ -73,6 +73,12 @@ class StageInputs:
         return files
 
 
+def check_data(settings: Mapping[str, Any], params: Any) -> None:
+    """Raise InputError unless data were prepared with these params, by the settings in their audit.json."""
+    begin = f"data/prepared/{params.dataset}/audit.json: these data were prepared"
+    _check_record(begin, "prepare", {"prepare": settings}, params)
+
+
 def check_model(description: Mapping[str, Any], params: Any) -> None:
     """Raise InputError unless a model was trained with these params, by its model.json."""
     recorded = {**description["run"], "prepare": {key: description[key] for key in ("size", "fit")}}
@@ -95,7 +101,7 @@ def _check_record(begin: str, stage: str, recorded: Mapping[str, Any], params: A
         )
 
 
-def check_data(folder: Path, md5: str) -> None:
+def check_checkout(folder: Path, md5: str) -> None:
     """Raise InputError if a folder that an earlier stage wrote is not what dvc.lock has of it, by its md5.
 
     DVC takes outs from its cache without a look into them, and would give their name to whatever bytes are there.

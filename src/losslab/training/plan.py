@@ -22,7 +22,7 @@ from losslab.models import build_model, check_encoder, check_size, compute_weigh
 from losslab.params import Params
 from losslab.runtime.devices import pick_device, pick_precision
 from losslab.runtime.randomness import derive_seed
-from losslab.stage_inputs import check_data
+from losslab.stage_inputs import check_checkout
 from losslab.training.launch import check_launch
 
 RECORDED_PARAMS = {"dataset", "seed", "loss", "loss_options", "arch", "encoder", "encoder_weights", "train"}
@@ -58,7 +58,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
     precision = pick_precision(params.train.precision, device)
     check_encoder(params.arch, params.encoder, params.encoder_weights)
     data, data_md5 = prepared.describe(), prepared.md5()
-    check_data(prepared.folder, data_md5)
+    check_checkout(prepared.folder, data_md5)
     outputs, size = count_outputs(len(data["classes"])), data["size"]
     mean, std = find_normalisation(params.encoder, params.encoder_weights) or (data["mean"], data["std"])
     torch.manual_seed(derive_seed(params.seed, "weights"))
