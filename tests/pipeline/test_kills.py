@@ -80,8 +80,11 @@ def test_kills_at_any_moment_change_nothing(
         "in a later stage": after("Running stage 'evaluate'", chance.uniform(0.5, 4), "Running stage 'report'"),
     }
     for number, (name, moment) in enumerate(moments.items()):
+        had_checkpoint = any(clone.folder.glob(".losslab/checkpoints/*.ckpt"))
         output = kill_dvc(clone, moment, group=number % 3 != 2)
         assert "Traceback" not in output, f"{name}: {output}"
+        if had_checkpoint and re.search(r"^epoch \d", output, re.MULTILINE):
+            assert "resuming after epoch" in output, f"{name}: trained from the start: {output}"
         if name == "between train and evaluate":
             assert f"resuming after epoch {EPOCHS}" in output, "a finished training was not used"
     output = clone.run("dvc repro")
