@@ -198,7 +198,7 @@ def test_name_of_losslabs_is_refused(write: Callable[[str, str], Path]) -> None:
     )
     with pytest.raises(InputError, match=r"plugins/own\.py:2: dice is a loss of losslab; give yours another name"):
         parse_loss("dice", {})
-    with pytest.raises(InputError, match=r"plugins/own\.py:4: unet is an arch of losslab; give yours another name"):
+    with pytest.raises(InputError, match=r"plugins/own\.py:4: unet is a net of losslab; give yours another name"):
         models.registry.find_arch("unet")
     assert parse_loss("bce", {}).terms
 

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from losslab.errors import InputError, quote, suggest_name
+from losslab.errors import InputError, quote
 from losslab.losses import options
-from losslab.plugins.manifest import FOLDER as PLUGINS
-from losslab.plugins.manifest import PluginEntry, find_plugins
+from losslab.plugins.manifest import PluginEntry, find_entry, find_plugins, suggest_plugin
 from losslab.plugins.options import build_schema
 
 LossKind = Literal["pixel", "region", "boundary", "structure", "regulariser", "plug-in"]
@@ -274,20 +273,14 @@ def find_loss(name: str, expression: str | None = None) -> LossSpec:
     Args:
         expression: what it is part of, for the error.
     """
-    if name in LOSSES and not any(PLUGINS.glob("*.py")):
+    entry = find_entry("loss", name, LOSSES)
+    if name in LOSSES:
         return LOSSES[name]
-    manifest = find_plugins()
-    own = manifest.select("loss")
-    if name in LOSSES and name in own:
-        raise InputError(f"{own[name].place}: {name} is a loss of losslab; give yours another name")
-    if name not in LOSSES and name not in own:
-        listed = f" (available: {', '.join([*LOSSES, *own])})"
-        broken = "".join(f"; {error}" for error in manifest.errors)
+    if entry is None:
         place = f" in {quote(expression)}" if expression is not None else ""
-        raise InputError(
-            f"loss: no such loss: {quote(name)}{place}{listed}{suggest_name(name, [*LOSSES, *own])}{broken}"
-        )
-    return LOSSES[name] if name in LOSSES else _specify_plugin(own[name])
+        listed = f" (available: {', '.join(available())})"
+        raise InputError(f"loss: no such loss: {quote(name)}{place}{listed}{suggest_plugin(name, available())}")
+    return _specify_plugin(entry)
 
 
 def _specify_plugin(entry: PluginEntry) -> LossSpec:

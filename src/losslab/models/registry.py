@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
-from losslab.errors import InputError, quote, suggest_name
-from losslab.plugins.manifest import FOLDER as PLUGINS
-from losslab.plugins.manifest import PluginEntry, find_plugins
+from losslab.errors import InputError, quote
+from losslab.plugins.manifest import PluginEntry, find_entry, find_plugins, suggest_plugin
 
 SMP = "segmentation_models_pytorch"
 
@@ -202,16 +201,13 @@ def find_arch(arch: str) -> ArchSpec:
     >>> find_arch("segnet").source
     'Badrinarayanan et al. 2015, arXiv 1511.00561, hand-written'
     """
-    if arch in ARCHS and not any(PLUGINS.glob("*.py")):
+    entry = find_entry("net", arch, ARCHS)
+    if arch in ARCHS:
         return ARCHS[arch]
-    manifest = find_plugins()
-    own = manifest.select("net")
-    if arch in ARCHS and arch in own:
-        raise InputError(f"{own[arch].place}: {arch} is an arch of losslab; give yours another name")
-    if arch not in ARCHS and arch not in own:
-        known, broken = [*ARCHS, *own], "".join(f"; {error}" for error in manifest.errors)
-        raise InputError(f"arch: {quote(arch)} is not one of {', '.join(known)}{suggest_name(arch, known)}{broken}")
-    return ARCHS[arch] if arch in ARCHS else _specify_plugin(own[arch])
+    if entry is None:
+        known = available()
+        raise InputError(f"arch: {quote(arch)} is not one of {', '.join(known)}{suggest_plugin(arch, known)}")
+    return _specify_plugin(entry)
 
 
 def _specify_plugin(entry: PluginEntry) -> ArchSpec:

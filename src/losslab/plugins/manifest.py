@@ -6,14 +6,14 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from losslab.errors import InputError
+from losslab.errors import InputError, suggest_name
 from losslab.io.files import make_folder, read_json, write_json
 from losslab.io.hashing import compute_bytes_md5, compute_file_md5
 from losslab.plugins import MARK, PluginKind, PluginMark
@@ -73,6 +73,21 @@ def find_plugins(folder: Path | None = None) -> Manifest:
     files = _list_files(folder)
     stamps = tuple((str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in files)
     return _describe(folder, stamps, str(Path.cwd()))
+
+
+def find_entry(kind: PluginKind, name: str, builtin: Container[str]) -> PluginEntry | None:
+    """Return the plug-in of a name; None if there is none. Raises InputError for one that has the name of losslab's."""
+    if name in builtin and not any(FOLDER.glob("*.py")):
+        return None
+    entry = find_plugins().select(kind).get(name)
+    if entry is not None and name in builtin:
+        raise InputError(f"{entry.place}: {name} is a {kind} of losslab; give yours another name")
+    return entry
+
+
+def suggest_plugin(name: str, known: Iterable[str]) -> str:
+    """Return the end of an error about an unknown name: the nearest known one, and the files that may have had it."""
+    return suggest_name(name, known) + "".join(f"; {error}" for error in find_plugins().errors)
 
 
 def list_modules(folder: Path) -> list[tuple[str, str | None]]:
