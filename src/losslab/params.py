@@ -16,7 +16,11 @@ from losslab.io.yaml import Section, read_yaml, validate
 from losslab.losses.parsed_loss import ParsedLoss, parse_loss
 from losslab.models.encoders import check_encoder_listed
 from losslab.models.registry import check_batch, check_encoder_given
+from losslab.plugins.manifest import find_entry, find_plugins, suggest_plugin
 from losslab.schedules import check_schedule
+
+AUGMENTATIONS = ("none", "flip", "seed_lab7", "affine", "strong")
+"""losslab's own recipes; plug-ins add others."""
 
 
 class DownloadParams(Section):
@@ -70,7 +74,7 @@ class TrainParams(Section):
     clip_grad_norm: float | None = Field(gt=0)
     ema: float | None = Field(gt=0, lt=1)
     early_stopping: int | None = Field(gt=0)
-    augmentation: Literal["none", "flip", "seed_lab7", "affine", "strong"]
+    augmentation: str
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     device: Literal["auto", "cpu", "cuda"]
     devices: int = Field(gt=0)
@@ -169,6 +173,7 @@ def _check_across(params: Params, catalog: Path) -> None:
             f"prepare.split.method is 'grouped', but the card of {params.dataset} has no group; use random"
         )
     params.parsed_loss.check_classes(card.num_outputs)
+    _check_augmentation(params.train.augmentation)
     check_schedule(params.train.schedule, params.train.schedule_options)
     check_encoder_given(params.arch, params.encoder, params.encoder_weights)
     if params.encoder is not None:
@@ -181,3 +186,11 @@ def _check_across(params: Params, catalog: Path) -> None:
                     f"{'null' if unset is None else unset}"
                 )
     check_batch(params.arch, params.prepare.size, params.train.batch_size)
+
+
+def _check_augmentation(name: str) -> None:
+    if find_entry("augmentation", name, AUGMENTATIONS) is None and name not in AUGMENTATIONS:
+        known = [*AUGMENTATIONS, *find_plugins().select("augmentation")]
+        raise InputError(
+            f"train.augmentation: {quote(name)} is not one of {', '.join(known)}{suggest_plugin(name, known)}"
+        )

@@ -8,23 +8,26 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from losslab import models
 from losslab.cli import app
+from losslab.data.loading.augmentation import build_augmentation
 from losslab.errors import InputError
 from losslab.io.files import write_json
 from losslab.losses import available, build_loss
 from losslab.losses.parsed_loss import parse_loss
 from losslab.losses.registry import find_loss
 from losslab.models.cost import measure_arch_cost
+from losslab.params import Params, check_params
 from losslab.plugins import loading, manifest
 from losslab.plugins.loading import LOADED
 from losslab.plugins.manifest import find_plugins
 from losslab.plugins.usage import check_usage, describe_usage, get_usage_path
-from tests.conftest import ROOT
+from tests.conftest import ROOT, merge
 
 BRIER = '''
 from typing import Annotated, Literal
@@ -60,7 +63,7 @@ from losslab.plugins import net
 from channels import HIDDEN
 
 @net(stride=8, source="ours")
-def pixel(num_classes, in_channels):
+def pixel(in_channels, num_classes):
     """Two convolutions of a pixel."""
     return nn.Sequential(nn.Conv2d(in_channels, HIDDEN, 1), nn.ReLU(), nn.Conv2d(HIDDEN, num_classes, 1))
 '''
@@ -251,6 +254,51 @@ def test_fault_of_a_net_is_named(write: Callable[[str, str], Path], body: str, l
     )
     with pytest.raises(InputError, match=line):
         models.build_model("own", 2)
+
+
+TURNED = """
+import albumentations as A
+from losslab.plugins import augmentation
+
+@augmentation
+def turned(fill):
+    return [A.Rotate(limit=(90, 90), p=1.0, fill=fill)]
+"""
+
+
+def test_recipe_is_used_by_name(write: Callable[[str, str], Path], tiny_params: Params) -> None:
+    write("turned.py", TURNED)
+    picture = np.arange(3 * 8 * 8, dtype=np.uint8).reshape(8, 8, 3)
+    changed = build_augmentation("turned", (1, 2, 3), 255)(image=picture, mask=picture[..., 0])  # type: ignore[misc]
+    assert np.array_equal(changed["mask"], np.rot90(picture[..., 0]))
+    content = merge(tiny_params.model_dump(), {"dataset": "synthetic_lesions", "train": {"augmentation": "turned"}})
+    params = check_params(content, "params.yaml", ROOT / "data/catalog")
+    assert set(json.loads(describe_usage(params.model_dump())["train"])) == {"augmentation turned"}
+    content["train"]["augmentation"] = "tuned"
+    with pytest.raises(
+        InputError, match=r"train\.augmentation: 'tuned' is not one of none, .*, turned; did you mean turned\?"
+    ):
+        check_params(content, "params.yaml", ROOT / "data/catalog")
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ("return 3", r"own\.py:3: own returned int; a recipe is a list of albumentations"),
+        (
+            "return [A.Resize(32, 64)]",
+            r"own\.py:3: own makes images of uint8 \[32, 64, 3\] of uint8 \[64, 64, 3\]; a recipe",
+        ),
+        ("return [A.ToFloat()]", r"own\.py:3: own makes images of float32"),
+        ("return [A.Nothing()]", r"own\.py:5: AttributeError: module 'albumentations' has no attribute 'Nothing'"),
+    ],
+)
+def test_fault_of_a_recipe_is_named(write: Callable[[str, str], Path], body: str, line: str) -> None:
+    write(
+        "own.py", f"import albumentations as A\nfrom losslab.plugins import *\n@augmentation\ndef own():\n    {body}\n"
+    )
+    with pytest.raises(InputError, match=line):
+        build_augmentation("own", (0, 0, 0), 255)
 
 
 def test_stages_depend_on_the_plug_ins_that_a_run_uses_and_what_they_import(write: Callable[[str, str], Path]) -> None:

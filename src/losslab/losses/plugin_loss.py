@@ -20,7 +20,7 @@ class PluginLoss(Loss):
         self.function, self.origin, self.options = function, origin, options
         code = function.__code__
         self.place = f"{origin}:{code.co_firstlineno}: {function.__name__}"
-        self.taken = [name for name in code.co_varnames[: code.co_argcount] if name in INPUTS]
+        self.taken = [name for name in code.co_varnames[: code.co_argcount] if name in INPUTS["loss"]]
 
     def compute(self, batch: Batch) -> Tensor:
         given = {name: value() if callable(value := getattr(batch, name)) else value for name in self.taken}

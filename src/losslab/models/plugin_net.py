@@ -5,17 +5,14 @@ from torch import nn
 
 from losslab.errors import InputError
 from losslab.models.registry import ArchSpec
-from losslab.plugins.loading import load_plugin, raise_plugin_error
+from losslab.plugins.loading import call_plugin, load_plugin, raise_plugin_error
 
 
 def build_plugin_net(spec: ArchSpec, num_classes: int, in_channels: int) -> nn.Module:
     """Build the net. Raises InputError that names the file for one that fails, or whose logits have another shape."""
     origin, _, attribute = spec.target.rpartition(":")
     build = load_plugin(origin, attribute)
-    try:
-        net = build(num_classes, in_channels)
-    except Exception as error:
-        raise_plugin_error(error, origin)
+    net = call_plugin(build, origin, {"num_classes": num_classes, "in_channels": in_channels})
     if not isinstance(net, nn.Module):
         raise InputError(f"{origin}: {attribute} returned {type(net).__name__}; a net is a torch.nn.Module")
     side = max(spec.stride, spec.smallest)

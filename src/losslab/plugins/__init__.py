@@ -1,4 +1,4 @@
-"""Plug-ins: losses and nets of a project's own, in `plugins/*.py`, or of an installed package.
+"""Plug-ins: losses, nets and augmentation recipes of a project's own, in `plugins/*.py`, or of an installed package.
 
 A decorator makes one of a function or class; losslab finds it by its name from then on. Importing this imports no torch.
 A package names its modules with plug-ins as entry points of the group `losslab.plugins`.
@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, overload
 
-__all__ = ["loss", "net"]
+__all__ = ["augmentation", "loss", "net"]
 
-PluginKind = Literal["loss", "net"]
+PluginKind = Literal["loss", "net", "augmentation"]
 MARK = "__losslab_plugin__"
 """Attribute of a decorated object."""
 Target = TypeVar("Target", bound=Callable[..., Any])
@@ -23,6 +23,27 @@ class PluginMark:
     kind: PluginKind
     name: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+@overload
+def augmentation(target: Target, /) -> Target: ...
+@overload
+def augmentation(*, name: str | None = None) -> Callable[[Target], Target]: ...
+def augmentation(target: Target | None = None, /, **about: Any) -> Any:
+    """Make an augmentation recipe of a function that returns a list of albumentations, or a `Compose` of them.
+
+    It may take, by name, `fill` and `void`: the RGB colour and the label of what comes in from outside an image. Images
+    are uint8 `[H, W, 3]`, masks uint8 `[H, W]`; both keep their size. losslab seeds the recipe for each image and epoch.
+
+    Args:
+        name: as used in `train.augmentation`; that of the function where it is not given.
+
+    >>> @augmentation
+    ... def turned(fill, void):
+    ...     import albumentations as A
+    ...     return [A.RandomRotate90(p=1.0)]
+    """
+    return _mark("augmentation", target, about)
 
 
 @overload

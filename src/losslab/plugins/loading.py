@@ -4,6 +4,7 @@ import importlib
 import inspect
 import sys
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -16,8 +17,12 @@ from losslab.io.yaml import Section
 
 LOADED: dict[str, str] = {}
 """The files that this process has imported, and the md5s of what it has imported."""
-INPUTS = ("logits", "probabilities", "target", "one_hot", "valid")
-"""The arguments that a loss may take by name."""
+INPUTS = {
+    "loss": ("logits", "probabilities", "target", "one_hot", "valid"),
+    "net": ("num_classes", "in_channels"),
+    "augmentation": ("fill", "void"),
+}
+"""The arguments that a plug-in of each kind may take by name."""
 
 
 def load_plugin(origin: str, attribute: str) -> Any:
@@ -32,6 +37,16 @@ def load_plugin(origin: str, attribute: str) -> Any:
 def load_module(origin: str) -> ModuleType:
     """Import a file of plugins/, or a module by its name. Raises InputError that names the line at fault."""
     return _load_file(Path(origin)) if origin.endswith(".py") else _load_module(origin)
+
+
+def call_plugin(function: Any, origin: str, inputs: Mapping[str, Any]) -> Any:
+    """Call a plug-in with those of the inputs that it takes by name. Raises InputError with the line that fails."""
+    parameters = inspect.signature(function).parameters
+    taken = inputs if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else inputs.keys() & parameters.keys()
+    try:
+        return function(**{name: inputs[name] for name in taken})
+    except Exception as error:
+        raise_plugin_error(error, origin)
 
 
 def build_options(target: Any, where: str) -> type[BaseModel]:

@@ -204,7 +204,7 @@ def _check_arguments(kind: PluginKind, target: Any, where: str) -> None:
         for parameter in inspect.signature(target).parameters.values()
         if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty
     ]
-    known = INPUTS if kind == "loss" else ("num_classes", "in_channels")
+    known = INPUTS[kind]
     if unknown := [name for name in taken if name not in known]:
         raise InputError(
             f"{where}: {target.__name__} takes {unknown[0]}; a {kind} takes {', '.join(known)} by name, and options after *"

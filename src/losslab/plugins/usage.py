@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from losslab.errors import InputError
+from losslab.io.files import flatten
 from losslab.io.hashing import compute_file_md5
 from losslab.plugins.loading import LOADED
 from losslab.plugins.manifest import FOLDER, PluginEntry, find_plugins
 
-USERS = {"train": ("loss", "arch"), "evaluate": ("arch",)}
+USERS = {"train": ("loss", "arch", "train.augmentation"), "evaluate": ("arch",)}
 """Stage → params that name the plug-ins which it runs."""
-KINDS = {"loss": "loss", "arch": "net"}
+KINDS = {"loss": "loss", "arch": "net", "train.augmentation": "augmentation"}
 
 
 def describe_usage(params: Mapping[str, Any], project: Path = Path()) -> dict[str, str]:
@@ -51,7 +52,8 @@ def check_usage(stage: str, params: Mapping[str, Any]) -> None:
 
 def _find_used(params: Mapping[str, Any], keys: tuple[str, ...], project: Path) -> list[PluginEntry]:
     manifest = find_plugins(project / FOLDER)
-    words = {key: set(re.findall(r"\w+", str(params[key]))) for key in keys}
+    values = flatten(params)
+    words = {key: set(re.findall(r"\w+", str(values.get(key)))) for key in keys}
     return [
         entry for entry in manifest.entries for key in keys if entry.kind == KINDS[key] and entry.name in words[key]
     ]

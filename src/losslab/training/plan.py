@@ -11,7 +11,7 @@ from torch import nn
 
 from losslab.cards import IGNORE_INDEX, count_outputs
 from losslab.data.loading.arrays import PreparedData
-from losslab.data.loading.augmentation import RECIPES_WITH_VOID
+from losslab.data.loading.augmentation import RECIPES_WITHOUT_VOID
 from losslab.data.loading.batches import EpochBatchSampler
 from losslab.errors import InputError
 from losslab.inference.tensors import to_input
@@ -136,6 +136,6 @@ def _build_loss(params: Params, data: dict[str, Any]) -> TotalLoss:
         weights = compute_class_weights(weighting, data["pixels"]["train"], where_present["train"])  # type: ignore[arg-type]
         parsed = parse_loss(params.loss, params.loss_options, weights)
     ignore_index = data["ignore_index"]
-    if ignore_index is None and params.train.augmentation in RECIPES_WITH_VOID:
+    if ignore_index is None and params.train.augmentation not in RECIPES_WITHOUT_VOID:
         ignore_index = IGNORE_INDEX
     return TotalLoss(parsed, count_outputs(len(data["classes"])), ignore_index)

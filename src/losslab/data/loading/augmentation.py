@@ -3,11 +3,14 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from losslab.params import AUGMENTATIONS
+from losslab.plugins.manifest import find_entry
+
 if TYPE_CHECKING:
     import albumentations as A
 
-RECIPES_WITH_VOID = {"seed_lab7", "affine", "strong"}
-"""Recipes that rotate or shift an image: what comes in from outside is void, and needs an ignore index."""
+RECIPES_WITHOUT_VOID = {"none", "flip"}
+"""Recipes that bring nothing in from outside an image, which would be void, and need an ignore index."""
 
 
 def build_augmentation(name: str, fill: Sequence[int], void: int) -> "A.Compose | None":
@@ -16,10 +19,15 @@ def build_augmentation(name: str, fill: Sequence[int], void: int) -> "A.Compose 
     Args:
         name: none; flip; seed_lab7 (flip, brightness and contrast, up to 15 degrees of rotation); affine (the same with
             shifts of 5 % and scales of 0.9 to 1.1); strong (more of all, with colour, blur and noise).
+            A plug-in's recipe has the name that it gives itself.
         fill, void: the RGB colour and the label of what comes in from outside the image.
     """
     if name == "none":
         return None
+    if (entry := find_entry("augmentation", name, AUGMENTATIONS)) is not None:
+        from losslab.data.loading.plugin_augmentation import build_plugin_augmentation
+
+        return build_plugin_augmentation(entry, fill, void)
     import albumentations as A  # takes a second to import, which evaluation need not pay for
     import cv2
 
