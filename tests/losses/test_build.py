@@ -7,11 +7,11 @@ import pytest
 from losslab.errors import InputError
 from losslab.losses import build_loss
 from losslab.losses.class_weights import compute_class_weights
-from tests.losses.test_conformance import make_batch
+from losslab.reporting.losses.bench import draw_batch
 
 
 def test_expression_is_the_weighted_sum_of_its_terms() -> None:
-    logits, target = make_batch(3)
+    logits, target = draw_batch(3)
     loss = build_loss("0.3*bce+2*dice", 3)
     terms = loss.compute_terms(logits, target)
     assert list(terms) == ["bce", "dice"]
@@ -20,7 +20,7 @@ def test_expression_is_the_weighted_sum_of_its_terms() -> None:
 
 
 def test_option_goes_to_each_loss_that_takes_it_and_a_section_to_one() -> None:
-    logits, target = make_batch(3)
+    logits, target = draw_batch(3)
     loss = build_loss("dice+jaccard+focal", 3, options={"smooth": 5.0, "jaccard": {"smooth": 1.0}, "gamma": 1.0})
     terms = loss.compute_terms(logits, target)
     assert terms["dice"] == build_loss("dice", 3, options={"smooth": 5.0})(logits, target)
@@ -29,7 +29,7 @@ def test_option_goes_to_each_loss_that_takes_it_and_a_section_to_one() -> None:
 
 
 def test_ramp_moves_the_weight_linearly_over_the_epochs() -> None:
-    logits, target = make_batch(3)
+    logits, target = draw_batch(3)
     loss = build_loss("dice+0.01:0.1*boundary", 3)
     terms = loss.compute_terms(logits, target)
     for epoch, weight in ((0, 0.01), (5, 0.055), (10, 0.1), (20, 0.1)):
@@ -41,7 +41,7 @@ def test_ramp_moves_the_weight_linearly_over_the_epochs() -> None:
 
 
 def test_class_weights_given_replace_the_option() -> None:
-    logits, target = make_batch(3)
+    logits, target = draw_batch(3)
     expected = build_loss("cross_entropy", 3, options={"class_weights": [1.0, 2.0, 3.0]})(logits, target)
     for options in ({"class_weights": "median_frequency"}, {"cross_entropy": {"class_weights": "inverse_frequency"}}):
         assert build_loss("cross_entropy", 3, class_weights=[1, 2, 3], options=options)(logits, target) == expected

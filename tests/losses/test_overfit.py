@@ -1,19 +1,15 @@
 """Each loss, followed from the same initial weights, learns four drawn images by heart."""
 
-import copy
-import math
-
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from losslab.data.loading.arrays import PreparedData
-from losslab.inference.tensors import to_input, to_labels
+from losslab.inference.tensors import to_input
 from losslab.losses import available, build_loss
 from losslab.losses.registry import LOSSES
-from losslab.losses.total import TotalLoss
-from losslab.metrics import SegmentationMetrics
+from losslab.reporting.losses.overfit import build_net, follow, measure_miou
 
 
 @pytest.fixture(scope="module")
@@ -28,45 +24,16 @@ def batch(tiny_data: PreparedData) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module")
 def initial() -> nn.Module:
-    torch.manual_seed(0)
-    layers: list[nn.Module] = []
-    for channels, dilation in ((3, 1), (16, 2), (16, 4), (16, 8)):
-        layers += [nn.Conv2d(channels, 16, 3, padding=dilation, dilation=dilation), nn.BatchNorm2d(16), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Conv2d(16, 3, 1))
-
-
-def follow(
-    loss: TotalLoss, initial: nn.Module, batch: tuple[Tensor, Tensor], steps: int, enough: float = math.inf
-) -> Tensor:
-    """Return the logits after so many steps, or after as many as bring the mIoU above `enough`."""
-    net, (images, target) = copy.deepcopy(initial), batch
-    optimizer = torch.optim.Adam(net.parameters(), lr=0.02)
-    for step in range(steps):
-        loss.set_epoch(step, steps)
-        optimizer.zero_grad()
-        logits: Tensor = net(images)
-        if step % 10 == 0 and miou(logits, target) > enough:
-            break
-        loss(logits, target).backward()
-        optimizer.step()
-    with torch.no_grad():
-        logits = net(images)
-    return logits.detach()
-
-
-def miou(logits: Tensor, target: Tensor) -> float:
-    metrics = SegmentationMetrics(3)
-    metrics.update(to_labels(logits), target)
-    return float(metrics.compute()["miou"])
+    return build_net()
 
 
 @pytest.mark.parametrize("name", available())
 def test_loss_overfits_four_images(name: str, initial: nn.Module, batch: tuple[Tensor, Tensor]) -> None:
     """0.85 is out of reach without all three classes; two of them, perfect, make 0.67."""
     images, target = batch
-    assert miou(initial(images), target) < 0.4
+    assert measure_miou(initial(images), target) < 0.4
     loss = build_loss(LOSSES[name].partner or name, 3)
-    assert miou(follow(loss, initial, batch, 100 if name == "topology" else 150, enough=0.85), target) > 0.85
+    assert measure_miou(follow(loss, initial, batch, 100 if name == "topology" else 150, enough=0.85), target) > 0.85
 
 
 @pytest.mark.parametrize("name", [name for name in available() if not LOSSES[name].stands_alone])

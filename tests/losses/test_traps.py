@@ -10,7 +10,8 @@ from losslab.losses.base import Batch
 from losslab.losses.cldice import soft_skeleton
 from losslab.losses.distance import compute_distance_maps, signed_distance
 from losslab.losses.windowed import LocalMean, gaussian, ssim_map
-from tests.losses.test_conformance import BOTH, VOID, make_batch, perfect_logits
+from losslab.reporting.losses.bench import VOID, draw_batch
+from tests.losses.test_conformance import BOTH, perfect_logits
 
 
 def binary(p: Tensor) -> Tensor:
@@ -20,28 +21,28 @@ def binary(p: Tensor) -> Tensor:
 
 @BOTH
 def test_focal_gradient_is_finite_for_small_gamma_at_certainty(num_classes: int) -> None:
-    _, target = make_batch(num_classes)
+    _, target = draw_batch(num_classes)
     logits = (perfect_logits(target, num_classes) * 10).requires_grad_()
     build_loss("focal", num_classes, options={"gamma": 0.5})(logits, target).backward()
     assert logits.grad is not None and logits.grad.isfinite().all()
 
 
 def test_dice_leaves_an_absent_class_out_of_the_mean() -> None:
-    logits, _ = make_batch(3, n=1)
+    logits, _ = draw_batch(3, n=1)
     target = torch.zeros(1, 6, 6, dtype=torch.int64)
     p = logits.softmax(1)[:, 0]
     assert build_loss("dice", 3)(logits, target) == pytest.approx(float(1 - 2 * p.sum() / (p.sum() + 36)), rel=1e-6)
 
 
 def test_dice_on_an_image_without_foreground_is_the_backgrounds() -> None:
-    logits, _ = make_batch(1, n=1)
+    logits, _ = draw_batch(1, n=1)
     p = logits.sigmoid().sum()
     empty = torch.zeros(1, 6, 6, dtype=torch.int64)
     assert build_loss("dice", 1)(logits, empty) == pytest.approx(float(p / (72 - p)), rel=1e-6)
 
 
 def test_dice_over_the_batch_sums_before_it_divides() -> None:
-    logits, target = make_batch(3, n=2)
+    logits, target = draw_batch(3, n=2)
     over_batch = build_loss("dice", 3, options={"reduction_over": "batch"})(logits, target)
     side_by_side = build_loss("dice", 3)(torch.cat(list(logits), dim=1)[None], torch.cat(list(target), dim=0)[None])
     assert over_batch == pytest.approx(float(side_by_side))
@@ -108,7 +109,7 @@ def test_topk_rounds_up_and_never_picks_void_pixels() -> None:
 
 
 def test_lovasz_over_all_classes_counts_an_absent_one_by_its_largest_error() -> None:
-    logits, _ = make_batch(3, n=1)
+    logits, _ = draw_batch(3, n=1)
     target = torch.zeros(1, 6, 6, dtype=torch.int64)
     p = logits.softmax(1)
     present = build_loss("lovasz", 3)(logits, target)
@@ -154,7 +155,7 @@ def test_hausdorff_charges_the_far_error_more() -> None:
 
 
 def test_ssim_away_from_the_edge_is_that_of_torchmetrics() -> None:
-    logits, target = make_batch(1, n=1, size=24)
+    logits, target = draw_batch(1, n=1, side_px=24)
     batch = Batch(logits, target, torch.ones_like(target, dtype=torch.bool))
     p, y = batch.probabilities(), batch.one_hot()
     ours = ssim_map(p, y, LocalMean(gaussian(11, 1.5), batch.valid, torch.float64))
@@ -233,7 +234,7 @@ def test_topology_ignores_a_shift_and_works_patch_by_patch() -> None:
 
 
 def test_total_variation_does_not_look_at_the_truth_nor_across_void() -> None:
-    logits, target = make_batch(1, n=1)
+    logits, target = draw_batch(1, n=1)
     loss = build_loss("total_variation", 1, VOID)
     assert loss(logits, target) == loss(logits, 1 - target)
     split = torch.full((1, 1, 4, 5), -40.0)

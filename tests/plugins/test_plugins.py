@@ -3,8 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,12 @@ from losslab import models
 from losslab.cli import app
 from losslab.data.loading.augmentation import build_augmentation
 from losslab.errors import InputError
-from losslab.io.files import write_json
 from losslab.losses import available, build_loss
 from losslab.losses.parsed_loss import parse_loss
 from losslab.losses.registry import find_loss
 from losslab.models.cost import measure_arch_cost
 from losslab.params import Params, check_params
 from losslab.plugins import loading, manifest
-from losslab.plugins.loading import LOADED
 from losslab.plugins.manifest import find_plugins
 from losslab.plugins.usage import check_usage, describe_usage, get_usage_path
 from tests.conftest import ROOT, merge
@@ -68,37 +65,6 @@ def pixel(in_channels, num_classes):
     return nn.Sequential(nn.Conv2d(in_channels, HIDDEN, 1), nn.ReLU(), nn.Conv2d(HIDDEN, num_classes, 1))
 '''
 LOGITS, TARGET = torch.zeros(1, 2, 2, 2), torch.tensor([[[0, 1], [255, 0]]])
-
-
-@pytest.fixture
-def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], Path]]:
-    """Write a file of a project's plugins/; it is described in this process, which is quicker than in one of its own."""
-
-    def write_file(name: str, text: str) -> Path:
-        path = tmp_path / "plugins" / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-        forget()
-        return path
-
-    def forget() -> None:
-        manifest._describe.cache_clear()
-        for module in [
-            module for module in sys.modules if module.startswith("losslab_plugins.") or module == "channels"
-        ]:
-            del sys.modules[module]
-        LOADED.clear()
-
-    def describe(folder: Path, path: Path) -> None:
-        entries = manifest.describe_modules(folder)
-        write_json(path, {"entries": [asdict(e) for e in entries.entries], "errors": list(entries.errors)})
-
-    before = sys.path.copy()
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(manifest, "_start_description", describe)
-    yield write_file
-    sys.path[:] = before
-    forget()
 
 
 def test_loss_of_a_function_is_used_by_name_like_any_other(write: Callable[[str, str], Path]) -> None:

@@ -1,25 +1,23 @@
-"""The `losslab` program: its commands, and those that belong to no group: sync, losses and archs."""
+"""The `losslab` program: its commands, and those that belong to no group: sync and archs."""
 
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import losslab
-from losslab.cli import compare, datasets, models, predict, project, runs, study
+from losslab.cli import compare, datasets, losses, models, predict, project, runs, study
 from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
 from losslab.formats import format_plural
 from losslab.stage import escape_unknown_letters, print_line
 
-if TYPE_CHECKING:
-    from losslab.losses.registry import LossSpec
-
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(project.app)
 app.add_typer(datasets.app, name="datasets")
+app.add_typer(losses.app, name="losses")
 app.command()(predict.predict)
 app.add_typer(models.app)
 app.add_typer(study.app, name="study")
@@ -87,63 +85,6 @@ def sync() -> None:
 
 @app.command()
 @cli_errors()
-def losses(
-    expression: Annotated[
-        str | None, typer.Argument(metavar="LOSS", help="A loss, or a sum of them: describe these.")
-    ] = None,
-    as_json: AsJson = False,
-    cards: Annotated[bool, typer.Option("--cards", help="Measure each loss and write reports/losses.html.")] = False,
-) -> None:
-    """List the losses: kind, options with their defaults, source, and how to write each as `loss`."""
-    from losslab.losses.expression import parse_expression
-    from losslab.losses.registry import find_loss, list_losses
-    from losslab.plugins.manifest import find_plugins
-
-    if cards and (as_json or expression is not None):
-        raise InputError("--cards draws all losses, so it takes neither a name nor --json")
-    known = list_losses()
-    specs = [find_loss(term.name) for term in parse_expression(expression)] if expression else list(known.values())
-    if cards:
-        from losslab.reporting.losses.page import write_loss_cards
-        from losslab.runtime.devices import describe_hardware
-
-        path = Path("reports/losses.html")
-        write_loss_cards(path, describe_hardware(), list(known))
-        print_line(f"wrote {path}")
-    elif as_json:
-        print_json([spec.describe() for spec in specs])
-    elif expression is not None:
-        for spec in specs:
-            _describe_loss(spec)
-    else:
-        rows = []
-        for spec in specs:
-            use = "alone" if spec.stands_alone else spec.expression
-            options = " ".join(f"{name}={_format_option(value)}" for name, value in spec.defaults.items())
-            rows.append((spec.name, spec.kind, f"{spec.binary}, {spec.multiclass}", use, options, spec.paper))
-        print_table(("loss", "kind", "binary, multiclass", "use it as", "options", "source"), rows)
-        print_line("More: losslab losses LOSS, losslab losses --cards, losslab losses --json, docs/losses.md")
-    if expression is None:
-        exit_with_errors(find_plugins().errors)
-
-
-def _describe_loss(spec: "LossSpec") -> None:
-    facts = {
-        "use it as": spec.expression,
-        "kind": spec.kind,
-        "binary, multiclass": f"{spec.binary}, {spec.multiclass}",
-        "absent class": spec.absent,
-        "slow because": spec.cost,
-        "source": ", ".join(filter(None, (spec.paper, spec.url))),
-    }
-    print_table((spec.name, spec.summary), [(f"  {what}", fact) for what, fact in facts.items() if fact])
-    if spec.defaults:
-        rows = [(f"  {name}", _format_option(value), spec.meanings[name]) for name, value in spec.defaults.items()]
-        print_table(("  option", "default", "meaning"), rows)
-
-
-@app.command()
-@cli_errors()
 def archs(
     as_json: AsJson = False,
     size: Annotated[
@@ -188,9 +129,3 @@ def _choose_survey(size: int | None, encoder: str | None) -> tuple[int, int, str
         return size, 1, encoder
     run = params.load()
     return size or run.prepare.size, read_card(run.dataset).num_outputs, encoder or run.encoder
-
-
-def _format_option(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:g}"
-    return "null" if value is None else str(value).lower()

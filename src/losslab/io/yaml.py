@@ -54,6 +54,21 @@ def parse_yaml(text: str) -> Any:
         raise yaml.YAMLError(f"a value is not what its tag or form says{reason}") from None
 
 
+def parse_assignment(text: str, example: str) -> tuple[str, Any]:
+    """Parse the KEY=VALUE of an option `--set`, whose value is YAML. Raises InputError if it is neither.
+
+    >>> parse_assignment("gamma=3", "gamma=2.5")
+    ('gamma', 3)
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise InputError(f"--set {text}: must be key=value, such as {example}")
+    try:
+        return key, parse_yaml(value)
+    except yaml.YAMLError:
+        raise InputError(f"--set {text}: {quote(value)} is not YAML") from None
+
+
 def validate(schema: type[Schema], content: Any, path: Path | str) -> Schema:
     """Check content against a schema. Raises InputError that names the file and each fault: key, value, rule."""
     if not isinstance(content, dict):

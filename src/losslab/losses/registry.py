@@ -1,6 +1,7 @@
 """The names, sources and properties of all losses; imports no torch."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from losslab.errors import InputError, quote
@@ -39,6 +40,8 @@ class LossSpec:
     binary: str = "sigmoid"
     multiclass: str = "softmax"
     """What turns logits into probabilities for binary and for multiclass data, or what stands in for it."""
+    by_design: Mapping[str, str] = field(default_factory=dict)
+    """Check of `losslab losses check` that the loss does not pass → why it is not meant to."""
 
     @property
     def stands_alone(self) -> bool:
@@ -89,6 +92,7 @@ _SPECS = [
         formula=r"-\frac{1}{\sum_i w_{y_i}} \sum_i w_{y_i} \log p_{i,y_i}",
         **_cite("Szegedy et al. 2016 (label smoothing); Eigen & Fergus 2015 (median frequency)", "1512.00567"),
         absent="adds nothing of its own; predicting it costs the pixels' true classes",
+        by_design={"mean of images": "with class_weights, the weighted mean is over the pixels of the batch"},
     ),
     LossSpec(
         **_identify("bce", "pixel", "pixelwise:BinaryCrossEntropy", options.BceOptions),
@@ -119,6 +123,7 @@ _SPECS = [
         formula=r"-\frac{1}{|H|} \sum_{i \in H} \log p_{i,y_i}, \quad H = \text{hardest } k\,\%",
         **_cite("Wu et al. 2016", "1605.06885"),
         absent="adds nothing of its own; predicting it makes pixels hard",
+        by_design={"mean of images": "the hardest pixels are those of the batch"},
     ),
     LossSpec(
         **_identify("dice", "region", "region:Dice", options.RegionOptions),
@@ -209,6 +214,7 @@ _SPECS = [
         **_cite("Zhao et al. 2019", "1910.08711"),
         absent="counts where the prediction of it has structure; a flat false positive costs nothing",
         partner="cross_entropy+correlation",
+        by_design={"mean of images": "the mean is over the pixels of the batch that count"},
         cost="local means and deviations of every class",
     ),
     LossSpec(

@@ -50,7 +50,13 @@ def augmentation(target: Target | None = None, /, **about: Any) -> Any:
 def loss(target: Target, /) -> Target: ...
 @overload
 def loss(
-    *, name: str | None = None, paper: str = "", url: str = "", formula: str = "", partner: str | None = None
+    *,
+    name: str | None = None,
+    paper: str = "",
+    url: str = "",
+    formula: str = "",
+    partner: str | None = None,
+    by_design: dict[str, str] = ...,
 ) -> Callable[[Target], Target]: ...
 def loss(target: Target | None = None, /, **about: Any) -> Any:
     """Make a loss of a function, or of a class with `compute(batch)` like `losslab.losses.base.Loss`.
@@ -68,6 +74,7 @@ def loss(target: Target | None = None, /, **about: Any) -> Any:
         name: as used in `loss`; that of the function where it is not given.
         paper: where it is from; `url` its address, `formula` its LaTeX.
         partner: an expression to use it in, such as `dice+0.1*mine`, for a loss that does not stand alone.
+        by_design: checks of `losslab losses check` that it is not meant to pass, each with the reason.
 
     >>> @loss(paper="Brier 1950")
     ... def brier(probabilities, one_hot, valid, *, power: float = 2.0):

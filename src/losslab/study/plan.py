@@ -10,11 +10,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from losslab.errors import InputError, quote
+from losslab.errors import InputError
 from losslab.io.git import find_head, read_file_at
-from losslab.io.yaml import parse_yaml
+from losslab.io.yaml import parse_assignment, parse_yaml
 from losslab.params import check_params
 from losslab.study.overrides import Overrides, apply_overrides, find_clash, flatten_overrides
 from losslab.study.spec import NAME, STUDIES, StudySpec, format_label, list_studies, make_slug, read_spec
@@ -174,13 +172,8 @@ def read_committed_params(root: Path) -> dict[str, Any]:
 def _parse_sets(sets: tuple[str, ...]) -> Overrides:
     overrides: Overrides = {}
     for text in sets:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise InputError(f"--set {text}: must be key=value, such as train.epochs=3")
-        try:
-            changes = flatten_overrides({key: parse_yaml(value)}, "--set")
-        except yaml.YAMLError:
-            raise InputError(f"--set {text}: {quote(value)} is not YAML") from None
+        key, value = parse_assignment(text, "train.epochs=3")
+        changes = flatten_overrides({key: value}, "--set")
         if find_clash(changes, {("seed",): None}):
             raise InputError(f"--set {text}: seeds are set in the study's file")
         if find_clash(changes, overrides):

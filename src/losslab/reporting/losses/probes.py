@@ -2,9 +2,10 @@
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -165,15 +166,21 @@ def _build_step_input(device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 @use_one_thread()
-def measure_steps(expressions: Sequence[str], rounds: Iterable[int] = range(ROUNDS)) -> dict[str, StepCost]:
+def measure_steps(
+    expressions: Sequence[str],
+    rounds: Iterable[int] = range(ROUNDS),
+    options: Mapping[str, dict[str, Any]] | None = None,
+) -> dict[str, StepCost]:
     """Measure the fastest of a few steps of each loss, and the memory that one keeps.
 
     On CUDA it is measured by the clock; on the CPU it is the time that one thread computes: what else the machine does
     makes a step wait, and several threads wait for one another. Each round measures all losses, so that what slows down
-    one slows down the others too. `rounds` is iterated once, so it may show progress.
+    one slows down the others too. `rounds` is iterated once, so it may show progress. `options` are those of expressions
+    that do not take their defaults.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    losses = {expression: build_loss(expression, STEP_SHAPE[1]).to(device) for expression in expressions}
+    given = options or {}
+    losses = {name: build_loss(name, STEP_SHAPE[1], options=given.get(name)).to(device) for name in expressions}
     logits, target = _build_step_input(device)
     fastest, spent = dict.fromkeys(expressions, math.inf), dict.fromkeys(expressions, 0.0)
     for number in rounds:

@@ -1,0 +1,112 @@
+"""A loss under test, built for one logit and for three classes, and small batches to test it on."""
+
+import inspect
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from losslab.errors import InputError
+from losslab.losses import build_loss
+from losslab.losses.plugin_loss import PluginLoss
+from losslab.losses.registry import find_loss
+from losslab.losses.total import TotalLoss
+from losslab.reporting.losses.tracing import CallTracer, Finder
+
+VOID = 255
+"""The label that is ignored."""
+MARGIN = 12.0
+"""Logit of a confident prediction: near certainty, and short of where probabilities round to 0 or 1."""
+
+
+class Bench:
+    """A loss under test: built for each number of classes that it is defined for, and the place of its code.
+
+    >>> bench = Bench("dice")
+    >>> bench.counts, bench.file.name
+    ((1, 3), 'region.py')
+    """
+
+    def __init__(self, name: str, options: dict[str, Any] | None = None) -> None:
+        """Build the loss. Raises InputError for an unknown name or option, and where no number of classes can be used."""
+        self.spec = find_loss(name)
+        self.options = options or {}
+        self.losses: dict[int, TotalLoss] = {}
+        self.undefined: dict[int, str] = {}
+        """Number of classes → why the loss refuses it."""
+        for num_classes in (1, 3):
+            try:
+                loss = self.build(num_classes)
+            except InputError as error:
+                self.undefined[num_classes] = str(error)
+                continue
+            try:
+                loss(*draw_batch(num_classes))
+            except Exception as error:  # any other is a fault, which the checks describe
+                raised = error.__cause__ if isinstance(error, InputError) else error
+                if isinstance(raised, ValueError | NotImplementedError):
+                    self.undefined[num_classes] = str(error)
+                    continue
+            self.losses[num_classes] = loss
+        if not self.losses:
+            raise InputError(self.undefined[3])
+        self.counts = tuple(self.losses)
+        part = next(iter(self.losses.values())).losses[name]
+        self.code: Any = part.function if isinstance(part, PluginLoss) else type(part)
+        self.file = Path(inspect.getsourcefile(inspect.unwrap(self.code)) or "")
+
+    def build(self, num_classes: int) -> TotalLoss:
+        return build_loss(self.spec.name, num_classes, VOID, options=self.options)
+
+    def differentiate(self, num_classes: int, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute value and gradient. Raises RuntimeError where no gradient reaches the logits."""
+        leaf = logits.detach().clone().requires_grad_()
+        value = self.losses[num_classes](leaf, target)
+        (gradient,) = torch.autograd.grad(value, leaf)
+        return value.detach(), gradient
+
+    def compute(self, num_classes: int, logits: Tensor, target: Tensor) -> float:
+        with torch.no_grad():
+            return float(self.losses[num_classes](logits, target))
+
+    def get_place(self, line: int | None = None) -> str:
+        """Return `file:line`: that of the definition where there is no line."""
+        is_own = self.spec.kind == "plug-in"
+        origin = self.spec.target.rpartition(":")[0] if is_own else f"losslab/losses/{self.file.name}"
+        return f"{origin}:{line or inspect.getsourcelines(self.code)[1]}"
+
+    def trace(self, num_classes: int, logits: Tensor, target: Tensor, finder: Finder) -> int | None:
+        """Return the line of the loss's file at which a finder sees what it looks for, in a forward and backward pass."""
+        leaf = logits.detach().clone().requires_grad_()
+        tracer = CallTracer(self.file, finder)
+        with suppress(Exception), tracer:  # what is wrong is known by now; only the line is looked for
+            self.losses[num_classes](leaf, target).backward()
+        return tracer.line
+
+
+def draw_batch(
+    num_classes: int, n: int = 2, side_px: int = 6, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, Tensor]:
+    """Draw random logits `[n, C, side, side]` and labels `[n, side, side]`; C is 1 for binary data.
+
+    >>> draw_batch(1)[1].unique().tolist()
+    [0, 1]
+    """
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(n, num_classes, side_px, side_px, generator=generator, dtype=torch.float64)
+    return logits.to(dtype), torch.randint(0, max(num_classes, 2), (n, side_px, side_px), generator=generator)
+
+
+def build_right_logits(target: Tensor, num_classes: int, margin: float = MARGIN) -> Tensor:
+    """Build logits that predict the target with confidence: ± the margin, float64."""
+    if num_classes == 1:
+        return (target.unsqueeze(1).double() * 2 - 1) * margin
+    return (F.one_hot(target, num_classes).permute(0, 3, 1, 2).double() * 2 - 1) * margin
+
+
+def build_wrong_logits(right: Tensor) -> Tensor:
+    """Turn right logits into those of another class at each pixel."""
+    return -right if right.shape[1] == 1 else right.roll(1, dims=1)
