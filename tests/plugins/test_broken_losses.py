@@ -1,6 +1,7 @@
 """Losses that are wrong in one way each: the test bench fails them for that, names it, and gives the line."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from losslab.cli import app
 from losslab.errors import InputError
+from losslab.losses.registry import LOSSES
 from losslab.reporting.losses import probes
 from losslab.reporting.losses.checks import CHECKS, check_loss
 
@@ -325,3 +327,20 @@ def test_file_that_cannot_be_imported_is_an_error_of_one_line(write: Write) -> N
     write("mine.py", "import torch\ntorsh.no\n")
     done = CliRunner().invoke(app, ["losses", "check", "mine"])
     assert done.exit_code == 1 and len(done.output.splitlines()) == 1 and "plugins/mine.py:2: NameError" in done.output
+
+
+def test_cards_are_drawn_beside_a_plug_in_that_has_none(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("losslab.losses.registry.LOSSES", {"bce": LOSSES["bce"]})
+    write(
+        "mine.py",
+        HEAD + RIGHT.replace("def mine(", "def own(").replace("    return", '    """In `code`."""\n    return'),
+    )
+    write("other.py", HEAD + BROKEN["detached gradient"][2])
+    done = CliRunner().invoke(app, ["losses", "--cards"])
+    assert done.exit_code == 1 and done.output.splitlines()[-2] == "wrote reports/losses.html"
+    assert done.output.splitlines()[-1].startswith("ERROR: mine has no card: RuntimeError: element 0 of tensors")
+    assert done.output.rstrip().endswith("(see losslab losses check mine)")
+    page = Path("reports/losses.html").read_text(encoding="utf-8")
+    assert re.findall(r'<section class="card" id="(\w+)">', page) == ["bce", "own"]
+    own = page.partition('<section class="card" id="own">')[2]
+    assert "<p>In <code>code</code>.</p>" in own and 'href=""' not in own and "formula" not in own

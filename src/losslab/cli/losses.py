@@ -45,12 +45,13 @@ def show(
         raise InputError("--cards draws all losses, so it takes neither a name nor --json")
     known = list_losses()
     specs = [find_loss(term.name) for term in parse_expression(expression)] if expression else list(known.values())
+    errors: list[str] = []
     if cards:
         from losslab.reporting.losses.page import write_loss_cards
         from losslab.runtime.devices import describe_hardware
 
         path = Path("reports/losses.html")
-        write_loss_cards(path, describe_hardware(), list(known))
+        errors = write_loss_cards(path, describe_hardware(), list(known))
         print_line(f"wrote {path}")
     elif as_json:
         print_json([spec.describe() for spec in specs])
@@ -66,7 +67,7 @@ def show(
         print_table(("loss", "kind", "binary, multiclass", "use it as", "options", "source"), rows)
         print_line("More: losslab losses LOSS, losslab losses check LOSS, losslab losses --cards, docs/losses.md")
     if expression is None:
-        exit_with_errors(find_plugins().errors)
+        exit_with_errors([*errors, *find_plugins().errors])
 
 
 def _describe_loss(spec: "LossSpec") -> None:

@@ -119,7 +119,7 @@ def test_losses_take_turns_and_the_fastest_step_counts(monkeypatch: pytest.Monke
     clock, order = [0.0], []
 
     class Slow(torch.nn.Module):
-        def __init__(self, name: str, num_classes: int) -> None:
+        def __init__(self, name: str, num_classes: int, options: None) -> None:
             super().__init__()
             self.name = name
 
@@ -142,7 +142,7 @@ def test_time_is_that_of_the_processor_not_that_of_waiting(monkeypatch: pytest.M
             return logits.sum()
 
     monkeypatch.setattr(loss_probes, "STEP_SHAPE", (1, 3, 32, 32))
-    monkeypatch.setattr(loss_probes, "build_loss", lambda name, num_classes: Waiting())
+    monkeypatch.setattr(loss_probes, "build_loss", lambda name, num_classes, options: Waiting())
     if not torch.cuda.is_available():
         assert measure_steps(["bce"], range(1))["bce"].milliseconds < 100
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from losslab.errors import InputError
+from losslab.errors import InputError, shorten
 from losslab.losses import build_loss
 from losslab.losses.plugin_loss import PluginLoss
 from losslab.losses.registry import find_loss
@@ -54,8 +54,7 @@ class Bench:
         if not self.losses:
             raise InputError(self.undefined[3])
         self.counts = tuple(self.losses)
-        part = next(iter(self.losses.values())).losses[name]
-        self.code: Any = part.function if isinstance(part, PluginLoss) else type(part)
+        self.code = get_code(next(iter(self.losses.values())).losses[name])
         self.file = Path(inspect.getsourcefile(inspect.unwrap(self.code)) or "")
 
     def build(self, num_classes: int) -> TotalLoss:
@@ -85,6 +84,17 @@ class Bench:
         with suppress(Exception), tracer:  # what is wrong is known by now; only the line is looked for
             self.losses[num_classes](leaf, target).backward()
         return tracer.line
+
+
+def get_code(loss: nn.Module) -> Any:
+    """Return the function or class that a loss is written as."""
+    return loss.function if isinstance(loss, PluginLoss) else type(loss)
+
+
+def describe_fault(error: BaseException) -> str:
+    """Say in part of a line what a loss raised: what losslab says of it, else type and text."""
+    text = " ".join(str(error).split())
+    return shorten((text if isinstance(error, InputError) else f"{type(error).__name__}: {text}").rstrip("."))
 
 
 def draw_batch(

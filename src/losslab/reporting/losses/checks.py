@@ -10,11 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from losslab.errors import InputError, find_exhausted_memory, shorten
+from losslab.errors import InputError, find_exhausted_memory
 from losslab.losses import build_loss
 from losslab.losses.base import Loss
 from losslab.losses.traits import compare_logit_forms, measure_resolution_effect, measure_symmetry
-from losslab.reporting.losses.bench import VOID, Bench, build_right_logits, build_wrong_logits, draw_batch
+from losslab.reporting.losses.bench import (
+    VOID,
+    Bench,
+    build_right_logits,
+    build_wrong_logits,
+    describe_fault,
+    draw_batch,
+)
 from losslab.reporting.losses.overfit import build_net, draw_images, follow, measure_miou
 from losslab.reporting.losses.probes import measure_steps, use_one_thread
 from losslab.reporting.losses.tracing import find_changed, find_cut, find_not_finite, find_random
@@ -106,7 +113,7 @@ def _run(check: Check, bench: Bench) -> CheckResult:
             raise
         frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
         lines = [frame.lineno for frame in frames if frame.filename == str(bench.file)]
-        return CheckResult(check.name, "FAIL", _describe(error), bench.get_place(lines[-1] if lines else None))
+        return CheckResult(check.name, "FAIL", describe_fault(error), bench.get_place(lines[-1] if lines else None))
     reason = bench.spec.by_design.get(check.name)
     for finding in findings:
         if finding.verdict in ("FAIL", "blind"):
@@ -129,12 +136,15 @@ def check_labels(bench: Bench) -> Iterator[Finding]:
             bench.compute(num_classes, logits, target)
         except Exception as error:
             bench.compute(num_classes, logits, target.clamp(max=last - 1))  # where this fails too, that is the finding
-            yield Finding("FAIL", f"labels are one too high: {where}, label {last} alone fails: {_describe(error)}")
+            yield Finding(
+                "FAIL", f"labels are one too high: {where}, label {last} alone fails: {describe_fault(error)}"
+            )
             return
         try:
             _, gradient = bench.differentiate(num_classes, logits / 100, target)
-        except RuntimeError:
-            continue  # no gradient, or one that was overwritten: there are checks of that
+        except RuntimeError as error:  # there are checks of that
+            yield Finding("note", f"not measured, as it needs a gradient: {describe_fault(error)}")
+            return
         if all(
             torch.equal(gradient, bench.differentiate(num_classes, logits / 100, other)[1])
             for other in (torch.zeros_like(target), last - target)
@@ -175,28 +185,24 @@ def _find_wrong_class(bench: Bench, num_classes: int, gradient: Tensor, target: 
 
 
 def check_in_place(bench: Bench) -> Iterator[Finding]:
-    """Compare logits, target and the mask of valid pixels before and after."""
+    """Compare logits, target and the mask of valid pixels before and after: the net's own, and those that `compute` gets."""
     for num_classes in bench.counts:
         logits, target = draw_batch(num_classes)
-        logits = logits * 1000
+        logits = logits * 1000  # what clamps changes them
         target[0, 0] = VOID
-        loss = bench.losses[num_classes]
-        for part in loss.losses.values():
+        for part in bench.losses[num_classes].losses.values():
             assert isinstance(part, Loss)
-            batch = part.check(logits, target)
-            given = {"logits": batch.logits, "target": batch.target, "valid": batch.valid}
-            copies = {name: tensor.clone() for name, tensor in given.items()}
-            mine = logits.clone(), target.clone()
+            batch, own = part.check(logits, target), (logits.clone(), target.clone())
+            given = {"logits": [own[0], batch.logits], "target": [own[1], batch.target], "valid": [batch.valid]}
+            copies = {name: [tensor.clone() for tensor in tensors] for name, tensors in given.items()}
             with torch.no_grad():
                 part.compute(batch)
-                part(*mine)
-            given |= {"logits ": mine[0], "target ": mine[1]}
-            copies |= {"logits ": logits, "target ": target}
-            changed = [name.strip() for name, tensor in given.items() if not torch.equal(tensor, copies[name])]
-            if changed:
-                line = bench.trace(num_classes, logits, target, find_changed)
-                yield Finding("FAIL", f"it changes {changed[0]} in place", line)
-                return
+                part(*own)
+            for name, tensors in given.items():
+                if not all(map(torch.equal, tensors, copies[name])):
+                    line = bench.trace(num_classes, logits, target, find_changed)
+                    yield Finding("FAIL", f"it changes {name} in place", line)
+                    return
 
 
 def check_same_bits(bench: Bench) -> Iterator[Finding]:
@@ -385,7 +391,7 @@ def check_masks(bench: Bench) -> Iterator[Finding]:
                     return
 
 
-def check_perfect(bench: Bench) -> Iterator[Finding]:
+def check_right_and_wrong(bench: Bench) -> Iterator[Finding]:
     """Compare right predictions, from hesitant to certain, with equal probabilities and with wrong predictions."""
     for num_classes in bench.counts:
         where = _name_form(num_classes)
@@ -569,11 +575,6 @@ def _name_form(num_classes: int) -> str:
     return "with one logit" if num_classes == 1 else f"for {num_classes} classes"
 
 
-def _describe(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return shorten((text if isinstance(error, InputError) else f"{type(error).__name__}: {text}").rstrip("."))
-
-
 CHECKS = (
     Check(
         "labels and sign",
@@ -642,7 +643,7 @@ CHECKS = (
     ),
     Check(
         "right and wrong",
-        check_perfect,
+        check_right_and_wrong,
         "a right prediction costs the least, and a wrong one more than equal probabilities",
         "Descent leads away from the truth, or ends short of it",
     ),

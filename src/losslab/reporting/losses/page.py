@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from tqdm import tqdm
 
+from losslab.errors import find_exhausted_memory
 from losslab.formats import format_plural
 from losslab.io.files import make_folder, write_text
 from losslab.losses import build_loss
@@ -27,6 +28,7 @@ from losslab.losses.traits import SCENES
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
 from losslab.reporting.components.pictures import encode_image, encode_uri
 from losslab.reporting.components.rendering import render_template
+from losslab.reporting.losses.bench import describe_fault, get_code
 from losslab.reporting.losses.probes import (
     PROBABILITIES,
     ROUNDS,
@@ -66,10 +68,12 @@ class LossCard:
     """Shape → loss above that of the exact shape."""
 
 
-def write_loss_cards(path: Path, hardware: str, names: Sequence[str]) -> None:
-    """Time and probe each named loss, showing progress, and write the page."""
+def write_loss_cards(path: Path, hardware: str, names: Sequence[str]) -> list[str]:
+    """Time and probe each named loss, showing progress, write the page, and return why plug-ins are not on it."""
     make_folder(path.parent)
     load, cores = os.getloadavg()[0], os.cpu_count() or 1  # before the losses are a load themselves
+    faults = {name: fault for name in names if (fault := _find_fault(find_loss(name)))}
+    names = [name for name in names if name not in faults]
     costs = measure_steps(names, _show_progress(range(ROUNDS), "time", "rounds"))
     cards = [_build_card(find_loss(name), costs[name]) for name in _show_progress(names, "draw", "cards")]
     page = render_template(
@@ -89,6 +93,20 @@ def write_loss_cards(path: Path, hardware: str, names: Sequence[str]) -> None:
         shade=_compute_shade,
     )
     write_text(path, page)
+    return [f"{name} has no card: {fault} (see losslab losses check {name})" for name, fault in faults.items()]
+
+
+def _find_fault(spec: LossSpec) -> str | None:
+    """Try to draw the card of a plug-in, and say what goes wrong: it must not keep the others from being drawn."""
+    if spec.kind != "plug-in":
+        return None
+    try:
+        _build_card(spec, measure_steps([spec.name], range(0))[spec.name])
+    except Exception as error:
+        if find_exhausted_memory(error):
+            raise
+        return describe_fault(error)
+    return None
 
 
 def _show_progress(items: Sequence[Item], verb: str, unit: str) -> Iterator[Item]:
@@ -116,12 +134,14 @@ def _build_card(spec: LossSpec, cost: StepCost) -> LossCard:
 
 def _render_formula(latex: str) -> Markup:
     """Render MathML, with names of several letters upright."""
+    if not latex:
+        return Markup()
     return Markup(convert(re.sub(r"\b(TP|TN|FP|FN|CE|Dgm)\b", r"\\mathrm{\1}", latex), display="block"))
 
 
 def _render_detail(spec: LossSpec) -> Markup:
     """Render the docstring of the loss as paragraphs, with names in code."""
-    text = (inspect.getdoc(type(build_loss(spec.name, 1).losses[spec.name])) or "").partition("\n\nExample:")[0]
+    text = (inspect.getdoc(get_code(build_loss(spec.name, 1).losses[spec.name])) or "").partition("\n\nExample:")[0]
     paragraphs = [" ".join(part.split()) for part in text.split("\n\n")]
     coded = [re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(part))) for part in paragraphs]
     return Markup("".join(f"<p>{part}</p>" for part in coded))
