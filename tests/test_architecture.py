@@ -35,6 +35,7 @@ FLOORS = [
     "export",
     "serving",
     "reporting",
+    "api",
     "cli",
 ]
 """The rooms and flat files of src/losslab from the ground up. The stage scripts stand on top of all."""

@@ -82,5 +82,5 @@ def test_wrong_input_gives_one_line(arguments: list[str], complaint: str, inside
 
 def test_metric_that_there_is_not_leaves_nothing(inside: Repository, tmp_path_factory: pytest.TempPathFactory) -> None:
     finish(inside, tmp_path_factory.mktemp("outs"))
-    assert "--metric beauty: must be one of miou" in compare("small", "--metric", "beauty", code=1)
+    assert "ERROR: metric beauty: must be one of miou" in compare("small", "--metric", "beauty", code=1)
     assert not (inside.root / "reports").exists()

@@ -46,9 +46,10 @@ def main(
     """losslab: reproducible experiments on losses and architectures for semantic segmentation."""
     escape_unknown_letters()
     if context.invoked_subcommand in AT_ROOT:
+        from losslab.project.code import find_root
+
         here = Path.cwd()
-        roots = (folder for folder in (here, *here.parents) if (folder / "params.yaml").is_file())
-        if (root := next(roots, here)) != here and ((root / ".dvc").is_dir() or (root / "dvc.yaml").is_file()):
+        if (root := find_root(here)) not in (None, here):
             context.obj = here
             os.chdir(root)
 

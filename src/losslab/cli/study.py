@@ -229,9 +229,9 @@ def _describe_study(study: "Study") -> dict[str, Any]:
 
 def _warn_of_uncommitted_files() -> None:
     from losslab.io.git import list_changes
-    from losslab.project.code import RECORD
+    from losslab.project.code import TRACKED
 
-    changed = list_changes(ROOT, ["src", "data/catalog", "dvc.yaml", "params.yaml", "plugins", RECORD])
+    changed = list_changes(ROOT, [*TRACKED, "params.yaml"])
     if changed:
         shown = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
         print_warning(f"not committed, so not part of the runs: {shown}")

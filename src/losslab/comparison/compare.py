@@ -69,7 +69,7 @@ def compare_runs(
         raise InputError(
             f"{spec.name}: no cell has a run on every test set yet: see `losslab study status {spec.name}`"
         )
-    metric = _find_metric(spec.metric, sets, "--metric")
+    metric = _find_metric(spec.metric, sets, "metric")
     published_metric = None
     if spec.published is not None and spec.published.ours:
         published_metric = _find_metric(spec.published.ours, sets, "published.ours:")

@@ -77,11 +77,12 @@ def select_study(study: Study, metric: str, root: Path) -> RunSelection:
     return RunSelection(spec, records)
 
 
-def select_runs(names: Sequence[str], metric: str, root: Path, name: str | None = None) -> RunSelection:
+def select_runs(names: Sequence[str | RunRecord], metric: str, root: Path, name: str | None = None) -> RunSelection:
     """Select runs by name; cells are told apart by the params that differ, but for the seed.
 
     Args:
-        names: DVC experiments, MLflow runs, `workspace`; InputError: one is unknown, or there is only one.
+        names: DVC experiments, MLflow runs, `workspace`, or records of such; InputError: one is unknown, or there is
+            only one.
         metric: key of the metric by which they are compared.
         root: the repository.
         name: name of the comparison; None: one made from those of the runs.
@@ -89,7 +90,7 @@ def select_runs(names: Sequence[str], metric: str, root: Path, name: str | None 
     if len(names) < 2:
         raise InputError("--runs needs at least two runs")
     finder = RunFinder(root)
-    records = [finder.find(text) for text in names]
+    records = [finder.find(each) if isinstance(each, str) else each for each in names]
     axes = _find_differences([record.params for record in records])
     labels = [{axis: values[place] for axis, values in axes.items()} for place in range(len(records))]
     digest = hashlib.sha256("\n".join(sorted(record.name for record in records)).encode()).hexdigest()[:6]

@@ -5,16 +5,20 @@ on a detached HEAD with the params of the run. A clone can be thrown away. The p
 and then is one of the clone too; the repository may be shallow.
 """
 
+import fcntl
 import os
 import re
+import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from losslab.errors import InputError
-from losslab.io.files import write_private
+from losslab.io.files import make_folder, write_private
 from losslab.io.git import find_commit, run_git
 from losslab.io.yaml import parse_yaml
 from losslab.runtime.processes import end_groups
@@ -26,6 +30,49 @@ KILLED_EXIT_CODE = 75
 """Exit code of a process that was killed before it was done, and can go on (EX_TEMPFAIL)."""
 STAGE_KILLED = re.compile(r"exited with -(9|15)\b")
 STAGE_ERROR = re.compile(r"^ERROR: (plugins|download|prepare|train|evaluate|report): ")
+
+
+@contextmanager
+def open_clone_folder(
+    clones: Path, keep: bool = False, say: Callable[[str], None] = lambda line: None
+) -> Iterator[tuple[Path, int]]:
+    """Yield a folder in `clones` for a clone, and a descriptor of its lock; clear away those that killed processes left.
+
+    Args:
+        keep: leave the folder, and `say` where the clone is.
+    """
+    clones = clones.resolve()
+    make_folder(clones)
+    for leftover in clones.glob("*.lock"):
+        _clear(leftover)
+    folder = clones / uuid.uuid4().hex[:8]
+    lock = folder.with_suffix(".lock")
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        folder.mkdir()
+        yield folder, descriptor
+    finally:
+        if keep:
+            say(f"kept: {folder / 'clone'}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+        with suppress(OSError):  # not empty: another one is in use, or was kept
+            clones.rmdir()
+
+
+def _clear(lock: Path) -> None:
+    descriptor = os.open(lock, os.O_RDWR)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+        lock.unlink(missing_ok=True)
+    except BlockingIOError:  # it is in use
+        pass
+    finally:
+        os.close(descriptor)
 
 
 def make_clone(folder: Path, source: Path, home: Path, baseline: str, cache: Path, prefix: Path, **config: str) -> Path:
@@ -84,13 +131,15 @@ def run_dvc_repro(
     environment: dict[str, str],
     keep_open: Sequence[int] = (),
     own_group: bool = False,
+    output: IO[bytes] | None = None,
 ) -> int:
-    """Run `dvc repro`, with the output of this process, and return its exit code; KILLED_EXIT_CODE if it was killed.
+    """Run `dvc repro`, and return its exit code; KILLED_EXIT_CODE if it was killed.
 
     Args:
         environment: variables over those of this process.
         keep_open: file descriptors that DVC inherits: locks through them last until it ends.
         own_group: give DVC its own process group, and end the group if an exception such as Ctrl+C comes in between.
+        output: file for what it prints; None: where this process prints.
     """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     inherited = {key: value for key, value in os.environ.items() if key not in ("DVC_STAGE", "DVC_EXP_NAME")}
@@ -99,7 +148,15 @@ def run_dvc_repro(
     # Threads that spin while they wait slow down the other runs. Their number is left alone: it changes bits.
     env = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"} | inherited | {"PATH": path} | modules | environment
     command = [sys.executable, "-m", "dvc", "repro", *targets]
-    process = subprocess.Popen(command, cwd=folder, env=env, pass_fds=tuple(keep_open), start_new_session=own_group)
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=env,
+        pass_fds=tuple(keep_open),
+        start_new_session=own_group,
+        stdout=output,
+        stderr=subprocess.STDOUT if output is not None else None,
+    )
     try:
         code = process.wait()
     except BaseException:

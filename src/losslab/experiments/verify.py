@@ -1,25 +1,22 @@
 """A run is repeated from its code, params and data in a temporary clone, and its outs are compared with the recorded ones."""
 
-import fcntl
-import os
 import re
 import shutil
-import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from losslab.errors import InputError
-from losslab.experiments.clone import METRICS, make_clone, run_dvc_repro, write_params
+from losslab.experiments.clone import METRICS, make_clone, open_clone_folder, run_dvc_repro, write_params
 from losslab.experiments.differences import describe_difference
 from losslab.experiments.dvc_cache import DvcCache
 from losslab.experiments.finished_runs import compute_md5
 from losslab.experiments.run_finder import RunRecord
 from losslab.formats import format_list, format_plural
-from losslab.io.files import make_folder, write_text
+from losslab.io.files import write_text
 from losslab.io.git import find_prefix, read_file_at
 from losslab.io.hashing import compute_bytes_md5, compute_folder_md5
 from losslab.io.yaml import read_yaml
@@ -72,7 +69,7 @@ def verify_run(record: RunRecord, root: Path, say: Say, threads: int | None = No
     if lock is None or revision is None:
         raise InputError(f"{record.name}: the commit it ran on is not recorded")
     threads = threads or record.threads
-    with _make_folder(root, keep, say) as (folder, held):
+    with open_clone_folder(root / CLONES, keep, say) as (folder, held):
         cache = DvcCache(root)
         say(f"verify {record.name}: code of commit {revision[:10]}, {_describe_threads(record, threads)}")
         # Nothing of the clone may stay elsewhere: neither outs in the cache, nor DVC's notes on them.
@@ -175,43 +172,6 @@ def _describe_out(path: str, md5: str, clone: Path, old: Path, cache: DvcCache) 
     except InputError as error:  # it is damaged
         return f"differs; {error}"
     return describe_difference(old / path, clone / path) or "has the same content, but dvc.lock has another md5"
-
-
-@contextmanager
-def _make_folder(root: Path, keep: bool, say: Say) -> Iterator[tuple[Path, int]]:
-    """Yield a temporary folder and a descriptor of its lock, and clear away those that killed processes left."""
-    clones = (root / CLONES).resolve()
-    make_folder(clones)
-    for leftover in clones.glob("*.lock"):
-        _clear(leftover)
-    folder = clones / uuid.uuid4().hex[:8]
-    lock = folder.with_suffix(".lock")
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        folder.mkdir()
-        yield folder, descriptor
-    finally:
-        if keep:
-            say(f"kept: {folder / 'clone'}")
-        else:
-            shutil.rmtree(folder, ignore_errors=True)
-        lock.unlink(missing_ok=True)
-        os.close(descriptor)
-        with suppress(OSError):  # not empty: another one is in use, or was kept
-            clones.rmdir()
-
-
-def _clear(lock: Path) -> None:
-    descriptor = os.open(lock, os.O_RDWR)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-        lock.unlink(missing_ok=True)
-    except BlockingIOError:  # it is in use
-        pass
-    finally:
-        os.close(descriptor)
 
 
 def _describe_threads(record: RunRecord, threads: int | None) -> str:

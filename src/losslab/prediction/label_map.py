@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -45,6 +46,15 @@ def compute_row_labels(logits: Tensor, threshold: float = 0.5) -> Labels:
 
 def count_rows_at_once(outputs: int, width: int) -> int:
     return max(MAX_LOGITS_AT_ONCE // (outputs * width), 1)
+
+
+def to_pixels(array: npt.NDArray[Any]) -> Pixels:
+    """Return an array as an RGB image uint8 `[H, W, 3]`. Raises ValueError if it is none."""
+    if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:  # nested lists give int64
+        array = array.astype(np.uint8)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise ValueError(f"an array must be uint8 [H, W, 3], RGB, not {array.dtype} {list(array.shape)}")
+    return np.ascontiguousarray(array)
 
 
 def predict_image(predictor: Predictor, image: Pixels) -> Labels:

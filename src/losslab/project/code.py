@@ -16,6 +16,8 @@ from losslab.io.yaml import parse_yaml, read_yaml
 RECORD = "losslab.yaml"
 """File of a project with the version of losslab, a hash of its code for each stage, and the md5s of the project's files."""
 CODE = "code"
+TRACKED = ("src", "data/catalog", "data/raw/*.dvc", "dvc.yaml", "plugins", RECORD)
+"""What a run takes from its commit; only params are given to it."""
 HEADING = """\
 # losslab writes this file: do not edit it, and keep it in Git. `losslab upgrade` moves the project to another losslab.
 # code: what each stage runs of losslab, as a hash; DVC runs a stage again when it changes.
@@ -24,6 +26,12 @@ HEADING = """\
 REPOSITORY = Path(__file__).parents[3]
 """Root of losslab's own repository, where this file is not in a wheel."""
 _PACKAGE = Path(__file__).parents[1]
+
+
+def find_root(here: Path) -> Path | None:
+    """Return the project that a folder is, or lies in; None if there is none."""
+    root = next((folder for folder in (here, *here.parents) if (folder / "params.yaml").is_file()), None)
+    return root if root is not None and ((root / ".dvc").is_dir() or (root / "dvc.yaml").is_file()) else None
 
 
 @cache

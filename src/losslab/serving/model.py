@@ -14,7 +14,7 @@ from losslab import models
 from losslab.data.images.decode import Pixels, UnusableFileError, decode_image
 from losslab.errors import InputError
 from losslab.inference.predictor import Predictor
-from losslab.prediction.label_map import Labels, predict_image
+from losslab.prediction.label_map import Labels, predict_image, to_pixels
 
 COLUMN = "image"
 """Input column; a value is the bytes of an image file, in base64 over HTTP, or an array uint8 `[H, W, 3]`, RGB."""
@@ -96,12 +96,7 @@ def _count_pixels(value: Any) -> int:
 def _read_image(value: Any) -> Pixels:
     if isinstance(value, bytes):
         return decode_image(value).turn().pixels
-    array = value
-    if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:  # nested lists give int64
-        array = array.astype(np.uint8)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        raise ValueError(f"an array must be uint8 [H, W, 3], RGB, not {array.dtype} {list(array.shape)}")
-    return np.ascontiguousarray(array)
+    return to_pixels(value)
 
 
 def _encode_png(labels: Labels, palette: list[list[int]]) -> str:

@@ -132,7 +132,7 @@ class LocalEngine:
     def _end_or_restart(self, work: _Work) -> EndedRun | None:
         """Return how a worker that is gone has ended; if it was killed, start another in its place and return None."""
         code, reason = work.process.returncode, None
-        text = _mask_log(work.log)
+        text = mask_log(work.log)
         if code != 0:
             if clone.was_killed(code, text) and work.attempt < MAX_ATTEMPTS:
                 signal_group(work.process.pid, signal.SIGKILL)
@@ -146,7 +146,7 @@ class LocalEngine:
         return EndedRun(work.run, time.monotonic() - work.began, reason)
 
 
-def _mask_log(log: Path) -> str:
+def mask_log(log: Path) -> str:
     """Take credentials out of what the programs of a run have printed, and return it."""
     text = log.read_text(encoding="utf-8", errors="replace")
     if (masked := mask_credentials(text)) != text:

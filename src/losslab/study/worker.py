@@ -62,20 +62,30 @@ def start_worker(job: WorkerJob, path: Path, log: Path, **options: Any) -> "subp
 
 
 def run_job(job: WorkerJob) -> int:
-    """Do the job in a clone, and return the exit code of `dvc repro`."""
+    """Do the job as a process of its own, and return the exit code of `dvc repro`."""
     slot = Path(job.slot)
     lock = _lock_slot(slot)
     write_text(slot.with_suffix(".pid"), str(os.getpid()))  # the leader of its process group
     die_with_parent(job.parent, kill_group=True)
+    return execute_job(job, lock)
+
+
+def execute_job(job: WorkerJob, lock: int, **options: Any) -> int:
+    """Do the job in a clone, and return the exit code of `dvc repro`.
+
+    Args:
+        lock: descriptor of the lock of the slot, which DVC inherits.
+        options: more for `run_dvc_repro`.
+    """
     source, home, cache = Path(job.source), Path(job.home), Path(job.cache)
-    project = clone.make_clone(slot, source, home, job.baseline, cache, Path(job.prefix))
+    project = clone.make_clone(Path(job.slot), source, home, job.baseline, cache, Path(job.prefix))
     clone.write_params(project / "params.yaml", job.params)
     environment = {"DVC_ROOT": job.home, "DVC_EXP_BASELINE_REV": job.baseline}
     if job.experiment is None:
-        return clone.run_dvc_repro(project, ["prepare"], environment, [lock])
-    code = clone.run_dvc_repro(project, [], environment | {"DVC_EXP_NAME": job.experiment}, [lock])
+        return clone.run_dvc_repro(project, ["prepare"], environment, [lock], **options)
+    code = clone.run_dvc_repro(project, [], environment | {"DVC_EXP_NAME": job.experiment}, [lock], **options)
     if code == 0:
-        clone.commit_run(project, f"losslab study: {job.experiment}")
+        clone.commit_run(project, f"losslab: {job.experiment}")
         if job.result is None:
             clone.publish_run(project, source, job.experiment, job.baseline)
         else:

@@ -33,7 +33,8 @@ def build_markdown(comparison: Comparison) -> str:
     if (why := explain_no_verdict(comparison)) is not None:
         blocks.append(escape_markdown(why))
     blocks += _write_list([f"⚠️ {warning}" for warning in comparison.warnings])
-    blocks += _write_cells(comparison)
+    headings, rows = build_cell_table(comparison)
+    blocks += [build_table(headings, rows, 1 + len(comparison.axes)), escape_markdown(describe_cells(comparison))]
     for factor in comparison.factors:
         blocks += _write_factor(comparison, factor)
     if comparison.sentences:
@@ -80,9 +81,20 @@ def _mark_score(line: RankingLine, digits: int) -> str:
     return BoldText(score) if line.mark == "best" else f"{score} †" if line.mark == "together" else score
 
 
-def _write_cells(comparison: Comparison) -> list[str]:
+def build_cell_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Build the headings and rows of the table of cells, as text, the best first."""
     metric, digits = comparison.metric, comparison.metric.digits
-    headings = [*comparison.axes, metric.title, "95 % CI", "seeds", "parameters", "GFLOPs", "training", "per image"]
+    headings = [
+        "#",
+        *comparison.axes,
+        metric.title,
+        "95 % CI",
+        "seeds",
+        "parameters",
+        "GFLOPs",
+        "training",
+        "per image",
+    ]
     rows = [
         [
             str(line.rank),
@@ -97,12 +109,17 @@ def _write_cells(comparison: Comparison) -> list[str]:
         ]
         for cell, line in zip(comparison.cells, build_lines(comparison), strict=True)
     ]
+    return headings, rows
+
+
+def describe_cells(comparison: Comparison) -> str:
+    """Say what the numbers of the table of cells are, and what bold means there."""
+    metric = comparison.metric
     direction = "higher" if metric.higher_is_better else "lower"
-    note = (
+    return (
         f"{metric.title} on {comparison.test_set} of {comparison.dataset}, mean ± standard deviation over seeds; "
         f"{direction} is better. {build_note(comparison.verdict)}"
     )
-    return [build_table(["#", *headings], rows, 1 + len(comparison.axes)), escape_markdown(note)]
 
 
 def _write_factor(comparison: Comparison, factor: FactorResult) -> list[str]:

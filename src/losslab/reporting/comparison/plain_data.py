@@ -51,10 +51,11 @@ def _convert_fields(value: Any) -> JsonObject:
 
 def _convert_history(history: Sequence[Mapping[str, str]]) -> JsonObject:
     """Convert rows of history.csv to a list for each column, a tenth of the size."""
-    return {name: [_parse_cell(row.get(name)) for row in history] for name in (history[0] if history else ())}
+    return {name: [parse_cell(row.get(name)) for row in history] for name in (history[0] if history else ())}
 
 
-def _parse_cell(cell: str | None) -> float | str | None:
+def parse_cell(cell: str | None) -> float | str | None:
+    """Return the number in a cell of a CSV file, None where it is none or not finite, or its text."""
     try:
         value = parse_number(cell)
     except ValueError:
