@@ -126,8 +126,8 @@ def run(overrides: Mapping[str, Any] | None = None) -> Run:
             raise InputError(
                 f"{format_list(changed, 3)}: not committed; commit first, because runs take the last commit"
             )
-        params = apply_overrides(read_yaml(root / "params.yaml"), flatten_overrides(overrides or {}, "run"))
-        check_params(params, "run", root / "data/catalog")
+        params = apply_overrides(read_yaml(Path("params.yaml")), flatten_overrides(overrides or {}, "run"))
+        check_params(params, "run", Path("data/catalog"))
         baseline = find_head(root)
         digest = hashlib.sha256(json.dumps([baseline, params], sort_keys=True).encode()).hexdigest()[:10]
         planned = StudyRun(f"run-{digest}", GridCell((), {}), None, params["seed"], params)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from losslab.api.runs import Run, open_project
@@ -18,6 +19,8 @@ from losslab.formats import format_list
 from losslab.reporting.comparison.csv_tables import build_cell_rows
 from losslab.reporting.comparison.markdown import BoldText, build_cell_table, describe_cells
 from losslab.study.state import find_study
+
+ROOT = Path()
 
 
 @dataclass(frozen=True, repr=False)
@@ -107,15 +110,15 @@ def compare(runs: str | Iterable[str | Run], metric: str = "miou", timing: bool 
     Raises:
         InputError: there are fewer than two runs, one is unknown, or they cannot be compared; the message says why.
     """
-    with open_project() as root:
+    with open_project():
         if isinstance(runs, str):
-            selection = select_study(find_study(runs, root), metric, root)
+            selection = select_study(find_study(runs, ROOT), metric, ROOT)
         else:
-            finder = RunFinder(root)
+            finder = RunFinder(ROOT)
             named = [each if isinstance(each, str) else _check_current(each, finder) for each in runs]
             if len(named) < 2:
                 raise InputError(f"compare takes two runs or more, or the name of a study, and not {len(named)}")
-            selection = select_runs(named, metric, root)
+            selection = select_runs(named, metric, ROOT)
         with selection.open_evidence() as evidence:
             return ComparisonVerdict(compare_runs(evidence, selection.spec, CostMeter(timing)))
 
