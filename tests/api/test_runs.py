@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 import losslab
+from losslab import models
 from losslab.api import runs
 from losslab.experiments.clone import KILLED_EXIT_CODE
 from losslab.params import load
@@ -18,6 +19,7 @@ from losslab.prediction.label_map import predict_image
 from losslab.study.plan import GridCell, StudyRun
 from losslab.study.worker import WorkerJob
 from tests.comparison.runs_on_disk import write_run
+from tests.conftest import ROOT
 from tests.export.small_model import save_small_model
 from tests.study.repository import Repository
 
@@ -33,10 +35,11 @@ def inside(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Repositor
 def finish(inside: Repository, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Finish a run under a name, and give the folder that it left."""
 
-    def finish(name: str, params: dict[str, Any], quality: float = 0.9) -> Path:
+    def finish(name: str, params: dict[str, Any], quality: float = 0.9, model: bool = True) -> Path:
         left = tmp_path_factory.mktemp("left")
         write_run(left, quality, params["seed"])
-        save_small_model(left / "models", std=[0.01, 0.01, 0.01])  # so that colours decide the class
+        if model:
+            save_small_model(left / "models", std=[0.01, 0.01, 0.01])  # so that colours decide the class
         inside.experiment(StudyRun(name, GridCell((), {}), None, params["seed"], params), 0.5, left=left)
         return left
 
@@ -204,3 +207,28 @@ def test_code_must_be_committed_and_params_need_not(
     with pytest.raises(losslab.InputError, match="train: no"):
         losslab.run()
     assert [job.params["seed"] for job in jobs] == [7]
+
+
+def test_documented_code_runs(
+    inside: Repository, finish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts, project = (
+        block.split("```")[0]
+        for block in (ROOT / "docs/python.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    )
+    exec(parts, {})
+    quality = {"cross_entropy": 0.8, "dice": 0.9}
+    pretend(
+        monkeypatch,
+        0,
+        "",
+        lambda job: finish(str(job.experiment), job.params, quality[job.params["loss"]], model=False),
+    )
+    Image.fromarray(np.zeros((5, 7, 3), np.uint8)).save("photo.png")
+    monkeypatch.setattr(
+        losslab.Run, "_loaded", property(lambda run: models.load(save_small_model(inside.root / "models")))
+    )
+    names: dict[str, Any] = {}
+    exec(project, names)
+    assert names["mask"].shape == (5, 7) and names["verdict"].p_value < 0.05
+    assert "dice is best: mean IoU" in capsys.readouterr().out
