@@ -64,6 +64,8 @@ def test_run_is_loaded_with_all_that_it_left(
     assert Path.cwd() == inside.root / "notebooks"
     with pytest.raises(losslab.InputError, match=r"no such run: yours \(available: mine\)"):
         losslab.load_run("yours")
+    with pytest.raises(losslab.InputError, match="load_run: 3 is not the name of a run"):
+        losslab.load_run(3)  # type: ignore[arg-type]
 
 
 def test_run_predicts_files_and_arrays_alike(
@@ -85,6 +87,7 @@ def test_run_predicts_files_and_arrays_alike(
     ("images", "complaint"),
     [
         (["nowhere.png"], "nowhere.png: unreadable image: No such file or directory"),
+        (3, r"image 0: an array must be uint8 \[H, W, 3\], RGB, not uint8 \[\]"),
         (np.zeros((4, 4, 3)), r"image 0: an array must be uint8 \[H, W, 3\], RGB, not float64 \[4, 4, 3\]"),
         (
             [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)],
@@ -129,7 +132,7 @@ def test_finished_run_is_not_run_again(
     inside: Repository, finish: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = pretend(monkeypatch, 0, "", lambda job: finish(str(job.experiment), job.params))
-    first = losslab.run({"loss": "dice", "train": {"epochs": 3}, "prepare.size": 64})
+    first = losslab.run({"loss": "dice", "train": {"epochs": np.int64(3)}, "evaluate.tolerances": (1, 3)})
     assert (jobs[0].params["loss"], jobs[0].params["train"]["epochs"], jobs[0].baseline) == (
         "dice",
         3,
@@ -181,10 +184,13 @@ def test_interrupted_run_leaves_no_clone(inside: Repository, monkeypatch: pytest
         ({"los": "dice"}, "run: no such key: los; params.yaml has dataset"),
         ({"loss": "dise"}, "run: loss: .*did you mean dice"),
         ({"train": 3}, "run: train is 3; it must have keys with values"),
+        ({"train.epochs": 1, "train": {"epochs": 2}}, "run: train.epochs and train.epochs set the same key"),
+        ({"seed": object()}, "run: params.yaml has no place for '?<object object"),
+        (["loss"], r"run: the changes to params.yaml are \['loss'\], but must be a dict"),
     ],
 )
 def test_wrong_override_ends_before_any_work(
-    overrides: dict[str, Any], complaint: str, inside: Repository, monkeypatch: pytest.MonkeyPatch
+    overrides: Any, complaint: str, inside: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     jobs = pretend(monkeypatch, 0, "")
     with pytest.raises(losslab.InputError, match=complaint):

@@ -2,11 +2,14 @@
 
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
 import losslab
 from losslab.comparison.verdicts import JudgedPair
+from losslab.experiments.finished_runs import WORKSPACE
+from losslab.experiments.run_finder import RunFinder
 from losslab.study.plan import plan_runs
 from tests.comparison.runs_on_disk import write_run
 from tests.study.repository import STUDY, Repository
@@ -82,11 +85,14 @@ def test_unjudged_metric_has_means_alone(names: list[str]) -> None:
 
 
 def test_wrong_input_gives_one_line(names: list[str]) -> None:
-    for runs, complaint in {
-        (names[0],): "compare takes two runs or more, or the name of a study, and not 1",
-        (names[0], "nope"): "no such run: nope",
-        "nope": r"no such study: nope \(studies/ has small\)",
-    }.items():
+    wrong: list[Any] = [
+        ((names[0],), "compare takes two runs or more, or the name of a study, and not 1"),
+        ((names[0], "nope"), "no such run: nope"),
+        ((names[0], 3), "compare: 3 is neither a run nor the name of one"),
+        (losslab.load_run(names[0]), "compare takes two runs or more, or the name of a study, and not 1"),
+        ("nope", r"no such study: nope \(studies/ has small\)"),
+    ]
+    for runs, complaint in wrong:
         with pytest.raises(losslab.InputError, match=complaint) as caught:
             losslab.compare(runs)
         assert "\n" not in str(caught.value)
@@ -100,3 +106,17 @@ def test_wrong_input_gives_one_line(names: list[str]) -> None:
     same = losslab.compare([name for name in names if "dice" in name])
     with pytest.raises(losslab.InputError, match="1 cells: name two with find_pair"):
         _ = same.p_value
+
+
+def test_workspace_that_changed_is_not_compared(names: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = losslab.load_run(names[0])
+    run = replace(loaded, record=replace(loaded.record, name=WORKSPACE))
+    found = [run.record, replace(run.record, lock={})]
+    find = RunFinder.find
+    monkeypatch.setattr(RunFinder, "find", lambda self, name: found[0] if name == WORKSPACE else find(self, name))
+    assert len(losslab.compare([run, names[1]]).table) == 2
+    del found[0]
+    with pytest.raises(
+        losslab.InputError, match="the workspace has another run than when it was loaded: load it again"
+    ):
+        losslab.compare([run, names[1]])

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from losslab.errors import InputError, mask_credentials
+from losslab.errors import InputError, mask_credentials, quote
 from losslab.experiments.clone import find_reason, open_clone_folder, was_killed
 from losslab.experiments.dvc_cache import find_cache_folder
 from losslab.experiments.finished_runs import open_model
@@ -76,9 +76,10 @@ class Run:
         """
         from losslab.prediction.label_map import predict_image
 
-        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim == 3):
-            images = [images]
-        pixels = [_read_pixels(image, place) for place, image in enumerate(images)]
+        given: Any = images
+        if isinstance(images, str | Path) or not isinstance(images, Iterable) or getattr(images, "ndim", None) == 3:
+            given = [images]
+        pixels = [_read_pixels(image, place) for place, image in enumerate(given)]
         return [predict_image(self._predictor, image) for image in pixels]
 
     @cached_property
@@ -104,11 +105,13 @@ def load_run(name: str) -> Run:
     Raises:
         InputError: there is no project or no such run, it did not end, or its outs are lost.
     """
+    if not isinstance(name, str):
+        raise InputError(f"load_run: {quote(name)} is not the name of a run")
     with open_project() as root:
         return _build_run(RunFinder(root).find(name))
 
 
-def run(overrides: Mapping[str, Any] | None = None) -> Run:
+def run(overrides: dict[str, Any] | None = None) -> Run:
     """Run the pipeline once, with changes to params.yaml, as a DVC experiment; wait for it, and return it.
 
     It runs in a clone of the last commit, as studies do, and leaves the workspace alone: its outs have the bytes that
@@ -126,7 +129,8 @@ def run(overrides: Mapping[str, Any] | None = None) -> Run:
             raise InputError(
                 f"{format_list(changed, 3)}: not committed; commit first, because runs take the last commit"
             )
-        params = apply_overrides(read_yaml(Path("params.yaml")), flatten_overrides(overrides or {}, "run"))
+        changes = flatten_overrides(_convert_to_plain(overrides or {}), "run")
+        params = apply_overrides(read_yaml(Path("params.yaml")), changes)
         check_params(params, "run", Path("data/catalog"))
         baseline = find_head(root)
         digest = hashlib.sha256(json.dumps([baseline, params], sort_keys=True).encode()).hexdigest()[:10]
@@ -159,6 +163,24 @@ def _build_run(record: RunRecord) -> Run:
     rows = [{name: parse_cell(cell) for name, cell in row.items()} for row in history]
     metrics = json.loads(record.read_metrics())
     return Run(name=record.name, params=record.params, metrics=metrics, history=rows, record=record)
+
+
+def _convert_to_plain(overrides: object) -> dict[str, Any]:
+    """Convert NumPy's numbers, tuples and paths to what a YAML file holds. Raises InputError for anything else."""
+
+    def convert(value: object) -> object:
+        if isinstance(value, np.generic):
+            return value.item()
+        if isinstance(value, Path):
+            return str(value)
+        raise InputError(f"run: params.yaml has no place for {quote(value)}")
+
+    if not isinstance(overrides, dict):
+        raise InputError(
+            f"run: the changes to params.yaml are {quote(overrides)}, but must be a dict of keys and values"
+        )
+    plain: dict[str, Any] = json.loads(json.dumps(overrides, default=convert))
+    return plain
 
 
 def _execute(planned: StudyRun, baseline: str, root: Path) -> None:

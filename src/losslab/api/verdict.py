@@ -114,17 +114,20 @@ def compare(runs: str | Iterable[str | Run], metric: str = "miou", timing: bool 
         if isinstance(runs, str):
             selection = select_study(find_study(runs, ROOT), metric, ROOT)
         else:
-            finder = RunFinder(ROOT)
-            named = [each if isinstance(each, str) else _check_current(each, finder) for each in runs]
-            if len(named) < 2:
-                raise InputError(f"compare takes two runs or more, or the name of a study, and not {len(named)}")
-            selection = select_runs(named, metric, ROOT)
+            given, finder = [runs] if isinstance(runs, Run) else list(runs), RunFinder(ROOT)
+            if len(given) < 2:
+                raise InputError(f"compare takes two runs or more, or the name of a study, and not {len(given)}")
+            selection = select_runs([_find_record(each, finder) for each in given], metric, ROOT)
         with selection.open_evidence() as evidence:
             return ComparisonVerdict(compare_runs(evidence, selection.spec, CostMeter(timing)))
 
 
-def _check_current(run: Run, finder: RunFinder) -> RunRecord:
+def _find_record(run: object, finder: RunFinder) -> RunRecord:
     """Return the record of a run. Raises InputError if it is the workspace's, which has changed since it was loaded."""
+    if isinstance(run, str):
+        return finder.find(run)
+    if not isinstance(run, Run):
+        raise InputError(f"compare: {quote(run)} is neither a run nor the name of one")
     if run.record.name == WORKSPACE and finder.find(WORKSPACE).lock != run.record.lock:
         raise InputError("the workspace has another run than when it was loaded: load it again")
     return run.record
