@@ -22,7 +22,7 @@ COMMANDS = [
     ("init", "cells", "losslab.project.create.create_project"),
     ("upgrade", "", "losslab.project.upgrade.plan_upgrade"),
     ("losses list", "--json", "losslab.cli.losses.print_json"),
-    ("losses check", "dice", "losslab.reporting.losses.checks.check_loss"),
+    ("losses check", "dice", "losslab.reporting.losses.checks.battery.check_loss"),
     ("archs", "--size 64", "losslab.models.cost.measure_arch_cost"),
     ("datasets", "", "losslab.data.catalog.read_catalog"),
     ("datasets new", "cells --images i --masks m", "losslab.data.new_dataset.create.create_dataset"),

@@ -7,7 +7,7 @@ import pytest
 from losslab.errors import InputError
 from losslab.losses import build_loss
 from losslab.losses.class_weights import compute_class_weights
-from losslab.reporting.losses.bench import draw_batch
+from losslab.reporting.losses.checks.bench import draw_batch
 
 
 def test_expression_is_the_weighted_sum_of_its_terms() -> None:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from losslab.losses import available, build_loss
 from losslab.losses.registry import LOSSES
-from losslab.reporting.losses.bench import VOID, build_right_logits, build_wrong_logits, draw_batch
-from losslab.reporting.losses.checks import CHECKS, check_loss
+from losslab.reporting.losses.checks.battery import CHECKS, check_loss
+from losslab.reporting.losses.checks.bench import VOID, build_right_logits, build_wrong_logits, draw_batch
 from tests.losses.conformance import ROWS, Hand, Reference
 
 BOTH = pytest.mark.parametrize("num_classes", [1, 3])

@@ -9,7 +9,7 @@ from losslab.data.loading.arrays import PreparedData
 from losslab.inference.tensors import to_input
 from losslab.losses import available, build_loss
 from losslab.losses.registry import LOSSES
-from losslab.reporting.losses.overfit import build_net, follow, measure_miou
+from losslab.reporting.losses.checks.overfit import build_net, follow, measure_miou
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from losslab.losses.base import Batch
 from losslab.losses.cldice import soft_skeleton
 from losslab.losses.distance import compute_distance_maps, signed_distance
 from losslab.losses.windowed import LocalMean, gaussian, ssim_map
-from losslab.reporting.losses.bench import VOID, draw_batch
+from losslab.reporting.losses.checks.bench import VOID, draw_batch
 from tests.losses.test_conformance import BOTH, perfect_logits
 
 

@@ -12,7 +12,7 @@ from losslab.cli import app
 from losslab.errors import InputError
 from losslab.losses.registry import LOSSES
 from losslab.reporting.losses import probes
-from losslab.reporting.losses.checks import CHECKS, check_loss
+from losslab.reporting.losses.checks.battery import CHECKS, check_loss
 
 Write = Callable[[str, str], Path]
 HEAD = """

@@ -98,7 +98,7 @@ def check(
     """
     from losslab.io.yaml import parse_assignment
     from losslab.losses.expression import parse_expression
-    from losslab.reporting.losses.checks import CHECKS, check_loss
+    from losslab.reporting.losses.checks.battery import CHECKS, check_loss
 
     terms = parse_expression(name)
     if len(terms) > 1:

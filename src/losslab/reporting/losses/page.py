@@ -28,7 +28,7 @@ from losslab.losses.traits import SCENES
 from losslab.reporting.components.figures import BLUE, GREEN, GREY, ORANGE, label_axes, new_figure
 from losslab.reporting.components.pictures import encode_image, encode_uri
 from losslab.reporting.components.rendering import render_template
-from losslab.reporting.losses.bench import describe_fault, get_code
+from losslab.reporting.losses.checks.bench import describe_fault, get_code
 from losslab.reporting.losses.probes import (
     PROBABILITIES,
     ROUNDS,

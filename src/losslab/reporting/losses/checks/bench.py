@@ -2,8 +2,9 @@
 
 import inspect
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +15,26 @@ from losslab.losses import build_loss
 from losslab.losses.plugin_loss import PluginLoss
 from losslab.losses.registry import find_loss
 from losslab.losses.total import TotalLoss
-from losslab.reporting.losses.tracing import CallTracer, Finder
+from losslab.reporting.losses.checks.tracing import CallTracer, Finder
 
 VOID = 255
 """The label that is ignored."""
 MARGIN = 12.0
 """Logit of a confident prediction: near certainty, and short of where probabilities round to 0 or 1."""
+
+
+Verdict = Literal["pass", "note", "FAIL"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a check has found."""
+
+    verdict: Verdict | Literal["blind"]
+    """The verdict; blind: a note for a loss that has a partner, which sees what it does not, else FAIL."""
+    text: str
+    line: int | None = None
+    """Line of the loss's own file; None: that of its definition."""
 
 
 class Bench:
@@ -95,6 +110,11 @@ def describe_fault(error: BaseException) -> str:
     """Say in part of a line what a loss raised: what losslab says of it, else type and text."""
     text = " ".join(str(error).split())
     return shorten((text if isinstance(error, InputError) else f"{type(error).__name__}: {text}").rstrip("."))
+
+
+def name_form(num_classes: int) -> str:
+    """Name a number of classes in a sentence; 1 is binary data."""
+    return "with one logit" if num_classes == 1 else f"for {num_classes} classes"
 
 
 def draw_batch(
