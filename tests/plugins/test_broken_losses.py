@@ -13,6 +13,7 @@ from losslab.errors import InputError
 from losslab.losses.registry import LOSSES
 from losslab.reporting.losses import probes
 from losslab.reporting.losses.checks.battery import CHECKS, check_loss
+from tests.conftest import ROOT
 
 Write = Callable[[str, str], Path]
 HEAD = """
@@ -344,3 +345,8 @@ def test_cards_are_drawn_beside_a_plug_in_that_has_none(write: Write, monkeypatc
     assert re.findall(r'<section class="card" id="(\w+)">', page) == ["bce", "own"]
     own = page.partition('<section class="card" id="own">')[2]
     assert "<p>In <code>code</code>.</p>" in own and 'href=""' not in own and "formula" not in own
+
+
+def test_docs_say_what_each_check_is() -> None:
+    rows = re.findall(r"^\| ([a-z, ]+) \|", (ROOT / "docs/losses.md").read_text(encoding="utf-8"), re.M)
+    assert {check.name for check in CHECKS} <= {name for row in rows for name in row.split(", ")}

@@ -178,7 +178,7 @@ def check_right_and_wrong(bench: Bench) -> Iterator[Finding]:
 
 def check_absent_classes(bench: Bench) -> Iterator[Finding]:
     """Look at what a class costs that is predicted and is not in the truth, all over the image and at one pixel."""
-    averaged = "it averages over absent classes: "
+    notes = []
     for num_classes in bench.counts:
         where = name_form(num_classes)
         target = torch.zeros(1, 16, 16, dtype=torch.int64)
@@ -189,10 +189,9 @@ def check_absent_classes(bench: Bench) -> Iterator[Finding]:
         if cost < 1e-3:
             yield Finding("blind", f"{where}, a false positive all over an empty mask costs nothing")
         elif push < 1e-6:
-            yield Finding(
-                "note",
-                f"{averaged}{where}, a false positive on an empty mask costs {cost:.2g} however small it is, with a gradient of "
-                f"{push:.0e}. Images without foreground teach nothing",
+            notes.append(
+                f"{where}, a false positive on an empty mask costs {cost:.2g} however small it is, with a gradient of {push:.0e}: "
+                "images without foreground teach nothing"
             )
     if 3 in bench.counts:
         target = torch.zeros(1, 32, 32, dtype=torch.int64)
@@ -204,8 +203,9 @@ def check_absent_classes(bench: Bench) -> Iterator[Finding]:
         )
         present, absent = present - perfect, absent - perfect
         if absent > AVERAGED * max(present, 1e-6):
-            yield Finding(
-                "note",
-                f"{averaged}one pixel of a class that is not in the image costs {absent:.2g}, one of a class that is "
-                f"{present:.2g}. Images with few classes dominate training",
+            notes.append(
+                f"one pixel of a class that is not in the image costs {absent:.2g}, one of a class that is {present:.2g}: images "
+                "with few classes dominate training"
             )
+    if notes:
+        yield Finding("note", f"it averages over absent classes. {'; '.join(notes).capitalize()}")
