@@ -1,6 +1,5 @@
 """The names, sources and properties of all losses; imports no torch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -40,7 +39,7 @@ class LossSpec:
     binary: str = "sigmoid"
     multiclass: str = "softmax"
     """What turns logits into probabilities for binary and for multiclass data, or what stands in for it."""
-    by_design: Mapping[str, str] = field(default_factory=dict)
+    by_design: dict[str, str] = field(default_factory=dict)
     """Check of `losslab losses check` that the loss does not pass → why it is not meant to."""
 
     @property

@@ -1,11 +1,10 @@
 """The battery: its checks in order, and their verdicts on a loss."""
 
-import inspect
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from losslab.errors import InputError, find_exhausted_memory
+from losslab.errors import InputError, find_exhausted_memory, quote
 from losslab.reporting.losses.checks import masks, numerics, traits
 from losslab.reporting.losses.checks.bench import (
     Bench,
@@ -56,10 +55,11 @@ def check_loss(
     ['pass', 'pass']
     """
     bench = Bench(name, options)
-    known = [check.name for check in CHECKS]
-    if unknown := [each for each in bench.spec.by_design if each not in known]:
+    by_design, known = bench.spec.by_design, [check.name for check in CHECKS]
+    if not isinstance(by_design, dict) or not by_design.keys() <= set(known):
         raise InputError(
-            f"{bench.get_place()}: by_design names {unknown[0]!r}, which is no check; they are {', '.join(known)}"
+            f"{bench.get_place()}: by_design is {quote(by_design)}; it must give a reason for each check, by its name: "
+            + ", ".join(known)
         )
     results = []
     for check in CHECKS:
@@ -78,9 +78,7 @@ def _run(check: Check, bench: Bench) -> CheckResult:
     except Exception as error:
         if find_exhausted_memory(error):
             raise
-        frames = inspect.getinnerframes(error.__traceback__) if error.__traceback__ else []
-        lines = [frame.lineno for frame in frames if frame.filename == str(bench.file)]
-        return CheckResult(check.name, "FAIL", describe_fault(error), bench.get_place(lines[-1] if lines else None))
+        return CheckResult(check.name, "FAIL", describe_fault(error), bench.get_place(bench.find_line(error)))
     reason = bench.spec.by_design.get(check.name)
     for finding in findings:
         if finding.verdict in ("FAIL", "blind"):
@@ -95,6 +93,13 @@ def _run(check: Check, bench: Bench) -> CheckResult:
 
 
 CHECKS = (
+    Check(
+        "runs",
+        numerics.check_runs,
+        "a batch gives one number, with one logit and for three classes",
+        "Training would stop at the first batch",
+        gate=True,
+    ),
     Check(
         "labels and sign",
         masks.check_labels,

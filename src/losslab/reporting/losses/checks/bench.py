@@ -1,6 +1,7 @@
 """A loss under test, built for one logit and for three classes, and small batches to test it on."""
 
 import inspect
+import traceback
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,11 +87,26 @@ class Bench:
         with torch.no_grad():
             return float(self.losses[num_classes](logits, target))
 
+    def ignore_some(self, num_classes: int, target: Tensor) -> Tensor:
+        """Return a target with a few ignored pixels; the same one if the loss fails on such, which has a check of its own."""
+        ignored = target.clone()
+        ignored[0, 0, :2] = VOID
+        try:
+            self.compute(num_classes, draw_batch(num_classes, len(target), target.shape[-1])[0], ignored)
+        except Exception:
+            return target
+        return ignored
+
     def get_place(self, line: int | None = None) -> str:
         """Return `file:line`: that of the definition where there is no line."""
         is_own = self.spec.kind == "plug-in"
         origin = self.spec.target.rpartition(":")[0] if is_own else f"losslab/losses/{self.file.name}"
         return f"{origin}:{line or inspect.getsourcelines(self.code)[1]}"
+
+    def find_line(self, error: Exception) -> int | None:
+        """Return the last line of the loss's file that an error came through."""
+        frames = traceback.extract_tb((error.__cause__ or error).__traceback__)
+        return next((frame.lineno for frame in reversed(frames) if frame.filename == str(self.file)), None)
 
     def trace(self, num_classes: int, logits: Tensor, target: Tensor, finder: Finder) -> int | None:
         """Return the line of the loss's file at which a finder sees what it looks for, in a forward and backward pass."""
