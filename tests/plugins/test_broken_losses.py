@@ -250,6 +250,16 @@ def mine(logits, target, valid):
     return costs.sum() / valid.sum().clamp(min=1)
 """,
     ),
+    "one class that is not learnt": (
+        "overfit",
+        "mine has an mIoU of 0.",
+        """
+@loss  # here
+def mine(logits, target, valid):
+    weights = 1 - 0.999 * ((target == 2) & (logits.shape[1] > 2))
+    return masked_mean(weights * compute_costs(logits, target), valid)
+""",
+    ),
     "value in half precision": (
         "half precision",
         "logits under autocast cost",
