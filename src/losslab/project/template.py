@@ -116,7 +116,10 @@ def _list_carried() -> dict[str, Path]:
     if CARRIED.is_dir():
         return {path.relative_to(CARRIED).as_posix(): path for path in sorted(CARRIED.rglob("*")) if path.is_file()}
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
-    places = [REPOSITORY / path for path in settings["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]]
+    places = [
+        REPOSITORY / path
+        for path in settings["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["project-files"]
+    ]
     files = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*")))]
     return {path.relative_to(REPOSITORY).as_posix(): path for path in files if path.is_file() and path.suffix != ".pyc"}
 
