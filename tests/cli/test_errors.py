@@ -11,6 +11,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import losslab.api.verdict
+import losslab.study.state  # noqa: F401
 from losslab.cli import app
 from losslab.errors import InputError
 from tests.conftest import ROOT
