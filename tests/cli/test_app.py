@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
@@ -78,6 +80,12 @@ def test_every_option_of_every_loss_says_what_it_means() -> None:
 def test_losses_that_cannot_be_described_end_with_one_line(arguments: list[str], complaint: str) -> None:
     done = CliRunner().invoke(app, ["losses", *arguments])
     assert done.exit_code == 1 and complaint in done.output and len(done.output.splitlines()) == 1
+
+
+def test_reader_who_has_seen_enough_is_no_error() -> None:
+    command = f"{sys.executable} -c 'from losslab.cli import app; app()' losses --json | head -c 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[", "")
 
 
 @pytest.mark.parametrize("columns", ["90", ""])

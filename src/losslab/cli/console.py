@@ -82,6 +82,8 @@ def cli_errors(
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second one finds nothing left to clear away
         code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
         exit_with_errors([f"interrupted: {interrupted}"], code)
+    except BrokenPipeError:  # whoever read the output has seen enough, as `head` does: typer ends without a word
+        raise
     except Exception as error:
         if (line := describe_failure(error, memory, path)) is None:
             raise
