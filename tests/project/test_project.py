@@ -230,8 +230,9 @@ def test_stage_refuses_a_losslab_that_the_project_is_not_of(
 
 
 def test_broken_record_and_no_project_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path(RECORD).write_text("version: 0.1.0\ncode: [1]\n")
-    assert "losslab.yaml: it must have version, code and files" in upgrade(code=1)
+    for text in ("version: 0.1.0\ncode: [1]\n", "code: {}\nfiles: {}\n", "version: 1\ncode: {}\nfiles: {}\n", "[1]\n"):
+        Path(RECORD).write_text(text)
+        assert "losslab.yaml: it must have version, code and files" in upgrade(code=1)
     Path(RECORD).unlink()
     assert "losslab.yaml: no such file, so this is no project" in upgrade(code=1)
 

@@ -69,7 +69,8 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     record = read_yaml(path)
-    if not isinstance(record, dict) or not all(isinstance(record.get(key), dict) for key in (CODE, "files")):
+    shape = {"version": str, CODE: dict, "files": dict}
+    if not isinstance(record, dict) or not all(isinstance(record.get(key), kind) for key, kind in shape.items()):
         raise InputError(f"{path}: it must have version, code and files; get it back with git checkout {path}")
     return record
 

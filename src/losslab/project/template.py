@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from losslab.project.code import CODE, RECORD, REPOSITORY
@@ -82,25 +83,23 @@ def list_requirements() -> str:
     Local versions, such as that of a build for the CPU alone, are left out: PyPI has none.
     """
     pins: dict[str, str] = {}
-    waiting = [Requirement("losslab")]
+    waiting, seen = [Requirement("losslab")], set()
     while waiting:
         requirement = waiting.pop()
-        key = re.sub(r"[-_.]+", "-", requirement.name).lower()
-        wanted = requirement.marker is None or any(
-            requirement.marker.evaluate({"extra": extra}) for extra in (requirement.extras or {""})
-        )
-        if key in pins or not wanted:
+        key = canonicalize_name(requirement.name)
+        if (wanted := (key, *sorted(requirement.extras))) in seen:
             continue
+        seen.add(wanted)
         try:
             found = distribution(requirement.name)
         except PackageNotFoundError:  # an extra that is not installed
             continue
         pins[key] = Version(found.version).public
-        for text in found.requires or []:
-            inner = Requirement(text)
-            if inner.marker is None or any(inner.marker.evaluate({"extra": e}) for e in ("", *requirement.extras)):
-                inner.marker = None
-                waiting.append(inner)
+        inner = map(Requirement, found.requires or [])
+        extras = ("", *requirement.extras)
+        waiting += [
+            each for each in inner if not each.marker or any(each.marker.evaluate({"extra": e}) for e in extras)
+        ]
     lines = [f"{key}=={pins[key]}" for key in sorted(pins)]
     return "\n".join(
         ["# The versions that this project's results are made with, as `losslab init` found them.", *lines, ""]

@@ -45,7 +45,7 @@ def plan_upgrade(folder: Path) -> Upgrade:
     record = read_record(folder)
     if record is None:
         raise InputError(f"{RECORD}: no such file, so this is no project that `losslab init` made")
-    known, upgrade = record["files"], Upgrade(str(record["version"]), get_version())
+    known, upgrade = record["files"], Upgrade(record["version"], get_version())
     files = read_template(folder.resolve(), find_repository(folder) or folder.resolve())
     for path in {**files, **known}:
         place, new = folder / path, files.get(path, b"")
