@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from losslab.errors import InputError
-from losslab.io.git import find_commit, find_head, find_prefix, list_changes, read_file_at, run_git
+from losslab.io.git import find_commit, find_head, find_prefix, find_repository, list_changes, read_file_at, run_git
 
 NAME = 'größe "ä".txt'
 
@@ -128,3 +128,13 @@ def test_repository_of_a_calling_hook_is_not_used(
     for variable, path in {"GIT_DIR": ".git", "GIT_WORK_TREE": ".", "GIT_INDEX_FILE": ".git/index"}.items():
         monkeypatch.setenv(variable, str(origin / path))
     assert find_head(other) == head and run_git(other, "ls-files") == "b.txt\n"
+
+
+def test_messages_of_git_are_not_in_the_users_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise a folder outside of a repository would be an error wherever Git speaks another language."""
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    assert run_git(tmp_path, "-c", "alias.language=!echo $LC_ALL", "language") == "C\n"
+    assert find_repository(tmp_path) is None
+    run_git(tmp_path, "init", "-q")
+    (tmp_path / "Größe").mkdir()
+    assert find_repository(tmp_path / "Größe") == tmp_path

@@ -83,7 +83,9 @@ def _run(
     return subprocess.run(
         [*_COMMAND, *arguments],
         cwd=folder,
-        env=inherited | dict(environment or {}),
+        env=inherited
+        | {"LC_ALL": "C"}
+        | dict(environment or {}),  # its messages are read, so not in the user's language
         stdin=subprocess.DEVNULL,
         capture_output=True,
         check=False,
