@@ -22,7 +22,7 @@ def die_with_parent(parent: int, kill_group: bool = False) -> None:
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(0.3)
+            time.sleep(0.05)
         if kill_group:
             os.killpg(0, signal.SIGKILL)
         os._exit(1)
