@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def main(params: "Params") -> None:
     from losslab import models, tracking
     from losslab.data.loading.arrays import PreparedData
-    from losslab.evaluation import evaluate_splits, summarize_results, write_examples, write_tables
+    from losslab.evaluation import describe_evaluation, evaluate_splits, summarize_results, write_examples, write_tables
     from losslab.io.files import write_json
     from losslab.stage_inputs import check_model
 
@@ -24,7 +24,7 @@ def main(params: "Params") -> None:
     prepared, settings, reports = PreparedData(Path("data/prepared") / params.dataset), params.evaluate, Path("reports")
     results = evaluate_splits(net, description, prepared, params.dataset, settings)
     write_tables(results, reports)
-    write_json(reports / "evaluation.json", settings.model_dump(include={"resolution", "tta", "tolerances"}))
+    write_json(reports / "evaluation.json", describe_evaluation(settings, results))
     write_examples(results["test"], "test", description["palette"], settings.predictions, reports / "predictions")
     tracking.record_stage(Path(), stage.find_main_repo(), stage.print_warning, "evaluate", time.monotonic() - began)
     for line in summarize_results(results):

@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from losslab.errors import InputError, quote, shorten
 from losslab.io.yaml import Section, read_yaml, validate
+from losslab.plugins.manifest import find_entry, find_plugins, suggest_plugin
 
 IGNORE_INDEX = 255
 """The label of void pixels in prepared masks."""
@@ -119,6 +120,17 @@ Source = Annotated[
 ]
 
 
+LAYOUT_NAMES = ("split_folders", "folders", "oxford_pet", "camvid", "ph2")
+"""The layouts that losslab itself reads."""
+
+
+def _check_layout(layout: str) -> str:
+    if find_entry("reader", layout, LAYOUT_NAMES) is None and layout not in LAYOUT_NAMES:
+        known = [*LAYOUT_NAMES, *find_plugins().select("reader")]
+        raise ValueError(f"{quote(layout)} is not one of {', '.join(known)}{suggest_plugin(layout, known)}")
+    return layout
+
+
 class LabelClass(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_ -]*$")
     color: tuple[Byte, Byte, Byte] = Field(strict=False)
@@ -134,7 +146,8 @@ class Card(Section):
     images: int | None = Field(default=None, gt=0)
     """Published number of images."""
     source: Source
-    layout: Literal["split_folders", "folders", "oxford_pet", "camvid", "ph2"]
+    layout: Annotated[str, AfterValidator(_check_layout)]
+    """How the files lie: one of `LAYOUT_NAMES`, or a reader of a plug-in."""
     mask_suffix: str = ""
     """Ending that a mask's name has and its image's lacks, in the layouts folders and split_folders: _mask, _L."""
     classes: list[LabelClass] = Field(min_length=2)
@@ -150,7 +163,8 @@ class Card(Section):
 
     @property
     def has_official_split(self) -> bool:
-        return self.layout not in ("folders", "ph2")
+        entry = find_entry("reader", self.layout, LAYOUT_NAMES)
+        return self.layout not in ("folders", "ph2") if entry is None else entry.facts.get("official_split", False)
 
     @property
     def in_colours(self) -> bool:

@@ -4,6 +4,7 @@ Every key must be there and none has a default here: DVC sees what it may compar
 changing any result.
 """
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -15,12 +16,19 @@ from losslab.errors import InputError, quote, suggest_name
 from losslab.io.yaml import Section, read_yaml, validate
 from losslab.losses.parsed_loss import ParsedLoss, parse_loss
 from losslab.models.encoders import check_encoder_listed
-from losslab.models.registry import check_batch, check_encoder_given
+from losslab.models.registry import check_arch_options, check_batch, check_encoder_given
 from losslab.plugins.manifest import find_entry, find_plugins, suggest_plugin
+from losslab.plugins.options import build_schema
 from losslab.schedules import check_schedule
 
 AUGMENTATIONS = ("none", "flip", "seed_lab7", "affine", "strong")
 """losslab's own recipes; plug-ins add others."""
+RESERVED_METRICS = re.compile(
+    "(iou|m?dice|m?precision|recall|accuracy|error_rate|hit|truth|predicted|overlap|band|hd95|support|surface_dice|ece|miou|"
+    "mean_accuracy|fwiou|pixel_accuracy|mcc|boundary_iou|threshold|seed_score|score|class|classes_scored|split|image|images|"
+    "group)(_.*)?"
+)
+"""Names that a plug-in's metric may not have: losslab's own scores and columns, and those with a class's name behind."""
 
 
 class DownloadParams(Section):
@@ -104,6 +112,8 @@ class EvaluateParams(Section):
     tta: Literal["none", "flip", "flip_scale"]
     tolerances: list[Annotated[int, Field(gt=0, le=64)]] = Field(min_length=1)
     """Pixels by which a contour may be off in the surface Dice."""
+    metrics: dict[str, dict[str, Any]]
+    """Options of each metric of a plug-in, by its name."""
     predictions: int = Field(ge=0)
 
 
@@ -119,6 +129,7 @@ class Params(Section):
     loss: str
     loss_options: dict[str, Any]
     arch: str
+    arch_options: dict[str, Any]
     encoder: str | None
     encoder_weights: str | None
     download: DownloadParams
@@ -174,8 +185,10 @@ def _check_across(params: Params, catalog: Path) -> None:
         )
     params.parsed_loss.check_classes(card.num_outputs)
     _check_augmentation(params.train.augmentation)
+    _check_metrics(params.evaluate.metrics)
     check_schedule(params.train.schedule, params.train.schedule_options)
     check_encoder_given(params.arch, params.encoder, params.encoder_weights)
+    check_arch_options(params.arch, params.arch_options)
     if params.encoder is not None:
         check_encoder_listed(params.arch, params.encoder)
     else:
@@ -194,3 +207,14 @@ def _check_augmentation(name: str) -> None:
         raise InputError(
             f"train.augmentation: {quote(name)} is not one of {', '.join(known)}{suggest_plugin(name, known)}"
         )
+
+
+def _check_metrics(chosen: dict[str, dict[str, Any]]) -> None:
+    for name, options in chosen.items():
+        known = find_plugins().select("metric")
+        if name not in known:
+            listed = f"one of {', '.join(known)}" if known else "there: metrics of your own are functions in plugins/"
+            raise InputError(f"evaluate.metrics: {quote(name)} is not {listed}{suggest_plugin(name, known)}")
+        if RESERVED_METRICS.fullmatch(name):
+            raise InputError(f"{known[name].place}: {name} is a score or column of losslab; give yours another name")
+        validate(build_schema(name, known[name].options, Section), options, f"evaluate.metrics.{name}")

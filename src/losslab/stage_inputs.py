@@ -81,13 +81,19 @@ def check_data(settings: Mapping[str, Any], params: Any) -> None:
 
 def check_model(description: Mapping[str, Any], params: Any) -> None:
     """Raise InputError unless a model was trained with these params, by its model.json."""
-    recorded = {**description["run"], "prepare": {key: description[key] for key in ("size", "fit")}}
+    options = description.get("arch_options", {})
+    recorded = {
+        **description["run"],
+        "arch_options": options,
+        "prepare": {key: description[key] for key in ("size", "fit")},
+    }
     _check_record("models/model.json: this model was trained", "train", recorded, params)
 
 
 def check_evaluation(settings: Mapping[str, Any], params: Any) -> None:
     """Raise InputError unless the scores were computed with these params, by their evaluation.json."""
-    _check_record("reports/evaluation.json: the scores were computed", "evaluate", {"evaluate": settings}, params)
+    recorded = {"metrics": {}} | {key: value for key, value in settings.items() if key != "metric_facts"}
+    _check_record("reports/evaluation.json: the scores were computed", "evaluate", {"evaluate": recorded}, params)
 
 
 def _check_record(begin: str, stage: str, recorded: Mapping[str, Any], params: Any) -> None:
@@ -126,15 +132,19 @@ def check_checkout(folder: Path, md5: str) -> None:
     )
 
 
+_UNSET = "unset"
+
+
 def _compare(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
     """Return dotted key → both values, as text, of the params that differ."""
     old, new = flatten(before), flatten(now)
-    differing = [key for key in old | new if old.get(key, {}) != new.get(key, {})]
-    return {key: (_format(old.get(key, {})), _format(new.get(key, {}))) for key in differing}
+    filled = {key for key in old | new if any(other.startswith(f"{key}.") for other in old | new)}
+    differing = [key for key in old | new if key not in filled and old.get(key, _UNSET) != new.get(key, _UNSET)]
+    return {key: (_format(old.get(key, _UNSET)), _format(new.get(key, _UNSET))) for key in differing}
 
 
 def _format(value: Any) -> str:
-    text = "null" if value is None else "unset" if value == {} else str(value)
+    text = "null" if value is None else str(value)
     return text if len(text) <= MAX_VALUE_CHARS else f"{text[:MAX_VALUE_CHARS]}…"
 
 

@@ -166,10 +166,10 @@ def test_archs_says_where_a_net_cannot_take_the_size(tmp_path: Path, monkeypatch
 def test_net_that_cannot_be_built_on_the_meta_device_is_counted_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     counted = measure_arch_cost("simple_cnn", 32, 1, None)
 
-    def build(*arguments: Any) -> SegmentationNet:
+    def build(*arguments: Any, **options: Any) -> SegmentationNet:
         if torch.empty(0).is_meta:
             raise NotImplementedError("Cannot copy out of meta tensor; no data!")
-        return build_model(*arguments)
+        return build_model(*arguments, **options)
 
     monkeypatch.setattr("losslab.models.cost.build_model", build)
     assert measure_arch_cost("simple_cnn", 32, 1, None) == counted

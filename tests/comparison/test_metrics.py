@@ -83,7 +83,7 @@ def write_random_tables(folder: Path, classes: list[str], guess: torch.Tensor, t
     """Write the tables of evaluate for label maps `[N, H, W]`, as if they were predicted on val."""
     number = len(classes)
     details = SplitDetails(
-        ContourMetrics(number), CalibrationMetrics(number), StratifiedErrors(number), LabelMapStore()
+        ContourMetrics(number), CalibrationMetrics(number), StratifiedErrors(number), LabelMapStore(), {}
     )
     pixels, targets = SegmentationMetrics(number), cast(Targets, None)
     result = SplitResult(classes, [f"{image}" for image in range(len(target))], targets, pixels, details)

@@ -37,7 +37,7 @@ def build_binary_result(split: str, probabilities: torch.Tensor, target: torch.T
     from losslab.metrics.contours import ContourMetrics
     from losslab.metrics.strata import StratifiedErrors
 
-    details = SplitDetails(ContourMetrics(1), CalibrationMetrics(1), StratifiedErrors(1), LabelMapStore())
+    details = SplitDetails(ContourMetrics(1), CalibrationMetrics(1), StratifiedErrors(1), LabelMapStore(), {})
     result = SplitResult(
         ["skin", "lesion"], [f"{split}{i}" for i in range(len(target))], UNUSED, SegmentationMetrics(1), details
     )

@@ -143,6 +143,10 @@ FAULTS: list[Any] = [
     ),
     ("@loss\ndef own(target, *, power: float): ...", r"2: option power of own has no default; give it one$"),
     ("@loss\ndef own(target, *, power=None): ...", r"2: option power of own has no type; write it after a colon$"),
+    (
+        "@net\ndef own(*, size: int = 3): ...",
+        r"2: option size of own: DVC's run cache overlooks it; name it otherwise$",
+    ),
     ("@loss\ndef own(target, *, power: float = 'x'): ...", r"2: the defaults of own: Input should be a valid number"),
     ("@loss\ndef Own(target): ...", r"2: 'Own' is no name for a loss; use small letters, digits and _$"),
     ("@loss\nclass own: ...", r"2: class own has no compute\(batch\); derive it from losslab\.losses\.base\.Loss$"),
@@ -198,6 +202,58 @@ def test_net_takes_images_of_any_size_and_is_saved_and_loaded(write: Callable[[s
     assert models.available()[-1] == "pixel" and measure_arch_cost("pixel", 64, 3, "resnet18").source == "ours"
     with pytest.raises(InputError, match="encoder is 'resnet18', but arch pixel takes none"):
         models.build_model("pixel", 3, "resnet18")
+
+
+WIDE = """
+from typing import Annotated
+from pydantic import AfterValidator, Field
+from torch import nn
+from losslab.plugins import net
+
+def refuse_odd(value):
+    if value % 2:
+        raise ValueError("even")
+    return value
+
+@net(stride=1)
+class wide(nn.Sequential):
+    def __init__(self, num_classes, in_channels, *, width: Annotated[int, Field(gt=0), AfterValidator(refuse_odd)] = 4):
+        super().__init__(nn.Conv2d(in_channels, width, 1), nn.Conv2d(width, num_classes, 1))
+"""
+
+
+def test_net_has_options(write: Callable[[str, str], Path], tiny_params: Params, tmp_path: Path) -> None:
+    write("wide.py", WIDE)
+    content = merge(
+        tiny_params.model_dump(),
+        {"dataset": "synthetic_lesions", "arch": "wide", "encoder": None, "arch_options": {"width": 6}},
+    )
+    assert check_params(content, "params.yaml", ROOT / "data/catalog").arch_options == {"width": 6}
+    for options, line in [
+        ({"width": 0}, r"params\.yaml: arch_options: width is 0; it must be greater than 0"),
+        ({"widht": 4}, r"arch_options: widht: unknown key; allowed here: width; did you mean width\?"),
+    ]:
+        content["arch_options"] = options
+        with pytest.raises(InputError, match=line):
+            check_params(content, "params.yaml", ROOT / "data/catalog")
+    with pytest.raises(InputError, match=r"plugins/wide\.py: width: even"):
+        models.build_model("wide", 2, options={"width": 3})
+    net = models.build_model("wide", 2, options={"width": 6})
+    assert [p.shape[0] for p in net.parameters()] == [6, 6, 2, 2]
+    about: dict[str, Any] = {
+        "arch": "wide",
+        "encoder": None,
+        "num_classes": 2,
+        "classes": ["a", "b"],
+        "palette": [[0, 0, 0], [9, 9, 9]],
+    }
+    about |= {"ignore_index": 255, "size": 8, "fit": "stretch", "mean": [0.0] * 3, "std": [1.0] * 3}
+    about |= {"precision": "32-true", "run": {"train": {"device": "cpu"}}, "arch_options": {"width": 6}}
+    models.save(tmp_path / "saved", net, about)
+    loaded, _ = models.load(tmp_path / "saved")
+    assert torch.equal(loaded(torch.ones(1, 3, 5, 5)), net.eval()(torch.ones(1, 3, 5, 5)))
+    costs = [measure_arch_cost("wide", 8, 2, None, options).parameters for options in ({}, {"width": 6})]
+    assert costs == [26, 38]
 
 
 @pytest.mark.parametrize(

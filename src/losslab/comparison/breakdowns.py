@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from losslab.comparison.evidence import RunEvidence, TextRow, check_judgeable
-from losslab.comparison.metrics import CLASS_MEANS, list_metrics
+from losslab.comparison.metrics import CLASS_MEANS
 from losslab.comparison.result import Breakdown, BreakdownValue, ComparedMetric
 from losslab.comparison.statistics import Blocks
 from losslab.comparison.verdicts import IndependentUnits, Verdict, judge_all, write_sentence
@@ -48,7 +48,7 @@ def break_down_by_class(
     """
     kind = CLASS_MEANS.get(metric.key, "iou")
     runs = list(itertools.chain.from_iterable(cells.values()))
-    known = list_metrics(runs[0].metrics, runs[0].classes)
+    known = runs[0].list_metrics()
     metrics = {name: check_judgeable(known[f"{kind}_{name}"], runs) for name in runs[0].classes}
     judged = {name: build_questions(metric.key) for name, metric in metrics.items() if metric.has_images}
     verdicts = judge_all({name: questions[""] for name, questions in judged.items()}, units=units)

@@ -10,7 +10,6 @@ from losslab.comparison.breakdowns import break_down_by_class, break_down_by_str
 from losslab.comparison.cost import NetCost
 from losslab.comparison.evidence import RunEvidence, check_judgeable, compute_score, group_test_sets
 from losslab.comparison.headlines import find_warnings, write_headline
-from losslab.comparison.metrics import list_metrics
 from losslab.comparison.result import (
     ComparedCell,
     ComparedMetric,
@@ -134,12 +133,16 @@ def _drop_duplicates(runs: Sequence[RunEvidence]) -> tuple[list[RunEvidence], li
 
 def _find_metric(key: str, sets: Mapping[str, Sequence[RunEvidence]], where: str) -> ComparedMetric:
     runs = [run for part in sets.values() for run in part]
-    known = list_metrics(runs[0].metrics, runs[0].classes)
+    known = runs[0].list_metrics()
     if key not in known:
         raise InputError(f"{where} {key}: must be one of {', '.join(known)}")
     for run in runs:
-        if key not in list_metrics(run.metrics, run.classes):
+        if key not in run.list_metrics():
             raise InputError(f"cannot be compared: {runs[0].name} has {key}, {run.name} does not")
+        if run.describe_own(key) != runs[0].describe_own(key):
+            raise InputError(
+                f"cannot be compared: {runs[0].name} and {run.name} have {key} by other code or options; evaluate one again"
+            )
     metric = known[key]
     for part in sets.values():
         metric = check_judgeable(metric, part)

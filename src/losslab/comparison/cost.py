@@ -37,10 +37,13 @@ class CostMeter:
         from losslab.models.cost import measure_arch_cost
 
         net = {key: model[key] for key in ("arch", "encoder", "num_classes", "size")}
+        net["arch_options"] = model.get("arch_options", {})
         key = json.dumps(net, sort_keys=True)
         if key not in self.known:
             self.report(" ".join(str(net[part]) for part in ("arch", "encoder") if net[part] is not None))
-            counted = measure_arch_cost(net["arch"], net["size"], net["num_classes"], net["encoder"])
+            counted = measure_arch_cost(
+                net["arch"], net["size"], net["num_classes"], net["encoder"], net["arch_options"]
+            )
             time_ms = _time_forward_ms(net) if self.timed else None
             self.known[key] = NetCost(int(model["parameters"]), counted.gflops, time_ms)
         return self.known[key]
@@ -51,7 +54,7 @@ def _time_forward_ms(net: JsonObject) -> float:
 
     from losslab.models import build_model
 
-    model = build_model(net["arch"], net["num_classes"], net["encoder"]).eval()
+    model = build_model(net["arch"], net["num_classes"], net["encoder"], options=net["arch_options"]).eval()
     image = torch.zeros(1, 3, net["size"], net["size"])
     seconds: list[float] = []
     with torch.inference_mode():

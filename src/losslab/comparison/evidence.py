@@ -10,13 +10,17 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from losslab.comparison.metrics import (
+    Counts,
     Numbers,
+    Score,
     compute_effective_number,
     compute_pooled_score,
     compute_shares,
     find_metric_class,
+    list_metrics,
     read_counts,
 )
 from losslab.comparison.result import ComparedMetric
@@ -24,6 +28,7 @@ from losslab.comparison.verdicts import MIN_UNITS
 from losslab.errors import InputError
 from losslab.formats import format_plural
 from losslab.io.files import JsonObject, read_csv, read_json
+from losslab.metrics.plugin_metric import load_metric
 
 TextRow = Mapping[str, str]
 """One row of a CSV file: column → text."""
@@ -71,6 +76,16 @@ class RunEvidence:
         """Test image → true pixels of each class."""
         return {row["image"]: tuple(int(row[f"truth_{name}"]) for name in self.classes) for row in self.images}
 
+    def list_metrics(self) -> dict[str, ComparedMetric]:
+        """List by key the metrics that the run can be compared by."""
+        return list_metrics(self.metrics, self.classes, self.evaluation.get("metric_facts"))
+
+    def describe_own(self, metric: str) -> tuple[Any, Any]:
+        """Return a plug-in's metric's options, and its code if images were scored by it; `compute_shares` tries the others."""
+        facts = self.evaluation.get("metric_facts", {}).get(metric, {})
+        code = facts.get("code") if facts.get("of") == "images" else None
+        return self.evaluation.get("metrics", {}).get(metric), code
+
     def compute_score(self, metric: str) -> float:
         """Compute the score of the test set; NaN where it means nothing."""
         if find_metric_class(metric, self.classes) is not None:
@@ -103,14 +118,36 @@ class RunEvidence:
 
     def compute_shares(self, metric: str) -> Numbers:
         """Compute each test image's share of the score, `[images]`, in the order of their names."""
-        return compute_shares(self.images, self.classes, metric)
+        return compute_shares(self.images, self.classes, metric, own=self._find_own(metric))
 
     def compute_unit_shares(self, metric: str, scored: npt.NDArray[np.bool_]) -> Numbers:
         """Compute the share of each independent unit `[units]` of the score of the images in the mask `[images]`."""
         if self.groups is None:
             return self.compute_shares(metric)[scored]
         images, groups = itertools.compress(self.images, scored), itertools.compress(self.groups, scored)
-        return compute_shares(list(images), self.classes, metric, list(groups))
+        return compute_shares(list(images), self.classes, metric, list(groups), self._find_own(metric))
+
+    def _find_own(self, metric: str) -> Score | str | None:
+        """Find the function of a plug-in's metric of classes, or the column of one of images; None: it is losslab's.
+
+        Raises InputError if the function does not give the score that the run has.
+        """
+        facts = self.evaluation.get("metric_facts", {}).get(metric)
+        if facts is None or facts["of"] == "images":
+            return metric if facts else None
+        found = load_metric(metric, self.evaluation["metrics"][metric])
+
+        def compute(counts: Counts) -> Numbers:
+            return torch.from_numpy(found.score_classes(counts)).nanmean(dim=-1).numpy()
+
+        counts = {name: part.sum(axis=0) for name, part in read_counts(self.images, self.classes).items()}
+        now, then = float(compute(counts)), self.compute_score(metric)
+        if not np.isclose(now, then, atol=1e-5, equal_nan=True):
+            raise InputError(
+                f"{found.entry.place}: {metric} has changed: {self.name} was scored {then:.4f}, now it is {now:.4f}; "
+                "evaluate it again"
+            )
+        return compute
 
 
 def check_judgeable(metric: ComparedMetric, runs: Sequence[RunEvidence]) -> ComparedMetric:

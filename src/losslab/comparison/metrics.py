@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 
 from losslab.comparison.result import ComparedMetric
+from losslab.io.files import JsonObject
 from losslab.metrics.confusion import compute_count_scores
 
 Numbers = npt.NDArray[np.float64]
@@ -46,7 +47,11 @@ def read_counts(rows: Sequence[Mapping[str, str]], classes: Sequence[str]) -> Co
 
 
 def compute_shares(
-    rows: Sequence[Mapping[str, str]], classes: Sequence[str], metric: str, groups: Sequence[str] | None = None
+    rows: Sequence[Mapping[str, str]],
+    classes: Sequence[str],
+    metric: str,
+    groups: Sequence[str] | None = None,
+    own: "Score | str | None" = None,
 ) -> Numbers:
     """Compute each image's share `[images]` of a run's score, in the unit of the metric; their mean is the score.
 
@@ -58,6 +63,7 @@ def compute_shares(
         rows: rows of per_image.csv; with groups, those that have the metric.
         metric: a metric that single images have, or `iou_<class>` and so on for one class; KeyError: there is none such.
         groups: group of each row; None: each image is one of its own.
+        own: of a plug-in's metric, the function if it is of classes, the column if it is of images.
 
     >>> counts = [(8, 8, 10), (2, 4, 2), (3, 4, 5)]
     >>> rest = dict.fromkeys(("overlap_hair", "band_hair", "hd95_hair"), "")
@@ -65,10 +71,12 @@ def compute_shares(
     >>> compute_shares(rows, ["hair"], "iou_hair").round(3)
     array([0.918, 0.543, 0.489])
     """
-    if metric in PER_IMAGE_COLUMNS:
-        scores = np.array([float(row[PER_IMAGE_COLUMNS[metric]] or "nan") for row in rows])
+    column = own if isinstance(own, str) else PER_IMAGE_COLUMNS.get(metric)
+    if column is not None:
+        scores = np.array([float(row[column] or "nan") for row in rows])
         return scores if groups is None else share_mean(scores, groups)
-    compute, counts = _find_score(metric, classes), read_counts(rows, classes)
+    compute = own if callable(own) else _find_score(metric, classes)
+    counts = read_counts(rows, classes)
     if groups is not None:
         counts = {name: _sum_groups(part, groups) for name, part in counts.items()}
     totals = {name: part.sum(axis=0, keepdims=True) for name, part in counts.items()}
@@ -204,27 +212,31 @@ def find_metric_class(metric: str, classes: Sequence[str]) -> str | None:
     return name if kind in CLASS_SCORES and name in classes else None
 
 
-def list_metrics(scores: Mapping[str, object], classes: Sequence[str]) -> dict[str, ComparedMetric]:
+def list_metrics(
+    scores: Mapping[str, object], classes: Sequence[str], own: Mapping[str, JsonObject] | None = None
+) -> dict[str, ComparedMetric]:
     """List by key the metrics that runs can be compared by, of the test part of metrics.json and for each class.
+
+    `own` are the `metric_facts` of evaluation.json, of metrics of plug-ins.
 
     >>> list(list_metrics({"miou": 0.7, "ece": 0.1}, ["hair"]))
     ['miou', 'ece', 'iou_hair', 'dice_hair', 'recall_hair', 'precision_hair']
     """
     keys = [key for key in scores if key not in NO_SCORES]
     keys += [f"{kind}_{name}" for kind in CLASS_SCORES for name in classes]
-    return {key: _describe_metric(key, classes) for key in keys}
+    return {key: _describe_metric(key, classes, (own or {}).get(key)) for key in keys}
 
 
-def _describe_metric(key: str, classes: Sequence[str]) -> ComparedMetric:
-    in_pixels = key == "hd95"
+def _describe_metric(key: str, classes: Sequence[str], own: JsonObject | None) -> ComparedMetric:
+    unit = "pixels" if key == "hd95" else "points" if own is None else own["unit"]
     kind, name = key.partition("_")[0], find_metric_class(key, classes)
-    if key in PER_IMAGE_COLUMNS:
+    if key in PER_IMAGE_COLUMNS or (own and own["of"] == "images"):
         about = "mean over the test images"
     elif key == "hd95":
         about = (
             "mean over classes, each over the test images that have it, in truth or prediction; one-sided: the diagonal"
         )
-    elif key in CLASS_MEANS or key in CONTOUR_SCORES:
+    elif key in CLASS_MEANS or key in CONTOUR_SCORES or own:
         about = "mean over classes, each over the pixels of all test images"
     elif key in POOLED_SCORES or name is not None:
         about = "over the pixels of all test images"
@@ -232,13 +244,16 @@ def _describe_metric(key: str, classes: Sequence[str]) -> ComparedMetric:
         about = "over all test images together; single images do not have it"
     label = "IoU" if kind == "iou" else kind
     title = f"{label} of {name}" if name is not None else TITLES.get(key, key.replace("_", " "))
+    title = own["title"] if own else title
     return ComparedMetric(
         key=key,
         title=title,
-        higher_is_better=key not in LOWER_IS_BETTER,
-        point=1 if in_pixels else 0.01,
-        unit="pixels" if in_pixels else "points",
+        higher_is_better=own["higher_is_better"] if own else key not in LOWER_IS_BETTER,
+        point=0.01 if unit == "points" else 1,
+        unit=unit,
         why_not=f"single test images have no {title}",
-        has_images=name is not None or key in (*PER_IMAGE_COLUMNS, *CLASS_MEANS, *CONTOUR_SCORES, *POOLED_SCORES),
+        has_images=name is not None
+        or own is not None
+        or key in (*PER_IMAGE_COLUMNS, *CLASS_MEANS, *CONTOUR_SCORES, *POOLED_SCORES),
         about=about,
     )

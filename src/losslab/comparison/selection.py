@@ -20,7 +20,7 @@ from losslab.study.state import StudyState
 
 IRRELEVANT_PARAMS = (
     *("seed", "download", "report", "prepare.audit", "train.workers"),
-    *("evaluate.batch_size", "evaluate.predictions"),
+    *("evaluate.batch_size", "evaluate.predictions", "evaluate.metrics"),
 )
 """Params that change no score, and the seed."""
 SHOWN_PARAMS = (

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from losslab.cards import SPLITS, Card, OwnSource, SplitName
 from losslab.errors import InputError
+from losslab.plugins import Sample
+from losslab.plugins.manifest import find_plugins
 
 if TYPE_CHECKING:
     from losslab.data.findings import KindName
@@ -18,18 +20,9 @@ SHIPPED_PATTERNS = ("__pycache__", "*.pyc", ".*.partial")
 """Lines of losslab's own .dvcignore, which name no image."""
 
 
-@dataclass(frozen=True, slots=True)
-class DatasetSample:
-    name: str
-    image: Path
-    mask: Path
-    split: SplitName | None
-    """The official split, where there is one."""
-
-
 @dataclass
 class DatasetListing:
-    samples: list[DatasetSample] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
     skipped: "list[tuple[KindName, str]]" = field(default_factory=list)
     """Files that are no samples: the kind of finding, and the path below the dataset's folder."""
 
@@ -55,7 +48,7 @@ def read_layout(card: Card, folder: Path) -> DatasetListing:
     check = check_own if isinstance(card.source, OwnSource) else check_layout
     check(card.layout, folder)
     listing = DatasetListing()
-    LAYOUTS[card.layout].read(folder, card.mask_suffix, listing)
+    _find_reader(card.layout).read(folder, card.mask_suffix, listing)
     _skip_ignored(folder, listing)
     if not listing.samples:
         reasons = sorted({f"{kind}: {name}" for kind, name in listing.skipped})[:MAX_REASONS]
@@ -92,7 +85,7 @@ def _has_patterns(folder: Path) -> bool:
 
 def check_layout(layout: str, folder: Path) -> None:
     if missing := _list_missing(layout, folder):
-        folders = ", ".join(LAYOUTS[layout].folders)
+        folders = ", ".join(_find_reader(layout).folders)
         raise InputError(f"{folder}: lacks {', '.join(missing)}; the layout {layout} has {folders}")
 
 
@@ -136,7 +129,33 @@ def find_layout(layout: str, folder: Path) -> Path:
 
 
 def _list_missing(layout: str, folder: Path) -> list[str]:
-    return [name for name in LAYOUTS[layout].folders if not (folder / name).exists()]
+    return [name for name in _find_reader(layout).folders if not (folder / name).exists()]
+
+
+def _find_reader(layout: str) -> DatasetLayout:
+    if layout in LAYOUTS:
+        return LAYOUTS[layout]
+    from losslab.data.plugin_reader import read_samples
+
+    entry = find_plugins().select("reader")[layout]
+
+    def read(folder: Path, suffix: str, listing: DatasetListing) -> None:
+        names = set[str]()
+        for sample in read_samples(entry, folder):
+            relative, name = _get_relative(sample.image, folder), normalize_name(sample.name)
+            for path in (sample.image, sample.mask):
+                check_not_linked(folder, _get_relative(path.parent, folder))
+            if not is_text(name + relative):
+                listing.skip("name that is no text", [relative.encode("utf-8", "backslashreplace").decode()])
+            elif missing := [path for path in (sample.image, sample.mask) if not path.is_file()]:
+                listing.skip("listed, but not on disk", [_get_relative(path, folder) for path in missing])
+            elif name in names:
+                listing.skip("same name as another", [relative])
+            else:
+                listing.samples.append(replace(sample, name=name))
+            names.add(name)
+
+    return DatasetLayout(tuple(entry.facts.get("requires", ())), read)
 
 
 def _read_split_folders(folder: Path, suffix: str, listing: DatasetListing) -> None:
@@ -219,7 +238,7 @@ def _pair(
         own_split = split.get(stem) if isinstance(split, Mapping) else split
         # Folders of their own may repeat a name: val/001 is not train/001.
         name = f"{split}/{stem}" if isinstance(split, str) else stem
-        listing.samples.append(DatasetSample(name, image_paths[stem], mask_paths[stem], own_split))
+        listing.samples.append(Sample(name, image_paths[stem], mask_paths[stem], own_split))
     without_mask, without_image = image_paths.keys() - mask_paths.keys(), mask_paths.keys() - image_paths.keys()
     listing.skip("image without a mask", (_get_relative(image_paths[stem], folder) for stem in without_mask))
     listing.skip("mask without an image", (_get_relative(mask_paths[stem], folder) for stem in without_image))

@@ -23,9 +23,10 @@ from losslab.inference.predictor import Predictor, TestTimeAugmentation
 from losslab.inference.tensors import to_labels, to_probabilities
 from losslab.io.files import name_errors
 from losslab.metrics.calibration import CalibrationMetrics
-from losslab.metrics.confusion import SegmentationMetrics
+from losslab.metrics.confusion import SegmentationMetrics, find_ignored
 from losslab.metrics.contours import ContourMetrics
 from losslab.metrics.images import Labels
+from losslab.metrics.plugin_metric import PluginMetric, load_metric
 from losslab.metrics.strata import StratifiedErrors
 from losslab.params import EvaluateParams
 from losslab.runtime.devices import keep_freed_memory
@@ -84,6 +85,8 @@ class SplitDetails:
     calibration: CalibrationMetrics
     strata: StratifiedErrors
     predictions: LabelMapStore
+    own: dict[str, tuple[PluginMetric, list[float]]]
+    """Metrics of plug-ins by name, each with the scores of the images if it is of images."""
 
 
 def evaluate_splits(
@@ -94,6 +97,7 @@ def evaluate_splits(
     Raises InputError if the model was trained for other data, or files have changed since they were prepared.
     """
     score = partial(evaluate_split, net, description, prepared, batch_size=settings.batch_size, tta=settings.tta)
+    metrics = [load_metric(name, options) for name, options in settings.metrics.items()]
     results: dict[SplitName, SplitResult] = {}
     counts = {split: len(prepared.names(split)) for split in SPLITS}
     counts["train"] = min(counts["train"], counts["val"])
@@ -101,7 +105,9 @@ def evaluate_splits(
         targets = build_targets(prepared, split, dataset, settings.resolution)
         with tqdm(total=images, desc=f"evaluate {split}", unit=" images", disable=None) as bar:
             tolerances = None if split == "train" else settings.tolerances
-            results[split] = score(split, step=bar.update, targets=targets, tolerances=tolerances, max_images=images)
+            results[split] = score(
+                split, step=bar.update, targets=targets, tolerances=tolerances, metrics=metrics, max_images=images
+            )
     return results
 
 
@@ -116,6 +122,7 @@ def evaluate_split(
     tta: TestTimeAugmentation = "none",
     targets: Targets | None = None,
     tolerances: Sequence[int] | None = (1, 3),
+    metrics: Sequence[PluginMetric] = (),
     max_images: int | None = None,
 ) -> SplitResult:
     """Predict and score the images of a split.
@@ -124,6 +131,7 @@ def evaluate_split(
         step: called after each batch with its number of images.
         targets: the masks that predictions are compared with, at their size; None for the prepared masks.
         tolerances: distances in pixels by which a contour may be off; None scores only pixels.
+        metrics: those of plug-ins, which are scored where tolerances are given.
         max_images: score no more images than these, chosen at even distance.
 
     Raises:
@@ -141,7 +149,8 @@ def evaluate_split(
     details = None
     if tolerances is not None:
         contours = ContourMetrics(*kind, tolerances)
-        details = SplitDetails(contours, CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore())
+        own = {metric.name: (metric, list[float]()) for metric in metrics}
+        details = SplitDetails(contours, CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore(), own)
     targets = targets or PreparedTargets(prepared, split)
     names, groups = [names[index] for index in chosen], groups and [groups[index] for index in chosen]
     result = SplitResult(description["classes"], names, targets, pixels, details, groups)
@@ -174,8 +183,15 @@ def _score_batch(result: SplitResult, logits: Tensor, indices: Sequence[int]) ->
     for image, target in zip(result.targets.restore_logits(logits, masks), targets, strict=True):
         predictions.append(to_labels(image[None])[0].to(torch.uint8).cpu())
         if details is not None:
-            details.calibration.update(to_probabilities(image[None]).cpu(), target[None])
+            probabilities = to_probabilities(image[None]).cpu()
+            details.calibration.update(probabilities, target[None])
             details.predictions.add(predictions[-1].numpy())
+            for metric, scores in details.own.values():
+                if not metric.is_of_classes:
+                    inputs = {"prediction": predictions[-1], "target": target, "probabilities": probabilities[0]}
+                    inputs["valid"] = ~find_ignored(target, details.contours.ignore_index)
+                    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+                    scores.append(metric.score_image(arrays | {"classes": result.classes}))
     result.pixels.update(predictions, targets)
     if details is not None:
         details.contours.update(predictions, targets)

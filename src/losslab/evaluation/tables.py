@@ -12,7 +12,9 @@ from losslab.cards import SplitName
 from losslab.evaluation.scoring import SplitDetails, SplitResult
 from losslab.io.files import Row, write_csv, write_json
 from losslab.metrics.calibration import BIN_COUNT, THRESHOLDS, find_best_threshold
+from losslab.metrics.confusion import compute_exact_mean
 from losslab.metrics.strata import BORDER_LIMITS_PX, OBJECT_LIMITS, SIZE_LIMITS
+from losslab.params import EvaluateParams
 
 Results = Mapping[SplitName, SplitResult]
 SUMMARY = ("miou", "mdice", "mprecision", "mean_accuracy", "fwiou", "pixel_accuracy", "mcc", "miou_per_image")
@@ -34,6 +36,14 @@ def write_tables(results: Results, folder: Path) -> None:
     _write_rows(folder / "calibration.csv", detailed, _list_bins)
     _write_rows(folder / "strata.csv", detailed, _list_strata)
     _write_rows(folder / "thresholds.csv", detailed, lambda result: _list_thresholds(result, chosen))
+
+
+def describe_evaluation(settings: EvaluateParams, results: Results) -> dict[str, Any]:
+    """Describe how was scored, for evaluation.json: params, and facts about the metrics of plug-ins where there are any."""
+    described = settings.model_dump(include={"resolution", "tta", "tolerances"})
+    own = results["test"].get_details().own
+    facts = {name: metric.describe() for name, (metric, _) in own.items()}
+    return described | ({"metrics": settings.metrics, "metric_facts": facts} if own else {})
 
 
 def summarize_results(results: Results) -> Iterator[str]:
@@ -60,7 +70,22 @@ def _summarize(result: SplitResult, chosen: list[int | None]) -> dict[str, Any]:
     if result.pixels.is_binary:
         summary["seed_score"] = _round(pixels["seed_score"])
         summary |= _score_at_threshold(calibration, chosen[1])
+    summary |= {name: _average(torch.tensor(scores)) for name, scores in _score_own_classes(result).items()}
+    summary |= {name: _round(compute_exact_mean(torch.tensor(scores))) for name, scores in _list_own(details).items()}
     return summary | {"iou": _name_classes(result, pixels["iou"])}
+
+
+def _score_own_classes(result: SplitResult) -> dict[str, list[float]]:
+    """Score each class by the plug-ins' metrics of classes: name → scores."""
+    own = [metric for metric, _ in result.get_details().own.values() if metric.is_of_classes]
+    pixels = result.pixels.compute() if own else {}
+    counts = {name: pixels[key].numpy() for name, key in PIXEL_COUNTS.items()} if own else {}
+    return {metric.name: metric.score_classes(counts).tolist() for metric in own}
+
+
+def _list_own(details: SplitDetails) -> dict[str, list[float]]:
+    """List the scores of images by the plug-ins' metrics of images: name → scores."""
+    return {name: scores for name, (metric, scores) in details.own.items() if not metric.is_of_classes}
 
 
 def _score_at_threshold(calibration: Mapping[str, Tensor], chosen: int | None) -> dict[str, float]:
@@ -78,6 +103,7 @@ def _list_classes(result: SplitResult) -> Iterator[Row]:
         contours = details.contours.compute()
         columns = {"boundary_iou": contours["boundary_iou"], **_name_surface_dice(details, contours)}
         columns |= {"hd95": contours["hd95"], "hd95_images": contours["hd95_images"]}
+        own = _score_own_classes(result)
         images = result.pixels.compute_per_image()
         one_sided = ((images["support"] > 0) != (images["predicted"] > 0)).sum(dim=0)
     for label, name in enumerate(result.classes):
@@ -85,6 +111,7 @@ def _list_classes(result: SplitResult) -> Iterator[Row]:
         row |= {key: int(pixels[key][label]) for key in ("support", "predicted", "images")}
         if details is not None:
             row |= {key: _round(scores[label]) for key, scores in columns.items()}
+            row |= {key: _round(scores[label]) for key, scores in own.items()}
             row |= {"hd95_images": int(columns["hd95_images"][label]), "hd95_one_sided": int(one_sided[label])}
         yield row
 
@@ -104,6 +131,7 @@ def _list_images(result: SplitResult) -> Iterator[Row]:
             numbers = zip(result.classes, counts[index].tolist(), strict=True)
             row |= {f"{name}_{label}": int(number) for label, number in numbers}
         row |= {f"hd95_{label}": far for label, far in _name_classes(result, contours["class_hd95"][index]).items()}
+        row |= {key: _round(scores[index]) for key, scores in _list_own(result.get_details()).items()}
         yield row
 
 

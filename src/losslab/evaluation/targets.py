@@ -14,10 +14,11 @@ from losslab.data.images.decode import UnusableFileError, read_image, read_mask
 from losslab.data.images.fit import Fit
 from losslab.data.images.labels import LabelMapping
 from losslab.data.loading.arrays import Pixels, PreparedData
-from losslab.data.readers import DatasetSample, find_dataset_folder, read_layout
+from losslab.data.readers import find_dataset_folder, read_layout
 from losslab.errors import InputError
 from losslab.inference.predictor import restore_size
 from losslab.io.files import read_csv
+from losslab.plugins import Sample
 from losslab.runtime.parallel import parallel_map
 
 
@@ -52,7 +53,7 @@ class PreparedTargets:
 @dataclass(frozen=True)
 class OriginalTargets:
     card: Card
-    samples: Sequence[DatasetSample]
+    samples: Sequence[Sample]
     sizes: Sequence[tuple[int, int]]
     """Height and width of each sample when it was prepared."""
     fit: Fit

@@ -4,6 +4,7 @@ Importing this room does not import torch; building a net does.
 """
 
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from losslab.io.files import atomic_write, write_json
 from losslab.io.hashing import compute_file_sha256
 from losslab.models import hub
 from losslab.models.description import DESCRIPTION, read_description
-from losslab.models.registry import available, check_encoder_given, find_arch
+from losslab.models.registry import available, check_arch_options, check_encoder_given, find_arch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +37,12 @@ WEIGHTS = "model.safetensors"
 
 
 def build_model(
-    arch: str, num_classes: int, encoder: str | None = None, encoder_weights: str | None = None, in_channels: int = 3
+    arch: str,
+    num_classes: int,
+    encoder: str | None = None,
+    encoder_weights: str | None = None,
+    in_channels: int = 3,
+    options: Mapping[str, Any] | None = None,
 ) -> "SegmentationNet":
     """Build a net: images float `[N, in_channels, H, W]` of any size in, logits `[N, num_classes, H, W]` out.
 
@@ -45,10 +51,11 @@ def build_model(
 
     Args:
         encoder_weights: None, the name of published weights such as imagenet, or a local file (see `load_encoder`).
+        options: as in `arch_options`, of a net that takes some.
 
     Raises:
-        InputError: the arch or encoder is unknown; the arch takes no encoder, needs one, or does not go with this one;
-            the encoder weights do not exist, cannot be fetched or do not fit.
+        InputError: the arch or encoder is unknown; the arch takes no encoder, needs one, or does not go with this one,
+            or does not take an option; the encoder weights do not exist, cannot be fetched or do not fit.
 
     >>> import torch
     >>> net = build_model("simple_cnn", 3)
@@ -56,7 +63,7 @@ def build_model(
     torch.Size([1, 3, 37, 50])
     """
     check_encoder(arch, encoder, encoder_weights)
-    return _build(arch, num_classes, encoder, encoder_weights, in_channels)
+    return _build(arch, num_classes, encoder, encoder_weights, in_channels, options)
 
 
 def check_encoder(arch: str, encoder: str | None, encoder_weights: str | None) -> None:
@@ -182,7 +189,7 @@ def load(folder: Path | str) -> "tuple[SegmentationNet, dict[str, Any]]":
             from losslab.models.smp_nets import check_encoder_names
 
             check_encoder_names(described.encoder, None)
-        net = _build(described.arch, described.num_classes, described.encoder)
+        net = _build(described.arch, described.num_classes, described.encoder, options=described.arch_options)
     except Exception as error:  # whatever smp and timm raise for a pair that they cannot build
         if find_exhausted_memory(error):
             raise
@@ -195,13 +202,18 @@ def load(folder: Path | str) -> "tuple[SegmentationNet, dict[str, Any]]":
         if find_exhausted_memory(error):
             raise
         raise InputError(f"{folder}: {WEIGHTS} and {DESCRIPTION} do not match: {shorten_error(error)}") from None
-    return net.eval(), described.model_dump()
+    return net.eval(), described.model_dump(exclude=None if described.arch_options else {"arch_options"})
 
 
 def _build(
-    arch: str, num_classes: int, encoder: str | None, encoder_weights: str | None = None, in_channels: int = 3
+    arch: str,
+    num_classes: int,
+    encoder: str | None,
+    encoder_weights: str | None = None,
+    in_channels: int = 3,
+    options: Mapping[str, Any] | None = None,
 ) -> "SegmentationNet":
-    spec = find_arch(arch)
+    spec, checked = find_arch(arch), check_arch_options(arch, options or {})
     if encoder is not None:
         from losslab.models.smp_nets import build_smp_net
 
@@ -211,7 +223,7 @@ def _build(
     if spec.is_plugin:
         from losslab.models.plugin_net import build_plugin_net
 
-        return SegmentationNet(build_plugin_net(spec, num_classes, in_channels), spec.stride, spec.smallest)
+        return SegmentationNet(build_plugin_net(spec, num_classes, in_channels, checked), spec.stride, spec.smallest)
     module, _, name = spec.target.partition(":")
     net: nn.Module = getattr(importlib.import_module(module), name)(num_classes, in_channels)
     return SegmentationNet(net, spec.stride, spec.smallest)

@@ -1,6 +1,8 @@
 """The size and the operations of each arch, counted on torch's meta device where it can be built there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,7 +30,9 @@ class ArchCost:
     source: str
 
 
-def measure_arch_cost(arch: str, size: int, num_classes: int, encoder: str | None) -> ArchCost:
+def measure_arch_cost(
+    arch: str, size: int, num_classes: int, encoder: str | None, options: Mapping[str, Any] | None = None
+) -> ArchCost:
     """Count an arch's parameters, and its operations on one image of size x size pixels.
 
     Raises:
@@ -46,12 +50,12 @@ def measure_arch_cost(arch: str, size: int, num_classes: int, encoder: str | Non
     chosen = encoder if spec.takes_encoder else None
     try:
         with build_on_meta():
-            net = build_model(arch, num_classes, chosen)
+            net = build_model(arch, num_classes, chosen, options=options)
     except RuntimeError as error:
         if not is_about_meta(error):
             raise
         with build_on_cpu():
-            net = build_model(arch, num_classes, chosen)
+            net = build_model(arch, num_classes, chosen, options=options)
     return ArchCost(
         arch=arch,
         encoder=chosen,

@@ -1,7 +1,7 @@
 """The description of a saved model in model.json, checked like all that comes from outside; imports no torch."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
@@ -37,6 +37,8 @@ class ModelDescription(_Described):
 
     arch: Name
     encoder: Name | None
+    arch_options: dict[str, Any] = {}
+    """Not in the file for an arch without options."""
     num_classes: Annotated[int, Field(ge=1), AfterValidator(check_class_count)]
     classes: list[Name]
     palette: list[Annotated[list[Channel], Field(min_length=3, max_length=3)]]

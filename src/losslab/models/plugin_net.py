@@ -1,18 +1,21 @@
 """A net that a plug-in builds, checked before it is used."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
 from losslab.errors import InputError
 from losslab.models.registry import ArchSpec
-from losslab.plugins.loading import call_plugin, load_plugin, raise_plugin_error
+from losslab.plugins.loading import call_plugin, check_options, load_plugin, raise_plugin_error
 
 
-def build_plugin_net(spec: ArchSpec, num_classes: int, in_channels: int) -> nn.Module:
+def build_plugin_net(spec: ArchSpec, num_classes: int, in_channels: int, options: dict[str, Any]) -> nn.Module:
     """Build the net. Raises InputError that names the file for one that fails, or whose logits have another shape."""
     origin, _, attribute = spec.target.rpartition(":")
     build = load_plugin(origin, attribute)
-    net = call_plugin(build, origin, {"num_classes": num_classes, "in_channels": in_channels})
+    sizes = {"num_classes": num_classes, "in_channels": in_channels}
+    net = call_plugin(build, origin, sizes | check_options(build, origin, options))
     if not isinstance(net, nn.Module):
         raise InputError(f"{origin}: {attribute} returned {type(net).__name__}; a net is a torch.nn.Module")
     side = max(spec.stride, spec.smallest)

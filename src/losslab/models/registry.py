@@ -1,10 +1,13 @@
 """The names and demands of all architectures; imports no torch, so that params.yaml is checked in milliseconds."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from losslab.errors import InputError, quote
+from losslab.io.yaml import Section, validate
 from losslab.plugins.manifest import PluginEntry, find_entry, find_plugins, suggest_plugin
+from losslab.plugins.options import build_schema
 
 SMP = "segmentation_models_pytorch"
 
@@ -30,6 +33,8 @@ class ArchSpec:
     smallest: int = 1
     """Pixels a side that images are padded to at least."""
     is_plugin: bool = False
+    options: type[Section] = Section
+    """Schema of `arch_options`; only nets of plug-ins have some."""
     pools_to_one: bool = False
     """Whether batch norm sees one value per channel and image, so that the net cannot train on one image at a time."""
 
@@ -171,6 +176,19 @@ def check_encoder_given(arch: str, encoder: str | None, encoder_weights: str | N
         raise InputError(f"encoder_weights is {quote(encoder_weights)}; without an encoder it must be null")
 
 
+def check_arch_options(arch: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of an arch with its defaults filled in. Raises InputError for one that it does not take.
+
+    >>> check_arch_options("unet", {"width": 32})
+    Traceback (most recent call last):
+    losslab.errors.InputError: arch_options: width: unknown key; arch unet takes no options
+    """
+    schema = find_arch(arch).options
+    if options and not schema.model_fields:
+        raise InputError(f"arch_options: {next(iter(options))}: unknown key; arch {arch} takes no options")
+    return validate(schema, dict(options), "arch_options").model_dump()
+
+
 def check_batch(arch: str, size: int, batch_size: int) -> None:
     """Raise InputError if batch norm would see one value per channel in training, as far as the arch alone shows.
 
@@ -213,5 +231,10 @@ def find_arch(arch: str) -> ArchSpec:
 def _specify_plugin(entry: PluginEntry) -> ArchSpec:
     about = {"stride": 32, "source": "", **entry.facts}
     return ArchSpec(
-        name=entry.name, target=f"{entry.origin}:{entry.attribute}", summary=entry.summary, is_plugin=True, **about
+        name=entry.name,
+        target=f"{entry.origin}:{entry.attribute}",
+        summary=entry.summary,
+        is_plugin=True,
+        options=build_schema(f"{entry.name}_options", entry.options, Section),
+        **about,
     )

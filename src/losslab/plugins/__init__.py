@@ -1,4 +1,4 @@
-"""Plug-ins: losses, nets and augmentation recipes of a project's own, in `plugins/*.py`, or of an installed package.
+"""Plug-ins: losses, nets, augmentation, metrics and readers of a project's own, in `plugins/*.py`, or of an installed package.
 
 A decorator makes one of a function or class; losslab finds it by its name from then on. Importing this imports no torch.
 A package names its modules with plug-ins as entry points of the group `losslab.plugins`.
@@ -6,11 +6,12 @@ A package names its modules with plug-ins as entry points of the group `losslab.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar, overload
 
-__all__ = ["augmentation", "loss", "net"]
+__all__ = ["Sample", "augmentation", "loss", "metric", "net", "reader"]
 
-PluginKind = Literal["loss", "net", "augmentation"]
+PluginKind = Literal["loss", "net", "augmentation", "metric", "reader"]
 MARK = "__losslab_plugin__"
 """Attribute of a decorated object."""
 Target = TypeVar("Target", bound=Callable[..., Any])
@@ -23,6 +24,18 @@ class PluginMark:
     kind: PluginKind
     name: str | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An image and its mask on disk."""
+
+    name: str
+    """What tells the image from all others of the dataset."""
+    image: Path
+    mask: Path
+    split: Literal["train", "val", "test"] | None = None
+    """The split that the dataset's authors put it in, where they did."""
 
 
 @overload
@@ -92,7 +105,9 @@ def net(
     *, name: str | None = None, stride: int = 32, smallest: int = 1, source: str = ""
 ) -> Callable[[Target], Target]: ...
 def net(target: Target | None = None, /, **about: Any) -> Any:
-    """Make an arch of `build(num_classes, in_channels)`, a function or a class, which returns a `torch.nn.Module`.
+    """Make an arch of `build(num_classes, in_channels, *, ...)`, a function or a class, which returns a `torch.nn.Module`.
+
+    Options follow after `*`, each with a type and a default, as keys of `arch_options`.
 
     The module turns images float `[N, in_channels, H, W]` into logits `[N, num_classes, H, W]`; H and W are multiples of
     `stride` and at least `smallest`, as losslab pads images and crops logits.
@@ -108,6 +123,68 @@ def net(target: Target | None = None, /, **about: Any) -> Any:
     ...     return nn.Conv2d(in_channels, num_classes, 1)
     """
     return _mark("net", target, about)
+
+
+@overload
+def metric(target: Target, /) -> Target: ...
+@overload
+def metric(
+    *,
+    name: str | None = None,
+    title: str = "",
+    source: str = "",
+    higher_is_better: bool = True,
+    unit: str = "points",
+) -> Callable[[Target], Target]: ...
+def metric(target: Target | None = None, /, **about: Any) -> Any:
+    """Make a metric of a function, of each class from its pixels, or of each image; what it takes by name decides.
+
+    Of a class: float64 arrays `[..., C]` of the pixels that are `hit` (true and predicted), `truth` and `predicted`, of
+    which it returns scores of the same shape, NaN where a class has none. It is called with all pixels of a split, and,
+    when runs are compared, with those that are left without each image.
+
+    Of an image: `prediction` and `target` uint8 `[H, W]`, labels; `valid` bool `[H, W]`, the pixels that count;
+    `probabilities` float32 `[C, H, W]`, of all classes; `classes`, their names. It returns a float, NaN for none.
+
+    Options follow after `*`, as in a loss.
+
+    Args:
+        name: as used in `evaluate.metrics`; that of the function where it is not given.
+        title: as reports name it; the name where it is not given.
+        source: the paper.
+        higher_is_better: whether the larger of two scores is the better one.
+        unit: `points` for shares, which are shown as hundredths; else the unit's name, such as `pixels`.
+
+    >>> @metric(title="false discovery rate", higher_is_better=False)
+    ... def false_discovery(hit, predicted):
+    ...     '''Share of the predicted pixels that are wrong.'''
+    ...     import numpy as np
+    ...     return (predicted - hit) / np.where(predicted > 0, predicted, np.nan)
+    """
+    return _mark("metric", target, about)
+
+
+@overload
+def reader(target: Target, /) -> Target: ...
+@overload
+def reader(
+    *, name: str | None = None, requires: tuple[str, ...] = (), official_split: bool = False
+) -> Callable[[Target], Target]: ...
+def reader(target: Target | None = None, /, **about: Any) -> Any:
+    """Make a reader of a layout of files of a function that takes `folder`, and returns or yields a `Sample` each.
+
+    Args:
+        name: as used in a card's `layout`; that of the function where it is not given.
+        requires: files and folders that each folder in this layout has: a download finds its root by them.
+        official_split: whether it says which split an image is in.
+
+    >>> @reader(requires=("slides",))
+    ... def slides(folder):
+    ...     '''A folder for each slide, with image.png and mask.png.'''
+    ...     for slide in (folder / "slides").iterdir():
+    ...         yield Sample(slide.name, slide / "image.png", slide / "mask.png")
+    """
+    return _mark("reader", target, about)
 
 
 def _mark(kind: PluginKind, target: Any, about: dict[str, Any]) -> Any:

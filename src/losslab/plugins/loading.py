@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError, create_model
 
 from losslab.errors import InputError, find_exhausted_memory, shorten
 from losslab.io.hashing import compute_bytes_md5
-from losslab.io.yaml import Section
+from losslab.io.yaml import Section, validate
 
 LOADED: dict[str, str] = {}
 """The files that this process has imported, and the md5s of what it has imported."""
@@ -21,6 +21,8 @@ INPUTS = {
     "loss": ("logits", "probabilities", "target", "one_hot", "valid"),
     "net": ("num_classes", "in_channels"),
     "augmentation": ("fill", "void"),
+    "metric": ("hit", "truth", "predicted", "prediction", "target", "valid", "probabilities", "classes"),
+    "reader": ("folder",),
 }
 """The arguments that a plug-in of each kind may take by name."""
 
@@ -58,6 +60,10 @@ def build_options(target: Any, where: str) -> type[BaseModel]:
         schema = create_model(f"{target.__name__}_options", __base__=Section, **_read_arguments(target, where))
     fields = schema.model_fields
     for name, field in fields.items():
+        if name in ("size", "nfiles"):
+            raise InputError(
+                f"{where}: option {name} of {target.__name__}: DVC's run cache overlooks it; name it otherwise"
+            )
         if field.is_required():
             raise InputError(f"{where}: option {name} of {target.__name__} has no default; give it one")
     try:
@@ -65,6 +71,11 @@ def build_options(target: Any, where: str) -> type[BaseModel]:
     except ValidationError as error:
         raise InputError(f"{where}: the defaults of {target.__name__}: {error.errors()[0]['msg']}") from None
     return schema
+
+
+def check_options(target: Any, origin: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options with defaults, checked by the plug-in's own schema, also by what a manifest cannot tell."""
+    return validate(build_options(target, origin), options, origin).model_dump()
 
 
 def raise_plugin_error(error: Exception, origin: str) -> NoReturn:

@@ -10,12 +10,23 @@ from typing import Any
 from losslab.errors import InputError
 from losslab.io.files import flatten
 from losslab.io.hashing import compute_file_md5
+from losslab.io.yaml import read_yaml
 from losslab.plugins.loading import LOADED
 from losslab.plugins.manifest import FOLDER, PluginEntry, find_plugins
 
-USERS = {"train": ("loss", "arch", "train.augmentation"), "evaluate": ("arch",)}
-"""Stage → params that name the plug-ins which it runs."""
-KINDS = {"loss": "loss", "arch": "net", "train.augmentation": "augmentation"}
+USERS = {
+    "prepare": ("layout",),
+    "train": ("loss", "arch", "train.augmentation"),
+    "evaluate": ("layout", "arch", "evaluate.metrics"),
+}
+"""Stage → params that name the plug-ins which it runs; `layout` is that of the dataset's card."""
+KINDS = {
+    "layout": "reader",
+    "loss": "loss",
+    "arch": "net",
+    "train.augmentation": "augmentation",
+    "evaluate.metrics": "metric",
+}
 
 
 def describe_usage(params: Mapping[str, Any], project: Path = Path()) -> dict[str, str]:
@@ -50,9 +61,19 @@ def check_usage(stage: str, params: Mapping[str, Any]) -> None:
             raise InputError(f"{file} changed before this stage imported it: run dvc repro again")
 
 
+def describe_code(entry: PluginEntry, project: Path = Path()) -> Any:
+    """Return the md5s of a plug-in's files, by their path in the project; of a package, its name and version."""
+    if entry.package is not None:
+        return entry.package
+    return {path.relative_to(project).as_posix(): compute_file_md5(path) for path in list_files(Path(entry.origin))}
+
+
 def _find_used(params: Mapping[str, Any], keys: tuple[str, ...], project: Path) -> list[PluginEntry]:
     manifest = find_plugins(project / FOLDER)
-    values = flatten(params)
+    values = flatten(params) | {"evaluate.metrics": " ".join(params.get("evaluate", {}).get("metrics", {}))}
+    card = project / f"data/catalog/{params.get('dataset')}.yaml"
+    if manifest.select("reader") and card.is_file():
+        values["layout"] = read_yaml(card)["layout"]
     words = {key: set(re.findall(r"\w+", str(values.get(key)))) for key in keys}
     return [
         entry for entry in manifest.entries for key in keys if entry.kind == KINDS[key] and entry.name in words[key]
@@ -60,15 +81,8 @@ def _find_used(params: Mapping[str, Any], keys: tuple[str, ...], project: Path) 
 
 
 def _format(entries: list[PluginEntry], project: Path) -> str:
-    used: dict[str, Any] = {}
-    for entry in sorted(entries, key=lambda entry: (entry.kind, entry.name)):
-        if entry.package is not None:
-            used[f"{entry.kind} {entry.name}"] = entry.package
-        else:
-            files = list_files(Path(entry.origin))
-            used[f"{entry.kind} {entry.name}"] = {
-                path.relative_to(project).as_posix(): compute_file_md5(path) for path in files
-            }
+    entries = sorted(entries, key=lambda entry: (entry.kind, entry.name))
+    used = {f"{entry.kind} {entry.name}": describe_code(entry, project) for entry in entries}
     return json.dumps(used, indent=2) + "\n"
 
 

@@ -62,7 +62,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
     outputs, size = count_outputs(len(data["classes"])), data["size"]
     mean, std = find_normalisation(params.encoder, params.encoder_weights) or (data["mean"], data["std"])
     torch.manual_seed(derive_seed(params.seed, "weights"))
-    net = build_model(params.arch, outputs, params.encoder, params.encoder_weights)
+    net = build_model(params.arch, outputs, params.encoder, params.encoder_weights, options=params.arch_options)
     processes = params.train.devices * params.train.nodes
     images = len(prepared.rows("train", "images"))
     batches = EpochBatchSampler(images, params.train.batch_size, params.seed, world=processes)
@@ -71,6 +71,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
     loss = _build_loss(params, data)
     description = {
         "arch": params.arch,
+        **({"arch_options": params.arch_options} if params.arch_options else {}),
         "encoder": params.encoder,
         "num_classes": outputs,
         "parameters": sum(parameter.numel() for parameter in net.parameters()),

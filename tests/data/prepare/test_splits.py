@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from losslab.cards import SPLITS, read_card
 from losslab.data.prepare.splits import choose_samples, split_samples
-from losslab.data.readers import DatasetSample
 from losslab.errors import InputError
 from losslab.params import SplitParams
+from losslab.plugins import Sample
 from tests.conftest import ROOT
 
 
@@ -21,13 +21,11 @@ def split_by(method: Any, **changes: Any) -> SplitParams:
 OFFICIAL, RANDOM = split_by("official"), split_by("random")
 
 
-def samples(count: int, official: Any = None, prefix: str = "im") -> list[DatasetSample]:
-    return [DatasetSample(f"{prefix}{number:03}", Path("i"), Path("m"), official) for number in range(count)]
+def samples(count: int, official: Any = None, prefix: str = "im") -> list[Sample]:
+    return [Sample(f"{prefix}{number:03}", Path("i"), Path("m"), official) for number in range(count)]
 
 
-def deal(
-    given: list[DatasetSample], split: SplitParams, labels: Any = None, find_group: Any = str
-) -> dict[str, list[str]]:
+def deal(given: list[Sample], split: SplitParams, labels: Any = None, find_group: Any = str) -> dict[str, list[str]]:
     """The names of each split; without `labels` each image has the label 0."""
     presence = {sample.name: frozenset((labels or {}).get(sample.name, {0})) for sample in given}
     dealt = split_samples(given, split, presence, find_group)
@@ -96,7 +94,7 @@ def test_complete_official_split_is_taken_as_it_is() -> None:
         ),
     ],
 )
-def test_split_that_cannot_be_is_reported(given: list[DatasetSample], split: SplitParams, complaint: str) -> None:
+def test_split_that_cannot_be_is_reported(given: list[Sample], split: SplitParams, complaint: str) -> None:
     with pytest.raises(InputError, match=complaint):
         deal(given, split, find_group=by_letter)
 

@@ -25,11 +25,12 @@ from losslab.data.prepare.audit import (
 from losslab.data.prepare.near_duplicates import THUMBNAIL_PIXELS, find_near_duplicates
 from losslab.data.prepare.splits import choose_samples, split_samples
 from losslab.data.prepare.statistics import ImageStatistics, SplitTotals, StatisticsTable, measure_image
-from losslab.data.readers import DatasetSample, find_dataset_folder, read_layout
+from losslab.data.readers import find_dataset_folder, read_layout
 from losslab.errors import InputError
 from losslab.formats import format_plural
 from losslab.io.files import Row, atomic_write, write_csv, write_json
 from losslab.params import PrepareParams
+from losslab.plugins import Sample
 from losslab.runtime.parallel import count_cores, map_ahead
 
 MAX_IMAGES_AHEAD, MAX_BYTES_AHEAD = 32, 64 << 20
@@ -93,7 +94,7 @@ def prepare(card: Card, raw: Path, params: PrepareParams, out: Path, workers: in
 
 def _write_splits(
     card: Card,
-    kept: Sequence[DatasetSample],
+    kept: Sequence[Sample],
     table: StatisticsTable,
     params: PrepareParams,
     spool: "_Spool",
@@ -134,18 +135,18 @@ def _write_splits(
 def _decode_all(
     card: Card,
     folder: Path,
-    samples: Sequence[DatasetSample],
+    samples: Sequence[Sample],
     params: PrepareParams,
     spool: "_Spool",
     findings: list[Finding],
     workers: int | None,
-) -> tuple[list[DatasetSample], StatisticsTable]:
+) -> tuple[list[Sample], StatisticsTable]:
     """Decode on all cores and store in the order of `samples`; return those that can be used, and their statistics."""
-    kept, table = list[DatasetSample](), StatisticsTable(len(samples), len(card.classes))
+    kept, table = list[Sample](), StatisticsTable(len(samples), len(card.classes))
     labels, palettes, threads = LabelMapping(card), PaletteColours(), workers or count_cores()
     ahead = max(min(MAX_IMAGES_AHEAD, MAX_BYTES_AHEAD // (4 * params.size * params.size)), 2 * threads)
 
-    def decode(sample: DatasetSample) -> DecodedPair | Finding:
+    def decode(sample: Sample) -> DecodedPair | Finding:
         return _decode(card, folder, sample, labels, params)
 
     with (
@@ -169,7 +170,7 @@ def _decode_all(
 
 
 def _decode(
-    card: Card, folder: Path, sample: DatasetSample, labels: LabelMapping, params: PrepareParams
+    card: Card, folder: Path, sample: Sample, labels: LabelMapping, params: PrepareParams
 ) -> DecodedPair | Finding:
     """Return image and mask at their new size, or why they cannot be used."""
     path, findings = sample.image, list[Finding]()

@@ -5,16 +5,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NoReturn
 
 from losslab.cards import SPLITS, SplitName
-from losslab.data.readers import DatasetSample
 from losslab.errors import InputError
 from losslab.formats import format_plural
 from losslab.params import SplitParams
+from losslab.plugins import Sample
 
-Dealt = dict[SplitName, list[DatasetSample]]
+Dealt = dict[SplitName, list[Sample]]
 NO_OFFICIAL_SPLIT = "prepare.split.method is 'official', but this dataset has no official split: use random"
 
 
-def choose_samples(samples: Sequence[DatasetSample], limit: int | None, split: SplitParams) -> list[DatasetSample]:
+def choose_samples(samples: Sequence[Sample], limit: int | None, split: SplitParams) -> list[Sample]:
     """Return the samples worth decoding, sorted by name.
 
     Under `official` these are the ones that an official list names, else all. `limit` is the most that are kept, drawn by
@@ -34,7 +34,7 @@ def choose_samples(samples: Sequence[DatasetSample], limit: int | None, split: S
 
 
 def split_samples(
-    samples: Sequence[DatasetSample],
+    samples: Sequence[Sample],
     split: SplitParams,
     presence: Mapping[str, frozenset[int]],
     find_group: Callable[[str], str],
@@ -81,7 +81,7 @@ def split_samples(
     return dealt
 
 
-def _split_by_lists(samples: Sequence[DatasetSample], split: SplitParams) -> Dealt:
+def _split_by_lists(samples: Sequence[Sample], split: SplitParams) -> Dealt:
     listed: Dealt = {name: [sample for sample in samples if sample.split == name] for name in SPLITS}
     if not any(listed.values()):
         raise InputError(NO_OFFICIAL_SPLIT)
@@ -90,7 +90,7 @@ def _split_by_lists(samples: Sequence[DatasetSample], split: SplitParams) -> Dea
     return {name: listed[name] if name != "train" and name not in missing else drawn[name] for name in SPLITS}
 
 
-def _draw(ranked: list[DatasetSample], split: SplitParams, parts: Iterable[str] = ("val", "test")) -> Dealt:
+def _draw(ranked: list[Sample], split: SplitParams, parts: Iterable[str] = ("val", "test")) -> Dealt:
     """Give the first samples to val and the next to test, if these are among `parts`, and the rest to train."""
     sizes = _compute_sizes(len(ranked), split)
     dealt: Dealt = {name: [] for name in SPLITS}
@@ -101,14 +101,14 @@ def _draw(ranked: list[DatasetSample], split: SplitParams, parts: Iterable[str] 
     return dealt
 
 
-def _stratify(ranked: list[DatasetSample], split: SplitParams, presence: Mapping[str, frozenset[int]]) -> Dealt:
+def _stratify(ranked: list[Sample], split: SplitParams, presence: Mapping[str, frozenset[int]]) -> Dealt:
     """Deal images by label, the rarest first: each of its images goes to the split that lacks most of it.
 
     Unlike in the paper, a full split takes no more, or a small one could stay empty.
     """
     total, sizes = len(ranked), _compute_sizes(len(ranked), split)
     free = dict(sizes)
-    having: dict[int, list[DatasetSample]] = {}
+    having: dict[int, list[Sample]] = {}
     for sample in ranked:
         for label in presence[sample.name]:
             having.setdefault(label, []).append(sample)
@@ -117,7 +117,7 @@ def _stratify(ranked: list[DatasetSample], split: SplitParams, presence: Mapping
     dealt: Dealt = {name: [] for name in SPLITS}
     left = {sample.name: sample for sample in ranked}
 
-    def put(sample: DatasetSample, label: int | None) -> None:
+    def put(sample: Sample, label: int | None) -> None:
         def need(name: SplitName) -> tuple[int, int, bytes]:
             lack = 0 if label is None else lacking[label, name]
             return lack, free[name], _rank_name(split.seed, f"{name}/{sample.name}")
@@ -140,7 +140,7 @@ def _stratify(ranked: list[DatasetSample], split: SplitParams, presence: Mapping
     return dealt
 
 
-def _split_groups(groups: list[list[DatasetSample]], total: int, split: SplitParams) -> Dealt:
+def _split_groups(groups: list[list[Sample]], total: int, split: SplitParams) -> Dealt:
     if len(groups) < len(SPLITS):
         raise InputError(
             f"prepare.split.method is 'grouped', but {format_plural(len(groups), 'group')} cannot be split in three "
@@ -150,7 +150,7 @@ def _split_groups(groups: list[list[DatasetSample]], total: int, split: SplitPar
     return dict(zip(SPLITS, _deal(groups, [sizes[name] for name in SPLITS]), strict=True))
 
 
-def _split_in_folds(groups: list[list[DatasetSample]], total: int, split: SplitParams) -> Dealt:
+def _split_in_folds(groups: list[list[Sample]], total: int, split: SplitParams) -> Dealt:
     what = format_plural(len(groups), "group" if len(groups) < total else "image")
     if split.folds > len(groups):
         most = max(len(groups), 2)
@@ -173,20 +173,18 @@ def _split_in_folds(groups: list[list[DatasetSample]], total: int, split: SplitP
     return {"train": train, "val": validation, "test": folds[split.fold]}
 
 
-def _list_groups(
-    samples: Sequence[DatasetSample], split: SplitParams, find_group: Callable[[str], str]
-) -> list[list[DatasetSample]]:
+def _list_groups(samples: Sequence[Sample], split: SplitParams, find_group: Callable[[str], str]) -> list[list[Sample]]:
     """List the groups, the largest first; those of one size in the seed's order."""
-    groups: dict[str, list[DatasetSample]] = {}
+    groups: dict[str, list[Sample]] = {}
     for sample in samples:
         groups.setdefault(find_group(sample.name), []).append(sample)
     names = sorted(groups, key=lambda name: (-len(groups[name]), _rank_name(split.seed, name)))
     return [groups[name] for name in names]
 
 
-def _deal(groups: list[list[DatasetSample]], targets: list[int]) -> list[list[DatasetSample]]:
+def _deal(groups: list[list[Sample]], targets: list[int]) -> list[list[Sample]]:
     """Deal groups to parts of about these sizes, each to the part that lacks most; every part gets at least one."""
-    parts: list[list[DatasetSample]] = [[] for _ in targets]
+    parts: list[list[Sample]] = [[] for _ in targets]
     for index, group in enumerate(groups):
         empty = [part for part, dealt in enumerate(parts) if not dealt]
         must_fill = len(groups) - index <= len(empty)
@@ -201,7 +199,7 @@ def _compute_sizes(total: int, split: SplitParams) -> dict[SplitName, int]:
     return {"train": total - val - test, "val": val, "test": test}
 
 
-def _compute_quotas(samples: Sequence[DatasetSample], limit: int) -> dict[SplitName | None, int]:
+def _compute_quotas(samples: Sequence[Sample], limit: int) -> dict[SplitName | None, int]:
     """Compute quotas of official splits: in proportion, at least one, and in train one more per split drawn from it."""
     counts = {name: sum(sample.split == name for sample in samples) for name in SPLITS}
     present = [name for name in SPLITS if counts[name]]
@@ -215,7 +213,7 @@ def _compute_quotas(samples: Sequence[DatasetSample], limit: int) -> dict[SplitN
     return quotas
 
 
-def _rank_samples(samples: Iterable[DatasetSample], split: SplitParams) -> list[DatasetSample]:
+def _rank_samples(samples: Iterable[Sample], split: SplitParams) -> list[Sample]:
     return sorted(samples, key=lambda sample: _rank_name(split.seed, sample.name))
 
 
@@ -223,7 +221,7 @@ def _rank_name(seed: int, name: str) -> bytes:
     return hashlib.sha256(f"{seed}/{name}".encode()).digest()
 
 
-def _sort_by_name(samples: Iterable[DatasetSample]) -> list[DatasetSample]:
+def _sort_by_name(samples: Iterable[Sample]) -> list[Sample]:
     return sorted(samples, key=lambda sample: sample.name)
 
 

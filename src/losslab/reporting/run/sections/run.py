@@ -10,8 +10,9 @@ MACHINE_SETTINGS = ("precision", "device", "devices", "nodes", "strategy", "work
 
 
 def describe_net(model: JsonObject) -> str:
-    encoder = model["run"]["encoder"]
-    return f"{model['arch']}-{encoder}" if encoder else str(model["arch"])
+    encoder, options = model["run"]["encoder"], model.get("arch_options")
+    net = f"{model['arch']}-{encoder}" if encoder else str(model["arch"])
+    return f"{net} ({_format_value(options)})" if options else net
 
 
 def build_facts(outs: ReportInputs) -> dict[str, str]:
