@@ -20,7 +20,8 @@ def read_samples(entry: PluginEntry, folder: Path) -> list[Sample]:
     def read_all(**inputs: Any) -> list[Any]:
         return list(reader(**inputs))
 
-    return [_check(sample, entry, folder) for sample in call_plugin(read_all, entry.origin, {"folder": folder})]
+    found = call_plugin(read_all, entry.origin, {"folder": folder.absolute()})
+    return [_check(sample, entry, folder) for sample in found]
 
 
 def _check(sample: Any, entry: PluginEntry, folder: Path) -> Sample:
@@ -33,8 +34,10 @@ def _check(sample: Any, entry: PluginEntry, folder: Path) -> Sample:
         raise InputError(f"{where} the split {quote(sample.split)}; a split is one of {', '.join(SPLITS)}, or None")
     if sample.split is not None and not entry.facts.get("official_split"):
         raise InputError(f"{where} a split; write @reader(official_split=True)")
-    image, mask = (Path(os.path.normpath(folder / path)) for path in (sample.image, sample.mask))
-    for path in (image, mask):
-        if not path.is_relative_to(folder):
+    root, paths = folder.absolute(), list[Path]()
+    for path in (sample.image, sample.mask):
+        place = Path(os.path.normpath(root / path))
+        if not place.is_relative_to(root):
             raise InputError(f"{where} {path}, which is not below {folder}: DVC would not see it change")
-    return Sample(sample.name, image, mask, sample.split)
+        paths.append(folder / place.relative_to(root))
+    return Sample(sample.name, *paths, sample.split)
