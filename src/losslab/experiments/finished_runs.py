@@ -216,7 +216,7 @@ def _is_current(stage: dict[str, Any], md5s: dict[str, Any], params: dict[str, A
     data = (
         dep
         for dep in stage.get("deps", [])
-        if not dep["path"].startswith(("src/", "data/catalog/")) and dep["path"] != "plugins"
+        if not f"{dep['path']}/".startswith(("src/", "data/catalog/", "plugins/"))
     )
     recorded = stage.get("params", {}).get("params.yaml", {}).items()
     return all(dep["path"] == raw or md5s.get(dep["path"]) == dep.get("md5") for dep in data) and all(
