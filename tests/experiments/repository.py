@@ -7,7 +7,6 @@ from typing import Any
 
 import yaml
 
-from losslab.experiments.clone import build_ref
 from losslab.io.files import write_text
 from tests.study.repository import Repository
 
@@ -26,8 +25,8 @@ OUTS: dict[str, dict[str, str]] = {
 class Runs(Repository):
     """A repository whose experiments have all outs in the cache."""
 
-    def __init__(self, root: Path) -> None:
-        super().__init__(root)
+    def __init__(self, root: Path, top: Path | None = None) -> None:
+        super().__init__(root, top)
         write_text(root / "src/train.py", CODE)
         (root / ".gitignore").write_text("/.losslab/\n/data/raw/*/fetched\n/models/\n/reports/\n")
         self.commit()
@@ -76,14 +75,4 @@ class Runs(Repository):
     def run(self, name: str, lock: dict[str, Any], **changes: Any) -> str:
         """Make a run an experiment on HEAD, and return its commit."""
         params = yaml.safe_load((self.root / "params.yaml").read_text()) | changes
-        index = str(self.root / ".git/index.experiment")
-        self.git("read-tree", "HEAD", GIT_INDEX_FILE=index)
-        for path, content in {"params.yaml": params, "dvc.lock": lock}.items():
-            blob = self.root / ".git/blob"
-            blob.write_text(yaml.safe_dump(content, sort_keys=False))
-            sha = self.git("hash-object", "-w", str(blob))
-            self.git("update-index", "--add", "--cacheinfo", f"100644,{sha},{path}", GIT_INDEX_FILE=index)
-        tree, head = self.git("write-tree", GIT_INDEX_FILE=index), self.git("rev-parse", "HEAD")
-        commit = self.git("commit-tree", tree, "-p", head, "-m", name)
-        self.git("update-ref", build_ref(name, head), commit)
-        return commit
+        return self.commit_experiment(name, {"params.yaml": params, "dvc.lock": lock})

@@ -83,12 +83,18 @@ class Repository:
         for file in left.rglob("*.*") if left is not None else ():
             outs[file.relative_to(left or file).as_posix()] = self._cached(file.read_bytes())
         stages = {"train": {"outs": [{"path": path, "md5": md5 or path} for path, md5 in outs.items()]}}
-        index = str(self.root / ".git/index.experiment")
+        self.commit_experiment(run.name, {"params.yaml": run.params | changes, "dvc.lock": {"stages": stages}})
+
+    def commit_experiment(self, name: str, contents: dict[str, Any]) -> str:
+        """Make HEAD with other files of the project an experiment, and return its commit."""
+        folder, prefix = Path(self.git("rev-parse", "--absolute-git-dir")), self.git("rev-parse", "--show-prefix")
+        index, blob = str(folder / "index.experiment"), folder / "blob"
         self.git("read-tree", "HEAD", GIT_INDEX_FILE=index)
-        for path, content in {"params.yaml": run.params | changes, "dvc.lock": {"stages": stages}}.items():
-            blob = self.root / ".git/blob"
-            blob.write_text(yaml.safe_dump(content))
+        for path, content in contents.items():
+            blob.write_text(yaml.safe_dump(content, sort_keys=False))
             sha = self.git("hash-object", "-w", str(blob))
-            self.git("update-index", "--add", "--cacheinfo", f"100644,{sha},{path}", GIT_INDEX_FILE=index)
+            self.git("update-index", "--add", "--cacheinfo", f"100644,{sha},{prefix}{path}", GIT_INDEX_FILE=index)
         tree, head = self.git("write-tree", GIT_INDEX_FILE=index), self.git("rev-parse", "HEAD")
-        self.git("update-ref", build_ref(run.name, head), self.git("commit-tree", tree, "-p", head, "-m", "e"))
+        commit = self.git("commit-tree", tree, "-p", head, "-m", name)
+        self.git("update-ref", build_ref(name, head), commit)
+        return commit

@@ -133,7 +133,8 @@ def run(overrides: dict[str, Any] | None = None) -> Run:
         params = apply_overrides(read_yaml(Path("params.yaml")), changes)
         check_params(params, "run", Path("data/catalog"))
         baseline = find_head(root)
-        digest = hashlib.sha256(json.dumps([baseline, params], sort_keys=True).encode()).hexdigest()[:10]
+        about = [baseline, find_prefix(root).as_posix(), params]
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:10]
         planned = StudyRun(f"run-{digest}", GridCell((), {}), None, params["seed"], params)
         done = find_finished_runs([planned], root)
         if not done:

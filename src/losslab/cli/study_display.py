@@ -42,8 +42,7 @@ class StudyDisplay:
         names = [run.name for run in working]
         changed, self.names = names != self.names, names
         if not self.bar.disable:
-            prefix = f"{self.study.alias or self.study.name}-"
-            epochs = ((name.removeprefix(prefix), find_epoch(self.state.find_log(name))) for name in names)
+            epochs = ((name.removeprefix(self.study.prefix), find_epoch(self.state.find_log(name))) for name in names)
             self.bar.set_postfix_str("; ".join(" ".join(filter(None, each)) for each in epochs) + self.eta)
         return changed
 

@@ -18,7 +18,7 @@ from losslab.errors import InputError
 from losslab.experiments.clone import COMMITTED, METRICS
 from losslab.experiments.dvc_cache import DvcCache, open_repository
 from losslab.io.files import write_text
-from losslab.io.git import read_file_at, run_git
+from losslab.io.git import find_prefix, read_file_at, run_git
 from losslab.io.hashing import compute_file_md5, compute_folder_md5
 from losslab.io.yaml import parse_yaml
 from losslab.tracking.store import RECORD_FILES
@@ -93,22 +93,35 @@ class UnfinishedRun:
 
 def list_runs(root: Path) -> Iterator[RunOutputs | UnfinishedRun]:
     """Yield the run in the workspace, then all experiments' on all baselines. Raises InputError if there is no repo."""
-    with open_repository(root) as repo:
+    with open_repository(root):
         yield read_workspace_run(root)
-        for baseline, experiments in repo.experiments.ls(all_commits=True).items():
-            for name, revision in experiments:
-                yield read_run_at(root, name, baseline, revision)
+        for name, baseline, revision in list_experiments(root):
+            yield read_run_at(root, name, baseline, revision)
 
 
 def list_experiments(root: Path) -> list[tuple[str, str, str]]:
-    """Return name, baseline and commit of all DVC experiments."""
+    """Return name, baseline and commit of the project's DVC experiments, not of others in its Git repository.
+
+    An experiment is another project's if it changed dvc.lock there and not here.
+    """
     listed = run_git(root, "for-each-ref", "--format=%(refname) %(objectname)", "refs/exps/")
     matches = re.findall(r"^refs/exps/([0-9a-f]{2})/([0-9a-f]{38})/(\S+) (\w+)$", listed, re.MULTILINE)
-    return [(name, first + rest, revision) for first, rest, name, revision in matches]
+    if not matches:
+        return []
+    logged = run_git(
+        root,
+        *("log", "--no-walk=unsorted", "--glob=refs/exps/??/*", "--first-parent", "--name-only", "--format=%x00%H"),
+        *("--", ":(top,glob)**/dvc.lock"),
+    )
+    locks = {revision: paths for revision, *paths in map(str.splitlines, logged.split("\0")[1:])}
+    own = (find_prefix(root) / "dvc.lock").as_posix()
+    return [
+        (name, first + rest, revision) for first, rest, name, revision in matches if own in locks.get(revision, [own])
+    ]
 
 
 def read_run_at(root: Path, name: str | None, baseline: str | None, revision: str) -> RunOutputs | UnfinishedRun:
-    """Read an experiment by its commit, faster than `list_runs`; without a name, the run in a commit's own dvc.lock."""
+    """Read an experiment by its commit; without a name, the run in a commit's own dvc.lock."""
     return _read_run(lambda path: read_file_at(root, revision, path), name, baseline, root, revision)
 
 
@@ -125,7 +138,7 @@ def open_model(model_md5: str, root: Path) -> Iterator[Path]:
     with open_repository(root) as repo, TemporaryDirectory() as name:
         folder, cache = Path(name), DvcCache(root)
         if not _link_cached(repo, cache, model_md5, folder) and not _link_from_experiment(
-            repo, cache, model_md5, root, folder
+            cache, model_md5, root, folder
         ):
             raise InputError(
                 f"the model of this run (md5 {model_md5}) is no longer in models/ or DVC's cache; train it again"
@@ -148,12 +161,11 @@ def _link_cached(repo: Repo, cache: DvcCache, model_md5: str, folder: Path) -> b
     return False
 
 
-def _link_from_experiment(repo: Repo, cache: DvcCache, model_md5: str, root: Path, folder: Path) -> bool:
-    for baseline, experiments in repo.experiments.ls(all_commits=True).items():
-        for name, revision in experiments:
-            outs = read_run_at(root, name, baseline, revision)
-            if isinstance(outs, RunOutputs) and outs.model_md5 == model_md5:
-                return _link_model(cache, outs.md5s, folder)
+def _link_from_experiment(cache: DvcCache, model_md5: str, root: Path, folder: Path) -> bool:
+    for entry in list_experiments(root):
+        outs = read_run_at(root, *entry)
+        if isinstance(outs, RunOutputs) and outs.model_md5 == model_md5:
+            return _link_model(cache, outs.md5s, folder)
     return False
 
 

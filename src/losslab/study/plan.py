@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from losslab.errors import InputError
-from losslab.io.git import find_head, read_file_at
+from losslab.io.git import find_head, find_prefix, read_file_at
 from losslab.io.yaml import parse_assignment, parse_yaml
 from losslab.params import check_params
 from losslab.study.overrides import Overrides, apply_overrides, find_clash, flatten_overrides
@@ -59,6 +59,8 @@ class Study:
     """The changes by `--set`, over everything else."""
     alias: str | None = None
     sets: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()
+    """Names of the folders from the root of the Git repository to the project."""
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -71,6 +73,11 @@ class Study:
         if self.alias is not None:
             return self.alias
         return f"{self.name}.{self.digest}" if self.sets else self.name
+
+    @property
+    def prefix(self) -> str:
+        """Beginning of the names of its experiments, which no project in another folder of the Git repository gives."""
+        return "".join(f"{part}-" for part in (*map(_name_folder, self.folders), self.alias or self.name))
 
     @property
     def digest(self) -> str:
@@ -105,11 +112,11 @@ class Study:
 
     def _build_run(self, cell: GridCell, tuned: str | None, seed: int) -> StudyRun:
         changes = cell.changes | {("seed",): seed} | (self.card.tuned[tuned] if tuned is not None else {})
-        parts = [self.alias or self.name, *(make_slug(name) for _, name in cell.labels)]
+        parts = [make_slug(name) for _, name in cell.labels]
         parts += [make_slug(tuned)] if tuned is not None else []
         parts += [f"s{seed}"] + ([self.digest] if self.sets and self.alias is None else [])
         params = apply_overrides(apply_overrides(self.base, changes), self.overrides)
-        return StudyRun("-".join(parts), cell, tuned, seed, params)
+        return StudyRun(self.prefix + "-".join(parts), cell, tuned, seed, params)
 
 
 def read_study(name: str, root: Path, sets: tuple[str, ...] = (), alias: str | None = None) -> Study:
@@ -125,7 +132,10 @@ def read_study(name: str, root: Path, sets: tuple[str, ...] = (), alias: str | N
         raise InputError(f"--as {alias}: use letters, digits, _ and . only, and not the name of a study")
     base = apply_overrides(read_committed_params(root), flatten_overrides(card.params, "params"))
     overrides = _parse_sets(sets)
-    study = Study(name=name, card=card, base=base, overrides=overrides, alias=alias, sets=tuple(sorted(sets)))
+    folders = find_prefix(root).parts
+    study = Study(
+        name=name, card=card, base=base, overrides=overrides, alias=alias, sets=tuple(sorted(sets)), folders=folders
+    )
     if not study.cells:
         raise InputError(f"studies/{name}.yaml: skip removes every cell of the grid; leave at least one")
     runs: dict[str, StudyRun] = {}
@@ -167,6 +177,11 @@ def read_committed_params(root: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise InputError("the committed params.yaml has no keys")
     return content
+
+
+def _name_folder(folder: str) -> str:
+    slug = make_slug(folder)
+    return slug if slug == folder else f"{slug}_{hashlib.sha256(folder.encode()).hexdigest()[:4]}".strip("_")
 
 
 def _parse_sets(sets: tuple[str, ...]) -> Overrides:
