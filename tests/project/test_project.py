@@ -1,5 +1,6 @@
 """`losslab init` and `losslab upgrade`: what a project holds, what they leave alone, and what runs again."""
 
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -103,6 +104,17 @@ def test_init_in_a_subfolder_of_a_repository_changes_nothing_that_is_there(
         "actions/", ""
     ).replace("@v4", "").replace("@v5", "")
     assert upgrade() == "this project is of losslab 0.1.0, which is installed\n"
+
+
+def test_projects_of_one_name_in_two_folders_have_a_workflow_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q", tmp_path], check=True)
+    monkeypatch.chdir(tmp_path)
+    for folder in ("a/cells", "b/cells"):
+        assert "kept" not in init(folder)
+        workflow = tmp_path / f".github/workflows/reproduce-{folder.replace('/', '-')}.yml"
+        assert f'paths: ["{folder}/**"]' in workflow.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", ["dvc.yaml", "params.yaml", "src/train.py"])
@@ -215,6 +227,16 @@ def test_upgrade_replaces_what_is_losslabs_and_leaves_what_is_changed(
     }
     record = read_record(project)
     assert record is not None and record["code"]["train"] == "other"
+
+
+def test_copy_of_a_project_under_another_name_keeps_its_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(shutil.copytree(project, project.with_name("a clone")))
+    assert upgrade() == "this project is of losslab 0.1.0, which is installed\n"
+
+
+def test_upgrade_names_all_stages_that_run_again(project: Path) -> None:
+    Path(RECORD).write_text(re.sub(r"^  (\w+): \w+$", r"  \1: other", Path(RECORD).read_text(), flags=re.MULTILINE))
+    assert "plugins, download, prepare, train, evaluate and report, and what follows" in upgrade("--dry-run")
 
 
 def test_stage_refuses_a_losslab_that_the_project_is_not_of(

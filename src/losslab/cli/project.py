@@ -55,5 +55,9 @@ def upgrade(
         print_line(f"{'added' if not old else 'removed' if not new else 'updated'} {path}")
     for path in plan.left:
         print_line(f"left {path}, which you changed: take over what you want of its difference above")
-    stages = f"{format_list(plan.stages)}, and what follows from changed outs" if plan.stages else "nothing"
+    stages = (
+        f"{format_list(plan.stages, len(plan.stages))}, and what follows from changed outs"
+        if plan.stages
+        else "nothing"
+    )
     print_line(f"runs again at the next dvc repro: {stages}")

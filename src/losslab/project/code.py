@@ -14,7 +14,7 @@ from losslab.io.hashing import compute_bytes_md5, compute_file_md5, compute_fold
 from losslab.io.yaml import parse_yaml, read_yaml
 
 RECORD = "losslab.yaml"
-"""File of a project with the version of losslab, a hash of its code for each stage, and the md5s of the project's files."""
+"""File of a project with its name, the version of losslab, a hash of its code for each stage, and the md5s of its files."""
 CODE = "code"
 TRACKED = ("src", "data/catalog", "data/raw/*.dvc", "dvc.yaml", "plugins", RECORD)
 """What a run takes from its commit; only params are given to it."""
@@ -75,11 +75,12 @@ def read_record(folder: Path) -> dict[str, Any] | None:
     return record
 
 
-def write_record(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write losslab.yaml of the installed losslab, and of a project's files as losslab has them."""
+def write_record(folder: Path, name: str, files: Mapping[str, bytes]) -> None:
+    """Write losslab.yaml of the installed losslab, and of a project's name and files as losslab has them."""
     from importlib.metadata import version
 
     record = {
+        "name": name,
         "version": version("losslab"),
         CODE: compute_code_hashes(),
         "files": {path: compute_bytes_md5(files[path]) for path in sorted(files)},

@@ -37,7 +37,7 @@ def create_project(folder: Path) -> NewProject:
     repository = find_repository(above)
     if repository is not None and (repository / "src/losslab/project").is_dir():
         raise InputError(f"{folder}: it is in losslab's own repository; name a folder outside it")
-    files = read_template(folder, repository or folder)
+    files = read_template(folder, repository or folder, folder.name)
     contents = {path: merge(path, folder / path, content) for path, content in files.items()}
     clashing = [path for path in contents if (folder / path).exists() and contents[path] is None]
     if needed := [path for path in clashing if is_needed(path)]:
@@ -52,7 +52,6 @@ def create_project(folder: Path) -> NewProject:
             written.append(path)
     if repository is None:
         run_git(folder, "init", "-q", "-b", "main")
-    write_record(
-        folder, {path: content for path, content in files.items() if path not in clashing}
-    )  # last: all is there
+    ours = {path: content for path, content in files.items() if path not in clashing}
+    write_record(folder, folder.name, ours)  # last: all is there
     return NewProject(folder, written, clashing, repository is None)

@@ -23,21 +23,22 @@ MERGED = (".gitignore", ".dvcignore", ".dvc/.gitignore", DVC_CONFIG)
 LOCK = "requirements.lock"
 
 
-def read_template(project: Path, repository: Path) -> dict[str, bytes]:
+def read_template(project: Path, repository: Path, name: str) -> dict[str, bytes]:
     """Return the content of each file of a project, by its path from the root of the project.
 
     Args:
-        project: the root of the project, whose name is that of the folder.
+        project: the root of the project.
         repository: the root of the Git repository that it is in, or will be: GitHub's workflows are there.
+        name: the name of the project: that of the folder in which it was made.
     """
     files = {path: place.read_bytes() for path, place in _list_carried().items()}
     files["dvc.yaml"] = _replace_code_deps(files["dvc.yaml"].decode()).encode()
     prefix = project.relative_to(repository).as_posix()
-    slug = re.sub(r"[^a-z0-9]+", "-", project.name.lower()).strip("-") or "project"
+    slug = re.sub(r"[^a-z0-9]+", "-", (name if prefix == "." else prefix).lower()).strip("-") or "project"
     inserted = {
         "@PREFIX@/": "" if prefix == "." else f"{json.dumps(prefix, ensure_ascii=False)[1:-1]}/",
         "@PREFIX@": json.dumps(prefix, ensure_ascii=False)[1:-1],
-        "@NAME@": json.dumps(project.name, ensure_ascii=False)[1:-1],
+        "@NAME@": json.dumps(name, ensure_ascii=False)[1:-1],
         "@SLUG@": slug,
     }
     for place in sorted(path for path in OWN.rglob("*") if path.is_file()):

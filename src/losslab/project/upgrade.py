@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from difflib import unified_diff
 from pathlib import Path
+from typing import Any
 
 from losslab.errors import InputError
 from losslab.io.files import write_bytes
@@ -46,7 +47,7 @@ def plan_upgrade(folder: Path) -> Upgrade:
     if record is None:
         raise InputError(f"{RECORD}: no such file, so this is no project that `losslab init` made")
     known, upgrade = record["files"], Upgrade(record["version"], get_version())
-    files = read_template(folder.resolve(), find_repository(folder) or folder.resolve())
+    files = read_template(folder.resolve(), find_repository(folder) or folder.resolve(), _get_name(folder, record))
     for path in {**files, **known}:
         place, new = folder / path, files.get(path, b"")
         old = place.read_bytes() if place.is_file() else b""
@@ -77,7 +78,12 @@ def apply_upgrade(folder: Path, upgrade: Upgrade) -> None:
             write_bytes(folder / path, new)
         else:
             (folder / path).unlink()
-    record = read_record(folder)
-    files = read_template(folder.resolve(), find_repository(folder) or folder.resolve())
-    known = record["files"] if record else {}
-    write_record(folder, {path: content for path, content in files.items() if path in known or path in upgrade.changed})
+    record = read_record(folder) or {}
+    name, known = _get_name(folder, record), record.get("files", {})
+    files = read_template(folder.resolve(), find_repository(folder) or folder.resolve(), name)
+    ours = {path: content for path, content in files.items() if path in known or path in upgrade.changed}
+    write_record(folder, name, ours)
+
+
+def _get_name(folder: Path, record: dict[str, Any]) -> str:
+    return str(record.get("name", folder.resolve().name))
