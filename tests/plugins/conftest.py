@@ -23,10 +23,9 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
 
     def forget() -> None:
         manifest._describe.cache_clear()
-        for module in [
-            module for module in sys.modules if module.startswith("losslab_plugins.") or module == "channels"
-        ]:
-            del sys.modules[module]
+        for module in [*sys.modules]:
+            if module.startswith("losslab_plugins.") or module in ("channels", "_channels"):
+                del sys.modules[module]
         LOADED.clear()
 
     def describe(folder: Path, path: Path) -> None:

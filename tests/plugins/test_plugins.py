@@ -364,6 +364,40 @@ def test_stage_refuses_a_plug_in_that_is_not_the_one_recorded(write: Callable[[s
         check_usage("train", params)
 
 
+def test_stage_refuses_a_helper_that_is_not_the_one_recorded(write: Callable[[str, str], Path]) -> None:
+    params = {"loss": "dice", "arch": "pixel"}
+    write("pixel.py", PIXEL.replace("from channels", "from _channels"))
+    helper = write("_channels.py", "HIDDEN = 4\n")
+    record = get_usage_path("train")
+    record.parent.mkdir(parents=True)
+    record.write_text(describe_usage(params)["train"])
+    check_usage("train", params)
+    write("_channels.py", "HIDDEN = 5\n")
+    assert measure_arch_cost("pixel", 8, 2, None).parameters == 32  # with 5 channels, of which no record tells
+    helper.write_text("HIDDEN = 4\n")
+    with pytest.raises(
+        InputError, match=r"^plugins/_channels\.py changed before this stage imported it: run dvc repro"
+    ):
+        check_usage("train", params)
+    assert not [*helper.parent.glob("__pycache__")]  # Python takes another file of this size and second for the same
+
+
+def test_helper_that_no_record_can_know_is_refused(write: Callable[[str, str], Path]) -> None:
+    params = {"loss": "dice", "arch": "pixel"}
+    write("_channels.py", "HIDDEN = 4\n")
+    write(
+        "pixel.py",
+        PIXEL.replace(
+            "from channels import HIDDEN", "HIDDEN = __import__('importlib').import_module('_channels').HIDDEN"
+        ),
+    )
+    record = get_usage_path("train")
+    record.parent.mkdir(parents=True)
+    record.write_text(describe_usage(params)["train"])
+    with pytest.raises(InputError, match=r"^plugins/_channels\.py .* write `import _channels`"):
+        check_usage("train", params)
+
+
 def test_package_names_its_plug_ins_as_entry_points(
     write: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -5,8 +5,10 @@ import inspect
 import sys
 import traceback
 from collections.abc import Mapping
+from importlib.machinery import FileFinder, ModuleSpec, SourceFileLoader
+from importlib.util import module_from_spec
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
 from pydantic import BaseModel, ValidationError, create_model
@@ -15,8 +17,8 @@ from losslab.errors import InputError, find_exhausted_memory, shorten
 from losslab.io.hashing import compute_bytes_md5
 from losslab.io.yaml import Section, validate
 
-LOADED: dict[str, str] = {}
-"""The files that this process has imported, and the md5s of what it has imported."""
+LOADED: dict[Path, str] = {}
+"""The files of plug-ins and their helpers that this process has imported, and the md5s of what it has imported."""
 INPUTS = {
     "loss": ("logits", "probabilities", "target", "one_hot", "valid"),
     "net": ("num_classes", "in_channels"),
@@ -25,6 +27,15 @@ INPUTS = {
     "reader": ("folder",),
 }
 """The arguments that a plug-in of each kind may take by name."""
+
+
+class _RecordingLoader(SourceFileLoader):
+    """Runs a file as it is now: bytecode that Python keeps may be of an earlier one of this size and second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        source = self.get_data(self.path)
+        LOADED[Path(self.path)] = compute_bytes_md5(source)
+        return self.source_to_code(source, self.path)
 
 
 def load_plugin(origin: str, attribute: str) -> Any:
@@ -101,22 +112,20 @@ def _load_file(path: Path) -> ModuleType:
     name = f"losslab_plugins.{path.stem}"
     if name in sys.modules:
         return sys.modules[name]
-    try:
-        source = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    module = ModuleType(name)
-    module.__file__ = str(path.resolve())
-    sys.modules[name] = module
-    folder = str(path.parent.resolve())
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    place = path.resolve()
+    loader, folder = _RecordingLoader(name, str(place)), str(place.parent)
+    sys.modules[name] = module = module_from_spec(ModuleSpec(name, loader, origin=str(place)))
+    module.__file__ = str(place)
     if folder not in sys.path:
         sys.path.append(folder)  # last: a helper beside the plug-in is found, and no library is hidden by one
+        sys.path_importer_cache[folder] = FileFinder(folder, (_RecordingLoader, [".py"]))
     try:
-        exec(compile(source, module.__file__, "exec"), module.__dict__)
+        loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
         raise_plugin_error(error, str(path))
-    LOADED[str(path)] = compute_bytes_md5(source)
     return module
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,8 +57,14 @@ def check_usage(stage: str, params: Mapping[str, Any]) -> None:
         if changed is not None:
             raise InputError(f"{changed} is not what it was when the stage plugins ran: run dvc repro again")
     known = {file: md5 for files in recorded.values() if isinstance(files, dict) for file, md5 in files.items()}
-    for file, md5 in LOADED.items():
-        if known.get(file) != md5:
+    for place, md5 in LOADED.items():
+        file = Path(os.path.relpath(place)).as_posix()
+        if file not in known:
+            raise InputError(
+                f"{file} was imported, but the stage plugins does not know of it: write `import {place.stem}`, and keep "
+                "helpers beside the plug-in"
+            )
+        if known[file] != md5:
             raise InputError(f"{file} changed before this stage imported it: run dvc repro again")
 
 
