@@ -176,7 +176,7 @@ def newer(monkeypatch: pytest.MonkeyPatch) -> Callable[[dict[str, Any]], None]:
                 lambda *places: {k: v for k, v in {**read(*places), **files}.items() if v is not None},
             )
         for module in ("code", "upgrade"):
-            monkeypatch.setattr(f"losslab.project.{module}.compute_code_hashes", lambda: hashes)
+            monkeypatch.setattr(f"losslab.project.{module}.compute_code_hashes", lambda *stages: hashes)
         monkeypatch.setattr("losslab.project.upgrade.get_version", lambda: "0.2.0")
 
     return install
@@ -249,6 +249,21 @@ def test_stage_refuses_a_losslab_that_the_project_is_not_of(
     check_code("prepare", project)
     with pytest.raises(InputError, match=r"of losslab 0\.1\.0, .* has other code for train: run `losslab upgrade`$"):
         check_code("train", project)
+
+
+def test_stage_reads_its_own_code_alone(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+
+    def compute(path: Path) -> str:
+        read.append(path.name)
+        return "of another losslab"
+
+    monkeypatch.setattr(code, "_compute_md5", compute)
+    code.compute_code_hashes.cache_clear()
+    with pytest.raises(InputError, match="has other code for download"):
+        check_code("download", project)
+    code.compute_code_hashes.cache_clear()
+    assert sorted(read) == ["cards.py", "download", "readers.py"]
 
 
 def test_broken_record_and_no_project_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

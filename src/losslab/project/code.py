@@ -35,12 +35,14 @@ def find_root(here: Path) -> Path | None:
 
 
 @cache
-def compute_code_hashes() -> dict[str, str]:
-    """Return a hash for each stage of the installed losslab's files that the stage runs, as its dvc.yaml lists them."""
+def compute_code_hashes(only: str | None = None) -> dict[str, str]:
+    """Return a hash for each stage, or `only` one, of the installed losslab's files that it runs, as its dvc.yaml lists them."""
     carried = _PACKAGE / "project/template/dvc.yaml"
     pipeline = parse_yaml((carried if carried.is_file() else REPOSITORY / "dvc.yaml").read_text(encoding="utf-8"))
     hashes = {}
     for stage, entry in pipeline["stages"].items():
+        if only not in (None, stage):
+            continue
         paths = [dep.removeprefix("src/losslab/") for dep in entry["deps"] if dep.startswith("src/losslab/")]
         md5s = [(path, _compute_md5(_PACKAGE / path)) for path in sorted(paths)]
         hashes[stage] = hashlib.md5(repr(md5s).encode(), usedforsecurity=False).hexdigest()
@@ -53,7 +55,7 @@ def check_code(stage: str, folder: Path) -> None:
     A folder without losslab.yaml, such as losslab's own repository, has losslab's code itself among its stages' deps.
     """
     record = read_record(folder)
-    if record and record[CODE].get(stage) != compute_code_hashes().get(stage):
+    if record and record[CODE].get(stage) != compute_code_hashes(stage).get(stage):
         from importlib.metadata import version
 
         old, new = record["version"], version("losslab")
