@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -165,6 +167,24 @@ def test_failed_run_says_why_in_one_line(
     assert "\n" not in str(caught.value)
     (log,) = (inside.root / ".losslab/runs").iterdir()  # no clone is left
     assert "secret" not in log.read_text()
+
+
+@pytest.mark.parametrize("place", ["pipe", "notebook"])
+def test_run_shows_how_far_it_is(
+    place: str, inside: Repository, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if place == "notebook":
+        monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))
+    stages = "Running stage 'prepare':\n> python\n\nRunning stage 'train':\n"
+    pretend(monkeypatch, KILLED_EXIT_CODE, f"{stages}epoch 1/2  loss\nepoch 2/2  loss\n")
+    with pytest.raises(losslab.InputError):
+        losslab.run()
+    out, err = capsys.readouterr()
+    (name, *_), *lines = (line.split(": ") for line in out.splitlines())
+    if place == "pipe":
+        assert lines == [[name, "prepare"], [name, "train"]] and err == ""
+    else:
+        assert lines == [] and name in err and "2/2 epochs" in err and "train" in err
 
 
 def test_interrupted_run_leaves_no_clone(inside: Repository, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from losslab.api.progress import show_progress
 from losslab.errors import InputError, mask_credentials, quote
 from losslab.experiments.clone import find_reason, open_clone_folder, was_killed
 from losslab.experiments.dvc_cache import find_cache_folder
@@ -201,7 +202,8 @@ def _execute(planned: StudyRun, baseline: str, root: Path) -> None:
             parent=os.getpid(),
         )
         try:
-            with open_private(log) as output:
+            epochs = planned.params["train"]["epochs"]
+            with show_progress(planned.name, log, epochs), open_private(log) as output:
                 code = execute_job(job, lock, own_group=True, output=output)
         finally:
             text = mask_log(log)
