@@ -283,6 +283,22 @@ def small_step(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "STEP_SHAPE", (1, 3, 32, 32))
 
 
+BINARY = """
+@loss
+def mine(logits, target, valid):
+    if logits.shape[1] > 1:
+        raise ValueError("it is for binary data")
+    return masked_mean(compute_costs(logits, target) * (1 - {unseen} * target), valid)
+"""
+
+
+@pytest.mark.parametrize(("unseen", "learns"), [("0", "pass"), ("0.999", "FAIL")])
+def test_loss_for_binary_data_alone_learns_and_is_measured_on_such(unseen: str, learns: str, write: Write) -> None:
+    write("mine.py", HEAD + BINARY.format(unseen=unseen))
+    overfit, cost = check_loss("mine", names=("overfit", "cost"))
+    assert overfit.verdict == learns and "ms a step" in cost.meaning
+
+
 @pytest.mark.parametrize(("check", "text", "source"), BROKEN.values(), ids=BROKEN)
 def test_broken_loss_fails_the_check_that_names_its_fault(check: str, text: str, source: str, write: Write) -> None:
     write("mine.py", HEAD + source)

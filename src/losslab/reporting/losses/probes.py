@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from losslab.inference.tensors import to_labels
 from losslab.losses import build_loss
 from losslab.losses.total import TotalLoss
 from losslab.losses.traits import LossTraits, measure_angle, measure_traits
@@ -153,14 +154,14 @@ def _measure_curve(
     return ProbabilityCurve(values, pushes)
 
 
-def _build_step_input(device: torch.device) -> tuple[Tensor, Tensor]:
+def _build_step_input(device: torch.device, num_classes: int) -> tuple[Tensor, Tensor]:
     """Build logits like those of a half-trained net, and a truth of blobs and thin lines."""
-    n, num_classes, h, w = STEP_SHAPE
+    n, _, h, w = STEP_SHAPE
     generator = torch.Generator().manual_seed(0)
     coarse = torch.randn(n, num_classes, h // 16, w // 16, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, (h, w), mode="bicubic")
-    target = smooth.argmax(1)
-    target[:, :: h // 8] = num_classes - 1
+    target = to_labels(smooth)
+    target[:, :: h // 8] = max(num_classes, 2) - 1
     logits = 2 * smooth + 0.3 * torch.randn(smooth.shape, generator=generator)
     return logits.to(device), target.to(device)
 
@@ -170,6 +171,7 @@ def measure_steps(
     expressions: Sequence[str],
     rounds: Iterable[int] = range(ROUNDS),
     options: Mapping[str, dict[str, Any]] | None = None,
+    num_classes: int = STEP_SHAPE[1],
 ) -> dict[str, StepCost]:
     """Measure the fastest of a few steps of each loss, and the memory that one keeps.
 
@@ -180,8 +182,8 @@ def measure_steps(
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     given = options or {}
-    losses = {name: build_loss(name, STEP_SHAPE[1], options=given.get(name)).to(device) for name in expressions}
-    logits, target = _build_step_input(device)
+    losses = {name: build_loss(name, num_classes, options=given.get(name)).to(device) for name in expressions}
+    logits, target = _build_step_input(device, num_classes)
     fastest, spent = dict.fromkeys(expressions, math.inf), dict.fromkeys(expressions, 0.0)
     for number in rounds:
         for expression, loss in losses.items():

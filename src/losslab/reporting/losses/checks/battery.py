@@ -208,8 +208,7 @@ CHECKS = (
         traits.check_overfit,
         f"a small net learns four drawn images by it, to an mIoU above {traits.LEARNT_MIOU}, within {traits.STEPS} steps",
         "It may not train a net that cross_entropy trains",
-        needs=(3,),
     ),
-    Check("cost", traits.check_cost, "", needs=(3,)),
+    Check("cost", traits.check_cost, ""),
 )
 """The battery, in the order of its lines."""

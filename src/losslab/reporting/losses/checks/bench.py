@@ -135,6 +135,13 @@ def describe_fault(error: BaseException) -> str:
     return shorten((text if isinstance(error, InputError) else f"{type(error).__name__}: {text}").rstrip("."))
 
 
+def describe_not_finite(value: Tensor, gradient: Tensor) -> str | None:
+    """Say in part of a line which of value and gradient is not finite; None if both are."""
+    if not value.isfinite():
+        return f"the value is {value:g}"
+    return None if gradient.isfinite().all() else "the gradient is not finite"
+
+
 def name_form(num_classes: int) -> str:
     """Name a number of classes in a sentence; 1 is binary data."""
     return "with one logit" if num_classes == 1 else f"for {num_classes} classes"

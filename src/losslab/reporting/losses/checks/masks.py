@@ -14,6 +14,7 @@ from losslab.reporting.losses.checks.bench import (
     build_right_logits,
     build_wrong_logits,
     describe_fault,
+    describe_not_finite,
     draw_batch,
     name_form,
 )
@@ -140,10 +141,10 @@ def check_masks(bench: Bench) -> Iterator[Finding]:
             right = build_right_logits(target, num_classes).float()
             for logits in (right, right / 6, torch.zeros_like(right), build_wrong_logits(right)):
                 value, gradient = bench.differentiate(num_classes, logits, target)
-                if not value.isfinite() or not gradient.isfinite().all():
+                if what := describe_not_finite(value, gradient):
                     yield Finding(
                         "FAIL",
-                        f"{name_form(num_classes)}, value or gradient is not finite where the mask is {name}: {value:g}",
+                        f"{name_form(num_classes)}, {what} where the mask is {name}",
                         bench.trace(num_classes, logits, target, find_not_finite),
                     )
                     return

@@ -11,6 +11,7 @@ from losslab.reporting.losses.checks.bench import (
     Finding,
     build_right_logits,
     build_wrong_logits,
+    describe_not_finite,
     draw_batch,
     name_form,
 )
@@ -92,8 +93,7 @@ def check_finite(bench: Bench) -> Iterator[Finding]:
         for dtype in (torch.float32, torch.bfloat16, torch.float16):
             for logits in (right.to(dtype), build_wrong_logits(right).to(dtype), torch.zeros_like(right).to(dtype)):
                 value, gradient = bench.differentiate(num_classes, logits, target)
-                if not value.isfinite() or not gradient.isfinite().all():
-                    what = f"the value is {value:g}" if not value.isfinite() else "the gradient is not finite"
+                if what := describe_not_finite(value, gradient):
                     size = "±10 000" if logits.any() else "0"
                     yield Finding(
                         "FAIL",
@@ -115,8 +115,8 @@ def check_shapes(bench: Bench) -> Iterator[Finding]:
                     types = [str(each).removeprefix("torch.") for each in (dtype, value.dtype)]
                     yield Finding("FAIL", f"for {types[0]} logits {shape} it returns {types[1]}")
                     return
-                if not value.isfinite() or not gradient.isfinite().all():
-                    yield Finding("FAIL", f"value or gradient is not finite for logits {shape}: {value:g}")
+                if what := describe_not_finite(value, gradient):
+                    yield Finding("FAIL", f"{what} for logits {shape}")
                     return
                 last, last_gradient = bench.differentiate(
                     num_classes, logits.contiguous(memory_format=torch.channels_last), target
@@ -161,6 +161,6 @@ def check_half_precision(bench: Bench) -> Iterator[Finding]:
                     f"float32 {single:.6g}",
                 )
                 return
-            if not gradient.isfinite().all():
-                yield Finding("FAIL", f"the gradient on {str(dtype).removeprefix('torch.')} logits is not finite")
+            if what := describe_not_finite(value, gradient):
+                yield Finding("FAIL", f"{what} on {str(dtype).removeprefix('torch.')} logits")
                 return

@@ -19,7 +19,7 @@ from losslab.reporting.losses.checks.overfit import build_net, draw_images, foll
 from losslab.reporting.losses.probes import measure_steps
 
 STEPS, LEARNT_MIOU = 150, 0.85
-"""Steps in which four images are learnt, and the mIoU that this takes: out of reach without all three classes."""
+"""Steps in which four images are learnt, and the mIoU that this takes: out of reach without all classes."""
 ROUNDS = 3
 """Times that a step of the loss and of cross entropy are measured, in turns."""
 SLOW = 3.0
@@ -114,10 +114,11 @@ def check_logit_forms(bench: Bench) -> Iterator[Finding]:
 
 def check_overfit(bench: Bench) -> Iterator[Finding]:
     """Follow the loss, or its partner's sum with it, and then the loss alone."""
-    images, target = draw_images()
-    initial = build_net()
+    num_classes = max(bench.counts)
+    images, target = draw_images(num_classes)
+    initial = build_net(num_classes)
     sum_of_losses = build_loss(
-        bench.spec.expression, 3, VOID, options={bench.spec.name: bench.options} if bench.options else None
+        bench.spec.expression, num_classes, VOID, options={bench.spec.name: bench.options} if bench.options else None
     )
     score = measure_miou(follow(sum_of_losses, initial, (images, target), STEPS, LEARNT_MIOU), target)
     if score <= LEARNT_MIOU:
@@ -125,10 +126,10 @@ def check_overfit(bench: Bench) -> Iterator[Finding]:
             "FAIL", f"{bench.spec.expression} has an mIoU of {score:.2f} on four drawn images after {STEPS} steps"
         )
     if not bench.spec.stands_alone:
-        loss = bench.losses[3]
+        loss = bench.losses[num_classes]
         with torch.no_grad():
             before = float(loss(initial(images), target))
-            least = float(loss(build_right_logits(target, 3, 40.0).float(), target))
+            least = float(loss(build_right_logits(target, num_classes, 40.0).float(), target))
         after = float(loss(follow(loss, initial, (images, target), 20), target))
         if after >= before - 0.3 * abs(before - least):
             yield Finding("FAIL", f"followed alone for 20 steps it goes from {before:.4g} to {after:.4g}, not down")
@@ -136,7 +137,8 @@ def check_overfit(bench: Bench) -> Iterator[Finding]:
 
 def check_cost(bench: Bench) -> Iterator[Finding]:
     name = bench.spec.name
-    costs = measure_steps(list(dict.fromkeys(["cross_entropy", name])), range(ROUNDS), {name: bench.options})
+    names = list(dict.fromkeys(["cross_entropy", name]))
+    costs = measure_steps(names, range(ROUNDS), {name: bench.options}, max(bench.counts))
     times, memory = costs[name].milliseconds / costs["cross_entropy"].milliseconds, costs[name].megabytes
     why = f": {bench.spec.cost}" if bench.spec.cost else ""
     yield Finding(
