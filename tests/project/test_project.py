@@ -272,6 +272,8 @@ def test_broken_record_and_no_project_are_one_line(project: Path, monkeypatch: p
         assert "losslab.yaml: it must have version, code and files" in upgrade(code=1)
     Path(RECORD).unlink()
     assert "losslab.yaml: no such file, so this is no project" in upgrade(code=1)
+    monkeypatch.chdir(ROOT / "docs")
+    assert "this is losslab's own repository: `git pull` moves it" in upgrade(code=1)
 
 
 def test_hash_of_a_stage_is_that_of_the_code_it_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,11 @@ def find_root(here: Path) -> Path | None:
     return root if root is not None and ((root / ".dvc").is_dir() or (root / "dvc.yaml").is_file()) else None
 
 
+def is_losslabs_own(repository: Path) -> bool:
+    """Return whether a folder is the root of losslab's own repository."""
+    return (repository / "src/losslab/project").is_dir()
+
+
 @cache
 def compute_code_hashes(only: str | None = None) -> dict[str, str]:
     """Return a hash for each stage, or `only` one, of the installed losslab's files that it runs, as its dvc.yaml lists them."""

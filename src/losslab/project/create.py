@@ -7,7 +7,7 @@ from losslab.errors import InputError
 from losslab.formats import format_list
 from losslab.io.files import write_bytes
 from losslab.io.git import find_repository, run_git
-from losslab.project.code import RECORD, write_record
+from losslab.project.code import RECORD, is_losslabs_own, write_record
 from losslab.project.template import is_needed, merge, read_template
 
 
@@ -35,7 +35,7 @@ def create_project(folder: Path) -> NewProject:
     if (folder / RECORD).exists():
         raise InputError(f"{folder}: it is a losslab project; `losslab upgrade` moves it to the installed losslab")
     repository = find_repository(above)
-    if repository is not None and (repository / "src/losslab/project").is_dir():
+    if repository is not None and is_losslabs_own(repository):
         raise InputError(f"{folder}: it is in losslab's own repository; name a folder outside it")
     files = read_template(folder, repository or folder, folder.name)
     contents = {path: merge(path, folder / path, content) for path, content in files.items()}

@@ -9,7 +9,7 @@ from losslab.errors import InputError
 from losslab.io.files import write_bytes
 from losslab.io.git import find_repository
 from losslab.io.hashing import compute_bytes_md5
-from losslab.project.code import CODE, RECORD, compute_code_hashes, read_record, write_record
+from losslab.project.code import CODE, RECORD, compute_code_hashes, is_losslabs_own, read_record, write_record
 from losslab.project.template import MERGED, get_version, merge, read_template
 
 
@@ -44,6 +44,10 @@ class Upgrade:
 def plan_upgrade(folder: Path) -> Upgrade:
     """Compare a project with the installed losslab. Raises InputError if the folder is no project."""
     record = read_record(folder)
+    if record is None and is_losslabs_own(folder):
+        raise InputError(
+            "this is losslab's own repository: `git pull` moves it to another version, and `make setup` installs it"
+        )
     if record is None:
         raise InputError(f"{RECORD}: no such file, so this is no project that `losslab init` made")
     known, upgrade = record["files"], Upgrade(record["version"], get_version())
