@@ -42,6 +42,8 @@ def test_study_is_compared_as_far_as_it_is_done(inside: Repository, tmp_path_fac
     finish(inside, tmp_path_factory.mktemp("outs"), but=1)
     output = compare("small")
     assert "WARNING: 1 of 16 runs is missing: see `losslab study status small`" in output
+    table = next(line.split() for line in output.splitlines() if line.startswith("#"))
+    assert table[:3] == ["#", "loss", "net"] and "seeds" in table and "mean ± standard deviation over seeds" in output
     assert "On average the best loss is dice (" in output and "fix their number first" in output
     assert output.endswith("wrote reports/comparisons/small/index.html\n")
     folder = inside.root / "reports/comparisons/small"

@@ -85,24 +85,12 @@ def _lock_comparison(folder: Path) -> Iterator[None]:
 
 
 def _print_comparison(comparison: "Comparison") -> None:
+    from losslab.reporting.comparison.markdown import build_cell_table, describe_cells
+
     for warning in comparison.warnings:
         print_warning(warning)
-    verdict = comparison.verdict
-    standings = {standing.name: standing for standing in verdict.standings} if verdict is not None else {}
-    digits = 2 if comparison.metric.unit == "pixels" else 4
-    rows = []
-    for rank, cell in enumerate(comparison.cells, start=1):
-        standing = standings.get(cell.name)
-        mean = sum(run.score for run in cell.runs) / len(cell.runs) if standing is None else standing.mean
-        sd = f" ± {standing.sd:.{digits}f}" if standing is not None and standing.sd is not None else ""
-        interval = standing.interval if standing is not None else None
-        score = f"{mean:.{digits}f}{sd}"
-        ends = f"{interval[0]:.{digits}f} to {interval[1]:.{digits}f}" if interval is not None else ""
-        gflops = f"{cell.gflops:.2f}" if cell.gflops is not None else ""
-        image_ms = f"{cell.image_ms:.1f}" if cell.image_ms is not None else ""
-        runs, parameters = str(len(cell.runs)), f"{cell.parameters:,}"
-        rows.append((str(rank), cell.name, score, ends, runs, parameters, gflops, image_ms))
-    header = ("rank", "cell", comparison.metric.title, "95 % CI", "runs", "parameters", "GFLOPs", "ms/image")
-    print_table(header, rows)
+    headings, rows = build_cell_table(comparison)
+    print_table(tuple(headings), [tuple(row) for row in rows])
+    print_line(describe_cells(comparison))
     for line in comparison.headline:
         print_line(line)
