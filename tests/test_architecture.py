@@ -39,7 +39,6 @@ FLOORS = [
     "cli",
 ]
 """The rooms and flat files of src/losslab from the ground up. The stage scripts stand on top of all."""
-STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
 
 
 def find_room(path: Path) -> str:

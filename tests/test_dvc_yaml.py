@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import yaml
 
+from losslab.experiments.clone import STAGES
 from losslab.losses.registry import LOSSES
 from tests.conftest import ROOT
 
 SRC = ROOT / "src"
 DVC: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
-STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
 PLUMBING = {
     "__init__",
     "data/__init__",

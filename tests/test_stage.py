@@ -13,14 +13,13 @@ from filelock import FileLock
 from losslab import stage
 from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
+from losslab.experiments.clone import STAGES
 from losslab.io.files import write_json
 from losslab.params import load
 from losslab.stage import find_checkpoints_folder, find_downloads_folder, forget_downloads, forget_finished
 from losslab.training.plan import RECORDED_PARAMS
 from tests.conftest import ROOT, TINY_CHANGES, merge, write_params
 from tests.fork_server import start_server
-
-STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
 
 
 def run_stage(stage: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from hatchling.build import build_wheel
 
+from losslab.experiments.clone import STAGES
 from losslab.project.code import RECORD
 from tests.conftest import ROOT, TINY_CARD, TINY_CHANGES, merge
 from tests.pipeline.clone import QUICK, Clone, stages_run
@@ -56,7 +57,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
 
 
 def test_project_of_the_wheel_runs_and_follows_upgrades(project: Project) -> None:
-    assert stages_run(project.run("dvc repro")) == ["plugins", "download", "prepare", "train", "evaluate", "report"]
+    assert stages_run(project.run("dvc repro")) == STAGES
     project.run("git add -A .. && git commit -q -m 'First run'")
     assert project.run("dvc repro -q") == "" and project.run("git status --porcelain") == ""
 

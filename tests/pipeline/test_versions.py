@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from losslab.experiments.clone import STAGES
 from losslab.io.files import read_json
 from tests.pipeline.clone import Clone, stages_run
 
@@ -36,7 +37,7 @@ def test_own_data_through_two_versions_and_back_and_to_another_clone(tmp_path: P
     clone.run(f"{add} && {commit}")
     assert clone.run("git status --porcelain") == ""
     output = clone.run(experiment)
-    assert stages_run(output) == ["plugins", "download", "prepare", "train", "evaluate", "report"]
+    assert stages_run(output) == STAGES
     clone.run("git add -A && git commit -q -m v1 && git tag v1")
     first = clone.outs()
 

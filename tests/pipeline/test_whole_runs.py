@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import yaml
 
+from losslab.experiments.clone import STAGES
 from losslab.io.files import read_json
 from tests.conftest import SHARED
 from tests.pipeline.clone import Clone, stages_run
 from tests.pipeline.conftest import EPOCHS, FinishedRun
 
 pytestmark = pytest.mark.pipeline
-STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
 
 
 @pytest.fixture(scope="module")

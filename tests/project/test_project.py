@@ -13,13 +13,13 @@ from typer.testing import CliRunner
 
 from losslab.cli import app
 from losslab.errors import InputError
+from losslab.experiments.clone import STAGES
 from losslab.io.git import find_repository
 from losslab.project import code, template
 from losslab.project.code import RECORD, check_code, read_record
 from losslab.project.template import LOCK
 from tests.conftest import ROOT
 
-STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
 OF_PROJECTS_ALONE = {
     ".devcontainer/devcontainer.json",
     ".github/workflows/reproduce.yml",

@@ -23,13 +23,15 @@ from losslab.io.git import find_commit, run_git
 from losslab.io.yaml import parse_yaml
 from losslab.runtime.processes import end_groups
 
+STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
+"""The stages of the pipeline, in their order."""
 METRICS = "reports/metrics.json"
 COMMITTED = ("params.yaml", "dvc.lock", METRICS)
 """Files of a run that are in its commit; DVC's cache has the metrics of older pipelines."""
 KILLED_EXIT_CODE = 75
 """Exit code of a process that was killed before it was done, and can go on (EX_TEMPFAIL)."""
 STAGE_KILLED = re.compile(r"exited with -(9|15)\b")
-STAGE_ERROR = re.compile(r"^ERROR: (plugins|download|prepare|train|evaluate|report): ")
+STAGE_ERROR = re.compile(f"^ERROR: ({'|'.join(STAGES)}): ")
 
 
 @contextmanager

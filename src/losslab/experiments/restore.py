@@ -12,7 +12,7 @@ from dvc.utils.serialize import dumps_yaml
 
 from losslab import tracking
 from losslab.errors import InputError
-from losslab.experiments.clone import COMMITTED, METRICS, run_dvc
+from losslab.experiments.clone import COMMITTED, METRICS, STAGES, run_dvc
 from losslab.experiments.dvc_cache import DvcCache
 from losslab.experiments.finished_runs import REPORT, WORKSPACE, RunOutputs, compute_md5, list_experiments
 from losslab.experiments.run_finder import RunRecord
@@ -24,7 +24,6 @@ from losslab.io.yaml import read_yaml
 from losslab.project.code import RECORD
 from losslab.tracking.store import LOCK
 
-STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
 MAX_PATHS_SHOWN = 3
 DATA = "data/"
 """Folder of outs that are left alone if the cache lacks those of the run: they may be the user's."""

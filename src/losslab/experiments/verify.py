@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from losslab.errors import InputError
-from losslab.experiments.clone import METRICS, make_clone, open_clone_folder, run_dvc_repro, write_params
+from losslab.experiments.clone import METRICS, STAGES, make_clone, open_clone_folder, run_dvc_repro, write_params
 from losslab.experiments.differences import describe_difference
 from losslab.experiments.dvc_cache import DvcCache
 from losslab.experiments.finished_runs import compute_md5
@@ -29,7 +29,7 @@ from losslab.tracking.store import LOCK, build_sqlite_uri
 CLONES = Path(".losslab/verify")
 CODE_FOLDERS = ("src/", "data/catalog/")
 """Folders of the deps that Git tracks."""
-REPEATED_STAGES = ["plugins", "prepare", "train", "evaluate", "report"]
+REPEATED_STAGES = [stage for stage in STAGES if stage != "download"]
 MAX_PACKAGES_SHOWN = 4
 Say = Callable[[str], None]
 
