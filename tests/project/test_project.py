@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,14 @@ def test_requirements_are_of_the_libraries_that_losslab_needs(project: Path) -> 
     assert "+" not in "".join(pins.values())  # a local version, which no index has
 
 
+def test_environments_have_the_python_that_the_lock_was_made_with(project: Path) -> None:
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"FROM python:{python}-slim" in (project / "Dockerfile").read_text()
+    assert f"/python:{python}" in (project / ".devcontainer/devcontainer.json").read_text()
+    assert f'python-version: "{python}"' in (project / ".github/workflows/reproduce.yml").read_text()
+    assert "uv pip compile --generate-hashes" in (project / LOCK).read_text()
+
+
 def test_init_in_a_subfolder_of_a_repository_changes_nothing_that_is_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,9 +109,9 @@ def test_init_in_a_subfolder_of_a_repository_changes_nothing_that_is_there(
     workflow = (tmp_path / ".github/workflows/reproduce-my-cells.yml").read_text(encoding="utf-8")
     parsed = yaml.safe_load(workflow)
     assert parsed[True]["pull_request"]["paths"] == ["my cells/**"]  # YAML 1.1 takes `on` for true
-    assert parsed["defaults"]["run"]["working-directory"] == "my cells" and "@" not in workflow.replace(
-        "actions/", ""
-    ).replace("@v4", "").replace("@v5", "")
+    assert parsed["defaults"]["run"]["working-directory"] == "my cells" and parsed["env"]["MARK"].count("my cells") == 1
+    assert not re.search("@[A-Z]+@", workflow + "".join(made[path].decode() for path in made if path != LOCK))
+    assert 'WORKDIR "/repository/my cells"' in made["Dockerfile"].decode()  # DVC needs the Git repository around it
     assert upgrade() == "this project is of losslab 0.1.0, which is installed\n"
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
@@ -21,6 +22,10 @@ DVC_CONFIG = ".dvc/config"
 MERGED = (".gitignore", ".dvcignore", ".dvc/.gitignore", DVC_CONFIG)
 """Files that take the lines that they lack, where they are there already."""
 LOCK = "requirements.lock"
+LOCK_HEADING = (
+    "# The versions that this project's results are made with, as `losslab init` found them. To check the files too:",
+    f"# uv pip compile --generate-hashes --no-header --quiet --output-file {LOCK} {LOCK}",
+)
 
 
 def read_template(project: Path, repository: Path, name: str) -> dict[str, bytes]:
@@ -40,6 +45,7 @@ def read_template(project: Path, repository: Path, name: str) -> dict[str, bytes
         "@PREFIX@": json.dumps(prefix, ensure_ascii=False)[1:-1],
         "@NAME@": json.dumps(name, ensure_ascii=False)[1:-1],
         "@SLUG@": slug,
+        "@PYTHON@": f"{sys.version_info.major}.{sys.version_info.minor}",  # whose libraries requirements.lock has
     }
     for place in sorted(path for path in OWN.rglob("*") if path.is_file()):
         text = place.read_text(encoding="utf-8")
@@ -102,9 +108,7 @@ def list_requirements() -> str:
             each for each in inner if not each.marker or any(each.marker.evaluate({"extra": e}) for e in extras)
         ]
     lines = [f"{key}=={pins[key]}" for key in sorted(pins)]
-    return "\n".join(
-        ["# The versions that this project's results are made with, as `losslab init` found them.", *lines, ""]
-    )
+    return "\n".join([*LOCK_HEADING, *lines, ""])
 
 
 def get_version() -> str:
