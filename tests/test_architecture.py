@@ -37,6 +37,7 @@ FLOORS = [
     "reporting",
     "api",
     "cli",
+    "__main__",
 ]
 """The rooms and flat files of src/losslab from the ground up. The stage scripts stand on top of all."""
 

@@ -1,8 +1,10 @@
 import json
 import subprocess
 import sys
+import tomllib
 from contextlib import nullcontext
 from importlib import metadata
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from losslab.models import build_model
 from losslab.models.cost import measure_arch_cost
 from losslab.models.registry import ARCHS
 from losslab.models.segmentation_net import SegmentationNet
-from tests.conftest import TINY_CHANGES, write_params
+from tests.conftest import ROOT, TINY_CHANGES, write_params
 from tests.study.repository import Repository
 
 
@@ -228,3 +230,19 @@ def test_outside_of_a_project_commands_say_so(tmp_path: Path, monkeypatch: pytes
 def test_version_is_that_of_the_package() -> None:
     done = CliRunner().invoke(app, ["--version"])
     assert done.output.strip() == losslab.__version__ == metadata.version("losslab")
+
+
+def test_interrupt_while_the_commands_are_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Interrupt(MetaPathFinder):
+        def find_spec(self, name: str, *about: object) -> None:
+            if name == "losslab.cli":
+                raise KeyboardInterrupt
+
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["scripts"]
+    monkeypatch.delitem(sys.modules, "losslab.cli")
+    monkeypatch.setattr(sys, "meta_path", [Interrupt(), *sys.meta_path])
+    with pytest.raises(SystemExit) as ended:
+        metadata.EntryPoint("losslab", scripts["losslab"], "console_scripts").load()()
+    assert ended.value.code == 130 and capsys.readouterr().err == "ERROR: interrupted: run the same command again\n"
