@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from losslab.cli import app
 from losslab.errors import InputError
 from losslab.experiments.clone import STAGES
 from losslab.io.git import find_repository
+from losslab.io.yaml import parse_yaml
 from losslab.project import code, template
 from losslab.project.code import RECORD, check_code, read_record
+from losslab.project.new_params import add_missing_keys
 from losslab.project.template import LOCK
 from tests.conftest import ROOT
 
@@ -238,6 +242,50 @@ def test_upgrade_replaces_what_is_losslabs_and_leaves_what_is_changed(
     assert record is not None and record["code"]["train"] == "other"
 
 
+def test_upgrade_adds_the_keys_that_changed_params_lack(
+    project: Path, newer: Callable[[dict[str, bytes | None]], None]
+) -> None:
+    shipped = (project / "params.yaml").read_text(encoding="utf-8")
+    mine = shipped.replace("epochs: 10", "epochs: 3").replace("loss_options: {}", "loss_options:\n  gamma: 3.0")
+    (project / "params.yaml").write_text(mine, encoding="utf-8")
+    added = shipped.replace("    fold: 0", "    purity: 1 # new\n    fold: 0")
+    added = added.replace("\narch:", "\nloss_scale: 1.0\narch:") + "\nserve:\n  port: 80\n"
+    newer({"params.yaml": added.encode()})
+    assert "updated params.yaml" in upgrade().splitlines()
+    got = (project / "params.yaml").read_text(encoding="utf-8")
+    assert set(got.splitlines()) - set(mine.splitlines()) == {
+        "    purity: 1 # new",
+        "loss_scale: 1.0",
+        "serve:",
+        "  port: 80",
+    }
+    assert parse_yaml(got)["prepare"]["split"]["purity"] == 1 and parse_yaml(got)["loss_options"] == {"gamma": 3.0}
+    assert "params.yaml" not in upgrade()
+
+
+@pytest.mark.parametrize(
+    ("mine", "ours"),
+    [
+        ("evaluate: {tta: none}\n", "evaluate:\n  tta: none\n  metrics: {}\n"),
+        ("a: [1\n", "a: 1\nb: 2\n"),
+        ("- 1\n", "b: 2\n"),
+    ],
+)
+def test_params_of_another_form_are_left(mine: str, ours: str) -> None:
+    assert add_missing_keys(mine, ours) == mine
+
+
+@given(st.data())
+def test_missing_keys_are_added_wherever_they_are(data: st.DataObject) -> None:
+    shipped = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    kept: list[str] = []
+    for line in shipped.splitlines():
+        can_go = re.match(r" *\w+: *[^ #]", line) and not (kept and kept[-1].split(" #")[0].endswith(":"))
+        kept += [] if can_go and data.draw(st.booleans()) else [line]
+    merged = add_missing_keys("\n".join(kept) + "\n", shipped)
+    assert parse_yaml(merged) == parse_yaml(shipped) and set(kept) <= set(merged.splitlines())
+
+
 def test_copy_of_a_project_under_another_name_keeps_its_own(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(shutil.copytree(project, project.with_name("a clone")))
     assert upgrade() == "this project is of losslab 0.1.0, which is installed\n"
@@ -272,7 +320,7 @@ def test_stage_reads_its_own_code_alone(project: Path, monkeypatch: pytest.Monke
     with pytest.raises(InputError, match="has other code for download"):
         check_code("download", project)
     code.compute_code_hashes.cache_clear()
-    assert sorted(read) == ["cards.py", "download", "readers.py"]
+    assert sorted(read) == ["cards.py", "download", "plugin_reader.py", "readers.py"]
 
 
 def test_broken_record_and_no_project_are_one_line(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A reader of a layout that a plug-in defines, checked before its samples are used."""
 
 import os
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -34,10 +35,9 @@ def _check(sample: Any, entry: PluginEntry, folder: Path) -> Sample:
         raise InputError(f"{where} the split {quote(sample.split)}; a split is one of {', '.join(SPLITS)}, or None")
     if sample.split is not None and not entry.facts.get("official_split"):
         raise InputError(f"{where} a split; write @reader(official_split=True)")
-    root, paths = folder.absolute(), list[Path]()
-    for path in (sample.image, sample.mask):
-        place = Path(os.path.normpath(root / path))
-        if not place.is_relative_to(root):
-            raise InputError(f"{where} {path}, which is not below {folder}: DVC would not see it change")
-        paths.append(folder / place.relative_to(root))
-    return Sample(sample.name, *paths, sample.split)
+    root = folder.absolute()
+    image, mask = (Path(os.path.normpath(root / path)) for path in (sample.image, sample.mask))
+    for path in (image, mask):
+        if not path.is_relative_to(root):
+            raise InputError(f"{where} {path}, which is not below {root}: DVC would not see it change")
+    return replace(sample, image=folder / image.relative_to(root), mask=folder / mask.relative_to(root))

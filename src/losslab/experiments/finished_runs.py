@@ -226,9 +226,7 @@ def _is_current(stage: dict[str, Any], md5s: dict[str, Any], params: dict[str, A
     """Return whether a stage in dvc.lock, which may be from the run before, ran on these outs and these params."""
     raw = f"data/raw/{params['dataset']}"  # not an out: the user's own data may lie beside what was fetched
     data = (
-        dep
-        for dep in stage.get("deps", [])
-        if not f"{dep['path']}/".startswith(("src/", "data/catalog/", "plugins/"))
+        dep for dep in stage.get("deps", []) if not f"{dep['path']}/".startswith(("src/", "data/catalog/", "plugins/"))
     )
     recorded = stage.get("params", {}).get("params.yaml", {}).items()
     return all(dep["path"] == raw or md5s.get(dep["path"]) == dep.get("md5") for dep in data) and all(

@@ -10,7 +10,10 @@ from losslab.io.files import write_bytes
 from losslab.io.git import find_repository
 from losslab.io.hashing import compute_bytes_md5
 from losslab.project.code import CODE, RECORD, compute_code_hashes, is_losslabs_own, read_record, write_record
+from losslab.project.new_params import add_missing_keys
 from losslab.project.template import MERGED, get_version, merge, read_template
+
+PARAMS = "params.yaml"
 
 
 @dataclass
@@ -62,9 +65,12 @@ def plan_upgrade(folder: Path) -> Upgrade:
             mine = path in known  # the user has removed it
         else:
             mine = compute_bytes_md5(old) != known.get(path)
+        filled = _fill_params(path, old, new) if mine and old else old
         if old == new:
             continue
-        if not mine:
+        if filled != old:
+            upgrade.changed[path] = (old, filled)
+        elif not mine:
             upgrade.changed[path] = (old, new)
         elif old and path in known and compute_bytes_md5(new) != known[path]:
             upgrade.left[path] = (old, new)
@@ -87,6 +93,11 @@ def apply_upgrade(folder: Path, upgrade: Upgrade) -> None:
     files = read_template(folder.resolve(), find_repository(folder) or folder.resolve(), name)
     ours = {path: content for path, content in files.items() if path in known or path in upgrade.changed}
     write_record(folder, name, ours)
+
+
+def _fill_params(path: str, old: bytes, new: bytes) -> bytes:
+    """Return a file of the user's, and params.yaml with the keys that stages of this losslab need and it lacks."""
+    return add_missing_keys(old.decode(), new.decode()).encode() if path == PARAMS else old
 
 
 def _get_name(folder: Path, record: dict[str, Any]) -> str:
