@@ -1,5 +1,6 @@
-"""Build hook: the wheel carries the files of this repository that `losslab init` writes; an editable install has them here."""
+"""Build hook: the wheel carries the project files that `losslab init` writes and docs/; an editable install has none."""
 
+from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -10,3 +11,5 @@ class ProjectFiles(BuildHookInterface[Any]):
         if version == "standard":
             files = self.config["project-files"]
             build_data["force_include"] |= {path: f"losslab/project/template/{path}" for path in files}
+            pages = [path.relative_to(self.root) for path in Path(self.root, "docs").glob("*/*.md")]
+            build_data["force_include"] |= {str(path): f"losslab/docs_pages/{Path(*path.parts[1:])}" for path in pages}

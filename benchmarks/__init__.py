@@ -1,1 +1,1 @@
-"""Speed and memory of losslab compared with hand-written loops; see docs/benchmarks.md."""
+"""Speed and memory of losslab compared with hand-written loops; see docs/explanation/benchmarks.md."""

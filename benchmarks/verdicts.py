@@ -3,7 +3,7 @@
 `python -m benchmarks.verdicts [studies]` counts false claims in studies of equal cells (any claim in a study, after
 correction), and how often a true difference of 2 points between two cells is claimed, beside what tests over images or seeds
 alone do; then the same where test images are of groups, such as patients or videos. It writes the tables to
-reports/benchmarks/verdicts.md and the figure of the first to docs/verdicts.svg.
+reports/benchmarks/verdicts.md and the figure of the first to docs/pictures/verdicts.svg.
 """
 
 import itertools
@@ -256,7 +256,7 @@ def main() -> None:
     lines = [*write_table(rates, studies), "", *write_grouped_table(grouped, studies)]
     print("\n".join(lines))
     write_text(Path("reports/benchmarks/verdicts.md"), "\n".join(lines) + "\n")
-    draw_rates(rates, Path("docs/verdicts.svg"))
+    draw_rates(rates, Path("docs/pictures/verdicts.svg"))
 
 
 if __name__ == "__main__":

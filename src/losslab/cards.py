@@ -49,17 +49,22 @@ class GeneratorSource(Section):
     """Images that losslab draws itself, the same bytes on every machine."""
 
     generator: Literal["lesions"]
+    """What is drawn."""
     seed: int = Field(ge=0)
+    """Number that the drawing follows from."""
     pixels: int = Field(ge=16, le=4096)
     """Pixels a side. (DVC's run cache overlooks keys called size.)"""
     images: dict[SplitName, Annotated[int, Field(gt=0)]]
+    """How many are drawn for each of train, val and test."""
 
 
 class Archive(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]*$")
+    """Name of the file."""
     md5: str | None = Field(pattern=r"^[0-9a-f]{32}$")
     """None if nobody publishes it; then only a file that the user provides is accepted."""
     bytes: int | None = Field(gt=0)
+    """Size of the download; None if it is not known."""
     unpacked: int = Field(gt=0)
     """Upper limit of its unpacked bytes; a larger archive is refused."""
     urls: list[Annotated[str, Field(pattern=r"^https?://[^\s/\[\]]+/\S*$")]]
@@ -74,6 +79,7 @@ class Archive(Section):
 
 class ArchiveSource(Section):
     archives: list[Archive] = Field(min_length=1)
+    """Files to fetch and unpack."""
     manual: str | None = None
     """Steps that a person must take to get the archives, if a program cannot fetch them."""
 
@@ -92,12 +98,14 @@ class FolderSource(Section):
     """Data in a folder that only `download.source` names."""
 
     folder: None
+    """Always null: `download.source` in params.yaml names the folder."""
 
 
 class OwnSource(Section):
     """Data in data/raw/<dataset>/own, where the user put them and DVC tracks them."""
 
     own: None
+    """Always null: the data lie in data/raw/<dataset>/own."""
 
 
 SOURCE_KINDS = {"generator": GeneratorSource, "archives": ArchiveSource, "folder": FolderSource, "own": OwnSource}
@@ -133,24 +141,32 @@ def _check_layout(layout: str) -> str:
 
 class LabelClass(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_ -]*$")
+    """Name of the class, as scores and pictures show it."""
     color: tuple[Byte, Byte, Byte] = Field(strict=False)
+    """Red, green and blue, 0 to 255, for pictures and masks."""
     values: list[RawValue] = Field(min_length=1)
     """Raw mask values of this class: numbers, or colours in all classes."""
 
 
 class Card(Section):
     title: str
+    """Name of the dataset, as reports show it."""
     licence: str
+    """Terms of the data; download prints them."""
     citation: str
+    """Publication to cite."""
     home: str | None
+    """Address of the page that publishes the data."""
     images: int | None = Field(default=None, gt=0)
     """Published number of images."""
     source: Source
+    """Origin of the data: the keys of one kind of source."""
     layout: Annotated[str, AfterValidator(_check_layout)]
     """How the files lie: one of `LAYOUT_NAMES`, or a reader of a plug-in."""
     mask_suffix: str = ""
     """Ending that a mask's name has and its image's lacks, in the layouts folders and split_folders: _mask, _L."""
     classes: list[LabelClass] = Field(min_length=2)
+    """Classes in the order of their labels, 0, 1 and so on."""
     void: list[RawValue]
     """Raw mask values that count nowhere."""
     group: str | None = None

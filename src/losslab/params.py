@@ -73,14 +73,17 @@ class TrainParams(Section):
     lr: float = Field(gt=0)
     encoder_lr: float | None = Field(gt=0)
     freeze_encoder_epochs: int = Field(ge=0)
+    """First epochs in which neither the encoder's weights nor its batch norm's statistics change."""
     optimizer: Literal["adam", "adamw", "sgd"]
     momentum: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
     schedule: Literal["constant", "cosine", "one_cycle", "poly", "plateau"]
     schedule_options: dict[str, Any]
     warmup_epochs: float = Field(ge=0)
+    """Epochs in which the rate rises linearly from 0, before the schedule begins; 0.5 is half an epoch."""
     clip_grad_norm: float | None = Field(gt=0)
     ema: float | None = Field(gt=0, lt=1)
+    """Decay of a moving average of the weights, which is validated and kept: min(ema, (1 + n)/(10 + n)) after n steps."""
     early_stopping: int | None = Field(gt=0)
     augmentation: str
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]

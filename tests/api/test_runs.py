@@ -240,7 +240,7 @@ def test_documented_code_runs(
 ) -> None:
     parts, project = (
         block.split("```")[0]
-        for block in (ROOT / "docs/python.md").read_text(encoding="utf-8").split("```python\n")[1:]
+        for block in (ROOT / "docs/how-to/python.md").read_text(encoding="utf-8").split("```python\n")[1:]
     )
     exec(parts, {})
     quality = {"cross_entropy": 0.8, "dice": 0.9}

@@ -23,6 +23,7 @@ COMMANDS = [
     ("sync", "", "losslab.experiments.finished_runs.list_runs"),
     ("init", "cells", "losslab.project.create.create_project"),
     ("upgrade", "", "losslab.project.upgrade.plan_upgrade"),
+    ("docs", "", "losslab.cli.docs.print_table"),
     ("losses list", "--json", "losslab.cli.losses.print_json"),
     ("losses check", "dice", "losslab.reporting.losses.checks.battery.check_loss"),
     ("archs", "--size 64", "losslab.models.cost.measure_arch_cost"),

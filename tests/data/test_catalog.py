@@ -106,7 +106,7 @@ def test_folder_without_a_catalog_is_reported(tmp_path: Path) -> None:
 
 
 def test_card_of_the_docs_is_one(tmp_path: Path) -> None:
-    docs = (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    docs = (ROOT / "docs/reference/cards.md").read_text(encoding="utf-8")
     (tmp_path / "cells.yaml").write_text(docs.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
     card = read_card("cells", tmp_path)
     assert (card.find_groups(["p12_3"])["p12_3"], card.mask_suffix, card.void) == ("p12", "_mask", [128])

@@ -101,7 +101,7 @@ def test_documented_snippet_runs(
     Path("models/model.onnx").write_bytes(exported["onnx"].path.read_bytes())
     Image.fromarray(rng.integers(0, 256, (40, 56, 3), dtype=np.uint8)).save("a.jpg")
     names: dict[str, Any] = {}
-    exec((ROOT / "docs/deploy.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], names)
+    exec((ROOT / "docs/how-to/deploy.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], names)
     picture = np.array(Image.open("a.jpg").resize((32, 32)))[None]
     np.testing.assert_array_equal(names["labels"], expected(Path(), picture)[0].argmax(0))
 

@@ -22,7 +22,9 @@ from losslab.losses.traits import (
 from tests.conftest import ROOT
 
 ROWS = dict(
-    re.findall(r"^\| `(\w+)` \| (.* \| .* \| .*) \|$", (ROOT / "docs/losses.md").read_text(encoding="utf-8"), re.M)
+    re.findall(
+        r"^\| `(\w+)` \| (.* \| .* \| .*) \|$", (ROOT / "docs/reference/losses.md").read_text(encoding="utf-8"), re.M
+    )
 )
 """Loss → its cells in the table of the docs."""
 

@@ -1,4 +1,4 @@
-"""A dataset of one's own through its versions: what docs/data.md walks through."""
+"""A dataset of one's own through its versions: what docs/how-to/data-versions.md walks through."""
 
 import shutil
 from pathlib import Path

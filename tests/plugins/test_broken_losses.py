@@ -416,5 +416,5 @@ def test_cards_are_drawn_beside_a_plug_in_that_has_none(write: Write, monkeypatc
 
 
 def test_docs_say_what_each_check_is() -> None:
-    rows = re.findall(r"^\| ([a-z, ]+) \|", (ROOT / "docs/losses.md").read_text(encoding="utf-8"), re.M)
+    rows = re.findall(r"^\| ([a-z, ]+) \|", (ROOT / "docs/reference/loss-checks.md").read_text(encoding="utf-8"), re.M)
     assert {check.name for check in CHECKS} <= {name for row in rows for name in row.split(", ")}

@@ -86,7 +86,7 @@ def test_loss_of_a_function_is_used_by_name_like_any_other(write: Callable[[str,
         parse_loss("brier", {"powr": 1.0})
 
 
-@pytest.mark.parametrize("path", ["docs/plugins.md", "plugins/README.md"])
+@pytest.mark.parametrize("path", ["docs/how-to/plugins.md", "plugins/README.md"])
 def test_examples_of_the_docs_are_plug_ins(write: Callable[[str, str], Path], path: str) -> None:
     for index, text in enumerate((ROOT / path).read_text(encoding="utf-8").split("```python\n")[1:]):
         write(f"example_{index}.py", text.partition("```")[0])

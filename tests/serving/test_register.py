@@ -222,7 +222,7 @@ def test_model_is_loaded_where_losslab_is_not_installed(root: Path, image: Any, 
 
 @contextmanager
 def serving(root: Path) -> Iterator[str]:
-    """`mlflow models serve`, as docs/deploy.md says it; yields its address."""
+    """`mlflow models serve`, as docs/how-to/deploy.md says it; yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -271,7 +271,7 @@ def test_served_model_answers_with_the_masks_of_predict(root: Path, image: Any, 
         records = {"dataframe_records": [{"image": text}], "params": {"masks": "png"}}
         (mask,) = post(address, records)
         np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(mask)))), expected(root, image))
-        documented = (ROOT / "docs/deploy.md").read_text(encoding="utf-8").split("```sh\n")[-1].split("```")[0]
+        documented = (ROOT / "docs/how-to/deploy.md").read_text(encoding="utf-8").split("```sh\n")[-1].split("```")[0]
         command = documented.partition("\n")[2].replace("localhost:5001", address).replace("a.jpg", "a.png")
         (tmp_path / "a.png").write_bytes(file.getvalue())
         subprocess.run(["sh", "-c", command.replace("> a.png", "> mask.png")], cwd=tmp_path, check=True)

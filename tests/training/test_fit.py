@@ -270,7 +270,7 @@ def test_what_the_hardware_lacks_is_reported(
         (
             {"nodes": 2},
             {},
-            r"train.nodes is 2, which needs torchrun or srun to start the other nodes: see docs/training.md",
+            r"train.nodes is 2, which needs torchrun or srun to start the other nodes: see `losslab docs training`",
         ),
         ({}, LAUNCHED_BY_TORCHRUN, r"torchrun or srun started 2 processes, but .* is 1: make them equal"),
         ({}, LAUNCHED_BY_SRUN, r"torchrun or srun started 4 processes, but .* is 1: make them equal"),

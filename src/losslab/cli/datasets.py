@@ -40,7 +40,7 @@ def datasets(context: typer.Context, as_json: AsJson = False) -> None:
     else:
         header = ("dataset", "title", "images", "download", "classes", "licence", "on disk")
         print_table(header, [_build_row(entry) for entry in entries])
-        print_line("More: losslab datasets --json, losslab datasets new --help, docs/data.md")
+        print_line("More: losslab datasets --json, losslab datasets new --help, losslab docs own-data")
     exit_with_errors([entry.fault for entry in entries if entry.fault is not None])
 
 

@@ -65,7 +65,7 @@ def show(
             options = " ".join(f"{name}={_format_option(value)}" for name, value in spec.defaults.items())
             rows.append((spec.name, spec.kind, f"{spec.binary}, {spec.multiclass}", use, options, spec.paper))
         print_table(("loss", "kind", "binary, multiclass", "use it as", "options", "source"), rows)
-        print_line("More: losslab losses LOSS, losslab losses check LOSS, losslab losses --cards, docs/losses.md")
+        print_line("More: losslab losses LOSS, losslab losses check LOSS, losslab losses --cards, losslab docs losses")
     if expression is None:
         exit_with_errors([*errors, *find_plugins().errors])
 

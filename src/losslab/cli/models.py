@@ -36,7 +36,7 @@ def export(
 
     Input: images float32 [N, 3, H, W], RGB, 0 to 255. Output: logits. Batch and size vary where the net allows it.
 
-    The file carries classes, palette and more as losslab.json. More: docs/deploy.md
+    The file carries classes, palette and more as losslab.json. More: losslab docs deploy
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from losslab.export.export import ExportOptions, export_model
@@ -55,7 +55,7 @@ def register(
 ) -> None:
     """Register a run's model in MLflow, which serves it without this repository: images in, masks out.
 
-    Registering the same model twice under one name adds no version. More: docs/deploy.md
+    Registering the same model twice under one name adds no version. More: losslab docs deploy
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from losslab.serving.register import register_model

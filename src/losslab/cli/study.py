@@ -52,7 +52,7 @@ def list_studies(as_json: AsJson = False) -> None:
     else:
         rows = [(study.name, study.card.title, *map(str, counts)) for study, *counts in counted]
         print_table(("study", "title", "cells", "runs", "done"), rows)
-        print_line("More: losslab study show NAME, docs/studies.md")
+        print_line("More: losslab study show NAME, losslab docs studies")
     exit_with_errors(errors)
 
 

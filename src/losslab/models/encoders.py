@@ -60,7 +60,7 @@ def build_pair_error(arch: str, encoder: str, others: list[str], reason: str | N
     why = f" ({reason})" if reason else ""
     return InputError(
         f"encoder: arch {arch} cannot be built on {quote(encoder)}{why}; {arch} goes with "
-        f"{', '.join(find_arch(arch).encoders)} and more (docs/architectures.md); "
+        f"{', '.join(find_arch(arch).encoders)} and more (losslab docs architectures); "
         f"{encoder} goes with {', '.join(others) or 'no arch'}"
     )
 

@@ -24,7 +24,7 @@ def check_launch(train: TrainParams) -> None:
         product = f"train.devices x train.nodes is {wanted}"
         raise InputError(f"torchrun or srun started {started} processes, but {product}: make them equal")
     if started is None and train.nodes > 1 and "MASTER_ADDR" not in os.environ:
-        needs = "which needs torchrun or srun to start the other nodes: see docs/training.md"
+        needs = "which needs torchrun or srun to start the other nodes: see `losslab docs training`"
         raise InputError(f"train.nodes is {train.nodes}, {needs}")
 
 
