@@ -1,7 +1,7 @@
 # A newcomer needs only `make repro` and `make test`; both set up .venv when needed.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test bench lint lock
+.PHONY: help setup repro test docs bench lint lock
 
 UV_VERSION := 0.13.9
 # The first interpreter that is new enough; PYTHON=/path/to/python overrides the search.
@@ -16,6 +16,7 @@ export NO_ALBUMENTATIONS_UPDATE := 1
 help:
 	@echo 'make repro   run the pipeline (dvc repro)'
 	@echo 'make test    run the tests'
+	@echo 'make docs    build the documentation as a site, reports/site/index.html'
 	@echo 'make bench   compare speed and memory with common training loops (about ten minutes on 2 cores)'
 	@echo 'make lint    check style, docstrings and types'
 	@echo 'make setup   create or update .venv; the targets above do it when needed'
@@ -42,6 +43,10 @@ repro: setup
 test: setup
 	OMP_NUM_THREADS=1 pytest -n 3 --dist loadfile --no-loadscope-reorder
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict
+	@echo 'open reports/site/index.html'
+
 bench: setup
 	PYTHONPATH=. python -m benchmarks.run $(BENCH)
 
@@ -52,5 +57,5 @@ lint: setup
 	mypy
 
 lock: $(STAMP)
-	uv pip compile --quiet pyproject.toml --extra dev --universal --generate-hashes --no-annotate \
+	uv pip compile --quiet pyproject.toml --extra dev --extra docs --universal --generate-hashes --no-annotate \
 	  --custom-compile-command 'make lock' --output-file requirements.lock
