@@ -60,6 +60,7 @@ def test_project_of_the_wheel_runs_and_follows_upgrades(project: Project) -> Non
     assert stages_run(project.run("dvc repro")) == STAGES
     project.run("git add -A .. && git commit -q -m 'First run'")
     assert project.run("dvc repro -q") == "" and project.run("git status --porcelain") == ""
+    assert project.run("losslab docs splits") == (ROOT / "docs/reference/splits.md").read_text(encoding="utf-8")
 
     (project.folder / "plugins/brier.py").write_text(BRIER)
     assert stages_run(project.run("dvc repro")) == ["plugins"]  # nothing uses it
