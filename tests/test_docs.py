@@ -152,7 +152,8 @@ def test_no_file_holds_the_date_of_the_build(site: Path) -> None:
 
 
 @pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.name)
-def test_pictures_are_small(path: Path) -> None:
+def test_pictures_are_small_and_shown(path: Path) -> None:
+    assert any(f"pictures/{path.name})" in page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*/*.md"))
     assert path.stat().st_size < 250_000
     assert sum(picture.stat().st_size for picture in PICTURES) < 800_000
 
@@ -162,7 +163,7 @@ def test_links_of_pages_lead_to_files() -> None:
     lost = []
     for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "plugins").glob("*.md")]:
         text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.S | re.M)
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text) + re.findall(r'src="([^"]+)"', text):
             if "://" not in target and not (path.parent / target).exists():
                 lost.append(f"{path.relative_to(ROOT)}: {target}")
     assert lost == []
