@@ -108,7 +108,12 @@ class OwnSource(Section):
     """Always null: the data lie in data/raw/<dataset>/own."""
 
 
-SOURCE_KINDS = {"generator": GeneratorSource, "archives": ArchiveSource, "folder": FolderSource, "own": OwnSource}
+SOURCE_KINDS: dict[str, type[Section]] = {
+    "generator": GeneratorSource,
+    "archives": ArchiveSource,
+    "folder": FolderSource,
+    "own": OwnSource,
+}
 
 
 def _find_source_kind(source: Any) -> str | None:
