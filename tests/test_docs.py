@@ -124,6 +124,17 @@ def test_pages_load_nothing_from_elsewhere(site: Path) -> None:
     assert (site / "assets/javascripts/iframe-worker.js").is_file()  # else the search of opened files loads it
 
 
+def test_scripts_load_nothing_from_elsewhere(site: Path) -> None:
+    """The theme's scripts know two hosts: for diagrams (and browsers before 2020), and for facts of a repository."""
+    hosts = set()
+    for path in (site / "assets/javascripts").glob("**/*.min.js"):
+        if path.parent.name != "min":  # other languages than English, which nothing loads
+            hosts |= set(re.findall(r"""["'`](https?://[^/"'`$]+)""", path.read_text(encoding="utf-8")))
+    assert hosts <= {"https://unpkg.com", "https://api.github.com"}
+    pages = [path.read_text(encoding="utf-8") for path in site.rglob("*.html")]
+    assert [page for page in pages if 'class="mermaid"' in page or 'data-md-component="source"' in page] == []
+
+
 def test_search_works_in_pages_opened_as_files(site: Path) -> None:
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
@@ -156,6 +167,12 @@ def test_pictures_are_small_and_shown(path: Path) -> None:
     assert any(f"pictures/{path.name})" in page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*/*.md"))
     assert path.stat().st_size < 250_000
     assert sum(picture.stat().st_size for picture in PICTURES) < 800_000
+
+
+def test_index_names_every_page() -> None:
+    index = (ROOT / "docs/README.md").read_text(encoding="utf-8")
+    pages = (path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").glob("*/*.md"))
+    assert [page for page in pages if f"({page})" not in index] == []
 
 
 def test_links_of_pages_lead_to_files() -> None:
