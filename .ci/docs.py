@@ -75,12 +75,12 @@ def describe_commands() -> str:
 
 
 def describe_api() -> str:
-    import losslab
+    import losslab.plugins
 
     names = sorted(losslab.__all__, key=lambda name: (name[0].isupper(), name))
-    plugins = [f"losslab.plugins.{name}" for name in ("loss", "net", "augmentation")]
-    sections = ("## losslab", *(f"::: losslab.{name}" for name in names), "## losslab.plugins")
-    return "\n\n".join([*sections, *(f"::: {name}" for name in plugins)])
+    parts = [("losslab", names), ("losslab.plugins", losslab.plugins.__all__)]
+    lines = [line for module, each in parts for line in (f"## {module}", *(f"::: {module}.{name}" for name in each))]
+    return "\n\n".join(lines)
 
 
 PARTS = {"params": describe_params, "cards": describe_cards, "cli": describe_commands, "api": describe_api}

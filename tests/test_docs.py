@@ -15,7 +15,7 @@ import pytest
 from pydantic import BaseModel
 from typer.main import get_command
 
-import losslab
+import losslab.plugins
 from losslab.cards import SOURCE_KINDS, Card
 from losslab.cli import app
 from losslab.params import Params
@@ -90,7 +90,9 @@ def test_commands_and_their_options_are_all_described(site: Path) -> None:
 
 def test_python_api_is_all_described(site: Path) -> None:
     page = read_page(site, "reference/api")
-    names = [f"losslab.{name}" for name in losslab.__all__] + [f"losslab.plugins.{name}" for name in ("loss", "net")]
+    names = [f"losslab.{name}" for name in losslab.__all__] + [
+        f"losslab.plugins.{name}" for name in losslab.plugins.__all__
+    ]
     assert [name for name in names if f'id="{name}"' not in page] == []
 
 
