@@ -19,6 +19,8 @@ from pydantic import BaseModel
 ROOT = Path(__file__).parents[1]
 MARK = re.compile(r"^<!-- generated: (\w+) -->$.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"(?<!!)\[([^\]]+)\]\((\.\./[^)#]+)\)")
+BRACES = re.compile(r"(?<!`)\{(?:[^{}]|\{[^{}]*\})*\}")
+"""A mapping in a comment, which Markdown would take for attributes."""
 COMMENTED = re.compile(r"^( *)(\w+):(?: ([^#]*?))?(?: +# (.*))?$")
 
 
@@ -47,7 +49,7 @@ def describe_params() -> str:
     rows = []
     for key, owner, name, schema in list_fields(Params):
         value, comment = defaults[key]
-        meaning = meanings.get((owner, name)) or comment[:1].upper() + comment[1:]
+        meaning = BRACES.sub(r"`\g<0>`", meanings.get((owner, name)) or comment[:1].upper() + comment[1:])
         rows.append((f"`{key}`", f"`{value}`", format_schema(schema), meaning))
     return format_table(("key", "shipped value", "allowed", "meaning"), rows)
 
