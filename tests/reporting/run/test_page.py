@@ -155,6 +155,23 @@ def test_binary_scores_are_headlines(tmp_path: Path) -> None:
     assert "seed score" in page and "0.610" in page and "0.765" in page and "best on val: 0.4" in page
 
 
+def test_metrics_of_plug_ins_are_headlines_and_columns(outs: Path) -> None:
+    evaluation, metrics = (read_json(outs / f"reports/{name}.json") for name in ("evaluation", "metrics"))
+    about = {"higher_is_better": False, "unit": "objects", "of": "images", "title": "miscounted"}
+    facts = {"missed": about, "found": {**about, "unit": "points", "of": "classes", "title": "found objects"}}
+    write_json(outs / "reports/evaluation.json", {**evaluation, "metrics": {}, "metric_facts": facts})
+    write_json(
+        outs / "reports/metrics.json",
+        {split: {**scores, "missed": 1.25, "found": 0.8125} for split, scores in metrics.items()},
+    )
+    rows = read_csv(outs / "reports/per_class.csv")
+    write_csv(outs / "reports/per_class.csv", [{**row, "found": "0.4321"} for row in rows])
+    page = " ".join(re.sub("<[^>]+>", " ", render_report(outs)).split())
+    assert "miscounted, objects 1.2 val 1.2 mean over images; lower is better" in page
+    assert "found objects 0.812 val 0.812 mean over classes, over all pixels; lower is better" in page
+    assert "0.432" in page
+
+
 def test_largest_gallery_stays_under_five_megabytes(tmp_path: Path) -> None:
     """24 noisy examples of 1024 px in 11 classes: pictures shrink until all fit."""
     run = MadeUp(tuple(f"class {index}" for index in range(11)), side=1024, examples=1, detail=8, near_duplicates=8)

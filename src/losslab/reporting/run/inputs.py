@@ -36,6 +36,12 @@ class ReportInputs:
     def classes(self) -> list[str]:
         return list(self.model["classes"])
 
+    @property
+    def own_metrics(self) -> JsonObject:
+        """Facts about the metrics of plug-ins, by name."""
+        facts: JsonObject = self.evaluation.get("metric_facts", {})
+        return facts
+
     @cached_property
     def kept(self) -> int:
         """Index in `history` of the epoch whose weights were kept: the first with the best val mIoU."""

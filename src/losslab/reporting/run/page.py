@@ -64,11 +64,23 @@ def build_run_page(outs: ReportInputs, examples: int) -> str:
 
 
 def _build_headlines(outs: ReportInputs) -> list[tuple[str, str, str, str]]:
-    """Build title, meaning, and the scores on test and val, of each of HEADLINES that test has."""
+    """Build title, meaning, and the scores on test and val, of each of HEADLINES that test has, and of plug-ins' metrics."""
     headlines = []
-    for key, (title, meaning) in HEADLINES.items():
+    for key, (title, meaning) in (HEADLINES | _describe_own(outs)).items():
         test, val = outs.read_score("test", key), outs.read_score("val", key)
         if not math.isnan(test):
-            digits = 1 if key == "hd95" else 3
+            digits = (
+                3 if outs.own_metrics.get(key, {"unit": "px" if key == "hd95" else "points"})["unit"] == "points" else 1
+            )
             headlines.append((title, meaning, format_score(test, digits), format_score(val, digits)))
     return headlines
+
+
+def _describe_own(outs: ReportInputs) -> dict[str, tuple[str, str]]:
+    """Describe the metrics of plug-ins: key → title and meaning."""
+    described = {}
+    for key, facts in outs.own_metrics.items():
+        unit = "" if facts["unit"] == "points" else f", {facts['unit']}"
+        meaning = "mean over classes, over all pixels" if facts["of"] == "classes" else "mean over images"
+        described[key] = (facts["title"] + unit, meaning + ("" if facts["higher_is_better"] else "; lower is better"))
+    return described

@@ -50,6 +50,7 @@ def _list_columns(outs: ReportInputs) -> dict[str, tuple[str, str]]:
         "boundary_iou": ("boundary IoU", "IoU of thin bands along the borders"),
         **{f"surface_dice_{pixels}": (f"surface Dice {pixels} px", within) for pixels in tolerances},
         "hd95": ("HD95, px", "95 % of the border is closer than this to the true border; mean over images"),
+        **{key: (facts["title"], "a metric of this project") for key, facts in outs.own_metrics.items()},
         "share": ("% of pixels", "share of the test images' true pixels"),
         "images": ("images", "test images that contain the class"),
     }
