@@ -29,6 +29,14 @@ def test_shipped_params_are_short() -> None:
     [
         ({"los": "dice"}, r"los: unknown key; allowed here: dataset, seed, loss"),
         ({"train": {"batchsize": 4}}, r"train.batchsize: unknown key; allowed here: epochs, batch_size"),
+        (
+            {"train": {"crop": 256}},
+            r"train.crop is 256, but images have prepare.size 128 pixels a side; it must be at most",
+        ),
+        (
+            {"train": {"sampling": "balanced"}},
+            r"train: sampling is 'balanced', but crop is null: it draws crops; set crop",
+        ),
         ({"train": {"batch_size": 0}}, r"train.batch_size is 0; it must be greater than 0"),
         ({"train": {"batch_size": "16"}}, r"train.batch_size is '16'; it must be a valid integer"),
         ({"train": {"batch_size": 2.5}}, r"train.batch_size is 2.5"),

@@ -31,6 +31,9 @@ RESERVED_METRICS = re.compile(
 """Names that a plug-in's metric may not have: losslab's own scores and columns, and those with a class's name behind."""
 
 
+Sampling = Literal["uniform", "foreground", "balanced"]
+
+
 class DownloadParams(Section):
     source: str | None
     """A folder in the dataset's layout, or one with its archives; None stands for the network or the generator."""
@@ -86,6 +89,11 @@ class TrainParams(Section):
     """Decay of a moving average of the weights, which is validated and kept: min(ema, (1 + n)/(10 + n)) after n steps."""
     early_stopping: int | None = Field(gt=0)
     augmentation: str
+    crop: int | None = Field(gt=0)
+    """Pixels a side of the random crops that training is on, as many of an image as cover it; None: whole images."""
+    sampling: Sampling
+    """Which crops are drawn: uniform takes any; foreground has every other one hold a pixel of a class that is not the
+    first; balanced has each hold a pixel of one of the image's classes, whichever is drawn."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     device: Literal["auto", "cpu", "cuda"]
     devices: int = Field(gt=0)
@@ -102,6 +110,8 @@ class TrainParams(Section):
             )
         if any(kind in self.strategy.lower() for kind in ("spawn", "fork", "notebook")):
             raise ValueError(f"strategy {quote(self.strategy)} forks this process, which is not supported; use ddp")
+        if self.crop is None and self.sampling != "uniform":
+            raise ValueError(f"sampling is '{self.sampling}', but crop is null: it draws crops; set crop, or uniform")
         for name in ("warmup_epochs", "freeze_encoder_epochs"):
             if getattr(self, name) >= self.epochs:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be below epochs, {self.epochs}")
@@ -201,7 +211,12 @@ def _check_across(params: Params, catalog: Path) -> None:
                     f"train.{key} is {value}, but arch {params.arch} has no encoder; set it to "
                     f"{'null' if unset is None else unset}"
                 )
-    check_batch(params.arch, params.prepare.size, params.train.batch_size)
+    size, crop = params.prepare.size, params.train.crop
+    if crop is not None and crop > size:
+        raise InputError(
+            f"train.crop is {crop}, but images have prepare.size {size} pixels a side; it must be at most that"
+        )
+    check_batch(params.arch, crop or size, params.train.batch_size)
 
 
 def _check_augmentation(name: str) -> None:

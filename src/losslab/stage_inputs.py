@@ -82,9 +82,11 @@ def check_data(settings: Mapping[str, Any], params: Any) -> None:
 def check_model(description: Mapping[str, Any], params: Any) -> None:
     """Raise InputError unless a model was trained with these params, by its model.json."""
     options = description.get("arch_options", {})
+    train = {"crop": None, "sampling": "uniform"} | description["run"]["train"]
     recorded = {
         **description["run"],
         "arch_options": options,
+        "train": train,
         "prepare": {key: description[key] for key in ("size", "fit")},
     }
     _check_record("models/model.json: this model was trained", "train", recorded, params)

@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from losslab.data.loading.arrays import PreparedData, build_evaluation_loader
+from losslab.data.loading.batches import TrainingDataset
+from losslab.data.loading.crops import CropSampler
 from losslab.errors import DivergedError, InputError, Terminated
 from losslab.inference.predictor import Predictor
 from losslab.inference.tensors import to_labels
 from losslab.metrics import SegmentationMetrics
 from losslab.params import Params
 from losslab.runtime.devices import pick_device
+from losslab.stage_inputs import check_model
 from losslab.training import EpochRow, TrainedNet, open_checkpoint, plan_training
 from losslab.training import train_net as train_planned
 from losslab.training.fit import explain_error
@@ -65,6 +68,29 @@ def test_seed_changes_the_weights_and_workers_do_not(
     workers = train(changed(tiny_params, train={"workers": 2}), tiny_data)
     assert read_weights(workers) == read_weights(trained)
     assert read_weights(train(changed(tiny_params, seed=1), tiny_data)) != read_weights(trained)
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "balanced"])
+def test_crops_are_trained_on_and_counted(sampling: str, tiny_params: Params, tiny_data: PreparedData) -> None:
+    params = changed(tiny_params, train={"crop": 16, "sampling": sampling, "batch_size": 32, "precision": "32-true"})
+    trained = train(params, tiny_data)
+    assert trained.description["size"] == 64 and trained.description["run"]["train"]["crop"] == 16
+    dataset = TrainingDataset(tiny_data, "none", 0, CropSampler(16, 64, params.train.sampling, None, seed=0))
+    _, masks = dataset.__getitems__([(0, number) for number in range(len(dataset))])
+    for label, name in enumerate(("skin", "lesion", "hair")):
+        share = (masks == label).flatten(1).any(dim=1).double().mean()
+        assert trained.history[0][f"crops_{name}"] == pytest.approx(float(share), abs=1e-6)
+    again = train(params, tiny_data)
+    assert read_weights(again) == read_weights(trained) and again.history == trained.history
+
+
+def test_model_of_whole_images_says_nothing_of_crops(trained: TrainedNet, tiny_params: Params) -> None:
+    assert {"crop", "sampling"}.isdisjoint(trained.description["run"]["train"])
+    assert not [name for name in trained.history[0] if name.startswith("crops_")]
+    check_model(trained.description, tiny_params)
+    cropped = changed(tiny_params, train={"crop": 16})
+    with pytest.raises(InputError, match=r"this model was trained with train\.crop null, but params\.yaml has 16"):
+        check_model(trained.description, cropped)
 
 
 def test_history_has_a_row_per_epoch_in_order(trained: TrainedNet) -> None:

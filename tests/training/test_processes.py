@@ -22,7 +22,15 @@ EPOCHS = 8
 CHANGES = {
     "encoder": None,
     "arch": "simple_cnn",
-    "train": {"devices": 2, "batch_size": 4, "ema": 0.9, "epochs": EPOCHS, "precision": "32-true"},
+    "train": {
+        "devices": 2,
+        "batch_size": 4,
+        "ema": 0.9,
+        "epochs": EPOCHS,
+        "precision": "32-true",
+        "crop": 32,
+        "sampling": "balanced",
+    },
 }
 OUTS = ("models/model.safetensors", "models/model.json", "reports/history.csv")
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 import numpy as np
 
-Stream = Literal["weights", "order", "augmentation", "step"]
-_STREAMS: dict[Stream, int] = {"weights": 0, "order": 1, "augmentation": 2, "step": 3}
+Stream = Literal["weights", "order", "augmentation", "crop", "step"]
+_STREAMS: dict[Stream, int] = {"weights": 0, "order": 1, "augmentation": 2, "step": 3, "crop": 4}
 
 
 def derive_seed(seed: int, stream: Stream, *counters: int) -> int:

@@ -62,7 +62,7 @@ def train_net(
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     record = _EpochRecord(checkpoint, on_epoch, settings.early_stopping)
-    module = SegmentationModule(net, plan.loss, plan.params, plan.prepared, plan.description, record.scores)
+    module = SegmentationModule(net, plan.loss, plan.params, plan.prepared, plan.description, record.scores, plan.crops)
     if not record.is_complete(settings.epochs):
         bar = [_ProgressBar()] if progress else []
         trainer = _build_trainer(plan, checkpoint, [record, *callbacks, *bar], progress)

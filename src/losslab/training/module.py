@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from losslab.data.loading.arrays import PreparedData, build_evaluation_loader
 from losslab.data.loading.batches import build_training_loader
+from losslab.data.loading.crops import CropSampler
 from losslab.errors import DivergedError
 from losslab.inference.tensors import to_input, to_labels
 from losslab.losses.total import TotalLoss
@@ -25,6 +26,7 @@ class SegmentationModule(L.LightningModule):
     """One net trained with one loss, on batches of images uint8 `[N, H, W, 3]` and masks uint8 `[N, H, W]`.
 
     Args:
+        crops: what crops of the images are trained on; None: whole images.
         factor: (optimizer steps done, val mIoU of the epochs done) → factor of the base learning rates.
         scores: val mIoU of the epochs done; the caller appends to it.
     """
@@ -37,12 +39,16 @@ class SegmentationModule(L.LightningModule):
         prepared: PreparedData,
         description: dict[str, Any],
         scores: Sequence[float],
+        crops: CropSampler | None = None,
     ) -> None:
         super().__init__()
         self.net = net.to(memory_format=torch.channels_last)
         train = params.train
         self.average = copy.deepcopy(self.net).requires_grad_(False).eval() if train.ema is not None else None
         self.loss, self.params, self.prepared, self.scores = loss, params, prepared, scores
+        self.crops = crops
+        self.held: Tensor | int = 0
+        """Crops of this epoch that hold each class, and their number, `[labels + 1]`."""
         self.classes = description["classes"]
         self.mean: Tensor  # on the device, so that no step waits for them to come there
         self.std: Tensor
@@ -69,11 +75,13 @@ class SegmentationModule(L.LightningModule):
     def train_dataloader(self) -> Any:
         train, rank, world = self.params.train, self.trainer.global_rank, self.trainer.world_size
         settings = train.augmentation, train.batch_size, train.workers, self.params.seed
-        return build_training_loader(self.prepared, *settings, rank, world)
+        return build_training_loader(self.prepared, *settings, rank, world, self.crops)
 
     def val_dataloader(self) -> Any:
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        return build_evaluation_loader(self.prepared, "val", self.params.train.batch_size, rank, world)
+        # As many pixels as a training step has: whole images may be many times the size of crops.
+        batch_size = max(1, self.params.train.batch_size // (1 if self.crops is None else self.crops.per_image))
+        return build_evaluation_loader(self.prepared, "val", batch_size, rank, world)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return build_optimizer(self.net, self.encoder, self.params.train, str(self.trainer.precision))
@@ -81,7 +89,7 @@ class SegmentationModule(L.LightningModule):
     def on_train_epoch_start(self) -> None:
         self.loss.set_epoch(self.current_epoch, self.params.train.epochs)
         self.watch.begin(self.current_epoch, "train", self.trainer)
-        self.means["train"] = _Means(self.loss.losses)
+        self.means["train"], self.held = _Means(self.loss.losses), 0
         if self.params.train.freeze_encoder_epochs and self.encoder is not None:
             frozen = self.current_epoch < self.params.train.freeze_encoder_epochs
             for parameter in self.to_freeze:
@@ -105,7 +113,15 @@ class SegmentationModule(L.LightningModule):
         loader: Any = self.trainer.train_dataloader
         weight = 1.0 if alone else loader.batch_sampler.compute_weight(batch_index)
         self.means["train"].add(total, terms, len(images) if weight else 0)
+        if self.crops is not None and weight:
+            self.held = self.held + self._count_held(target)
         return total if alone else total * weight
+
+    def _count_held(self, target: Tensor) -> Tensor:
+        """Count the crops of a batch that hold each class, and all of them, int64 `[labels + 1]`."""
+        present = torch.zeros(len(target), 256, dtype=torch.int64, device=target.device)
+        present.scatter_(1, target.flatten(1).long(), 1)
+        return torch.cat([present[:, : self.labels].sum(dim=0), present.new_tensor([len(target)])])
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.trainer.precision != "16-mixed":  # there the scaler skips such a step and scales down
@@ -156,6 +172,10 @@ class SegmentationModule(L.LightningModule):
         scores = compute_scores(self.trainer.strategy.reduce(confusion, reduce_op="sum"))
         first = {f"{phase}_loss": means[phase]["total"] for phase in means} | {"val_miou": float(scores["miou"])}
         rest = {f"val_iou_{name}": float(iou) for name, iou in zip(self.classes, scores["iou"], strict=True)}
+        if self.crops is not None:
+            held = torch.zeros(self.labels + 1, dtype=torch.int64, device=self.device) + self.held
+            *counts, crops = self.trainer.strategy.reduce(held, reduce_op="sum").tolist()
+            rest |= {f"crops_{name}": count / crops for name, count in zip(self.classes, counts, strict=True)}
         rest |= {f"weight_{name}": weight for name, weight in self.loss.ramped.items()}
         if len(self.loss.losses) > 1:
             rest |= {f"{phase}_loss_{name}": means[phase][name] for phase in means for name in self.loss.losses}

@@ -13,6 +13,7 @@ from losslab.cards import IGNORE_INDEX, count_outputs
 from losslab.data.loading.arrays import PreparedData
 from losslab.data.loading.augmentation import RECIPES_WITHOUT_VOID
 from losslab.data.loading.batches import EpochBatchSampler
+from losslab.data.loading.crops import CropSampler
 from losslab.errors import InputError
 from losslab.inference.tensors import to_input
 from losslab.losses.class_weights import compute_class_weights
@@ -40,6 +41,7 @@ class TrainingPlan:
     loss: TotalLoss
     description: dict[str, Any]
     """The content of model.json."""
+    crops: CropSampler | None
     inexact: list[str]
     """Operations of this net and loss that have no deterministic version on the device."""
 
@@ -64,9 +66,14 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
     torch.manual_seed(derive_seed(params.seed, "weights"))
     net = build_model(params.arch, outputs, params.encoder, params.encoder_weights, options=params.arch_options)
     processes = params.train.devices * params.train.nodes
-    images = len(prepared.rows("train", "images"))
+    crops, images = None, len(prepared.rows("train", "images"))
+    if params.train.crop is not None:
+        crops = CropSampler(params.train.crop, size, params.train.sampling, data["ignore_index"], params.seed)
+        images, size = images * crops.per_image, crops.side
     batches = EpochBatchSampler(images, params.train.batch_size, params.seed, world=processes)
     # On CUDA batch norm is over all processes.
+    if crops is not None:
+        check_size(net, data["size"])  # validation is on whole images
     check_size(net, size, batches.count_fewest() * (processes if device.type == "cuda" else 1), images)
     loss = _build_loss(params, data)
     description = {
@@ -81,7 +88,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
         "precision": precision,
         "data_md5": data_md5,
         "encoder_weights_sha256": compute_weights_digest(params.encoder_weights),
-        "run": params.model_dump(include=RECORDED_PARAMS),
+        "run": _record_params(params),
     }
     return TrainingPlan(
         params=params,
@@ -89,9 +96,18 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
         device=device,
         net=net,
         loss=loss,
+        crops=crops,
         description=description,
         inexact=_try_inexact_step(net, loss, size) if device.type == "cuda" else [],
     )
+
+
+def _record_params(params: Params) -> dict[str, Any]:
+    """Return the params that model.json keeps; without crops nothing is said of them, as before there were any."""
+    recorded = params.model_dump(include=RECORDED_PARAMS)
+    if params.train.crop is None:
+        recorded["train"] = {key: value for key, value in recorded["train"].items() if key not in ("crop", "sampling")}
+    return recorded
 
 
 def list_inexact_operations(warned: list[str]) -> list[str]:

@@ -4,6 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from losslab.data.loading.arrays import (
     ArrayRows,
@@ -15,6 +17,7 @@ from losslab.data.loading.arrays import (
 )
 from losslab.data.loading.augmentation import RECIPES_WITHOUT_VOID
 from losslab.data.loading.batches import EpochBatchSampler, build_training_loader
+from losslab.data.loading.crops import CropSampler
 from losslab.errors import InputError
 
 RECIPES = ["none", "flip", "seed_lab7", "affine", "strong"]
@@ -28,13 +31,66 @@ def load_batches(data: PreparedData, epoch: int, **changes: Any) -> list[torch.T
     return [torch.cat([images.flatten(1), target.flatten(1)], dim=1) for images, target in loader]
 
 
-@pytest.mark.parametrize("augmentation", RECIPES)
-def test_samples_depend_on_seed_epoch_and_index_only(tiny_data: PreparedData, augmentation: str) -> None:
-    once = torch.cat(load_batches(tiny_data, 3, augmentation=augmentation))
+CROPS = CropSampler(32, 64, "balanced", None, seed=0)
+
+
+@pytest.mark.parametrize(("augmentation", "crops"), [*((recipe, None) for recipe in RECIPES), ("flip", CROPS)])
+def test_samples_depend_on_seed_epoch_and_index_only(
+    tiny_data: PreparedData, augmentation: str, crops: CropSampler | None
+) -> None:
+    how: dict[str, Any] = {"augmentation": augmentation, "crops": crops}
+    once = torch.cat(load_batches(tiny_data, 3, **how))
     for same in ({"workers": 1}, {"workers": 2}, {"batch_size": 3}):
-        assert torch.equal(once, torch.cat(load_batches(tiny_data, 3, augmentation=augmentation, **same)))
-    assert not torch.equal(once, torch.cat(load_batches(tiny_data, 4, augmentation=augmentation)))
-    assert not torch.equal(once, torch.cat(load_batches(tiny_data, 3, augmentation=augmentation, seed=1)))
+        assert torch.equal(once, torch.cat(load_batches(tiny_data, 3, **how, **same)))
+    assert not torch.equal(once, torch.cat(load_batches(tiny_data, 4, **how)))
+    assert not torch.equal(once, torch.cat(load_batches(tiny_data, 3, **how, seed=1)))
+
+
+def test_crops_are_parts_of_the_images_as_many_as_cover_them(tiny_data: PreparedData) -> None:
+    samples = torch.cat(load_batches(tiny_data, 0, augmentation="none", crops=CROPS)).numpy()
+    assert len(samples) == 4 * len(tiny_data.names("train")) and samples.shape[1] == 32 * 32 * 4
+    found = 0
+    windows = [np.lib.stride_tricks.sliding_window_view(mask, (32, 32)) for mask in tiny_data.masks("train")]
+    for sample in samples:
+        image, mask = sample[: 3 * 32 * 32].reshape(32, 32, 3), sample[3 * 32 * 32 :].reshape(32, 32)
+        for number, places in enumerate(windows):
+            for top, left in np.argwhere((places == mask).all(axis=(2, 3))):
+                whole = tiny_data.images("train")[number]
+                found += np.array_equal(whole[top : top + 32, left : left + 32], image)
+    assert found == len(samples)
+
+
+@given(st.data())
+def test_crop_lies_within_the_image_and_holds_what_its_sampling_says(data: st.DataObject) -> None:
+    side = data.draw(st.integers(1, 12))
+    mask = np.full((12, 12), data.draw(st.sampled_from([0, 255])), np.uint8)
+    for label in (1, 2):
+        for y, x in data.draw(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=3)):
+            mask[y, x] = label
+    for sampling in ("uniform", "foreground", "balanced"):
+        crops = CropSampler(side, 12, sampling, 255, seed=0)
+        held = []
+        for number in range(40):
+            top, left = crops.place(mask, 1, number)
+            assert 0 <= top <= 12 - side and 0 <= left <= 12 - side
+            assert crops.place(mask, 1, number) == (top, left)
+            held.append(set(mask[top : top + side, left : left + side].ravel().tolist()))
+        classes = set(mask.ravel().tolist()) - {255}
+        if sampling == "balanced" and classes:
+            assert all(crop & classes for crop in held)
+            assert all(sum(name in crop for crop in held) >= 5 for name in classes)  # of 40; expected at least 13
+        if sampling == "foreground" and classes - {0}:
+            assert sum(bool(crop & {1, 2}) for crop in held) >= 10  # expected at least 20
+
+
+def test_uniform_crops_lie_anywhere_and_avoid_void_alone() -> None:
+    mask = np.zeros((16, 16), np.uint8)
+    crops = CropSampler(8, 16, "uniform", 255, seed=0)
+    places = {crops.place(mask, 0, number) for number in range(2000)}
+    assert len(places) == 9 * 9
+    mask[:, 4:] = 255  # letterbox: bars that are void
+    lefts = [crops.place(mask, 0, number)[1] for number in range(500)]
+    assert sum(left >= 4 for left in lefts) <= 5
 
 
 @pytest.mark.parametrize(("batch_size", "world"), [(2, 2), (4, 2), (6, 3), (4, 3)])

@@ -91,6 +91,15 @@ class ArrayRows:
                     raise InputError(f"{self.path}: shorter than its header says; run dvc repro prepare")
         return rows
 
+    def read_crop(self, index: int, top: int, left: int, side: int) -> Pixels:
+        """Read a square of the row at an index, `[side, side, …]`, and no more of the file than the lines it is in."""
+        lines: Pixels = np.empty((side, *self.shape[2:]), dtype=np.uint8)
+        with self.path.open("rb", buffering=0) as file:
+            file.seek(self.start + (index * self.shape[1] + top) * lines[0].nbytes)
+            if file.readinto(lines.data) != lines.nbytes:
+                raise InputError(f"{self.path}: shorter than its header says; run dvc repro prepare")
+        return lines[:, left : left + side]
+
 
 class EvaluationDataset(Dataset[tuple[Tensor, Tensor]]):
     """Batches by the indices of their samples, as prepared: images uint8 `[N, H, W, 3]`, targets uint8 `[N, H, W]`."""

@@ -9,12 +9,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from losslab.cards import IGNORE_INDEX
-from losslab.data.loading.arrays import PreparedData, build_batch_loader
+from losslab.data.loading.arrays import Pixels, PreparedData, build_batch_loader
 from losslab.data.loading.augmentation import build_augmentation
+from losslab.data.loading.crops import CropSampler
 from losslab.runtime.randomness import derive_seed
 
 Key = tuple[int, int]
-"""Epoch and sample: everything that the augmentation of a sample depends on, besides the seed."""
+"""Epoch and sample, an image or a crop of one: everything that its pixels depend on, besides the seed."""
 
 
 class EpochBatchSampler(Sampler[list[Key]]):
@@ -59,18 +60,32 @@ class EpochBatchSampler(Sampler[list[Key]]):
 class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
     """Batches by their (epoch, sample) pairs: images uint8 `[N, H, W, 3]` and targets uint8 `[N, H, W]`."""
 
-    def __init__(self, prepared: PreparedData, augmentation: str, seed: int) -> None:
+    def __init__(self, prepared: PreparedData, augmentation: str, seed: int, crops: CropSampler | None = None) -> None:
         self.images, self.masks, self.seed = prepared.rows("train", "images"), prepared.rows("train", "masks"), seed
         data = prepared.describe()
         void = IGNORE_INDEX if data["ignore_index"] is None else data["ignore_index"]
+        self.crops = crops
         self.augment = build_augmentation(augmentation, [round(255 * value) for value in data["mean"]], void)
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.images) * (1 if self.crops is None else self.crops.per_image)
+
+    def _read(self, keys: list[Key]) -> tuple[Pixels, Pixels]:
+        if self.crops is None:
+            indices = [index for _, index in keys]
+            return self.images.read(indices), self.masks.read(indices)
+        side = self.crops.side
+        images, masks = (np.empty((len(keys), side, side, *rest), np.uint8) for rest in ((3,), ()))
+        for image, mask, (epoch, number) in zip(images, masks, keys, strict=True):
+            index = number // self.crops.per_image
+            (whole,) = self.masks.read([index])
+            top, left = self.crops.place(whole, epoch, number)
+            mask[:] = whole[top : top + side, left : left + side]
+            image[:] = self.images.read_crop(index, top, left, side)
+        return images, masks
 
     def __getitems__(self, keys: list[Key]) -> tuple[Tensor, Tensor]:
-        indices = [index for _, index in keys]
-        images, masks = self.images.read(indices), self.masks.read(indices)
+        images, masks = self._read(keys)
         if self.augment is not None:
             for (epoch, index), image, mask in zip(keys, images, masks, strict=True):
                 # Without a seed, albumentations draws the same numbers in every worker and epoch.
@@ -82,8 +97,15 @@ class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 def build_training_loader(
-    prepared: PreparedData, augmentation: str, batch_size: int, workers: int, seed: int, rank: int = 0, world: int = 1
+    prepared: PreparedData,
+    augmentation: str,
+    batch_size: int,
+    workers: int,
+    seed: int,
+    rank: int = 0,
+    world: int = 1,
+    crops: CropSampler | None = None,
 ) -> DataLoader[Any]:
-    """Load shuffled training batches, uint8 `[N, H, W, 3]` and `[N, H, W]`; all processes share `batch_size` images."""
-    dataset = TrainingDataset(prepared, augmentation, seed)
+    """Load shuffled training batches, uint8 `[N, H, W, 3]` and `[N, H, W]`; all processes share `batch_size` images or crops."""
+    dataset = TrainingDataset(prepared, augmentation, seed, crops)
     return build_batch_loader(dataset, EpochBatchSampler(len(dataset), batch_size, seed, rank, world), workers)
