@@ -172,6 +172,16 @@ def test_metrics_of_plug_ins_are_headlines_and_columns(outs: Path) -> None:
     assert "0.432" in page
 
 
+def test_crops_are_described_with_what_they_held(outs: Path) -> None:
+    model, history = read_json(outs / "models/model.json"), read_csv(outs / "reports/history.csv")
+    model["run"]["train"] |= {"crop": 32, "sampling": "balanced"}
+    write_json(outs / "models/model.json", model)
+    shares = {f"crops_{name}": "0.25" for name in model["classes"]}
+    write_csv(outs / "reports/history.csv", [{**row, **shares} for row in history])
+    page = " ".join(re.sub("<[^>]+>", " ", render_report(outs)).split())
+    assert re.search("trained on crops of 32 × 32 pixels, balanced, which held .* in 25.0 %", page)
+
+
 def test_largest_gallery_stays_under_five_megabytes(tmp_path: Path) -> None:
     """24 noisy examples of 1024 px in 11 classes: pictures shrink until all fit."""
     run = MadeUp(tuple(f"class {index}" for index in range(11)), side=1024, examples=1, detail=8, near_duplicates=8)

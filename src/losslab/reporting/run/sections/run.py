@@ -2,7 +2,7 @@
 
 from pathlib import PurePath
 
-from losslab.formats import format_count
+from losslab.formats import format_count, format_percent
 from losslab.io.files import JsonObject
 from losslab.reporting.run.inputs import ReportInputs
 
@@ -28,6 +28,7 @@ def build_facts(outs: ReportInputs) -> dict[str, str]:
         "encoder weights": _describe_weights(model) if run["encoder"] else "",
         "parameters": format_count(model["parameters"]),
         "size": f"{model['size']} × {model['size']} pixels, {model['fit']}",
+        "trained on": _describe_crops(outs),
         "scored at": _describe_scoring(outs.evaluation),
         "epochs": f"{len(outs.history)} of {run['train']['epochs']}; the weights are those of epoch {kept}",
         "seed": str(run["seed"]),
@@ -47,6 +48,15 @@ def _describe_weights(model: JsonObject) -> str:
     """Describe the weights; a file by its name and the start of its hash, for its folder depends on the machine."""
     weights, digest = model["run"]["encoder_weights"], model["encoder_weights_sha256"]
     return f"{PurePath(weights).name}, sha256 {digest[:12]}…" if digest else weights or "from scratch"
+
+
+def _describe_crops(outs: ReportInputs) -> str:
+    """Describe the crops of the kept epoch, and how many of them held each class; an empty text: there were none."""
+    train, row = outs.model["run"]["train"], outs.history[outs.kept]
+    if "crop" not in train:
+        return ""
+    shares = [f"{name} in {format_percent(float(row[f'crops_{name}']))} %" for name in outs.classes]
+    return f"crops of {train['crop']} × {train['crop']} pixels, {train['sampling']}, which held {', '.join(shares)}"
 
 
 def _describe_scoring(how: JsonObject) -> str:
