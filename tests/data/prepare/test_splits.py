@@ -56,6 +56,15 @@ def test_official_split_is_kept_and_val_drawn_from_train() -> None:
     assert dealt["val"] == deal(samples(20), RANDOM)["val"]
 
 
+def test_val_is_drawn_from_train_in_whole_groups() -> None:
+    given = [sample for prefix in "abcdefgh" for sample in samples(5, "train", prefix)] + samples(4, "test", "t")
+    dealt = deal(given, OFFICIAL, find_group=by_letter)
+    letters = {part: {name[0] for name in names} for part, names in dealt.items()}
+    assert not letters["train"] & letters["val"] and sizes(dealt) == (30, 10, 4)
+    alone = samples(20, "train", "a") + samples(4, "test", "t")  # one group cannot be in both whole
+    assert sizes(deal(alone, OFFICIAL, find_group=by_letter)) == (15, 5, 4)
+
+
 def test_complete_official_split_is_taken_as_it_is() -> None:
     lists = {name: samples(count, name, name) for name, count in (("train", 2), ("val", 3), ("test", 4))}
     dealt = deal([sample for part in lists.values() for sample in part], OFFICIAL)

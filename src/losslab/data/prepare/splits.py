@@ -42,7 +42,7 @@ def split_samples(
     """Deal the samples out, each list sorted by name.
 
     - `official` keeps the dataset's own lists, drops what none of them names, and draws a split that has no list (often
-      val) from the training images.
+      val) from the training images, groups whole.
     - `random` deals all of them.
     - `stratified` deals all, so that each class is in as large a share of the images of each split as of all: iterative
       stratification (Sechidis, Tsoumakas, Vlahavas. On the stratification of multi-label data. ECML PKDD 2011), with sizes
@@ -55,7 +55,7 @@ def split_samples(
 
     Args:
         presence: the labels in each sample's mask, by its name; only `stratified` looks.
-        find_group: returns the group of a name; only `grouped` and `kfold` call it.
+        find_group: returns the group of a name; `random` and `stratified` do not call it.
 
     Raises:
         InputError: there is no official split, too few groups, or a split without a single image.
@@ -65,7 +65,7 @@ def split_samples(
     if len(samples) == 1:
         raise InputError("prepare.split: 1 image cannot be split in three (train, val and test); at least 3 are needed")
     if split.method == "official":
-        dealt = _split_by_lists(samples, split)
+        dealt = _split_by_lists(samples, split, find_group)
     elif split.method == "random":
         dealt = _draw(_rank_samples(samples, split), split)
     elif split.method == "stratified":
@@ -81,11 +81,17 @@ def split_samples(
     return dealt
 
 
-def _split_by_lists(samples: Sequence[Sample], split: SplitParams) -> Dealt:
+def _split_by_lists(samples: Sequence[Sample], split: SplitParams, find_group: Callable[[str], str]) -> Dealt:
     listed: Dealt = {name: [sample for sample in samples if sample.split == name] for name in SPLITS}
     if not any(listed.values()):
         raise InputError(NO_OFFICIAL_SPLIT)
     missing = [name for name in ("val", "test") if not listed[name]]
+    groups = _list_groups(listed["train"], split, find_group)
+    if missing and 1 + len(missing) <= len(groups) < len(listed["train"]):
+        sizes = _compute_sizes(len(listed["train"]), split)
+        rest = len(listed["train"]) - sum(sizes[name] for name in missing)
+        parts = _deal(groups, [rest, *(sizes[name] for name in missing)])
+        return listed | dict(zip(("train", *missing), parts, strict=True))
     drawn = _draw(_rank_samples(listed["train"], split), split, missing)
     return {name: listed[name] if name != "train" and name not in missing else drawn[name] for name in SPLITS}
 
