@@ -85,13 +85,13 @@ def _split_by_lists(samples: Sequence[Sample], split: SplitParams, find_group: C
     listed: Dealt = {name: [sample for sample in samples if sample.split == name] for name in SPLITS}
     if not any(listed.values()):
         raise InputError(NO_OFFICIAL_SPLIT)
-    missing = [name for name in ("val", "test") if not listed[name]]
+    missing = [name for name in SPLITS[1:] if not listed[name]]
     groups = _list_groups(listed["train"], split, find_group)
     if missing and 1 + len(missing) <= len(groups) < len(listed["train"]):
         sizes = _compute_sizes(len(listed["train"]), split)
-        rest = len(listed["train"]) - sum(sizes[name] for name in missing)
-        parts = _deal(groups, [rest, *(sizes[name] for name in missing)])
-        return listed | dict(zip(("train", *missing), parts, strict=True))
+        drawn_sizes = [sizes[name] for name in missing]
+        train, *parts = _deal(groups, [len(listed["train"]) - sum(drawn_sizes), *drawn_sizes])
+        return {**listed, "train": train, **dict(zip(missing, parts, strict=True))}
     drawn = _draw(_rank_samples(listed["train"], split), split, missing)
     return {name: listed[name] if name != "train" and name not in missing else drawn[name] for name in SPLITS}
 
