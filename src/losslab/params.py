@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from losslab.cards import read_card
 from losslab.errors import InputError, quote, suggest_name
+from losslab.io.files import flatten
 from losslab.io.yaml import Section, read_yaml, validate
 from losslab.losses.parsed_loss import ParsedLoss, parse_loss
 from losslab.models.encoders import check_encoder_listed
@@ -25,7 +26,7 @@ AUGMENTATIONS = ("none", "flip", "seed_lab7", "affine", "strong")
 """losslab's own recipes; plug-ins add others."""
 RESERVED_METRICS = re.compile(
     "(iou|m?dice|m?precision|recall|accuracy|error_rate|hit|truth|predicted|overlap|band|hd95|support|surface_dice|ece|miou|"
-    "mean_accuracy|fwiou|pixel_accuracy|mcc|boundary_iou|threshold|seed_score|score|class|classes_scored|split|image|images|"
+    "mean_accuracy|loss|fwiou|pixel_accuracy|mcc|boundary_iou|threshold|seed_score|score|class|classes_scored|split|image|images|"
     "group)(_.*)?"
 )
 """Names that a plug-in's metric may not have: losslab's own scores and columns, and those with a class's name behind."""
@@ -197,6 +198,13 @@ def _check_across(params: Params, catalog: Path) -> None:
             f"prepare.split.method is 'grouped', but the card of {params.dataset} has no group; use random"
         )
     params.parsed_loss.check_classes(card.num_outputs)
+    for key, options in {
+        "loss_options": params.loss_options,
+        "arch_options": params.arch_options,
+        "evaluate.metrics": params.evaluate.metrics,
+    }.items():
+        if overlooked := {"size", "nfiles"}.intersection(".".join(flatten(options)).split(".")):
+            raise InputError(f"{key}: {overlooked.pop()} is a key that DVC's run cache overlooks; name it otherwise")
     _check_augmentation(params.train.augmentation)
     _check_metrics(params.evaluate.metrics)
     check_schedule(params.train.schedule, params.train.schedule_options)

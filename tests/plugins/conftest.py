@@ -22,7 +22,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
         return path
 
     def forget() -> None:
-        manifest._describe.cache_clear()
+        manifest._describe_folder.cache_clear()
         for module in [*sys.modules]:
             if module.startswith("losslab_plugins.") or module in ("channels", "_channels"):
                 del sys.modules[module]

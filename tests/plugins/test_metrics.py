@@ -14,6 +14,7 @@ from losslab.comparison.metrics import read_counts
 from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
 from losslab.evaluation import describe_evaluation, evaluate_split, write_tables
+from losslab.evaluation.tables import PIXEL_COUNTS
 from losslab.io.files import read_csv, read_json
 from losslab.metrics.plugin_metric import load_metric
 from losslab.params import Params, check_params
@@ -84,6 +85,24 @@ def test_tables_have_the_metrics(
         check_evaluation(about, params)
 
 
+def test_metric_that_changes_its_inputs_changes_no_score(
+    write: Callable[[str, str], Path], tiny_data: PreparedData
+) -> None:
+    spoil = "    for array in (prediction, target, valid, probabilities): array[:] = 0\n    return 1\n"
+    spoil += "@metric\ndef drain(hit, truth, predicted):\n    hit[:] = truth[:] = predicted[:] = 5\n    return hit\n"
+    write("own.py", f"{METRICS}\n@metric\ndef spoil(prediction, target, valid, probabilities):\n{spoil}")
+    details = []
+    for names in (["missed", "tversky_index"], ["spoil", "drain", "missed", "tversky_index"]):
+        metrics = [load_metric(name, {}) for name in names]
+        result = evaluate_split(Brightness(), build_description(tiny_data), tiny_data, "test", 2, metrics=metrics)
+        assert result.details is not None
+        _, missed = result.details.own["missed"]
+        counts = {name: result.pixels.compute()[key].numpy() for name, key in PIXEL_COUNTS.items()}
+        scores = [metric.score_classes(counts) for metric in metrics if metric.is_of_classes][-1]
+        details.append((str(missed), scores.tolist(), result.pixels.confusion.tolist()))
+    assert details[0] == details[1]
+
+
 def test_params_name_metrics_and_their_options(write: Callable[[str, str], Path], tiny_params: Params) -> None:
     write("own.py", METRICS.replace("def sureness", "def iou_hair"))
     content = merge(tiny_params.model_dump(), {"dataset": "synthetic_lesions"})
@@ -102,6 +121,10 @@ def test_params_name_metrics_and_their_options(write: Callable[[str, str], Path]
         (
             {"tversky_index": {"alpha": "a"}},
             r"evaluate\.metrics\.tversky_index: alpha is 'a'; it must be a valid number",
+        ),
+        (
+            {"tversky_index": {"size": 1}},
+            r"evaluate\.metrics: size is a key that DVC's run cache overlooks; name it otherwise",
         ),
         ({"missed": {"alpha": 1}}, r"evaluate\.metrics\.missed: alpha: unknown key"),
         ({"iou_hair": {}}, r"plugins/own\.py:14: iou_hair is a score or column of losslab; give yours another name"),
@@ -129,7 +152,7 @@ def test_runs_are_compared_by_the_metrics(write: Callable[[str, str], Path], tmp
     assert own.sentences == dice.sentences and "dice beats bce by" in own.sentences[0]  # Dice's at alpha 0.5
     assert "dice beats bce by 10.0 pixels" in missed.sentences[0]
     path.write_text(METRICS.replace("hit / (", "0.9 * hit / ("))
-    manifest._describe.cache_clear()
+    manifest._describe_folder.cache_clear()
     sys.modules.pop("losslab_plugins.own")
     with pytest.raises(
         InputError, match=r"own\.py:5: tversky_index has changed: dice-s0 was scored 0\.\d+, now it is 0"
@@ -148,8 +171,17 @@ def test_runs_are_compared_by_the_metrics(write: Callable[[str, str], Path], tmp
         ("(hit, target): return 1", r"own\.py:2: own takes hit of classes and target of images; a metric is of one or"),
         (
             "(hit): return 1.0",
-            r"own\.py:2: own returned float64 \[\] for counts of shape \[3\]; a metric of classes keeps",
+            r"own\.py:2: own returned float64 \[\] for counts of shape \[3\]; a metric of classes returns",
         ),
+        (
+            "(hit): return hit > 0",
+            r"returned bool \[3\] for counts of shape \[3\]; a metric of classes returns numbers",
+        ),
+        ("(hit): return 1 / (hit - 1)", r"own\.py:2: own returned inf; NaN stands for no score"),
+        ("(target): return float('inf')", r"own\.py:2: own returned inf; NaN stands for no score"),
+        ("(target): return '0.5'", r"own\.py:2: own returned str; a metric of an image is a number"),
+        ("(target): return True", r"own\.py:2: own returned bool; a metric of an image is a number"),
+        ("(target): raise SystemExit(3)", r"own\.py:3: SystemExit: 3"),
         ("(hit): return hit / {}", r"own\.py:3: TypeError: unsupported operand"),
         ("(target): return 'much'", r"own\.py:2: own returned str; a metric of an image is a number"),
         ("(target): return target[99]", r"own\.py:3: IndexError: index 99"),

@@ -97,6 +97,11 @@ def test_examples_of_the_docs_are_plug_ins(write: Callable[[str, str], Path], pa
         assert models.build_model(name, 3)(torch.zeros(1, 3, 5, 7)).shape == (1, 3, 5, 7)
 
 
+def test_wrong_plug_in_hides_no_other_of_its_file(write: Callable[[str, str], Path]) -> None:
+    write("both.py", f"{BRIER}\n@loss\ndef Wrong(target): ...\n")
+    assert list(find_plugins().select("loss")) == ["brier"] and "'Wrong' is no name" in find_plugins().errors[0]
+
+
 def test_loss_of_a_class_has_its_own_options(write: Callable[[str, str], Path]) -> None:
     write("absolute.py", ABSOLUTE)
     assert find_loss("absolute").defaults == {"scale": 1.0}
@@ -122,7 +127,7 @@ def test_manifest_is_made_by_another_process_once_for_each_version(
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins/brier.py").write_text(BRIER)
     assert set(find_plugins().select("loss")) == {"brier"} and "losslab_plugins.brier" not in sys.modules
-    manifest._describe.cache_clear()
+    manifest._describe_folder.cache_clear()
     monkeypatch.setattr(manifest, "_start_description", lambda *paths: pytest.fail("described again"))
     assert set(find_plugins().select("loss")) == {"brier"}
     (tmp_path / "plugins/brier.py").write_text(BRIER.replace("def brier", "def briar"))
@@ -141,6 +146,11 @@ FAULTS: list[Any] = [
         "\n@loss\ndef own(predicted, target): ...",
         r"3: own takes predicted; a loss takes logits, probabilities, target, ",
     ),
+    (
+        "@loss(papper='x')\ndef own(target): ...",
+        r"2: @loss takes no papper; it takes name, paper, .*; did you mean paper\?",
+    ),
+    ("@net(stride='8')\ndef own(): ...", r"2: stride of @net is '8'; it must be of type int$"),
     ("@loss\ndef own(target, *, power: float): ...", r"2: option power of own has no default; give it one$"),
     ("@loss\ndef own(target, *, power=None): ...", r"2: option power of own has no type; write it after a colon$"),
     (
@@ -408,7 +418,7 @@ def test_package_names_its_plug_ins_as_entry_points(
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: brier-losses\nVersion: 1.2\n")
     (about / "entry_points.txt").write_text("[losslab.plugins]\nbrier = brier_losses\n")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    manifest._describe.cache_clear()
+    manifest._describe_folder.cache_clear()
     assert find_loss("brier").target == "brier_losses:brier"
     assert build_loss("brier", 2)(LOGITS, TARGET.clamp(max=1)).item() == pytest.approx(0.25)
     used = describe_usage({"loss": "brier", "arch": "unet"})["train"]

@@ -266,6 +266,8 @@ def test_upgrade_adds_the_keys_that_changed_params_lack(
 @pytest.mark.parametrize(
     ("mine", "ours"),
     [
+        ("seed: 1\r\nb: 2\r\n", "seed: 0\n"),
+        ("seed: 1", "seed: 0\n"),
         ("evaluate: {tta: none}\n", "evaluate:\n  tta: none\n  metrics: {}\n"),
         ("a: [1\n", "a: 1\nb: 2\n"),
         ("- 1\n", "b: 2\n"),
@@ -273,6 +275,18 @@ def test_upgrade_adds_the_keys_that_changed_params_lack(
 )
 def test_params_of_another_form_are_left(mine: str, ours: str) -> None:
     assert add_missing_keys(mine, ours) == mine
+
+
+def test_lines_end_as_they_did() -> None:
+    mine, ours = "b: 2\r\nseed: 1\r\n", "seed: 0\nloss: dice # name\n"
+    assert add_missing_keys(mine, ours) == f"{mine}loss: dice # name\r\n"
+    assert add_missing_keys("seed: 1 # ü", "seed: 0\nloss: dice\n") == "seed: 1 # ü\nloss: dice"
+
+
+def test_params_that_are_not_utf8_are_left(project: Path, newer: Callable[[dict[str, bytes | None]], None]) -> None:
+    (project / "params.yaml").write_bytes(b"seed: 0 # f\xfcr\n")
+    newer({"params.yaml": b"seed: 0\nloss: dice\n"})
+    assert "left params.yaml, which you changed" in upgrade()
 
 
 @given(st.data())

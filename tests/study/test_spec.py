@@ -25,6 +25,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"grid": {"loss": ["dice", "dice"]}}, "grid.loss is ['dice', 'dice']; list each value once"),
     ({"grid": {"loss": ["bce+dice", "bce*dice_", "bce_dice"]}}, "would give experiments the same name"),
     ({"grid": {"loss": ["+"]}}, "grid.loss: the label '+' has no letter or digit"),
+    (
+        {"grid": {"arch_options": [{"width": 4}]}},
+        "grid: arch_options lists a mapping; list the values of one key, such as",
+    ),
     ({"grid": {"net": {"a": {"archh": "unet"}}}}, "grid.net.a: no such key: archh; params.yaml has"),
     ({"grid": {"seed": [1, 2]}}, "seed is set by both seeds and grid.seed"),
     ({"params": {"train": {"epoch": 3}}}, "params: no such key: train.epoch; train has"),

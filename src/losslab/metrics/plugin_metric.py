@@ -41,25 +41,34 @@ class PluginMetric:
 
         Raises InputError if the function fails, or returns another shape.
         """
-        inputs = {name: np.asarray(counts[name], np.float64) for name in COUNTS}
+        inputs = {
+            name: np.array(counts[name], np.float64) for name in COUNTS
+        }  # copies: what it does to them is its own
+        shape = inputs["hit"].shape
         with np.errstate(divide="ignore", invalid="ignore"):
             scores = np.asarray(call_plugin(self.function, self.entry.origin, inputs | self.options))
-        if scores.shape != inputs["hit"].shape or scores.dtype.kind not in "fiu":
+        if scores.shape != shape or scores.dtype.kind not in "fiu":
             raise InputError(
                 f"{self.entry.place}: {self.name} returned {scores.dtype} {list(scores.shape)} for counts of shape "
-                f"{list(inputs['hit'].shape)}; a metric of classes keeps the shape"
+                f"{list(shape)}; a metric of classes returns numbers of the same shape"
             )
-        return scores.astype(np.float64)
+        return self._check_finite(scores.astype(np.float64))
 
     def score_image(self, inputs: Mapping[str, Any]) -> float:
         """Score an image; NaN: it has no score. Raises InputError if the function fails, or returns no number."""
-        score = call_plugin(self.function, self.entry.origin, {**inputs, **self.options})
-        try:
-            return float(score)
-        except (TypeError, ValueError):
+        copies = {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in inputs.items()}
+        score = call_plugin(self.function, self.entry.origin, copies | self.options)
+        value = np.asarray(score)
+        if value.ndim or value.dtype.kind not in "fiu":
             raise InputError(
                 f"{self.entry.place}: {self.name} returned {type(score).__name__}; a metric of an image is a number"
-            ) from None
+            )
+        return float(self._check_finite(value.astype(np.float64)))
+
+    def _check_finite(self, scores: Numbers) -> Numbers:
+        if np.isinf(scores).any():
+            raise InputError(f"{self.entry.place}: {self.name} returned inf; NaN stands for no score")
+        return scores
 
     def describe(self) -> JsonObject:
         """Describe the metric for evaluation.json, so that scores can be read without the plug-in."""

@@ -12,6 +12,14 @@ from typing import Any, Literal, TypeVar, overload
 __all__ = ["Sample", "augmentation", "loss", "metric", "net", "reader"]
 
 PluginKind = Literal["loss", "net", "augmentation", "metric", "reader"]
+FACTS: dict[PluginKind, dict[str, type]] = {
+    "loss": {"paper": str, "url": str, "formula": str, "partner": str, "by_design": dict},
+    "net": {"stride": int, "smallest": int, "source": str},
+    "augmentation": {},
+    "metric": {"title": str, "source": str, "higher_is_better": bool, "unit": str},
+    "reader": {"requires": tuple, "official_split": bool},
+}
+"""What each decorator takes besides `name`, with types."""
 MARK = "__losslab_plugin__"
 """Attribute of a decorated object."""
 Target = TypeVar("Target", bound=Callable[..., Any])

@@ -58,7 +58,7 @@ def call_plugin(function: Any, origin: str, inputs: Mapping[str, Any]) -> Any:
     taken = inputs if any(p.kind is p.VAR_KEYWORD for p in parameters.values()) else inputs.keys() & parameters.keys()
     try:
         return function(**{name: inputs[name] for name in taken})
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise_plugin_error(error, origin)
 
 
@@ -89,7 +89,7 @@ def check_options(target: Any, origin: str, options: dict[str, Any]) -> dict[str
     return validate(build_options(target, origin), options, origin).model_dump()
 
 
-def raise_plugin_error(error: Exception, origin: str) -> NoReturn:
+def raise_plugin_error(error: Exception | SystemExit, origin: str) -> NoReturn:
     """Raise what went wrong in a plug-in as InputError with its file and line; what is about memory, as it is."""
     if find_exhausted_memory(error) or isinstance(error, InputError):
         raise error

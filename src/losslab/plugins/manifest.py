@@ -6,17 +6,18 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from losslab.errors import InputError, suggest_name
 from losslab.io.files import make_folder, read_json, write_json
 from losslab.io.hashing import compute_bytes_md5, compute_file_md5
-from losslab.plugins import MARK, PluginKind, PluginMark
+from losslab.plugins import FACTS, MARK, PluginKind, PluginMark
 from losslab.plugins.loading import INPUTS, build_options, load_module
 
 FOLDER = Path("plugins")
@@ -72,7 +73,7 @@ def find_plugins(folder: Path | None = None) -> Manifest:
     folder = folder or FOLDER
     files = _list_files(folder)
     stamps = tuple((str(path), (stat := path.stat()).st_mtime_ns, stat.st_size) for path in files)
-    return _describe(folder, stamps, str(Path.cwd()))
+    return _describe_folder(folder, stamps, str(Path.cwd()))
 
 
 def find_entry(kind: PluginKind, name: str, builtin: Container[str]) -> PluginEntry | None:
@@ -106,13 +107,19 @@ def describe_modules(folder: Path) -> Manifest:
     errors = []
     for origin, package in list_modules(folder):
         try:
-            for entry in _describe_module(origin, package):
+            marked = _list_marked(load_module(origin))
+        except InputError as error:
+            marked = []
+            errors.append(str(error))
+        for attribute, target in marked:
+            try:
+                entry = _describe(attribute, target, origin, package)
                 twin = next((e for e in entries if (e.kind, e.name) == (entry.kind, entry.name)), None)
                 if twin is not None:
                     raise InputError(f"{entry.place}: {entry.name} is a {entry.kind} of {twin.place} already")
                 entries.append(entry)
-        except InputError as error:
-            errors.append(str(error))
+            except InputError as error:
+                errors.append(str(error))
     return Manifest(tuple(entries), tuple(errors))
 
 
@@ -126,7 +133,7 @@ def _describe_carried() -> Manifest:
 
 
 @lru_cache(maxsize=4)
-def _describe(folder: Path, stamps: tuple[Any, ...], cwd: str) -> Manifest:
+def _describe_folder(folder: Path, stamps: tuple[Any, ...], cwd: str) -> Manifest:
     modules = list_modules(folder)
     if not modules:
         return Manifest()
@@ -160,28 +167,47 @@ def _start_description(folder: Path, path: Path) -> None:
         raise InputError(f"{folder}: importing its files ended the process: {lines[-1]}")
 
 
-def _describe_module(origin: str, package: str | None) -> Iterator[PluginEntry]:
-    module = load_module(origin)
-    for attribute, target in vars(module).items():
-        mark = getattr(target, MARK, None)
-        if not isinstance(mark, PluginMark) or getattr(target, "__module__", None) != module.__name__:
-            continue
-        line = inspect.unwrap(target).__code__.co_firstlineno if inspect.isfunction(target) else _find_line(target)
-        where, name = f"{origin}:{line}", mark.name or target.__name__
-        if not NAME.fullmatch(name):
-            raise InputError(f"{where}: {name!r} is no name for a {mark.kind}; use small letters, digits and _")
-        _check_arguments(mark.kind, target, where)
-        yield PluginEntry(
-            kind=mark.kind,
-            name=name,
-            origin=origin,
-            attribute=attribute,
-            line=line,
-            package=package,
-            summary=(inspect.getdoc(target) or "").partition("\n")[0],
-            facts=mark.facts,
-            options=build_options(target, where).model_json_schema(),
-        )
+def _list_marked(module: ModuleType) -> list[tuple[str, Any]]:
+    """List the functions and classes of a module that a decorator made plug-ins, by attribute."""
+    return [
+        (attribute, target)
+        for attribute, target in vars(module).items()
+        if isinstance(getattr(target, MARK, None), PluginMark)
+        and getattr(target, "__module__", None) == module.__name__
+    ]
+
+
+def _describe(attribute: str, target: Any, origin: str, package: str | None) -> PluginEntry:
+    """Describe a plug-in. Raises InputError for one that losslab could not use."""
+    mark: PluginMark = getattr(target, MARK)
+    line = inspect.unwrap(target).__code__.co_firstlineno if inspect.isfunction(target) else _find_line(target)
+    where, name = f"{origin}:{line}", mark.name or target.__name__
+    if not isinstance(name, str) or not NAME.fullmatch(name):
+        raise InputError(f"{where}: {name!r} is no name for a {mark.kind}; use small letters, digits and _")
+    _check_facts(mark, where)
+    _check_arguments(mark.kind, target, where)
+    return PluginEntry(
+        kind=mark.kind,
+        name=name,
+        origin=origin,
+        attribute=attribute,
+        line=line,
+        package=package,
+        summary=(inspect.getdoc(target) or "").partition("\n")[0],
+        facts=mark.facts,
+        options=build_options(target, where).model_json_schema(),
+    )
+
+
+def _check_facts(mark: PluginMark, where: str) -> None:
+    """Raise InputError for an argument that the decorator does not take, or of another type."""
+    known = FACTS[mark.kind]
+    for key, value in mark.facts.items():
+        if key not in known:
+            takes = f"; it takes {', '.join(('name', *known))}{suggest_name(key, known)}"
+            raise InputError(f"{where}: @{mark.kind} takes no {key}{takes}")
+        if value is not None and not isinstance(value, known[key]):
+            raise InputError(f"{where}: {key} of @{mark.kind} is {value!r}; it must be of type {known[key].__name__}")
 
 
 def _find_line(target: Any) -> int:

@@ -19,7 +19,9 @@ def add_missing_keys(text: str, ours: str) -> str:
     >>> add_missing_keys("seed: 3 # mine\n", "seed: 0\nloss: dice # a name\n")
     'seed: 3 # mine\nloss: dice # a name\n'
     """
-    lines, theirs = text.splitlines(), ours.splitlines()
+    newline = "\r\n" if "\r\n" in text else "\n"
+    body, theirs = text.removesuffix(newline), ours.split("\n")
+    lines = body.split(newline)
     places = _find_keys(theirs)
     for path, place in places.items():
         known = _find_keys(lines)
@@ -28,7 +30,7 @@ def add_missing_keys(text: str, ours: str) -> str:
         before = [other for other in places if other[:-1] == path[:-1] and places[other] < place and other in known]
         anchor = known.get(before[-1] if before else path[:-1], -1)
         lines.insert(_find_end(lines, anchor) if before else anchor + 1, theirs[place])
-    merged = "\n".join(lines) + "\n"
+    merged = newline.join(lines) + text[len(body) :]
     try:
         old, new = flatten(parse_yaml(text)), flatten(parse_yaml(merged))
     except yaml.YAMLError:

@@ -97,7 +97,12 @@ def apply_upgrade(folder: Path, upgrade: Upgrade) -> None:
 
 def _fill_params(path: str, old: bytes, new: bytes) -> bytes:
     """Return a file of the user's, and params.yaml with the keys that stages of this losslab need and it lacks."""
-    return add_missing_keys(old.decode(), new.decode()).encode() if path == PARAMS else old
+    if path != PARAMS:
+        return old
+    try:
+        return add_missing_keys(old.decode(), new.decode()).encode()
+    except UnicodeDecodeError:
+        return old
 
 
 def _get_name(folder: Path, record: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from losslab.errors import InputError, quote, shorten
 from losslab.formats import format_plural
@@ -50,6 +50,17 @@ class StudySpec(Section):
     skip: list[dict[str, Scalar]] = Field(default_factory=list)
     tune: dict[str, list[Scalar]] | None = None
     published: PublishedNumbers | None = None
+
+    @field_validator("grid", mode="before")
+    @classmethod
+    def _refuse_mappings(cls, grid: Any) -> Any:
+        for axis, labels in grid.items() if isinstance(grid, dict) else ():
+            if isinstance(labels, list) and any(isinstance(value, dict) for value in labels):
+                raise ValueError(
+                    f"{axis} lists a mapping; list the values of one key, such as {axis}.KEY: [1, 2], or name each: "
+                    f"{axis}: {{NAME: {{{axis}: {{KEY: 1}}}}}}"
+                )
+        return grid
 
     @cached_property
     def axes(self) -> dict[str, dict[str, Overrides]]:
