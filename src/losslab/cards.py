@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag,
 
 from losslab.errors import InputError, quote, shorten
 from losslab.io.yaml import Section, read_yaml, validate
-from losslab.plugins.manifest import find_entry, find_plugins, suggest_plugin
+from losslab.plugins.manifest import explain_unknown, find_entry, find_plugins
 
 IGNORE_INDEX = 255
 """The label of void pixels in prepared masks."""
@@ -140,7 +140,7 @@ LAYOUT_NAMES = ("split_folders", "folders", "oxford_pet", "camvid", "ph2")
 def _check_layout(layout: str) -> str:
     if find_entry("reader", layout, LAYOUT_NAMES) is None and layout not in LAYOUT_NAMES:
         known = [*LAYOUT_NAMES, *find_plugins().select("reader")]
-        raise ValueError(f"{quote(layout)} is not one of {', '.join(known)}{suggest_plugin(layout, known)}")
+        raise ValueError(explain_unknown(f"{quote(layout)} is not one of {', '.join(known)}", layout, known))
     return layout
 
 
@@ -172,7 +172,7 @@ class Card(Section):
     """Ending that a mask's name has and its image's lacks, in the layouts folders and split_folders: _mask, _L."""
     classes: list[LabelClass] = Field(min_length=2)
     """Classes in the order of their labels, 0, 1 and so on."""
-    void: list[RawValue]
+    void: list[RawValue] = Field(default_factory=list)
     """Raw mask values that count nowhere."""
     group: str | None = None
     """A regular expression whose one capture group finds, in an image's name, the group of images that must stay in one

@@ -18,7 +18,7 @@ from losslab.io.yaml import Section, read_yaml, validate
 from losslab.losses.parsed_loss import ParsedLoss, parse_loss
 from losslab.models.encoders import check_encoder_listed
 from losslab.models.registry import check_arch_options, check_batch, check_encoder_given
-from losslab.plugins.manifest import find_entry, find_plugins, suggest_plugin
+from losslab.plugins.manifest import explain_unknown, find_entry, find_plugins
 from losslab.plugins.options import build_schema
 from losslab.schedules import check_schedule
 
@@ -93,8 +93,8 @@ class TrainParams(Section):
     crop: int | None = Field(gt=0)
     """Pixels a side of the random crops that training is on, as many of an image as cover it; None: whole images."""
     sampling: Sampling
-    """Which crops are drawn: uniform takes any; foreground has every other one hold a pixel of a class that is not the
-    first; balanced has each hold a pixel of one of the image's classes, whichever is drawn."""
+    """Whether crops may lie anywhere (uniform), or half of them hold a pixel of any class but the first (foreground), or
+    each one of a class that is drawn from the image's (balanced)."""
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
     device: Literal["auto", "cpu", "cuda"]
     devices: int = Field(gt=0)
@@ -204,7 +204,7 @@ def _check_across(params: Params, catalog: Path) -> None:
         "evaluate.metrics": params.evaluate.metrics,
     }.items():
         if overlooked := {"size", "nfiles"}.intersection(".".join(flatten(options)).split(".")):
-            raise InputError(f"{key}: {overlooked.pop()} is a key that DVC's run cache overlooks; name it otherwise")
+            raise InputError(f"{key}: {overlooked.pop()} is a key that DVC's run cache overlooks; rename it")
     _check_augmentation(params.train.augmentation)
     _check_metrics(params.evaluate.metrics)
     check_schedule(params.train.schedule, params.train.schedule_options)
@@ -230,9 +230,8 @@ def _check_across(params: Params, catalog: Path) -> None:
 def _check_augmentation(name: str) -> None:
     if find_entry("augmentation", name, AUGMENTATIONS) is None and name not in AUGMENTATIONS:
         known = [*AUGMENTATIONS, *find_plugins().select("augmentation")]
-        raise InputError(
-            f"train.augmentation: {quote(name)} is not one of {', '.join(known)}{suggest_plugin(name, known)}"
-        )
+        error = f"train.augmentation: {quote(name)} is not one of {', '.join(known)}"
+        raise InputError(explain_unknown(error, name, known))
 
 
 def _check_metrics(chosen: dict[str, dict[str, Any]]) -> None:
@@ -240,7 +239,7 @@ def _check_metrics(chosen: dict[str, dict[str, Any]]) -> None:
         known = find_plugins().select("metric")
         if name not in known:
             listed = f"one of {', '.join(known)}" if known else "there: metrics of your own are functions in plugins/"
-            raise InputError(f"evaluate.metrics: {quote(name)} is not {listed}{suggest_plugin(name, known)}")
+            raise InputError(explain_unknown(f"evaluate.metrics: {quote(name)} is not {listed}", name, known))
         if RESERVED_METRICS.fullmatch(name):
             raise InputError(f"{known[name].place}: {name} is a score or column of losslab; give yours another name")
         validate(build_schema(name, known[name].options, Section), options, f"evaluate.metrics.{name}")

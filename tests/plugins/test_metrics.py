@@ -124,7 +124,7 @@ def test_params_name_metrics_and_their_options(write: Callable[[str, str], Path]
         ),
         (
             {"tversky_index": {"size": 1}},
-            r"evaluate\.metrics: size is a key that DVC's run cache overlooks; name it otherwise",
+            r"evaluate\.metrics: size is a key that DVC's run cache overlooks; rename it",
         ),
         ({"missed": {"alpha": 1}}, r"evaluate\.metrics\.missed: alpha: unknown key"),
         ({"iou_hair": {}}, r"plugins/own\.py:14: iou_hair is a score or column of losslab; give yours another name"),

@@ -97,6 +97,16 @@ def test_examples_of_the_docs_are_plug_ins(write: Callable[[str, str], Path], pa
         assert models.build_model(name, 3)(torch.zeros(1, 3, 5, 7)).shape == (1, 3, 5, 7)
 
 
+def test_none_of_two_plug_ins_of_one_name_is_used(write: Callable[[str, str], Path]) -> None:
+    write("brier.py", BRIER)
+    write("copy.py", BRIER)
+    assert not find_plugins().select("loss")
+    with pytest.raises(
+        InputError, match=r"plugins/copy\.py:6: brier is a loss of plugins/brier\.py:6 too: rename one; loss: no"
+    ):
+        find_loss("brier")
+
+
 def test_wrong_plug_in_hides_no_other_of_its_file(write: Callable[[str, str], Path]) -> None:
     write("both.py", f"{BRIER}\n@loss\ndef Wrong(target): ...\n")
     assert list(find_plugins().select("loss")) == ["brier"] and "'Wrong' is no name" in find_plugins().errors[0]
@@ -151,26 +161,36 @@ FAULTS: list[Any] = [
         r"2: @loss takes no papper; it takes name, paper, .*; did you mean paper\?",
     ),
     ("@net(stride='8')\ndef own(): ...", r"2: stride of @net is '8'; it must be of type int$"),
+    ("@loss\ndef own(target, power=2.0): ...", r"2: own takes power; a loss takes .* by name, and options after \*$"),
+    (
+        "@net\nclass own:\n    def __init__(self, num_classes, width=3): ...",
+        r"2: own takes width; a net takes num_classes",
+    ),
+    ("@augmentation\ndef own(color): ...", r"2: own takes color; an augmentation takes fill, void by name"),
+    ("def own(target): ...", r" it defines no plug-in; write a decorator, such as @loss, before the function$"),
     ("@loss\ndef own(target, *, power: float): ...", r"2: option power of own has no default; give it one$"),
     ("@loss\ndef own(target, *, power=None): ...", r"2: option power of own has no type; write it after a colon$"),
     (
         "@net\ndef own(*, size: int = 3): ...",
-        r"2: option size of own: DVC's run cache overlooks it; name it otherwise$",
+        r"2: option size of own: DVC's run cache overlooks keys of that name; rename it$",
     ),
     ("@loss\ndef own(target, *, power: float = 'x'): ...", r"2: the defaults of own: Input should be a valid number"),
     ("@loss\ndef Own(target): ...", r"2: 'Own' is no name for a loss; use small letters, digits and _$"),
     ("@loss\nclass own: ...", r"2: class own has no compute\(batch\); derive it from losslab\.losses\.base\.Loss$"),
     ("@net\ndef own(classes): ...", r"2: own takes classes; a net takes num_classes, in_channels by name, and options"),
-    ("@loss\ndef a(target): ...\n@loss(name='a')\ndef b(target): ...", r"4: a is a loss of plugins/own\.py:2 already$"),
+    (
+        "@loss\ndef a(target): ...\n@loss(name='a')\ndef b(target): ...",
+        r"4: a is a loss of plugins/own\.py:2 too: rename one$",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("text", "line"), FAULTS)
 def test_fault_of_a_file_is_named_with_its_line(write: Callable[[str, str], Path], text: str, line: str) -> None:
-    write("own.py", f"from losslab.plugins import loss, net\n{text}\n")
+    write("own.py", f"from losslab.plugins import augmentation, loss, net\n{text}\n")
     (error,) = find_plugins().errors
     assert re.match(rf"plugins/own\.py:{line}", error), error
-    with pytest.raises(InputError, match=r"^loss: no such loss: 'mine' in 'mine' .*; plugins/own\.py:"):
+    with pytest.raises(InputError, match=r"^plugins/own\.py:.*; loss: no such loss: 'mine' in 'mine' "):
         parse_loss("mine", {})
 
 

@@ -76,7 +76,7 @@ def test_stages_depend_on_the_reader_of_the_card(write: Callable[[str, str], Pat
         ("yield Sample('a', 'i', 'm', 'test')", r"own gave a split; write @reader\(official_split=True\)"),
         ("yield Sample('a', '../i.png', 'm')", r"own gave /.*/i\.png, which is not below .*raw: DVC would not see it"),
         ("return []", r"raw: no image with a mask in the layout own$"),
-        ("yield Sample('a', 'i', 'm')", r"in the layout own; skipped listed, but not on disk: i, listed, but not on"),
+        ("yield Sample('a', 'i', 'm')", r"in the layout own; skipped: i \(listed, but not on disk\), m \(listed"),
     ],
 )
 def test_fault_of_a_reader_is_named(write: Callable[[str, str], Path], tmp_path: Path, body: str, line: str) -> None:

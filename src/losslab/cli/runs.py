@@ -52,6 +52,7 @@ def reproduce(
     """Restore a run in the workspace: params.yaml, dvc.lock, and the outs that DVC's cache or remote has."""
     from losslab.experiments.restore import restore_workspace
     from losslab.experiments.run_finder import find_record
+    from losslab.io.git import run_git
 
     record = find_record(run, ROOT)
     restored = restore_workspace(record, ROOT, force)
@@ -63,7 +64,9 @@ def reproduce(
     if restored.missing or "report" not in (record.lock or {})["stages"]:
         missing = restored.missing or ["reports/report.html"]
         print_line(f"not in DVC's cache: {', '.join(missing)}; run dvc repro to make them")
-    print_line("to go back to your commit: losslab reproduce HEAD")
+    has_run = run_git(ROOT, "ls-tree", "--name-only", "HEAD", "dvc.lock") != ""
+    back = "losslab reproduce HEAD" if has_run else "git checkout params.yaml, then dvc repro"
+    print_line(f"to go back to your commit: {back}")
 
 
 def _print_differences(record: "RunRecord", verified: "Verification") -> None:

@@ -97,7 +97,7 @@ def run(
         study = find_study(name, ROOT, tuple(sets or ()), alias)
         state, baseline = StudyState(ROOT, study.key), find_head(ROOT)
         _refuse_taken_alias(study, state)
-        _warn_of_uncommitted_files()
+        _check_committed(study)
         with state.claim(study, jobs) as write_running, closing(StudyDisplay(study, state)) as display:
 
             def idle(working: "list[StudyRun]") -> None:
@@ -227,11 +227,17 @@ def _describe_study(study: "Study") -> dict[str, Any]:
     return {"name": study.name, "key": study.key, **study.card.model_dump(), "runs": runs}
 
 
-def _warn_of_uncommitted_files() -> None:
+def _check_committed(study: "Study") -> None:
+    """Warn of files that are not committed. Raises InputError for a plug-in among them that the study needs."""
     from losslab.io.git import list_changes
+    from losslab.plugins.usage import list_used_files
     from losslab.project.code import TRACKED
 
     changed = list_changes(ROOT, [*TRACKED, "params.yaml"])
+    if missing := sorted(list_used_files(run.params for run in study.every_run).intersection(changed)):
+        raise InputError(
+            f"{missing[0]} is not committed, and the study uses it: commit it, because runs take the last commit"
+        )
     if changed:
         shown = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
         print_warning(f"not committed, so not part of the runs: {shown}")

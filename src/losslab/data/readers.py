@@ -51,8 +51,8 @@ def read_layout(card: Card, folder: Path) -> DatasetListing:
     _find_reader(card.layout).read(folder, card.mask_suffix, listing)
     _skip_ignored(folder, listing)
     if not listing.samples:
-        reasons = sorted({f"{kind}: {name}" for kind, name in listing.skipped})[:MAX_REASONS]
-        skipped = f"; skipped {', '.join(reasons)}" if reasons else ""
+        reasons = sorted({f"{name} ({kind})" for kind, name in listing.skipped})[:MAX_REASONS]
+        skipped = f"; skipped: {', '.join(reasons)}" if reasons else ""
         raise InputError(f"{folder}: no image with a mask in the layout {card.layout}{skipped}")
     listing.samples.sort(key=lambda sample: sample.name)
     return listing

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from losslab.errors import InputError, quote
 from losslab.losses import options
-from losslab.plugins.manifest import PluginEntry, find_entry, find_plugins, suggest_plugin
+from losslab.plugins.manifest import PluginEntry, explain_unknown, find_entry, find_plugins
 from losslab.plugins.options import build_schema
 
 LossKind = Literal["pixel", "region", "boundary", "structure", "regulariser", "plug-in"]
@@ -284,7 +284,7 @@ def find_loss(name: str, expression: str | None = None) -> LossSpec:
     if entry is None:
         place = f" in {quote(expression)}" if expression is not None else ""
         listed = f" (available: {', '.join(available())})"
-        raise InputError(f"loss: no such loss: {quote(name)}{place}{listed}{suggest_plugin(name, available())}")
+        raise InputError(explain_unknown(f"loss: no such loss: {quote(name)}{place}{listed}", name, available()))
     return _specify_plugin(entry)
 
 

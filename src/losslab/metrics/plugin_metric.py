@@ -11,7 +11,7 @@ import numpy.typing as npt
 from losslab.errors import InputError, quote
 from losslab.io.files import JsonObject
 from losslab.plugins.loading import call_plugin, check_options, load_plugin
-from losslab.plugins.manifest import PluginEntry, find_plugins, suggest_plugin
+from losslab.plugins.manifest import PluginEntry, explain_unknown, find_plugins
 from losslab.plugins.usage import describe_code
 
 Numbers = npt.NDArray[np.float64]
@@ -81,7 +81,7 @@ def load_metric(name: str, options: Mapping[str, Any]) -> PluginMetric:
     known = find_plugins().select("metric")
     if name not in known:
         listed = f" (there are {', '.join(known)})" if known else ""
-        raise InputError(f"metric: no plug-in has {quote(name)}{listed}{suggest_plugin(name, known)}")
+        raise InputError(explain_unknown(f"metric: no plug-in has {quote(name)}{listed}", name, known))
     entry = known[name]
     function = load_plugin(entry.origin, entry.attribute)
     metric = PluginMetric(entry, function, check_options(function, entry.origin, dict(options)))

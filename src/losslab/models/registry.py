@@ -6,7 +6,7 @@ from typing import Any
 
 from losslab.errors import InputError, quote
 from losslab.io.yaml import Section, validate
-from losslab.plugins.manifest import PluginEntry, find_entry, find_plugins, suggest_plugin
+from losslab.plugins.manifest import PluginEntry, explain_unknown, find_entry, find_plugins
 from losslab.plugins.options import build_schema
 
 SMP = "segmentation_models_pytorch"
@@ -224,7 +224,7 @@ def find_arch(arch: str) -> ArchSpec:
         return ARCHS[arch]
     if entry is None:
         known = available()
-        raise InputError(f"arch: {quote(arch)} is not one of {', '.join(known)}{suggest_plugin(arch, known)}")
+        raise InputError(explain_unknown(f"arch: {quote(arch)} is not one of {', '.join(known)}", arch, known))
     return _specify_plugin(entry)
 
 

@@ -73,7 +73,7 @@ def build_options(target: Any, where: str) -> type[BaseModel]:
     for name, field in fields.items():
         if name in ("size", "nfiles"):
             raise InputError(
-                f"{where}: option {name} of {target.__name__}: DVC's run cache overlooks it; name it otherwise"
+                f"{where}: option {name} of {target.__name__}: DVC's run cache overlooks keys of that name; rename it"
             )
         if field.is_required():
             raise InputError(f"{where}: option {name} of {target.__name__} has no default; give it one")

@@ -86,9 +86,10 @@ def find_entry(kind: PluginKind, name: str, builtin: Container[str]) -> PluginEn
     return entry
 
 
-def suggest_plugin(name: str, known: Iterable[str]) -> str:
-    """Return the end of an error about an unknown name: the nearest known one, and the files that may have had it."""
-    return suggest_name(name, known) + "".join(f"; {error}" for error in find_plugins().errors)
+def explain_unknown(error: str, name: str, known: Iterable[str]) -> str:
+    """Return an error about an unknown name with its cause: the plug-ins that cannot be used, or else a typing error."""
+    faults = find_plugins().errors
+    return "; ".join((*faults, error)) if faults else error + suggest_name(name, known)
 
 
 def list_modules(folder: Path) -> list[tuple[str, str | None]]:
@@ -105,9 +106,12 @@ def describe_modules(folder: Path) -> Manifest:
     """Import all plug-ins, and describe them."""
     entries: list[PluginEntry] = []
     errors = []
+    twins: set[tuple[str, str]] = set()
     for origin, package in list_modules(folder):
         try:
             marked = _list_marked(load_module(origin))
+            if not marked:
+                errors.append(f"{origin}: it defines no plug-in; write a decorator, such as @loss, before the function")
         except InputError as error:
             marked = []
             errors.append(str(error))
@@ -116,11 +120,13 @@ def describe_modules(folder: Path) -> Manifest:
                 entry = _describe(attribute, target, origin, package)
                 twin = next((e for e in entries if (e.kind, e.name) == (entry.kind, entry.name)), None)
                 if twin is not None:
-                    raise InputError(f"{entry.place}: {entry.name} is a {entry.kind} of {twin.place} already")
+                    twins.add((entry.kind, entry.name))
+                    raise InputError(f"{entry.place}: {entry.name} is a {entry.kind} of {twin.place} too: rename one")
                 entries.append(entry)
             except InputError as error:
                 errors.append(str(error))
-    return Manifest(tuple(entries), tuple(errors))
+    usable = (entry for entry in entries if (entry.kind, entry.name) not in twins)
+    return Manifest(tuple(usable), tuple(errors))
 
 
 def _list_files(folder: Path) -> list[Path]:
@@ -224,17 +230,20 @@ def _check_arguments(kind: PluginKind, target: Any, where: str) -> None:
             raise InputError(
                 f"{where}: class {target.__name__} has no compute(batch); derive it from losslab.losses.base.Loss"
             )
-        return
-    taken = [
-        parameter.name
-        for parameter in inspect.signature(target).parameters.values()
-        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.default is parameter.empty
-    ]
+        if kind != "net":
+            return
     known = INPUTS[kind]
-    if unknown := [name for name in taken if name not in known]:
-        raise InputError(
-            f"{where}: {target.__name__} takes {unknown[0]}; a {kind} takes {', '.join(known)} by name, and options after *"
-        )
+    for parameter in inspect.signature(target).parameters.values():
+        if parameter.kind is parameter.POSITIONAL_OR_KEYWORD and parameter.name not in known:
+            raise InputError(
+                f"{where}: {target.__name__} takes {parameter.name}; {format_kind(kind)} takes {', '.join(known)} by name, "
+                "and options after *"
+            )
+
+
+def format_kind(kind: PluginKind) -> str:
+    """Return the kind with its article."""
+    return f"an {kind}" if kind == "augmentation" else f"a {kind}"
 
 
 if __name__ == "__main__":

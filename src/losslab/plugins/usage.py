@@ -4,7 +4,7 @@ import ast
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,13 @@ KINDS = {
 def describe_usage(params: Mapping[str, Any], project: Path = Path()) -> dict[str, str]:
     """Return, for each stage, JSON of the plug-ins that it runs with these params and the md5s of their files."""
     return {stage: _format([*_find_used(params, keys, project)], project) for stage, keys in USERS.items()}
+
+
+def list_used_files(every: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the files of the project's plug-ins that runs with these params use."""
+    entries = (entry for params in every for keys in USERS.values() for entry in _find_used(params, keys, Path()))
+    origins = {entry.origin for entry in entries if entry.package is None}
+    return {path.as_posix() for origin in origins for path in list_files(Path(origin))}
 
 
 def get_usage_path(stage: str) -> Path:

@@ -47,7 +47,7 @@ def read_template(project: Path, repository: Path, name: str) -> dict[str, bytes
         "@SLUG@": slug,
         "@PYTHON@": f"{sys.version_info.major}.{sys.version_info.minor}",  # whose libraries requirements.lock has
     }
-    for place in sorted(path for path in OWN.rglob("*") if path.is_file()):
+    for place in _list_files(OWN):
         text = place.read_text(encoding="utf-8")
         for mark, value in inserted.items():
             text = text.replace(mark, value)
@@ -118,14 +118,19 @@ def get_version() -> str:
 def _list_carried() -> dict[str, Path]:
     """Return the place of each file that projects share with losslab's own repository."""
     if CARRIED.is_dir():
-        return {path.relative_to(CARRIED).as_posix(): path for path in sorted(CARRIED.rglob("*")) if path.is_file()}
+        return {path.relative_to(CARRIED).as_posix(): path for path in _list_files(CARRIED)}
     settings = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))
     places = [
         REPOSITORY / path
         for path in settings["tool"]["hatch"]["build"]["targets"]["wheel"]["hooks"]["custom"]["project-files"]
     ]
-    files = [path for place in places for path in ([place] if place.is_file() else sorted(place.rglob("*")))]
-    return {path.relative_to(REPOSITORY).as_posix(): path for path in files if path.is_file() and path.suffix != ".pyc"}
+    files = [path for place in places for path in ([place] if place.is_file() else _list_files(place))]
+    return {path.relative_to(REPOSITORY).as_posix(): path for path in files}
+
+
+def _list_files(folder: Path) -> list[Path]:
+    """List the files of a folder, without the byte code that pip compiles on installation."""
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
 
 
 def _replace_code_deps(text: str) -> str:

@@ -102,7 +102,9 @@ def test_suffix_of_masks_is_taken_off(tmp_path: Path) -> None:
     own = make_folders(tmp_path)
     for path in list((own / "masks").iterdir()):
         path.rename(path.with_name(f"{path.stem}_mask.png"))
-    with pytest.raises(InputError, match="no image with a mask in the layout folders; skipped image without a mask"):
+    with pytest.raises(
+        InputError, match=r"no image with a mask in the layout folders; skipped: images/im0\.png \(image without a mask"
+    ):
         prepared_from(tmp_path)
     audit, _ = prepared_from(tmp_path, own_card(tmp_path, mask_suffix="_mask"))
     assert sum(audit["images"].values()) == 8

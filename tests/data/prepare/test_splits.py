@@ -83,7 +83,7 @@ def test_complete_official_split_is_taken_as_it_is() -> None:
             split_by("random", val=0.5, test=0.45),
             r"no image for train; there are 3 in all: make prepare.split.val \(0.5\) and prepare.split.test \(0.45\) smaller",
         ),
-        (samples(3), OFFICIAL, "this dataset has no official split: use random"),
+        (samples(3), OFFICIAL, "no image of this dataset has a split of its own: use random"),
         (
             samples(4, "test"),
             OFFICIAL,
@@ -201,7 +201,7 @@ def test_all_are_worth_decoding_without_a_limit() -> None:
     given = samples(4, "train") + samples(2, None, "x")
     assert choose_samples(given[::-1], None, RANDOM) == choose_samples(given, 6, RANDOM) == given
     assert choose_samples(given, None, OFFICIAL) == given[:4]
-    with pytest.raises(InputError, match="'official', but this dataset has no official split: use random"):
+    with pytest.raises(InputError, match="'official', but no image of this dataset has a split of its own: use random"):
         choose_samples(samples(4), 3, OFFICIAL)
 
 

@@ -11,7 +11,9 @@ from losslab.params import SplitParams
 from losslab.plugins import Sample
 
 Dealt = dict[SplitName, list[Sample]]
-NO_OFFICIAL_SPLIT = "prepare.split.method is 'official', but this dataset has no official split: use random"
+NO_OFFICIAL_SPLIT = (
+    "prepare.split.method is 'official', but no image of this dataset has a split of its own: use random"
+)
 
 
 def choose_samples(samples: Sequence[Sample], limit: int | None, split: SplitParams) -> list[Sample]:
