@@ -41,6 +41,9 @@ def _read_title(path: Path) -> str:
 
 def _show(text: str) -> None:
     """Print Markdown: in a pager and with its headings, tables and code set where a person reads it, else as it is."""
+    from losslab.cli.reference import MARK, TABLES
+
+    text = MARK.sub(lambda mark: TABLES[mark[1]]() if mark[1] in TABLES else mark[0], text)
     text = re.sub(r"<!--.*?-->\n", "", text)
     if not sys.stdout.isatty():
         for line in text.splitlines():

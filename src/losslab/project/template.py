@@ -36,7 +36,7 @@ def read_template(project: Path, repository: Path, name: str) -> dict[str, bytes
         repository: the root of the Git repository that it is in, or will be: GitHub's workflows are there.
         name: the name of the project: that of the folder in which it was made.
     """
-    files = {path: place.read_bytes() for path, place in _list_carried().items()}
+    files = {path: place.read_bytes() for path, place in list_carried().items()}
     files["dvc.yaml"] = _replace_code_deps(files["dvc.yaml"].decode()).encode()
     prefix = project.relative_to(repository).as_posix()
     slug = re.sub(r"[^a-z0-9]+", "-", (name if prefix == "." else prefix).lower()).strip("-") or "project"
@@ -115,7 +115,7 @@ def get_version() -> str:
     return version("losslab")
 
 
-def _list_carried() -> dict[str, Path]:
+def list_carried() -> dict[str, Path]:
     """Return the place of each file that projects share with losslab's own repository."""
     if CARRIED.is_dir():
         return {path.relative_to(CARRIED).as_posix(): path for path in _list_files(CARRIED)}
