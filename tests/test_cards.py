@@ -38,6 +38,9 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
         ({"void": [2]}, "raw value 2 appears twice"),
         ({"void": [70000]}, "void.0: 70000 is not a mask value; use a number from 0 to 65535, a colour such as"),
         ({"void": [[0, 0, 256]]}, r"void.0: \[0, 0, 256\] is not a mask value"),
+        ({"void": ["1-2"]}, "raw value 1, 2 appears twice"),
+        ({"void": ["9-8"]}, "void.0: '9-8' is not a mask value; .*a range such as 128-255"),
+        ({"void": ["9-70000"]}, "void.0: '9-70000' is not a mask value"),
         ({"void": [True]}, "void.0: True is not a mask value"),
         ({"void": ["nonzero", "nonzero"]}, "raw value nonzero appears twice"),
         ({"void": [[0, 0, 0]]}, "classes and void mix numbers and colours"),
@@ -76,6 +79,14 @@ def test_fault_in_a_card_is_an_error_with_its_file(tmp_path: Path, changes: dict
     with pytest.raises(InputError, match=complaint) as caught:
         read_card("mine", tmp_path)
     assert "mine.yaml" in str(caught.value)
+
+
+def test_ranges_of_values_are_their_numbers(tmp_path: Path) -> None:
+    classes = [{**TINY_CARD["classes"][0], "values": ["0-2", 9]}, {**TINY_CARD["classes"][1], "values": [3, "5-7"]}]
+    changes = {"classes": classes, "void": ["65534-65535"]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(TINY_CARD | changes), encoding="utf-8")
+    card = read_card("mine", tmp_path)
+    assert [one.values for one in card.classes] == [[0, 1, 2, 9], [3, 5, 6, 7]] and card.void == [65534, 65535]
 
 
 @pytest.mark.parametrize("content", [b"title: \xff\n", b"- a\n", b"", b"a: [\n"])

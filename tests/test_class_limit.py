@@ -15,7 +15,8 @@ from PIL import Image
 from losslab.cards import CLASS_LIMIT, MAX_CLASSES, read_card
 from losslab.data.images.decode import read_mask
 from losslab.data.images.labels import LabelMapping
-from losslab.data.new_dataset.create import NewDatasetOptions, create_dataset
+from losslab.data.new_dataset.create import create_dataset
+from losslab.data.new_dataset.options import NewDatasetOptions
 from losslab.metrics import SegmentationMetrics
 from losslab.metrics.calibration import CalibrationMetrics
 from losslab.metrics.contours import ContourMetrics

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from unicodedata import normalize
 
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
@@ -36,13 +37,37 @@ def _check_raw_value(value: Any) -> Any:
     if len(numbers) == 3 and all(type(part) is int and 0 <= part <= 255 for part in numbers):
         return tuple(numbers)
     raise ValueError(
-        f"{quote(value)} is not a mask value; use a number from 0 to 65535, a colour such as [128, 0, 64], or {NONZERO}"
+        f"{quote(value)} is not a mask value; use a number from 0 to 65535, a colour such as [128, 0, 64], a range such as "
+        f"128-255, or {NONZERO}"
     )
+
+
+def _expand_ranges(values: Any) -> Any:
+    """Write ranges, such as 128-255, as their numbers; what is no range is checked later."""
+    if not isinstance(values, list):
+        return values
+    expanded: list[Any] = []
+    for value in values:
+        expanded += (isinstance(value, str) and parse_range(value)) or [value]
+    return expanded
+
+
+def parse_range(text: str) -> list[int] | None:
+    """Return the numbers of a range of mask values.
+
+    >>> parse_range("3-5"), parse_range("5-3"), parse_range("1")
+    ([3, 4, 5], None, None)
+    """
+    match = re.fullmatch("([0-9]{1,5})-([0-9]{1,5})", text)
+    low, high = map(int, match.groups()) if match else (1, 0)
+    return list(range(low, high + 1)) if low <= high <= 65535 else None
 
 
 NONZERO: Literal["nonzero"] = "nonzero"
 RawValue = Annotated[int | tuple[int, int, int] | Literal["nonzero"], BeforeValidator(_check_raw_value)]
 """A value in a mask file: a number, or an RGB colour; or `nonzero`, each that the card does not name, but 0 and black."""
+RawValues = Annotated[list[RawValue], BeforeValidator(_expand_ranges)]
+"""Values in mask files; a card may write a range of numbers as 128-255."""
 
 
 class GeneratorSource(Section):
@@ -149,7 +174,7 @@ class LabelClass(Section):
     """Name of the class, as scores and pictures show it."""
     color: tuple[Byte, Byte, Byte] = Field(strict=False)
     """Red, green and blue, 0 to 255, for pictures and masks."""
-    values: list[RawValue] = Field(min_length=1)
+    values: RawValues = Field(min_length=1)
     """Raw mask values of this class: numbers, or colours in all classes."""
 
 
@@ -172,7 +197,7 @@ class Card(Section):
     """Ending that a mask's name has and its image's lacks, in the layouts folders and split_folders: _mask, _L."""
     classes: list[LabelClass] = Field(min_length=2)
     """Classes in the order of their labels, 0, 1 and so on."""
-    void: list[RawValue] = Field(default_factory=list)
+    void: RawValues = Field(default_factory=list)
     """Raw mask values that count nowhere."""
     group: str | None = None
     """A regular expression whose one capture group finds, in an image's name, the group of images that must stay in one
@@ -256,7 +281,10 @@ def find_groups(expression: str | None, names: Sequence[str]) -> dict[str, str]:
     """
     if expression is None:
         return {name: name for name in names}
-    command, request = [sys.executable, "-I", "-S", "-c", _SEARCH], json.dumps([expression, list(names)])
+    command, request = (
+        [sys.executable, "-I", "-S", "-c", _SEARCH],
+        json.dumps([normalize("NFC", expression), list(names)]),
+    )
     try:
         result = subprocess.run(
             command, input=request, capture_output=True, text=True, timeout=GROUPS_TIMEOUT_S, check=True

@@ -255,6 +255,20 @@ def test_new_makes_one_class_of_all_objects(root: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ("0-127,128-255", ["0-127: back, 50.0 %", "128-255: cell, 50.0 %"]),
+        ("0 + 200, 90+255", ["0+200: back, 50.0 %", "90+255: cell, 50.0 %"]),
+        ("#000000,#5a5a5a+#c8c8c8+#FFFFFF", ["#000000: back, 25.0 %", "#5a5a5a+#c8c8c8+#ffffff: cell, 75.0 %"]),
+    ],
+)
+def test_new_takes_the_values_of_each_class(root: Path, values: str, shown: list[str]) -> None:
+    done = run("new", "cells", *draw((0, 90, 200, 255)), "--values", values, "--classes", "back,cell")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[1:3] == [f"  {line} of all pixels" for line in shown]
+
+
 def test_new_says_that_palettes_made_it_read_colours(root: Path) -> None:
     given = draw((0, 1))
     for path, colour in zip(sorted(Path("m").iterdir()), (200, 200, 90, 200), strict=True):
@@ -271,8 +285,15 @@ def test_new_says_that_palettes_made_it_read_colours(root: Path) -> None:
     [
         (
             ["--void", "x"],
-            "ERROR: --void: 'x' is not a mask value; give a number up to 65535, a colour such as #e0e0c0, or none",
+            "ERROR: --void: 'x' is not a mask value; give a number up to 65535, a range such as 128-255, a colour such as #",
         ),
+        (
+            ["--values", "0,1-x"],
+            "ERROR: --values: '1-x' is not a mask value; give a number up to 65535, a range such as 128-255, a col",
+        ),
+        (["--values", "0,5-1"], "ERROR: --values: '5-1' is not a mask value"),
+        (["--values", "0,"], "ERROR: --values: '' is not a mask value"),
+        (["--values", "0,7"], "ERROR: m/p0.png: holds 255, which neither --values nor --void names"),
         (["--void", "70000"], "ERROR: --void: '70000' is not a mask value"),
         (["--void", "#e0e0c0"], "ERROR: --void: #e0e0c0 does not fit the masks, which hold numbers"),
         (

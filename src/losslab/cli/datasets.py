@@ -60,6 +60,10 @@ def new(
     classes: Annotated[
         str | None, typer.Option(help="Class names in the order of mask values: background,cell")
     ] = None,
+    values: Annotated[
+        str | None,
+        typer.Option(help="Mask values of each class, joined by +: 0,1+255; 0-127,128-255; #000000,#ff0000+#00ff00"),
+    ] = None,
     void: Annotated[str | None, typer.Option(help="Mask values to ignore: 9,255; #e0e0c0; none")] = None,
     foreground: Annotated[
         Literal["nonzero"] | None,
@@ -76,7 +80,8 @@ def new(
 
     Files outside data/raw/NAME/own are copied there.
     """
-    from losslab.data.new_dataset.create import NewDatasetOptions, create_dataset
+    from losslab.data.new_dataset.create import create_dataset
+    from losslab.data.new_dataset.options import NewDatasetOptions
 
     names = None if classes is None else [part.strip() for part in classes.split(",")]
     options = NewDatasetOptions(
@@ -85,6 +90,7 @@ def new(
         masks=_locate(masks, context.obj),
         title=title,
         classes=names,
+        values=_parse_values(values),
         void=_parse_void(void),
         pair=pair,
         foreground=foreground is not None,
@@ -133,25 +139,41 @@ def _describe_download(entry: "CatalogEntry") -> str:
     return f"{size}, by hand" if entry.by_hand else size
 
 
+def _parse_values(text: str | None) -> "list[list[RawValue]] | None":
+    if text is None:
+        return None
+    return [
+        [value for part in one.split("+") for value in _parse_part("--values", part.strip())] for one in text.split(",")
+    ]
+
+
 def _parse_void(text: str | None) -> "list[RawValue] | None":
     if text is None:
         return None
-    return [] if text.strip() == "none" else [_parse_raw_value(part.strip()) for part in text.split(",")]
+    if text.strip() == "none":
+        return []
+    return [value for part in text.split(",") for value in _parse_part("--void", part.strip(), ", or none")]
 
 
-def _parse_raw_value(text: str) -> "RawValue":
+def _parse_part(option: str, text: str, other: str = "") -> "list[RawValue]":
+    """Return the value, or the values of a range, that a part of an option names."""
     if re.fullmatch("#[0-9a-fA-F]{6}", text):
         red, green, blue = bytes.fromhex(text[1:])
-        return red, green, blue
-    if re.fullmatch("[0-9]{1,5}", text) and int(text) <= 65535:
-        return int(text)
-    raise InputError(
-        f"--void: {text!r} is not a mask value; give a number up to 65535, a colour such as #e0e0c0, or none"
-    )
+        return [(red, green, blue)]
+    from losslab.cards import parse_range
+
+    numbers = parse_range(text if "-" in text else f"{text}-{text}")
+    if numbers is None:
+        raise InputError(
+            f"{option}: {text!r} is not a mask value; give a number up to 65535, a range such as 128-255, a colour such as "
+            f"#e0e0c0{other}"
+        )
+    return list(numbers)
 
 
 def _print_data(made: "NewDataset") -> None:
-    from losslab.data.new_dataset.classes import format_raw_value, format_share
+    from losslab.data.new_dataset.classes import format_share
+    from losslab.data.new_dataset.values import format_raw_value, format_raw_values
 
     suffix = made.pairs.suffix
     naming = f"named like the images, plus {suffix}" if suffix else "named like the images"
@@ -159,7 +181,7 @@ def _print_data(made: "NewDataset") -> None:
     sizes = low if low == high else f"{low} to {high}"
     print_line(f"{format_plural(len(made.pairs.images), 'image')} of {sizes}, with masks {naming}")
     for each in made.classes:
-        print_line(f"  {format_raw_value(each.value)}: {each.name}, {format_share(each.share)} of all pixels")
+        print_line(f"  {format_raw_values(each.values)}: {each.name}, {format_share(each.share)} of all pixels")
     for value, share in made.void.items():
         why = " (by convention; --void none makes it a class)" if made.void_by_custom else ""
         print_line(f"  {format_raw_value(value)}: void, {format_share(share)} of all pixels{why}")

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from losslab.cards import CLASS_LIMIT, Card, read_card
-from losslab.data.new_dataset.create import NewDataset, NewDatasetOptions, create_dataset
+from losslab.data.new_dataset.create import NewDataset, create_dataset
+from losslab.data.new_dataset.options import NewDatasetOptions
 from losslab.data.readers import read_layout
 from losslab.errors import InputError
 
@@ -195,7 +196,10 @@ def bordered(number: int) -> Any:
         ),
         (disc(9, blur=2), "values from 1 to 254 lie only along the edges of 255"),
         (trimap, "values from 1 to 254 lie only along the edges of 255"),
-        (labels(0, 85, 170, 255), "the values 0, 85, 170, 255 are spread evenly, so 255 may be a class; say what is"),
+        (
+            labels(0, 85, 170, 255),
+            "the values 0, 85, 170, 255 are spread evenly, so 255 may be a class .p0_0.png holds 0,",
+        ),
     ],
 )
 def test_255_that_may_be_the_object_is_not_called_void(root: Path, tmp_path: Path, mask: Draw, complaint: str) -> None:
@@ -407,6 +411,25 @@ def test_accents_spelled_in_two_ways_are_one_name(root: Path, tmp_path: Path) ->
     made, card = make(root, (images, masks))
     names = [sample.name for sample in read_layout(card, made.own).samples]
     assert names == [unicodedata.normalize("NFC", f"Zürich-é{number}") for number in range(4)]
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_patterns_find_accents_in_either_spelling(root: Path, form: Any) -> None:
+    own = root / "data/raw/cells/own"
+    spelled = {other: [unicodedata.normalize(other, f"é{n}_ü.png") for n in range(3)] for other in ("NFC", "NFD")}
+    folders = put(own / "images", *spelled["NFC"]), put(own / "masks", *spelled["NFD"])
+    said = {key: unicodedata.normalize(form, text) for key, text in (("pair", r"é(\d)_ü"), ("group", r"(é\d)"))}
+    made, card = make(root, folders, **said)
+    samples = read_layout(card, own).samples
+    assert (len(samples), made.groups) == (3, 3)
+    assert list(card.find_groups([sample.name for sample in samples]).values()) == ["é0", "é1", "é2"]
+
+
+def test_names_that_differ_only_in_their_spelling_are_reported(root: Path, tmp_path: Path) -> None:
+    spelled = {form: [unicodedata.normalize(form, f"é{n}.png") for n in range(2)] for form in ("NFC", "NFD")}
+    made, _ = make(root, (put(tmp_path / "i", *spelled["NFC"], *spelled["NFD"]), put(tmp_path / "m", *spelled["NFC"])))
+    assert [unicodedata.normalize("NFC", name) for name in made.pairs.doubles] == ["é0.png", "é1.png"]
+    assert list_copies(made) == [f"{kind}/é{n}.png" for kind in ("images", "masks") for n in range(2)]
 
 
 def test_twelve_is_not_the_mask_of_one(root: Path, tmp_path: Path) -> None:

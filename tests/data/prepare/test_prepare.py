@@ -1,7 +1,9 @@
 """The prepare stage, from a folder of images and masks to arrays: sizes, readers of real folders, and the same bytes every time."""
 
+import unicodedata
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -189,6 +191,62 @@ def test_pet_layout_pairs_lists_and_trimaps(tmp_path: Path) -> None:
         "listed, but not on disk": ["cat_9"],
         "fewer images than published": ["Oxford-IIIT Pet"],
     }
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+@pytest.mark.parametrize(
+    ("layout", "image", "mask"),
+    [
+        ("folders", "images/{}.png", "masks/{}_fläche.png"),
+        ("split_folders", "train/images/{}.png", "train/masks/{}_fläche.png"),
+        ("oxford_pet", "images/{}.png", "annotations/trimaps/{}.png"),
+        ("camvid", "train/{}.png", "trainannot/{}.png"),
+        (
+            "ph2",
+            "PH2 Dataset images/{0}/{0}_Dermoscopic_Image/{0}.png",
+            "PH2 Dataset images/{0}/{0}_lesion/{0}_lesion.png",
+        ),
+    ],
+)
+def test_accents_in_two_spellings_pair_up_in_each_layout(
+    tmp_path: Path, layout: str, image: str, mask: str, forms: tuple[Any, Any]
+) -> None:
+    own, names = tmp_path / "raw/own", ["Zürich-é1", "Zürich-é2", "Zürich-é3"]
+    for folder in ("valannot", "testannot", "val", "test"):
+        if layout == "camvid":
+            (own / folder).mkdir(parents=True)
+    for name in names:
+        spelled = (
+            [unicodedata.normalize(forms[0], name)] * 3 if layout == "ph2" else [name] * 3
+        )  # a folder has one name
+        place, _, file = image.format(*spelled).rpartition("/")
+        save(own / place / unicodedata.normalize(forms[0], file), np.zeros((8, 8, 3), np.uint8))
+        place, _, file = mask.format(*spelled).rpartition("/")
+        save(own / place / unicodedata.normalize(forms[1], file), np.ones((8, 8), np.uint8))
+    if layout == "oxford_pet":
+        lists = {"trainval.txt": names[:2], "test.txt": names[2:]}
+        for file, listed in lists.items():
+            text = "".join(f"{unicodedata.normalize(forms[1], name)} 1 1 1\n" for name in listed)
+            (own / "annotations" / file).write_text(text, encoding="utf-8")
+    suffix = unicodedata.normalize(forms[0], "_fläche") if "folders" in layout else ""
+    listing = read_layout(own_card(tmp_path, layout=layout, mask_suffix=suffix), own)
+    assert [sample.name.removeprefix("train/") for sample in listing.samples] == names
+    assert not {kind for kind, _ in listing.skipped} - {"split without a folder"}
+    if layout == "oxford_pet":
+        assert [sample.split for sample in listing.samples] == ["train", "train", "test"]
+
+
+@pytest.mark.parametrize("kind", ["images", "masks"])
+def test_names_that_differ_only_in_their_spelling_are_the_same_name(tmp_path: Path, kind: str) -> None:
+    own = make_folders(tmp_path)
+    for folder in ("images", "masks"):
+        (own / folder / "im0.png").rename(own / folder / unicodedata.normalize("NFC", "é.png"))
+    other = f"{kind}/{unicodedata.normalize('NFD', 'é.png')}"
+    (own / other).write_bytes((own / f"{kind}/im1.png").read_bytes())
+    (twice,) = files_by_kind(prepared_from(tmp_path)[0])["same name as another"]
+    assert unicodedata.normalize("NFC", twice) == f"{kind}/é.png"
+    with pytest.raises(InputError, match="same name as another"):
+        prepared_from(tmp_path, audit="strict")
 
 
 @needs_shared

@@ -135,8 +135,8 @@ def _decode_image(content: bytes) -> DecodedImage:
 def read_mask(path: Path, in_colours: bool) -> Values:
     """Read the values of a mask: numbers uint8 or uint16 `[H, W]`, or with `in_colours` RGB `[H, W, 3]`.
 
-    Masks of 1, 2 and 4 bits hold 0 to 1, 3 and 15, of floats whole numbers, of palettes their indices (or colours), grey
-    saved as RGB its grey.
+    Masks of 1, 2 and 4 bits hold 0 to 1, 3 and 15, of floats (32 or 64 bits) whole numbers, of palettes their indices (or
+    colours), grey saved as RGB its grey.
 
     Raises:
         UnusableFileError: it is unreadable, truncated, or in colours where numbers are expected.
@@ -155,21 +155,43 @@ def read_mask(path: Path, in_colours: bool) -> Values:
                 # Pillow spreads 2 and 4 bits over 0 to 255.
                 return values // (85 if "L;2" in stored else 17 if "L;4" in stored else 1)
             if opened.mode == "F" or opened.mode.startswith("I"):
-                values = np.asarray(opened)
-                if not (np.isfinite(values) & (values == np.rint(values))).all():
-                    raise UnusableFileError("unreadable mask", "holds fractions; save it in 8 or 16 bits")
-                if values.min() < 0 or values.max() > 65535:
-                    raise UnusableFileError("unreadable mask", f"holds values from {values.min()} to {values.max()}")
-                return values.astype(np.uint16)
+                return _take_whole_numbers(np.asarray(opened))
             colours = np.asarray(opened.convert("RGB"))
     except UnusableFileError:
         raise
+    except _WideTiffError as error:
+        wide = None if in_colours else _decode_doubles(content)
+        if wide is None:
+            raise _explain(error, "mask") from None
+        return _take_whole_numbers(wide)
     except Exception as error:
         raise _explain(error, "mask") from None
     grey = colours[..., 0]
     if (colours == grey[..., None]).all():
         return grey
     raise UnusableFileError("label not in the card", "is in colours; write colours as the values of the card's classes")
+
+
+def _take_whole_numbers(values: Values) -> Values:
+    """Return whole numbers as uint16. Raises UnusableFileError for others."""
+    if not (np.isfinite(values) & (values == np.rint(values))).all():
+        raise UnusableFileError("unreadable mask", "holds fractions; save it in 8 or 16 bits")
+    if values.min() < 0 or values.max() > 65535:
+        raise UnusableFileError("unreadable mask", f"holds values from {values.min()} to {values.max()}")
+    return values.astype(np.uint16)
+
+
+def _decode_doubles(tiff: bytes) -> Values | None:
+    """Decode one band of floats of 64 bits, which Pillow does not read; None if the file holds something else."""
+    try:
+        values = cv2.imdecode(np.frombuffer(tiff, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error:
+        return None
+    return values if values is not None and values.dtype == np.float64 and values.ndim == 2 else None
+
+
+class _WideTiffError(ValueError):
+    """A TIFF whose numbers have more bits than Pillow reads."""
 
 
 _ORIENTATION = 0x0112
@@ -232,7 +254,7 @@ def _check_tiff(content: bytes) -> None:
         detail = f"{bands} bands, of which the file calls {colours} colour and {alphas} alpha"
         raise UnusableFileError("bands beyond RGB", detail)
     if bits > 32 or (bits > 16 and bands > 1):
-        raise ValueError(f"{bits} bits per channel; save it in 8 or 16")
+        raise _WideTiffError(f"{bits} bits per channel; save it in 8 or 16")
 
 
 def _describe_lost_levels(pixels: Pixels, stored: Values) -> str:

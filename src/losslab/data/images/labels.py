@@ -74,6 +74,8 @@ class PaletteColours:
 
 def read_palette(path: Path, values: Values) -> dict[int, Colour]:
     """Return the colours of a mask's numbers; none where there is no palette, or all used are greys of that number."""
+    if values.dtype != np.uint8:
+        return {}
     with Image.open(path) as opened:
         palette = (opened.getpalette() or []) if opened.mode == "P" else []
     used = np.flatnonzero(np.bincount(values.ravel(), minlength=1)).tolist() if palette else []

@@ -7,6 +7,7 @@ import yaml
 
 from losslab.cards import RawValue
 from losslab.data.new_dataset.classes import MaskClass, format_share
+from losslab.data.new_dataset.values import join_ranges
 from losslab.io.yaml import parse_yaml
 
 if TYPE_CHECKING:
@@ -34,17 +35,18 @@ def build_card_text(
     lines += [f"mask_suffix: {_quote_where_needed(pairs.suffix)}"] if pairs.suffix else []
     lines.append("classes:")
     for each in classes:
-        fields = f"name: {_quote_where_needed(each.name)}, color: {list(each.color)}, values: [{_format(each.value)}]"
+        fields = f"name: {_quote_where_needed(each.name)}, color: {list(each.color)}, values: {_format(each.values)}"
         lines.append(f"  - {{{fields}}} # {format_share(each.share)}")
     comment = f" # {format_share(sum(void.values()))}" if void else ""
-    lines.append(f"void: [{', '.join(map(_format, void))}]{comment}")
+    lines.append(f"void: {_format(list(void))}{comment}")
     if group is not None:
         lines.append(f"group: {_quote(group)}")
     return "\n".join(lines) + "\n"
 
 
-def _format(value: RawValue) -> str:
-    return str(list(value)) if isinstance(value, tuple) else str(value)
+def _format(values: Sequence[RawValue]) -> str:
+    items = [str(list(value)) if isinstance(value, tuple) else str(value) for value in join_ranges(values)]
+    return f"[{', '.join(items)}]"
 
 
 def _quote_where_needed(text: str) -> str:

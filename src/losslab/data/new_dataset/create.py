@@ -15,7 +15,8 @@ from losslab.data.catalog import CATALOG, check_root
 from losslab.data.new_dataset.card import build_card_text
 from losslab.data.new_dataset.class_names import find_class_names
 from losslab.data.new_dataset.classes import MaskClass, choose_classes
-from losslab.data.readers import check_not_linked
+from losslab.data.new_dataset.options import NewDatasetOptions
+from losslab.data.readers import check_not_linked, get_stem, normalize_name
 from losslab.errors import InputError
 from losslab.io.files import atomic_write, write_text
 from losslab.io.yaml import parse_yaml, validate
@@ -26,25 +27,6 @@ if TYPE_CHECKING:
 
 RESERVED_NAMES = {"null", "true", "false", "yes", "no", "on", "off", "nan", "inf"}
 """Words that `-S dataset=…` would not take for a name."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class NewDatasetOptions:
-    """What the user says about the data; the rest is read from the files."""
-
-    name: str
-    images: Path
-    masks: Path
-    title: str | None = None
-    classes: Sequence[str] | None = None
-    """Names, in the order of values; None to make them up."""
-    void: Sequence[RawValue] | None = None
-    """Values that are void; None for 255, if there are two other values or more."""
-    pair: str | None = None
-    """A regular expression that captures the same in the names of an image and its mask; None to pair by names."""
-    foreground: bool = False
-    """Whether all values but 0 (or black) and void are one class."""
-    group: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,14 +60,19 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
 
     pattern = _compile("--pair", options.pair) if options.pair is not None else None
     pairs = find_pairs(options.images, options.masks, pattern, deep=not in_place)
-    if in_place and pattern and any(path.stem != pairs.images[name].stem for name, path in pairs.masks.items()):
+    if (
+        in_place
+        and pattern
+        and any(get_stem(path) != get_stem(pairs.images[name]) for name, path in pairs.masks.items())
+    ):
         raise InputError(
             "--pair: data in place are not renamed; give each mask its image's name, or name other folders"
         )
     groups = _count_groups(options.group, list(pairs.images))
-    scan = scan_pairs(pairs, max(len(options.void or ()), 1))
+    stated = [value for values in options.values or () for value in values]
+    scan = scan_pairs(pairs, max(len(options.void or ()), 1), stated)
     listed_names = find_class_names(options.masks) if options.classes is None else None
-    classes, void, by_custom = choose_classes(scan, options.classes, options.void, options.foreground, listed_names)
+    classes, void, by_custom = choose_classes(scan, options, listed_names)
     title = " ".join((options.title or "").split()) or options.name
     text = build_card_text(options.name, title, pairs, classes, void, options.group)
     validate(Card, parse_yaml(text), card)
@@ -108,7 +95,7 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
         void_by_custom=by_custom,
         groups=groups,
         names_file=listed_names.path if listed_names else None,
-        has_listed_names=bool(listed_names and listed_names.pick([one.value for one in classes])),
+        has_listed_names=bool(listed_names and listed_names.pick([one.values[0] for one in classes])),
     )
 
 
@@ -128,6 +115,8 @@ def _check_options(options: NewDatasetOptions, card: Path, own: Path, root: Path
             raise InputError(f"--classes: {name!r} cannot name a class: use letters, digits, _, - and spaces")
         if list(options.classes or []).count(name) > 1:
             raise InputError(f"--classes names {name} twice")
+    if options.foreground and options.values is not None:
+        raise InputError("--foreground and --values: give one of them; --values says which values are one class")
     check_not_linked(root, str((own / "images").relative_to(root)))
     check_not_linked(own, "masks")
     places = {own / "images": options.images, own / "masks": options.masks}
@@ -158,7 +147,7 @@ def _count_groups(group: str | None, names: Sequence[str]) -> int | None:
 
 def _compile(option: str, text: str) -> re.Pattern[str]:
     try:
-        pattern = re.compile(text)
+        pattern = re.compile(normalize_name(text))
     except re.error as error:
         raise InputError(f"{option}: {text!r} is not a regular expression: {error}") from None
     if not pattern.groups:

@@ -15,6 +15,8 @@ from losslab.runtime.parallel import parallel_map
 
 MIN_VALUES = 5
 """Fewest values besides 0 that are taken for objects; fewer may well be classes."""
+MIN_VALUES_COUNTED = 3
+"""Fewest values where masks hold 1, 1 and 2, 1 to 3 and so on, but never 2 without 1, and all are in one piece."""
 MIN_PIXELS = 4
 """Mean pixels of a value in a mask below which it is a shade, not an object."""
 MIN_SHARE_OF_OWN = 0.5
@@ -36,14 +38,20 @@ def hold_instances(masks: Sequence[MaskContent]) -> bool:
     mean_pixels = sum(mask.pixels[value] for mask, objects in filled for value in objects) / max(
         masks_by_value.total(), 1
     )
-    if len(filled) < 2 or len(masks_by_value) < MIN_VALUES or mean_pixels < MIN_PIXELS:
+    lengths = {len(objects) for _, objects in filled}
+    is_nested = {tuple(objects) for _, objects in filled} == {
+        tuple(range(1, 1 + most)) for most in range(1, 1 + len(lengths))
+    }
+    fewest = MIN_VALUES_COUNTED if is_nested else MIN_VALUES
+    if len(filled) < 2 or len(masks_by_value) < fewest or mean_pixels < MIN_PIXELS:
         return False
     share_of_own = sum(count == 1 for count in masks_by_value.values()) / len(masks_by_value)
     counted = [_is_counted(objects) for _, objects in filled]
-    varies = len({len(objects) for _, objects in filled}) > 1
-    if share_of_own >= MIN_SHARE_OF_OWN:
+    if len(masks_by_value) < MIN_VALUES:
+        least = 1.0
+    elif share_of_own >= MIN_SHARE_OF_OWN:
         least = MIN_IN_ONE_PIECE_OF_OWN
-    elif varies and sum(counted) >= MIN_SHARE_COUNTED * len(filled):
+    elif len(lengths) > 1 and sum(counted) >= MIN_SHARE_COUNTED * len(filled):
         least = MIN_IN_ONE_PIECE_COUNTED
     else:
         return False

@@ -1,24 +1,31 @@
 """The masks of your own data, read file by file: the pixels of each value, and what tells smooth edges."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import cv2
 import numpy as np
+from PIL import Image
 from tqdm import tqdm
 
 from losslab.cards import RawValue
 from losslab.data.images.decode import UnusableFileError, Values, read_mask
 from losslab.data.images.labels import Colour, PaletteColours, pack_colours, read_palette
 from losslab.errors import InputError
+from losslab.formats import format_list
 from losslab.runtime.parallel import map_ahead
 
 LOSSLESS = "masks must be label images, one value per class, stored without loss (as PNG, BMP or TIFF)"
 MAX_VALUES = 4096
 """Number of different values in one mask above which it holds shades, not even an object each."""
 FULL = 255
+OPAQUE = 127
+"""Alpha above which a pixel is called opaque."""
+HALVES = "0-127,128-255"
+"""What --values is to say where one object is white on black, and its edges are not sharp."""
 EDGE_PX = 8
 """Distance from 255 within which smooth edges, and those of a JPEG in disguise, hold other values."""
 T = TypeVar("T")
@@ -36,14 +43,23 @@ class MaskContent:
     """Colours of the numbers, where the file has a palette."""
     shades_afar: int
     """Pixels of 1 to 254 that are not within 8 pixels of any of 255."""
+    between: dict[RawValue, int]
+    """Pixels of each value that lie between a lower and a higher neighbour, as on smooth edges."""
+    in_two_opacities: RawValue | None
+    """A value that is transparent in some pixels and opaque in others."""
 
 
-def read_masks(paths: Iterable[Path]) -> tuple[list[MaskContent], str | None]:
+def read_masks(paths: Iterable[Path], stated: Collection[RawValue] = ()) -> tuple[list[MaskContent], str | None]:
     """Read all masks, in numbers or all in colours; return also which palettes make them so, if any do.
 
-    Raises InputError for masks that are unreadable, stored with loss, or hold shades.
+    With `stated`, the values that the user gave, masks are read as these are, and may be stored with loss. Raises InputError
+    for masks that are unreadable, stored with loss, hold shades, or mean colours in some files and numbers in others.
     """
-    masks = map_files(_read_values, paths, "masks")
+    if any(isinstance(value, tuple) for value in stated):
+        return map_files(_read_colours, paths, "masks"), None
+    masks = map_files(partial(_read_values, lossless=not stated), paths, "masks")
+    if stated and (first := next((mask for mask in masks if mask.in_colours), None)):
+        raise InputError(f"{first.path}: is in colours, but --values gives numbers; give colours, such as #e0e0c0")
     palettes = PaletteColours()
     clashes = [clash for mask in masks if (clash := palettes.find_clash(mask.palette, mask.path.name))]
     if clashes:
@@ -54,9 +70,46 @@ def read_masks(paths: Iterable[Path]) -> tuple[list[MaskContent], str | None]:
                 "save all masks in the same way"
             )
     if clashes or any(mask.in_colours for mask in masks):  # a grey mask among them is meant in colours too
-        numbers = [mask.path for mask in masks if not mask.in_colours]
-        masks = [mask for mask in masks if mask.in_colours] + map_files(_read_colours, numbers, "masks")
+        for mask in masks:
+            _check_palette(mask)
+        numbers = [mask for mask in masks if not mask.in_colours]
+        coloured = [mask for mask in masks if mask.in_colours]
+        read_again = map_files(_read_colours, [mask.path for mask in numbers], "masks")
+        _check_greys(read_again, [not mask.palette for mask in numbers], coloured)
+        masks = coloured + read_again
     return masks, clashes[0] if clashes else None
+
+
+def _check_palette(mask: MaskContent) -> None:
+    """Raise InputError if colours would merge numbers of a mask."""
+    by_colour: dict[Colour, int] = {}
+    for number, colour in mask.palette.items():
+        if (other := by_colour.setdefault(colour, number)) != number:
+            raise InputError(
+                f"{mask.path}: its palette gives {other} and {number} the colour {list(colour)}, but masks are read in colours, "
+                f"as not all have this palette; save all masks with one palette, or say with --values that the colour counts"
+            )
+
+
+def _check_greys(masks: Sequence[MaskContent], are_grey: Sequence[bool], coloured: Sequence[MaskContent]) -> None:
+    """Raise InputError if a grey mask among masks in colours seems to hold numbers: no other has its greys."""
+    known = {value for mask in coloured for value in mask.pixels}
+    known.update(value for mask, is_grey in zip(masks, are_grey, strict=True) if not is_grey for value in mask.pixels)
+    for mask, is_grey in zip(masks, are_grey, strict=True):
+        strange = [
+            str(value[0]) for value in mask.pixels if isinstance(value, tuple) and value not in known and any(value)
+        ]
+        if is_grey and strange and _is_stored_in_grey(mask.path):
+            example = next(one for one in (*coloured, *masks) if one is not mask)
+            raise InputError(
+                f"{mask.path}: holds {format_list(strange)} in grey, which no mask in colours has ({example.path.name} is one): "
+                "save all masks in the same way, or give --values with the colours of each class, such as #ff0000+#010101"
+            )
+
+
+def _is_stored_in_grey(path: Path) -> bool:
+    with Image.open(path) as opened:
+        return opened.mode not in ("RGB", "RGBA", "P", "CMYK")
 
 
 def map_files(work: Callable[[Path], T], files: Iterable[Path], what: str) -> list[T]:
@@ -76,8 +129,9 @@ def count_values(values: Values, in_colours: bool) -> dict[RawValue, int]:
     return {int(value): int(all_counts[value]) for value in np.flatnonzero(all_counts)}
 
 
-def _read_values(path: Path) -> MaskContent:
-    _check_lossless(path)
+def _read_values(path: Path, lossless: bool) -> MaskContent:
+    if lossless:
+        _check_lossless(path)
     try:
         values = read_mask(path, in_colours=False)
     except UnusableFileError as error:
@@ -100,13 +154,32 @@ def _describe(path: Path, values: Values, in_colours: bool) -> MaskContent:
         raise InputError(f"{path}: holds {len(pixels)} {'colours' if in_colours else 'values'}; {LOSSLESS}")
     palette = {} if in_colours else read_palette(path, values)
     afar = _count_shades_afar(values) if FULL in pixels and len(pixels) > 2 else 0
-    return MaskContent(path, pixels, (values.shape[1], values.shape[0]), in_colours, palette, afar)
+    between = _count_between(values, in_colours) if len(pixels) > 2 else {}
+    opacities = _find_two_opacities(path, values, in_colours)
+    return MaskContent(path, pixels, (values.shape[1], values.shape[0]), in_colours, palette, afar, between, opacities)
 
 
 def _count_shades_afar(values: Values) -> int:
     around = np.ones((2 * EDGE_PX + 1, 2 * EDGE_PX + 1), np.uint8)
     near = cv2.dilate((values == FULL).astype(np.uint8), around)
     return int(np.count_nonzero((values > 0) & (values < FULL) & (near == 0)))
+
+
+def _count_between(values: Values, in_colours: bool) -> dict[RawValue, int]:
+    around = np.ones((3, 3), np.uint8)
+    inside = (cv2.erode(values, around) < values) & (values < cv2.dilate(values, around))
+    return count_values(values[inside.any(axis=2) if in_colours else inside], in_colours)
+
+
+def _find_two_opacities(path: Path, values: Values, in_colours: bool) -> RawValue | None:
+    if values.dtype != np.uint8:
+        return None
+    with Image.open(path) as opened:
+        if opened.mode not in ("RGBA", "LA"):
+            return None
+        alpha = np.asarray(opened.getchannel("A"))
+    clear, opaque = (count_values(values[place], in_colours) for place in (alpha == 0, alpha > OPAQUE))
+    return next((value for value in clear if value in opaque), None)
 
 
 def _check_lossless(path: Path) -> None:
@@ -117,4 +190,7 @@ def _check_lossless(path: Path) -> None:
         raise InputError(f"{path}: {error.strerror}") from None
     for name, matches in (("JPEG", head[:2] == b"\xff\xd8"), ("lossy WebP", head[8:16] == b"WEBPVP8 ")):
         if matches:
-            raise InputError(f"{path}: is {name}, which blurs values; {LOSSLESS}")
+            else_give = (
+                f"; or give --values {HALVES}, if they show one object, white on black" if name == "JPEG" else ""
+            )
+            raise InputError(f"{path}: is {name}, which blurs values; {LOSSLESS}{else_give}")

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,19 +34,19 @@ class ScanResult:
     """Images that prepare would refuse, and why."""
 
 
-def scan_pairs(pairs: FilePairs, void_values: int = 1) -> ScanResult:
-    """Read all masks, and measure all images, on all cores.
+def scan_pairs(pairs: FilePairs, void_values: int = 1, stated: Collection[RawValue] = ()) -> ScanResult:
+    """Read all masks, and measure all images, on all cores. `stated` are the values that the user gave, if any.
 
     Raises InputError for masks that are unreadable, or hold shades: more values than classes and `void_values` together,
     unless each object has a value of its own.
     """
-    masks, palettes = read_masks(pairs.masks.values())
+    masks, palettes = read_masks(pairs.masks.values(), stated)
     in_colours = masks[0].in_colours
     pixels: Counter[RawValue] = Counter()
     for mask in masks:
         pixels.update(mask.pixels)
-    has_instances, most_values = hold_instances(masks), MAX_CLASSES + void_values
-    if len(pixels) > most_values and not has_instances:
+    has_instances, most_values = not stated and hold_instances(masks), MAX_CLASSES + void_values
+    if len(pixels) > most_values and not has_instances and not stated:
         most = max(masks, key=lambda mask: len(mask.pixels))
         kind = "colours" if in_colours else "values"
         if len(most.pixels) > most_values:

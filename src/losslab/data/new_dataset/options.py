@@ -1,0 +1,28 @@
+"""The options of `losslab datasets new`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from losslab.cards import RawValue
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewDatasetOptions:
+    """What the user says about the data; the rest is read from the files."""
+
+    name: str
+    images: Path
+    masks: Path
+    title: str | None = None
+    classes: Sequence[str] | None = None
+    """Names, in the order of values; None to make them up."""
+    void: Sequence[RawValue] | None = None
+    """Values that are void; None for 255, if there are two other values or more."""
+    values: Sequence[Sequence[RawValue]] | None = None
+    """Values of each class; None to make each value a class."""
+    pair: str | None = None
+    """A regular expression that captures the same in the names of an image and its mask; None to pair by names."""
+    foreground: bool = False
+    """Whether all values but 0 (or black) and void are one class."""
+    group: str | None = None
