@@ -187,6 +187,13 @@ READ: dict[str, tuple[Draw, str, Truth, list[Any], list[Any]]] = {
     "16 bits, stretched": (lambda n: deep(two(n) * 257), "png", two, [[0], [257], [514]], []),
     "floats": (lambda n: floats(two(n)), "tif", two, [[0], [1], [2]], []),
     "floats, white": (lambda n: floats(one(n) * 255), "tif", one, [[0], [255]], []),
+    "labels of two kinds of masks": (  # 16 to 18 are near 255 / 15
+        alternate(lambda n: grey(one(n) * 15), lambda n: grey(np.where(objects(2, 3), objects(2, 3) + 15, 0))),
+        "png",
+        lambda n: np.where(objects(2, 3), objects(2, 3) + 1, 0) if n % 2 else one(n),
+        [[0], [15], [16], [17], [18]],
+        [],
+    ),
     "1 to 3, some missing": (
         lambda n: grey(np.where(objects(2, 3) == 1 + n % 3, 0, objects(2, 3))),
         "png",
@@ -456,6 +463,15 @@ def test_values_that_do_not_fit_are_reported(
     with pytest.raises(InputError, match=complaint) as caught:
         make(tmp_path, draw, kind, said)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_name_for_each_value_is_an_answer(tmp_path: Path, listed: bool) -> None:
+    draw = alternate(lambda n: grey(two(n)), lambda n: deep(two(n) * 257))
+    if listed:
+        (tmp_path / "classes.txt").write_text("a\nb\nc\nd\ne\n", encoding="utf-8")
+    card, _ = make(tmp_path, draw, "png", {} if listed else {"classes": ["a", "b", "c", "d", "e"]})
+    assert [each.values for each in card.classes] == [[0], [1], [2], [257], [514]]
 
 
 def test_ranges_and_joined_values_are_written_short(tmp_path: Path) -> None:

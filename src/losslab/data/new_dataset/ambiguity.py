@@ -59,20 +59,7 @@ def check_full_values(scan: ScanResult) -> None:
     raise InputError(f"{_get_folder(scan)}: {doubt}; say what is meant: {', '.join(remedies)}")
 
 
-def check_meanings(scan: ScanResult) -> None:
-    """Raise InputError if masks of numbers seem to follow different conventions, each judged by its own values."""
-    _check_two_roles(scan)
-    numbers = [(mask, sorted(set(_list_numbers(mask)) - {0})) for mask in scan.masks if any(_list_numbers(mask))]
-    present = sorted({number for _, values in numbers for number in values})
-    for limit in (*(number for number in present if number <= MAX_STRETCHED), FULL):
-        low, high = [(m, v) for m, v in numbers if v[-1] <= limit], [(m, v) for m, v in numbers if v[0] > limit]
-        if low and high and len(low) + len(high) == len(numbers):
-            origins = {number: _find_origin(number, limit) for _, values in high for number in values}
-            if all(origins.values()) and (len(origins) > 1 or max(origins) > FULL):
-                _complain_of_scales(scan, low[0][0], high[0][0], present, origins)
-
-
-def _check_two_roles(scan: ScanResult) -> None:
+def check_roles(scan: ScanResult) -> None:
     """Raise InputError if 255, or 65535, seems to be the object in some masks and void in others."""
     for value in (FULL, FULL_16):
         alone = [mask for mask in scan.masks if mask.pixels.keys() == {0, value}]
@@ -90,6 +77,18 @@ def _check_two_roles(scan: ScanResult) -> None:
             f"{_get_folder(scan)}: 65535 ({_describe(of_16[0])}) may mean in 16 bits what 255 means in 8 ({_describe(of_8[0])}): "
             "say what is meant: --void 255,65535, --void 255 (65535 is a class), or --void none"
         )
+
+
+def check_scales(scan: ScanResult) -> None:
+    """Raise InputError if labels seem to be stretched to 8 or 16 bits in some masks, and not in others."""
+    numbers = [(mask, sorted(set(_list_numbers(mask)) - {0})) for mask in scan.masks if any(_list_numbers(mask))]
+    present = sorted({number for _, values in numbers for number in values})
+    for limit in (*(number for number in present if number <= MAX_STRETCHED), FULL):
+        low, high = [(m, v) for m, v in numbers if v[-1] <= limit], [(m, v) for m, v in numbers if v[0] > limit]
+        if low and high and len(low) + len(high) == len(numbers):
+            origins = {number: _find_origin(number, limit) for _, values in high for number in values}
+            if all(origins.values()) and max(origins) > (FULL // 2 if len(origins) > 1 else FULL):
+                _complain_of_scales(scan, low[0][0], high[0][0], present, origins)
 
 
 def _complain_of_scales(

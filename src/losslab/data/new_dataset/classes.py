@@ -64,9 +64,10 @@ def choose_classes(
         shares = _join_values(said.values, void, scan)
     elif said.foreground:
         shares = _join_foreground(single)
-    names = said.classes
+    names, picked = said.classes, listed_names.pick([values[0] for values in shares]) if listed_names else None
     if not is_stated:
-        _check_doubts(scan, said, by_custom, has_fitting_names=names is not None and len(names) == len(shares))
+        has_names = names is not None and len(names) == len(shares)
+        _check_doubts(scan, said, by_custom, has_names, has_names or picked is not None)
     shown = [f"{format_raw_values(values)} ({format_share(share)})" for values, share in shares.items()]
     listed = ", ".join(shown[:MAX_VALUES_SHOWN]) + (", …" if len(shown) > MAX_VALUES_SHOWN else "")
     besides = " besides void" if void else ""
@@ -83,9 +84,7 @@ def choose_classes(
         )
     if len(shares) > MAX_CLASSES:
         raise InputError(f"the masks hold {len(shares)} values{besides}; {CLASS_LIMIT}")
-    if names is None and listed_names is not None:
-        names = listed_names.pick([values[0] for values in shares])
-    named = zip(names or _name_values(list(shares)), _pick_colours(len(shares)), shares.items(), strict=True)
+    named = zip(names or picked or _name_values(list(shares)), _pick_colours(len(shares)), shares.items(), strict=True)
     classes = [
         MaskClass(name, values[0] if isinstance(values[0], tuple) else colour, values, share)
         for name, colour, (values, share) in named
@@ -93,11 +92,21 @@ def choose_classes(
     return classes, {value: scan.pixels.get(value, 0) / total for value in void}, by_custom
 
 
-def _check_doubts(scan: "ScanResult", said: "NewDatasetOptions", by_custom: bool, has_fitting_names: bool) -> None:
-    """Raise InputError if values may mean something else than a class each, and 255 void."""
-    from losslab.data.new_dataset.ambiguity import check_full_values, check_meanings, check_shades  # heavy
+def _check_doubts(
+    scan: "ScanResult", said: "NewDatasetOptions", by_custom: bool, has_names: bool, is_named: bool
+) -> None:
+    """Raise InputError if values may mean something else than a class each, and 255 void.
 
-    if scan.has_instances and not has_fitting_names:
+    With `has_names`, the user named each value; with `is_named`, the user did, or a file beside the masks.
+    """
+    from losslab.data.new_dataset.ambiguity import (  # heavy
+        check_full_values,
+        check_roles,
+        check_scales,
+        check_shades,
+    )
+
+    if scan.has_instances and not has_names:
         richest = max(scan.masks, key=lambda mask: len(mask.pixels))
         raise InputError(
             f"{richest.path.parent}: {len(scan.pixels)} values, most of them in one piece, as if each object had a value of its "
@@ -106,10 +115,11 @@ def _check_doubts(scan: "ScanResult", said: "NewDatasetOptions", by_custom: bool
         )
     if by_custom:
         check_full_values(scan)
-    if said.void is None:
-        check_meanings(scan)
-        if not has_fitting_names:
-            check_shades(scan)
+    if said.void is None and (by_custom or not is_named):
+        check_roles(scan)
+    if said.void is None and not is_named:
+        check_scales(scan)
+        check_shades(scan)
 
 
 def _join_values(
