@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+
 from losslab.cards import RawValue
-from losslab.data.new_dataset.masks import FULL, HALVES, MaskContent
+from losslab.data.images.decode import read_mask
+from losslab.data.new_dataset.masks import EDGE_PX, FULL, HALVES, MaskContent, dilate
 from losslab.data.new_dataset.scan import ScanResult
 from losslab.data.new_dataset.values import format_raw_value
 from losslab.errors import InputError
@@ -17,8 +20,9 @@ MAX_SHARE_AFAR = 0.05
 MIN_SHARE_BETWEEN, MIN_SHADES, MAX_SHADED = 0.9, 3, 0.25
 """Share of a shade's pixels that lie between a lower and a higher neighbour; fewest values that are called shades; and the
 largest share of all pixels that shades of smooth edges have."""
-BAND, MIN_IN_BAND = 8, 4
-"""The lowest and the highest of so many parts of the range, and the fewest values in both that are called blurred."""
+REACH, MIN_NEAR = 8, 4
+"""The part of the range within which values are near another, as an eighth; and fewest values that blur leaves near it."""
+MAX_MASKS_READ = 8
 FULL_16 = 65535
 MAX_STRETCHED = 16
 """Largest label that is looked for both as it is and stretched to 8 or 16 bits."""
@@ -41,7 +45,7 @@ def check_full_values(scan: ScanResult) -> None:
         other = next(mask for mask in scan.masks if mask.pixels.keys() - {0, FULL})
         examples = f"{_describe(full[0])}, {other.path.name} {_list_values(other)}"
         doubt = f"255 is void where it stands beside other classes, but no mask has both ({examples})"
-    elif afar <= MAX_SHARE_AFAR * shades.total() and (shades.total() < edged or _is_blurred(scan)):
+    elif afar <= MAX_SHARE_AFAR * shades.total() and (shades.total() < edged or _find_centres(scan)):
         doubt = "values from 1 to 254 lie only along the edges of 255, as if 255 were the object and its edges smooth "
         doubt += f"({_describe(richest)})"
         if dark := [mask for mask in scan.masks if 0 < max(_list_numbers(mask)) <= FULL // 2]:
@@ -130,30 +134,48 @@ def check_shades(scan: ScanResult) -> None:
     shades = {value for value, count in scan.pixels.items() if between[value] >= MIN_SHARE_BETWEEN * count}
     share = sum(scan.pixels[value] for value in shades) / sum(scan.pixels.values())
     others = [value for value in scan.pixels if value not in shades]
-    if _is_blurred(scan):
-        shades, others = set(scan.pixels), [min(scan.pixels), max(scan.pixels)]
+    if centres := _find_centres(scan):
+        shades, others = set(scan.pixels), list(centres)
     elif len(shades) < max(MIN_SHADES, len(others)) or share > MAX_SHADED:
         return
     most = max(scan.masks, key=lambda mask: len(shades & mask.pixels.keys()))
     remedies = ["--foreground nonzero", "or --void none (each value is a class)"]
-    match others:
-        case [int(low), int(high)]:
-            middle = (low + high + 1) // 2
-            remedies.insert(0, f"--values {low}-{middle - 1},{middle}-{high} (each belongs to the nearer)")
+    if middle := _find_middle([value for value in others if isinstance(value, int)]):
+        low, high = min(scan.pixels), max(scan.pixels)
+        remedies.insert(0, f"--values {low}-{middle - 1},{middle}-{high} (each belongs to the nearer)")
     raise InputError(
         f"{_get_folder(scan)}: {len(shades)} of {len(scan.pixels)} values lie only between or near others, as if edges were smooth "
         f"({_describe(most)}); save masks without smoothing, or say what is meant: {', '.join(remedies)}"
     )
 
 
-def _is_blurred(scan: ScanResult) -> bool:
-    """Tell whether numbers lie around two, as after a JPEG: several near each, and few pixels between."""
-    numbers = {value: count for value, count in scan.pixels.items() if isinstance(value, int)}
-    most = max(numbers, default=0)
-    low = [count for value, count in numbers.items() if value < most / BAND]
-    high = [count for value, count in numbers.items() if value > most - most / BAND]
-    between = sum(numbers.values()) - sum(low) - sum(high)
-    return min(len(low), len(high)) >= MIN_IN_BAND and 2 * between <= min(sum(low), sum(high))
+def _find_middle(numbers: Sequence[int]) -> int | None:
+    """Return the middle of numbers that all are near the lowest or the highest."""
+    low, high = min(numbers, default=0), max(numbers, default=0)
+    is_apart = high > low and all(min(number - low, high - number) * REACH <= high - low for number in numbers)
+    return (low + high + 1) // 2 if is_apart else None
+
+
+def _find_centres(scan: ScanResult) -> tuple[int, int] | None:
+    """Find two numbers, in ascending order, that nearly all others lie near, along common edges, as after a JPEG."""
+    counts = {value: count for value, count in scan.pixels.items() if isinstance(value, int)}
+    if len(counts) < 2 * MIN_NEAR:
+        return None
+    reach, first = (max(counts) - min(counts)) / REACH, max(counts, key=counts.__getitem__)
+    distant = {value: count for value, count in counts.items() if abs(value - first) > 2 * reach}
+    second = max(distant, key=distant.__getitem__, default=first)
+    near = [[count for value, count in counts.items() if abs(value - one) <= reach] for one in (first, second)]
+    between = sum(counts.values()) - sum(map(sum, near))
+    if min(map(len, near)) < MIN_NEAR or 2 * between > min(map(sum, near)):
+        return None
+    afar = others = 0
+    for mask in sorted(scan.masks, key=lambda mask: -len(mask.pixels))[:MAX_MASKS_READ]:
+        values = read_mask(mask.path, in_colours=False).astype(np.int32)
+        close = [dilate((abs(values - one) <= reach).astype(np.uint8), EDGE_PX) for one in (first, second)]
+        strange = (values != first) & (values != second)
+        others += int(np.count_nonzero(strange))
+        afar += int(np.count_nonzero(strange & ((close[0] & close[1]) == 0)))
+    return (min(first, second), max(first, second)) if afar <= MAX_SHARE_AFAR * others else None
 
 
 def _describe(mask: MaskContent) -> str:

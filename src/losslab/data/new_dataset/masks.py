@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from losslab.cards import RawValue
-from losslab.data.images.decode import UnusableFileError, Values, read_mask
+from losslab.data.images.decode import Pixels, UnusableFileError, Values, read_mask
 from losslab.data.images.labels import Colour, PaletteColours, pack_colours, read_palette
 from losslab.errors import InputError
 from losslab.formats import format_list
@@ -160,9 +160,13 @@ def _describe(path: Path, values: Values, in_colours: bool) -> MaskContent:
 
 
 def _count_shades_afar(values: Values) -> int:
-    around = np.ones((2 * EDGE_PX + 1, 2 * EDGE_PX + 1), np.uint8)
-    near = cv2.dilate((values == FULL).astype(np.uint8), around)
+    near = dilate((values == FULL).astype(np.uint8), EDGE_PX)
     return int(np.count_nonzero((values > 0) & (values < FULL) & (near == 0)))
+
+
+def dilate(mask: Pixels, pixels: int) -> Pixels:
+    """Widen what is not 0 by a number of pixels on each side."""
+    return np.asarray(cv2.dilate(mask, np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)))
 
 
 def _count_between(values: Values, in_colours: bool) -> dict[RawValue, int]:
