@@ -22,6 +22,7 @@ from losslab.plugins.manifest import explain_unknown, find_entry, find_plugins
 from losslab.plugins.options import build_schema
 from losslab.schedules import check_schedule
 
+MAX_SIZE_PX = 4096
 AUGMENTATIONS = ("none", "flip", "seed_lab7", "affine", "strong")
 """losslab's own recipes; plug-ins add others."""
 RESERVED_METRICS = re.compile(
@@ -61,7 +62,7 @@ class SplitParams(Section):
 
 
 class PrepareParams(Section):
-    size: int = Field(gt=0, le=4096)
+    size: int = Field(gt=0, le=MAX_SIZE_PX)
     fit: Literal["stretch", "letterbox"]
     limit: int | None = Field(ge=3)
     """Prepare at most this many images, for a quick trial; None prepares all."""

@@ -17,12 +17,15 @@ RANDOM = SplitParams(method="random", val=0.25, test=0.25, seed=0, folds=5, fold
 
 
 def make_folders(folder: Path, count: int = 8) -> Path:
-    """Images of 40 x 60 noise with masks of 0, 1 and void 9, where a user's own data lie."""
+    """Images of 40 x 60 noise with masks of 0, 1 and void 9 in blocks, where a user's own data lie."""
     generator = np.random.default_rng(0)
     own = folder / "raw/own"
     for number in range(count):
         save(own / f"images/im{number}.png", generator.integers(0, 256, (40, 60, 3), np.uint8))
-        save(own / f"masks/im{number}.png", generator.choice(np.array([0, 1, 9], np.uint8), (40, 60)))
+        save(
+            own / f"masks/im{number}.png",
+            np.kron(generator.choice(np.array([0, 1, 9], np.uint8), (4, 6)), np.ones((10, 10), np.uint8)),
+        )
     return own
 
 

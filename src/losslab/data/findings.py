@@ -33,6 +33,7 @@ KindName = Literal[
     "image too small",
     "one class only",
     "class absent",
+    "too fine for prepare.size",
     "listed, but not on disk",
     "split without a folder",
     "fewer images than published",
@@ -89,6 +90,7 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
     "class absent": FindingKind(
         "warning", "use another split, such as stratified; or remove the class from the card, if no mask has it"
     ),
+    "too fine for prepare.size": FindingKind("warning", "raise prepare.size"),
     "listed, but not on disk": FindingKind("warning", "get the complete dataset, or go on with a part of it"),
     "split without a folder": FindingKind(
         "warning",
@@ -113,7 +115,7 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
 class Finding:
     kind: KindName
     file: str
-    """A file below the dataset's folder, an image's name, a group or a split."""
+    """A file below the dataset's folder, an image's name, a group, a split or a class."""
     detail: str = ""
 
     @property

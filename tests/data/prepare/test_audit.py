@@ -334,7 +334,7 @@ def test_worst_findings_come_first_and_each_has_file_and_remedy(tmp_path: Path) 
     assert [finding["severity"] for finding in audit["findings"]] == ["error", "warning", "note"]
     assert all(finding["file"] and finding["remedy"] for finding in audit["findings"])
     assert audit["counts"] == {"error": 1, "warning": 1, "note": 1}
-    assert len(summarize_audit(audit)) == 2 + 3
+    assert len(summarize_audit(audit)) == 3 + 3
 
 
 def test_summary_shows_a_few_files_and_counts_the_rest() -> None:

@@ -176,7 +176,10 @@ def test_pet_layout_pairs_lists_and_trimaps(tmp_path: Path) -> None:
     fetched = tmp_path / "raw/fetched"
     for name in ("cat_1", "cat_2", "cat_3", "dog_1"):
         save(fetched / f"images/{name}.jpg", generator.integers(0, 256, (40, 40, 3), np.uint8))
-        save(fetched / f"annotations/trimaps/{name}.png", generator.integers(1, 4, (40, 40), np.uint8))
+        save(
+            fetched / f"annotations/trimaps/{name}.png",
+            np.repeat(np.arange(1, 5, dtype=np.uint8) % 3 + 1, 400).reshape(40, 40),
+        )
     (fetched / "images/cat_1.mat").write_bytes(b"x")
     (fetched / "annotations/trimaps/._cat_1.png").write_bytes(b"x")
     (fetched / "annotations/trainval.txt").write_text("#Image\ncat_1 1 1 1\ncat_2 1 1 1\ncat_9 1 1 1\n")

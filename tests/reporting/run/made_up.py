@@ -277,9 +277,10 @@ def _write_prepared(prepared: Path, run: MadeUp) -> None:
     findings += [Finding("near-duplicate across splits", f"train/im{index}") for index in range(run.near_duplicates)]
     split = {"method": "kfold", "val": 0.2, "test": 0.2, "seed": 3, "folds": 5, "fold": 1}
     audit = {
-        "settings": {"fit": "stretch", "audit": "warn", "limit": 60, "split": split},
+        "settings": {"size": 128, "fit": "stretch", "audit": "warn", "limit": 60, "split": split},
         "images": {"train": 1234, "val": run.images, "test": run.images},
         "coverage": dict.fromkeys(SPLITS, coverage | {"void": {"share": 0.1 if run.ignore_index else 0}}),
+        "ceiling": dict.fromkeys(run.classes, 0.95),
         "near_duplicates": {"count": run.near_duplicates, "pairs": pairs},
     }
     write_json(prepared / "audit.json", audit | describe_findings(findings))

@@ -88,6 +88,14 @@ def set_finding(kind: str) -> Change:
     return lambda outs: replace(outs, audit=outs.audit | {"by_kind": {kind: {"count": 3}}})
 
 
+def set_ceiling(resolution: str, **ceiling: float) -> Change:
+    """Set what the truth itself scores, and report these classes."""
+    findings = [{"kind": "too fine for prepare.size", "file": name} for name in ceiling]
+    return lambda outs: replace(
+        outs, audit=outs.audit | {"ceiling": ceiling, "findings": findings}, evaluation={"resolution": resolution}
+    )
+
+
 def remove_class(split: str, name: str) -> Change:
     def change(outs: ReportInputs) -> ReportInputs:
         audit = deepcopy(outs.audit)
@@ -120,6 +128,17 @@ FIRES: list[tuple[notes.Rule, Change, str]] = [
     (notes.check_rare_class, change_class("road", "test", images="2"), "road in 2 images"),
     (notes.check_absent_class, remove_class("train", "road"), "road in no train image"),
     (notes.check_never_predicted, change_class("road", "test", predicted="0"), "road is never predicted"),
+    (
+        notes.check_ceiling,
+        set_ceiling("original", road=0.3369),
+        "road is too fine for 128 pixels. At the size of the files, the truth itself, resized to 128 pixels, has an IoU of "
+        "0.337 for road. Scores here are at that size.",
+    ),
+    (
+        notes.check_ceiling,
+        set_ceiling("prepared", road=0.3, tree=0.5),
+        "has an IoU of 0.300 for road and 0.500 for tree. Scores here are at the prepared size, and do not show it.",
+    ),
     (notes.check_overfitting, change_iou("train", 0.2), "mIoU 0.960 on a sample of the training images, 0.720 on val."),
     (
         notes.check_overfitting,
@@ -157,6 +176,7 @@ SILENT: list[tuple[notes.Rule, Change]] = [
     (notes.check_rare_class, combine(change_image_ious(0, images=6), change_class("road", "test", images="3"))),
     (notes.check_absent_class, lambda outs: outs),
     (notes.check_never_predicted, change_class("road", "test", predicted="0", support="0")),
+    (notes.check_ceiling, set_finding("hidden file")),
     (notes.check_overfitting, change_iou("train", 0.05)),
     (notes.check_overfitting, combine(change_iou("train", 0.02), change_class("sky & sea", "val", iou=""))),
     (notes.check_val_loss, set_losses(TRAIN, [1.0, 0.6, 0.5, 0.52, 0.51])),
@@ -224,6 +244,12 @@ def test_rule_says_why_it_is_unchecked(sound: ReportInputs, rule: notes.Rule, ch
 
 def test_sound_run_has_no_note(sound: ReportInputs) -> None:
     assert notes.apply_rules(sound) == ([], list(notes.RULES), [])
+
+
+def test_fineness_of_classes_is_no_matter_where_no_image_was_resized(sound: ReportInputs) -> None:
+    audit = {key: value for key, value in sound.audit.items() if key != "ceiling"}
+    _, fine, unchecked = notes.apply_rules(replace(sound, audit=audit))
+    assert len(fine) == len(notes.RULES) - 1 and "no class too fine for prepare.size" not in fine + unchecked
 
 
 def test_each_rule_is_tested_both_ways() -> None:

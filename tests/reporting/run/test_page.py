@@ -217,3 +217,14 @@ def test_data_without_a_finding_are_called_so(outs: Path) -> None:
     page = render_report(outs)
     assert "The audit found nothing wrong." in page and "Similar images" not in page
     assert "Nothing in the numbers gives a reason to doubt that" in page
+
+
+def test_page_shows_what_the_truth_itself_scores_only_where_images_were_resized(outs: Path) -> None:
+    audit = read_json(outs / "prepared/audit.json")
+    write_json(outs / "prepared/audit.json", audit | {"ceiling": dict.fromkeys(audit["ceiling"], 0.4321)})
+    page = render_report(outs)
+    assert page.count('<td class="value">0.432</td>') == len(audit["ceiling"])
+    assert "once resized to 128 pixels" in page
+    del audit["ceiling"]
+    write_json(outs / "prepared/audit.json", audit)
+    assert "IoU of the truth" not in render_report(outs)

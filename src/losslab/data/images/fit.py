@@ -34,8 +34,31 @@ def compute_placement(height: int, width: int, size: int, fit: Fit) -> Placement
 def resize_pair(image: Pixels, mask: Pixels, size: int, fit: Fit) -> tuple[Pixels, Pixels]:
     """Resize an image RGB `[H, W, 3]` and its labels `[H, W]` without padding or making up labels."""
     place = compute_placement(mask.shape[0], mask.shape[1], size, fit)
+    return _resize_image(image, place), resize_labels(mask, size, fit)
+
+
+def resize_labels(mask: Pixels, size: int, fit: Fit) -> Pixels:
+    """Resize labels `[H, W]` to the nearest, without padding."""
+    place = compute_placement(mask.shape[0], mask.shape[1], size, fit)
     labels = cv2.resize(mask, (place.width, place.height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return _resize_image(image, place), np.asarray(labels, np.uint8)
+    return np.asarray(labels, np.uint8)
+
+
+def restore_labels(labels: Pixels, height: int, width: int) -> Pixels:
+    """Bring resized labels back to a file's size as predictions are: each pixel gets the label of the largest weight.
+
+    Weights are linear between the labels' centres, as `losslab.inference.predictor.restore_size` has it for logits.
+    """
+    first, *others = np.flatnonzero(np.bincount(labels.ravel())).tolist()
+    restored = np.full((height, width), first, np.uint8)
+    largest = _weigh(labels, first, height, width)
+    for label in others:
+        weights = _weigh(labels, label, height, width)
+        # All bits set, or none: an index of bools takes several times as long.
+        wins = -(weights > largest).view(np.uint8)
+        restored ^= (restored ^ label) & wins
+        largest = np.maximum(largest, weights)
+    return restored
 
 
 def pad_pair(image: Pixels, mask: Pixels, size: int) -> tuple[Pixels, Pixels]:
@@ -53,6 +76,11 @@ def _resize_image(image: Pixels, place: Placement) -> Pixels:
     shrinks = place.width <= image.shape[1] and place.height <= image.shape[0]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(image, (place.width, place.height), interpolation=interpolation), np.uint8)
+
+
+def _weigh(labels: Pixels, label: int, height: int, width: int) -> Pixels:
+    is_label = (labels == label) * np.uint8(255)
+    return np.asarray(cv2.resize(is_label, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 def _pad(pixels: Pixels, size: int, value: int) -> Pixels:

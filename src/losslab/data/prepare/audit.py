@@ -10,7 +10,7 @@ from losslab.data.findings import FINDING_KINDS, SEVERITIES, Finding
 from losslab.data.prepare.near_duplicates import MAX_PAIRS_LISTED, NearDuplicates, SimilarPair
 from losslab.data.prepare.statistics import ImageStatistics, SplitTotals
 from losslab.errors import InputError
-from losslab.formats import format_cell_percent
+from losslab.formats import format_cell_percent, format_score
 from losslab.io.files import Row
 
 MAX_EXAMPLES = 3
@@ -133,6 +133,10 @@ def summarize_audit(audit: Mapping[str, Any]) -> list[str]:
         classes = [f"{name} {share}" for name, share in shares.items() if name != "void" or has_void]
         shown = _join(classes[:MAX_CLASSES_SHOWN], len(classes))
         lines.append(f"% of pixels in {' / '.join(audit['images'])}: {shown}")
+    if "ceiling" in audit:
+        classes = [f"{name} {format_score(iou)}" for name, iou in audit["ceiling"].items()]
+        shown = _join(classes[:MAX_CLASSES_SHOWN], len(classes))
+        lines.append(f"IoU of the truth itself, resized and brought back to the files' size: {shown}")
     for kind, entry in audit["by_kind"].items():
         remedy = "" if entry["remedy"].startswith("nothing") else f". Remedy: {entry['remedy']}"
         examples = _join(entry["examples"], entry["count"])

@@ -22,6 +22,7 @@ from losslab.data.prepare.audit import (
     describe_findings,
     find_duplicates,
 )
+from losslab.data.prepare.ceiling import audit_ceiling, compute_ceiling
 from losslab.data.prepare.near_duplicates import THUMBNAIL_PIXELS, find_near_duplicates
 from losslab.data.prepare.splits import choose_samples, split_samples
 from losslab.data.prepare.statistics import ImageStatistics, SplitTotals, StatisticsTable, measure_image
@@ -129,6 +130,9 @@ def _write_splits(
     findings += audit_splits(card, names, groups, totals, near.pairs)
     findings += find_duplicates([(split, name) for split in SPLITS for name in names[split]], digests.tolist())
     audit = {"settings": params.model_dump()} | describe_data(card, totals, rows, near)
+    if table.is_resized:
+        audit["ceiling"] = compute_ceiling(table.overlap, card)
+        findings += audit_ceiling(audit["ceiling"], card, kept, table, params)
     return audit | describe_findings(findings, near.count)
 
 
@@ -178,13 +182,13 @@ def _decode(
         picture = read_image(path)
         path = sample.mask
         values = read_mask(path, card.in_colours)
-        shape, stored = values.shape[:2], picture
-        picture = stored.match_shape(shape)
-        if picture is not stored:
+        as_stored = picture
+        picture = as_stored.match_shape(values.shape[:2])
+        if picture is not as_stored:
             findings.append(Finding("rotated by its EXIF tag", sample.name))
         elif picture.orientation > 1:
             findings.append(Finding("EXIF turn not applied", sample.name))
-        mask = labels.map_values(values)
+        stored = labels.map_values(values)
         palette = {} if card.in_colours else read_palette(path, values)
     except UnusableFileError as error:
         return Finding(error.kind, path.relative_to(folder).as_posix(), error.detail)
@@ -192,8 +196,8 @@ def _decode(
         findings.append(Finding("few grey values left of 16 bits", sample.name, picture.lost_levels))
     elif picture.is_deep:
         findings.append(Finding("16-bit image", sample.name))
-    image, mask = resize_pair(picture.pixels, mask, params.size, params.fit)
-    statistics = measure_image(image, mask, len(card.classes), shape[1], shape[0])
+    image, mask = resize_pair(picture.pixels, stored, params.size, params.fit)
+    statistics = measure_image(image, mask, stored, len(card.classes))
     if not statistics.pixels.any():
         return Finding("nothing but void", path.relative_to(folder).as_posix())
     if int(statistics.pixels.sum()) + statistics.void != mask.size:

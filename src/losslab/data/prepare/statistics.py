@@ -10,8 +10,11 @@ import numpy.typing as npt
 
 from losslab.cards import IGNORE_INDEX
 from losslab.data.images.decode import Pixels
+from losslab.data.images.fit import restore_labels
 from losslab.data.prepare.near_duplicates import shrink_image
 
+MAX_CLASSES_APART = 16
+"""Classes up to which counting one after the other is quicker than a histogram."""
 Counts = npt.NDArray[np.int64]
 
 
@@ -20,9 +23,12 @@ class ImageStatistics:
     width: int
     height: int
     """Height of the file; `width` is its width."""
+    is_resized: bool
     pixels: Counts
     """Pixels of each class, at the new size."""
     void: int
+    overlap: Counts
+    """Pixels of the file's labels that resized ones give back, see `measure_overlap`: `[2, classes]`."""
     sums: Counts
     """Sums of the values of each channel, and of their squares: `[2, 3]`."""
     digest: str
@@ -30,18 +36,20 @@ class ImageStatistics:
     """A small grey version, by which near-duplicates are found."""
 
 
-def measure_image(image: Pixels, mask: Pixels, classes: int, width: int, height: int) -> ImageStatistics:
-    """Measure an image RGB `[H, W, 3]` and its labels `[H, W]`, resized but not padded."""
+def measure_image(image: Pixels, mask: Pixels, stored: Pixels, classes: int) -> ImageStatistics:
+    """Measure an image RGB `[H, W, 3]` and its labels `[H, W]`, resized but not padded; `stored` are the file's labels."""
     counts = _count_values(mask, 0)
     histograms = np.stack([_count_values(image, channel) for channel in range(3)])
     values = np.arange(256, dtype=np.int64)
     content = hashlib.md5(repr(image.shape).encode(), usedforsecurity=False)
     content.update(np.ascontiguousarray(image).data)
     return ImageStatistics(
-        width=width,
-        height=height,
+        width=stored.shape[1],
+        height=stored.shape[0],
+        is_resized=mask.shape != stored.shape,
         pixels=counts[:classes],
         void=int(counts[IGNORE_INDEX]),
+        overlap=measure_overlap(stored, mask, classes),
         sums=np.stack([histograms @ values, histograms @ (values * values)]),
         digest=content.hexdigest(),
         thumbnail=shrink_image(image),
@@ -49,8 +57,37 @@ def measure_image(image: Pixels, mask: Pixels, classes: int, width: int, height:
 
 
 def _count_values(image: Pixels, channel: int) -> Counts:
-    # OpenCV counts in float32, which is exact up to 2**24: the largest prepared image has as many pixels.
-    return np.asarray(cv2.calcHist([image], [channel], None, [256], [0, 256]).ravel(), np.int64)
+    """Count the pixels of a channel that have each value: `[256]`."""
+    # OpenCV counts in float32, which is exact up to 2**24.
+    parts = np.array_split(image, 1 + (image.size >> 23))
+    counts = [cv2.calcHist([part], [channel], None, [256], [0, 256]).ravel().astype(np.int64) for part in parts]
+    return np.asarray(np.sum(counts, axis=0))
+
+
+def measure_overlap(stored: Pixels, resized: Pixels, classes: int) -> Counts:
+    """Count the pixels of each class that labels `resized` give back, and those of either: `[2, classes]`.
+
+    Pixels that are void in `stored`, or once brought back, do not count.
+    """
+    pixels = _count_labels(stored, classes)
+    if resized.shape == stored.shape:
+        return np.stack([pixels, pixels])
+    restored = restore_labels(resized, stored.shape[0], stored.shape[1])
+    places = np.flatnonzero(stored != restored)
+    before, after = stored.ravel()[places], restored.ravel()[places]
+    counted = (before != IGNORE_INDEX) & (after != IGNORE_INDEX)
+    became_void, lost, gained = (
+        np.bincount(labels, minlength=classes)[:classes]
+        for labels in (before[after == IGNORE_INDEX], before[counted], after[counted])
+    )
+    pixels = pixels - became_void
+    return np.stack([pixels - lost, pixels + gained])
+
+
+def _count_labels(labels: Pixels, classes: int) -> Counts:
+    if classes > MAX_CLASSES_APART:
+        return _count_values(labels, 0)[:classes]
+    return np.array([np.count_nonzero(labels == label) for label in range(classes)], np.int64)
 
 
 class StatisticsTable:
@@ -60,6 +97,9 @@ class StatisticsTable:
         self.images = 0
         self.pixels = np.zeros((images, classes), np.int64)
         self.void = np.zeros(images, np.int64)
+        self.overlap = np.zeros((2, classes), np.int64)
+        self.is_resized = False
+        """Whether any image was."""
         self.sums = np.zeros((images, 2, 3), np.int64)
         self.sizes = np.zeros((images, 2), np.int64)
         """Width and height of the files."""
@@ -69,6 +109,8 @@ class StatisticsTable:
         row = self.images
         self.pixels[row], self.void[row], self.sums[row] = one.pixels, one.void, one.sums
         self.sizes[row], self.digests[row] = (one.width, one.height), one.digest.encode()
+        self.overlap += one.overlap
+        self.is_resized |= one.is_resized
         self.images += 1
 
     def compute_totals(self, rows: Sequence[int]) -> "SplitTotals":

@@ -155,6 +155,25 @@ def check_never_predicted(outs: ReportInputs) -> ReportNote | None:
     )
 
 
+def check_ceiling(outs: ReportInputs) -> ReportNote | None:
+    """Check for classes that even the truth loses at the prepared size."""
+    weak = [finding["file"] for finding in outs.audit["findings"] if finding["kind"] == "too fine for prepare.size"]
+    if not weak:
+        return None
+    size = outs.audit["settings"]["size"]
+    scores = format_list([f"{format_score(outs.audit['ceiling'][name])} for {name}" for name in weak])
+    is_original = outs.evaluation["resolution"] == "original"
+    scored = (
+        "Scores here are at that size" if is_original else "Scores here are at the prepared size, and do not show it"
+    )
+    return ReportNote(
+        "limit",
+        f"{format_list(weak)} {'is' if len(weak) == 1 else 'are'} too fine for {size} pixels",
+        f"At the size of the files, the truth itself, resized to {size} pixels, has an IoU of {scores}. {scored}.",
+        "Raise prepare.size; the audit under Data says what a larger one would give.",
+    )
+
+
 def check_overfitting(outs: ReportInputs) -> ReportNote | UncheckedRule | None:
     """Check whether training images score far above val images."""
     pair = _compare_train_and_val(outs)
@@ -254,6 +273,7 @@ RULES: dict[str, Rule] = {
     "no class rare among test images": check_rare_class,
     "every class in every split": check_absent_class,
     "every class predicted": check_never_predicted,
+    "no class too fine for prepare.size": check_ceiling,
     "train close to val": check_overfitting,
     "val loss falls with train loss": check_val_loss,
     "best epoch before the last": check_undertraining,
@@ -265,7 +285,8 @@ RULES: dict[str, Rule] = {
 
 def apply_rules(outs: ReportInputs) -> tuple[list[ReportNote], list[str], list[str]]:
     """Return the notes, the names of the rules that found nothing, and those that could not be checked, with the reason."""
-    results = {name: rule(outs) for name, rule in RULES.items()}
+    rules = {name: rule for name, rule in RULES.items() if rule is not check_ceiling or "ceiling" in outs.audit}
+    results = {name: rule(outs) for name, rule in rules.items()}
     return (
         [result for result in results.values() if isinstance(result, ReportNote)],
         [name for name, result in results.items() if result is None],

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from losslab.cards import SPLITS
-from losslab.formats import format_percent, format_plural
+from losslab.formats import format_percent, format_plural, format_score
 from losslab.io.files import JsonObject
 from losslab.reporting.components.pictures import encode_photo
 from losslab.reporting.run.inputs import ReportInputs
@@ -32,6 +32,8 @@ def build_data_section(outs: ReportInputs) -> dict[str, Any]:
         "settings": _describe_settings(audit["settings"]),
         "images": {split: format_plural(count, "image") for split, count in audit["images"].items()},
         "coverage": coverage,
+        "ceiling": {name: format_score(iou) for name, iou in audit.get("ceiling", {}).items()},
+        "size": audit["settings"]["size"],
         "findings": audit["by_kind"],
         "pairs": [_build_pair(outs.prepared, pair) for pair in pairs[:MAX_PAIRS]],
         "pair_count": audit["near_duplicates"]["count"],
