@@ -1,8 +1,10 @@
 """One reader per on-disk layout: each lists pairs of image and mask, and the files that it skips."""
 
+import os
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +47,7 @@ def find_dataset_folder(card: Card, raw: Path) -> Path:
 
 def read_layout(card: Card, folder: Path) -> DatasetListing:
     """List a dataset, sorted by name. Raises InputError if folders are missing, or there is no pair."""
+    check_not_linked(folder)
     check = check_own if isinstance(card.source, OwnSource) else check_layout
     check(card.layout, folder)
     listing = DatasetListing()
@@ -62,7 +65,7 @@ def _skip_ignored(folder: Path, listing: DatasetListing) -> None:
     """Skip the samples of files that a .dvcignore names: DVC neither stores them nor sees that they change."""
     samples = [(sample, (sample.image.absolute(), sample.mask.absolute())) for sample in listing.samples]
     folders = {path.parent for _, paths in samples for path in paths}
-    root = next((parent for parent in folder.absolute().parents if (parent / ".dvc").is_dir()), None)
+    root = _find_root(folder)
     if root is None or not any(map(_has_patterns, folders.union(*(each.parents for each in folders)))):
         return
     from dvc.fs import localfs
@@ -100,16 +103,26 @@ def check_own(layout: str, own: Path) -> None:
         ) from None
 
 
-def check_not_linked(folder: Path, name: str) -> None:
-    """Raise InputError if a folder, or one on the way to `name` below it, is a link; links to files are no trouble."""
-    for path in (folder / name, *(folder / name).parents):
+def check_not_linked(folder: Path, root: Path | None = None) -> None:
+    """Raise InputError if a folder, one below it or one on the way to it from the repository's root is a link.
+
+    Links to files are no trouble: DVC hashes what they link to. None stands for the root of the repository around the
+    folder; outside of any, only the folder and those below it are checked.
+    """
+    top = root or _find_root(folder)
+    way = takewhile(lambda path: path.absolute() != top.absolute(), folder.parents) if top else ()
+    below = (Path(place) / name for place, names, _ in os.walk(folder) for name in sorted(names))
+    for path in chain(reversed([folder, *way]), below):
         if path.is_symlink():
             raise InputError(
                 f"{path}: is a link to a folder, which DVC does not follow: it would store nothing and see no change. Put "
                 "the files themselves there"
             )
-        if path == folder:
-            return
+
+
+def _find_root(folder: Path) -> Path | None:
+    """Find the root of the DVC repository that a folder lies in."""
+    return next((parent for parent in folder.absolute().parents if (parent / ".dvc").is_dir()), None)
 
 
 def find_layout(layout: str, folder: Path) -> Path:
@@ -143,8 +156,6 @@ def _find_reader(layout: str) -> DatasetLayout:
         names = set[str]()
         for sample in read_samples(entry, folder):
             relative, name = _get_relative(sample.image, folder), normalize_name(sample.name)
-            for path in (sample.image, sample.mask):
-                check_not_linked(folder, _get_relative(path.parent, folder))
             if not is_text(name + relative):
                 listing.skip("name that is no text", [relative.encode("utf-8", "backslashreplace").decode()])
             elif missing := [path for path in (sample.image, sample.mask) if not path.is_file()]:
@@ -246,7 +257,6 @@ def _pair(
 
 def _list_by_stem(folder: Path, name: str, suffix: str, listing: DatasetListing) -> dict[str, Path]:
     """List the images of a folder by their stem without the suffix."""
-    check_not_linked(folder, name)
     paths: dict[str, Path] = {}
     for path in sorted((folder / name).iterdir()):
         relative = _get_relative(path, folder)

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -89,6 +89,26 @@ def unlock_folders(folder: Path) -> None:
         for path in (Path(place) / name for name in names):
             if not path.is_symlink():
                 path.chmod(0o755)
+
+
+def walk_files(
+    folder: Path, is_kept: Callable[[Path], bool] = lambda path: True, above: tuple[Path, ...] = ()
+) -> Iterator[Path]:
+    """Yield the files that a folder holds, then those of its subfolders, through links too; `is_kept` judges both.
+
+    `above` are the real folders that lead to it. Raises InputError for a broken link, and for one that leads in a circle.
+    """
+    real = folder.resolve()
+    if real in above:
+        raise InputError(f"{folder} links to a folder that contains it")
+    with os.scandir(folder) as entries:
+        paths = sorted(path for path in (Path(entry.path) for entry in entries) if is_kept(path))
+    if broken := next((path for path in paths if not path.exists()), None):
+        raise InputError(f"{broken} is a broken link, to {broken.readlink()}")
+    yield from (path for path in paths if path.is_file())
+    for path in paths:
+        if path.is_dir():
+            yield from walk_files(path, is_kept, (*above, real))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -477,6 +477,35 @@ def test_pairs_are_found_in_subfolders_and_by_a_pattern(
     assert (card.layout, made.pairs.images_alone, made.pairs.masks_alone, made.pairs.doubles) == ("folders", [], [], [])
 
 
+def test_images_behind_links_are_copied_as_what_they_link_to(root: Path, tmp_path: Path) -> None:
+    images, masks = put(tmp_path / "i", "p1/1.png", "p2/2.png"), put(tmp_path / "m", "p1/1.png", "p2/2.png")
+    (tmp_path / "elsewhere").mkdir()
+    for place in (images / "p1", masks / "p2", images / "p2/2.png"):
+        place.rename(tmp_path / "elsewhere" / f"{place.parent.name}-{place.name}")
+        place.symlink_to(tmp_path / "elsewhere" / f"{place.parent.name}-{place.name}")
+    made, _ = make(root, (images, masks))
+    assert list_copies(made) == ["images/p1_1.png", "images/p2_2.png", "masks/p1_1.png", "masks/p2_2.png"]
+    assert not [path for path in made.own.rglob("*") if path.is_symlink()]
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "complaint"),
+    [
+        ("3.png", "nowhere", "--masks: .*m/3.png is a broken link, to nowhere"),
+        ("more", "..", "--masks: .*m/more/m links to a folder that contains it"),
+    ],
+)
+def test_link_that_leads_nowhere_is_an_error(
+    root: Path, tmp_path: Path, name: str, target: str, complaint: str
+) -> None:
+    folders = put(tmp_path / "i", "1.png"), put(tmp_path / "m", "1.png")
+    (folders[1] / name).symlink_to(target)
+    before = everything(tmp_path)
+    with pytest.raises(InputError, match=complaint):
+        make(root, folders)
+    assert everything(tmp_path) == before
+
+
 @pytest.mark.parametrize("inside", [False, True])
 def test_folders_of_splits_become_the_official_split(root: Path, tmp_path: Path, inside: bool) -> None:
     names = ["Train/1.png", "Train/2.png", "test/1.png"]

@@ -14,7 +14,7 @@ from losslab.data.download.archives import unpack
 from losslab.data.download.http import RetryPolicy, Say, download
 from losslab.data.download.local import copy_local, unpack_checked
 from losslab.data.download.synthetic import generate_dataset
-from losslab.data.readers import check_own, find_layout, is_text
+from losslab.data.readers import check_not_linked, check_own, find_layout, is_text
 from losslab.errors import InputError, quote
 from losslab.io.files import atomic_write, make_folder, open_scratch_folder
 
@@ -48,6 +48,7 @@ def fetch(
 
     Raises InputError with a line that says what could not be fetched, and what to do.
     """
+    check_not_linked(raw / "own")
     out = raw / "fetched"
     with _explain_full_disk(out, downloads), atomic_write(out) as folder:
         if isinstance(card.source, OwnSource):

@@ -1,8 +1,6 @@
 """Datasets on disk, copied or unpacked from the folder or archive that `download.source` names."""
 
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 from tqdm import tqdm
@@ -11,6 +9,7 @@ from losslab.cards import Archive, ArchiveSource, Card
 from losslab.data.download.archives import unpack
 from losslab.data.readers import find_layout
 from losslab.errors import InputError
+from losslab.io.files import walk_files
 from losslab.io.hashing import compute_file_md5
 
 
@@ -57,25 +56,12 @@ def unpack_checked(dataset: str, archive: Archive, path: Path, folder: Path) -> 
 def _copy(source: Path, folder: Path, out: Path) -> None:
     if out.resolve().is_relative_to(source.resolve()) or source.resolve().is_relative_to(out.resolve()):
         raise InputError(f"download.source: cannot copy {source} to {out}: one contains the other")
-    files = sorted(_list_files(source, (source.resolve(),)))
+    try:
+        files = list(walk_files(source))
+    except InputError as error:
+        raise InputError(f"download.source: {error}") from None
     for path in tqdm(files, desc=f"copy {source.name}", unit=" files", disable=None):
         target = folder / path.relative_to(source)
         target.parent.mkdir(parents=True, exist_ok=True)
         # Copy no permissions: a read-only source must not make a read-only out.
         shutil.copyfile(path, target)
-
-
-def _list_files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
-    """List the files below a folder, through links too; `above` are the real folders that lead to it."""
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            path = Path(entry.path)
-            if not path.exists():
-                raise InputError(f"download.source: {path} is a broken link, to {path.readlink()}")
-            if path.is_dir():
-                real = path.resolve()
-                if real in above:
-                    raise InputError(f"download.source: {path} links to a folder that contains it")
-                yield from _list_files(path, (*above, real))
-            elif path.is_file():
-                yield path

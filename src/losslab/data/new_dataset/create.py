@@ -117,8 +117,7 @@ def _check_options(options: NewDatasetOptions, card: Path, own: Path, root: Path
             raise InputError(f"--classes names {name} twice")
     if options.foreground and options.values is not None:
         raise InputError("--foreground and --values: give one of them; --values says which values are one class")
-    check_not_linked(root, str((own / "images").relative_to(root)))
-    check_not_linked(own, "masks")
+    check_not_linked(own, root)
     places = {own / "images": options.images, own / "masks": options.masks}
     if all(place.resolve() == given.resolve() for place, given in places.items()):
         return True

@@ -1,6 +1,5 @@
 """The files of two folders that belong together: images, and their masks by name."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,6 +9,7 @@ from pathlib import Path
 from losslab.cards import SplitName
 from losslab.data.readers import IMAGE_SUFFIXES, is_text, normalize_name
 from losslab.errors import InputError
+from losslab.io.files import walk_files
 
 KINDS = ("images", "masks")
 SPLITS_BY_FOLDER: dict[str, SplitName] = {
@@ -101,21 +101,28 @@ def _keep_kind(files: Mapping[str, Path], kind: str) -> dict[str, Path]:
 
 
 def _list_files(folder: Path, option: str, other: Path | None, deep: bool) -> dict[str, Path]:
-    """List the images by their path below the folder, without the other folder, should it lie in this one."""
+    """List the images by their path below the folder, through links too, without the other folder, should it lie in this.
+
+    Raises InputError for a link that is broken, or leads in a circle.
+    """
     if not folder.is_dir():
         raise InputError(f"{option}: {folder} {'is not a folder' if folder.exists() else 'does not exist'}")
-    files: dict[str, Path] = {}
-    for place, subfolders, names in os.walk(folder):
-        kept = [name for name in sorted(subfolders) if not name.startswith((".", "__MACOSX")) and deep]
-        subfolders[:] = [name for name in kept if other is None or not (Path(place) / name).samefile(other)]
-        for path in (Path(place) / name for name in sorted(names)):
-            if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES or not path.is_file():
-                continue
-            relative = path.relative_to(folder).as_posix()
-            if not is_text(relative):
-                shown = relative.encode("utf-8", "backslashreplace").decode()
-                raise InputError(f"{folder}: the name {shown} is not UTF-8; rename the file")
-            files[relative] = path
+
+    def is_kept(path: Path) -> bool:
+        if path.name.startswith((".", "__MACOSX")):
+            return False
+        if path.is_dir():
+            return deep and (other is None or not path.samefile(other))
+        return path.suffix.lower() in IMAGE_SUFFIXES
+
+    try:
+        files = {path.relative_to(folder).as_posix(): path for path in walk_files(folder, is_kept)}
+    except InputError as error:
+        raise InputError(f"{option}: {error}") from None
+    for relative in files:
+        if not is_text(relative):
+            shown = relative.encode("utf-8", "backslashreplace").decode()
+            raise InputError(f"{folder}: the name {shown} is not UTF-8; rename the file")
     if not files:
         raise InputError(f"{option}: {folder} holds no image (no {', '.join(sorted(IMAGE_SUFFIXES))})")
     return files
