@@ -246,6 +246,14 @@ def test_sound_run_has_no_note(sound: ReportInputs) -> None:
     assert notes.apply_rules(sound) == ([], list(notes.RULES), [])
 
 
+@pytest.mark.parametrize(("resolution", "about"), [("original", "limit"), ("prepared", "trust")])
+def test_fine_class_limits_scores_of_the_original_size_and_casts_doubt_on_others(
+    sound: ReportInputs, resolution: str, about: str
+) -> None:
+    note = notes.check_ceiling(set_ceiling(resolution, road=0.3)(sound))
+    assert note is not None and note.about == about
+
+
 def test_fineness_of_classes_is_no_matter_where_no_image_was_resized(sound: ReportInputs) -> None:
     audit = {key: value for key, value in sound.audit.items() if key != "ceiling"}
     _, fine, unchecked = notes.apply_rules(replace(sound, audit=audit))

@@ -156,7 +156,7 @@ def check_never_predicted(outs: ReportInputs) -> ReportNote | None:
 
 
 def check_ceiling(outs: ReportInputs) -> ReportNote | None:
-    """Check for classes that even the truth loses at the prepared size."""
+    """Check for classes that even the truth loses at the prepared size; scores at that size do not show it: a doubt."""
     weak = [finding["file"] for finding in outs.audit["findings"] if finding["kind"] == "too fine for prepare.size"]
     if not weak:
         return None
@@ -167,10 +167,10 @@ def check_ceiling(outs: ReportInputs) -> ReportNote | None:
         "Scores here are at that size" if is_original else "Scores here are at the prepared size, and do not show it"
     )
     return ReportNote(
-        "limit",
+        "limit" if is_original else "trust",
         f"{format_list(weak)} {'is' if len(weak) == 1 else 'are'} too fine for {size} pixels",
         f"At the size of the files, the truth itself, resized to {size} pixels, has an IoU of {scores}. {scored}.",
-        "Raise prepare.size; the audit under Data says what a larger one would give.",
+        "Raise prepare.size; where the audit found one that is enough, it is named under Data.",
     )
 
 
