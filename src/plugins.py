@@ -1,5 +1,6 @@
-"""plugins: record which files of the project's own, in plugins/, the other stages use, and what they hold."""
+"""plugins: record which files of the project's own, in plugins/, the other stages use, and try what is in them."""
 
+import json
 from typing import TYPE_CHECKING
 
 from losslab import stage
@@ -12,7 +13,12 @@ def main(params: "Params") -> None:
     from losslab.io.files import write_text
     from losslab.plugins.usage import describe_usage, get_usage_path
 
-    for name, text in describe_usage(params.model_dump()).items():
+    used = describe_usage(params.model_dump())
+    if any(json.loads(text) for text in used.values()):
+        from losslab.training.trial import try_plugins
+
+        try_plugins(params)
+    for name, text in used.items():
         write_text(get_usage_path(name), text)
 
 

@@ -46,9 +46,11 @@ PLUMBING = {
     "stage",
     "stage_inputs",
     "tracking/__init__",
+    "training/trial",
 }
 """Carries data and messages but shapes no out: params and io hold no default and write what they are given, hub only
-finds out whether weights can be had, http brings the file with the card's checksum or none."""
+finds out whether weights can be had, http brings the file with the card's checksum or none,
+trial runs plug-ins and writes nothing."""
 
 
 @cache
