@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -290,6 +290,7 @@ def test_params_that_are_not_utf8_are_left(project: Path, newer: Callable[[dict[
 
 
 @given(st.data())
+@settings(max_examples=25)
 def test_missing_keys_are_added_wherever_they_are(data: st.DataObject) -> None:
     shipped = (ROOT / "params.yaml").read_text(encoding="utf-8")
     kept: list[str] = []

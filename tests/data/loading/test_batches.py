@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from losslab.data.loading.arrays import (
@@ -61,6 +61,7 @@ def test_crops_are_parts_of_the_images_as_many_as_cover_them(tiny_data: Prepared
 
 
 @given(st.data())
+@settings(max_examples=30)
 def test_crop_lies_within_the_image_and_holds_what_its_sampling_says(data: st.DataObject) -> None:
     side = data.draw(st.integers(1, 12))
     mask = np.full((12, 12), data.draw(st.sampled_from([0, 255])), np.uint8)
