@@ -70,8 +70,8 @@ def _summarize(result: SplitResult, chosen: list[int | None]) -> dict[str, Any]:
     if result.pixels.is_binary:
         summary["seed_score"] = _round(pixels["seed_score"])
         summary |= _score_at_threshold(calibration, chosen[1])
-    summary |= {name: _average(torch.tensor(scores)) for name, scores in _score_own_classes(result).items()}
-    summary |= {name: _round(compute_exact_mean(torch.tensor(scores))) for name, scores in _list_own(details).items()}
+    for name, scores in (_score_own_classes(result) | _list_own(details)).items():
+        summary[name] = _round(compute_exact_mean(torch.tensor(scores, dtype=torch.float64)))
     return summary | {"iou": _name_classes(result, pixels["iou"])}
 
 
