@@ -31,8 +31,6 @@ RESERVED_METRICS = re.compile(
     "group)(_.*)?"
 )
 """Names that a plug-in's metric may not have: losslab's own scores and columns, and those with a class's name behind."""
-
-
 Sampling = Literal["uniform", "foreground", "balanced"]
 
 
@@ -236,8 +234,8 @@ def _check_augmentation(name: str) -> None:
 
 
 def _check_metrics(chosen: dict[str, dict[str, Any]]) -> None:
+    known = find_plugins().select("metric") if chosen else {}
     for name, options in chosen.items():
-        known = find_plugins().select("metric")
         if name not in known:
             listed = f"one of {', '.join(known)}" if known else "there: metrics of your own are functions in plugins/"
             raise InputError(explain_unknown(f"evaluate.metrics: {quote(name)} is not {listed}", name, known))

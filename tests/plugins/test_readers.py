@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from losslab.cards import Card
-from losslab.data.readers import find_layout, read_layout
+from losslab.cards import LAYOUT_NAMES, Card
+from losslab.data.readers import LAYOUTS, find_layout, read_layout
 from losslab.errors import InputError
 from losslab.plugins.manifest import find_plugins
 from losslab.plugins.usage import describe_usage
@@ -47,6 +47,10 @@ def test_layout_of_a_card_may_be_a_reader(write: Callable[[str, str], Path], tmp
     assert listing.skipped == [("listed, but not on disk", "slides/c/mask.png")]
     with pytest.raises(ValueError, match=r"'slide' is not one of split_folders, .*, slides; did you mean slides"):
         make_card(layout="slide")
+
+
+def test_names_of_layouts_are_those_that_are_read() -> None:
+    assert set(LAYOUT_NAMES) == set(LAYOUTS)
 
 
 def test_stages_depend_on_the_reader_of_the_card(write: Callable[[str, str], Path], tmp_path: Path) -> None:

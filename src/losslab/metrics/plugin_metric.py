@@ -41,9 +41,8 @@ class PluginMetric:
 
         Raises InputError if the function fails, or returns another shape.
         """
-        inputs = {
-            name: np.array(counts[name], np.float64) for name in COUNTS
-        }  # copies: what it does to them is its own
+        # Copies: what a metric does to them changes no other score.
+        inputs = {name: np.array(counts[name], np.float64) for name in COUNTS}
         shape = inputs["hit"].shape
         with np.errstate(divide="ignore", invalid="ignore"):
             scores = np.asarray(call_plugin(self.function, self.entry.origin, inputs | self.options))

@@ -62,7 +62,8 @@ class CropSampler:
             counts[self.void] = 0
         if self.sampling == "foreground":
             counts[0] = 0
-            present = np.flatnonzero(counts)
-            return np.flatnonzero(np.isin(mask, present)) if len(present) else None
         present = np.flatnonzero(counts)
-        return np.flatnonzero(mask == present[rng.integers(len(present))]) if len(present) else None
+        if not len(present):
+            return None
+        wanted = present if self.sampling == "foreground" else present[rng.integers(len(present))]
+        return np.flatnonzero(np.isin(mask, wanted))
