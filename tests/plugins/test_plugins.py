@@ -13,18 +13,21 @@ import torch
 from typer.testing import CliRunner
 
 from losslab import models
+from losslab.cards import Card
 from losslab.cli import app
 from losslab.data.loading.augmentation import build_augmentation
+from losslab.data.readers import read_layout
 from losslab.errors import InputError
 from losslab.losses import available, build_loss
 from losslab.losses.parsed_loss import parse_loss
 from losslab.losses.registry import find_loss
+from losslab.metrics.plugin_metric import load_metric
 from losslab.models.cost import measure_arch_cost
 from losslab.params import Params, check_params
 from losslab.plugins import loading, manifest
 from losslab.plugins.manifest import find_plugins
 from losslab.plugins.usage import check_usage, describe_usage, get_usage_path
-from tests.conftest import ROOT, merge
+from tests.conftest import ROOT, TINY_CARD, merge
 
 BRIER = '''
 from typing import Annotated, Literal
@@ -64,6 +67,17 @@ def pixel(in_channels, num_classes):
     """Two convolutions of a pixel."""
     return nn.Sequential(nn.Conv2d(in_channels, HIDDEN, 1), nn.ReLU(), nn.Conv2d(HIDDEN, num_classes, 1))
 '''
+REST = """
+from losslab.plugins import Sample, metric, reader
+
+@metric
+def share(hit, truth, *, power: int = 1):
+    return (hit / truth) ** power
+
+@reader
+def cases(folder):
+    yield Sample("case", folder / "i.png", folder / "m.png")
+"""
 LOGITS, TARGET = torch.zeros(1, 2, 2, 2), torch.tensor([[[0, 1], [255, 0]]])
 
 
@@ -432,7 +446,7 @@ def test_package_names_its_plug_ins_as_entry_points(
     write: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "site").mkdir()
-    (tmp_path / "site/brier_losses.py").write_text(BRIER)
+    (tmp_path / "site/brier_losses.py").write_text(BRIER + REST)
     about = tmp_path / "site/brier_losses-1.2.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: brier-losses\nVersion: 1.2\n")
@@ -443,4 +457,16 @@ def test_package_names_its_plug_ins_as_entry_points(
     assert build_loss("brier", 2)(LOGITS, TARGET.clamp(max=1)).item() == pytest.approx(0.25)
     used = describe_usage({"loss": "brier", "arch": "unet"})["train"]
     assert json.loads(used) == {"loss brier": "brier-losses==1.2"}
+    assert load_metric("share", {}).describe()["code"] == "brier-losses==1.2"
+    assert (
+        load_metric("share", {"power": 2}).score_classes(dict.fromkeys(("hit", "truth", "predicted"), np.ones(2))).sum()
+        == 2
+    )
+    card = Card(**(TINY_CARD | {"layout": "cases"}))
+    (tmp_path / "raw").mkdir()
+    for name in ("i.png", "m.png"):
+        (tmp_path / "raw" / name).touch()
+    assert [sample.name for sample in read_layout(card, tmp_path / "raw").samples] == ["case"]
+    used = describe_usage({"loss": "dice", "arch": "unet", "evaluate": {"metrics": {"share": {}}}})["evaluate"]
+    assert json.loads(used) == {"metric share": "brier-losses==1.2"}
     assert loading.LOADED == {}
