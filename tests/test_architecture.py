@@ -16,6 +16,7 @@ FLOORS = [
     "project",
     "plugins",
     "schedules",
+    "bands",
     "cards",
     "losses",
     "metrics",

@@ -61,7 +61,7 @@ class SplitParams(Section):
 
 class PrepareParams(Section):
     size: int = Field(gt=0, le=MAX_SIZE_PX)
-    fit: Literal["stretch", "letterbox"]
+    fit: Literal["stretch", "letterbox", "tile"]
     limit: int | None = Field(ge=3)
     """Prepare at most this many images, for a quick trial; None prepares all."""
     audit: Literal["strict", "warn"]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losslab.export.deployable import DeployableNet, TraceableNet
-from losslab.inference.tensors import to_input
+from losslab.inference.tensors import InputScaling
 from losslab.models.grid_pool import GridPool
 from losslab.models.segmentation_net import SegmentationNet
 
@@ -43,7 +43,7 @@ def test_values_are_those_of_the_net(name: str, kind: type[DeployableNet], heigh
     images = torch.randint(0, 256, (2, height, width, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     net = SegmentationNet(NETS[name], stride=4, smallest=16).eval()
     with torch.no_grad():
-        expected = net(to_input(images, MEAN, STD))
+        expected = net(InputScaling({"mean": MEAN, "std": STD})(images))
         got = kind(net, MEAN, STD)(images.permute(0, 3, 1, 2).float())
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-5)
 

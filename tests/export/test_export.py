@@ -20,7 +20,7 @@ from losslab.errors import InputError
 from losslab.export import export as exporting
 from losslab.export.export import ExportOptions, ExportResult, export_model
 from losslab.export.formats import SUFFIXES, FormatName, read_metadata, read_net
-from losslab.inference.tensors import to_input
+from losslab.inference.tensors import InputScaling
 from losslab.models.segmentation_net import SegmentationNet
 from tests.conftest import ROOT
 from tests.export.small_model import DESCRIPTION, save_small_model
@@ -49,7 +49,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[FormatName, Expor
 def expected(model: Path, images: Any) -> Any:
     net, description = models.load(model)
     with torch.no_grad():
-        return net(to_input(torch.from_numpy(images), description["mean"], description["std"])).numpy()
+        return net(InputScaling(description)(torch.from_numpy(images))).numpy()
 
 
 def to_input_layout(images: Any) -> Any:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from losslab.data.loading.arrays import PreparedData
-from losslab.inference.tensors import to_input
+from losslab.inference.tensors import InputScaling
 from losslab.losses import available, build_loss
 from losslab.losses.registry import LOSSES
 from losslab.reporting.losses.checks.overfit import build_net, follow, measure_miou
@@ -19,7 +19,7 @@ def batch(tiny_data: PreparedData) -> tuple[Tensor, Tensor]:
     images, masks = (
         np.array(array[:4, middle, middle]) for array in (tiny_data.images("train"), tiny_data.masks("train"))
     )
-    return to_input(torch.from_numpy(images), data["mean"], data["std"]), torch.from_numpy(masks).long()
+    return InputScaling(data)(torch.from_numpy(images)), torch.from_numpy(masks).long()
 
 
 @pytest.fixture(scope="module")

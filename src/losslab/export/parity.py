@@ -8,7 +8,7 @@ import torch
 
 from losslab.data.images.decode import Pixels
 from losslab.export.formats import NetFunction
-from losslab.inference.tensors import check_finite, to_input, to_labels
+from losslab.inference.tensors import InputScaling, check_finite, to_labels
 from losslab.models.segmentation_net import SegmentationNet
 
 Batches = Sequence[Pixels]
@@ -36,7 +36,7 @@ def measure_parity(
     difference, changed, pixels = 0.0, 0, 0
     for images in batches:
         with torch.no_grad():
-            expected = net(to_input(torch.from_numpy(images), mean, std))
+            expected = net(InputScaling({"mean": mean, "std": std})(torch.from_numpy(images)))
         check_finite(expected)
         got = torch.from_numpy(run(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)))
         if got.shape != expected.shape:

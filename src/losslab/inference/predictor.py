@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from losslab.data.images.fit import Fit, compute_placement
 from losslab.errors import InputError
-from losslab.inference.tensors import check_finite, to_input
+from losslab.inference.tensors import InputScaling, check_finite
 from losslab.models.probe import shorten_error
 from losslab.runtime.devices import build_autocast, pick_model_device
 
@@ -41,6 +41,7 @@ class Predictor:
     ) -> None:
         self.device = device or pick_model_device(description)
         self.net = net.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+        self.scaling = InputScaling(description).to(self.device)
         self.description, self.tta = description, tta
 
     def compute_logits(self, images: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class Predictor:
         sizes, or its logits are not finite.
         """
         with torch.inference_mode():
-            normalised = to_input(images.to(self.device), self.description["mean"], self.description["std"])
+            normalised = self.scaling(images.to(self.device))
             views = [self._compute_view(normalised, scale, flip) for scale, flip in VIEWS[self.tta]]
             return views[0] if len(views) == 1 else _average(views)
 

@@ -1,18 +1,50 @@
 """The tensors that go into a net, and the meaning of its logits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from losslab.bands import read_bands
 from losslab.errors import InputError
 
 
-def to_input(images: Tensor, mean: Sequence[float] | Tensor, std: Sequence[float] | Tensor) -> Tensor:
-    """Normalise images uint8 `[N, H, W, 3]` to float32 `[N, 3, H, W]`, channels_last; mean and std in 0..1 units."""
-    scale = torch.as_tensor(std, device=images.device) * 255
-    shift = torch.as_tensor(mean, device=images.device) * 255
-    return ((images.float() - shift) / scale).permute(0, 3, 1, 2)
+class InputScaling(nn.Module):
+    """Turn images as their files have them, `[N, H, W, B]` of any type, into a net's input: float32 `[N, B, H, W]`.
+
+    Args:
+        description: `mean` and `std` of each band, in units in which a band's range is 0 to 1; `bands`, if not RGB.
+
+    >>> scaling = InputScaling({"mean": [0.0] * 3, "std": [1.0] * 3})
+    >>> scaling(torch.full((1, 2, 2, 3), 255, dtype=torch.uint8)).shape
+    torch.Size([1, 3, 2, 2])
+    """
+
+    shift: Tensor
+    scale: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, description: Mapping[str, Any]) -> None:
+        super().__init__()
+        bands = read_bands(description)
+        self.clips = bands.clip
+        low, high = torch.tensor(bands.low), torch.tensor(bands.high)
+        values = {
+            "shift": low + torch.tensor(description["mean"]) * (high - low),
+            "scale": torch.tensor(description["std"]) * (high - low),
+            "low": low,
+            "high": high,
+        }
+        for name, value in values.items():
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = images.float()
+        if self.clips:
+            values = torch.minimum(torch.maximum(values, self.low), self.high)
+        return ((values - self.shift) / self.scale).permute(0, 3, 1, 2)
 
 
 def check_finite(logits: Tensor) -> None:

@@ -189,7 +189,13 @@ def load(folder: Path | str) -> "tuple[SegmentationNet, dict[str, Any]]":
             from losslab.models.smp_nets import check_encoder_names
 
             check_encoder_names(described.encoder, None)
-        net = _build(described.arch, described.num_classes, described.encoder, options=described.arch_options)
+        net = _build(
+            described.arch,
+            described.num_classes,
+            described.encoder,
+            in_channels=len(described.mean),
+            options=described.arch_options,
+        )
     except Exception as error:  # whatever smp and timm raise for a pair that they cannot build
         if find_exhausted_memory(error):
             raise
@@ -202,7 +208,8 @@ def load(folder: Path | str) -> "tuple[SegmentationNet, dict[str, Any]]":
         if find_exhausted_memory(error):
             raise
         raise InputError(f"{folder}: {WEIGHTS} and {DESCRIPTION} do not match: {shorten_error(error)}") from None
-    return net.eval(), described.model_dump(exclude=None if described.arch_options else {"arch_options"})
+    absent = {"arch_options": described.arch_options, "bands": described.bands}
+    return net.eval(), described.model_dump(exclude={key for key, value in absent.items() if not value})
 
 
 def _build(

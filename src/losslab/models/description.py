@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
+from losslab.bands import RGB, Bands
 from losslab.cards import check_class_count
 from losslab.errors import InputError
 from losslab.io.files import read_json
@@ -44,9 +45,12 @@ class ModelDescription(_Described):
     palette: list[Annotated[list[Channel], Field(min_length=3, max_length=3)]]
     ignore_index: Channel | None
     size: int = Field(ge=1, le=4096)
-    fit: Literal["stretch", "letterbox"]
-    mean: Annotated[list[float], Field(min_length=3, max_length=3)]
-    std: Annotated[list[PositiveFloat], Field(min_length=3, max_length=3)]
+    fit: Literal["stretch", "letterbox", "tile"]
+    mean: list[float]
+    """Mean of each band, in units in which its range is 0 to 1; `std` is the standard deviation."""
+    std: list[PositiveFloat]
+    bands: Bands | None = None
+    """Not in the file for RGB of 8 bits."""
     precision: Literal["32-true", "bf16-mixed", "16-mixed"]
     run: DescribedRun
 
@@ -65,4 +69,6 @@ def read_description(folder: Path) -> ModelDescription:
         raise InputError(f"{where}{error}{hint}") from None
     if not len(described.classes) == len(described.palette) == max(described.num_classes, 2):
         raise InputError(f"{path}: classes, palette and num_classes do not match")
+    if not len(described.mean) == len(described.std) == len((described.bands or RGB).names):
+        raise InputError(f"{path}: mean and std need a value for each band")
     return described

@@ -13,11 +13,9 @@ from losslab.data.images.decode import Pixels
 from losslab.data.images.fit import Fit, fit_image
 from losslab.inference.predictor import Predictor, restore_rows
 from losslab.inference.tensors import to_labels
+from losslab.inference.tiling import Rows
 
 Labels = npt.NDArray[np.uint8]
-Rows = tuple[int, Tensor]
-"""Index of the first row, and the logits float32 `[1, K, rows, W]` of some rows of an image at its own size."""
-
 MAX_LOGITS_AT_ONCE = 1 << 23
 """Logits held at once: 32 MB, and labels of 8 bytes each beside them."""
 

@@ -19,12 +19,13 @@ from losslab.data.images.fit import fit_image
 from losslab.errors import InputError, find_exhausted_memory
 from losslab.inference.predictor import Predictor
 from losslab.inference.tensors import to_probabilities
+from losslab.inference.tiling import Rows, Tiling, build_tiling, predict_tiled
+from losslab.io.windows import ArrayWindows
 from losslab.models.probe import find_fault, shorten_error
 from losslab.prediction.inputs import PredictionJob
-from losslab.prediction.label_map import Labels, Rows, compute_row_labels, restore_in_rows, split_rows
+from losslab.prediction.label_map import Labels, compute_row_labels, restore_in_rows, split_rows
 from losslab.prediction.loading import LoadedImage, LoadFailure, load_ahead
 from losslab.prediction.outputs import choose_tinted_classes, open_probability_file, save_mask, save_overlay
-from losslab.prediction.tiling import Tiling, build_tiling, predict_tiled
 
 MAX_BATCH_PIXELS = 64 << 20
 """Pixels of all images in a batch at their own size; a single image may have more."""
@@ -136,7 +137,7 @@ class _RowPredictor:
         tiling, rows = self.tiling, len(self.tiling.compute_starts(image.height))
         name, at_once = image.job.image.name, self.count_at_once(tiling.side, tiling.side)
         with tqdm(total=rows, desc=name, unit=" rows of tiles", disable=None, delay=2, leave=False) as bar:
-            yield from predict_tiled(self._predict, image.fitted, tiling, at_once, bar.update)
+            yield from predict_tiled(self._predict, ArrayWindows(image.fitted), tiling, at_once, bar.update)
 
     def _predict(self, images: Tensor) -> Tensor:
         try:

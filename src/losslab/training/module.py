@@ -13,7 +13,7 @@ from losslab.data.loading.arrays import PreparedData, build_evaluation_loader
 from losslab.data.loading.batches import build_training_loader
 from losslab.data.loading.crops import CropSampler
 from losslab.errors import DivergedError
-from losslab.inference.tensors import to_input, to_labels
+from losslab.inference.tensors import InputScaling, to_labels
 from losslab.losses.total import TotalLoss
 from losslab.metrics.confusion import compute_scores, count_confusion_per_image
 from losslab.params import Params
@@ -50,10 +50,7 @@ class SegmentationModule(L.LightningModule):
         self.held: Tensor | int = 0
         """Crops of this epoch that hold each class, and their number, `[labels + 1]`."""
         self.classes = description["classes"]
-        self.mean: Tensor  # on the device, so that no step waits for them to come there
-        self.std: Tensor
-        for name in ("mean", "std"):
-            self.register_buffer(name, torch.tensor(description[name]), persistent=False)
+        self.scaling = InputScaling(description)  # on the device, so that no step waits for it to come there
         self.factor: Callable[[int, Sequence[float]], float] = lambda step, scores: 1.0
         self.labels, self.ignore_index = max(description["num_classes"], 2), description["ignore_index"]
         self.confusion: Tensor | int = 0
@@ -105,7 +102,7 @@ class SegmentationModule(L.LightningModule):
         # What a net draws (dropout) depends on seed, epoch and step, not on what ran before.
         torch.manual_seed(derive_seed(self.params.seed, "step", self.current_epoch, batch_index, self.global_rank))
         images, target = batch
-        logits = self.net(to_input(images, self.mean, self.std))
+        logits = self.net(self.scaling(images))
         terms = self.loss.compute_terms(logits, target.long())
         total = self.loss.add_up(terms)
         self.watch.note_loss(batch_index, logits, terms, total)
@@ -149,7 +146,7 @@ class SegmentationModule(L.LightningModule):
         if number >= len(loader.batch_sampler.batches):
             return  # another process has it
         images, target = batch[0], batch[1].long()
-        logits = self.kept_net(to_input(images, self.mean, self.std))
+        logits = self.kept_net(self.scaling(images))
         terms = self.loss.compute_terms(logits, target)
         total = self.loss.add_up(terms)
         if self.trainer.world_size == 1:

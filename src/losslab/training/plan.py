@@ -3,6 +3,7 @@
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,7 @@ from losslab.data.loading.augmentation import RECIPES_WITHOUT_VOID
 from losslab.data.loading.batches import EpochBatchSampler
 from losslab.data.loading.crops import CropSampler
 from losslab.errors import InputError
-from losslab.inference.tensors import to_input
+from losslab.inference.tensors import InputScaling
 from losslab.losses.class_weights import compute_class_weights
 from losslab.losses.parsed_loss import parse_loss
 from losslab.losses.total import TotalLoss
@@ -98,7 +99,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
         loss=loss,
         crops=crops,
         description=description,
-        inexact=_try_inexact_step(net, loss, size) if device.type == "cuda" else [],
+        inexact=_try_inexact_step(net, loss, size, description) if device.type == "cuda" else [],
     )
 
 
@@ -119,7 +120,7 @@ def list_inexact_operations(warned: list[str]) -> list[str]:
     return sorted(named)
 
 
-def _try_inexact_step(net: nn.Module, loss: TotalLoss, size: int) -> list[str]:
+def _try_inexact_step(net: nn.Module, loss: TotalLoss, size: int, description: Mapping[str, Any]) -> list[str]:
     """Try one step on this process's CUDA device and list the operations torch warns of; the net is left as it was."""
     device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0"))))
     kept = {name: value.clone() for name, value in net.state_dict().items()}
@@ -129,9 +130,10 @@ def _try_inexact_step(net: nn.Module, loss: TotalLoss, size: int) -> list[str]:
         with warnings.catch_warnings(record=True) as warned:
             warnings.simplefilter("always")
             net.to(device).train()
-            images = torch.zeros(2, size, size, 3, dtype=torch.uint8, device=device)
+            scaling = InputScaling(description).to(device)
+            images = torch.zeros(2, size, size, len(scaling.low), device=device)
             target = torch.zeros(2, size, size, dtype=torch.int64, device=device)
-            loss.to(device)(net(to_input(images, [0.5] * 3, [0.5] * 3)), target).backward()
+            loss.to(device)(net(scaling(images)), target).backward()
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         net.cpu().zero_grad(set_to_none=True)

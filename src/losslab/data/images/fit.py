@@ -9,7 +9,8 @@ import numpy as np
 from losslab.cards import IGNORE_INDEX
 from losslab.data.images.decode import Pixels
 
-Fit = Literal["stretch", "letterbox"]
+Fit = Literal["stretch", "letterbox", "tile"]
+"""Images are resized to a square, resized within one, or kept at their own size and shown to the net in tiles."""
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from losslab.data.images.decode import Pixels
-from losslab.prediction.label_map import Rows
+from losslab.io.windows import PixelWindows
 
+Rows = tuple[int, Tensor]
+"""Index of the first row, and the logits float32 `[1, K, rows, W]` of some rows of an image at its own size."""
 Logits = Callable[[Tensor], Tensor]
-"""Images uint8 `[N, H, W, 3]` → logits float32 `[N, K, H, W]`."""
+"""Images `[N, H, W, B]` → logits float32 `[N, K, H, W]`."""
 
 
 @dataclass(frozen=True)
@@ -60,20 +61,20 @@ def build_tiling(tile: int, overlap: float, stride: int, smallest: int = 1) -> T
 
 
 def predict_tiled(
-    logits: Logits, image: Pixels, tiling: Tiling, at_once: int, step: Callable[[], object]
+    logits: Logits, image: PixelWindows, tiling: Tiling, at_once: int, step: Callable[[], object]
 ) -> Iterator[Rows]:
-    """Yield the logits of an RGB image `[H, W, 3]` from top to bottom; each part is valid until the next is taken.
+    """Yield the logits of an image from top to bottom; each part is valid until the next is taken.
 
     Memory holds one row of tiles. At most `at_once` tiles go through the net together; `step` is called after each row.
     """
-    height, width = image.shape[:2]
+    height, width = image.height, image.width
     tops, lefts = tiling.compute_starts(height), tiling.compute_starts(width)
     down, across = tiling.compute_weights(height), tiling.compute_weights(width)
     blend: Tensor | None = None
     for row, top in enumerate(tops):
         high = len(down[row])
         for columns in _group_neighbours([len(weight) for weight in across], at_once):
-            crops = [image[top : top + high, lefts[c] : lefts[c] + len(across[c])] for c in columns]
+            crops = [image.read(top, lefts[c], high, len(across[c])) for c in columns]
             predicted = logits(torch.from_numpy(np.stack(crops)))
             if blend is None:
                 blend = predicted.new_zeros(1, predicted.shape[1], len(down[0]), width)

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from losslab.inference.predictor import Predictor
+from losslab.inference.tiling import Tiling, build_tiling, predict_tiled
+from losslab.io.windows import ArrayWindows
 from losslab.models.segmentation_net import SegmentationNet
-from losslab.prediction.tiling import Tiling, build_tiling, predict_tiled
 from tests.prediction.nets import CPU, build_description, draw_noise
 
 
@@ -61,7 +62,7 @@ def test_net_that_sees_a_little_way_answers_as_in_one_pass(outputs: int, height:
     one_pass = predictor.compute_logits(torch.from_numpy(image)[None])
     parts = [
         (top, rows.clone())
-        for top, rows in predict_tiled(predictor.compute_logits, image, build_tiling(48, 0.5, 2), 2, int)
+        for top, rows in predict_tiled(predictor.compute_logits, ArrayWindows(image), build_tiling(48, 0.5, 2), 2, int)
     ]
     blended = torch.cat([rows for _, rows in parts], dim=2)
     assert [top for top, _ in parts] == [0, *torch.tensor([rows.shape[2] for _, rows in parts]).cumsum(0).tolist()[:-1]]
@@ -75,7 +76,8 @@ def test_with_little_overlap_it_is_the_same_away_from_borders() -> None:
     tiling = Tiling(side=64, shared=8, stride=2)
     one_pass = predictor.compute_logits(torch.from_numpy(image)[None])
     blended = torch.cat(
-        [rows.clone() for _, rows in predict_tiled(predictor.compute_logits, image, tiling, 4, int)], dim=2
+        [rows.clone() for _, rows in predict_tiled(predictor.compute_logits, ArrayWindows(image), tiling, 4, int)],
+        dim=2,
     )
     border = torch.zeros(232, dtype=torch.bool)
     for start in tiling.compute_starts(232):
@@ -91,7 +93,7 @@ def test_tiles_that_disagree_fade_into_each_other() -> None:
     def ramp(images: Tensor) -> Tensor:
         return torch.linspace(0, 1, images.shape[2]).expand(len(images), 1, images.shape[1], -1)
 
-    image = draw_noise((64, 384, 3))
+    image = ArrayWindows(draw_noise((64, 384, 3)))
     rows = torch.cat([part.clone() for _, part in predict_tiled(ramp, image, build_tiling(64, 0.5, 1), 3, int)], dim=2)
     assert rows.diff(dim=3).abs().max() < 0.1
     jumping = torch.cat([part.clone() for _, part in predict_tiled(ramp, image, build_tiling(64, 0, 1), 3, int)], dim=2)
@@ -106,5 +108,7 @@ def test_memory_is_for_one_row_of_tiles() -> None:
         return images[..., 0][:, None].float()
 
     image = draw_noise((640, 300, 3))
-    heights = [rows.shape[2] for _, rows in predict_tiled(count, image, build_tiling(64, 0.25, 1), 2, int)]
+    heights = [
+        rows.shape[2] for _, rows in predict_tiled(count, ArrayWindows(image), build_tiling(64, 0.25, 1), 2, int)
+    ]
     assert max(heights) <= 64 and max(seen) == 2
