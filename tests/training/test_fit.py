@@ -75,7 +75,9 @@ def test_crops_are_trained_on_and_counted(sampling: str, tiny_params: Params, ti
     params = changed(tiny_params, train={"crop": 16, "sampling": sampling, "batch_size": 32, "precision": "32-true"})
     trained = train(params, tiny_data)
     assert trained.description["size"] == 64 and trained.description["run"]["train"]["crop"] == 16
-    dataset = TrainingDataset(tiny_data, "none", 0, CropSampler(16, 64, params.train.sampling, None, seed=0))
+    dataset = TrainingDataset(
+        tiny_data, "none", 0, CropSampler(tiny_data.rows("train", "masks"), 16, params.train.sampling, None, seed=0)
+    )
     _, masks = dataset.__getitems__([(0, number) for number in range(len(dataset))])
     for label, name in enumerate(("skin", "lesion", "hair")):
         share = (masks == label).flatten(1).any(dim=1).double().mean()

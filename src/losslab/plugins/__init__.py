@@ -54,7 +54,8 @@ def augmentation(target: Target | None = None, /, **about: Any) -> Any:
     """Make an augmentation recipe of a function that returns a list of albumentations, or a `Compose` of them.
 
     It may take, by name, `fill` and `void`: the RGB colour and the label of what comes in from outside an image. Images
-    are uint8 `[H, W, 3]`, masks uint8 `[H, W]`; both keep their size. losslab seeds the recipe for each image and epoch.
+    are uint8 `[H, W, 3]`, or float32 `[H, W, B]` from 0 to 1 where a card names `bands` (and `fill` has such values); masks
+    are uint8 `[H, W]`. Both keep their size. losslab seeds the recipe for each image and epoch.
 
     Args:
         name: as used in `train.augmentation`; that of the function where it is not given.

@@ -23,7 +23,7 @@ from losslab.training.optimizer import build_optimizer, update_average
 
 
 class SegmentationModule(L.LightningModule):
-    """One net trained with one loss, on batches of images uint8 `[N, H, W, 3]` and masks uint8 `[N, H, W]`.
+    """One net trained with one loss, on batches of images `[N, H, W, B]` and masks uint8 `[N, H, W]`.
 
     Args:
         crops: what crops of the images are trained on; None: whole images.
@@ -49,7 +49,7 @@ class SegmentationModule(L.LightningModule):
         self.crops = crops
         self.held: Tensor | int = 0
         """Crops of this epoch that hold each class, and their number, `[labels + 1]`."""
-        self.classes = description["classes"]
+        self.classes, self.size = description["classes"], description["size"]
         self.scaling = InputScaling(description)  # on the device, so that no step waits for it to come there
         self.factor: Callable[[int, Sequence[float]], float] = lambda step, scores: 1.0
         self.labels, self.ignore_index = max(description["num_classes"], 2), description["ignore_index"]
@@ -76,8 +76,9 @@ class SegmentationModule(L.LightningModule):
 
     def val_dataloader(self) -> Any:
         rank, world = self.trainer.global_rank, self.trainer.world_size
-        # As many pixels as a training step has: whole images may be many times the size of crops.
-        batch_size = max(1, self.params.train.batch_size // (1 if self.crops is None else self.crops.per_image))
+        # As many pixels as a training step has: images may be many times the size of crops.
+        times = 1 if self.crops is None else max(1, round((self.size / self.crops.side) ** 2))
+        batch_size = max(1, self.params.train.batch_size // times)
         return build_evaluation_loader(self.prepared, "val", batch_size, rank, world)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:

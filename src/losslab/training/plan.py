@@ -10,10 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from losslab.bands import RGB, read_bands
 from losslab.cards import IGNORE_INDEX, count_outputs
 from losslab.data.loading.arrays import PreparedData
 from losslab.data.loading.augmentation import RECIPES_WITHOUT_VOID
-from losslab.data.loading.batches import EpochBatchSampler
+from losslab.data.loading.batches import EpochBatchSampler, TrainingDataset
 from losslab.data.loading.crops import CropSampler
 from losslab.errors import InputError
 from losslab.inference.tensors import InputScaling
@@ -63,18 +64,28 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
     data, data_md5 = prepared.describe(), prepared.md5()
     check_checkout(prepared.folder, data_md5)
     outputs, size = count_outputs(len(data["classes"])), data["size"]
-    mean, std = find_normalisation(params.encoder, params.encoder_weights) or (data["mean"], data["std"])
+    bands = read_bands(data)
+    expected = find_normalisation(params.encoder, params.encoder_weights) if bands == RGB else None
+    mean, std = expected or (data["mean"], data["std"])
     torch.manual_seed(derive_seed(params.seed, "weights"))
-    net = build_model(params.arch, outputs, params.encoder, params.encoder_weights, options=params.arch_options)
+    net = build_model(
+        params.arch,
+        outputs,
+        params.encoder,
+        params.encoder_weights,
+        in_channels=len(bands.names),
+        options=params.arch_options,
+    )
     processes = params.train.devices * params.train.nodes
-    crops, images = None, len(prepared.rows("train", "images"))
+    crops = None
     if params.train.crop is not None:
-        crops = CropSampler(params.train.crop, size, params.train.sampling, data["ignore_index"], params.seed)
-        images, size = images * crops.per_image, crops.side
+        size, masks = params.train.crop, prepared.rows("train", "masks")
+        crops = CropSampler(masks, size, params.train.sampling, data["ignore_index"], params.seed)
+    images = len(TrainingDataset(prepared, "none", params.seed, crops))
     batches = EpochBatchSampler(images, params.train.batch_size, params.seed, world=processes)
     # On CUDA batch norm is over all processes.
     if crops is not None:
-        check_size(net, data["size"])  # validation is on whole images
+        check_size(net, data["size"])  # validation is on larger parts
     check_size(net, size, batches.count_fewest() * (processes if device.type == "cuda" else 1), images)
     loss = _build_loss(params, data)
     description = {
@@ -86,6 +97,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
         **{key: data[key] for key in ("classes", "palette", "ignore_index", "size", "fit")},
         "mean": mean,
         "std": std,
+        **({"bands": data["bands"]} if "bands" in data else {}),
         "precision": precision,
         "data_md5": data_md5,
         "encoder_weights_sha256": compute_weights_digest(params.encoder_weights),

@@ -22,7 +22,7 @@ HEIGHT, WIDTH = 64, 96
 def try_plugins(params: Params, catalog: Path = Path("data/catalog")) -> None:
     """Build and run each plug-in that the params name, once. Raises InputError that says what is wrong with one, and where."""
     card = read_card(params.dataset, catalog)
-    outputs, labels = card.num_outputs, len(card.classes)
+    outputs, labels, bands = card.num_outputs, len(card.classes), len(card.format.names)
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, outputs, HEIGHT, WIDTH, generator=generator, requires_grad=True)
     target = torch.randint(0, labels, (2, HEIGHT, WIDTH), generator=generator)
@@ -40,8 +40,8 @@ def try_plugins(params: Params, catalog: Path = Path("data/catalog")) -> None:
                 f"loss: {params.loss}: its gradient fails: {shorten(' '.join(str(error).split()))}"
             ) from None
     if find_arch(params.arch).is_plugin:
-        build_model(params.arch, outputs, options=params.arch_options)
-    build_augmentation(params.train.augmentation, (0, 0, 0), IGNORE_INDEX)
+        build_model(params.arch, outputs, in_channels=bands, options=params.arch_options)
+    build_augmentation(params.train.augmentation, [0.0] * bands, IGNORE_INDEX, card.bands is None)
     counts = {name: np.full((2, labels), pixels) for name, pixels in (("hit", 5.0), ("truth", 8.0), ("predicted", 6.0))}
     inputs = {
         "prediction": target[1].to(torch.uint8).numpy(),

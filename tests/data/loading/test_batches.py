@@ -1,5 +1,7 @@
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from losslab.data.loading.arrays import (
     ArrayRows,
     EvaluationDataset,
+    ImageRow,
     OrderedBatchSampler,
     PreparedData,
     build_batch_loader,
@@ -18,6 +21,7 @@ from losslab.data.loading.arrays import (
 from losslab.data.loading.augmentation import RECIPES_WITHOUT_VOID
 from losslab.data.loading.batches import EpochBatchSampler, build_training_loader
 from losslab.data.loading.crops import CropSampler
+from losslab.data.loading.tiles import TileGrid, compute_starts
 from losslab.errors import InputError
 
 RECIPES = ["none", "flip", "seed_lab7", "affine", "strong"]
@@ -31,14 +35,13 @@ def load_batches(data: PreparedData, epoch: int, **changes: Any) -> list[torch.T
     return [torch.cat([images.flatten(1), target.flatten(1)], dim=1) for images, target in loader]
 
 
-CROPS = CropSampler(32, 64, "balanced", None, seed=0)
+def sample_crops(data: PreparedData) -> CropSampler:
+    return CropSampler(data.rows("train", "masks"), 32, "balanced", None, seed=0)
 
 
-@pytest.mark.parametrize(("augmentation", "crops"), [*((recipe, None) for recipe in RECIPES), ("flip", CROPS)])
-def test_samples_depend_on_seed_epoch_and_index_only(
-    tiny_data: PreparedData, augmentation: str, crops: CropSampler | None
-) -> None:
-    how: dict[str, Any] = {"augmentation": augmentation, "crops": crops}
+@pytest.mark.parametrize(("augmentation", "crops"), [*((recipe, False) for recipe in RECIPES), ("flip", True)])
+def test_samples_depend_on_seed_epoch_and_index_only(tiny_data: PreparedData, augmentation: str, crops: bool) -> None:
+    how: dict[str, Any] = {"augmentation": augmentation, "crops": sample_crops(tiny_data) if crops else None}
     once = torch.cat(load_batches(tiny_data, 3, **how))
     for same in ({"workers": 1}, {"workers": 2}, {"batch_size": 3}):
         assert torch.equal(once, torch.cat(load_batches(tiny_data, 3, **how, **same)))
@@ -47,7 +50,7 @@ def test_samples_depend_on_seed_epoch_and_index_only(
 
 
 def test_crops_are_parts_of_the_images_as_many_as_cover_them(tiny_data: PreparedData) -> None:
-    samples = torch.cat(load_batches(tiny_data, 0, augmentation="none", crops=CROPS)).numpy()
+    samples = torch.cat(load_batches(tiny_data, 0, augmentation="none", crops=sample_crops(tiny_data))).numpy()
     assert len(samples) == 4 * len(tiny_data.names("train")) and samples.shape[1] == 32 * 32 * 4
     found = 0
     windows = [np.lib.stride_tricks.sliding_window_view(mask, (32, 32)) for mask in tiny_data.masks("train")]
@@ -60,38 +63,100 @@ def test_crops_are_parts_of_the_images_as_many_as_cover_them(tiny_data: Prepared
     assert found == len(samples)
 
 
-@given(st.data())
+def store_masks(folder: Path, masks: list[np.ndarray[Any, Any]]) -> ArrayRows:
+    """Write masks of several sizes one behind the other, as prepare does."""
+    np.save(folder / "masks.npy", np.concatenate([mask.ravel() for mask in masks]))
+    return ArrayRows(folder / "masks.npy", [(mask.shape[0], mask.shape[1]) for mask in masks])
+
+
+@given(data=st.data())
 @settings(max_examples=30)
-def test_crop_lies_within_the_image_and_holds_what_its_sampling_says(data: st.DataObject) -> None:
-    side = data.draw(st.integers(1, 12))
-    mask = np.full((12, 12), data.draw(st.sampled_from([0, 255])), np.uint8)
+def test_crop_lies_within_the_image_and_holds_what_its_sampling_says(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    side, (height, width) = data.draw(st.integers(1, 12)), data.draw(st.tuples(st.integers(8, 14), st.integers(8, 14)))
+    mask = np.full((height, width), data.draw(st.sampled_from([0, 255])), np.uint8)
     for label in (1, 2):
-        for y, x in data.draw(st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=3)):
+        places = st.tuples(st.integers(0, height - 1), st.integers(0, width - 1))
+        for y, x in data.draw(st.lists(places, max_size=3)):
             mask[y, x] = label
+    masks = store_masks(tmp_path_factory.mktemp("masks"), [np.zeros((5, 7), np.uint8), mask])
     for sampling in ("uniform", "foreground", "balanced"):
-        crops = CropSampler(side, 12, sampling, 255, seed=0)
+        crops, per_strip = (CropSampler(masks, side, sampling, 255, seed=0) for _ in range(2))
+        with mock.patch("losslab.data.loading.crops.STRIP_PIXELS", 2 * width):
+            in_strips = [per_strip.place(key // len(crops), key % len(crops)) for key in range(60)]
+        assert in_strips == [crops.place(key // len(crops), key % len(crops)) for key in range(60)]
         held = []
-        for number in range(40):
-            top, left = crops.place(mask, 1, number)
-            assert 0 <= top <= 12 - side and 0 <= left <= 12 - side
-            assert crops.place(mask, 1, number) == (top, left)
-            held.append(set(mask[top : top + side, left : left + side].ravel().tolist()))
+        for image, top, left in in_strips[-40:]:
+            assert 0 <= top <= max(height - side, 0) and 0 <= left <= max(width - side, 0)
+            held.append(set(mask[top : top + side, left : left + side].ravel().tolist()) if image else None)
+        own = [crop for crop in held if crop is not None]
         classes = set(mask.ravel().tolist()) - {255}
         if sampling == "balanced" and classes:
-            assert all(crop & classes for crop in held)
-            assert all(sum(name in crop for crop in held) >= 5 for name in classes)  # of 40; expected at least 13
+            assert all(crop & classes for crop in own)
         if sampling == "foreground" and classes - {0}:
-            assert sum(bool(crop & {1, 2}) for crop in held) >= 10  # expected at least 20
+            assert sum(bool(crop & {1, 2}) for crop in own) >= len(own) // 5
 
 
-def test_uniform_crops_lie_anywhere_and_avoid_void_alone() -> None:
+def test_each_class_is_as_often_the_centre_of_a_balanced_crop(tmp_path: Path) -> None:
+    mask = np.zeros((200, 300), np.uint8)
+    mask[10, 20], mask[150:170, 250:270] = 1, 2
+    crops = CropSampler(store_masks(tmp_path, [mask]), 4, "balanced", 255, seed=0)
+    assert len(crops) == 3750
+    held = [mask[top : top + 4, left : left + 4] for _, top, left in map(crops.place, [0] * 300, range(300))]
+    assert all(sum((crop == label).any() for crop in held) >= 80 for label in (1, 2))
+
+
+def test_uniform_crops_lie_anywhere_and_avoid_void_alone(tmp_path: Path) -> None:
     mask = np.zeros((16, 16), np.uint8)
-    crops = CropSampler(8, 16, "uniform", 255, seed=0)
-    places = {crops.place(mask, 0, number) for number in range(2000)}
-    assert len(places) == 9 * 9
+    crops = CropSampler(store_masks(tmp_path, [mask]), 8, "uniform", 255, seed=0)
+    places = {crops.place(epoch, 0) for epoch in range(2000)}
+    assert len({place[1:] for place in places}) == 9 * 9
     mask[:, 4:] = 255  # letterbox: bars that are void
-    lefts = [crops.place(mask, 0, number)[1] for number in range(500)]
+    crops = CropSampler(store_masks(tmp_path, [mask]), 8, "uniform", 255, seed=0)
+    lefts = [crops.place(epoch, 0)[2] for epoch in range(500)]
     assert sum(left >= 4 for left in lefts) <= 5
+
+
+def test_windows_of_stored_images_are_those_of_the_arrays(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 65536, (*size, 5), np.uint16) for size in ((7, 90), (30, 20), (1, 1))]
+    np.save(tmp_path / "images.npy", np.concatenate([image.reshape(-1, 5) for image in images]))
+    rows = ArrayRows(tmp_path / "images.npy", [(image.shape[0], image.shape[1]) for image in images])
+    for index, image in enumerate(images):
+        for _ in range(20):
+            top, left = (int(rng.integers(length)) for length in image.shape[:2])
+            height, width = (
+                int(rng.integers(1, length + 1)) for length in (image.shape[0] - top, image.shape[1] - left)
+            )
+            window = image[top : top + height, left : left + width]
+            assert np.array_equal(rows.read_window(index, top, left, height, width), window)
+            assert np.array_equal(ImageRow(rows, index).read(top, left, height, width), window)
+            square = rows.read_square(index, top, left, 8, 3)
+            part = image[top : top + 8, left : left + 8]
+            assert np.array_equal(square[: part.shape[0], : part.shape[1]], part)
+            assert (square[part.shape[0] :] == 3).all() and (square[:, part.shape[1] :] == 3).all()
+    assert rows.dtype == np.uint16 and len(rows) == 3
+
+
+@given(st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=4), st.integers(8, 40))
+@settings(max_examples=40)
+def test_tiles_cover_each_pixel_and_count_it_once(sizes: list[tuple[int, int]], side: int) -> None:
+    grid = TileGrid(sizes, side)
+    covered, counted = ([np.zeros(size, int) for size in sizes] for _ in range(2))
+    for tile in grid:
+        window = covered[tile.image][tile.top : tile.top + side, tile.left : tile.left + side]
+        window += 1
+        own = counted[tile.image][
+            tile.top + tile.seen_rows : tile.top + side, tile.left + tile.seen_columns : tile.left + side
+        ]
+        own += 1
+        assert window.size == min(side, sizes[tile.image][0]) * min(side, sizes[tile.image][1])
+    assert all((pixels >= 1).all() for pixels in covered) and all((pixels == 1).all() for pixels in counted)
+    for size in sizes:
+        for length in size:
+            starts = compute_starts(length, side)
+            assert all(start + side - after >= side // 8 for start, after in pairwise(starts))
 
 
 @pytest.mark.parametrize(("batch_size", "world"), [(2, 2), (4, 2), (6, 3), (4, 3)])

@@ -1,4 +1,4 @@
-"""The arrays that the prepare stage wrote, mapped into memory, and batches of them in order."""
+"""The arrays that the prepare stage wrote, and batches of them in order."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,12 +14,16 @@ from torch import Tensor
 from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from losslab.cards import SplitName
+from losslab.cards import IGNORE_INDEX, SplitName
+from losslab.data.loading.tiles import TileGrid
 from losslab.errors import InputError
 from losslab.io.files import read_csv, read_json
 from losslab.io.hashing import compute_folder_md5
 
-Pixels = npt.NDArray[np.uint8]
+Pixels = npt.NDArray[Any]
+DTYPES = ("uint8", "uint16", "float32")
+MAX_SKIPPED_SHARE = 4
+"""Whole lines are read where a window has at least one pixel of so many."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +43,19 @@ class PreparedData:
             raise InputError(f"{self.folder}: no prepared data; run dvc repro prepare") from None
 
     def images(self, split: SplitName) -> Pixels:
-        """Map the images into memory: RGB `[N, H, W, 3]`."""
+        """Map the images into memory: `[N, H, W, B]`, or `[pixels, B]` where they keep their own sizes (fit tile)."""
         return cast(Pixels, np.load(self.folder / split / "images.npy", mmap_mode="r"))
 
     def masks(self, split: SplitName) -> Pixels:
-        """Map the labels into memory: `[N, H, W]`."""
+        """Map the labels into memory: `[N, H, W]`, or `[pixels]` where images keep their own sizes (fit tile)."""
         return cast(Pixels, np.load(self.folder / split / "masks.npy", mmap_mode="r"))
 
     def rows(self, split: SplitName, what: Literal["images", "masks"]) -> "ArrayRows":
-        """Open an array to be read in batches."""
-        return ArrayRows(self.folder / split / f"{what}.npy")
+        """Open an array to be read image by image."""
+        sizes = None
+        if self.describe()["fit"] == "tile":
+            sizes = [(int(row["height"]), int(row["width"])) for row in self._read_index(split)]
+        return ArrayRows(self.folder / split / f"{what}.npy", sizes)
 
     def md5(self) -> str:
         """Compute the checksum by which dvc.lock knows these data."""
@@ -67,51 +74,122 @@ class PreparedData:
 
 
 class ArrayRows:
-    """Rows of a prepared array, read from its file: a mapped file would stay in the memory of the process."""
+    """The images or masks of a prepared array, read from its file: a mapped file would stay in the memory of the process.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        sizes: height and width of each image, one behind the other in an array `[pixels, …]`; None for `[N, H, W, …]`.
+    """
+
+    def __init__(self, path: Path, sizes: Sequence[tuple[int, int]] | None = None) -> None:
         self.path = path
         with path.open("rb") as file:
             np.lib.format.read_magic(file)
-            self.shape, in_columns, dtype = np.lib.format.read_array_header_1_0(file)
+            shape, in_columns, self.dtype = np.lib.format.read_array_header_1_0(file)
             self.start = file.tell()
-        if in_columns or dtype != np.uint8:
-            raise InputError(f"{path}: not a uint8 array in row order; run dvc repro prepare")
+        if in_columns or self.dtype.name not in DTYPES:
+            raise InputError(f"{path}: not an array of {', '.join(DTYPES)} in row order; run dvc repro prepare")
+        self.sizes: list[tuple[int, int]] = [(shape[1], shape[2])] * shape[0] if sizes is None else list(sizes)
+        self.bands = tuple(shape[3:] if sizes is None else shape[1:])
+        """Shape of a pixel: `(bands,)`, or `()` for a label."""
+        self.pixel_bytes = self.dtype.itemsize * math.prod(self.bands)
+        areas = [height * width for height, width in self.sizes]
+        self.starts = [self.start + self.pixel_bytes * end for end in np.cumsum([0, *areas]).tolist()]
 
     def __len__(self) -> int:
-        return int(self.shape[0])
+        return len(self.sizes)
 
     def read(self, indices: Sequence[int]) -> Pixels:
-        """Read the rows at these indices, `[len(indices), …]`, into an array that the caller may change."""
-        rows: Pixels = np.empty((len(indices), *self.shape[1:]), dtype=np.uint8)
+        """Read whole images of one size, `[len(indices), H, W, …]`, into an array that the caller may change."""
+        size = self.sizes[indices[0]] if len(indices) else (0, 0)
+        images: Pixels = np.empty((len(indices), *size, *self.bands), self.dtype)
         with self.path.open("rb", buffering=0) as file:
-            for row, index in zip(rows, indices, strict=True):
-                file.seek(self.start + index * row.nbytes)
-                if file.readinto(row.data) != row.nbytes:
-                    raise InputError(f"{self.path}: shorter than its header says; run dvc repro prepare")
-        return rows
+            for image, index in zip(images, indices, strict=True):
+                self._fill(image, file, self.starts[index])
+        return images
 
-    def read_crop(self, index: int, top: int, left: int, side: int) -> Pixels:
-        """Read a square of the row at an index, `[side, side, …]`, and no more of the file than the lines it is in."""
-        lines: Pixels = np.empty((side, *self.shape[2:]), dtype=np.uint8)
+    def read_window(self, index: int, top: int, left: int, height: int, width: int) -> Pixels:
+        """Read a window of one image, `[height, width, …]`, and little more of the file than the lines it is in."""
+        whole = self.sizes[index][1]
+        start = self.starts[index] + top * whole * self.pixel_bytes
         with self.path.open("rb", buffering=0) as file:
-            file.seek(self.start + (index * self.shape[1] + top) * lines[0].nbytes)
-            if file.readinto(lines.data) != lines.nbytes:
+            if width * MAX_SKIPPED_SHARE >= whole:
+                lines: Pixels = np.empty((height, whole, *self.bands), self.dtype)
+                self._fill(lines, file, start)
+                return lines[:, left : left + width]
+            window: Pixels = np.empty((height, width, *self.bands), self.dtype)
+            for row, line in enumerate(window):
+                self._fill(line, file, start + (row * whole + left) * self.pixel_bytes)
+        return window
+
+    def read_square(self, index: int, top: int, left: int, side: int, fill: int) -> Pixels:
+        """Read a square, `[side, side, …]`, with `fill` where it stands out over the image's right or bottom edge."""
+        height, width = (
+            min(side, length - start) for length, start in zip(self.sizes[index], (top, left), strict=True)
+        )
+        window = self.read_window(index, top, left, height, width)
+        if (height, width) == (side, side):
+            return window
+        square: Pixels = np.full((side, side, *self.bands), fill, self.dtype)
+        square[:height, :width] = window
+        return square
+
+    def _fill(self, array: Pixels, file: Any, start: int) -> None:
+        file.seek(start)
+        content = array.data.cast("B")
+        while content:
+            got = file.readinto(content)
+            if not got:
                 raise InputError(f"{self.path}: shorter than its header says; run dvc repro prepare")
-        return lines[:, left : left + side]
+            content = content[got:]
+
+
+@dataclass(frozen=True)
+class ImageRow:
+    """One image, or mask, of a prepared array: `losslab.io.windows.PixelWindows`."""
+
+    rows: ArrayRows
+    index: int
+
+    @property
+    def height(self) -> int:
+        return self.rows.sizes[self.index][0]
+
+    @property
+    def width(self) -> int:
+        return self.rows.sizes[self.index][1]
+
+    def read(self, top: int, left: int, height: int, width: int) -> Pixels:
+        return self.rows.read_window(self.index, top, left, height, width)
 
 
 class EvaluationDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Batches by the indices of their samples, as prepared: images uint8 `[N, H, W, 3]`, targets uint8 `[N, H, W]`."""
+    """Batches by their numbers: images as prepared, `[N, H, W, B]`, and targets uint8 `[N, H, W]`.
+
+    Of images that keep their own sizes (fit tile), a number is that of a tile, and each pixel counts in one tile alone: in
+    the others that hold it, it is void.
+    """
 
     def __init__(self, prepared: PreparedData, split: SplitName) -> None:
-        self.images, self.masks = prepared.rows(split, "images"), prepared.rows(split, "masks")
+        self.images, self.masks, data = (
+            prepared.rows(split, "images"),
+            prepared.rows(split, "masks"),
+            prepared.describe(),
+        )
+        self.tiles = TileGrid(self.masks.sizes, data["size"]) if data["fit"] == "tile" else None
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.images if self.tiles is None else self.tiles)
 
-    def __getitems__(self, indices: list[int]) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(self.images.read(indices)), torch.from_numpy(self.masks.read(indices))
+    def __getitems__(self, numbers: list[int]) -> tuple[Tensor, Tensor]:
+        if self.tiles is None:
+            return torch.from_numpy(self.images.read(numbers)), torch.from_numpy(self.masks.read(numbers))
+        images, masks = list[Pixels](), list[Pixels]()
+        for tile in (self.tiles[number] for number in numbers):
+            place = tile.image, tile.top, tile.left, self.tiles.side
+            images.append(self.images.read_square(*place, 0))
+            masks.append(self.masks.read_square(*place, IGNORE_INDEX))
+            masks[-1][: tile.seen_rows] = masks[-1][:, : tile.seen_columns] = IGNORE_INDEX
+        return torch.from_numpy(np.stack(images)), torch.from_numpy(np.stack(masks))
 
 
 class OrderedBatchSampler(Sampler[list[int]]):
@@ -136,7 +214,7 @@ class OrderedBatchSampler(Sampler[list[int]]):
 def build_evaluation_loader(
     prepared: PreparedData, split: SplitName, batch_size: int, rank: int = 0, world: int = 1
 ) -> DataLoader[Any]:
-    """Load batches of a split in the order of index.csv: uint8 `[N, H, W, 3]` and uint8 `[N, H, W]`."""
+    """Load batches of a split in the order of index.csv: images `[N, H, W, B]` and targets uint8 `[N, H, W]`."""
     dataset = EvaluationDataset(prepared, split)
     return build_batch_loader(dataset, OrderedBatchSampler(len(dataset), batch_size, rank, world), workers=0)
 

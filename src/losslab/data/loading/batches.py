@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from losslab.bands import RGB, read_bands
 from losslab.cards import IGNORE_INDEX
 from losslab.data.loading.arrays import Pixels, PreparedData, build_batch_loader
 from losslab.data.loading.augmentation import build_augmentation
 from losslab.data.loading.crops import CropSampler
+from losslab.data.loading.tiles import TileGrid
 from losslab.runtime.randomness import derive_seed
 
 Key = tuple[int, int]
-"""Epoch and sample, an image or a crop of one: everything that its pixels depend on, besides the seed."""
+"""Epoch and sample, an image or a part of one: everything that its pixels depend on, besides the seed."""
 
 
 class EpochBatchSampler(Sampler[list[Key]]):
@@ -58,41 +60,49 @@ class EpochBatchSampler(Sampler[list[Key]]):
 
 
 class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Batches by their (epoch, sample) pairs: images uint8 `[N, H, W, 3]` and targets uint8 `[N, H, W]`."""
+    """Batches by their (epoch, sample) pairs: images as prepared, `[N, H, W, B]`, and targets uint8 `[N, H, W]`.
+
+    A sample is an image, a tile of one where images keep their own sizes (fit tile), or a crop. Augmented images that are
+    not RGB of 8 bits come as float32, in the units of their files.
+    """
 
     def __init__(self, prepared: PreparedData, augmentation: str, seed: int, crops: CropSampler | None = None) -> None:
         self.images, self.masks, self.seed = prepared.rows("train", "images"), prepared.rows("train", "masks"), seed
         data = prepared.describe()
-        void = IGNORE_INDEX if data["ignore_index"] is None else data["ignore_index"]
-        self.crops = crops
-        self.augment = build_augmentation(augmentation, [round(255 * value) for value in data["mean"]], void)
+        self.void = IGNORE_INDEX if data["ignore_index"] is None else data["ignore_index"]
+        self.crops, self.bands = crops, read_bands(data)
+        self.tiles = TileGrid(self.masks.sizes, data["size"]) if data["fit"] == "tile" and crops is None else None
+        self.augment = build_augmentation(augmentation, data["mean"], self.void, self.bands == RGB)
 
     def __len__(self) -> int:
-        return len(self.images) * (1 if self.crops is None else self.crops.per_image)
+        return len(self.crops or self.tiles or self.images)
 
     def _read(self, keys: list[Key]) -> tuple[Pixels, Pixels]:
-        if self.crops is None:
+        if self.crops is not None:
+            side, places = self.crops.side, [self.crops.place(epoch, number) for epoch, number in keys]
+        elif self.tiles is not None:
+            tiles = [self.tiles[number] for _, number in keys]
+            side, places = self.tiles.side, [(tile.image, tile.top, tile.left) for tile in tiles]
+        else:
             indices = [index for _, index in keys]
             return self.images.read(indices), self.masks.read(indices)
-        side = self.crops.side
-        images, masks = (np.empty((len(keys), side, side, *rest), np.uint8) for rest in ((3,), ()))
-        for image, mask, (epoch, number) in zip(images, masks, keys, strict=True):
-            index = number // self.crops.per_image
-            (whole,) = self.masks.read([index])
-            top, left = self.crops.place(whole, epoch, number)
-            mask[:] = whole[top : top + side, left : left + side]
-            image[:] = self.images.read_crop(index, top, left, side)
-        return images, masks
+        images = np.stack([self.images.read_square(*place, side, 0) for place in places])
+        return images, np.stack([self.masks.read_square(*place, side, self.void) for place in places])
 
     def __getitems__(self, keys: list[Key]) -> tuple[Tensor, Tensor]:
         images, masks = self._read(keys)
         if self.augment is not None:
+            plain = self.bands == RGB
+            images = images if plain else self.bands.scale(images)
+            if self.bands.clip:
+                np.clip(images, 0, 1, out=images)
             for (epoch, index), image, mask in zip(keys, images, masks, strict=True):
                 # Without a seed, albumentations draws the same numbers in every worker and epoch.
                 self.augment.set_random_seed(derive_seed(self.seed, "augmentation", epoch, index))
                 changed = self.augment(image=image, mask=mask)
                 np.copyto(image, changed["image"])
                 np.copyto(mask, changed["mask"])
+            images = images if plain else self.bands.restore(images)
         return torch.from_numpy(images), torch.from_numpy(masks)
 
 
@@ -106,6 +116,6 @@ def build_training_loader(
     world: int = 1,
     crops: CropSampler | None = None,
 ) -> DataLoader[Any]:
-    """Load shuffled training batches, uint8 `[N, H, W, 3]` and `[N, H, W]`; all processes share `batch_size` images or crops."""
+    """Load shuffled training batches, `[N, H, W, B]` and `[N, H, W]`; all processes share `batch_size` samples."""
     dataset = TrainingDataset(prepared, augmentation, seed, crops)
     return build_batch_loader(dataset, EpochBatchSampler(len(dataset), batch_size, seed, rank, world), workers)

@@ -1,69 +1,102 @@
 """Random crops of training images: where they lie depends on (seed, epoch, crop) alone, and on what the mask holds."""
 
-from dataclasses import dataclass
+import functools
+from bisect import bisect_right
+from itertools import accumulate
 
 import numpy as np
+import numpy.typing as npt
 
-from losslab.data.loading.arrays import Pixels
+from losslab.data.loading.arrays import ArrayRows
 from losslab.params import Sampling
 from losslab.runtime.randomness import derive_seed
 
 MAX_REDRAWS = 10
 """Times that another place is drawn for a crop that would hold nothing but void."""
+STRIP_PIXELS = 1 << 20
+"""Pixels of a mask that are looked at together."""
+MAX_IMAGES_COUNTED = 64
+"""Images whose counts are kept in memory."""
 
 
-@dataclass(frozen=True)
 class CropSampler:
     """Chooses the crops of an epoch: as many of each image as cover its area.
 
-    >>> CropSampler(side=64, image_side=256, sampling="uniform", void=255, seed=0).per_image
-    16
+    Args:
+        masks: the labels of the training images.
+        side: pixels a side of a crop.
+        sampling: `uniform` takes any place; `foreground` places every other crop, on average, around a pixel of any class
+            but the first; `balanced` places each around a pixel of one of the image's classes, whichever is drawn, so that
+            a rare one is as often the centre of attention as the others.
+        void: the label whose pixels count nowhere.
     """
 
-    side: int
-    image_side: int
-    sampling: Sampling
-    void: int | None
-    seed: int
+    def __init__(self, masks: ArrayRows, side: int, sampling: Sampling, void: int | None, seed: int) -> None:
+        self.masks, self.side, self.sampling, self.void, self.seed = masks, side, sampling, void, seed
+        counts = [max(1, round(height * width / side**2)) for height, width in masks.sizes]
+        self.ends = list(accumulate(counts))
+        self._counted = functools.lru_cache(MAX_IMAGES_COUNTED)(self._count)
 
-    @property
-    def per_image(self) -> int:
-        """Number of crops of an image in an epoch."""
-        return max(1, round((self.image_side / self.side) ** 2))
+    def __len__(self) -> int:
+        return self.ends[-1] if self.ends else 0
 
-    def place(self, mask: Pixels, epoch: int, number: int) -> tuple[int, int]:
-        """Return top and left of a crop of the image whose labels `[image_side, image_side]` are given.
+    def __getstate__(self) -> dict[str, object]:
+        return {name: value for name, value in vars(self).items() if name != "_counted"}
 
-        `uniform` takes any place; `foreground` places every other crop, on average, around a pixel of any class but the
-        first; `balanced` places each around a pixel of one of the image's classes, whichever is drawn, so that a rare one
-        is as often the centre of attention as the others.
-        """
+    def __setstate__(self, state: dict[str, object]) -> None:
+        vars(self).update(state)
+        self._counted = functools.lru_cache(MAX_IMAGES_COUNTED)(self._count)
+
+    def place(self, epoch: int, number: int) -> tuple[int, int, int]:
+        """Return the image of a crop, and its top and left there, in pixels."""
+        image = bisect_right(self.ends, number)
         rng = np.random.Generator(np.random.PCG64(derive_seed(self.seed, "crop", epoch, number)))
-        wanted = self._choose_pixels(mask, rng)
-        last = self.image_side - self.side
+        lasts = [max(length - self.side, 0) for length in self.masks.sizes[image]]
+        wanted = self._choose_pixel(image, rng)
         if wanted is not None:
-            y, x = divmod(int(wanted[rng.integers(len(wanted))]), self.image_side)
-            top, left = (rng.integers(max(0, at - self.side + 1), min(at, last) + 1) for at in (y, x))
-            return int(top), int(left)
+            top, left = (
+                int(rng.integers(max(0, at - self.side + 1), min(at, last) + 1))
+                for at, last in zip(wanted, lasts, strict=True)
+            )
+            return image, top, left
         for _ in range(MAX_REDRAWS):
-            top, left = rng.integers(last + 1, size=2)
-            if self.void is None or (mask[top : top + self.side, left : left + self.side] != self.void).any():
+            top, left = (int(rng.integers(last + 1)) for last in lasts)
+            if self.void is None or (self.masks.read_square(image, top, left, self.side, self.void) != self.void).any():
                 break
-        return int(top), int(left)
+        return image, top, left
 
-    def _choose_pixels(
-        self, mask: Pixels, rng: np.random.Generator
-    ) -> "np.ndarray[tuple[int], np.dtype[np.intp]] | None":
-        """Choose the pixels one of which a crop is to hold, by their place in the flat mask; None: any place will do."""
+    def _choose_pixel(self, image: int, rng: np.random.Generator) -> tuple[int, int] | None:
+        """Choose a pixel that a crop is to hold, by row and column; None: any place will do."""
         if self.sampling == "uniform" or (self.sampling == "foreground" and rng.random() < 0.5):
             return None
-        counts = np.bincount(mask.ravel(), minlength=256)
+        counts = self._counted(image).copy()
         if self.void is not None:
-            counts[self.void] = 0
+            counts[:, self.void] = 0
         if self.sampling == "foreground":
-            counts[0] = 0
-        present = np.flatnonzero(counts)
+            counts[:, 0] = 0
+        present = np.flatnonzero(counts.any(axis=0))
         if not len(present):
             return None
-        wanted = present if self.sampling == "foreground" else present[rng.integers(len(present))]
-        return np.flatnonzero(np.isin(mask, wanted))
+        labels = present if self.sampling == "foreground" else present[rng.integers(len(present))][None]
+        # Each of their pixels is as likely as the others, yet only the strip that holds it is read.
+        ends = counts[:, labels].sum(axis=1).cumsum()
+        chosen = int(rng.integers(ends[-1]))
+        strip = int(np.searchsorted(ends, chosen, side="right"))
+        first, pixels = self._read_strip(image, strip)
+        places = np.flatnonzero(np.isin(pixels, labels))
+        row, column = divmod(int(places[chosen - (ends[strip - 1] if strip else 0)]), pixels.shape[1])
+        return first + row, column
+
+    def _count(self, image: int) -> npt.NDArray[np.int64]:
+        """Count the pixels of each label in each strip of an image: `[strips, 256]`."""
+        strips = -(-self.masks.sizes[image][0] // self._count_rows(image))
+        return np.stack([np.bincount(self._read_strip(image, at)[1].ravel(), minlength=256) for at in range(strips)])
+
+    def _read_strip(self, image: int, strip: int) -> tuple[int, npt.NDArray[np.uint8]]:
+        """Return the first row of a strip of a mask, and its labels."""
+        (height, width), rows = self.masks.sizes[image], self._count_rows(image)
+        top = strip * rows
+        return top, self.masks.read_window(image, top, 0, min(rows, height - top), width)
+
+    def _count_rows(self, image: int) -> int:
+        return max(1, STRIP_PIXELS // self.masks.sizes[image][1])

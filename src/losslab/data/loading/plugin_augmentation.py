@@ -13,7 +13,9 @@ from losslab.plugins.manifest import PluginEntry
 TRIAL_SIDE_PX = 64
 
 
-def build_plugin_augmentation(entry: PluginEntry, fill: Sequence[int], void: int) -> A.Compose:
+def build_plugin_augmentation(
+    entry: PluginEntry, fill: Sequence[float], void: int, bands: int, is_rgb: bool
+) -> A.Compose:
     """Build the transform. Raises InputError that names the file where it fails, or changes an image's size or type."""
     recipe = load_plugin(entry.origin, entry.attribute)
     steps = call_plugin(recipe, entry.origin, {"fill": tuple(fill), "void": void})
@@ -25,7 +27,7 @@ def build_plugin_augmentation(entry: PluginEntry, fill: Sequence[int], void: int
         )
     transform = steps if isinstance(steps, A.Compose) else A.Compose(steps)
     picture: dict[str, Any] = {
-        "image": np.zeros((TRIAL_SIDE_PX, TRIAL_SIDE_PX, 3), np.uint8),
+        "image": np.zeros((TRIAL_SIDE_PX, TRIAL_SIDE_PX, bands), np.uint8 if is_rgb else np.float32),
         "mask": np.zeros((TRIAL_SIDE_PX, TRIAL_SIDE_PX), np.uint8),
     }
     transform.set_random_seed(0)
