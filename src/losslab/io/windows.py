@@ -1,5 +1,6 @@
 """Images that are read by windows, so that memory does not grow with their size."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -7,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 Values = npt.NDArray[Any]
+STRIP_PIXELS = 2**23
+"""Pixels that a strip holds, margins aside, where nothing else is asked for."""
 
 
 class PixelWindows(Protocol):
@@ -43,3 +46,35 @@ class ArrayWindows:
 
     def read(self, top: int, left: int, height: int, width: int) -> Values:
         return np.array(self.array[top : top + height, left : left + width])
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Some rows of an image at its full width, and as many more on both sides as their neighbourhood takes."""
+
+    start: int
+    stop: int
+    """The strip's own rows: each row of an image is in one strip."""
+    top: int
+    bottom: int
+    """Rows that are read: margins end at the edges of the image."""
+
+    @property
+    def own(self) -> slice:
+        """The strip's own rows among those that are read."""
+        return slice(self.start - self.top, self.stop - self.top)
+
+    def read(self, image: PixelWindows) -> Values:
+        return image.read(self.top, 0, self.bottom - self.top, image.width)
+
+
+def iterate_strips(height: int, width: int, margin: int = 0, rows: int | None = None) -> Iterator[Strip]:
+    """Yield strips of `rows` rows from top to bottom, by default of STRIP_PIXELS; a smaller image is one strip.
+
+    >>> [(strip.start, strip.stop, strip.top, strip.bottom) for strip in iterate_strips(5, 9, margin=1, rows=3)]
+    [(0, 3, 0, 4), (3, 5, 2, 5)]
+    """
+    rows = rows or max(1, STRIP_PIXELS // max(width, 1))
+    for start in range(0, height, rows):
+        stop = min(start + rows, height)
+        yield Strip(start, stop, max(start - margin, 0), min(stop + margin, height))
