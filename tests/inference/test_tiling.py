@@ -2,14 +2,15 @@
 
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from losslab.inference.predictor import Predictor
-from losslab.inference.tiling import Tiling, build_tiling, predict_tiled
+from losslab.inference.predictor import Predictor, TestTimeAugmentation
+from losslab.inference.tiling import Tiling, build_tiling, predict_tiled, predict_whole
 from losslab.io.windows import ArrayWindows
 from losslab.models.segmentation_net import SegmentationNet
 from tests.prediction.nets import CPU, build_description, draw_noise
@@ -112,3 +113,40 @@ def test_memory_is_for_one_row_of_tiles() -> None:
         rows.shape[2] for _, rows in predict_tiled(count, ArrayWindows(image), build_tiling(64, 0.25, 1), 2, int)
     ]
     assert max(heights) <= 64 and max(seen) == 2
+
+
+@pytest.mark.parametrize("tta", ["none", "flip", "flip_scale"])
+@pytest.mark.parametrize(("height", "width"), [(48, 48), (31, 48), (7, 9)])
+def test_whole_image_that_fits_into_one_window_is_predicted_in_one_pass(
+    height: int, width: int, tta: TestTimeAugmentation
+) -> None:
+    predictor = Predictor(SegmentationNet(Pooling(3), 2), build_description(3, size=48, fit="tile"), tta, CPU)
+    image = draw_noise((height, width, 3))
+    (part,) = [(top, rows.clone()) for top, rows in predict_whole(predictor, ArrayWindows(image))]
+    assert part[0] == 0 and torch.equal(part[1], predictor.compute_logits(torch.from_numpy(image)[None]))
+
+
+def test_whole_image_is_shown_in_windows_of_the_trained_size_and_type() -> None:
+    seen: list[tuple[int, ...]] = []
+
+    class Recording(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            seen.append(tuple(images.shape))
+            return images[:, :1]
+
+    bands = {
+        "names": ["a", "b"],
+        "dtype": "uint16",
+        "shown": [0, 0, 1],
+        "low": [0, 0],
+        "high": [4e4, 4e4],
+        "clip": True,
+    }
+    description = build_description(1, size=20, fit="tile", bands=bands, mean=[0.0] * 2, std=[1.0] * 2)
+    image = np.random.default_rng(0).integers(0, 1 << 16, (50, 33, 2), np.uint16)
+    parts = [
+        rows.clone()
+        for _, rows in predict_whole(Predictor(Recording(), description, device=CPU), ArrayWindows(image), 2)
+    ]
+    assert set(seen) == {(2, 2, 20, 20)}
+    assert torch.allclose(torch.cat(parts, 2)[0, 0], torch.from_numpy(image[..., 0].clip(max=40000) / 40000).float())

@@ -8,8 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from losslab.inference.predictor import Predictor
 from losslab.io.windows import PixelWindows
 
+OVERLAP = 0.25
+"""Share of a window that it has in common with the next, where nothing else is said."""
 Rows = tuple[int, Tensor]
 """Index of the first row, and the logits float32 `[1, K, rows, W]` of some rows of an image at its own size."""
 Logits = Callable[[Tensor], Tensor]
@@ -58,6 +61,22 @@ def build_tiling(tile: int, overlap: float, stride: int, smallest: int = 1) -> T
     """Build tiles of `tile` pixels, rounded up to a size that the net takes; neighbours share the fraction `overlap`."""
     side = _round_up(max(tile, smallest), stride)
     return Tiling(side, min(_round_up(math.ceil(side * overlap), stride), side - stride), stride)
+
+
+def choose_tiling(predictor: Predictor, side: int | None = None, overlap: float = OVERLAP) -> Tiling:
+    """Choose windows that suit a net, of `side` pixels, or of the size that it was trained on."""
+    stride, smallest = getattr(predictor.net, "stride", 1), getattr(predictor.net, "smallest", 1)
+    return build_tiling(side or predictor.description["size"], overlap, stride, smallest)
+
+
+def predict_whole(
+    predictor: Predictor, image: PixelWindows, at_once: int = 1, step: Callable[[], object] = int
+) -> Iterator[Rows]:
+    """Yield the logits of an image of any size from windows of the net's size: what a net with `fit: tile` says of it.
+
+    An image that fits into one window is predicted in one pass. See `predict_tiled` for the rest.
+    """
+    return predict_tiled(predictor.compute_logits, image, choose_tiling(predictor), at_once, step)
 
 
 def predict_tiled(
