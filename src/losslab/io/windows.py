@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Values = npt.NDArray[Any]
-STRIP_PIXELS = 2**23
+STRIP_PIXELS = 2**22
 """Pixels that a strip holds, margins aside, where nothing else is asked for."""
 
 

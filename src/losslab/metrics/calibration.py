@@ -49,7 +49,10 @@ class CalibrationMetrics(Metric):
         self.add_state("levels", default=levels, dist_reduce_fx="sum")
 
     def update(self, probabilities: Images, target: Images) -> None:
-        """Count float32 `[N, C, H, W]` and int64 `[N, H, W]`, or lists of images; ValueError: other shapes or labels."""
+        """Count float32 `[N, C, H, W]` and int64 `[N, H, W]`, or lists of images; ValueError: other shapes or labels.
+
+        Pixels count one by one, so that an image may come in parts, as some of its rows.
+        """
         images, confidences, labels = [], [], []
         for image in probabilities:
             if image.ndim != 3 or len(image) != self.num_labels or not image.is_floating_point():

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from losslab.io.windows import PixelWindows, iterate_strips
 from losslab.metrics.torchmetrics import Metric, dim_zero_cat
 
 Images = Tensor | Sequence[Tensor]
@@ -54,8 +55,20 @@ class SegmentationMetrics(Metric):
         else:
             self._count(prediction, target)
 
+    def update_windows(self, prediction: PixelWindows, target: PixelWindows) -> None:
+        """Count one image, uint8 `[H, W]` each, by strips; ValueError: other sizes, types or labels."""
+        check_sizes(prediction, target)
+        confusions = torch.zeros_like(self.confusion)[None]
+        for strip in iterate_strips(target.height, target.width):
+            guess, truth = (torch.from_numpy(strip.read(labels))[None] for labels in (prediction, target))
+            counts = count_confusion_per_image(guess, truth, self.num_labels, self.ignore_index)
+            confusions += counts.to(confusions.device)
+        self._add(confusions)
+
     def _count(self, prediction: Tensor, target: Tensor) -> None:
-        confusions = count_confusion_per_image(prediction, target, self.num_labels, self.ignore_index)
+        self._add(count_confusion_per_image(prediction, target, self.num_labels, self.ignore_index))
+
+    def _add(self, confusions: Tensor) -> None:
         self.confusion = self.confusion + confusions.sum(dim=0)
         hit, truth, guess = confusions.diagonal(dim1=1, dim2=2), confusions.sum(dim=2), confusions.sum(dim=1)
         self.pixels.append(torch.stack([hit, truth, guess], dim=1))
@@ -103,6 +116,13 @@ def count_confusion_per_image(prediction: Tensor, target: Tensor, num_labels: in
     pairs = (image * (num_labels + 1) + truth) * num_labels + guess
     counts = torch.bincount(pairs.flatten(), minlength=count * (num_labels + 1) * num_labels)
     return counts.view(count, num_labels + 1, num_labels)[:, :num_labels]
+
+
+def check_sizes(prediction: PixelWindows, target: PixelWindows) -> None:
+    """Raise ValueError unless both have the same height and width."""
+    sizes = [(image.height, image.width) for image in (prediction, target)]
+    if sizes[0] != sizes[1]:
+        raise ValueError(f"prediction must be {list(sizes[1])}, as target, not {list(sizes[0])}")
 
 
 def check_labels(prediction: Tensor, target: Tensor, num_labels: int, ignored: Tensor) -> None:

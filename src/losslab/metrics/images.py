@@ -1,4 +1,8 @@
-"""The images of a batch one by one: their labels as bytes, and work on them side by side."""
+"""The images of a batch one by one: their labels as bytes, in memory or read by strips."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -6,7 +10,8 @@ import numpy.typing as npt
 import torch
 
 from losslab.cards import IGNORE_INDEX, check_class_count
-from losslab.metrics.confusion import Images, check_labels, find_ignored
+from losslab.io.windows import PixelWindows, Strip, iterate_strips
+from losslab.metrics.confusion import Images, check_labels, check_sizes, find_ignored
 
 Labels = npt.NDArray[np.uint8]
 Counts = npt.NDArray[np.int64]
@@ -16,10 +21,62 @@ MAX_PIXELS_COUNTED = 2**24
 """Pixels that OpenCV counts exactly at a time: it counts in float32."""
 
 
-def convert_to_bytes(
-    prediction: Images, target: Images, num_labels: int, ignore_index: int | None
-) -> list[tuple[Labels, Labels]]:
-    """Convert each image's labels to a pair (prediction, truth), uint8 `[H, W]`; ignored pixels are VOID in both.
+class LabelPair(NamedTuple):
+    """Prediction and truth of an image, uint8 `[H, W]`, VOID in both at ignored pixels."""
+
+    prediction: Labels
+    truth: Labels
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        height, width = self.truth.shape
+        return height, width
+
+    def read(self, top: int, bottom: int) -> "LabelPair":
+        return LabelPair(self.prediction[top:bottom], self.truth[top:bottom])
+
+
+@dataclass(frozen=True)
+class PairWindows:
+    """Prediction and truth of an image that is read by rows; reading raises ValueError for what convert_to_bytes does.
+
+    Raises ValueError if the two have different sizes.
+    """
+
+    prediction: PixelWindows
+    target: PixelWindows
+    num_labels: int
+    ignore_index: int | None
+
+    def __post_init__(self) -> None:
+        check_sizes(self.prediction, self.target)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.target.height, self.target.width
+
+    def read(self, top: int, bottom: int) -> LabelPair:
+        window = top, 0, bottom - top, self.target.width
+        prediction, target = (torch.from_numpy(labels.read(*window))[None] for labels in (self.prediction, self.target))
+        return convert_to_bytes(prediction, target, self.num_labels, self.ignore_index)[0]
+
+
+ScoredImage = LabelPair | PairWindows
+
+
+def read_strips(image: ScoredImage, margin: int = 0) -> Iterator[tuple[Strip, LabelPair]]:
+    """Yield the strips of an image with their labels, margins included.
+
+    >>> image = LabelPair(np.array([[0, 2]], np.uint8), np.array([[0, VOID]], np.uint8))
+    >>> [(strip.start, strip.stop, pair.truth.tolist()) for strip, pair in read_strips(image)]
+    [(0, 1, [[0, 255]])]
+    """
+    for strip in iterate_strips(*image.shape, margin):
+        yield strip, image.read(strip.top, strip.bottom)
+
+
+def convert_to_bytes(prediction: Images, target: Images, num_labels: int, ignore_index: int | None) -> list[LabelPair]:
+    """Convert each image's labels to bytes; ignored pixels are VOID in prediction and truth.
 
     ValueError: they are not int64 `[H, W]` each, or hold other labels, or more than 255.
 
@@ -33,7 +90,7 @@ def convert_to_bytes(
         ignored = find_ignored(truth, ignore_index)
         check_labels(guess[None], truth[None], num_labels, ignored[None])
         guessed, true = (labels.masked_fill(ignored, VOID).to(torch.uint8).cpu().numpy() for labels in (guess, truth))
-        pairs.append((guessed, true))
+        pairs.append(LabelPair(guessed, true))
     return pairs
 
 

@@ -6,11 +6,25 @@ from typing import Any
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
+from losslab.io.windows import PixelWindows
 from losslab.metrics.confusion import Images
-from losslab.metrics.images import VOID, Counts, Labels, convert_to_bytes, list_labels, mask_label
+from losslab.metrics.images import (
+    VOID,
+    Counts,
+    Labels,
+    PairWindows,
+    ScoredImage,
+    convert_to_bytes,
+    list_labels,
+    mask_label,
+    read_strips,
+)
 from losslab.metrics.torchmetrics import Metric
 from losslab.runtime.parallel import parallel_map
 
@@ -21,6 +35,9 @@ OBJECT_LIMITS = {"0": 0, "1": 1, "2-3": 3, "4-7": 7, "8+": math.inf}
 """Upper limit, inclusive, of the number of objects of a class in an image."""
 BORDER_LIMITS_PX = {"1": 1, "2": 2, "3-4": 4, "5-8": 8, "9-16": 16, ">16": math.inf}
 """Upper limit, inclusive, of the distance to the nearest border between true classes; touching pixels are 1 away."""
+BORDER_MARGIN_PX = 34
+"""Rows beyond which nothing changes a pixel's stratum: 15 to a pixel that touches another class, 1 to that, and as many, in
+OpenCV's distances at most 1.02 times as long, to the pixels from which void takes its class."""
 
 
 @dataclass(frozen=True)
@@ -61,29 +78,42 @@ class StratifiedErrors(Metric):
     def update(self, prediction: Images, target: Images) -> None:
         """Count a batch, both int64 `[N, H, W]`, or as many of `[H, W]`; ValueError: other shapes, types or labels."""
         pairs = convert_to_bytes(prediction, target, self.num_labels, self.ignore_index)
-        for image in parallel_map(lambda pair: count_strata(*pair, self.num_labels), pairs):
-            self.sizes = self.sizes + torch.from_numpy(image.sizes).to(self.sizes.device)
-            self.counts = self.counts + torch.from_numpy(image.counts).to(self.counts.device)
-            self.borders = self.borders + torch.from_numpy(image.borders).to(self.borders.device)
+        for image in parallel_map(lambda pair: count_strata(pair, self.num_labels), pairs):
+            self._add(image)
+
+    def update_windows(self, prediction: PixelWindows, target: PixelWindows) -> None:
+        """Count one image, uint8 `[H, W]` each, by strips; ValueError: other sizes, types or labels."""
+        self._add(count_strata(PairWindows(prediction, target, self.num_labels, self.ignore_index), self.num_labels))
+
+    def _add(self, image: ImageStrata) -> None:
+        self.sizes = self.sizes + torch.from_numpy(image.sizes).to(self.sizes.device)
+        self.counts = self.counts + torch.from_numpy(image.counts).to(self.counts.device)
+        self.borders = self.borders + torch.from_numpy(image.borders).to(self.borders.device)
 
     def compute(self) -> dict[str, Tensor]:
         """Return the counts of all images, int64: `sizes`, `counts` and `borders`, shaped as those of ImageStrata."""
         return {"sizes": self.sizes, "counts": self.counts, "borders": self.borders}
 
 
-def count_strata(prediction: Labels, truth: Labels, num_labels: int) -> ImageStrata:
-    """Count one image, uint8 `[H, W]` each, VOID in both at ignored pixels."""
-    strata = _build_empty(num_labels)
-    strata.borders[:] = _count_by_border(prediction, truth)[:num_labels]
+def count_strata(image: ScoredImage, num_labels: int) -> ImageStrata:
+    """Count one image strip by strip."""
+    strata, known = _build_empty(num_labels), 0
+    objects = [_Objects() for _ in range(num_labels)]
+    unions = np.zeros(num_labels, np.int64)
+    for strip, pair in read_strips(image, BORDER_MARGIN_PX):
+        strata.borders[:] += _count_by_border(*pair, strip.own)[:num_labels]
+        prediction, truth = (labels[strip.own] for labels in pair)
+        known += int((truth != VOID).sum())
+        for label in list_labels(prediction, truth, num_labels):
+            true, guessed = mask_label(truth, label), mask_label(prediction, label)
+            objects[label].add(strip.start, true, guessed)
+            unions[label] += cv2.countNonZero(true | guessed)
     strata.counts[:, 0, 1] = 1  # images without an object, but for the classes below
-    known = int((truth != VOID).sum())
-    for label in list_labels(prediction, truth, num_labels):
-        true, guessed = mask_label(truth, label), mask_label(prediction, label)
-        areas, hits = _count_objects(true, guessed)
-        union = cv2.countNonZero(true | guessed)
+    for label in map(int, np.flatnonzero(unions)):
+        areas, hits = objects[label].merge()
         stratum = np.searchsorted(list(OBJECT_LIMITS.values()), len(areas))
         strata.counts[label, 0] = 0
-        strata.counts[label, stratum] = len(areas), 1, areas.sum(), hits.sum(), union
+        strata.counts[label, stratum] = len(areas), 1, areas.sum(), hits.sum(), unions[label]
         sizes = np.searchsorted(list(SIZE_LIMITS.values()), areas / max(known, 1), side="right")
         for size in np.unique(sizes):
             own = sizes == size
@@ -96,22 +126,70 @@ def _build_empty(num_labels: int) -> ImageStrata:
     return ImageStrata(*(np.zeros((num_labels, *shape), np.int64) for shape in shapes))
 
 
-def _count_objects(true: Labels, guessed: Labels) -> tuple[Counts, Counts]:
-    """Count the pixels of each connected part of a mask (also over corners), and how many of them were found."""
-    left, top, width, height = cv2.boundingRect(true)
-    if not width:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    own = np.ascontiguousarray(true[top : top + height, left : left + width])
-    count, parts = cv2.connectedComponents(own, connectivity=8)
-    hit = (own & guessed[top : top + height, left : left + width]) > 0
-    areas, hits = (np.bincount(parts[mask], minlength=count)[1:] for mask in (own > 0, hit))
-    return areas, hits
+class _Objects:
+    """The connected parts of a mask (also over corners) that comes in strips, each with its pixels and those found."""
+
+    def __init__(self) -> None:
+        self.areas, self.hits = list[Counts](), list[Counts]()
+        self.count = 0
+        """Parts so far; one that goes over a seam of strips is counted in each of them."""
+        self.seams = list[Counts]()
+        """Pairs `[N, 2]` of parts, numbered from 1, that touch over a seam."""
+        self.bottom = 0
+        """Index of the row below the last strip that has the mask."""
+        self.last_row: Counts = np.zeros(0, np.int64)
+        """The part at each pixel above that row, 0 for none."""
+
+    def add(self, start: int, true: Labels, guessed: Labels) -> None:
+        """Add a strip, from row `start`."""
+        left, top, width, height = cv2.boundingRect(true)
+        if not width:
+            return
+        own = np.ascontiguousarray(true[top : top + height, left : left + width])
+        count, parts = cv2.connectedComponents(own, connectivity=8)
+        hit = (own & guessed[top : top + height, left : left + width]) > 0
+        areas, hits = (np.bincount(parts[mask], minlength=count)[1:] for mask in (own > 0, hit))
+        self.areas.append(areas)
+        self.hits.append(hits)
+        if top == 0 and self.bottom == start > 0:
+            self.seams += _pair_neighbours(self.last_row, self._number(parts[0], left, true.shape[1]))
+        self.bottom = start + top + height
+        self.last_row = self._number(parts[-1], left, true.shape[1])
+        self.count += count - 1
+
+    def _number(self, row: npt.NDArray[np.int32], left: int, width: int) -> Counts:
+        """Return the number of the part at each pixel of an image's row, given those in the strip's box."""
+        numbers = np.zeros(width, np.int64)
+        numbers[left : left + len(row)] = np.where(row, row + self.count, 0)
+        return numbers
+
+    def merge(self) -> tuple[Counts, Counts]:
+        """Return the pixels of each connected part of the whole mask, and how many of them were found."""
+        none = [np.zeros(0, np.int64)]
+        areas, hits = (np.concatenate(counts or none) for counts in (self.areas, self.hits))
+        if not self.seams:
+            return areas, hits
+        above, below = np.concatenate(self.seams).T - 1
+        graph = coo_array((np.ones(len(above), np.bool_), (above, below)), shape=(self.count, self.count))
+        whole = connected_components(graph, directed=False)[1]
+        # Sums of whole numbers are exact in float64 below 2^53.
+        areas, hits = (np.bincount(whole, weights=counts).astype(np.int64) for counts in (areas, hits))
+        return areas, hits
 
 
-def _count_by_border(prediction: Labels, truth: Labels) -> Counts:
-    """Count pixels and wrong pixels of each label byte by border stratum, `[256, BORDER_LIMITS_PX, 2]`."""
-    strata, wrong = len(BORDER_LIMITS_PX), prediction != truth
-    index = (truth.astype(np.int32) * strata + compute_border_strata(truth)) * 2 + wrong
+def _pair_neighbours(above: Counts, below: Counts) -> list[Counts]:
+    """Pair the parts of two rows that touch, also over corners; 0 is no part."""
+    pairs = []
+    for upper, lower in ((above, below), (above[1:], below[:-1]), (above[:-1], below[1:])):
+        touching = (upper > 0) & (lower > 0)
+        pairs.append(np.unique(np.stack([upper[touching], lower[touching]], axis=1), axis=0))
+    return pairs
+
+
+def _count_by_border(prediction: Labels, truth: Labels, own: slice) -> Counts:
+    """Count pixels and wrong pixels of each label byte by border stratum in own rows, `[256, BORDER_LIMITS_PX, 2]`."""
+    strata, wrong = len(BORDER_LIMITS_PX), prediction[own] != truth[own]
+    index = (truth[own].astype(np.int32) * strata + compute_border_strata(truth)[own]) * 2 + wrong
     counts = np.bincount(index.ravel(), minlength=256 * strata * 2).reshape(256, strata, 2)
     return np.stack([counts.sum(axis=2), counts[..., 1]], axis=2)
 
