@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from losslab.cards import GeneratorSource
 from losslab.data.download.synthetic import generate_dataset
 from losslab.errors import InputError, describe_error
-from losslab.evaluation.scoring import LabelMapStore
+from losslab.evaluation.label_store import LabelMapStore
 from losslab.export.formats import FormatName, write_net
 from losslab.io.files import atomic_write, write_csv, write_json, write_text
 from losslab.models import build_model, save

@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from losslab.comparison.metrics import PER_IMAGE_COLUMNS, compute_pooled_score, compute_shares, list_metrics
-from losslab.evaluation.scoring import LabelMapStore, SplitDetails, SplitResult
+from losslab.evaluation.label_store import LabelMapStore
+from losslab.evaluation.scoring import SplitDetails, SplitResult
 from losslab.evaluation.tables import write_tables
 from losslab.evaluation.targets import Targets
 from losslab.io.files import read_csv

@@ -1,15 +1,18 @@
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from losslab.bands import Bands
 from losslab.data.loading.arrays import PreparedData
 from losslab.evaluation import SplitResult, write_examples
 from losslab.evaluation.examples import GROUPS, choose_examples
 from losslab.io.files import read_csv
+from losslab.io.windows import ArrayWindows, read_whole
 
 NAMES = [f"im{index}" for index in range(100)]
 
@@ -52,8 +55,9 @@ def test_pictures_and_their_ranks_are_kept(
     for row in rows:
         index = result.names.index(row["image"])
         prediction = Image.open(folder / f"{row['file']}.prediction.png")
-        assert np.array_equal(np.asarray(prediction), result.details.predictions[index])
-        first = result.details.predictions[index][0, 0]
+        predicted = read_whole(result.details.predictions[index])
+        assert np.array_equal(np.asarray(prediction), predicted)
+        first = predicted[0, 0]
         assert prediction.convert("RGB").getpixel((0, 0)) == tuple(description["palette"][first])
         truth, image = (np.asarray(Image.open(folder / f"{row['file']}.{kind}.png")) for kind in ("truth", "image"))
         assert np.array_equal(truth, tiny_data.masks("test")[index])
@@ -62,14 +66,19 @@ def test_pictures_and_their_ranks_are_kept(
 
 def test_large_pictures_are_shrunk(result: SplitResult, description: dict[str, Any], tmp_path: Path) -> None:
     class Large:
-        def read_masks(self, indices: Any) -> list[Any]:
-            return [np.full((1500, 600), 255, np.uint8)]
+        def open_mask(self, index: int) -> ArrayWindows:
+            return ArrayWindows(np.full((1500, 600), 255, np.uint8))
 
-        def read_image(self, index: int) -> Any:
-            return np.zeros((1500, 600, 3), np.uint8)
+        def open_image(self, index: int) -> ArrayWindows:
+            return ArrayWindows(np.full((1500, 600, 2), [100, 300], np.uint16))
 
-    large = replace(result, targets=Large())  # type: ignore[arg-type]
-    write_examples(large, "test", description["palette"], 1, tmp_path / "p")
-    (image,), (truth,) = (list((tmp_path / "p").glob(f"*.{kind}.png")) for kind in ("image", "truth"))
-    assert Image.open(image).size == Image.open(truth).size == (409, 1024)
-    assert np.unique(np.asarray(Image.open(truth))).tolist() == [255]
+    names, ends = ["nir", "swir"], {"low": [0.0, 0.0], "high": [200.0, 300.0], "clip": True}
+    bands = Bands(names=names, dtype="uint16", shown=[0, 0, 1], **ends)  # type: ignore[arg-type]
+    large = replace(result, targets=Large(), bands=bands)  # type: ignore[arg-type]
+    for strip, size in ((10**7, (409, 1024)), (10_000, (300, 750))):
+        with mock.patch("losslab.evaluation.examples.STRIP_PIXELS", strip):
+            write_examples(large, "test", description["palette"], 1, tmp_path / "p")
+        (image,), (truth,) = (list((tmp_path / "p").glob(f"*.{kind}.png")) for kind in ("image", "truth"))
+        assert Image.open(image).size == Image.open(truth).size == size
+        assert np.unique(np.asarray(Image.open(truth))).tolist() == [255]
+        assert (np.asarray(Image.open(image)) == [128, 128, 255]).all()

@@ -10,13 +10,16 @@ from losslab.errors import InputError
 from losslab.evaluation import SplitResult, evaluate_split
 from losslab.evaluation.scoring import choose_spread_indices
 from losslab.io.files import read_csv, write_csv
+from losslab.io.windows import read_whole
 from tests.evaluation.conftest import Brightness
 
 
 def test_predictions_are_kept_and_scored(result: SplitResult, tiny_data: PreparedData) -> None:
     truth, guess = tiny_data.masks("test"), np.where(tiny_data.images("test")[..., 0] / 255 * 2 - 1 > 0, 0, 1)
     assert result.details is not None and len(result.details.predictions) == len(guess)
-    assert all(np.array_equal(result.details.predictions[index], guess[index]) for index in range(len(guess)))
+    assert all(
+        np.array_equal(read_whole(result.details.predictions[index]), guess[index]) for index in range(len(guess))
+    )
     scores = result.pixels.compute()
     assert scores["pixel_accuracy"] == pytest.approx((guess == truth).mean())
     assert result.details.strata.compute()["borders"][..., 1].sum() == (guess != truth).sum()

@@ -32,7 +32,8 @@ def tables(
 
 
 def build_binary_result(split: str, probabilities: torch.Tensor, target: torch.Tensor) -> SplitResult:
-    from losslab.evaluation.scoring import LabelMapStore, SplitDetails
+    from losslab.evaluation.label_store import LabelMapStore
+    from losslab.evaluation.scoring import SplitDetails
     from losslab.metrics.calibration import CalibrationMetrics
     from losslab.metrics.contours import ContourMetrics
     from losslab.metrics.strata import StratifiedErrors

@@ -17,6 +17,7 @@ from losslab.errors import InputError
 from losslab.evaluation import build_original_targets, evaluate_split
 from losslab.inference.predictor import Predictor, restore_size
 from losslab.io.files import write_text
+from losslab.io.windows import read_whole
 from losslab.params import PrepareParams, SplitParams
 from tests.conftest import TINY_CARD
 from tests.evaluation.conftest import Brightness, build_description
@@ -75,8 +76,8 @@ def test_files_are_scored_at_their_own_size(card: Card, raw: Path, fit: Fit) -> 
             mask = np.asarray(Image.open(raw / f"own/masks/{name}.png"))
             truth = np.where(mask == 9, 255, mask)
             assert np.array_equal(targets.read_masks([index])[0], truth)
-            assert targets.read_image(index).shape == (*SIZES[name], 3)
-            prediction = result.details.predictions[index]
+            assert read_whole(targets.open_image(index)).shape == (*SIZES[name], 3)
+            prediction = read_whole(result.details.predictions[index])
             assert np.array_equal(prediction, restore_size(logits[index : index + 1], *SIZES[name], fit)[0].argmax(0))
             accuracy = (prediction == truth)[truth != 255].mean()
             assert result.pixels.compute_per_image()["pixel_accuracy"][index] == pytest.approx(accuracy)
@@ -89,7 +90,8 @@ def test_files_are_scored_at_their_own_size(card: Card, raw: Path, fit: Fit) -> 
 def test_a_turned_image_lies_as_its_mask(card: Card, raw: Path) -> None:
     prepared = prepare_data(card, raw, "stretch")
     (split,) = (split for split in SPLITS if "turned" in prepared.names(split))
-    image = build_original_targets(prepared, split, card, raw).read_image(prepared.names(split).index("turned"))
+    targets = build_original_targets(prepared, split, card, raw)
+    image = read_whole(targets.open_image(prepared.names(split).index("turned")))
     with Image.open(raw / "own/images/turned.png") as stored:
         assert np.array_equal(image, np.rot90(np.asarray(stored), -1))
 
@@ -125,4 +127,4 @@ def test_an_image_that_changed_since_prepare_is_reported(card: Card, raw: Path) 
     targets = build_original_targets(prepared, "test", card, raw)
     Image.new("RGB", (5, 7)).save(raw / "own/images" / f"{prepared.names('test')[0]}.png")
     with pytest.raises(InputError, match=r"size mismatch: .*changed since it was prepared"):
-        targets.read_image(0)
+        targets.open_image(0)

@@ -16,6 +16,7 @@ from losslab.errors import InputError
 from losslab.evaluation import describe_evaluation, evaluate_split, write_tables
 from losslab.evaluation.tables import PIXEL_COUNTS
 from losslab.io.files import read_csv, read_json
+from losslab.io.windows import read_whole
 from losslab.metrics.plugin_metric import load_metric
 from losslab.params import Params, check_params
 from losslab.plugins import manifest
@@ -67,7 +68,7 @@ def test_tables_have_the_metrics(
     assert [row["tversky_index"] for row in classes] == [row["dice"] for row in classes]
     details = results["test"].details
     missed = [row["missed"] for row in images if row["split"] == "test"]
-    guesses = np.stack([details.predictions[index] for index in range(len(details.predictions))])
+    guesses = np.stack([read_whole(details.predictions[index]) for index in range(len(details.predictions))])
     wrong = guesses != tiny_data.masks("test")
     expected = [
         str(float(wrong[index].sum())) if (tiny_data.masks("test")[index] == 1).any() else ""

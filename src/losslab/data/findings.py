@@ -5,7 +5,7 @@ from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-"""An error leaves an image out, and stops a strict run; a warning is about data that are used; a note is about a file that
+"""An error leaves an image out (but for one that scaling spoils, which is used), and stops a strict run; a warning is about data that are used; a note is about a file that
 is no part of the data, or only informs."""
 
 KindName = Literal[
@@ -26,6 +26,7 @@ KindName = Literal[
     "label not in the card",
     "palette unlike another",
     "nothing but void",
+    "lost in its scaling",
     "duplicate across splits",
     "near-duplicate across splits",
     "group in several splits",
@@ -79,6 +80,9 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
         "error", "save all masks with one palette, or write its colours as the values of the card's classes"
     ),
     "nothing but void": FindingKind("error", "label it, or remove it"),
+    "lost in its scaling": FindingKind(
+        "error", "choose another scaling for the card's bands, such as {percentiles: [0.1, 99.9]}"
+    ),
     "duplicate across splits": FindingKind("warning", "keep one of them, or run with -S prepare.split.method=grouped"),
     "near-duplicate across splits": FindingKind(
         "warning", "compare them; if they show the same, keep one, or run with -S prepare.split.method=grouped"

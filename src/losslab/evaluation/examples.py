@@ -12,7 +12,7 @@ from PIL import Image
 
 from losslab.evaluation.scoring import SplitResult
 from losslab.io.files import Row, atomic_write, write_csv
-from losslab.metrics.images import Labels
+from losslab.io.windows import STRIP_PIXELS, PixelWindows, Values, iterate_strips, read_whole
 
 GROUPS = ("best", "median", "worst", "random")
 PRIORITIES = ("best", "worst", "median", "random")
@@ -36,10 +36,9 @@ def write_examples(result: SplitResult, split: str, palette: Sequence[Sequence[i
         for group, indices in choose_examples(ranked, result.names, count).items():
             for index in indices:
                 name = f"{split}-{index:05d}"
-                (truth,) = result.targets.read_masks([index])
-                image = _shrink(result.targets.read_image(index), cv2.INTER_AREA)
-                Image.fromarray(image).save(partial / f"{name}.image.png")
-                _save_labels(truth, palette, partial / f"{name}.truth.png")
+                image = _shrink(result.targets.open_image(index), cv2.INTER_AREA)
+                Image.fromarray(result.bands.draw(image)).save(partial / f"{name}.image.png")
+                _save_labels(result.targets.open_mask(index), palette, partial / f"{name}.truth.png")
                 _save_labels(predictions[index], palette, partial / f"{name}.prediction.png")
                 row: dict[str, Any] = {"file": name, "image": result.names[index], "group": group}
                 rows.append(row | {"rank": ranks[index], "of": len(ranked), "iou": round(miou[index], 6)})
@@ -65,16 +64,28 @@ def choose_examples(ranked: Sequence[int], names: Sequence[str], count: int) -> 
     return {group: groups[group] for group in GROUPS}
 
 
-def _shrink(pixels: Labels, interpolation: int) -> Labels:
-    height, width = pixels.shape[:2]
+def _shrink(image: PixelWindows, interpolation: int) -> Values:
+    """Return an image whose sides have at most `MAX_SIDE_PX` pixels, `[H, W, …]`; a large one is read by strips."""
+    height, width = image.height, image.width
     scale = MAX_SIDE_PX / max(height, width)
     if scale >= 1:
-        return pixels
+        return read_whole(image)
     size = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
-    return np.asarray(cv2.resize(pixels, size, interpolation=interpolation), np.uint8)
+    if height * width <= STRIP_PIXELS:
+        return _resize(read_whole(image), size, interpolation)
+    step = math.ceil(1 / scale)
+    strips = iterate_strips(height, width, rows=step * max(1, STRIP_PIXELS // (step * width)))
+    parts = [(strip.read(image), max(1, (strip.stop - strip.start) // step)) for strip in strips]
+    return np.concatenate([_resize(part, (max(1, width // step), rows), interpolation) for part, rows in parts])
 
 
-def _save_labels(labels: Labels, palette: Sequence[Sequence[int]], path: Path) -> None:
+def _resize(pixels: Values, size: tuple[int, int], interpolation: int) -> Values:
+    bands = np.moveaxis(pixels, 2, 0) if pixels.ndim == 3 and pixels.shape[2] != 3 else [pixels]
+    resized = [cv2.resize(np.ascontiguousarray(band), size, interpolation=interpolation) for band in bands]
+    return np.asarray(resized[0] if bands[0] is pixels else np.stack(resized, axis=2))
+
+
+def _save_labels(labels: PixelWindows, palette: Sequence[Sequence[int]], path: Path) -> None:
     image = Image.fromarray(np.ascontiguousarray(_shrink(labels, cv2.INTER_NEAREST_EXACT)))
     colours = [channel for colour in palette for channel in colour]
     image.putpalette(colours + [0] * (768 - len(colours)))

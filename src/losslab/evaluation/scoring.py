@@ -1,60 +1,32 @@
 """Predictions of a trained net on the images of a split, and their scores."""
 
-import os
-import tempfile
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from losslab.bands import RGB, Bands, read_bands
 from losslab.cards import SPLITS, SplitName
-from losslab.data.loading.arrays import PreparedData
+from losslab.data.loading.arrays import ArrayRows, ImageRow, PreparedData
 from losslab.errors import InputError
+from losslab.evaluation.label_store import LabelMapStore
 from losslab.evaluation.targets import PreparedTargets, Targets, build_targets
 from losslab.inference.predictor import Predictor, TestTimeAugmentation
 from losslab.inference.tensors import to_labels, to_probabilities
-from losslab.io.files import name_errors
+from losslab.inference.tiling import predict_whole, split_rows
+from losslab.io.windows import PixelWindows, read_whole
 from losslab.metrics.calibration import CalibrationMetrics
 from losslab.metrics.confusion import SegmentationMetrics, find_ignored
 from losslab.metrics.contours import ContourMetrics
-from losslab.metrics.images import Labels
 from losslab.metrics.plugin_metric import PluginMetric, load_metric
 from losslab.metrics.strata import StratifiedErrors
 from losslab.params import EvaluateParams
 from losslab.runtime.devices import keep_freed_memory
-
-
-class LabelMapStore:
-    """Label maps uint8 `[H, W]` in the order they were added, packed in a temporary file to keep memory free."""
-
-    def __init__(self) -> None:
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115 — closed and removed with this object
-        self.entries: list[tuple[int, int, tuple[int, int]]] = []
-        """Offset, length and shape of each label map."""
-
-    def add(self, labels: Labels) -> None:
-        packed = zlib.compress(labels.tobytes(), level=1)
-        with name_errors(Path(tempfile.gettempdir())):
-            offset = self.file.seek(0, os.SEEK_END)
-            self.file.write(packed)
-            self.file.flush()
-        self.entries.append((offset, len(packed), (labels.shape[0], labels.shape[1])))
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-    def __getitem__(self, index: int) -> Labels:
-        offset, length, shape = self.entries[index]
-        self.file.seek(offset)
-        return np.frombuffer(zlib.decompress(self.file.read(length)), np.uint8).reshape(shape)
 
 
 @dataclass(frozen=True)
@@ -69,6 +41,8 @@ class SplitResult:
     """The other scores; None if only pixels were scored."""
     groups: list[str] | None = None
     """Group of each image, such as its patient; None where the card names no groups."""
+    bands: Bands = RGB
+    """Bands of the images."""
 
     def get_details(self) -> "SplitDetails":
         """Return the details. Raises ValueError if only pixels were scored."""
@@ -87,6 +61,9 @@ class SplitDetails:
     predictions: LabelMapStore
     own: dict[str, tuple[PluginMetric, list[float]]]
     """Metrics of plug-ins by name, each with the scores of the images if it is of images."""
+
+    def list_image_metrics(self) -> list[tuple[PluginMetric, list[float]]]:
+        return [(metric, scores) for metric, scores in self.own.values() if not metric.is_of_classes]
 
 
 def evaluate_splits(
@@ -153,20 +130,51 @@ def evaluate_split(
         details = SplitDetails(contours, CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore(), own)
     targets = targets or PreparedTargets(prepared, split)
     names, groups = [names[index] for index in chosen], groups and [groups[index] for index in chosen]
-    result = SplitResult(description["classes"], names, targets, pixels, details, groups)
+    result = SplitResult(description["classes"], names, targets, pixels, details, groups, read_bands(data))
     predictor = Predictor(net, description, tta)
+    if description["fit"] == "tile":
+        predicted = _predict_whole_images(result, predictor, images, chosen, batch_size)
+    else:
+        predicted = _predict_batches(result, predictor, images, chosen, batch_size)
     # A thread scores each batch while the net predicts the next.
     with ThreadPoolExecutor(1, "scoring") as pool:
         scored: Future[int] | None = None
-        for start in range(0, len(chosen), batch_size):
-            indices = chosen[start : start + batch_size]
-            logits = predictor.compute_logits(torch.from_numpy(images.read(indices)))
+        for score in predicted:
             if scored is not None:
                 step(scored.result())
-            scored = pool.submit(_score_batch, result, logits, indices)
+            scored = pool.submit(score)
         if scored is not None:
             step(scored.result())
     return result
+
+
+def _predict_batches(
+    result: SplitResult, predictor: Predictor, images: ArrayRows, chosen: Sequence[int], batch_size: int
+) -> Iterator[Callable[[], int]]:
+    """Predict images batch by batch; yield what scores a batch, and returns its number of images."""
+    for start in range(0, len(chosen), batch_size):
+        indices = chosen[start : start + batch_size]
+        logits = predictor.compute_logits(torch.from_numpy(images.read(indices)))
+        yield partial(_score_batch, result, logits, indices)
+
+
+def _predict_whole_images(
+    result: SplitResult, predictor: Predictor, images: ArrayRows, chosen: Sequence[int], batch_size: int
+) -> Iterator[Callable[[], int]]:
+    """Predict images of any size by overlapping windows; yield what scores an image, and returns 1."""
+    for index in chosen:
+        image, truth = ImageRow(images, index), result.targets.open_mask(index)
+        store = LabelMapStore() if result.details is None else result.details.predictions
+        prediction, kept = store.begin(image.height, image.width), list[Tensor]()
+        for top, logits in split_rows(predict_whole(predictor, image, batch_size)):
+            labels = to_labels(logits)[0].to(torch.uint8).cpu()
+            prediction.append(labels.numpy())
+            if result.details is not None:
+                target = torch.from_numpy(truth.read(top, 0, len(labels), image.width))
+                probabilities = to_probabilities(logits).cpu()
+                result.details.calibration.update(probabilities, target[None])
+                kept += [probabilities[0]] if result.details.list_image_metrics() else []
+        yield partial(_score_windows, result, prediction, truth, kept)
 
 
 def choose_spread_indices(count: int, max_indices: int | None) -> list[int]:
@@ -186,14 +194,35 @@ def _score_batch(result: SplitResult, logits: Tensor, indices: Sequence[int]) ->
             probabilities = to_probabilities(image[None]).cpu()
             details.calibration.update(probabilities, target[None])
             details.predictions.add(predictions[-1].numpy())
-            for metric, scores in details.own.values():
-                if not metric.is_of_classes:
-                    inputs = {"prediction": predictions[-1], "target": target, "probabilities": probabilities[0]}
-                    inputs["valid"] = ~find_ignored(target, details.contours.ignore_index)
-                    arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
-                    scores.append(metric.score_image(arrays | {"classes": result.classes}))
+            _score_own_metrics(result.classes, details, predictions[-1], target, probabilities[0])
     result.pixels.update(predictions, targets)
     if details is not None:
         details.contours.update(predictions, targets)
         details.strata.update(predictions, targets)
     return len(indices)
+
+
+def _score_windows(
+    result: SplitResult, prediction: PixelWindows, truth: PixelWindows, probabilities: Sequence[Tensor]
+) -> int:
+    """Score an image of any size; metrics of plug-ins alone need all of it in memory."""
+    details = result.details
+    result.pixels.update_windows(prediction, truth)
+    if details is not None:
+        details.contours.update_windows(prediction, truth)
+        details.strata.update_windows(prediction, truth)
+        if details.list_image_metrics():
+            labels = (torch.from_numpy(read_whole(image)) for image in (prediction, truth))
+            _score_own_metrics(result.classes, details, *labels, torch.cat(list(probabilities), dim=1))
+    return 1
+
+
+def _score_own_metrics(
+    classes: list[str], details: SplitDetails, prediction: Tensor, target: Tensor, probabilities: Tensor
+) -> None:
+    """Score an image by the metrics of plug-ins: labels uint8 `[H, W]`, probabilities float32 `[C, H, W]`."""
+    for metric, scores in details.list_image_metrics():
+        inputs = {"prediction": prediction, "target": target, "probabilities": probabilities}
+        inputs["valid"] = ~find_ignored(target, details.contours.ignore_index)
+        arrays = {name: tensor.numpy() for name, tensor in inputs.items()}
+        scores.append(metric.score_image(arrays | {"classes": classes}))

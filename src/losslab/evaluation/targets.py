@@ -6,18 +6,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Protocol
 
-import numpy as np
 from torch import Tensor
 
 from losslab.cards import Card, SplitName, read_card
 from losslab.data.images.decode import UnusableFileError, read_image, read_mask
 from losslab.data.images.fit import Fit
 from losslab.data.images.labels import LabelMapping
-from losslab.data.loading.arrays import Pixels, PreparedData
+from losslab.data.loading.arrays import ImageRow, Pixels, PreparedData
 from losslab.data.readers import find_dataset_folder, read_layout
 from losslab.errors import InputError
 from losslab.inference.predictor import restore_size
 from losslab.io.files import read_csv
+from losslab.io.windows import ArrayWindows, PixelWindows
 from losslab.plugins import Sample
 from losslab.runtime.parallel import parallel_map
 
@@ -28,8 +28,11 @@ class Targets(Protocol):
     def read_masks(self, indices: Sequence[int]) -> Sequence[Pixels]:
         """Read the labels `[H, W]` of each image."""
 
-    def read_image(self, index: int) -> Pixels:
-        """Read an RGB image `[H, W, 3]`."""
+    def open_mask(self, index: int) -> PixelWindows:
+        """Open the labels of one image."""
+
+    def open_image(self, index: int) -> PixelWindows:
+        """Open one image, with the bands of its file."""
 
     def restore_logits(self, logits: Tensor, masks: Sequence[Pixels]) -> Iterable[Tensor]:
         """Resize the net's logits `[N, C, size, size]` to the masks' sizes: `[C, H, W]` each."""
@@ -43,8 +46,11 @@ class PreparedTargets:
     def read_masks(self, indices: Sequence[int]) -> Sequence[Pixels]:
         return list(self.prepared.rows(self.split, "masks").read(indices))
 
-    def read_image(self, index: int) -> Pixels:
-        return np.asarray(self.prepared.rows(self.split, "images").read([index])[0])
+    def open_mask(self, index: int) -> PixelWindows:
+        return ImageRow(self.prepared.rows(self.split, "masks"), index)
+
+    def open_image(self, index: int) -> PixelWindows:
+        return ImageRow(self.prepared.rows(self.split, "images"), index)
 
     def restore_logits(self, logits: Tensor, masks: Sequence[Pixels]) -> Iterable[Tensor]:
         return logits
@@ -62,11 +68,14 @@ class OriginalTargets:
         """Read the labels of each image. Raises InputError for a file that has changed since prepare."""
         return parallel_map(self._read_mask, indices)
 
-    def read_image(self, index: int) -> Pixels:
+    def open_mask(self, index: int) -> PixelWindows:
+        return ArrayWindows(self._read_mask(index))
+
+    def open_image(self, index: int) -> PixelWindows:
         """Read an image, turned as its mask is. Raises InputError for a file that has changed since prepare."""
         path = self.samples[index].image
         try:
-            return read_image(path).match_shape(self.sizes[index]).pixels
+            return ArrayWindows(read_image(path, self.card.format).match_shape(self.sizes[index]).pixels)
         except UnusableFileError as error:
             raise _explain_change(path, str(error)) from None
 
@@ -94,7 +103,7 @@ def build_targets(
     prepared: PreparedData, split: SplitName, dataset: str, resolution: Literal["prepared", "original"]
 ) -> Targets:
     """Build the targets of a split at a resolution. Raises InputError if a sample is no longer in data/raw."""
-    if resolution == "prepared":
+    if resolution == "prepared" or prepared.describe()["fit"] == "tile":  # which keeps the size of the files
         return PreparedTargets(prepared, split)
     return build_original_targets(prepared, split, read_card(dataset), Path("data/raw") / dataset)
 

@@ -1,7 +1,7 @@
 """Overlapping tiles for images too large for one pass; their logits are blended with smooth weights."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +17,8 @@ Rows = tuple[int, Tensor]
 """Index of the first row, and the logits float32 `[1, K, rows, W]` of some rows of an image at its own size."""
 Logits = Callable[[Tensor], Tensor]
 """Images `[N, H, W, B]` → logits float32 `[N, K, H, W]`."""
+MAX_LOGITS_AT_ONCE = 1 << 23
+"""Logits held at once: 32 MB, and labels of 8 bytes each beside them."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,18 @@ def predict_tiled(
         blend.zero_()
         blend[:, :, : kept.shape[2]] = kept
         step()
+
+
+def split_rows(parts: Iterable[Rows]) -> Iterator[Rows]:
+    """Split parts of an image into as few rows as may be held at once."""
+    for top, logits in parts:
+        at_once = count_rows_at_once(logits.shape[1], logits.shape[-1])
+        for start in range(0, logits.shape[-2], at_once):
+            yield top + start, logits[..., start : start + at_once, :]
+
+
+def count_rows_at_once(outputs: int, width: int) -> int:
+    return max(MAX_LOGITS_AT_ONCE // (outputs * width), 1)
 
 
 def _group_neighbours(widths: Sequence[int], at_once: int) -> Iterator[list[int]]:

@@ -48,6 +48,15 @@ class ArrayWindows:
         return np.array(self.array[top : top + height, left : left + width])
 
 
+def read_whole(image: PixelWindows) -> Values:
+    """Read all of an image, `[H, W, …]`.
+
+    >>> read_whole(ArrayWindows(np.zeros((2, 3)))).shape
+    (2, 3)
+    """
+    return image.read(0, 0, image.height, image.width)
+
+
 @dataclass(frozen=True)
 class Strip:
     """Some rows of an image at its full width, and as many more on both sides as their neighbourhood takes."""

@@ -1,7 +1,7 @@
 """Labels of an image from its logits, a few rows at a time: an image may be much larger than its net's input."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,9 @@ from losslab.data.images.decode import Pixels
 from losslab.data.images.fit import Fit, fit_image
 from losslab.inference.predictor import Predictor, restore_rows
 from losslab.inference.tensors import to_labels
-from losslab.inference.tiling import Rows
+from losslab.inference.tiling import Rows, count_rows_at_once
 
 Labels = npt.NDArray[np.uint8]
-MAX_LOGITS_AT_ONCE = 1 << 23
-"""Logits held at once: 32 MB, and labels of 8 bytes each beside them."""
 
 
 def restore_in_rows(logits: Tensor, height: int, width: int, fit: Fit) -> Iterator[Rows]:
@@ -27,23 +25,11 @@ def restore_in_rows(logits: Tensor, height: int, width: int, fit: Fit) -> Iterat
         yield top, restore_rows(logits, height, width, fit, top, min(top + at_once, height))
 
 
-def split_rows(parts: Iterable[Rows]) -> Iterator[Rows]:
-    """Split parts of an image into as few rows as may be held at once."""
-    for top, logits in parts:
-        at_once = count_rows_at_once(logits.shape[1], logits.shape[-1])
-        for start in range(0, logits.shape[-2], at_once):
-            yield top + start, logits[..., start : start + at_once, :]
-
-
 def compute_row_labels(logits: Tensor, threshold: float = 0.5) -> Labels:
     """Label logits `[1, K, rows, W]` as uint8 `[rows, W]`; one logit is 1 where its probability is above `threshold`."""
     if logits.shape[1] == 1 and threshold != 0.5:
         logits = logits - math.log(threshold / (1 - threshold))
     return np.asarray(to_labels(logits)[0].to(torch.uint8).cpu().numpy())
-
-
-def count_rows_at_once(outputs: int, width: int) -> int:
-    return max(MAX_LOGITS_AT_ONCE // (outputs * width), 1)
 
 
 def to_pixels(array: npt.NDArray[Any]) -> Pixels:

@@ -19,11 +19,11 @@ from losslab.data.images.fit import fit_image
 from losslab.errors import InputError, find_exhausted_memory
 from losslab.inference.predictor import Predictor
 from losslab.inference.tensors import to_probabilities
-from losslab.inference.tiling import Rows, Tiling, build_tiling, predict_tiled
+from losslab.inference.tiling import Rows, Tiling, build_tiling, predict_tiled, split_rows
 from losslab.io.windows import ArrayWindows
 from losslab.models.probe import find_fault, shorten_error
 from losslab.prediction.inputs import PredictionJob
-from losslab.prediction.label_map import Labels, compute_row_labels, restore_in_rows, split_rows
+from losslab.prediction.label_map import Labels, compute_row_labels, restore_in_rows
 from losslab.prediction.loading import LoadedImage, LoadFailure, load_ahead
 from losslab.prediction.outputs import choose_tinted_classes, open_probability_file, save_mask, save_overlay
 

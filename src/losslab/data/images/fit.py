@@ -6,6 +6,7 @@ from typing import Literal
 import cv2
 import numpy as np
 
+from losslab.bands import Values
 from losslab.cards import IGNORE_INDEX
 from losslab.data.images.decode import Pixels
 
@@ -32,8 +33,8 @@ def compute_placement(height: int, width: int, size: int, fit: Fit) -> Placement
     return Placement((size - rows) // 2, (size - columns) // 2, rows, columns)
 
 
-def resize_pair(image: Pixels, mask: Pixels, size: int, fit: Fit) -> tuple[Pixels, Pixels]:
-    """Resize an image RGB `[H, W, 3]` and its labels `[H, W]` without padding or making up labels."""
+def resize_pair(image: Values, mask: Pixels, size: int, fit: Fit) -> tuple[Values, Pixels]:
+    """Resize an image `[H, W, B]` and its labels `[H, W]` without padding or making up labels."""
     place = compute_placement(mask.shape[0], mask.shape[1], size, fit)
     return _resize_image(image, place), resize_labels(mask, size, fit)
 
@@ -62,21 +63,25 @@ def restore_labels(labels: Pixels, height: int, width: int) -> Pixels:
     return restored
 
 
-def pad_pair(image: Pixels, mask: Pixels, size: int) -> tuple[Pixels, Pixels]:
-    """Centre an image and its mask in size x size pixels, with black and void around them."""
+def pad_pair(image: Values, mask: Pixels, size: int) -> tuple[Values, Pixels]:
+    """Centre an image and its mask in size x size pixels, with zeros and void around them."""
     return _pad(image, size, 0), _pad(mask, size, IGNORE_INDEX)
 
 
-def fit_image(image: Pixels, size: int, fit: Fit) -> Pixels:
-    """Resize and pad an image alone, as prepare does for the net: RGB `[H, W, 3]` → `[size, size, 3]`."""
+def fit_image(image: Values, size: int, fit: Fit) -> Values:
+    """Resize and pad an image alone, as prepare does for the net: `[H, W, B]` → `[size, size, B]`."""
     return _pad(_resize_image(image, compute_placement(image.shape[0], image.shape[1], size, fit)), size, 0)
 
 
-def _resize_image(image: Pixels, place: Placement) -> Pixels:
+def _resize_image(image: Values, place: Placement) -> Values:
     """Resize by area where the image shrinks, linearly where it grows."""
     shrinks = place.width <= image.shape[1] and place.height <= image.shape[0]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, (place.width, place.height), interpolation=interpolation), np.uint8)
+    bands = image.shape[2]
+    # OpenCV shrinks no more than four bands at once, and is quickest with three.
+    parts = [image] if bands == 3 else [np.ascontiguousarray(image[..., band]) for band in range(bands)]
+    resized = [cv2.resize(part, (place.width, place.height), interpolation=interpolation) for part in parts]
+    return np.asarray(resized[0] if bands == 3 else np.stack(resized, axis=2))
 
 
 def _weigh(labels: Pixels, label: int, height: int, width: int) -> Pixels:
@@ -84,11 +89,11 @@ def _weigh(labels: Pixels, label: int, height: int, width: int) -> Pixels:
     return np.asarray(cv2.resize(is_label, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
-def _pad(pixels: Pixels, size: int, value: int) -> Pixels:
+def _pad(pixels: Values, size: int, value: int) -> Values:
     height, width = pixels.shape[:2]
     if (height, width) == (size, size):
         return pixels
     top, left = (size - height) // 2, (size - width) // 2
-    square = np.full((size, size, *pixels.shape[2:]), value, np.uint8)
+    square = np.full((size, size, *pixels.shape[2:]), value, pixels.dtype)
     square[top : top + height, left : left + width] = pixels
     return square

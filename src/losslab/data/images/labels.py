@@ -1,6 +1,7 @@
 """What raw mask values mean: their labels, as the card has it, and their colours, where a palette has some."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -12,6 +13,7 @@ from PIL import Image
 from losslab.cards import IGNORE_INDEX, NONZERO, Card
 from losslab.data.images.decode import Pixels, UnusableFileError, Values
 from losslab.formats import format_list
+from losslab.io.windows import PixelWindows
 
 Colour = tuple[int, int, int]
 UNKNOWN = -1
@@ -54,6 +56,26 @@ class LabelMapping:
 
     def _format(self, number: int) -> str:
         return str([number >> 16, number >> 8 & 255, number & 255] if self.in_colours else number)
+
+
+@dataclass(frozen=True)
+class MappedWindows:
+    """The labels of a mask that is read by windows."""
+
+    values: PixelWindows
+    mapping: LabelMapping
+
+    @property
+    def height(self) -> int:
+        return self.values.height
+
+    @property
+    def width(self) -> int:
+        return self.values.width
+
+    def read(self, top: int, left: int, height: int, width: int) -> Pixels:
+        """Read labels uint8 `[height, width]`. Raises UnusableFileError."""
+        return self.mapping.map_values(self.values.read(top, left, height, width))
 
 
 class PaletteColours:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from losslab.bands import Values
 from losslab.data.images.decode import Pixels
 
 THUMBNAIL_SIDE_PX, FREQUENCIES, HASH_SIDE = 32, 16, 8
@@ -42,9 +43,24 @@ class NearDuplicates:
     """Pairs, the most similar first, at most `MAX_PAIRS_LISTED`."""
 
 
-def shrink_image(image: Pixels) -> bytes:
-    """Return the grey thumbnail of an RGB image, a kilobyte."""
-    grey, size = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)
+def shrink_image(image: Values) -> bytes:
+    """Return the grey thumbnail of an image `[H, W, B]`, a kilobyte: of all bands, if they are not RGB of 8 bits."""
+    return shrink_grey([make_grey(image)])
+
+
+def make_grey(image: Values) -> Values:
+    """Return a grey version of an image or a part of one: uint8 of RGB of 8 bits, else float32, the mean of all bands."""
+    if image.dtype == np.uint8 and image.shape[2] == 3:
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY))
+    return np.asarray(image.mean(axis=2, dtype=np.float32))
+
+
+def shrink_grey(strips: Sequence[Values]) -> bytes:
+    """Return the thumbnail of a grey image whose strips follow each other from top to bottom."""
+    grey, size = np.concatenate(strips) if len(strips) > 1 else strips[0], (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)
+    if grey.dtype != np.uint8:  # contrast is made equal before thumbnails are compared
+        low, high = grey.min(), grey.max()
+        grey = ((grey - low) * (255 / max(high - low, np.finfo(np.float32).tiny))).astype(np.uint8)
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8).tobytes()
 
 

@@ -1,19 +1,21 @@
 """Raw files into arrays that training maps into memory: decode, check, resize, split, and write the audit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import cv2
 import numpy as np
 from tqdm import tqdm
 
+from losslab.bands import Values
 from losslab.cards import IGNORE_INDEX, SPLITS, Card, SplitName
 from losslab.data.findings import Finding
-from losslab.data.images.decode import Pixels, UnusableFileError, read_image, read_mask
-from losslab.data.images.fit import pad_pair, resize_pair
-from losslab.data.images.labels import Colour, LabelMapping, PaletteColours, read_palette
+from losslab.data.images.decode import UnusableFileError, read_image, read_mask
+from losslab.data.images.fit import Placement, compute_placement, pad_pair, resize_pair
+from losslab.data.images.labels import Colour, LabelMapping, MappedWindows, PaletteColours, read_palette
+from losslab.data.images.windows import open_image, open_mask
 from losslab.data.prepare.audit import (
     AuditError,
     audit_file,
@@ -23,31 +25,43 @@ from losslab.data.prepare.audit import (
     find_duplicates,
 )
 from losslab.data.prepare.ceiling import audit_ceiling, compute_ceiling
-from losslab.data.prepare.near_duplicates import THUMBNAIL_PIXELS, find_near_duplicates
+from losslab.data.prepare.near_duplicates import find_near_duplicates
+from losslab.data.prepare.scaling import MAX_INSPECTED, Normalisation, audit_scaling, measure_normalisation
 from losslab.data.prepare.splits import choose_samples, split_samples
-from losslab.data.prepare.statistics import ImageStatistics, SplitTotals, StatisticsTable, measure_image
+from losslab.data.prepare.spool import Spool
+from losslab.data.prepare.statistics import (
+    ImageMeasure,
+    ImageStatistics,
+    SplitTotals,
+    StatisticsTable,
+    check_labels,
+    measure_overlap,
+)
 from losslab.data.readers import find_dataset_folder, read_layout
 from losslab.errors import InputError
 from losslab.formats import format_plural
 from losslab.io.files import Row, atomic_write, write_csv, write_json
+from losslab.io.windows import ArrayWindows, PixelWindows
 from losslab.params import PrepareParams
 from losslab.plugins import Sample
 from losslab.runtime.parallel import count_cores, map_ahead
 
+MAX_PIXELS_DECODED = 1 << 24
+"""Pixels of an image from which on it is read by windows, where it keeps its size."""
 MAX_IMAGES_AHEAD, MAX_BYTES_AHEAD = 32, 64 << 20
 """Limits for the decoded images that wait to be written; two for each thread may always wait."""
 
 
 @dataclass(frozen=True)
 class DecodedPair:
-    image: Pixels
-    """RGB `[size, size, 3]`."""
-    mask: Pixels
-    """Labels `[size, size]`."""
-    statistics: ImageStatistics
+    image: PixelWindows
+    """An image of the card's bands, and its labels, at the size that is stored."""
+    mask: PixelWindows
+    measured: ImageStatistics | None
+    """None for a large image, which is measured while it is written."""
+    findings: tuple[Finding, ...]
     palette: dict[int, Colour]
     """The colours of the mask's numbers, where the card has numbers and the mask a palette."""
-    findings: tuple[Finding, ...]
 
 
 def prepare(card: Card, raw: Path, params: PrepareParams, out: Path, workers: int | None = None) -> dict[str, Any]:
@@ -73,14 +87,10 @@ def prepare(card: Card, raw: Path, params: PrepareParams, out: Path, workers: in
         findings.append(Finding("fewer images than published", card.title, counts))
     with atomic_write(out) as partial:
         partial.mkdir()
-        with _Spool(partial, params.size) as spool:
+        with Spool(partial, card.format, None if params.fit == "tile" else params.size) as spool:
             kept, table = _decode_all(card, folder, chosen, params, spool, findings, workers)
             audit = describe_findings(findings)
-            kinds = audit["by_kind"].items()
-            errors = ", ".join(f"{entry['count']} x {kind}" for kind, entry in kinds if entry["severity"] == "error")
-            if params.audit == "strict" and errors:
-                line = f"{format_plural(audit['counts']['error'], 'error')} in the data: {errors}"
-                raise AuditError(f"{line}; correct them, or leave these files out: -S prepare.audit=warn", audit)
+            errors = _check_errors(audit, params, "or leave these files out")
             if not kept:
                 raise AuditError(f"{folder}: none of its {len(chosen)} images can be used: {errors}", audit)
             try:
@@ -89,8 +99,19 @@ def prepare(card: Card, raw: Path, params: PrepareParams, out: Path, workers: in
                 if not errors:
                     raise
                 raise AuditError(f"{error} (already skipped: {errors})", audit) from None
+        _check_errors(audit, params, "or use these images as they are")
         write_json(partial / "audit.json", audit)
     return audit
+
+
+def _check_errors(audit: dict[str, Any], params: PrepareParams, otherwise: str) -> str:
+    """Return the errors in the data on one line. Raises AuditError if there are any, and `params.audit` is strict."""
+    kinds = audit["by_kind"].items()
+    errors = ", ".join(f"{entry['count']} x {kind}" for kind, entry in kinds if entry["severity"] == "error")
+    if params.audit == "strict" and errors:
+        line = f"{format_plural(audit['counts']['error'], 'error')} in the data: {errors}"
+        raise AuditError(f"{line}; correct them, {otherwise}: -S prepare.audit=warn", audit)
+    return errors
 
 
 def _write_splits(
@@ -98,7 +119,7 @@ def _write_splits(
     kept: Sequence[Sample],
     table: StatisticsTable,
     params: PrepareParams,
-    spool: "_Spool",
+    spool: Spool,
     findings: list[Finding],
     folder: Path,
 ) -> dict[str, Any]:
@@ -122,11 +143,20 @@ def _write_splits(
             rows.append(row if card.group is None else {**row, "group": groups[name]})
     totals = {split: table.compute_totals(numbers[split]) for split in SPLITS}
     write_csv(folder / "index.csv", rows)
-    write_json(folder / "dataset.json", _describe_dataset(card, params, totals))
+
+    def read_training_pixels() -> Iterator[Values]:
+        for number in numbers["train"]:
+            yield from spool.read_pixels(number, _find_content(table.sizes[number].tolist(), params))
+
+    normalisation = measure_normalisation(card, read_training_pixels)
+    write_json(folder / "dataset.json", _describe_dataset(card, params, totals, normalisation))
+    for number in range(len(kept)) if normalisation.bands.clip else ():
+        sample = spool.sample_pixels(number, _find_content(table.sizes[number].tolist(), params), MAX_INSPECTED)
+        findings += filter(None, [audit_scaling(kept[number].name, sample, normalisation.bands)])
 
     order = [number for split in SPLITS for number in numbers[split]]
     digests, parts = table.digests[order], [SPLITS.index(split) for split in SPLITS for _ in names[split]]
-    near = find_near_duplicates(lambda rows: spool.read("thumbnails", order[rows]), parts, digests)
+    near = find_near_duplicates(lambda rows: spool.read_thumbnails(order[rows]), parts, digests)
     findings += audit_splits(card, names, groups, totals, near.pairs)
     findings += find_duplicates([(split, name) for split in SPLITS for name in names[split]], digests.tolist())
     audit = {"settings": params.model_dump()} | describe_data(card, totals, rows, near)
@@ -141,7 +171,7 @@ def _decode_all(
     folder: Path,
     samples: Sequence[Sample],
     params: PrepareParams,
-    spool: "_Spool",
+    spool: Spool,
     findings: list[Finding],
     workers: int | None,
 ) -> tuple[list[Sample], StatisticsTable]:
@@ -149,6 +179,7 @@ def _decode_all(
     kept, table = list[Sample](), StatisticsTable(len(samples), len(card.classes))
     labels, palettes, threads = LabelMapping(card), PaletteColours(), workers or count_cores()
     ahead = max(min(MAX_IMAGES_AHEAD, MAX_BYTES_AHEAD // (4 * params.size * params.size)), 2 * threads)
+    ahead = 2 * threads if params.fit == "tile" else ahead
 
     def decode(sample: Sample) -> DecodedPair | Finding:
         return _decode(card, folder, sample, labels, params)
@@ -166,20 +197,27 @@ def _decode_all(
             if clash := palettes.find_clash(result.palette, file):
                 findings.append(Finding("palette unlike another", file, clash))
                 continue
-            spool.append(result.image, result.mask, result.statistics.thumbnail)
+            try:
+                statistics = spool.append(result.image, result.mask, result.measured, len(card.classes))
+            except UnusableFileError as error:
+                findings.append(Finding(error.kind, file, error.detail))
+                continue
             findings += result.findings
+            findings += audit_file(sample.name, statistics, params.size)
             kept.append(sample)
-            table.add(result.statistics)
+            table.add(statistics)
     return kept, table
 
 
 def _decode(
     card: Card, folder: Path, sample: Sample, labels: LabelMapping, params: PrepareParams
 ) -> DecodedPair | Finding:
-    """Return image and mask at their new size, or why they cannot be used."""
+    """Return image and mask at the size that is stored, or why they cannot be used."""
     path, findings = sample.image, list[Finding]()
     try:
-        picture = read_image(path)
+        if params.fit == "tile" and (pair := _open_large_pair(card, sample, labels)) is not None:
+            return pair
+        picture = read_image(path, card.format)
         path = sample.mask
         values = read_mask(path, card.in_colours)
         as_stored = picture
@@ -190,75 +228,55 @@ def _decode(
             findings.append(Finding("EXIF turn not applied", sample.name))
         stored = labels.map_values(values)
         palette = {} if card.in_colours else read_palette(path, values)
+        image, mask = picture.pixels, stored
+        if params.fit != "tile":
+            image, mask = resize_pair(image, mask, params.size, params.fit)
+        measure = ImageMeasure(image.shape, len(card.classes))
+        measure.add(image, mask)
+        overlap = None if mask.shape == stored.shape else measure_overlap(stored, mask, len(card.classes))
+        statistics = measure.finish(stored.shape, overlap)
+        check_labels(statistics)
     except UnusableFileError as error:
         return Finding(error.kind, path.relative_to(folder).as_posix(), error.detail)
-    if picture.lost_levels:
-        findings.append(Finding("few grey values left of 16 bits", sample.name, picture.lost_levels))
-    elif picture.is_deep:
-        findings.append(Finding("16-bit image", sample.name))
-    image, mask = resize_pair(picture.pixels, stored, params.size, params.fit)
-    statistics = measure_image(image, mask, stored, len(card.classes))
-    if not statistics.pixels.any():
-        return Finding("nothing but void", path.relative_to(folder).as_posix())
-    if int(statistics.pixels.sum()) + statistics.void != mask.size:
-        raise RuntimeError(f"{path}: a label came up that is not in the card")
-    findings += audit_file(sample.name, statistics, params.size)
-    return DecodedPair(*pad_pair(image, mask, params.size), statistics, palette, tuple(findings))
+    if params.fit != "tile":
+        image, mask = pad_pair(image, mask, params.size)
+    return DecodedPair(ArrayWindows(image), ArrayWindows(mask), statistics, tuple(findings), palette)
 
 
-class _Spool:
-    """Prepared images, masks and thumbnails on disk, as they come: they may not fit into memory; none is mapped."""
-
-    def __init__(self, folder: Path, size: int) -> None:
-        self.shapes: dict[str, tuple[int, ...]] = {"images": (size, size, 3), "masks": (size, size)}
-        self.shapes["thumbnails"] = (THUMBNAIL_PIXELS,)
-        self.paths = {kind: folder / f"{kind}.spool" for kind in self.shapes}
-
-    def __enter__(self) -> "_Spool":
-        self.files: dict[str, IO[bytes]] = {kind: path.open("w+b") for kind, path in self.paths.items()}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for kind, path in self.paths.items():
-            self.files[kind].close()
-            path.unlink()
-
-    def append(self, image: Pixels, mask: Pixels, thumbnail: bytes) -> None:
-        self.files["images"].write(np.ascontiguousarray(image).data)
-        self.files["masks"].write(np.ascontiguousarray(mask).data)
-        self.files["thumbnails"].write(thumbnail)
-
-    def read(self, kind: str, numbers: Sequence[int]) -> Pixels:
-        content = b"".join(self._read(kind, number) for number in numbers)
-        return np.frombuffer(content, np.uint8).reshape(len(numbers), *self.shapes[kind])
-
-    def write(self, numbers: Sequence[int], folder: Path) -> None:
-        """Write `images.npy` and `masks.npy` with these, in this order."""
-        for kind in ("images", "masks"):
-            with (folder / f"{kind}.npy").open("wb") as file:
-                header = {"descr": "|u1", "fortran_order": False, "shape": (len(numbers), *self.shapes[kind])}
-                np.lib.format.write_array_header_1_0(file, header)
-                for number in numbers:
-                    file.write(self._read(kind, number))
-
-    def _read(self, kind: str, number: int) -> bytes:
-        length = int(np.prod(self.shapes[kind]))
-        self.files[kind].seek(number * length)
-        return self.files[kind].read(length)
+def _open_large_pair(card: Card, sample: Sample, labels: LabelMapping) -> DecodedPair | None:
+    """Open an image that is too large to hold many in memory, to be read by windows; None for others."""
+    image = open_image(sample.image, card.format)
+    if image.height * image.width <= MAX_PIXELS_DECODED:
+        return None
+    mask = open_mask(sample.mask, card.in_colours)
+    if (mask.height, mask.width) != (image.height, image.width):
+        detail = f"{mask.width} x {mask.height}, its image {image.width} x {image.height} (width x height)"
+        raise UnusableFileError("size mismatch", detail)
+    turned = (Finding("EXIF turn not applied", sample.name),) if image.orientation > 1 else ()
+    return DecodedPair(image, MappedWindows(mask, labels), None, turned, {})
 
 
-def _describe_dataset(card: Card, params: PrepareParams, totals: dict[SplitName, SplitTotals]) -> dict[str, Any]:
-    mean, std = totals["train"].compute_normalisation()
+def _find_content(file_size: Sequence[int], params: PrepareParams) -> Placement | None:
+    """Return the part of a stored image that its file fills, for one of this width and height; None for all of it."""
+    if params.fit != "letterbox":
+        return None
+    return compute_placement(file_size[1], file_size[0], params.size, params.fit)
+
+
+def _describe_dataset(
+    card: Card, params: PrepareParams, totals: dict[SplitName, SplitTotals], normalisation: Normalisation
+) -> dict[str, Any]:
     return {
         "title": card.title,
         "classes": [label_class.name for label_class in card.classes],
         "palette": [list(label_class.color) for label_class in card.classes],
-        "ignore_index": IGNORE_INDEX if card.void or params.fit == "letterbox" else None,
+        "ignore_index": IGNORE_INDEX if card.void or params.fit != "stretch" else None,
         "size": params.size,
         "fit": params.fit,
         "images": {name: total.images for name, total in totals.items()},
         "pixels": {name: total.pixels.tolist() for name, total in totals.items()},
         "pixels_where_present": {name: total.pixels_where_present.tolist() for name, total in totals.items()},
-        "mean": mean,
-        "std": std,
+        "mean": normalisation.mean,
+        "std": normalisation.std,
+        **({} if card.bands is None else {"bands": normalisation.bands.model_dump()}),
     }

@@ -1,4 +1,4 @@
-"""Statistics of prepared images for the audit: counts in exact integers, and thumbnails."""
+"""Statistics of prepared images for the audit: counts of labels, and thumbnails."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,11 +8,14 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from losslab.bands import Values
 from losslab.cards import IGNORE_INDEX
-from losslab.data.images.decode import Pixels
+from losslab.data.images.decode import Pixels, UnusableFileError
 from losslab.data.images.fit import restore_labels
-from losslab.data.prepare.near_duplicates import shrink_image
+from losslab.data.prepare.near_duplicates import make_grey, shrink_grey
 
+MAX_GREY_SIDE_PX = 256
+"""Shorter side of the grey version of an image that is measured in strips, about."""
 MAX_CLASSES_APART = 16
 """Classes up to which counting one after the other is quicker than a histogram."""
 Counts = npt.NDArray[np.int64]
@@ -29,38 +32,61 @@ class ImageStatistics:
     void: int
     overlap: Counts
     """Pixels of the file's labels that resized ones give back, see `measure_overlap`: `[2, classes]`."""
-    sums: Counts
-    """Sums of the values of each channel, and of their squares: `[2, 3]`."""
     digest: str
     thumbnail: bytes
     """A small grey version, by which near-duplicates are found."""
 
 
-def measure_image(image: Pixels, mask: Pixels, stored: Pixels, classes: int) -> ImageStatistics:
-    """Measure an image RGB `[H, W, 3]` and its labels `[H, W]`, resized but not padded; `stored` are the file's labels."""
-    counts = _count_values(mask, 0)
-    histograms = np.stack([_count_values(image, channel) for channel in range(3)])
-    values = np.arange(256, dtype=np.int64)
-    content = hashlib.md5(repr(image.shape).encode(), usedforsecurity=False)
-    content.update(np.ascontiguousarray(image).data)
-    return ImageStatistics(
-        width=stored.shape[1],
-        height=stored.shape[0],
-        is_resized=mask.shape != stored.shape,
-        pixels=counts[:classes],
-        void=int(counts[IGNORE_INDEX]),
-        overlap=measure_overlap(stored, mask, classes),
-        sums=np.stack([histograms @ values, histograms @ (values * values)]),
-        digest=content.hexdigest(),
-        thumbnail=shrink_image(image),
-    )
+class ImageMeasure:
+    """Measures an image and its labels strip by strip, resized but not padded.
+
+    Args:
+        shape: height, width and bands of the image.
+        classes: number of classes.
+    """
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        self.shape, self.classes = shape, classes
+        self.counts = np.zeros(256, np.int64)
+        self.content = hashlib.md5(repr(shape).encode(), usedforsecurity=False)
+        self.grey: list[Values] = []
+        self.step = max(1, min(shape[:2]) // MAX_GREY_SIDE_PX)
+
+    def add(self, image: Values, labels: Pixels) -> None:
+        """Add the next strip: `[rows, W, B]` and `[rows, W]`."""
+        self.counts += count_labels(labels)
+        self.content.update(np.ascontiguousarray(image).data)
+        grey = make_grey(image)
+        if len(image) < self.shape[0]:  # the grey version of a large image must be small
+            width, height = max(1, grey.shape[1] // self.step), max(1, grey.shape[0] // self.step)
+            grey = np.asarray(cv2.resize(grey, (width, height), interpolation=cv2.INTER_AREA))
+        self.grey.append(grey)
+
+    def finish(self, stored: tuple[int, int], overlap: Counts | None = None) -> ImageStatistics:
+        """Return the statistics of an image whose file has this height and width; `overlap` if it was resized."""
+        return ImageStatistics(
+            width=stored[1],
+            height=stored[0],
+            is_resized=overlap is not None,
+            pixels=self.counts[: self.classes],
+            void=int(self.counts[IGNORE_INDEX]),
+            overlap=np.stack([self.counts[: self.classes]] * 2) if overlap is None else overlap,
+            digest=self.content.hexdigest(),
+            thumbnail=shrink_grey(self.grey),
+        )
 
 
-def _count_values(image: Pixels, channel: int) -> Counts:
-    """Count the pixels of a channel that have each value: `[256]`."""
+def check_labels(statistics: ImageStatistics) -> None:
+    """Raise UnusableFileError for an image that is all void."""
+    if not statistics.pixels.any():
+        raise UnusableFileError("nothing but void", "")
+
+
+def count_labels(labels: Pixels) -> Counts:
+    """Count the pixels that have each label, or each value of a band of 8 bits: `[256]`."""
     # OpenCV counts in float32, which is exact up to 2**24.
-    parts = np.array_split(image, 1 + (image.size >> 23))
-    counts = [cv2.calcHist([part], [channel], None, [256], [0, 256]).ravel().astype(np.int64) for part in parts]
+    parts = np.array_split(labels, 1 + (labels.size >> 23))
+    counts = [cv2.calcHist([part], [0], None, [256], [0, 256]).ravel().astype(np.int64) for part in parts]
     return np.asarray(np.sum(counts, axis=0))
 
 
@@ -86,7 +112,7 @@ def measure_overlap(stored: Pixels, resized: Pixels, classes: int) -> Counts:
 
 def _count_labels(labels: Pixels, classes: int) -> Counts:
     if classes > MAX_CLASSES_APART:
-        return _count_values(labels, 0)[:classes]
+        return count_labels(labels)[:classes]
     return np.array([np.count_nonzero(labels == label) for label in range(classes)], np.int64)
 
 
@@ -100,14 +126,13 @@ class StatisticsTable:
         self.overlap = np.zeros((2, classes), np.int64)
         self.is_resized = False
         """Whether any image was."""
-        self.sums = np.zeros((images, 2, 3), np.int64)
         self.sizes = np.zeros((images, 2), np.int64)
         """Width and height of the files."""
         self.digests = np.zeros(images, "S32")
 
     def add(self, one: ImageStatistics) -> None:
         row = self.images
-        self.pixels[row], self.void[row], self.sums[row] = one.pixels, one.void, one.sums
+        self.pixels[row], self.void[row] = one.pixels, one.void
         self.sizes[row], self.digests[row] = (one.width, one.height), one.digest.encode()
         self.overlap += one.overlap
         self.is_resized |= one.is_resized
@@ -122,7 +147,6 @@ class StatisticsTable:
             void=int(self.void[rows].sum()),
             images_with=present.sum(axis=0),
             pixels_where_present=np.where(present, labelled, 0).sum(axis=0),
-            sums=self.sums[rows].sum(axis=0),
         )
 
 
@@ -136,12 +160,3 @@ class SplitTotals:
     images_with: Counts
     pixels_where_present: Counts
     """Pixels of all classes in the images that have a class, for frequencies that rare classes can be weighed by."""
-    sums: Counts
-    """Sums of the values of each channel, and of their squares: `[2, 3]`."""
-
-    def compute_normalisation(self) -> tuple[list[float], list[float]]:
-        """Return mean and standard deviation of each channel, in 0..1 units."""
-        mean, mean_of_squares = self.sums / (int(self.pixels.sum()) + self.void)
-        variance = np.maximum(mean_of_squares - mean * mean, 0)
-        std = np.maximum(np.sqrt(variance) / 255, 1e-3)
-        return [round(value, 6) for value in (mean / 255).tolist()], [round(value, 6) for value in std.tolist()]
