@@ -18,8 +18,8 @@ KindName = Literal[
     "truncated image",
     "too large to read",
     "several frames",
-    "bands beyond RGB",
-    "16-bit image too dark",
+    "bands unlike the card",
+    "values that are not finite",
     "unreadable mask",
     "truncated mask",
     "size mismatch",
@@ -39,9 +39,7 @@ KindName = Literal[
     "split without a folder",
     "fewer images than published",
     "EXIF turn not applied",
-    "few grey values left of 16 bits",
     "rotated by its EXIF tag",
-    "16-bit image",
     "not an image",
     "hidden file",
     "in no official list",
@@ -62,14 +60,16 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
     "ignored by DVC": FindingKind(
         "error", "take its pattern out of .dvcignore, or move it away: DVC does not store it"
     ),
-    "unreadable image": FindingKind("error", "save it again as PNG, JPEG, BMP, TIFF, WebP or GIF"),
+    "unreadable image": FindingKind("error", "save it again as PNG, JPEG, BMP, TIFF, WebP, GIF or NPY"),
     "truncated image": FindingKind("error", "copy or download it again"),
-    "too large to read": FindingKind("error", "cut it into tiles"),
-    "several frames": FindingKind("error", "save each frame that counts as a file with a mask of its own"),
-    "bands beyond RGB": FindingKind("error", "save the three bands that count as RGB"),
-    "16-bit image too dark": FindingKind(
-        "error", "stretch the values of all images alike to 0..65535: of 16 bits, the upper 8 are used"
+    "too large to read": FindingKind(
+        "error", "save it as a TIFF or NPY, which prepare.fit=tile reads by windows, or cut it into tiles"
     ),
+    "several frames": FindingKind("error", "save each frame that counts as a file with a mask of its own"),
+    "bands unlike the card": FindingKind(
+        "error", "describe what all files hold under `bands` in the card, as `losslab datasets new` does"
+    ),
+    "values that are not finite": FindingKind("error", "fill the gaps with a number, such as 0"),
     "unreadable mask": FindingKind("error", "save it again as PNG or BMP"),
     "truncated mask": FindingKind("error", "copy or download it again"),
     "size mismatch": FindingKind("error", "make the mask the size of the image"),
@@ -104,11 +104,7 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
         "warning", "check that its mask fits the pixels as stored, then save it without the tag"
     ),
     "fewer images than published": FindingKind("warning", "get the complete dataset, or go on with a part of it"),
-    "few grey values left of 16 bits": FindingKind(
-        "warning", "stretch the values of all images alike to 0..65535: of 16 bits, the upper 8 are used"
-    ),
     "rotated by its EXIF tag": FindingKind("note", "nothing: the mask has the rotated size, so the image was rotated"),
-    "16-bit image": FindingKind("note", "nothing; 0..65535 became 0..255"),
     "not an image": FindingKind("note", "nothing"),
     "hidden file": FindingKind("note", "nothing"),
     "in no official list": FindingKind("note", "nothing; a random split would use it"),

@@ -16,7 +16,7 @@ from losslab.plugins.manifest import find_plugins
 if TYPE_CHECKING:
     from losslab.data.findings import KindName
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"}
+IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".npy"}
 MAX_REASONS = 3
 SHIPPED_PATTERNS = ("__pycache__", "*.pyc", ".*.partial")
 """Lines of losslab's own .dvcignore, which name no image."""

@@ -1,5 +1,6 @@
 """Every kind of image and mask that real folders hold, and every way in which one can be broken."""
 
+import re
 import struct
 import threading
 import zlib
@@ -13,7 +14,8 @@ import pytest
 from PIL import Image, ImageOps
 
 from losslab.data.images import decode
-from losslab.data.images.decode import UnusableFileError, read_image, read_mask
+from losslab.data.images.decode import UnusableFileError, measure_file, read_image, read_mask
+from losslab.data.images.windows import open_image, open_mask
 
 RED = (200, 30, 30)
 HELD = {
@@ -42,17 +44,6 @@ def test_images_are_read_whatever_their_mode_and_name(tmp_path: Path, form: str,
     assert np.abs(pixels.mean(axis=(0, 1)) - expected).max() < 12
 
 
-def test_16_bit_images_keep_their_upper_byte(tmp_path: Path) -> None:
-    grey = np.arange(40 * 60, dtype=np.uint16).reshape(40, 60) * 27
-    Image.fromarray(grey).save(tmp_path / "grey.png")
-    colour = np.stack([grey, grey[::-1], grey // 2], axis=2)
-    cv2.imwrite(str(tmp_path / "colour.tif"), colour[..., ::-1])
-    picture = read_image(tmp_path / "grey.png")
-    assert picture.is_deep and np.array_equal(picture.pixels[..., 1], grey >> 8)
-    picture = read_image(tmp_path / "colour.tif")
-    assert picture.is_deep and np.array_equal(picture.pixels, colour >> 8)
-
-
 def save_16_bit(path: Path, values: np.ndarray, colour: bool) -> None:
     wide = values.astype(np.uint16)
     cv2.imwrite(str(path), np.stack([wide, wide // 2, wide // 2], axis=2) if colour else wide)
@@ -60,19 +51,12 @@ def save_16_bit(path: Path, values: np.ndarray, colour: bool) -> None:
 
 @pytest.mark.parametrize("name", ["a.png", "a.tif"])
 @pytest.mark.parametrize("colour", [False, True])
-def test_16_bit_images_of_which_the_upper_byte_leaves_little_are_reported(
-    tmp_path: Path, name: str, colour: bool
-) -> None:
-    values = np.arange(40 * 60).reshape(40, 60)
-    save_16_bit(tmp_path / name, values % 256, colour)
-    with pytest.raises(UnusableFileError, match="16-bit image too dark: of its 256 grey values, to 255, 1 is left"):
-        read_image(tmp_path / name)
-    save_16_bit(tmp_path / name, values, colour)
-    assert read_image(tmp_path / name).lost_levels == "10 of 2400 grey values are left"
-    for complete in (values * 27, values % 8 * 8192, np.full((40, 60), 77)):
-        save_16_bit(tmp_path / name, complete, colour)
-        picture = read_image(tmp_path / name)
-        assert picture.is_deep and not picture.lost_levels and not picture.turn().lost_levels
+def test_16_bits_are_not_cut_to_8(tmp_path: Path, name: str, colour: bool) -> None:
+    save_16_bit(tmp_path / name, np.arange(40 * 60).reshape(40, 60), colour)
+    held = "3 bands of uint16" if colour else "1 band of uint16"
+    for read in (read_image, measure_file, open_image):
+        with pytest.raises(UnusableFileError, match=f"bands unlike the card: {held}; the card says 3 of uint8$"):
+            read(tmp_path / name)
 
 
 FRAMES = [Image.fromarray(noise((20, 30))), Image.fromarray(noise((20, 30)).T.reshape(20, 30))]
@@ -121,28 +105,32 @@ def write_tiff(path: Path, pixels: np.ndarray, photometric: int, extra: tuple[in
 @pytest.mark.parametrize(
     ("bands", "photometric", "extra", "reason"),
     [
-        (4, 2, (), "4 bands, of which the file calls 3 colour and 0 alpha"),
-        (4, 2, (0,), "4 bands, of which the file calls 3 colour and 0 alpha"),
-        (2, 1, (), "2 bands, of which the file calls 1 colour and 0 alpha"),
+        (4, 2, (), "the file calls 3 of 4 bands colour, 0 alpha"),
+        (4, 2, (0,), "the file calls 3 of 4 bands colour, 0 alpha"),
+        (2, 1, (), "the file calls 1 of 2 bands colour, 0 alpha"),
         (
             3,
             1,
             (0, 0),
-            "3 bands, of which the file calls 1 colour and 0 alpha",
+            "the file calls 1 of 3 bands colour, 0 alpha",
         ),  # OpenCV would take the first for all three
-        (4, 1, (0, 0, 0), "4 bands, of which the file calls 1 colour and 0 alpha"),
-        (5, 2, (2, 0), "5 bands, of which the file calls 3 colour and 1 alpha"),
-        (8, 1, (), "8 bands, of which the file calls 1 colour and 0 alpha"),
-        (8, 2, (0, 0, 0, 0, 0), "8 bands, of which the file calls 3 colour and 0 alpha"),
+        (4, 1, (0, 0, 0), "the file calls 1 of 4 bands colour, 0 alpha"),
+        (5, 2, (2, 0), "the file calls 3 of 5 bands colour, 1 alpha"),
+        (8, 1, (), "the file calls 1 of 8 bands colour, 0 alpha"),
+        (8, 2, (0, 0, 0, 0, 0), "the file calls 3 of 8 bands colour, 0 alpha"),
     ],
 )
 def test_bands_that_are_neither_colours_nor_alpha_are_refused(
     tmp_path: Path, bands: int, photometric: int, extra: tuple[int, ...], reason: str
 ) -> None:
     write_tiff(tmp_path / "a.tif", noise((20, 30, bands)), photometric, extra)
-    for read in (read_image, lambda path: read_mask(path, True)):
-        with pytest.raises(UnusableFileError, match=f"bands beyond RGB: {reason}$"):
+    held = re.escape(f"bands unlike the card: {bands} bands of uint8 ({reason}); the card says 3 of uint8")
+    for read in (read_image, open_image):
+        with pytest.raises(UnusableFileError, match=held):
             read(tmp_path / "a.tif")
+    for read_as in (read_mask, open_mask):
+        with pytest.raises(UnusableFileError, match=f"unreadable mask: {reason}$"):
+            read_as(tmp_path / "a.tif", True)
 
 
 @pytest.mark.parametrize(("bands", "photometric", "extra"), [(4, 2, (2,)), (2, 1, (2,)), (3, 2, ())])
@@ -308,8 +296,25 @@ def test_masks_of_few_bits_hold_the_numbers_that_are_stored(tmp_path: Path, bits
 def test_image_of_too_many_pixels_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     Image.new("L", (60, 40)).save(tmp_path / "a.png")
-    with pytest.raises(UnusableFileError, match="too large to read: more than 179 million pixels"):
-        read_image(tmp_path / "a.png")
+    for read in (read_image, lambda path: read_mask(path, False)):
+        with pytest.raises(UnusableFileError, match="too large to read: more than 1,073 million pixels"):
+            read(tmp_path / "a.png")
+
+
+def test_image_of_more_pixels_than_pillow_likes_is_read(tmp_path: Path) -> None:
+    Image.new("1", (20000, 10000)).save(tmp_path / "a.png")
+    assert measure_file(tmp_path / "a.png") == (20000, 10000, 1)
+
+
+def test_header_that_claims_too_many_pixels_takes_no_memory(tmp_path: Path) -> None:
+    write_png(tmp_path / "a.png", (1 << 15, (1 << 15) + 1), 8, 0, b"")
+    np.save(tmp_path / "a.npy", np.zeros((4, 4), np.uint8))
+    content = (tmp_path / "a.npy").read_bytes().replace(b"(4, 4), }            ", b"(4000000, 4000000), }")
+    (tmp_path / "b.npy").write_bytes(content)
+    for name, reason in (("a.png", "too large to read"), ("b.npy", "truncated (image|mask)")):
+        for read in (read_image, open_image, lambda path: read_mask(path, False), lambda path: open_mask(path, False)):
+            with pytest.raises(UnusableFileError, match=reason):
+                read(tmp_path / name)
 
 
 def test_at_most_two_large_images_are_decoded_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -351,13 +356,13 @@ def test_what_is_no_image_is_reported(tmp_path: Path, content: bytes, reason: st
 
 def test_pixels_that_are_no_numbers_of_16_bits_are_reported(tmp_path: Path) -> None:
     Image.fromarray(noise((8, 8), np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(UnusableFileError, match="unreadable image: 32 bits per pixel"):
+    with pytest.raises(UnusableFileError, match="1 band of float32; the card says 3 of uint8"):
         read_image(tmp_path / "a.tif")
     cv2.imwrite(str(tmp_path / "a.tif"), noise((8, 8, 3), np.float32))
-    with pytest.raises(UnusableFileError, match="unreadable image: 32 bits per channel; save it in 8 or 16"):
+    with pytest.raises(UnusableFileError, match="3 bands of float32; the card says 3 of uint8"):
         read_image(tmp_path / "a.tif")
     write_tiff(tmp_path / "a.tif", noise((8, 8, 1), np.int16), 1)
-    with pytest.raises(UnusableFileError, match="unreadable image: 16 bits with a sign; save it in 8 or 16 without"):
+    with pytest.raises(UnusableFileError, match="1 band of int16; the card says 3 of uint8"):
         read_image(tmp_path / "a.tif")
     for value, reason in (
         (0.5, "fractions"),

@@ -1,9 +1,12 @@
 """Image and mask files as pixels and raw mask values, whatever real folders hold; or why a file cannot be used."""
 
 import io
+import math
+import mmap
 import threading
 import warnings
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,6 +17,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import PREFIXES, ImageFileDirectory_v2
 
+from losslab.bands import RGB, BandFormat
 from losslab.errors import find_exhausted_memory
 
 if TYPE_CHECKING:
@@ -27,8 +31,8 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Formats that are opened: Pillow knows dozens more, and runs a program on one of them (EPS)."""
 LARGE_IMAGE_PIXELS = 64 << 20
 MAX_TIFF_PAGES = 10_000
-MIN_GREY_LEVELS = 64
-"""Grey values of an image's 256 below which a 16-bit file is reported, if it holds more: 14 bits just leave as many."""
+MAX_PIXELS = 1 << 30
+"""Most pixels of a file that is decoded whole: a few bytes can claim to be a picture of any size."""
 
 
 class UnusableFileError(Exception):
@@ -41,14 +45,10 @@ class UnusableFileError(Exception):
 
 @dataclass(frozen=True)
 class DecodedImage:
-    pixels: Pixels
-    """RGB `[H, W, 3]`, as stored: annotators draw on the pixels, so the orientation tag is not applied."""
+    pixels: Values
+    """`[H, W, B]` as the card has it, as stored: annotators draw on the pixels, so the orientation tag is not applied."""
     orientation: int
     """The EXIF tag: 1 as stored, 2 to 8 mirrored or rotated."""
-    is_deep: bool
-    """Whether the file has 16 bits, of which the upper 8 were taken."""
-    lost_levels: str = ""
-    """What the upper 8 of 16 bits leave of the file's grey values, where that is less than `MIN_GREY_LEVELS`."""
 
     def turn(self) -> "DecodedImage":
         """Return the image rotated and mirrored as the orientation tag says."""
@@ -70,26 +70,40 @@ class DecodedImage:
         raise UnusableFileError("size mismatch", detail)
 
 
-def read_image(path: Path) -> DecodedImage:
-    """Read an image of 1, 8 or 16 bits: grey, palette, RGB(A) or CMYK. Raises UnusableFileError."""
-    return decode_image(_read_content(path, "unreadable image"))
+def read_image(path: Path, bands: BandFormat = RGB) -> DecodedImage:
+    """Read an image whole, as the card describes it. Raises UnusableFileError.
+
+    RGB comes from 1 or 8 bits of grey, palette, RGB(A) or CMYK; other formats from files of just these bands and type, whose
+    values stay as they are. Alpha counts only as a band that the card has.
+    """
+    return decode_image(_read_content(path, "unreadable image"), bands)
 
 
-def decode_image(content: bytes) -> DecodedImage:
+def decode_image(content: bytes, bands: BandFormat = RGB) -> DecodedImage:
     """Decode the bytes of an image file; see `read_image`."""
+    from losslab.data.images.windows import open_content, read_stored, refuse_bands  # heavy, and seldom needed
+
+    if bands != RGB or is_npy(content):
+        with open_content(content, bands) as image:
+            return DecodedImage(image.read_all(), image.orientation)
     try:
-        return _decode_image(content)
-    except UnusableFileError:
-        raise
-    except Exception as error:  # a decoder may raise anything at all on damaged bytes
-        raise _explain(error, "image") from None
+        with explain_errors("image"):
+            return _decode_image(content)
+    except _UncommonError as error:
+        stored = read_stored(content)
+        raise refuse_bands(stored, RGB, f" ({error})" if stored.dtype == np.uint8 else "") from None
 
 
-def measure_file(path: Path) -> tuple[int, int, int]:
+def measure_file(path: Path, bands: BandFormat = RGB) -> tuple[int, int, int]:
     """Return width, height and orientation tag of an image; raises UnusableFileError where `read_image` does.
 
-    JPEG and PNG files of 8 bits that are whole are not decoded.
+    JPEG and PNG files of 8 bits that are whole are not decoded, nor are TIFF and NPY files of other formats than RGB.
     """
+    from losslab.data.images.windows import open_image
+
+    if bands != RGB:
+        with open_image(path, bands) as image:
+            return image.width, image.height, image.orientation
     content = _read_content(path, "unreadable image")
     try:
         with _open(content) as opened:
@@ -113,23 +127,26 @@ def _decode_image(content: bytes) -> DecodedImage:
         orientation = _read_orientation(opened)
         if opened.format == "JPEG" and opened.mode in ("L", "RGB") and _is_complete(content):
             # OpenCV's decoder is nearly twice as fast.
-            return DecodedImage(_decode_by_opencv(content, cv2.IMREAD_COLOR_RGB), orientation, False)
-        if opened.mode.startswith("I;16"):
-            grey = np.asarray(opened)
-            pixels = np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2)
-            return DecodedImage(pixels, orientation, True, _describe_lost_levels(pixels, grey[..., None]))
-        if opened.mode in ("I", "F"):
-            bits = "16 bits with a sign" if ";16" in _get_raw_modes(opened) else "32 bits per pixel"
-            raise UnusableFileError("unreadable image", f"{bits}; save it in 8 or 16 without a sign")
-        raw_modes = _get_raw_modes(opened)  # they are gone once it is decoded
-        pixels = np.asarray(opened.convert("RGB"))
-    if ";16" not in raw_modes:
-        return DecodedImage(pixels, orientation, False)
-    # Pillow itself takes the upper 8. (OpenCV 5.0's IMREAD_COLOR_RGB makes nonsense of a TIFF of 16 bits.)
-    stored = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
-    if stored is None or stored.dtype != np.uint16:
-        return DecodedImage(pixels, orientation, True)
-    return DecodedImage(pixels, orientation, True, _describe_lost_levels(pixels, np.asarray(stored)))
+            return DecodedImage(_decode_by_opencv(content), orientation)
+        if opened.mode == "F" or opened.mode.startswith("I") or ";16" in _get_raw_modes(opened):
+            raise _UncommonError
+        return DecodedImage(np.asarray(opened.convert("RGB")), orientation)
+
+
+def decode_stored(content: bytes) -> tuple[Values, bool, int]:
+    """Decode a file that is no TIFF to `[H, W, B]`, as stored; return also whether B is alpha, and the orientation tag."""
+    with _open(content) as opened, _limit_memory(opened):
+        orientation, stored = _read_orientation(opened), _get_raw_modes(opened)
+        if ";16" in stored and not opened.mode.startswith("I"):
+            from imagecodecs import png_decode  # Pillow takes the upper 8 bits
+
+            pixels = np.asarray(png_decode(content))
+        elif opened.mode.startswith("I") or opened.mode in ("1", "L", "LA", "RGB", "RGBA"):
+            pixels = np.asarray(opened) // _count_steps(stored)
+        else:
+            pixels = np.asarray(opened.convert("RGB"))
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    return pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels, pixels.shape[2] in (2, 4), orientation
 
 
 def read_mask(path: Path, in_colours: bool) -> Values:
@@ -142,34 +159,55 @@ def read_mask(path: Path, in_colours: bool) -> Values:
         UnusableFileError: it is unreadable, truncated, or in colours where numbers are expected.
     """
     content = _read_content(path, "unreadable mask")
-    try:
-        with _open(content) as opened, _limit_memory(opened):
-            stored = _get_raw_modes(opened)
-            if ";16" in stored and not opened.mode.startswith("I"):
-                detail = "16 bits per channel; save it as 8-bit colour, or as 16-bit grey"
-                raise UnusableFileError("unreadable mask", detail)
-            if in_colours:
-                return np.asarray(opened.convert("RGB"))
-            if opened.mode in ("1", "L", "P"):
-                values: Values = np.asarray(opened).astype(np.uint8)
-                # Pillow spreads 2 and 4 bits over 0 to 255.
-                return values // (85 if "L;2" in stored else 17 if "L;4" in stored else 1)
-            if opened.mode == "F" or opened.mode.startswith("I"):
-                return _take_whole_numbers(np.asarray(opened))
-            colours = np.asarray(opened.convert("RGB"))
-    except UnusableFileError:
-        raise
-    except _WideTiffError as error:
-        wide = None if in_colours else _decode_doubles(content)
-        if wide is None:
-            raise _explain(error, "mask") from None
-        return _take_whole_numbers(wide)
-    except Exception as error:
-        raise _explain(error, "mask") from None
-    grey = colours[..., 0]
-    if (colours == grey[..., None]).all():
-        return grey
-    raise UnusableFileError("label not in the card", "is in colours; write colours as the values of the card's classes")
+    if is_npy(content):
+        from losslab.data.images.windows import open_mask
+
+        with open_mask(path, in_colours) as mask:
+            return mask.read_all()
+    return decode_mask(content, in_colours)
+
+
+def decode_mask(content: bytes, in_colours: bool) -> Values:
+    """Decode the bytes of a mask that is no NPY file; see `read_mask`."""
+    with explain_errors("mask"):
+        try:
+            return _decode_mask(content, in_colours)
+        except _UncommonError as error:
+            wide = None if in_colours else _decode_doubles(content)
+            if wide is None:
+                raise UnusableFileError("unreadable mask", str(error)) from None
+            return _take_whole_numbers(wide)
+
+
+def _decode_mask(content: bytes, in_colours: bool) -> Values:
+    with _open(content) as opened, _limit_memory(opened):
+        stored = _get_raw_modes(opened)
+        if ";16" in stored and not opened.mode.startswith("I"):
+            detail = "16 bits per channel; save it as 8-bit colour, or as 16-bit grey"
+            raise UnusableFileError("unreadable mask", detail)
+        if in_colours:
+            return np.asarray(opened.convert("RGB"))
+        if opened.mode in ("1", "L", "P"):
+            return np.asarray(opened).astype(np.uint8) // _count_steps(stored)
+        if opened.mode == "F" or opened.mode.startswith("I"):
+            return _take_whole_numbers(np.asarray(opened))
+        return take_numbers(np.asarray(opened.convert("RGB")))
+
+
+def take_numbers(values: Values) -> Values:
+    """Return the numbers `[H, W]` of a mask `[H, W, B]`: one band, or grey saved as RGB. Raises UnusableFileError."""
+    grey = values[..., 0]
+    if values.shape[2] >= 3 and not (values[..., :3] == grey[..., None]).all():
+        detail = "is in colours; write colours as the values of the card's classes"
+        raise UnusableFileError("label not in the card", detail)
+    return grey.astype(np.uint8) if grey.dtype in (np.uint8, np.bool_) else _take_whole_numbers(grey)
+
+
+def take_colours(values: Values) -> Values:
+    """Return the colours `[H, W, 3]` of a mask `[H, W, B]` of grey or RGB. Raises UnusableFileError."""
+    if values.dtype != np.uint8:
+        raise UnusableFileError("unreadable mask", f"holds {values.dtype}; save it as 8-bit colour")
+    return values[..., :3] if values.shape[2] >= 3 else values[..., :1].repeat(3, axis=2)
 
 
 def _take_whole_numbers(values: Values) -> Values:
@@ -181,6 +219,11 @@ def _take_whole_numbers(values: Values) -> Values:
     return values.astype(np.uint16)
 
 
+def _count_steps(raw_modes: str) -> int:
+    """Return the factor by which Pillow spreads 2 and 4 bits over 0 to 255."""
+    return 85 if "L;2" in raw_modes else 17 if "L;4" in raw_modes else 1
+
+
 def _decode_doubles(tiff: bytes) -> Values | None:
     """Decode one band of floats of 64 bits, which Pillow does not read; None if the file holds something else."""
     try:
@@ -190,14 +233,16 @@ def _decode_doubles(tiff: bytes) -> Values | None:
     return values if values is not None and values.dtype == np.float64 and values.ndim == 2 else None
 
 
-class _WideTiffError(ValueError):
-    """A TIFF whose numbers have more bits than Pillow reads."""
+class _UncommonError(Exception):
+    """A file that is no RGB of 8 bits, as Pillow sees it."""
 
 
 _ORIENTATION = 0x0112
 _SUBFILE, _BITS, _PHOTOMETRIC, _BANDS, _EXTRA_BANDS = 254, 258, 262, 277, 338
 _TIFF = tuple(PREFIXES)
 _LARGE = threading.Semaphore(2)
+_NPY = b"\x93NUMPY"
+Image.MAX_IMAGE_PIXELS = MAX_PIXELS // 2  # of which Pillow takes up to twice as many
 # The audit reports damaged files; decoders need not write to stderr about them.
 cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
 warnings.filterwarnings("ignore", module="PIL")
@@ -211,6 +256,41 @@ def _read_content(path: Path, kind: "KindName") -> bytes:
     if not content:
         raise UnusableFileError(kind, "empty file")
     return content
+
+
+def is_npy(content: bytes | mmap.mmap) -> bool:
+    return content[: len(_NPY)] == _NPY
+
+
+def holds_npy(path: Path) -> bool:
+    with path.open("rb") as file:
+        return is_npy(file.read(len(_NPY)))
+
+
+def is_tiff(content: bytes | mmap.mmap) -> bool:
+    return content[:4] in _TIFF
+
+
+def map_array(npy: bytes | mmap.mmap) -> Values:
+    """Return the numbers of an NPY file where they lie. Raises ValueError for what is damaged, or no image."""
+    head = io.BytesIO(npy[: 1 << 16])
+    version = np.lib.format.read_magic(head)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, in_columns, dtype = read(head)
+    if dtype.kind not in "buif" or len(shape) not in (2, 3) or 0 in shape:
+        raise ValueError(f"an array of {dtype} and shape {shape}")
+    if len(npy) < head.tell() + math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"truncated: {len(npy)} bytes hold no array of {dtype} and shape {shape}")
+    flat = np.frombuffer(npy, dtype, math.prod(shape), head.tell())
+    return flat.reshape(shape[::-1]).T if in_columns else flat.reshape(shape)
+
+
+def check_pixels(height: int, width: int) -> None:
+    """Raise UnusableFileError if a file has more than `MAX_PIXELS`."""
+    if height * width > MAX_PIXELS:
+        raise UnusableFileError(
+            "too large to read", f"{width} x {height} is more than {MAX_PIXELS // 10**6:,} million pixels"
+        )
 
 
 def _open(content: bytes) -> Image.Image:
@@ -251,22 +331,9 @@ def _check_tiff(content: bytes) -> None:
     bands, bits, extra = first.get(_BANDS, 1), max(first.get(_BITS, (1,))), first.get(_EXTRA_BANDS, ())
     colours, alphas = {2: 3, 5: 4, 6: 3, 8: 3}.get(first.get(_PHOTOMETRIC, 1), 1), len(extra) - extra.count(0)
     if bands > colours + min(alphas, 1):
-        detail = f"{bands} bands, of which the file calls {colours} colour and {alphas} alpha"
-        raise UnusableFileError("bands beyond RGB", detail)
+        raise _UncommonError(f"the file calls {colours} of {bands} bands colour, {alphas} alpha")
     if bits > 32 or (bits > 16 and bands > 1):
-        raise _WideTiffError(f"{bits} bits per channel; save it in 8 or 16")
-
-
-def _describe_lost_levels(pixels: Pixels, stored: Values) -> str:
-    left, held = _count_levels(pixels), _count_levels(stored)
-    if left == 1 < held:
-        raise UnusableFileError("16-bit image too dark", f"of its {held} grey values, to {stored.max()}, 1 is left")
-    return f"{left} of {held} grey values are left" if left < min(held, MIN_GREY_LEVELS) else ""
-
-
-def _count_levels(pixels: Values) -> int:
-    """Count the different values of that band `[H, W, bands]` which has most."""
-    return max(int(np.count_nonzero(np.bincount(band.ravel()))) for band in np.moveaxis(pixels, -1, 0))
+        raise _UncommonError(f"{bits} bits per channel; save it in 8 or 16")
 
 
 def _is_complete(jpeg: bytes) -> bool:
@@ -279,16 +346,27 @@ def _get_raw_modes(image: Image.Image) -> str:
     return " ".join(str(part) for tile in getattr(image, "tile", []) for part in tile)
 
 
-def _decode_by_opencv(content: bytes, flags: int) -> Pixels:
-    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), flags | cv2.IMREAD_IGNORE_ORIENTATION)
+def _decode_by_opencv(content: bytes) -> Pixels:
+    pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise UnusableFileError("unreadable image", UNKNOWN_FORMAT)
     return np.asarray(pixels)
 
 
+@contextmanager
+def explain_errors(what: Literal["image", "mask"]) -> Iterator[None]:
+    """Say in an UnusableFileError what is wrong: a decoder may raise anything at all on damaged bytes."""
+    try:
+        yield
+    except (UnusableFileError, _UncommonError):
+        raise
+    except Exception as error:
+        raise _explain(error, what) from None
+
+
 def _explain(error: Exception, what: Literal["image", "mask"]) -> UnusableFileError:
     if isinstance(error, Image.DecompressionBombError):
-        return UnusableFileError("too large to read", "more than 179 million pixels")
+        return UnusableFileError("too large to read", f"more than {MAX_PIXELS // 10**6:,} million pixels")
     if find_exhausted_memory(error):  # which is no fault of the file
         raise error
     message = " ".join(str(error).split()) or type(error).__name__

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from losslab.cards import IGNORE_INDEX, NONZERO, Card
-from losslab.data.images.decode import Pixels, UnusableFileError, Values
+from losslab.data.images.decode import Pixels, UnusableFileError, Values, holds_npy
 from losslab.formats import format_list
 from losslab.io.windows import PixelWindows
 
@@ -96,7 +96,7 @@ class PaletteColours:
 
 def read_palette(path: Path, values: Values) -> dict[int, Colour]:
     """Return the colours of a mask's numbers; none where there is no palette, or all used are greys of that number."""
-    if values.dtype != np.uint8:
+    if values.dtype != np.uint8 or holds_npy(path):
         return {}
     with Image.open(path) as opened:
         palette = (opened.getpalette() or []) if opened.mode == "P" else []

@@ -12,7 +12,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from losslab.cards import RawValue
-from losslab.data.images.decode import Pixels, UnusableFileError, Values, read_mask
+from losslab.data.images.decode import Pixels, UnusableFileError, Values, holds_npy, read_mask
 from losslab.data.images.labels import Colour, PaletteColours, pack_colours, read_palette
 from losslab.errors import InputError
 from losslab.formats import format_list
@@ -108,6 +108,8 @@ def _check_greys(masks: Sequence[MaskContent], are_grey: Sequence[bool], coloure
 
 
 def _is_stored_in_grey(path: Path) -> bool:
+    if holds_npy(path):
+        return bool(np.load(path, mmap_mode="r").ndim == 2)
     with Image.open(path) as opened:
         return opened.mode not in ("RGB", "RGBA", "P", "CMYK")
 
@@ -176,7 +178,7 @@ def _count_between(values: Values, in_colours: bool) -> dict[RawValue, int]:
 
 
 def _find_two_opacities(path: Path, values: Values, in_colours: bool) -> RawValue | None:
-    if values.dtype != np.uint8:
+    if values.dtype != np.uint8 or holds_npy(path):
         return None
     with Image.open(path) as opened:
         if opened.mode not in ("RGBA", "LA"):

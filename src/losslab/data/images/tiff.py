@@ -1,0 +1,160 @@
+"""TIFF files of any bands and type, of which any window is read without decoding the rest."""
+
+import io
+import logging
+import mmap
+import re
+import threading
+from collections import OrderedDict
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from tifffile import TiffFile, TiffPage
+
+from losslab.data.images.decode import MAX_PIXELS, MAX_TIFF_PAGES, UnusableFileError, Values
+
+Content = bytes | mmap.mmap
+"""The bytes of a file, in memory or mapped into it."""
+CACHE_BYTES = 128 << 20
+"""Decoded strips and tiles that are kept for the next window; at least one of each band is."""
+_GREY, _RGB, _PALETTE, _YCBCR, _JPEG = 1, 2, 3, 6, 7
+_UNASSOCIATED_ALPHA = 2
+_GDAL_NAME = re.compile(r'<Item name="DESCRIPTION" sample="(\d+)"[^>]*>([^<]*)<')
+_OME_NAME = re.compile(r'<Channel\b[^>]*?\bName="([^"]*)"')
+# What is wrong with a file is said once, as an error or a finding.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+
+
+class TiffWindows:
+    """The bands `[h, w, B]` of a TIFF, as stored: of one page, or one of each page.
+
+    Pixels that are not compressed are taken from where they lie. Of others, the strips and tiles that touch a window are
+    decoded, and some are kept, since windows lie side by side.
+    """
+
+    def __init__(self, content: Content) -> None:
+        self.content = content
+        file: Any = io.BytesIO(content) if isinstance(content, bytes) else content
+        self.tiff = TiffFile(file)
+        self.pages = self._list_pages()
+        page = self.pages[0]
+        self.height, self.width = page.imagelength, page.imagewidth
+        if page.dtype is None or page.dtype.kind not in "buif" or page.imagedepth > 1 or 0 in page.shaped:
+            bits = f"{page.bitspersample} bits of sample format {page.sampleformat}"
+            raise UnusableFileError("unreadable image", f"{bits}, {self.width} x {self.height} x {page.imagedepth}")
+        self.dtype = page.dtype
+        self.mapped = [array for each in self.pages for array in self._map_page(each)]
+        self.bands = sum(array.shape[2] for array in self.mapped) or sum(each.samplesperpixel for each in self.pages)
+        self.decoded: OrderedDict[tuple[int, int], Values] = OrderedDict()
+        self.decoded_bytes = 0
+        self.lock = threading.Lock()
+
+    @property
+    def has_alpha(self) -> bool:
+        page = self.pages[0]
+        return len(self.pages) == 1 and self.bands > 1 and bool(page.extrasamples) and page.extrasamples[-1] in (1, 2)
+
+    @property
+    def orientation(self) -> int:
+        tag = self.pages[0].tags.get(274)
+        return tag.value if tag is not None and tag.value in range(1, 9) else 1
+
+    @property
+    def holds_numbers(self) -> bool:
+        """Whether the file holds one band of numbers of 8 bits or more, or of indices into a palette."""
+        kinds = {_GREY: ("uint8", "uint16", "int16", "uint32", "int32", "float32", "float64"), _PALETTE: ("uint8",)}
+        is_whole = self.pages[0].bitspersample == 8 * self.dtype.itemsize
+        return self.bands == 1 and is_whole and self.dtype.name in kinds.get(int(self.pages[0].photometric), ())
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the file holds just grey or RGB of 8 bits, with or without alpha."""
+        page = self.pages[0]
+        colours = {_GREY: 1, _RGB: 3, _YCBCR: 3 if page.compression == _JPEG else 0}.get(int(page.photometric), 0)
+        is_byte = len(self.pages) == 1 and self.dtype == np.uint8 and page.bitspersample == 8
+        extra = tuple(page.extrasamples)
+        return is_byte and extra in ((), (_UNASSOCIATED_ALPHA,)) and self.bands == colours + len(extra)
+
+    def find_names(self) -> list[str]:
+        """Find what GDAL, ImageJ or an OME-TIFF call the bands; empty where they have no names."""
+        tags = self.pages[0].tags
+        if gdal := tags.get(42112):
+            return [name for _, name in sorted((int(band), name) for band, name in _GDAL_NAME.findall(str(gdal.value)))]
+        if self.tiff.is_imagej:
+            return list((self.tiff.imagej_metadata or {}).get("Labels", ()))
+        return _OME_NAME.findall(self.tiff.ome_metadata or "")
+
+    def read(self, top: int, left: int, height: int, width: int) -> Values:
+        rows, columns = slice(top, top + height), slice(left, left + width)
+        if self.mapped:
+            window = np.concatenate([array[rows, columns] for array in self.mapped], axis=2)
+            return window.astype(self.dtype, copy=False)
+        window = np.empty((height, width, self.bands), self.dtype)
+        with self.lock:
+            for number, page in enumerate(self.pages):
+                start = number * page.samplesperpixel
+                self._fill(number, page, window[..., start : start + page.samplesperpixel], top, left)
+        return window
+
+    def _list_pages(self) -> list[TiffPage]:
+        """List the pages that are no smaller copies or outlines. Raises UnusableFileError unless each is a band."""
+        every: list[Any] = list(islice(self.tiff.pages, MAX_TIFF_PAGES))
+        pages = [page for page in every if not page.subfiletype & 0b101] or every
+        kinds = {(page.shaped, page.dtype) for page in pages}
+        if len(pages) > 1 and (len(kinds) > 1 or pages[0].samplesperpixel > 1):
+            raise UnusableFileError("several frames", f"{len(pages)} of them")
+        return pages
+
+    def _map_page(self, page: TiffPage) -> list[Values]:
+        """Return the pixels `[H, W, B]` of a page where they lie; nothing where they must be decoded."""
+        if not page.is_contiguous:
+            return []
+        count, offset = 1, page.dataoffsets[0]
+        if self.tiff.is_imagej and len(self.pages) == 1 and page.samplesperpixel == 1:
+            count = int((self.tiff.imagej_metadata or {}).get("images", 1))  # planes that follow the only page
+        if offset + count * page.nbytes > len(self.content):
+            raise ValueError(f"truncated: {len(self.content)} bytes of {offset + count * page.nbytes}")
+        kind = self.dtype.newbyteorder(self.tiff.byteorder)
+        pixels = np.frombuffer(self.content, kind, count * page.size, offset)
+        planes, _, height, width, samples = page.shaped
+        if count > 1 or planes > 1:
+            return [np.moveaxis(pixels.reshape(count * planes, height, width), 0, -1)]
+        return [pixels.reshape(height, width, samples)]
+
+    def _fill(self, number: int, page: TiffPage, window: Values, top: int, left: int) -> None:
+        """Fill a window `[h, w, B]` with the bands of a page."""
+        planes, _, length, breadth, samples = page.shaped
+        rows, columns = page.tilelength or min(page.rowsperstrip, length), page.tilewidth or breadth
+        if rows * columns > MAX_PIXELS:
+            raise UnusableFileError("too large to read", f"strips or tiles of {columns} x {rows} pixels")
+        down, across = -(-length // rows), -(-breadth // columns)
+        bottom, right = top + window.shape[0], left + window.shape[1]
+        for plane in range(planes):
+            target = window[..., plane * samples : (plane + 1) * samples]
+            for row in range(top // rows, -(-bottom // rows)):
+                for column in range(left // columns, -(-right // columns)):
+                    part = self._decode(number, page, (plane * down + row) * across + column)
+                    up, west = row * rows, column * columns
+                    first, last = max(top, up), min(bottom, up + rows)
+                    begin, end = max(left, west), min(right, west + columns)
+                    inside = part[first - up : last - up, begin - west : end - west] if part.ndim else part
+                    target[first - top : last - top, begin - left : end - left] = inside
+
+    def _decode(self, number: int, page: TiffPage, index: int) -> Values:
+        """Return a strip or tile `[h, w, B]`, or the number that stands for one that is not stored."""
+        key = number, index
+        if key in self.decoded:
+            self.decoded.move_to_end(key)
+            return self.decoded[key]
+        offset, count = page.dataoffsets[index], page.databytecounts[index]
+        if offset + count > len(self.content):
+            raise ValueError(f"truncated: {len(self.content)} bytes of {offset + count}")
+        data = self.content[offset : offset + count] if count else None
+        values = page.decode(data, index, jpegtables=page.jpegtables)[0]
+        part = np.asarray(page.nodata if values is None else values[0], self.dtype)
+        self.decoded[key] = part
+        self.decoded_bytes += part.nbytes
+        while len(self.decoded) > self.bands and self.decoded_bytes > CACHE_BYTES:
+            self.decoded_bytes -= self.decoded.popitem(last=False)[1].nbytes
+        return part
