@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from losslab.data.images import decode
+from losslab.data.images import pictures
 from losslab.data.images.decode import UnusableFileError, measure_file, read_image, read_mask
 from losslab.data.images.windows import open_image, open_mask
 
@@ -318,7 +318,7 @@ def test_header_that_claims_too_many_pixels_takes_no_memory(tmp_path: Path) -> N
 
 
 def test_at_most_two_large_images_are_decoded_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "LARGE_IMAGE_PIXELS", 100)
+    monkeypatch.setattr(pictures, "LARGE_IMAGE_PIXELS", 100)
     Image.new("L", (60, 40)).save(tmp_path / "a.png")
     Image.new("L", (6, 4)).save(tmp_path / "small.png")
     both_inside, end = threading.Semaphore(0), threading.Event()
@@ -382,7 +382,7 @@ def test_memory_that_runs_out_is_no_damage_of_the_file(
 ) -> None:
     """With `audit: warn` the image would be left out."""
     Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "a.png")
-    monkeypatch.setattr(decode, "_open", Mock(side_effect=error))
+    monkeypatch.setattr(pictures, "_open", Mock(side_effect=error))
     with pytest.raises(type(error)):
         read_image(tmp_path / "a.png")
     with pytest.raises(type(error)):

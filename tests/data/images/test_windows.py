@@ -1,5 +1,6 @@
 """Files of any bands and type, whole and by windows."""
 
+import mmap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,21 @@ def test_windows_of_masks_in_colours_are_those_of_the_whole_mask(tmp_path: Path)
             open_mask(tmp_path / name, in_colours=False).read(0, 0, 9, 9)
 
 
+def test_arrays_that_are_no_masks_are_refused(tmp_path: Path) -> None:
+    for shape in ((9, 8, 2), (9, 8, 4), (9,), (2, 9, 8, 3), (0, 8)):
+        np.save(tmp_path / "a.npy", np.zeros(shape, np.uint8))
+        with pytest.raises(
+            UnusableFileError, match=r"unreadable mask: (holds \d bands of uint8|an array of uint8 and)"
+        ):
+            read_mask(tmp_path / "a.npy", in_colours=False)
+
+
+def test_arrays_of_objects_are_refused_not_unpickled(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.full((2, 2), {1: 2}, object))
+    with pytest.raises(UnusableFileError, match="unreadable image: an array of object and shape"):
+        read_image(tmp_path / "a.npy")
+
+
 def test_masks_of_fractions_are_refused_by_windows_too(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "a.tif", np.full((9, 9), 0.5, np.float32))
     np.save(tmp_path / "a.npy", np.full((9, 9), 0.5, np.float32))
@@ -318,6 +334,17 @@ def test_strips_and_tiles_are_decoded_once_while_windows_need_them(
         monkeypatch.setattr(tiff, "CACHE_BYTES", 0)
         image.read(0, 0, HEIGHT, WIDTH)
         assert len(windows.decoded) == 2  # as many as there are bands
+
+
+@pytest.mark.parametrize("name", ["a.tif", "b.tif", "a.npy"])
+def test_files_are_closed_at_the_end(tmp_path: Path, name: str) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", noise(1)[..., 0])
+    tifffile.imwrite(tmp_path / "b.tif", noise(1)[..., 0], compression="lzw")
+    np.save(tmp_path / "a.npy", noise(1))
+    for opened in (open_image(tmp_path / name, bands(1)), open_mask(tmp_path / name, False)):
+        with opened as image:
+            image.read(0, 0, 9, 9)
+        assert isinstance(image.content, mmap.mmap) and image.content.closed
 
 
 def test_names_of_bands_are_found_in_the_file(tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from losslab.cards import IGNORE_INDEX, NONZERO, Card
-from losslab.data.images.decode import Pixels, UnusableFileError, Values, holds_npy
+from losslab.data.images.decode import Pixels, UnusableFileError, Values
+from losslab.data.images.files import holds_npy
 from losslab.formats import format_list
 from losslab.io.windows import PixelWindows
 

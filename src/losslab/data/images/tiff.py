@@ -2,7 +2,6 @@
 
 import io
 import logging
-import mmap
 import re
 import threading
 from collections import OrderedDict
@@ -12,10 +11,8 @@ from typing import Any
 import numpy as np
 from tifffile import TiffFile, TiffPage
 
-from losslab.data.images.decode import MAX_PIXELS, MAX_TIFF_PAGES, UnusableFileError, Values
+from losslab.data.images.files import MAX_PIXELS, MAX_TIFF_PAGES, Content, UnusableFileError, Values
 
-Content = bytes | mmap.mmap
-"""The bytes of a file, in memory or mapped into it."""
 CACHE_BYTES = 128 << 20
 """Decoded strips and tiles that are kept for the next window; at least one of each band is."""
 _GREY, _RGB, _PALETTE, _YCBCR, _JPEG = 1, 2, 3, 6, 7
@@ -36,6 +33,7 @@ class TiffWindows:
     def __init__(self, content: Content) -> None:
         self.content = content
         file: Any = io.BytesIO(content) if isinstance(content, bytes) else content
+        file.seek(0)
         self.tiff = TiffFile(file)
         self.pages = self._list_pages()
         page = self.pages[0]
@@ -44,7 +42,12 @@ class TiffWindows:
             bits = f"{page.bitspersample} bits of sample format {page.sampleformat}"
             raise UnusableFileError("unreadable image", f"{bits}, {self.width} x {self.height} x {page.imagedepth}")
         self.dtype = page.dtype
-        self.mapped = [array for each in self.pages for array in self._map_page(each)]
+        parts = (pair for each in self.pages for pair in zip(each.dataoffsets, each.databytecounts, strict=True))
+        end = max(offset + count for offset, count in parts)
+        if end > len(content):
+            raise ValueError(f"truncated: {len(content)} bytes of {end}")
+        are_mapped = all(each.is_contiguous for each in self.pages)
+        self.mapped = [self._map_page(each) for each in self.pages] if are_mapped else []
         self.bands = sum(array.shape[2] for array in self.mapped) or sum(each.samplesperpixel for each in self.pages)
         self.decoded: OrderedDict[tuple[int, int], Values] = OrderedDict()
         self.decoded_bytes = 0
@@ -106,21 +109,17 @@ class TiffWindows:
             raise UnusableFileError("several frames", f"{len(pages)} of them")
         return pages
 
-    def _map_page(self, page: TiffPage) -> list[Values]:
-        """Return the pixels `[H, W, B]` of a page where they lie; nothing where they must be decoded."""
-        if not page.is_contiguous:
-            return []
-        count, offset = 1, page.dataoffsets[0]
+    def _map_page(self, page: TiffPage) -> Values:
+        """Return the pixels `[H, W, B]` of a page where they lie."""
+        count = 1
         if self.tiff.is_imagej and len(self.pages) == 1 and page.samplesperpixel == 1:
             count = int((self.tiff.imagej_metadata or {}).get("images", 1))  # planes that follow the only page
-        if offset + count * page.nbytes > len(self.content):
-            raise ValueError(f"truncated: {len(self.content)} bytes of {offset + count * page.nbytes}")
         kind = self.dtype.newbyteorder(self.tiff.byteorder)
-        pixels = np.frombuffer(self.content, kind, count * page.size, offset)
+        pixels = np.frombuffer(self.content, kind, count * page.size, page.dataoffsets[0])
         planes, _, height, width, samples = page.shaped
         if count > 1 or planes > 1:
-            return [np.moveaxis(pixels.reshape(count * planes, height, width), 0, -1)]
-        return [pixels.reshape(height, width, samples)]
+            return np.moveaxis(pixels.reshape(count * planes, height, width), 0, -1)
+        return pixels.reshape(height, width, samples)
 
     def _fill(self, number: int, page: TiffPage, window: Values, top: int, left: int) -> None:
         """Fill a window `[h, w, B]` with the bands of a page."""
@@ -148,8 +147,6 @@ class TiffWindows:
             self.decoded.move_to_end(key)
             return self.decoded[key]
         offset, count = page.dataoffsets[index], page.databytecounts[index]
-        if offset + count > len(self.content):
-            raise ValueError(f"truncated: {len(self.content)} bytes of {offset + count}")
         data = self.content[offset : offset + count] if count else None
         values = page.decode(data, index, jpegtables=page.jpegtables)[0]
         part = np.asarray(page.nodata if values is None else values[0], self.dtype)

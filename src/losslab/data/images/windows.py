@@ -1,19 +1,30 @@
 """Image and mask files as a card describes them, of any bands and type, read by windows."""
 
 import mmap
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 
 from losslab.bands import MAX_BANDS, RGB, BandFormat
-from losslab.data.images import decode
-from losslab.data.images.decode import UnusableFileError, Values
-from losslab.data.images.tiff import Content, TiffWindows
+from losslab.data.images.files import (
+    Content,
+    FileRole,
+    UncommonFileError,
+    UnusableFileError,
+    Values,
+    check_pixels,
+    explain_errors,
+    is_npy,
+    map_array,
+    map_content,
+)
+from losslab.data.images.pictures import decode_mask, decode_rgb, decode_stored, is_tiff, take_colours, take_numbers
+from losslab.data.images.tiff import TiffWindows
 from losslab.formats import format_plural
 from losslab.io.windows import ArrayWindows, PixelWindows
 
@@ -51,18 +62,18 @@ class ImageWindows:
         windows: PixelWindows,
         orientation: int = 1,
         convert: Callable[[Values], Values] = np.asarray,
-        what: Literal["image", "mask"] = "image",
+        role: FileRole = "image",
         content: Content = b"",
     ) -> None:
         self.windows, self.content = windows, content
         self.height, self.width = windows.height, windows.width
         self.orientation = orientation
         """The EXIF tag, not applied: 1 as stored, 2 to 8 mirrored or rotated."""
-        self.convert, self.what = convert, what
+        self.convert, self.role = convert, role
 
     def read(self, top: int, left: int, height: int, width: int) -> Values:
         """Read a window, as `read_image` or `read_mask` would. Raises UnusableFileError."""
-        with decode.explain_errors(self.what):
+        with explain_errors(self.role):
             window = np.ascontiguousarray(self.convert(self.windows.read(top, left, height, width)))
         if isinstance(self.content, mmap.mmap):
             self.content.madvise(mmap.MADV_DONTNEED)  # else memory seems to grow by all of the file that was read
@@ -70,7 +81,7 @@ class ImageWindows:
 
     def read_all(self) -> Values:
         """Read the whole file. Raises UnusableFileError."""
-        decode.check_pixels(self.height, self.width)
+        check_pixels(self.height, self.width)
         return self.read(0, 0, self.height, self.width)
 
     def __enter__(self) -> Self:
@@ -88,7 +99,7 @@ def open_image(path: Path, bands: BandFormat = RGB) -> ImageWindows:
 
     Memory holds a window or two of TIFF and NPY files, and all of others.
     """
-    return open_content(_map_file(path, "image"), bands)
+    return open_content(map_content(path, "image"), bands)
 
 
 def open_content(content: Content, bands: BandFormat = RGB) -> ImageWindows:
@@ -96,29 +107,32 @@ def open_content(content: Content, bands: BandFormat = RGB) -> ImageWindows:
     if bands != RGB:
         stored = read_stored(content, len(bands.names))
         return ImageWindows(stored.windows, stored.orientation, _fit_bands(stored, bands), content=content)
-    if decode.is_npy(content):
+    if is_npy(content):
         stored = read_stored(content, 3)
         if stored.bands not in (1, 3) or stored.dtype != np.uint8:
-            raise refuse_bands(stored, bands)
-        return ImageWindows(stored.windows, 1, decode.take_colours, content=content)
+            raise _refuse(stored.describe(), bands)
+        return ImageWindows(stored.windows, 1, take_colours, content=content)
     if (tiff := _try_tiff(content)) and tiff.is_plain and tiff.orientation == 1:
-        return ImageWindows(tiff, 1, decode.take_colours, content=content)
-    decoded = decode.decode_image(bytes(content))
-    return ImageWindows(ArrayWindows(decoded.pixels), decoded.orientation)
+        return ImageWindows(tiff, 1, take_colours, content=content)
+    with refuse_uncommon(content):
+        pixels, orientation = decode_rgb(bytes(content))
+    return ImageWindows(ArrayWindows(pixels), orientation)
 
 
 def open_mask(path: Path, in_colours: bool) -> ImageWindows:
     """Open a mask, whose windows are those of `read_mask`; raises UnusableFileError where that does, or in `read`."""
-    content = _map_file(path, "mask")
-    convert = decode.take_colours if in_colours else decode.take_numbers
-    if decode.is_npy(content):
-        with decode.explain_errors("mask"):
+    content = map_content(path, "mask")
+    convert = take_colours if in_colours else take_numbers
+    if is_npy(content):
+        with explain_errors("mask"):
             stored = _map_npy(content, 3)
+            if stored.bands not in (1, 3):
+                raise UnusableFileError("unreadable mask", f"holds {stored.describe()}")
             return ImageWindows(stored.windows, 1, convert, "mask", content)
     tiff = _try_tiff(content)
     if tiff and tiff.orientation == 1 and (tiff.is_plain or (tiff.holds_numbers and not in_colours)):
         return ImageWindows(tiff, 1, convert, "mask", content)
-    return ImageWindows(ArrayWindows(decode.decode_mask(bytes(content), in_colours)))
+    return ImageWindows(ArrayWindows(decode_mask(bytes(content), in_colours)))
 
 
 def read_stored(content: Content, count: int | None = None) -> StoredImage:
@@ -126,37 +140,47 @@ def read_stored(content: Content, count: int | None = None) -> StoredImage:
 
     Raises UnusableFileError.
     """
-    with decode.explain_errors("image"):
-        if decode.is_npy(content):
+    with explain_errors("image"):
+        if is_npy(content):
             return _map_npy(content, count)
-        if decode.is_tiff(content):
+        if is_tiff(content):
             tiff = TiffWindows(content)
             return StoredImage(tiff, tiff.bands, tiff.dtype, tiff.has_alpha, tiff.orientation, tiff.find_names())
-        pixels, has_alpha, orientation = decode.decode_stored(bytes(content))
+        pixels, has_alpha, orientation = decode_stored(bytes(content))
         return StoredImage(ArrayWindows(pixels), pixels.shape[2], pixels.dtype, has_alpha, orientation, [])
 
 
 def describe_file(path: Path) -> StoredImage:
     """Return what an image file holds; see `read_stored`."""
-    return read_stored(_map_file(path, "image"))
+    return read_stored(map_content(path, "image"))
 
 
-def refuse_bands(stored: StoredImage, bands: BandFormat, why: str = "") -> UnusableFileError:
-    detail = f"{stored.describe()}{why}; the card says {len(bands.names)} of {bands.dtype}"
+@contextmanager
+def refuse_uncommon(content: Content) -> Iterator[None]:
+    """Say in an UnusableFileError what an image holds that is no RGB of 8 bits."""
+    try:
+        yield
+    except UncommonFileError as error:
+        stored = read_stored(content)
+        why = f" ({error})" if stored.dtype == np.uint8 else ""
+        raise _refuse(f"{stored.describe()}{why}", RGB) from None
+
+
+def _refuse(held: str, bands: BandFormat) -> UnusableFileError:
+    detail = f"{held}; the card says {len(bands.names)} of {bands.dtype}"
     return UnusableFileError("bands unlike the card", detail)
 
 
 def _fit_bands(stored: StoredImage, bands: BandFormat) -> Callable[[Values], Values]:
-    count = len(bands.names)
-    if stored.bands != count + (stored.has_alpha and stored.bands > count):
-        raise refuse_bands(stored, bands)
-    if stored.dtype.name not in TYPES_THAT_FIT[bands.dtype]:
-        raise refuse_bands(stored, bands)
+    count, held = len(bands.names), stored.describe()
+    has_count = stored.bands == count or (stored.has_alpha and stored.bands == count + 1)
+    if not has_count or stored.dtype.name not in TYPES_THAT_FIT[bands.dtype]:
+        raise _refuse(held, bands)
 
     def convert(values: Values) -> Values:
         values = values[..., :count]
         if values.dtype == np.int16 and values.min() < 0:
-            raise refuse_bands(stored, bands, f", from {values.min()} on")
+            raise _refuse(f"{held}, from {values.min()} on", bands)
         with np.errstate(over="ignore"):
             values = values.astype(bands.dtype)
         if bands.dtype == "float32" and not (finite := np.isfinite(values).all(axis=2)).all():
@@ -169,7 +193,7 @@ def _fit_bands(stored: StoredImage, bands: BandFormat) -> Callable[[Values], Val
 
 def _map_npy(content: Content, count: int | None) -> StoredImage:
     """Map the array `[H, W]`, `[H, W, B]` or `[B, H, W]` of an NPY file."""
-    array = decode.map_array(content)
+    array = map_array(content)
     if array.ndim == 2:
         array = array[..., None]
     elif not _fits(array.shape[2], count) and _fits(array.shape[0], count):
@@ -184,19 +208,8 @@ def _fits(bands: int, count: int | None) -> bool:
 
 def _try_tiff(content: Content) -> TiffWindows | None:
     """Open a TIFF; None for another file, and for one that is damaged, of which the decoder of whole files tells."""
-    if not decode.is_tiff(content):
+    if not is_tiff(content):
         return None
     with suppress(Exception):
         return TiffWindows(content)
     return None
-
-
-def _map_file(path: Path, what: Literal["image", "mask"]) -> Content:
-    kind: Literal["unreadable image", "unreadable mask"] = "unreadable image" if what == "image" else "unreadable mask"
-    try:
-        with path.open("rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except ValueError:
-        raise UnusableFileError(kind, "empty file") from None
-    except OSError as error:
-        raise UnusableFileError(kind, str(error.strerror)) from None

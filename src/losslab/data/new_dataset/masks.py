@@ -12,7 +12,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from losslab.cards import RawValue
-from losslab.data.images.decode import Pixels, UnusableFileError, Values, holds_npy, read_mask
+from losslab.data.images.decode import Pixels, UnusableFileError, Values, read_mask
+from losslab.data.images.files import holds_npy
 from losslab.data.images.labels import Colour, PaletteColours, pack_colours, read_palette
 from losslab.errors import InputError
 from losslab.formats import format_list
