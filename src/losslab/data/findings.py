@@ -5,8 +5,8 @@ from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note")
-"""An error leaves an image out (but for one that scaling spoils, which is used), and stops a strict run; a warning is about data that are used; a note is about a file that
-is no part of the data, or only informs."""
+"""An error leaves an image out, unless scaling alone spoils it, and stops a strict run; a warning is about data that are used;
+a note is about a file that is no part of the data, or only informs."""
 
 KindName = Literal[
     "image without a mask",

@@ -212,8 +212,8 @@ def _score_windows(
         details.contours.update_windows(prediction, truth)
         details.strata.update_windows(prediction, truth)
         if details.list_image_metrics():
-            labels = (torch.from_numpy(read_whole(image)) for image in (prediction, truth))
-            _score_own_metrics(result.classes, details, *labels, torch.cat(list(probabilities), dim=1))
+            guess, target = (torch.from_numpy(read_whole(image)) for image in (prediction, truth))
+            _score_own_metrics(result.classes, details, guess, target, torch.cat(list(probabilities), dim=1))
     return 1
 
 

@@ -75,7 +75,7 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda own: save(own / "images/im0.png", np.arange(2400, dtype=np.uint16).reshape(40, 60) % 200),
-        "16-bit image too dark: images/im0.png (of its 200 grey values, to 199, 1 is left). Remedy: stretch the values",
+        "bands unlike the card: images/im0.png (1 band of uint16; the card says 3 of uint8). Remedy: describe what all",
     ),
     (
         lambda own: Image.new("L", (60, 40)).save(
@@ -88,12 +88,12 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
             cv2.imwrite(str(own / "images/im0.tif"), np.zeros((40, 60, 4), np.uint8))
             and (own / "images/im0.tif").replace(own / "images/im0.png")
         ),
-        "bands beyond RGB: images/im0.png (4 bands, of which the file calls 3 colour and 0 alpha). Remedy: save the three",
+        "bands unlike the card: images/im0.png (4 bands of uint8 (the file calls 3 of 4 bands colour, 0 alpha); the card says",
     ),
 ]
 
 
-@pytest.mark.parametrize(("damage", "line"), ERRORS, ids=[line.split(": ")[0] for _, line in ERRORS])
+@pytest.mark.parametrize(("damage", "line"), ERRORS, ids=[line[:50] for _, line in ERRORS])
 def test_bad_file_stops_a_strict_run_and_is_left_out_with_warn(
     tmp_path: Path, damage: Callable[[Path], object], line: str
 ) -> None:
@@ -241,16 +241,6 @@ def test_image_turned_by_its_tag_is_turned_when_its_mask_was_drawn_so(tmp_path: 
     audit, _ = prepared_from(tmp_path, audit="strict")
     # im1 is only upside down: its mask fits as it is stored, and annotators draw on the pixels as stored.
     assert files_by_kind(audit) == {"EXIF turn not applied": ["im1"], "rotated by its EXIF tag": ["im0"]}
-
-
-def test_16_bit_images_are_reported(tmp_path: Path) -> None:
-    own = make_folders(tmp_path)
-    cv2.imwrite(str(own / "images/im0.png"), np.random.default_rng(0).integers(0, 65536, (40, 60, 3), np.uint16))
-    save(own / "images/im1.png", np.arange(2400, dtype=np.uint16).reshape(40, 60))
-    audit = prepared_from(tmp_path, audit="strict")[0]
-    assert files_by_kind(audit) == {"few grey values left of 16 bits": ["im1"], "16-bit image": ["im0"]}
-    summary = "\n".join(summarize_audit(audit))
-    assert "few grey values left of 16 bits: im1 (10 of 2400 grey values are left). Remedy: stretch the" in summary
 
 
 def test_small_images_and_masks_of_one_class_are_reported(tmp_path: Path) -> None:

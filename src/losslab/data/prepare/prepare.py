@@ -12,10 +12,10 @@ from tqdm import tqdm
 from losslab.bands import Values
 from losslab.cards import IGNORE_INDEX, SPLITS, Card, SplitName
 from losslab.data.findings import Finding
-from losslab.data.images.decode import UnusableFileError, read_image, read_mask
+from losslab.data.images.decode import DecodedImage, UnusableFileError, read_image, read_mask
 from losslab.data.images.fit import Placement, compute_placement, pad_pair, resize_pair
 from losslab.data.images.labels import Colour, LabelMapping, MappedWindows, PaletteColours, read_palette
-from losslab.data.images.windows import open_image, open_mask
+from losslab.data.images.windows import ImageWindows, open_image, open_mask
 from losslab.data.prepare.audit import (
     AuditError,
     audit_file,
@@ -41,7 +41,7 @@ from losslab.data.readers import find_dataset_folder, read_layout
 from losslab.errors import InputError
 from losslab.formats import format_plural
 from losslab.io.files import Row, atomic_write, write_csv, write_json
-from losslab.io.windows import ArrayWindows, PixelWindows
+from losslab.io.windows import ArrayWindows, PixelWindows, read_whole
 from losslab.params import PrepareParams
 from losslab.plugins import Sample
 from losslab.runtime.parallel import count_cores, map_ahead
@@ -215,9 +215,14 @@ def _decode(
     """Return image and mask at the size that is stored, or why they cannot be used."""
     path, findings = sample.image, list[Finding]()
     try:
-        if params.fit == "tile" and (pair := _open_large_pair(card, sample, labels)) is not None:
-            return pair
-        picture = read_image(path, card.format)
+        if params.fit == "tile":
+            opened = open_image(path, card.format)
+            if opened.height * opened.width > MAX_PIXELS_DECODED:
+                path = sample.mask
+                return _pair_large(opened, open_mask(path, card.in_colours), labels, sample.name)
+            picture = DecodedImage(read_whole(opened), opened.orientation)
+        else:
+            picture = read_image(path, card.format)
         path = sample.mask
         values = read_mask(path, card.in_colours)
         as_stored = picture
@@ -243,16 +248,12 @@ def _decode(
     return DecodedPair(ArrayWindows(image), ArrayWindows(mask), statistics, tuple(findings), palette)
 
 
-def _open_large_pair(card: Card, sample: Sample, labels: LabelMapping) -> DecodedPair | None:
-    """Open an image that is too large to hold many in memory, to be read by windows; None for others."""
-    image = open_image(sample.image, card.format)
-    if image.height * image.width <= MAX_PIXELS_DECODED:
-        return None
-    mask = open_mask(sample.mask, card.in_colours)
+def _pair_large(image: ImageWindows, mask: ImageWindows, labels: LabelMapping, name: str) -> DecodedPair:
+    """Pair an image and a mask that are read by windows, since memory could not hold many of their size."""
     if (mask.height, mask.width) != (image.height, image.width):
         detail = f"{mask.width} x {mask.height}, its image {image.width} x {image.height} (width x height)"
         raise UnusableFileError("size mismatch", detail)
-    turned = (Finding("EXIF turn not applied", sample.name),) if image.orientation > 1 else ()
+    turned = (Finding("EXIF turn not applied", name),) if image.orientation > 1 else ()
     return DecodedPair(image, MappedWindows(mask, labels), None, turned, {})
 
 
