@@ -6,7 +6,6 @@ import unicodedata
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 import yaml
@@ -182,11 +181,10 @@ def test_new_takes_folders_of_splits_as_the_official_split(root: Path) -> None:
 
 def test_new_looks_for_what_prepare_would_refuse(root: Path) -> None:
     given = draw((0, 1, 2, 9))
-    Image.fromarray(np.zeros((8, 4), np.float32)).save("i/p0.tif")
-    Path("i/p0.png").unlink()
+    Path("i/p0.png").write_bytes(b"no image")
     Image.fromarray(np.full((8, 4), 9, np.uint8)).save("m/p1.png")
     assert warnings(run("new", "cells", *given, "--void", "9")) == [
-        "WARNING: unreadable image: 1 (p0: 32 bits per pixel; save it in 8 or 16 without a sign)",
+        "WARNING: unreadable image: 1 (p0: unknown image format)",
         "WARNING: masks of nothing but void: 1 (p1)",
         "WARNING: prepare will stop at these: fix them, or leave them out with -S prepare.audit=warn",
     ]
@@ -199,12 +197,10 @@ def test_new_looks_for_what_prepare_would_refuse(root: Path) -> None:
 
 def test_new_refuses_as_prepare_does(root: Path) -> None:
     given = draw((0, 0, 1, 1), count=8)
-    grey = [Image.fromarray(np.full((8, 4), value, np.uint8)) for value in (1, 2)]
-    for number in range(5):
+    frames = [Image.fromarray(np.full((8, 4, 3), value, np.uint8)) for value in (1, 2)]
+    for number in (0, 3, 4):
         Path(f"i/p{number}.png").unlink()
-    grey[0].save("i/p0.tif", save_all=True, append_images=grey[1:])
-    cv2.imwrite("i/p1.tif", np.zeros((8, 4, 4), np.uint8))
-    Image.fromarray(np.arange(32, dtype=np.uint16).reshape(8, 4)).save("i/p2.png")
+    frames[0].save("i/p0.tif", save_all=True, append_images=frames[1:])
     for name in ("p3.tif", "p4.png"):
         Path("i", name).write_bytes(Path("i/p7.png").read_bytes()[:50])
     told = warnings(run("new", "cells", *given))
@@ -213,9 +209,23 @@ def test_new_refuses_as_prepare_does(root: Path) -> None:
     split = SplitParams(method="random", val=0.3, test=0.3, seed=0, folds=5, fold=0)
     how = PrepareParams(size=32, fit="stretch", limit=None, audit="warn", split=split)
     refused = [one for one in prepare(card, raw, how, root / "out")["findings"] if one["severity"] == "error"]
-    assert len(refused) == 5 and {one["kind"] for one in refused} >= {"several frames", "bands beyond RGB"}
+    assert len(refused) == 3 and {one["kind"] for one in refused} >= {"several frames", "truncated image"}
     for one in refused:
         assert any(line.startswith(f"WARNING: {one['kind']}: ") and one["detail"] in line for line in told), one
+
+
+def test_new_says_what_bands_the_card_has(root: Path) -> None:
+    given = draw()
+    for number in range(4):
+        np.save(f"i/p{number}.npy", np.zeros((8, 2, 4), np.uint16))
+        Path(f"i/p{number}.png").unlink()
+    said = ("--bands", "red, green,blue,nir", "--scaling", "0-10000", "--shown", "nir,red,green")
+    done = run("new", "cells", *given, *said)
+    assert "  red, green, blue, nir: uint16, scaled by {range: [0, 10000]}" in done.stdout.splitlines(), done.output
+    bands = read_card("cells", root / "data/catalog").bands
+    assert bands is not None and bands.format.shown == [3, 0, 1]
+    done = run("new", "other", *given, "--scaling", "0.1..99.9")
+    assert done.stderr.splitlines()[-1].startswith("ERROR: --scaling: '0.1..99.9' is none of: percentiles such as")
 
 
 def test_new_works_from_a_folder_below_the_project(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

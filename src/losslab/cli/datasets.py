@@ -74,6 +74,22 @@ def new(
     group: Annotated[
         str | None, typer.Option(help="Regular expression whose brackets capture an image's group, such as a patient.")
     ] = None,
+    bands: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of the images' bands, in order: red,green,blue,nir (default: the files', or band1, …)."
+        ),
+    ] = None,
+    scaling: Annotated[
+        str | None,
+        typer.Option(
+            help="What becomes 0 to 1: percentiles 0.1-99.9%, values 0-10000, dtype range; or mean std."
+            " (default: dtype range of 8 bits, else 0.1-99.9%)"
+        ),
+    ] = None,
+    shown: Annotated[
+        str | None, typer.Option(help="One band, or three as red, green and blue, that pictures show: nir,red,green")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the dataset (default: NAME).")] = None,
 ) -> None:
     """Inspect your own images and masks and write their card, data/catalog/NAME.yaml.
@@ -83,18 +99,20 @@ def new(
     from losslab.data.new_dataset.create import create_dataset
     from losslab.data.new_dataset.options import NewDatasetOptions
 
-    names = None if classes is None else [part.strip() for part in classes.split(",")]
     options = NewDatasetOptions(
         name=name,
         images=_locate(images, context.obj),
         masks=_locate(masks, context.obj),
         title=title,
-        classes=names,
+        classes=_split(classes),
         values=_parse_values(values),
         void=_parse_void(void),
         pair=pair,
         foreground=foreground is not None,
         group=group,
+        bands=_split(bands),
+        scaling=_parse_scaling(scaling),
+        shown=_split(shown),
     )
     made = create_dataset(options)
     _print_data(made)
@@ -139,6 +157,23 @@ def _describe_download(entry: "CatalogEntry") -> str:
     return f"{size}, by hand" if entry.by_hand else size
 
 
+def _split(text: str | None) -> list[str] | None:
+    return None if text is None else [part.strip() for part in text.split(",")]
+
+
+def _parse_scaling(text: str | None) -> str | dict[str, list[float]] | None:
+    if text is None or text in ("dtype range", "mean std"):
+        return text
+    number = r"(-?\d+(?:\.\d+)?)"
+    match = re.fullmatch(rf"{number}-{number}(%?)", text.replace(" ", ""))
+    if match is None:
+        raise InputError(
+            f"--scaling: {text!r} is none of: percentiles such as 0.1-99.9%, values such as 0-10000, dtype range, mean std"
+        )
+    low, high, percent = match.groups()
+    return {"percentiles" if percent else "range": [float(low), float(high)]}
+
+
 def _parse_values(text: str | None) -> "list[list[RawValue]] | None":
     if text is None:
         return None
@@ -172,6 +207,7 @@ def _parse_part(option: str, text: str, other: str = "") -> "list[RawValue]":
 
 
 def _print_data(made: "NewDataset") -> None:
+    from losslab.data.new_dataset.card import format_scaling
     from losslab.data.new_dataset.classes import format_share
     from losslab.data.new_dataset.values import format_raw_value, format_raw_values
 
@@ -180,6 +216,8 @@ def _print_data(made: "NewDataset") -> None:
     low, high = (f"{width}x{height}" for width, height in (made.scan.smallest, made.scan.largest))
     sizes = low if low == high else f"{low} to {high}"
     print_line(f"{format_plural(len(made.pairs.images), 'image')} of {sizes}, with masks {naming}")
+    if made.bands is not None:
+        print_line(f"  {', '.join(made.bands.names)}: {made.bands.dtype}, scaled by {format_scaling(made.bands)}")
     for each in made.classes:
         print_line(f"  {format_raw_values(each.values)}: {each.name}, {format_share(each.share)} of all pixels")
     for value, share in made.void.items():

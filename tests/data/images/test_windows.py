@@ -15,7 +15,7 @@ from PIL import Image
 from losslab.bands import MAX_BANDS, RGB, BandFormat
 from losslab.data.images import tiff
 from losslab.data.images.decode import UnusableFileError, decode_image, measure_file, read_image, read_mask
-from losslab.data.images.windows import ImageWindows, describe_file, open_image, open_mask
+from losslab.data.images.windows import ImageWindows, describe_bands, open_image, open_mask
 
 HEIGHT, WIDTH = 75, 90
 
@@ -111,6 +111,7 @@ def test_windows_of_rgb_are_those_of_the_whole_image(tmp_path: Path, write: Call
     whole = read_image(tmp_path / "a.tif")
     assert whole.pixels.shape == (HEIGHT, WIDTH, 3) and whole.pixels.dtype == np.uint8
     check_windows(open_image(tmp_path / "a.tif"), whole.pixels)
+    assert describe_bands(tmp_path / "a.tif").is_rgb
     assert measure_file(tmp_path / "a.tif")[:2] == (WIDTH, HEIGHT)
 
 
@@ -151,6 +152,8 @@ def test_bands_of_other_files_are_read_untouched_whole_and_by_windows(
 ) -> None:
     pixels, path, card = noise(count, dtype), tmp_path / "a", bands(count, dtype)
     write(path, pixels)
+    held = describe_bands(path)
+    assert (held.bands, held.dtype.name) == (count, dtype) and held.has_alpha == (count in (2, 4))
     assert np.array_equal(read_image(path, card).pixels, pixels)
     check_windows(open_image(path, card), pixels)
 
@@ -357,7 +360,7 @@ def test_names_of_bands_are_found_in_the_file(tmp_path: Path) -> None:
     gdal += '<Item name="DESCRIPTION" sample="0" role="description">nucleus</Item></GDALMetadata>'
     tifffile.imwrite(tmp_path / "gdal.tif", noise(2), photometric="minisblack", extratags=[(42112, 2, 0, gdal, True)])
     tifffile.imwrite(tmp_path / "none.tif", noise(2), photometric="minisblack")
-    assert [describe_file(tmp_path / f"{name}.tif").names for name in ("ij", "ome", "gdal", "none")] == [
+    assert [list(describe_bands(tmp_path / f"{name}.tif").names) for name in ("ij", "ome", "gdal", "none")] == [
         *[["nucleus", "cell"]] * 3,
         [],
     ]
@@ -366,4 +369,4 @@ def test_names_of_bands_are_found_in_the_file(tmp_path: Path) -> None:
 def test_axis_of_bands_is_that_which_can_be_one(tmp_path: Path) -> None:
     for shape, count in (((40, 50), 1), ((40, 50, 7), 7), ((7, 40, 50), 7), ((3, 40, 3), 3)):
         np.save(tmp_path / "a.npy", np.zeros(shape, np.uint16))
-        assert describe_file(tmp_path / "a.npy").bands == count <= MAX_BANDS
+        assert describe_bands(tmp_path / "a.npy").bands == count <= MAX_BANDS

@@ -69,6 +69,16 @@ def measure_rgb(content: bytes) -> tuple[int, int, int]:
     return pixels.shape[1], pixels.shape[0], orientation
 
 
+def read_header(content: Content) -> tuple[int, np.dtype, bool]:
+    """Return the number and type of bands that `decode_stored` would give, and whether the last is alpha."""
+    with _open(content) as opened:
+        if ";16" in _get_raw_modes(opened) or opened.mode.startswith("I"):
+            bands = {"I": 1, "RGB": 3}.get(opened.mode.partition(";")[0], 2 if content[_PNG_COLOURS] == 4 else 4)
+            return bands, np.dtype(np.uint16), bands in (2, 4)
+        bands = {"1": 1, "L": 1, "LA": 2, "RGBA": 4}.get(opened.mode, 3)
+        return bands, np.dtype(np.uint8), bands in (2, 4)
+
+
 def decode_stored(content: bytes) -> tuple[Values, bool, int]:
     """Decode a file that is no TIFF to `[H, W, B]`, as stored; return also whether B is alpha, and the orientation tag."""
     with _open(content) as opened, _limit_memory(opened):
@@ -153,6 +163,8 @@ def _decode_doubles(tiff: bytes) -> Values | None:
 
 _ORIENTATION = 0x0112
 _SUBFILE, _BITS, _PHOTOMETRIC, _BANDS, _EXTRA_BANDS = 254, 258, 262, 277, 338
+_PNG_COLOURS = 25
+"""The place where a PNG file says whether it is in colours, and has alpha."""
 _TIFF = tuple(PREFIXES)
 _LARGE = threading.Semaphore(2)
 # The audit reports damaged files; decoders need not write to stderr about them.
@@ -164,11 +176,13 @@ def is_tiff(content: Content) -> bool:
     return content[:4] in _TIFF
 
 
-def _open(content: bytes) -> Image.Image:
+def _open(content: Content) -> Image.Image:
     """Open a file of which nothing would be left out: it holds one frame, and no band beyond colours and alpha."""
-    if content.startswith(_TIFF):
-        _check_tiff(content)
-    opened = Image.open(io.BytesIO(content), formats=FORMATS)
+    if is_tiff(content):
+        _check_tiff(bytes(content))
+    file: Any = io.BytesIO(content) if isinstance(content, bytes) else content
+    file.seek(0)
+    opened = Image.open(file, formats=FORMATS)
     # Some cameras add pictures of other sizes to a JPEG, which then is called MPO.
     if opened.format not in ("TIFF", "MPO") and getattr(opened, "is_animated", False):
         raise UnusableFileError("several frames", f"an animated {opened.format}")

@@ -15,7 +15,7 @@ from losslab.data.images.files import MAX_PIXELS, MAX_TIFF_PAGES, Content, Unusa
 
 CACHE_BYTES = 128 << 20
 """Decoded strips and tiles that are kept for the next window; at least one of each band is."""
-_GREY, _RGB, _PALETTE, _YCBCR, _JPEG = 1, 2, 3, 6, 7
+_GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _JPEG, _LAB = 1, 2, 3, 5, 6, 7, 8
 _UNASSOCIATED_ALPHA = 2
 _GDAL_NAME = re.compile(r'<Item name="DESCRIPTION" sample="(\d+)"[^>]*>([^<]*)<')
 _OME_NAME = re.compile(r'<Channel\b[^>]*?\bName="([^"]*)"')
@@ -71,13 +71,19 @@ class TiffWindows:
         return self.bands == 1 and is_whole and self.dtype.name in kinds.get(int(self.pages[0].photometric), ())
 
     @property
+    def is_rgb(self) -> bool:
+        """Whether the file holds colours of any kind, of 8 bits or fewer, with or without alpha."""
+        page, colours = self.pages[0], {_RGB: 3, _CMYK: 4, _YCBCR: 3, _LAB: 3}
+        is_small = len(self.pages) == 1 and self.dtype in (np.uint8, np.bool_)
+        return is_small and self.bands == colours.get(int(page.photometric), 1) + self.has_alpha
+
+    @property
     def is_plain(self) -> bool:
-        """Whether the file holds just grey or RGB of 8 bits, with or without alpha."""
+        """Whether the file holds grey or RGB of 8 bits as it is shown, with or without alpha."""
         page = self.pages[0]
-        colours = {_GREY: 1, _RGB: 3, _YCBCR: 3 if page.compression == _JPEG else 0}.get(int(page.photometric), 0)
-        is_byte = len(self.pages) == 1 and self.dtype == np.uint8 and page.bitspersample == 8
+        is_shown = page.photometric in (_GREY, _RGB) or (page.photometric == _YCBCR and page.compression == _JPEG)
         extra = tuple(page.extrasamples)
-        return is_byte and extra in ((), (_UNASSOCIATED_ALPHA,)) and self.bands == colours + len(extra)
+        return self.is_rgb and is_shown and page.bitspersample == 8 and extra in ((), (_UNASSOCIATED_ALPHA,))
 
     def find_names(self) -> list[str]:
         """Find what GDAL, ImageJ or an OME-TIFF call the bands; empty where they have no names."""

@@ -1,9 +1,9 @@
 """Image and mask files as a card describes them, of any bands and type, read by windows."""
 
 import mmap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -23,7 +23,15 @@ from losslab.data.images.files import (
     map_array,
     map_content,
 )
-from losslab.data.images.pictures import decode_mask, decode_rgb, decode_stored, is_tiff, take_colours, take_numbers
+from losslab.data.images.pictures import (
+    decode_mask,
+    decode_rgb,
+    decode_stored,
+    is_tiff,
+    read_header,
+    take_colours,
+    take_numbers,
+)
 from losslab.data.images.tiff import TiffWindows
 from losslab.formats import format_plural
 from losslab.io.windows import ArrayWindows, PixelWindows
@@ -37,21 +45,27 @@ TYPES_THAT_FIT = {
 
 
 @dataclass(frozen=True)
-class StoredImage:
+class StoredBands:
     """What a file holds, whatever a card says."""
 
-    windows: PixelWindows
-    """`[h, w, B]`, as stored."""
     bands: int
     dtype: np.dtype
     has_alpha: bool
     """Whether the last band is alpha."""
-    orientation: int
-    names: list[str]
+    is_rgb: bool
+    """Whether a card without bands describes the file."""
+    names: Sequence[str] = ()
     """Names of the bands; empty where the file has none."""
 
     def describe(self) -> str:
         return f"{format_plural(self.bands, 'band')} of {self.dtype}"
+
+
+@dataclass(frozen=True)
+class StoredImage(StoredBands):
+    windows: PixelWindows = field(kw_only=True)
+    """`[h, w, B]`, as stored."""
+    orientation: int = 1
 
 
 class ImageWindows:
@@ -109,7 +123,7 @@ def open_content(content: Content, bands: BandFormat = RGB) -> ImageWindows:
         return ImageWindows(stored.windows, stored.orientation, _fit_bands(stored, bands), content=content)
     if is_npy(content):
         stored = read_stored(content, 3)
-        if stored.bands not in (1, 3) or stored.dtype != np.uint8:
+        if not stored.is_rgb:
             raise _refuse(stored.describe(), bands)
         return ImageWindows(stored.windows, 1, take_colours, content=content)
     if (tiff := _try_tiff(content)) and tiff.is_plain and tiff.orientation == 1:
@@ -144,15 +158,22 @@ def read_stored(content: Content, count: int | None = None) -> StoredImage:
         if is_npy(content):
             return _map_npy(content, count)
         if is_tiff(content):
-            tiff = TiffWindows(content)
-            return StoredImage(tiff, tiff.bands, tiff.dtype, tiff.has_alpha, tiff.orientation, tiff.find_names())
+            return _map_tiff(content)
         pixels, has_alpha, orientation = decode_stored(bytes(content))
-        return StoredImage(ArrayWindows(pixels), pixels.shape[2], pixels.dtype, has_alpha, orientation, [])
+        held = (pixels.shape[2], pixels.dtype, has_alpha, pixels.dtype == np.uint8)
+        return StoredImage(*held, windows=ArrayWindows(pixels), orientation=orientation)
 
 
-def describe_file(path: Path) -> StoredImage:
-    """Return what an image file holds; see `read_stored`."""
-    return read_stored(map_content(path, "image"))
+def describe_bands(path: Path) -> StoredBands:
+    """Return what an image file holds, as its header says. Raises UnusableFileError."""
+    content = map_content(path, "image")
+    with explain_errors("image"):
+        if is_npy(content):
+            return _map_npy(content, None)
+        if is_tiff(content):
+            return _map_tiff(content)
+        bands, dtype, has_alpha = read_header(content)
+        return StoredBands(bands, dtype, has_alpha, dtype == np.uint8)
 
 
 @contextmanager
@@ -199,7 +220,14 @@ def _map_npy(content: Content, count: int | None) -> StoredImage:
     elif not _fits(array.shape[2], count) and _fits(array.shape[0], count):
         array = np.moveaxis(array, 0, -1)
     native = array.dtype.newbyteorder("=")
-    return StoredImage(ArrayWindows(array), array.shape[2], native, False, 1, [])
+    bands, is_rgb = array.shape[2], native == np.uint8 and array.shape[2] in (1, 3)
+    return StoredImage(bands, native, False, is_rgb, windows=ArrayWindows(array))
+
+
+def _map_tiff(content: Content) -> StoredImage:
+    tiff = TiffWindows(content)
+    held = (tiff.bands, tiff.dtype, tiff.has_alpha, tiff.is_rgb, tiff.find_names())
+    return StoredImage(*held, windows=tiff, orientation=tiff.orientation)
 
 
 def _fits(bands: int, count: int | None) -> bool:

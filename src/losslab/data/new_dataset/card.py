@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from losslab.cards import RawValue
+from losslab.cards import CardBands, RawValue
 from losslab.data.new_dataset.classes import MaskClass, format_share
 from losslab.data.new_dataset.values import join_ranges
 from losslab.io.yaml import parse_yaml
@@ -21,6 +21,7 @@ def build_card_text(
     classes: Sequence[MaskClass],
     void: Mapping[RawValue, float],
     group: str | None,
+    bands: CardBands | None = None,
 ) -> str:
     """Return the YAML of a card whose data lie in data/raw/<name>/own; `void` is each value's share of all pixels."""
     lines = [
@@ -33,6 +34,7 @@ def build_card_text(
         f"layout: {'split_folders' if pairs.has_splits else 'folders'}",
     ]
     lines += [f"mask_suffix: {_quote_where_needed(pairs.suffix)}"] if pairs.suffix else []
+    lines += _describe_bands(bands) if bands is not None else []
     lines.append("classes:")
     for each in classes:
         fields = f"name: {_quote_where_needed(each.name)}, color: {list(each.color)}, values: {_format(each.values)}"
@@ -42,6 +44,35 @@ def build_card_text(
     if group is not None:
         lines.append(f"group: {_quote(group)}")
     return "\n".join(lines) + "\n"
+
+
+def format_scaling(bands: CardBands) -> str:
+    """Write how values are scaled, as a card does.
+
+    >>> format_scaling(CardBands(names=["a"], dtype="uint16", scaling={"percentiles": [0.1, 99.9]}))
+    '{percentiles: [0.1, 99.9]}'
+    """
+    if isinstance(bands.scaling, str):
+        return bands.scaling
+    kinds = bands.scaling.model_dump(mode="json").items()
+    return f"{{{', '.join(f'{kind}: {_format_numbers(values)}' for kind, values in kinds)}}}"
+
+
+def _format_numbers(values: Any) -> str:
+    """Write numbers, or pairs of them; a single pair stands for each band.
+
+    >>> _format_numbers([[0.0, 10000.0]]), _format_numbers([0.1, 99.9])
+    ('[0, 10000]', '[0.1, 99.9]')
+    """
+    if not isinstance(values, list):
+        return str(int(values)) if float(values).is_integer() else str(values)
+    return _format_numbers(values[0]) if len(values) == 1 else f"[{', '.join(map(_format_numbers, values))}]"
+
+
+def _describe_bands(bands: CardBands) -> list[str]:
+    names, shown = (", ".join(map(_quote_where_needed, each)) for each in (bands.names, bands.shown or []))
+    fields = [f"names: [{names}]", f"dtype: {bands.dtype}", f"scaling: {format_scaling(bands)}", f"shown: [{shown}]"]
+    return ["bands:", *(f"  {field}" for field in fields)]
 
 
 def _format(values: Sequence[RawValue]) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from losslab.cards import Card, RawValue, find_groups
+from losslab.bands import RGB
+from losslab.cards import Card, CardBands, RawValue, find_groups
 from losslab.data.catalog import CATALOG, check_root
 from losslab.data.new_dataset.card import build_card_text
 from losslab.data.new_dataset.class_names import find_class_names
@@ -33,6 +34,8 @@ RESERVED_NAMES = {"null", "true", "false", "yes", "no", "on", "off", "nan", "inf
 class NewDataset:
     card: Path
     own: Path
+    bands: CardBands | None
+    """The images' bands; None for RGB of 8 bits."""
     copied: tuple[int, int] | None
     """Number of files and their bytes; None if they were in place already."""
     pairs: "FilePairs"
@@ -55,6 +58,7 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
     """
     card, own = root / CATALOG / f"{options.name}.yaml", root / "data/raw" / options.name / "own"
     in_place = _check_options(options, card, own, root)
+    from losslab.data.new_dataset.bands import choose_bands
     from losslab.data.new_dataset.pairs import find_pairs
     from losslab.data.new_dataset.scan import scan_pairs  # heavy, and not needed for the checks before
 
@@ -70,11 +74,12 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
         )
     groups = _count_groups(options.group, list(pairs.images))
     stated = [value for values in options.values or () for value in values]
-    scan = scan_pairs(pairs, max(len(options.void or ()), 1), stated)
+    bands = choose_bands(pairs.images, options)
+    scan = scan_pairs(pairs, max(len(options.void or ()), 1), stated, RGB if bands is None else bands.format)
     listed_names = find_class_names(options.masks) if options.classes is None else None
     classes, void, by_custom = choose_classes(scan, options, listed_names)
     title = " ".join((options.title or "").split()) or options.name
-    text = build_card_text(options.name, title, pairs, classes, void, options.group)
+    text = build_card_text(options.name, title, pairs, classes, void, options.group, bands)
     validate(Card, parse_yaml(text), card)
     copied = None
     if in_place:
@@ -87,6 +92,7 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
     return NewDataset(
         card=card,
         own=own,
+        bands=bands,
         copied=copied,
         pairs=pairs,
         scan=scan,

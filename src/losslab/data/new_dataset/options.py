@@ -1,6 +1,6 @@
 """The options of `losslab datasets new`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,3 +26,9 @@ class NewDatasetOptions:
     foreground: bool = False
     """Whether all values but 0 (or black) and void are one class."""
     group: str | None = None
+    bands: Sequence[str] | None = None
+    """Names of the images' bands; None for those that the files have, if they are not RGB of 8 bits."""
+    scaling: str | Mapping[str, Sequence[float]] | None = None
+    """How a card says that values are scaled; None for percentiles, or the range of 8 bits."""
+    shown: Sequence[str] | None = None
+    """Names of the bands that pictures show; None for the first three, or the first."""

@@ -4,8 +4,10 @@ import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from losslab.bands import RGB, BandFormat
 from losslab.cards import CLASS_LIMIT, MAX_CLASSES, RawValue
 from losslab.data.images.decode import UnusableFileError, measure_file
 from losslab.data.new_dataset.instances import hold_instances
@@ -34,7 +36,9 @@ class ScanResult:
     """Images that prepare would refuse, and why."""
 
 
-def scan_pairs(pairs: FilePairs, void_values: int = 1, stated: Collection[RawValue] = ()) -> ScanResult:
+def scan_pairs(
+    pairs: FilePairs, void_values: int = 1, stated: Collection[RawValue] = (), bands: BandFormat = RGB
+) -> ScanResult:
     """Read all masks, and measure all images, on all cores. `stated` are the values that the user gave, if any.
 
     Raises InputError for masks that are unreadable, or hold shades: more values than classes and `void_values` together,
@@ -53,7 +57,9 @@ def scan_pairs(pairs: FilePairs, void_values: int = 1, stated: Collection[RawVal
             raise InputError(f"{most.path}: holds {len(most.pixels)} {kind}; {LOSSLESS}, and {CLASS_LIMIT}")
         raise InputError(f"{most.path.parent}: masks hold {len(pixels)} {kind}; {LOSSLESS}, and {CLASS_LIMIT}")
     mask_sizes = {mask.path: mask.size for mask in masks}
-    read = dict(zip(pairs.images, map_files(_list_sizes, pairs.images.values(), "images"), strict=True))
+    read = dict(
+        zip(pairs.images, map_files(partial(_list_sizes, bands=bands), pairs.images.values(), "images"), strict=True)
+    )
     unusable = {name: sizes for name, sizes in read.items() if isinstance(sizes, UnusableFileError)}
     known = {name: sizes for name, sizes in read.items() if not isinstance(sizes, UnusableFileError)}
     if not known:
@@ -73,10 +79,10 @@ def scan_pairs(pairs: FilePairs, void_values: int = 1, stated: Collection[RawVal
     )
 
 
-def _list_sizes(path: Path) -> list[tuple[int, int]] | UnusableFileError:
+def _list_sizes(path: Path, bands: BandFormat) -> list[tuple[int, int]] | UnusableFileError:
     """List width and height as stored, and as rotated where the orientation tag says so; or why prepare refuses it."""
     try:
-        width, height, orientation = measure_file(path)
+        width, height, orientation = measure_file(path, bands)
     except UnusableFileError as error:
         return error
     return [(width, height), (height, width)] if orientation in (5, 6, 7, 8) else [(width, height)]
