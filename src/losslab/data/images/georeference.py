@@ -1,30 +1,34 @@
-"""Where the pixels of a GeoTIFF lie on the Earth."""
+"""The place on earth that a GeoTIFF names."""
 
-import warnings
-from dataclasses import dataclass
+import importlib.util
 from pathlib import Path
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Georeference:
-    crs: Any
-    """The coordinate reference system, of rasterio; None where the file has none."""
-    transform: Any
-    """From columns and rows of pixels to coordinates, affine, of rasterio."""
+TIFF_SUFFIXES = {".tif", ".tiff"}
+_PIXEL_SCALE, _TRANSFORMATION, _KEYS = 33550, 34264, 34735
 
 
-def read_georeference(path: Path) -> Georeference | None:
-    """Read where a GeoTIFF lies; None for other files, and without rasterio, which comes with losslab[geo]."""
+def has_georeference(path: Path) -> bool:
+    """Tell whether a file, by its name a TIFF, says where on earth its pixels lie; False where it cannot be read."""
+    if path.suffix.lower() not in TIFF_SUFFIXES:
+        return False
+    from tifffile import TiffFile
+
     try:
-        import rasterio
-    except ImportError:
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-        try:
-            with rasterio.open(path, driver="GTiff") as opened:
-                crs, transform = opened.crs, opened.transform
-        except rasterio.errors.RasterioIOError:
-            return None
-    return None if crs is None and transform.is_identity else Georeference(crs, transform)
+        with TiffFile(path) as tiff:
+            tags = tiff.pages.first.tags
+            return any(code in tags for code in (_PIXEL_SCALE, _TRANSFORMATION, _KEYS))
+    except Exception:  # a decoder may raise anything at all on damaged bytes
+        return False
+
+
+def is_rasterio_installed() -> bool:
+    return importlib.util.find_spec("rasterio") is not None
+
+
+def read_georeference(path: Path) -> tuple[Any, Any] | None:
+    """Return rasterio's CRS and transform of an image file; None for one that has neither. Needs rasterio."""
+    import rasterio
+
+    with rasterio.open(path) as opened:
+        return None if opened.crs is None and opened.transform.is_identity else (opened.crs, opened.transform)
