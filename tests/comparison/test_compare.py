@@ -14,6 +14,7 @@ from losslab.comparison.result import Comparison
 from losslab.errors import InputError
 from losslab.study.spec import PublishedNumbers
 from tests.comparison.runs_on_disk import make_run, write_run
+from tests.export.small_model import describe_bands
 
 QUALITY = {("dice", "unet"): 0.90, ("dice", "segnet"): 0.86, ("bce", "unet"): 0.84, ("bce", "segnet"): 0.80}
 AXES = {"loss": ["dice", "bce"], "net": ["unet", "segnet"]}
@@ -255,6 +256,12 @@ def test_nets_are_counted_and_timed_once_each() -> None:
     assert first.gflops is not None and larger.gflops == pytest.approx(4 * first.gflops, rel=0.2)
     assert first.image_ms is not None and first.image_ms > 0
     assert CostMeter(timed=False)(model).image_ms is None
+
+
+def test_net_for_six_bands_is_counted_with_all_of_them() -> None:
+    model = {"arch": "simple_cnn", "encoder": None, "num_classes": 1, "size": 64, "parameters": 7217}
+    three, six = (CostMeter(timed=True)(described) for described in (model, model | describe_bands(6)))
+    assert three.gflops is not None and six.gflops is not None and six.gflops > 1.2 * three.gflops
 
 
 def make_pair(folder: Path, seeds: int = 3, **options: Any) -> list[RunEvidence]:

@@ -24,11 +24,29 @@ DESCRIPTION: dict[str, Any] = {
 }
 
 
+BAND_NAMES = ["B02", "B03", "B04", "B08", "B11", "B12"]
+
+
+def describe_bands(count: int, dtype: str = "uint16", low: float = 0, high: float = 10000) -> dict[str, Any]:
+    """Describe that many bands as model.json does, with the mean and standard deviation of each."""
+    bands = {
+        "names": BAND_NAMES[:count],
+        "dtype": dtype,
+        "shown": [0, 1, 2] if count >= 3 else [0, 0, 0],
+        "low": [low] * count,
+        "high": [high - number for number in range(count)],
+        "clip": True,
+    }
+    mean = [0.5 - number / 20 for number in range(count)]
+    return {"bands": bands, "mean": mean, "std": [0.25] * count}
+
+
 def save_small_model(folder: Path, damaged: bool = False, **changes: Any) -> Path:
     """Save a net whose first weight, if `damaged`, is NaN."""
     description = DESCRIPTION | changes
     torch.manual_seed(0)
-    net = models.build_model(description["arch"], description["num_classes"], description["encoder"])
+    arch, outputs, encoder = (description[key] for key in ("arch", "num_classes", "encoder"))
+    net = models.build_model(arch, outputs, encoder, in_channels=len(description["mean"]))
     if damaged:
         next(net.parameters()).data.view(-1)[0] = torch.nan
     models.save(folder, net, description)

@@ -9,11 +9,16 @@ import pytest
 
 from losslab import models
 from losslab.errors import InputError
-from tests.export.small_model import DESCRIPTION, save_small_model
+from tests.export.small_model import DESCRIPTION, describe_bands, save_small_model
 
 DEEP = "[" * 100_000 + "]" * 100_000
 LONG = "9" * 5000
 UNET = {"arch": "unet", "encoder": "resnet18"}
+TWO = describe_bands(2)
+
+
+def change_bands(**changes: Any) -> dict[str, Any]:
+    return TWO | {"bands": TWO["bands"] | changes}
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +67,26 @@ def describe(changes: Any) -> str:
         ({"mean": [10**400, 0.5, 0.5]}, "mean.0 is 1000"),
         ({"std": [0.1, 0.1, 0]}, "std.2 is 0"),
         ({"precision": "64"}, "precision is '64'"),
+        ({"mean": [0.5] * 2, "std": [0.1] * 2}, "mean and std need a value for each band"),
+        (TWO | {"mean": [0.5] * 3}, "mean and std need a value for each band"),
+        (TWO | {"std": [0.1] * 3}, "mean and std need a value for each band"),
+        (change_bands(low=[0.0]), "bands: names, low and high must be equally many"),
+        (change_bands(high=[1.0] * 3), "bands: names, low and high must be equally many"),
+        (change_bands(low=[5.0, 9999.0]), "bands: low must be below high in each band"),
+        (change_bands(high=[float("inf")] * 2), "bands.high.0 is inf; it must be a finite number"),
+        (change_bands(names=["B02", "B02"]), "bands: two bands have the same name"),
+        (change_bands(names=[]), "bands.names is []"),
+        (change_bands(names=["a\nb", "c"]), "bands.names.0 is 'a\\nb'"),
+        (change_bands(names=list("abcdefghijklmnopq")), "bands.names is ['a'"),
+        (change_bands(dtype="int16"), "bands.dtype is 'int16'; it must be 'uint8', 'uint16' or 'float32'"),
+        (change_bands(shown=[0, 1, 2]), "bands: shown names band 2 of 2, counted from 0"),
+        (change_bands(shown=[0, -1, 0]), "bands.shown.1 is -1"),
+        (change_bands(shown=[0]), "bands.shown is [0]"),
+        (change_bands(clip=1), "bands.clip is 1"),
+        (change_bands(extra=1), "bands.extra: unknown key"),
+        ({"bands": {}}, "bands.names: missing"),
+        ({"bands": 6}, "bands is 6"),
+        (describe_bands(6), "do not match: Error(s) in loading"),
         ({"run": {}}, "run.train: missing"),
         ({"run": {"train": {"device": 1}}}, "run.train.device is 1"),
         ({"run": {"dataset": 1, "train": {"device": "cpu"}}}, "run.dataset is 1"),
@@ -100,6 +125,16 @@ def test_file_that_is_no_description_is_refused(text: str, complaint: str, model
 def test_net_on_an_encoder_is_rebuilt_without_a_network(encoder: str, tmp_path: Path) -> None:
     net, described = models.load(save_small_model(tmp_path, arch="unet", encoder=encoder))
     assert described == DESCRIPTION | {"arch": "unet", "encoder": encoder} and not net.training
+
+
+@pytest.mark.parametrize(("count", "dtype"), [(1, "uint8"), (2, "float32"), (3, "uint16"), (6, "uint16")])
+def test_bands_come_back_as_they_were_saved(count: int, dtype: str, tmp_path: Path) -> None:
+    described = models.load(save_small_model(tmp_path, **describe_bands(count, dtype)))[1]
+    assert described == DESCRIPTION | describe_bands(count, dtype)
+
+
+def test_description_of_rgb_says_nothing_of_bands(tmp_path: Path) -> None:
+    assert "bands" not in models.load(save_small_model(tmp_path, bands=None))[1]
 
 
 def test_what_else_the_file_says_is_kept(model: Path) -> None:

@@ -1,7 +1,9 @@
+from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import segmentation_models_pytorch as smp
 import timm
 import torch
 from safetensors.torch import save_file
@@ -9,14 +11,16 @@ from torch import Tensor, nn
 
 from losslab import models
 from losslab.errors import InputError
+from losslab.models.encoder_weights import describe_first_layer, load_encoder
 from tests.conftest import SHARED
 
 State = dict[str, Tensor]
+UNET = smp.Unet
 LITE = SHARED / "weights/tf_efficientnet_lite0.imagenet.safetensors"
 
 
-def build_smp_state(encoder: str) -> State:
-    net = models.build_model("unet", 1, encoder)
+def build_smp_state(encoder: str, in_channels: int = 3) -> State:
+    net = models.build_model("unet", 1, encoder, in_channels=in_channels)
     assert net.encoder is not None
     return dict(net.encoder.state_dict())
 
@@ -108,9 +112,87 @@ def test_file_that_is_no_weights_is_refused(name: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_file_is_for_three_channels(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is for an encoder with 3 channels, not 4"):
-        models.build_model("unet", 3, "resnet18", str(tmp_path / "weights.pth"), in_channels=4)
+def adapt_by_library(encoder: str, state: State, in_channels: int, folder: Path) -> State:
+    """Let smp or timm load published weights for three channels into an encoder for another number."""
+    if encoder.startswith("tu-"):
+        name = encoder.removeprefix("tu-")
+        torch.save(state, folder / "published.pth")
+        overlay = {"file": str(folder / "published.pth")}
+        return dict(
+            timm.create_model(
+                name, pretrained=True, in_chans=in_channels, pretrained_cfg_overlay=overlay, features_only=True
+            ).state_dict()
+        )
+    published = smp.encoders.get_encoder(encoder)
+    published.load_state_dict(dict(state))
+    published.set_in_channels(in_channels)
+    return dict(published.state_dict())
+
+
+@pytest.mark.parametrize("encoder", ["resnet18", "tu-mobilenetv3_small_050", "tu-convnext_atto"])
+@pytest.mark.parametrize("in_channels", [1, 2, 4, 6])
+def test_file_for_three_channels_is_adapted_as_smp_and_timm_do(encoder: str, in_channels: int, tmp_path: Path) -> None:
+    state = build_timm_state(encoder) if encoder.startswith("tu-") else build_smp_state(encoder)
+    torch.save(state, tmp_path / "weights.pth")
+    net = models.build_model("unet", 2, encoder, str(tmp_path / "weights.pth"), in_channels)
+    assert has_weights(net.encoder, adapt_by_library(encoder, state, in_channels, tmp_path))
+    assert net.in_channels == in_channels and net.first_layer is not None and "made for 3 channels" in net.first_layer
+    models.check_size(net, 64)
+
+
+def test_file_for_as_many_channels_is_taken_as_it_is(tmp_path: Path) -> None:
+    state = build_smp_state("resnet18", 6)
+    torch.save(state, tmp_path / "weights.pth")
+    net = models.build_model("unet", 2, "resnet18", str(tmp_path / "weights.pth"), 6)
+    assert has_weights(net.encoder, state) and net.first_layer is None
+    for in_channels in (1, 3, 5):
+        with pytest.raises(
+            InputError, match=rf"1 of another shape \(conv1.weight \[64, 6, 7, 7\], not \[64, {in_channels}"
+        ):
+            models.build_model("unet", 2, "resnet18", str(tmp_path / "weights.pth"), in_channels)
+
+
+def test_layer_that_sees_blocks_of_pixels_is_summed_for_one_band_and_refused_for_more(tmp_path: Path) -> None:
+    state = {"conv.weight": torch.arange(6.0).view(1, 6, 1, 1)}
+    torch.save(state, tmp_path / "weights.pth")
+    blocks = nn.Sequential(OrderedDict(conv=nn.Conv2d(2, 1, 1, bias=False)))
+    assert load_encoder(blocks, tmp_path / "weights.pth", 1)
+    assert blocks.state_dict()["conv.weight"].flatten().tolist() == [3, 12]
+    blocks = nn.Sequential(OrderedDict(conv=nn.Conv2d(8, 1, 1, bias=False)))
+    with pytest.raises(InputError, match=r"1 of another shape \(conv.weight \[1, 6, 1, 1\], not \[1, 8, 1, 1\]\)"):
+        load_encoder(blocks, tmp_path / "weights.pth", 4)
+
+
+@pytest.mark.parametrize(
+    ("layer", "in_channels", "ending"),
+    [
+        (1, 1, "summed for 1 band"),
+        (2, 2, "taken for the first 2 and scaled by 3/2"),
+        (6, 6, "repeated over 6 bands and scaled by 3/6"),
+        (96, 6, "drawn anew for 6 bands, because timm cannot adapt them"),
+    ],
+)
+def test_what_became_of_the_first_layer_is_said(layer: int, in_channels: int, ending: str) -> None:
+    said = describe_first_layer(nn.Sequential(nn.Identity(), nn.Conv2d(layer, 4, 1), nn.Conv2d(9, 4, 1)), in_channels)
+    assert said == f"the encoder's first layer was made for 3 channels; its weights were {ending}"
+
+
+def test_nothing_is_said_where_nothing_was_adapted(tmp_path: Path) -> None:
+    torch.save(build_smp_state("resnet18"), tmp_path / "weights.pth")
+    assert models.build_model("unet", 2, "resnet18", str(tmp_path / "weights.pth")).first_layer is None
+    assert models.build_model("unet", 2, "resnet18", in_channels=6).first_layer is None
+    assert models.build_model("simple_cnn", 2, in_channels=6).first_layer is None
+
+
+def test_published_weights_are_adapted_by_smp_and_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """smp fetches them where there is a network; here it gets an encoder without."""
+    monkeypatch.setattr("losslab.models.hub.check_reachable", lambda *arguments: None)
+    monkeypatch.setattr(
+        smp, "Unet", lambda name, encoder_weights, **options: UNET(name, encoder_weights=None, **options)
+    )
+    net = models.build_model("unet", 2, "resnet18", "imagenet", 4)
+    assert net.first_layer is not None and net.first_layer.endswith("repeated over 4 bands and scaled by 3/4")
+    assert models.build_model("unet", 2, "resnet18", "imagenet").first_layer is None
 
 
 def test_digest_is_of_the_files_content(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from losslab import models
+from losslab.bands import RGB
 from losslab.errors import InputError
 from losslab.models.hub import check_reachable, is_file
 from tests.conftest import ROOT, TINY_CHANGES, write_params
@@ -49,6 +50,8 @@ def test_normalisation_is_known_without_a_network(encoder: str, encoder_weights:
     known = models.find_normalisation(encoder, encoder_weights)
     assert known is not None
     assert known[0][0] == pytest.approx(mean, abs=1e-4) and known[1][0] == pytest.approx(std, abs=1e-4)
+    assert models.find_normalisation(encoder, encoder_weights, RGB) == known
+    assert models.find_normalisation(encoder, encoder_weights, RGB.model_copy(update={"dtype": "uint16"})) is None
     assert models.find_normalisation(encoder, None) is None and models.find_normalisation(None, None) is None
 
 

@@ -1,5 +1,5 @@
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import segmentation_models_pytorch as smp
@@ -14,6 +14,7 @@ from losslab.models.grid_pool import GridPool, pool_by_cell
 from losslab.models.probe import build_on_meta, find_fault
 from losslab.models.registry import ARCHS
 from losslab.models.segmentation_net import SegmentationNet
+from tests.export.small_model import BAND_NAMES, describe_bands, save_small_model
 from tests.prediction.nets import build_description
 
 
@@ -238,6 +239,39 @@ def test_pooling_by_cell_is_that_of_torch(cells: int | tuple[int, int]) -> None:
     """GridPool replaces torch's pooling on CUDA, so it must give the same values."""
     features = torch.randn(2, 4, 7, 5)
     torch.testing.assert_close(pool_by_cell(features, cells), nn.functional.adaptive_avg_pool2d(features, cells))
+
+
+@pytest.mark.parametrize("in_channels", [1, 6])
+@pytest.mark.parametrize("arch", ARCHS)
+def test_net_takes_any_number_of_bands(arch: str, in_channels: int) -> None:
+    encoder = next(iter(ARCHS[arch].encoders), None)
+    with build_on_meta():
+        net = models.build_model(arch, 2, encoder, in_channels=in_channels)
+    assert net.in_channels == in_channels and find_fault(net, 64) is None
+    with pytest.raises(RuntimeError, match="channel"):
+        net(torch.zeros(1, 3, 64, 64, device="meta"))
+
+
+def test_encoder_that_takes_three_bands_only_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: Any, in_channels: int, **options: Any) -> NoReturn:
+        raise ValueError(f"no in_chans={in_channels}")
+
+    models.check_encoder("unet", "resnet18", None)
+    monkeypatch.setattr(smp, "Unet", fail)
+    message = "^encoder: arch unet cannot be built on 'resnet18' for 6 bands: no in_chans=6$"
+    with pytest.raises(InputError, match=message):
+        models.build_model("unet", 2, "resnet18", in_channels=6)
+
+
+@pytest.mark.parametrize("in_channels", [1, 2, 6])
+@pytest.mark.parametrize(("arch", "encoder"), [("simple_cnn", None), ("unet", "resnet18")])
+def test_saved_net_for_other_bands_is_loaded_with_them(
+    arch: str, encoder: str | None, in_channels: int, tmp_path: Path
+) -> None:
+    save_small_model(tmp_path, arch=arch, encoder=encoder, **describe_bands(in_channels))
+    net, described = models.load(tmp_path)
+    assert net.in_channels == in_channels and described["bands"]["names"] == BAND_NAMES[:in_channels]
+    assert net(torch.zeros(1, in_channels, 40, 32)).shape == (1, 3, 40, 32)
 
 
 @pytest.mark.parametrize("arch", ["pspnet", "upernet"])

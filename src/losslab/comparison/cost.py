@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from losslab.bands import read_bands
 from losslab.io.files import JsonObject
 
 WARMUP_PASSES, MAX_TIMED_PASSES, MAX_TIMING_S = 2, 15, 3.0
@@ -37,13 +38,12 @@ class CostMeter:
         from losslab.models.cost import measure_arch_cost
 
         net = {key: model[key] for key in ("arch", "encoder", "num_classes", "size")}
-        net["arch_options"] = model.get("arch_options", {})
+        net |= {"arch_options": model.get("arch_options", {}), "in_channels": len(read_bands(model).names)}
         key = json.dumps(net, sort_keys=True)
         if key not in self.known:
             self.report(" ".join(str(net[part]) for part in ("arch", "encoder") if net[part] is not None))
-            counted = measure_arch_cost(
-                net["arch"], net["size"], net["num_classes"], net["encoder"], net["arch_options"]
-            )
+            options = {"options": net["arch_options"], "in_channels": net["in_channels"]}
+            counted = measure_arch_cost(net["arch"], net["size"], net["num_classes"], net["encoder"], **options)
             time_ms = _time_forward_ms(net) if self.timed else None
             self.known[key] = NetCost(int(model["parameters"]), counted.gflops, time_ms)
         return self.known[key]
@@ -54,8 +54,9 @@ def _time_forward_ms(net: JsonObject) -> float:
 
     from losslab.models import build_model
 
-    model = build_model(net["arch"], net["num_classes"], net["encoder"], options=net["arch_options"]).eval()
-    image = torch.zeros(1, 3, net["size"], net["size"])
+    options = {"options": net["arch_options"], "in_channels": net["in_channels"]}
+    model = build_model(net["arch"], net["num_classes"], net["encoder"], **options).eval()
+    image = torch.zeros(1, net["in_channels"], net["size"], net["size"])
     seconds: list[float] = []
     with torch.inference_mode():
         for _ in range(WARMUP_PASSES):

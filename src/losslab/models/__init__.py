@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from losslab.bands import RGB, Bands
 from losslab.errors import InputError, find_exhausted_memory
 from losslab.io.files import atomic_write, write_json
 from losslab.io.hashing import compute_file_sha256
@@ -51,6 +52,7 @@ def build_model(
 
     Args:
         encoder_weights: None, the name of published weights such as imagenet, or a local file (see `load_encoder`).
+            `.first_layer` says how weights for three channels were adapted to others.
         options: as in `arch_options`, of a net that takes some.
 
     Raises:
@@ -107,15 +109,18 @@ def check_size(net: "nn.Module", size: int, smallest_batch: int | None = None, i
         )
 
 
-def find_normalisation(encoder: str | None, encoder_weights: str | None) -> tuple[list[float], list[float]] | None:
+def find_normalisation(
+    encoder: str | None, encoder_weights: str | None, bands: Bands = RGB
+) -> tuple[list[float], list[float]] | None:
     """Return the mean and standard deviation per channel, in 0..1 units, that encoder weights expect; None without any.
 
-    Weights in a local file are assumed to expect the same as the published ones. No network call is made.
+    None as well for images that are not RGB of 8 bits, since the weights have seen no others. Weights in a local file are
+    assumed to expect the same as the published ones. No network call is made.
 
     >>> find_normalisation("resnet18", "imagenet")
     ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     """
-    if encoder is None or encoder_weights is None:
+    if encoder is None or encoder_weights is None or bands != RGB:
         return None
     from losslab.models.pretrained import find_expected_normalisation
 
@@ -230,7 +235,8 @@ def _build(
     if spec.is_plugin:
         from losslab.models.plugin_net import build_plugin_net
 
-        return SegmentationNet(build_plugin_net(spec, num_classes, in_channels, checked), spec.stride, spec.smallest)
+        net = build_plugin_net(spec, num_classes, in_channels, checked)
+        return SegmentationNet(net, spec.stride, spec.smallest, in_channels)
     module, _, name = spec.target.partition(":")
-    net: nn.Module = getattr(importlib.import_module(module), name)(num_classes, in_channels)
-    return SegmentationNet(net, spec.stride, spec.smallest)
+    net = getattr(importlib.import_module(module), name)(num_classes, in_channels)
+    return SegmentationNet(net, spec.stride, spec.smallest, in_channels)

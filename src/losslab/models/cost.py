@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from losslab.models import build_model
 from losslab.models.probe import build_on_cpu, build_on_meta, is_about_meta
 from losslab.models.registry import find_arch
+from losslab.models.segmentation_net import SegmentationNet
 from losslab.models.smp_nets import check_encoder_names, find_obstacle
 
 
@@ -31,7 +31,12 @@ class ArchCost:
 
 
 def measure_arch_cost(
-    arch: str, size: int, num_classes: int, encoder: str | None, options: Mapping[str, Any] | None = None
+    arch: str,
+    size: int,
+    num_classes: int,
+    encoder: str | None,
+    options: Mapping[str, Any] | None = None,
+    in_channels: int = 3,
 ) -> ArchCost:
     """Count an arch's parameters, and its operations on one image of size x size pixels.
 
@@ -50,12 +55,12 @@ def measure_arch_cost(
     chosen = encoder if spec.takes_encoder else None
     try:
         with build_on_meta():
-            net = build_model(arch, num_classes, chosen, options=options)
+            net = build_model(arch, num_classes, chosen, in_channels=in_channels, options=options)
     except RuntimeError as error:
         if not is_about_meta(error):
             raise
         with build_on_cpu():
-            net = build_model(arch, num_classes, chosen, options=options)
+            net = build_model(arch, num_classes, chosen, in_channels=in_channels, options=options)
     return ArchCost(
         arch=arch,
         encoder=chosen,
@@ -67,11 +72,11 @@ def measure_arch_cost(
     )
 
 
-def _count_gflops(net: nn.Module, size: int) -> float | None:
+def _count_gflops(net: SegmentationNet, size: int) -> float | None:
     device = next(net.parameters()).device
     try:
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            net.eval()(torch.zeros(1, 3, size, size, device=device))
+            net.eval()(torch.zeros(1, net.in_channels, size, size, device=device))
     except (RuntimeError, AssertionError, ValueError):  # some encoders take one size only
         return None
     return round(float(counter.get_total_flops()) / 1e9, 3)

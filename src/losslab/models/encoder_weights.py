@@ -9,6 +9,7 @@ import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from losslab.errors import InputError
@@ -20,8 +21,11 @@ COUNTER_SUFFIX = ".num_batches_tracked"
 """Ending of the counters of batch norm. Old files lack them, and nothing reads them: torch fills them in."""
 
 
-def load_encoder(encoder: nn.Module, file: Path) -> None:
+def load_encoder(encoder: nn.Module, file: Path, in_channels: int = 3) -> bool:
     """Load the weights in `file` into `encoder` (smp's), under smp's key names or, for a timm encoder, timm's.
+
+    If the file is for three channels and the encoder is not, its first layer is adapted as smp and timm adapt that of
+    published weights; return whether it was.
 
     Keys that the encoder has no place for are ignored only if they belong to layers past its features: those that
     timm's complete model has, or that smp itself drops, such as the classifier.
@@ -33,6 +37,8 @@ def load_encoder(encoder: nn.Module, file: Path) -> None:
     wanted = {name: tensor for name, tensor in encoder.state_dict().items() if not name.endswith(COUNTER_SUFFIX)}
     if not _is_timm(encoder) or not wanted.keys() <= weights.keys():
         weights = _rename_keys(encoder, weights)
+    adapted = _adapt_first_layer(weights, wanted, in_channels)
+    weights |= adapted
     shapes = [
         f"{name} {list(weights[name].shape)}, not {list(tensor.shape)}"
         for name, tensor in wanted.items()
@@ -52,6 +58,39 @@ def load_encoder(encoder: nn.Module, file: Path) -> None:
     # Past smp's own load_state_dict, which drops and renames keys: that has been done.
     own = {name: tensor for name, tensor in weights.items() if name in encoder.state_dict()}
     nn.Module.load_state_dict(encoder, own, strict=False)
+    return bool(adapted)
+
+
+def describe_first_layer(encoder: nn.Module, in_channels: int) -> str:
+    """Say what became of pretrained weights for three channels in the first layer of an encoder for another number.
+
+    >>> describe_first_layer(nn.Conv2d(6, 8, 3), 6)
+    "the encoder's first layer was made for 3 channels; its weights were repeated over 6 bands and scaled by 3/6"
+    """
+    made = "the encoder's first layer was made for 3 channels; its weights were"
+    first = next(module for module in encoder.modules() if isinstance(module, nn.Conv2d))
+    if in_channels == 1:
+        return f"{made} summed for 1 band"
+    if in_channels == 2:
+        return f"{made} taken for the first 2 and scaled by 3/2"
+    if first.in_channels != in_channels:  # it sees blocks of pixels as channels: timm adapts no such layer
+        return f"{made} drawn anew for {in_channels} bands, because timm cannot adapt them"
+    return f"{made} repeated over {in_channels} bands and scaled by 3/{in_channels}"
+
+
+def _adapt_first_layer(
+    weights: Mapping[str, Tensor], wanted: Mapping[str, Tensor], in_channels: int
+) -> dict[str, Tensor]:
+    """Return the weights that are for three channels, adapted to `in_channels`, by the keys that want them so."""
+    adapted: dict[str, Tensor] = {}
+    for name, tensor in wanted.items():
+        given = weights.get(name)
+        if given is None or given.ndim != 4 or given.shape[1] * in_channels != tensor.shape[1] * 3:
+            continue
+        if given.shape != tensor.shape:
+            with contextlib.suppress(NotImplementedError):  # the caller names the shapes that do not fit
+                adapted[name] = adapt_input_conv(in_channels, given)
+    return adapted
 
 
 def _read_weights(file: Path) -> dict[str, Tensor]:

@@ -35,7 +35,8 @@ def find_fault(net: nn.Module, size: int, training: bool = False) -> str | None:
             try:
                 # A copy, so that neither cached values nor the counts of batch norm stay behind in the net.
                 trial = copy.deepcopy(net).to(device).train(training)
-                shape = tuple(trial(torch.zeros(1, 3, size, size, device=device)).shape[-2:])
+                image = torch.zeros(1, getattr(net, "in_channels", 3), size, size, device=device)
+                shape = tuple(trial(image).shape[-2:])
             except Exception as error:
                 reason = shorten_error(error)
                 if not is_about_meta(error):

@@ -19,11 +19,15 @@ class SegmentationNet(nn.Module):
     torch.Size([1, 2, 37, 50])
     """
 
-    def __init__(self, net: nn.Module, stride: int, smallest: int = 1) -> None:
+    def __init__(
+        self, net: nn.Module, stride: int, smallest: int = 1, in_channels: int = 3, first_layer: str | None = None
+    ) -> None:
         super().__init__()
         self.net = net
         """The net without padding: smp's, or a hand-written one."""
-        self.stride, self.smallest = stride, smallest
+        self.stride, self.smallest, self.in_channels = stride, smallest, in_channels
+        self.first_layer = first_layer
+        """A sentence on how a pretrained encoder's first layer was adapted to images of other than three bands, if it was."""
 
     @property
     def encoder(self) -> nn.Module | None:

@@ -15,7 +15,7 @@ from torch import nn
 
 from losslab.errors import InputError, quote
 from losslab.models import hub
-from losslab.models.encoder_weights import load_encoder
+from losslab.models.encoder_weights import describe_first_layer, load_encoder
 from losslab.models.encoders import TIMM_PREFIX, build_pair_error, check_name
 from losslab.models.grid_pool import use_grid_pool
 from losslab.models.pretrained import check_weights
@@ -34,21 +34,24 @@ def build_smp_net(
     """
     file = None
     if encoder_weights is not None and hub.is_file(encoder_weights):
-        if in_channels != 3:
-            raise InputError(f"encoder_weights: {encoder_weights} is for an encoder with 3 channels, not {in_channels}")
         file, encoder_weights = hub.find_file(encoder_weights), None
     hub.check_reachable(encoder, encoder_weights)
     with _silence_clients():
         try:
             net = _build_net(spec, num_classes, encoder, encoder_weights, in_channels)
         except Exception as error:  # whatever the hub's clients raise
-            if encoder_weights is None:
+            if encoder_weights is None and in_channels == 3:
                 raise
+            if encoder_weights is None:
+                about = f"encoder: arch {spec.name} cannot be built on {quote(encoder)} for {in_channels} bands"
+                raise InputError(f"{about}: {shorten_error(error)}") from error
             raise hub.build_unavailable_error(encoder, encoder_weights, shorten_error(error)) from error
+    adapted = in_channels != 3 and encoder_weights is not None
     if file is not None:
-        load_encoder(net.encoder, file)
+        adapted = load_encoder(net.encoder, file, in_channels)
     use_grid_pool(net)
-    return SegmentationNet(net, _compute_stride(spec, net), spec.smallest)
+    first_layer = describe_first_layer(net.encoder, in_channels) if adapted else None
+    return SegmentationNet(net, _compute_stride(spec, net), spec.smallest, in_channels, first_layer)
 
 
 def list_encoders() -> list[str]:
