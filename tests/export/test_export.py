@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import onnxruntime  # type: ignore[import-untyped]
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -23,7 +24,7 @@ from losslab.export.formats import SUFFIXES, FormatName, read_metadata, read_net
 from losslab.inference.tensors import InputScaling
 from losslab.models.segmentation_net import SegmentationNet
 from tests.conftest import ROOT
-from tests.export.small_model import DESCRIPTION, save_small_model
+from tests.export.small_model import DESCRIPTION, describe_bands, save_small_model
 
 FORMATS: list[FormatName] = list(SUFFIXES)
 
@@ -104,6 +105,49 @@ def test_documented_snippet_runs(
     exec((ROOT / "docs/how-to/deploy.md").read_text(encoding="utf-8").split("```python\n")[1].split("```")[0], names)
     picture = np.array(Image.open("a.jpg").resize((32, 32)))[None]
     np.testing.assert_array_equal(names["labels"], expected(Path(), picture)[0].argmax(0))
+
+
+@pytest.mark.parametrize("format_name", FORMATS)
+@pytest.mark.parametrize(("count", "dtype", "high"), [(1, "uint16", 4095), (2, "float32", 1.5), (6, "uint16", 10000)])
+def test_file_for_other_bands_takes_values_as_in_the_image_files(
+    format_name: FormatName, count: int, dtype: str, high: float, tmp_path: Path, rng: Any
+) -> None:
+    model = save_small_model(tmp_path / "models", **describe_bands(count, dtype, low=high / 10, high=high))
+    done = export_model(ExportOptions(format=format_name, model=model))
+    assert done.varies == "batch and size" and done.origin == "noise, because data/prepared/tiny is missing"
+    assert done.input.startswith(f"float32 [N, {count}, H, W], band") and f"({dtype}, clipped to" in done.input
+    card = read_metadata(format_name, done.path)
+    assert card["input"] == f"images: {done.input}; normalised inside"
+    assert card["bands"] == describe_bands(count, dtype, low=high / 10, high=high)["bands"]
+    images = (rng.random((2, 21, 40, count)) * high * 1.5).astype(dtype)
+    np.testing.assert_allclose(
+        read_net(format_name, done.path)(to_input_layout(images)), expected(model, images), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("fit", ["stretch", "tile"])
+def test_images_of_other_bands_are_compared(fit: str, tmp_path: Path, rng: Any) -> None:
+    model = save_small_model(tmp_path / "models", fit=fit, **describe_bands(6))
+    options = ExportOptions(format="torchscript", model=model)
+    tests = tmp_path / "data/prepared/tiny/test"
+    tests.mkdir(parents=True)
+    np.save(tests / "images.npy", rng.integers(0, 256, (9, 32, 32, 3), dtype=np.uint8))
+    assert export_model(options).origin == "noise, because data/prepared/tiny has images of another kind"
+    np.save(tests / "images.npy", rng.integers(0, 10000, (9, 32, 32, 6), dtype=np.uint16))
+    done = export_model(options)
+    assert done.origin == "4 test images of tiny" and done.parity.shapes[:2] == ("4x32x32", "1x32x32")
+    tifffile.imwrite(
+        "own.tif", rng.integers(0, 10000, (50, 70, 6), dtype=np.uint16), photometric="minisblack", planarconfig="contig"
+    )
+    done = export_model(ExportOptions(format="torchscript", model=model, images=(Path("own.tif"),)))
+    assert done.origin == "1 given image" and done.parity.shapes[0] == "1x32x32"
+
+
+def test_given_image_of_other_bands_than_the_models_is_refused(tmp_path: Path, rng: Any) -> None:
+    model = save_small_model(tmp_path / "models", **describe_bands(6))
+    Image.fromarray(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)).save("own.png")
+    with pytest.raises(InputError, match=r"^--images: own.png: .*3 bands of uint8"):
+        export_model(ExportOptions(format="torchscript", model=model, images=(Path("own.png"),)))
 
 
 def test_two_exports_are_the_same_bytes(exported: dict[FormatName, ExportResult], model: Path) -> None:
@@ -204,6 +248,7 @@ def test_command_prints_what_it_did_and_nothing_else(model: Path) -> None:
     lines = out.splitlines()
     assert len(lines) == 3
     assert lines[0].endswith("any batch, any size from 5 pixels a side")
+    assert lines[1].startswith("input: float32 [N, 3, H, W], RGB, 0 to 255; output: logits; losslab.json inside has ")
     assert "tolerance 0.001" in lines[2] and "noise, because data/prepared/tiny is missing" in lines[2]
 
 

@@ -34,7 +34,8 @@ def export(
 ) -> None:
     """Export a model to one file of another format; the file is kept only if it gives torch's logits.
 
-    Input: images float32 [N, 3, H, W], RGB, 0 to 255. Output: logits. Batch and size vary where the net allows it.
+    Input: images float32 [N, 3, H, W], RGB, 0 to 255, or the model's own bands. Output: logits.
+    Batch and size vary where the net allows it.
 
     The file carries classes, palette and more as losslab.json. More: losslab docs deploy
     """
@@ -80,9 +81,7 @@ def _print_export(done: "ExportResult", tolerance: float) -> None:
     }[done.varies]
     parity = done.parity
     print_line(f"wrote {done.path}, {format_bytes(done.path.stat().st_size)}: takes {inputs}")
-    print_line(
-        "input: float32 [N, 3, H, W], RGB, 0 to 255; output: logits; losslab.json inside has classes, palette and more"
-    )
+    print_line(f"input: {done.input}; output: logits; losslab.json inside has classes, palette and more")
     print_line(
         f"parity on {done.origin} ({', '.join(parity.shapes)}): logits differ by up to {parity.difference:.2g} "
         f"(tolerance {tolerance:g}), {parity.changed / parity.pixels:.4%} of the pixels change label"

@@ -1,7 +1,7 @@
 """A net with its normalisation and padding inside, made of operations that exporters can take."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -9,6 +9,8 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from losslab.bands import RGB, read_bands
+from losslab.inference.tensors import InputScaling
 from losslab.models.grid_pool import GridPool
 from losslab.models.segmentation_net import SegmentationNet
 
@@ -16,19 +18,26 @@ from losslab.models.segmentation_net import SegmentationNet
 class DeployableNet(nn.Module):
     """The net that is exported: a copy in float32 on the CPU, in eval mode.
 
-    Shape: images float32 `[N, 3, H, W]`, RGB, 0 to 255 → logits float32 `[N, num_classes, H, W]`.
+    Shape: images float32 `[N, B, H, W]`, values as in the files → logits float32 `[N, num_classes, H, W]`.
+
+    Args:
+        description: content of model.json.
     """
 
     shift: Tensor
     scale: Tensor
+    low: Tensor
+    high: Tensor
 
-    def __init__(self, net: SegmentationNet, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(self, net: SegmentationNet, description: Mapping[str, Any]) -> None:
         super().__init__()
         # The net inside SegmentationNet, which pads in Python and upsamples with a backward pass of its own.
         self.net = copy.deepcopy(net.net).cpu().float()
         self.stride, self.smallest = net.stride, net.smallest
-        self.register_buffer("shift", torch.tensor(mean).view(1, 3, 1, 1) * 255)
-        self.register_buffer("scale", torch.tensor(std).view(1, 3, 1, 1) * 255)
+        scaling = InputScaling(description)
+        self.clips = scaling.clips
+        for name in ("shift", "scale", "low", "high") if self.clips else ("shift", "scale"):
+            self.register_buffer(name, getattr(scaling, name).view(1, -1, 1, 1))
         for module in self.net.modules():
             if type(module) in _PLAIN:
                 module.__class__ = _PLAIN[type(module)]
@@ -41,6 +50,8 @@ class DeployableNet(nn.Module):
         return F.pad(logits, (0, -right, 0, -bottom))
 
     def _normalise(self, images: Tensor) -> Tensor:
+        if self.clips:
+            images = torch.minimum(torch.maximum(images, self.low), self.high)
         return (images - self.shift) / self.scale
 
     def _compute_side(self, side: Any) -> Any:
@@ -53,8 +64,8 @@ class DeployableNet(nn.Module):
 class TraceableNet(DeployableNet):
     """A deployable net for `torch.jit.trace`: its padding is a script, since a trace would keep that of one size."""
 
-    def __init__(self, net: SegmentationNet, mean: Sequence[float], std: Sequence[float]) -> None:
-        super().__init__(net, mean, std)
+    def __init__(self, net: SegmentationNet, description: Mapping[str, Any]) -> None:
+        super().__init__(net, description)
         self.pad, self.crop = torch.jit.script(_pad), torch.jit.script(_crop)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -111,12 +122,28 @@ def _crop(logits: Tensor, images: Tensor) -> Tensor:
     return logits[:, :, : images.shape[2], : images.shape[3]]
 
 
+def describe_input(description: Mapping[str, Any]) -> str:
+    """Describe the images that the exported net of a model.json takes.
+
+    >>> describe_input({})
+    'float32 [N, 3, H, W], RGB, 0 to 255'
+    """
+    bands = read_bands(description)
+    if bands == RGB:
+        return "float32 [N, 3, H, W], RGB, 0 to 255"
+    names, values = f"band{'s' if len(bands.names) > 1 else ''} {', '.join(bands.names)}", str(bands.dtype)
+    if bands.clip:
+        ends = {f"{low:g} to {high:g}" for low, high in zip(bands.low, bands.high, strict=True)}
+        values += f", clipped to {ends.pop() if len(ends) == 1 else 'low to high of each band'}"
+    return f"float32 [N, {len(bands.names)}, H, W], {names}, values as in the files ({values})"
+
+
 def build_metadata(net: SegmentationNet, description: Mapping[str, Any], model_md5: str) -> dict[str, Any]:
     """Build what the file says about itself: model.json without its run, and how to call the net."""
     kept = {key: value for key, value in description.items() if key != "run"}
     binary = description["num_classes"] == 1
     return {
-        "input": "images: float32 [N, 3, H, W], RGB, 0 to 255; normalised inside",
+        "input": f"images: {describe_input(description)}; normalised inside",
         "output": f"logits: float32 [N, {description['num_classes']}, H, W], at the size of the input",
         "label": "1 where the logit is positive, else 0" if binary else "argmax of the logits over axis 1",
         **kept,

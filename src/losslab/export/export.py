@@ -5,7 +5,7 @@ from pathlib import Path
 
 from losslab import models
 from losslab.errors import InputError, describe_error
-from losslab.export.deployable import build_metadata
+from losslab.export.deployable import build_metadata, describe_input
 from losslab.export.formats import SUFFIXES, FormatName, VaryingAxes, find_smallest_side, read_net, write_net
 from losslab.export.parity import ParityReport, measure_parity
 from losslab.export.sample import load_sample
@@ -20,6 +20,8 @@ TOLERANCE = 1e-3
 @dataclass(frozen=True, kw_only=True)
 class ExportResult:
     path: Path
+    input: str
+    """Description of the images that the file takes."""
     size: int
     """Pixels a side of the exported example; the only size that the file takes if its size is fixed."""
     varies: VaryingAxes
@@ -61,7 +63,7 @@ def export_model(options: ExportOptions) -> ExportResult:
     if reason := find_fault(net, size):
         raise InputError(f"--size: this net cannot take images of {size}x{size}: {reason}")
     prepared = Path("data/prepared") / (description["run"]["dataset"] or "")
-    sample = load_sample(options.images, prepared, size, description["fit"])
+    sample = load_sample(options.images, prepared, size, description)
     fixed = build_metadata(net, description, compute_file_md5(options.model / models.WEIGHTS))
     attempts: tuple[VaryingAxes, ...] = ("batch and size", "batch", "nothing")
     refused: list[str] = []
@@ -72,7 +74,7 @@ def export_model(options: ExportOptions) -> ExportResult:
             with atomic_write(path) as partial:
                 write_net(options.format, partial, net, metadata, size, varies)
                 run, batches = read_net(options.format, partial), sample.build_batches(varies, net.stride)
-                parity = measure_parity(net, description["mean"], description["std"], run, batches)
+                parity = measure_parity(net, description, run, batches)
                 if not parity.difference <= options.tolerance:  # NaN is not within any tolerance
                     raise RuntimeError(
                         f"its logits differ from torch's by up to {parity.difference:.2g}, more than the tolerance "
@@ -87,6 +89,7 @@ def export_model(options: ExportOptions) -> ExportResult:
             continue
         return ExportResult(
             path=path,
+            input=describe_input(description),
             size=size,
             varies=varies,
             smallest_side=side if varies == "batch and size" else None,

@@ -46,7 +46,7 @@ def write_net(
 
 
 def read_net(format_name: FormatName, path: Path) -> NetFunction:
-    """Read the file as a function that runs on the CPU: images float32 `[N, 3, H, W]` → logits `[N, C, H, W]`."""
+    """Read the file as a function that runs on the CPU: images float32 `[N, B, H, W]` → logits `[N, C, H, W]`."""
     with silence_exporters():
         if format_name == "onnx":
             return _read_onnx(path)
@@ -99,8 +99,8 @@ def _build_example(net: SegmentationNet, size: int, varies: VaryingAxes) -> Tens
     """Build images whose sides differ, since an exporter takes a chance equality for a rule."""
     if varies == "batch and size":
         side = max(size, net.smallest, net.stride)
-        return torch.rand(2, 3, side + net.stride // 2 - 1, side + 2 * net.stride - 1) * 255
-    return torch.rand(1 if varies == "nothing" else 2, 3, size, size) * 255
+        return torch.rand(2, net.in_channels, side + net.stride // 2 - 1, side + 2 * net.stride - 1) * 255
+    return torch.rand(1 if varies == "nothing" else 2, net.in_channels, size, size) * 255
 
 
 def _capture_program(
@@ -113,7 +113,7 @@ def _capture_program(
         for axis, name in ((2, "height"), (3, "width")):
             free[axis] = torch.export.Dim(name, min=find_smallest_side(net), max=MAX_SIDE_PX)
     return torch.export.export(
-        DeployableNet(net, metadata["mean"], metadata["std"]),
+        DeployableNet(net, metadata),
         (_build_example(net, size, varies),),
         dynamic_shapes={"images": free},
         # Conditions that cannot be proved for all sizes are checked when an image comes.
@@ -130,7 +130,7 @@ def _write_torch_export(path: Path, program: torch.export.ExportedProgram, metad
 def _write_torchscript(
     path: Path, net: SegmentationNet, metadata: Mapping[str, Any], size: int, varies: VaryingAxes
 ) -> None:
-    traceable = TraceableNet(net, metadata["mean"], metadata["std"])
+    traceable = TraceableNet(net, metadata)
     traced = torch.jit.trace(traceable, (_build_example(net, size, varies),), check_trace=False)  # type: ignore[no-untyped-call]
     path.write_bytes(traced.save_to_buffer(_extra_files={METADATA_KEY: json.dumps(metadata)}))
 

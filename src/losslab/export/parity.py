@@ -1,18 +1,19 @@
 """Comparison of an exported file's logits with those of the net in torch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
-from losslab.data.images.decode import Pixels
+from losslab.data.images.decode import Values
 from losslab.export.formats import NetFunction
 from losslab.inference.tensors import InputScaling, check_finite, to_labels
 from losslab.models.segmentation_net import SegmentationNet
 
-Batches = Sequence[Pixels]
-"""Batches of images uint8 `[N, H, W, 3]`, each of one size."""
+Batches = Sequence[Values]
+"""Batches of images as their files have them, `[N, H, W, B]`, each of one size."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,16 @@ class ParityReport:
 
 
 def measure_parity(
-    net: SegmentationNet, mean: Sequence[float], std: Sequence[float], run: NetFunction, batches: Batches
+    net: SegmentationNet, description: Mapping[str, Any], run: NetFunction, batches: Batches
 ) -> ParityReport:
     """Compare the logits of a file, as `run` computes them, with those of its net in float32 on the CPU.
 
     Raises InputError if those of its net are not finite.
     """
-    difference, changed, pixels = 0.0, 0, 0
+    scaling, difference, changed, pixels = InputScaling(description), 0.0, 0, 0
     for images in batches:
         with torch.no_grad():
-            expected = net(InputScaling({"mean": mean, "std": std})(torch.from_numpy(images)))
+            expected = net(scaling(torch.from_numpy(images)))
         check_finite(expected)
         got = torch.from_numpy(run(np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)))
         if got.shape != expected.shape:

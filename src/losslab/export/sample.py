@@ -1,13 +1,15 @@
 """Images to try an exported net on: the user's, the run's test images, or noise."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from losslab.data.images.decode import Pixels, UnusableFileError, read_image
+from losslab.bands import RGB, Bands, read_bands
+from losslab.data.images.decode import UnusableFileError, Values, read_image
 from losslab.data.images.fit import Fit, fit_image
 from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
@@ -20,12 +22,12 @@ MAX_IMAGES = 4
 
 @dataclass(frozen=True)
 class ExportSample:
-    images: Pixels
-    """uint8 `[N, size, size, 3]`, N up to MAX_IMAGES."""
+    images: Values
+    """`[N, size, size, B]`, as the files have them, N up to MAX_IMAGES."""
     origin: str
     """Description of the images, for messages."""
 
-    def build_batches(self, varies: VaryingAxes, stride: int) -> list[Pixels]:
+    def build_batches(self, varies: VaryingAxes, stride: int) -> list[Values]:
         """Build the batches to compare: single images if the batch is fixed, else all together and one alone.
 
         If the size varies, there are also square and oblong sizes, some of which are multiples of the stride.
@@ -39,28 +41,46 @@ class ExportSample:
             shorter = steps * stride
             sides = [(longer, shorter), (shorter + 1, longer + 5), (shorter - 3, shorter - 3), (longer, longer)]
             batches += [
-                np.stack([cv2.resize(image, (width, height)) for image in self.images[:count]]).astype(np.uint8)
+                np.stack(
+                    [cv2.resize(image, (width, height)).reshape(height, width, -1) for image in self.images[:count]]
+                )
                 for count, (height, width) in enumerate(sides, start=1)
             ]
         return batches
 
 
-def load_sample(paths: Sequence[Path], prepared: Path, size: int, fit: Fit, count: int = MAX_IMAGES) -> ExportSample:
-    """Load the images at `paths`, or raise InputError; without paths, the test images at `prepared`; without those, noise."""
+def load_sample(
+    paths: Sequence[Path], prepared: Path, size: int, description: Mapping[str, Any], count: int = MAX_IMAGES
+) -> ExportSample:
+    """Load the images at `paths`, or raise InputError; without paths, the test images at `prepared`; without those, noise.
+
+    Args:
+        description: content of model.json.
+    """
+    bands, fit = read_bands(description), description["fit"]
     if paths:
-        images = [_read_image(path, size, fit) for path in paths[:count]]
+        images = [_read_image(path, bands, size, fit) for path in paths[:count]]
         return ExportSample(np.stack(images), format_plural(len(images), "given image"))
+    reason = f"{prepared} is missing"
     if (prepared / "test/images.npy").is_file():
-        rows = PreparedData(prepared).images("test")
-        chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
-        tests = np.stack([fit_image(np.asarray(rows[index]), size, "stretch") for index in chosen])
-        return ExportSample(tests, f"{format_plural(len(tests), 'test image')} of {prepared.name}")
-    noise = np.random.default_rng(0).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
-    return ExportSample(noise, f"noise, because {prepared} is missing")
+        rows, reason = PreparedData(prepared).images("test"), f"{prepared} has images of another kind"
+        if (rows.ndim, rows.shape[-1], rows.dtype.name) == (4, len(bands.names), bands.dtype):
+            chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
+            tests = np.stack([fit_image(np.asarray(rows[index]), size, "stretch") for index in chosen])
+            return ExportSample(tests, f"{format_plural(len(tests), 'test image')} of {prepared.name}")
+    return ExportSample(_draw_noise(bands, (count, size, size)), f"noise, because {reason}")
 
 
-def _read_image(path: Path, size: int, fit: Fit) -> Pixels:
+def _read_image(path: Path, bands: Bands, size: int, fit: Fit) -> Values:
     try:
-        return fit_image(read_image(path).turn().pixels, size, fit)
+        pixels = read_image(path, bands).turn().pixels
     except UnusableFileError as error:
         raise InputError(f"--images: {path}: {error}") from None
+    return fit_image(pixels[:size, :size] if fit == "tile" else pixels, size, fit)
+
+
+def _draw_noise(bands: Bands, shape: tuple[int, ...]) -> Values:
+    rng = np.random.default_rng(0)
+    if bands == RGB:
+        return rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
+    return bands.restore(rng.random((*shape, len(bands.names)), np.float32)).astype(bands.dtype)
