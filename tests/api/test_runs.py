@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
+import torch
 from PIL import Image
 
 import losslab
@@ -22,7 +24,7 @@ from losslab.study.plan import GridCell, StudyRun
 from losslab.study.worker import WorkerJob
 from tests.comparison.runs_on_disk import write_run
 from tests.conftest import ROOT
-from tests.export.small_model import save_small_model
+from tests.export.small_model import describe_bands, save_small_model
 from tests.study.repository import Repository
 
 
@@ -37,11 +39,12 @@ def inside(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Repositor
 def finish(inside: Repository, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Finish a run under a name, and give the folder that it left."""
 
-    def finish(name: str, params: dict[str, Any], quality: float = 0.9, model: bool = True) -> Path:
+    def finish(name: str, params: dict[str, Any], quality: float = 0.9, model: bool = True, **about: Any) -> Path:
         left = tmp_path_factory.mktemp("left")
         write_run(left, quality, params["seed"])
         if model:
-            save_small_model(left / "models", std=[0.01, 0.01, 0.01])  # so that colours decide the class
+            # So that colours decide the class.
+            save_small_model(left / "models", **{"std": [0.01, 0.01, 0.01], **about})
         inside.experiment(StudyRun(name, GridCell((), {}), None, params["seed"], params), 0.5, left=left)
         return left
 
@@ -85,11 +88,31 @@ def test_run_predicts_files_and_arrays_alike(
     assert run.record.model_md5 == weights and not run.model.training
 
 
+def test_run_on_other_bands_predicts_files_and_arrays_of_them(
+    finish: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory, rng: np.random.Generator
+) -> None:
+    finish("mine", read_params(), **describe_bands(6) | {"std": [0.01] * 6})
+    run, pixels = losslab.load_run("mine"), np.repeat(rng.integers(0, 9999, (5, 6, 6), np.uint16), 8, axis=0)
+    path = tmp_path_factory.mktemp("images") / "a.tif"
+    tifffile.imwrite(path, pixels, photometric="minisblack", planarconfig="contig")
+    masks = [*run.predict([path, pixels]), *run.predict(pixels), *run.predict(str(path)), *run.predict(pixels[None])]
+    expected = predict_image(run._predictor, pixels)
+    assert len(masks) == 5 and len(np.unique(expected)) > 1 and all((mask == expected).all() for mask in masks)
+    assert run.model(torch.zeros(1, 6, 8, 8)).shape == (1, 3, 8, 8)
+    with pytest.raises(
+        losslab.InputError, match=r"^image 0: an array must be uint16 \[H, W, 6\], bands B02, .*, not uint8"
+    ):
+        run.predict(pixels.astype(np.uint8))
+    Image.fromarray(pixels[..., :3].astype(np.uint8)).save(path.with_suffix(".png"))
+    with pytest.raises(losslab.InputError, match=r"a.png: .*3 bands of uint8"):
+        run.predict(path.with_suffix(".png"))
+
+
 @pytest.mark.parametrize(
     ("images", "complaint"),
     [
         (["nowhere.png"], "nowhere.png: unreadable image: No such file or directory"),
-        (3, r"image 0: an array must be uint8 \[H, W, 3\], RGB, not uint8 \[\]"),
+        (3, r"image 0: an array must be uint8 \[H, W, 3\], RGB, not int64 \[\]"),
         (np.zeros((4, 4, 3)), r"image 0: an array must be uint8 \[H, W, 3\], RGB, not float64 \[4, 4, 3\]"),
         (
             [np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8)],

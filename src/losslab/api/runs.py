@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from losslab.api.progress import show_progress
+from losslab.bands import Bands, read_bands
 from losslab.errors import InputError, mask_credentials, quote
 from losslab.experiments.clone import find_reason, open_clone_folder, was_killed
 from losslab.experiments.dvc_cache import find_cache_folder
@@ -60,7 +61,7 @@ class Run:
 
     @property
     def model(self) -> "SegmentationNet":
-        """The trained net, in eval mode: normalised images `[N, 3, H, W]` in, logits `[N, C, H, W]` out.
+        """The trained net, in eval mode: normalised images `[N, B, H, W]` in, logits `[N, C, H, W]` out.
 
         Raises InputError if its weights are neither in the workspace nor in DVC's cache or remote.
         """
@@ -70,7 +71,8 @@ class Run:
         """Predict a label map uint8 `[H, W]` for each image, at its own size, as `losslab predict` does.
 
         Args:
-            images: files, or arrays uint8 `[H, W, 3]`, RGB, of any sizes; or a single one.
+            images: files, or arrays of any sizes, `[H, W, B]` of the bands and type of the training images; or a single
+                one. Where the card names no bands, these are uint8 `[H, W, 3]`, RGB.
 
         Raises:
             InputError: one of them is not an image, or the weights cannot be had.
@@ -80,7 +82,8 @@ class Run:
         given: Any = images
         if isinstance(images, str | Path) or not isinstance(images, Iterable) or getattr(images, "ndim", None) == 3:
             given = [images]
-        pixels = [_read_pixels(image, place) for place, image in enumerate(given)]
+        bands = read_bands(self._loaded[1])
+        pixels = [_read_pixels(image, place, bands) for place, image in enumerate(given)]
         return [predict_image(self._predictor, image) for image in pixels]
 
     @cached_property
@@ -212,11 +215,13 @@ def _execute(planned: StudyRun, baseline: str, root: Path) -> None:
         raise InputError(mask_credentials(f"{planned.name}: {ending}; its output is in {log.relative_to(root)}"))
 
 
-def _read_pixels(image: object, place: int) -> Any:
+def _read_pixels(image: object, place: int, bands: Bands) -> Any:
     from losslab.data.images.decode import UnusableFileError, read_image
     from losslab.prediction.label_map import to_pixels
 
     try:
-        return read_image(Path(image)).turn().pixels if isinstance(image, str | Path) else to_pixels(np.asarray(image))
+        if isinstance(image, str | Path):
+            return read_image(Path(image), bands).turn().pixels
+        return to_pixels(np.asarray(image), bands)
     except (UnusableFileError, ValueError) as error:
         raise InputError(f"{image if isinstance(image, str | Path) else f'image {place}'}: {error}") from None

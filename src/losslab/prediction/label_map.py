@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from losslab.data.images.decode import Pixels
+from losslab.bands import RGB, BandFormat, Values
 from losslab.data.images.fit import Fit, fit_image
 from losslab.inference.predictor import Predictor, restore_rows
 from losslab.inference.tensors import to_labels
@@ -32,17 +32,24 @@ def compute_row_labels(logits: Tensor, threshold: float = 0.5) -> Labels:
     return np.asarray(to_labels(logits)[0].to(torch.uint8).cpu().numpy())
 
 
-def to_pixels(array: npt.NDArray[Any]) -> Pixels:
-    """Return an array as an RGB image uint8 `[H, W, 3]`. Raises ValueError if it is none."""
-    if array.dtype.kind in "iu" and array.size and array.min() >= 0 and array.max() <= 255:  # nested lists give int64
-        array = array.astype(np.uint8)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
-        raise ValueError(f"an array must be uint8 [H, W, 3], RGB, not {array.dtype} {list(array.shape)}")
-    return np.ascontiguousarray(array)
+def to_pixels(array: npt.NDArray[Any], bands: BandFormat) -> Values:
+    """Return an array as an image `[H, W, B]` of the type that the bands have. Raises ValueError if it is none."""
+    dtype, count = np.dtype(bands.dtype), len(bands.names)
+    kinds, limits = ("iuf", np.finfo(dtype)) if dtype.kind == "f" else ("iu", np.iinfo(dtype))
+    # Nested lists give 64 bits. What has fewer bits than the files are values of something else.
+    fits = array.dtype.kind in kinds and array.dtype.itemsize >= dtype.itemsize and array.size
+    if fits and array.ndim == 3 and array.shape[2] == count and limits.min <= array.min() and array.max() <= limits.max:
+        return np.ascontiguousarray(array, dtype)
+    wanted = "uint8 [H, W, 3], RGB" if bands == RGB else f"{dtype} [H, W, {count}], bands {', '.join(bands.names)}"
+    finite = "finite " if dtype.kind == "f" else ""
+    raise ValueError(f"an array must be {finite}{wanted}, not {array.dtype} {list(array.shape)}")
 
 
-def predict_image(predictor: Predictor, image: Pixels) -> Labels:
-    """Label an RGB image uint8 `[H, W, 3]` of any size as uint8 `[H, W]`, as `losslab predict --scale trained` does."""
+def predict_image(predictor: Predictor, image: Values) -> Labels:
+    """Label an image `[H, W, B]` of any size, as its file has it, as uint8 `[H, W]`.
+
+    The labels are those of `losslab predict --scale trained`.
+    """
     height, width = image.shape[:2]
     fit = predictor.description["fit"]
     fitted = fit_image(image, predictor.description["size"], fit)

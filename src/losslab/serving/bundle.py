@@ -12,8 +12,8 @@ import losslab
 from losslab.plugins.manifest import CARRIED
 
 SOURCE = Path(losslab.__file__).parent
-PINNED_WITH = {"segmentation_models_pytorch": ["torchvision"]}
-"""Package → packages that it imports, and whose version must match another pinned one."""
+PINNED_WITH = {"segmentation_models_pytorch": ["torchvision"], "tifffile": ["imagecodecs"]}
+"""Package → packages that it imports: one whose version must match another pinned one, and one that it may lack."""
 
 
 @dataclass(frozen=True)

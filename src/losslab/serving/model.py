@@ -11,13 +11,15 @@ import numpy as np
 from PIL import Image
 
 from losslab import models
-from losslab.data.images.decode import Pixels, UnusableFileError, decode_image
+from losslab.bands import Bands, Values, read_bands
+from losslab.data.images.decode import UnusableFileError, decode_image
+from losslab.data.images.windows import open_content
 from losslab.errors import InputError
 from losslab.inference.predictor import Predictor
 from losslab.prediction.label_map import Labels, predict_image, to_pixels
 
 COLUMN = "image"
-"""Input column; a value is the bytes of an image file, in base64 over HTTP, or an array uint8 `[H, W, 3]`, RGB."""
+"""Input column; a value is the bytes of an image file, in base64 over HTTP, or an array `[H, W, B]` as such files hold."""
 PARAMETER, ARRAY, PNG = "masks", "array", "png"
 """Request parameter and its values: labels uint8 `[H, W]`, or a PNG of them with the card's palette, in base64."""
 
@@ -28,7 +30,7 @@ MAX_ROWS, MAX_PIXELS, MAX_BYTES = 64, 20_000_000, 64_000_000
 
 class ServedModel:
     def __init__(self, predictor: Predictor) -> None:
-        self.predictor = predictor
+        self.predictor, self.bands = predictor, read_bands(predictor.description)
 
     def predict(self, model_input: Any, params: Mapping[str, Any] | None = None) -> list[Labels | str]:
         """Predict one mask, of the size of its image, for each row of a table with the column `image`.
@@ -39,7 +41,7 @@ class ServedModel:
         kind = (params or {}).get(PARAMETER, ARRAY)
         if kind not in (ARRAY, PNG):
             raise InputError(f"params: {PARAMETER} is {kind!r}, but must be {ARRAY} or {PNG}")
-        masks = [predict_image(self.predictor, image) for image in _read_images(model_input[COLUMN])]
+        masks = [predict_image(self.predictor, image) for image in _read_images(model_input[COLUMN], self.bands)]
         palette = self.predictor.description["palette"]
         return [_encode_png(mask, palette) if kind == PNG else mask for mask in masks]
 
@@ -50,9 +52,9 @@ def _load_pyfunc(path: str) -> ServedModel:
     return ServedModel(Predictor(net, description))
 
 
-def _read_images(values: Iterable[Any]) -> list[Pixels]:
+def _read_images(values: Iterable[Any], bands: Bands) -> list[Values]:
     """Read all images before the first is predicted, so that a request is answered completely or not at all."""
-    images: list[Pixels] = []
+    images: list[Values] = []
     pixels = size = 0
     for row, value in enumerate(values):
         if row == MAX_ROWS:
@@ -60,11 +62,11 @@ def _read_images(values: Iterable[Any]) -> list[Pixels]:
         try:
             given = _decode_value(value)
             size += len(given) if isinstance(given, bytes) else 0
-            pixels += _count_pixels(given)
+            pixels += _count_pixels(given, bands) if size <= MAX_BYTES else 0
             if size > MAX_BYTES or pixels > MAX_PIXELS:
                 limits = f"{MAX_BYTES // 10**6} MB and {MAX_PIXELS // 10**6} Mpixel"
                 raise InputError(f"the images up to here have more than {limits}; send fewer or smaller ones")
-            images.append(_read_image(given))
+            images.append(_read_image(given, bands))
         except (UnusableFileError, ValueError, TypeError, OverflowError) as error:
             raise InputError(f"{COLUMN} {row}: {error}") from None
     return images
@@ -80,23 +82,24 @@ def _decode_value(value: Any) -> Any:
     return bytes(value) if isinstance(value, bytes | bytearray | memoryview) else np.asarray(value)
 
 
-def _count_pixels(value: Any) -> int:
-    """Count the pixels that a file's header or an array's shape says; 0 where that cannot be read."""
+def _count_pixels(value: Any, bands: Bands) -> int:
+    """Count the pixels that a file's header or an array's shape says. Raises UnusableFileError for a file that has none."""
     if not isinstance(value, bytes):
-        return int(value.size) // 3
+        return int(value.size) // len(bands.names)
     try:
         with Image.open(io.BytesIO(value)) as opened:
             return opened.width * opened.height
     except Image.DecompressionBombError:
         return MAX_PIXELS + 1
-    except Exception:  # a decoder may raise anything at all, and decode_image says what is wrong
-        return 0
+    except Exception:  # Pillow may raise anything at all, and it knows few files of other bands than RGB
+        with open_content(value, bands) as windows:
+            return windows.height * windows.width
 
 
-def _read_image(value: Any) -> Pixels:
+def _read_image(value: Any, bands: Bands) -> Values:
     if isinstance(value, bytes):
-        return decode_image(value).turn().pixels
-    return to_pixels(value)
+        return decode_image(value, bands).turn().pixels
+    return to_pixels(value, bands)
 
 
 def _encode_png(labels: Labels, palette: list[list[int]]) -> str:

@@ -3,13 +3,16 @@
 import importlib.metadata
 import io
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from losslab.bands import RGB, read_bands
 from losslab.experiments.finished_runs import open_model
 from losslab.io.files import read_json, write_json, write_text
 from losslab.io.hashing import compute_folder_md5
@@ -23,6 +26,8 @@ from losslab.tracking import registry
 
 ENCODER_MODULES = {"losslab.models.smp_nets", "losslab.models.pretrained"}
 """Modules that a net without an encoder never imports, and which need smp and timm."""
+MAX_EXAMPLE_SIDE = 64
+"""Pixels a side of an example that is not compressed."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ def register_model(run: str, name: str, root: Path) -> RegisteredModel:
             requirements=requirements,
             column=served_model.COLUMN,
             parameter=(served_model.PARAMETER, served_model.ARRAY),
-            example=_draw_example(read_json(folder / "model" / DESCRIPTION)["size"]),
+            example=_draw_example(read_json(folder / "model" / DESCRIPTION)),
             md5=compute_folder_md5(folder),
         )
         version, is_new = registry.register_version(trained, served, name, root)
@@ -86,11 +91,16 @@ def pack_model(model: Path, folder: Path) -> list[str]:
     return requirements
 
 
-def _draw_example(size: int) -> bytes:
-    """Draw a picture as a PNG file, so that no image of the data leaves with the model."""
+def _draw_example(description: Mapping[str, Any]) -> bytes:
+    """Draw an image as a file, PNG or NPY, so that no image of the data leaves with the model."""
+    size, bands, file = description["size"], read_bands(description), io.BytesIO()
+    if bands != RGB:
+        ramp = np.linspace(0, 1, min(size, MAX_EXAMPLE_SIDE), dtype=np.float32)
+        image = np.broadcast_to(ramp[:, None, None], (len(ramp), len(ramp), len(bands.names)))
+        np.save(file, bands.restore(image).astype(bands.dtype))
+        return file.getvalue()
     picture = np.full((size, size, 3), 128, np.uint8)
     picture[..., 0] = np.linspace(0, 255, size).astype(np.uint8)
     picture[..., 1] = picture[..., 0].T
-    file = io.BytesIO()
     Image.fromarray(picture).save(file, "PNG")
     return file.getvalue()
