@@ -21,6 +21,7 @@ from losslab.errors import InputError
 from losslab.export import export as exporting
 from losslab.export.export import ExportOptions, ExportResult, export_model
 from losslab.export.formats import SUFFIXES, FormatName, read_metadata, read_net
+from losslab.export.sample import load_sample
 from losslab.inference.tensors import InputScaling
 from losslab.models.segmentation_net import SegmentationNet
 from tests.conftest import ROOT
@@ -125,20 +126,49 @@ def test_file_for_other_bands_takes_values_as_in_the_image_files(
     )
 
 
-@pytest.mark.parametrize("fit", ["stretch", "tile"])
-def test_images_of_other_bands_are_compared(fit: str, tmp_path: Path, rng: Any) -> None:
-    model = save_small_model(tmp_path / "models", fit=fit, **describe_bands(6))
+def write_tests(prepared: Path, images: Any, sizes: list[tuple[int, int]] | None = None) -> None:
+    """Write test images as the prepare stage does, if they have `sizes`, those of fit tile."""
+    (prepared / "test").mkdir(parents=True, exist_ok=True)
+    np.save(prepared / "test/images.npy", images)
+    (prepared / "dataset.json").write_text(json.dumps({"fit": "tile" if sizes else "stretch"}))
+    lines = [f"{number},test,{height},{width}" for number, (height, width) in enumerate(sizes or [])]
+    (prepared / "index.csv").write_text("\n".join(["image,split,height,width", *lines]))
+
+
+def test_images_of_other_bands_are_compared(tmp_path: Path, rng: Any) -> None:
+    model = save_small_model(tmp_path / "models", **describe_bands(6))
     options = ExportOptions(format="torchscript", model=model)
-    tests = tmp_path / "data/prepared/tiny/test"
-    tests.mkdir(parents=True)
-    np.save(tests / "images.npy", rng.integers(0, 256, (9, 32, 32, 3), dtype=np.uint8))
-    assert export_model(options).origin == "noise, because data/prepared/tiny has images of another kind"
-    np.save(tests / "images.npy", rng.integers(0, 10000, (9, 32, 32, 6), dtype=np.uint16))
+    prepared = tmp_path / "data/prepared/tiny"
+    for images in (rng.integers(0, 256, (9, 32, 32, 6), np.uint8), rng.integers(0, 9999, (9, 32, 32, 3), np.uint16)):
+        write_tests(prepared, images)
+        assert export_model(options).origin == "noise, because data/prepared/tiny has images of other bands"
+    write_tests(prepared, rng.integers(0, 10000, (9, 32, 32, 6), dtype=np.uint16))
     done = export_model(options)
     assert done.origin == "4 test images of tiny" and done.parity.shapes[:2] == ("4x32x32", "1x32x32")
-    tifffile.imwrite(
-        "own.tif", rng.integers(0, 10000, (50, 70, 6), dtype=np.uint16), photometric="minisblack", planarconfig="contig"
-    )
+
+
+def test_images_at_their_own_sizes_are_compared_by_a_window_of_each(tmp_path: Path, rng: Any) -> None:
+    model = save_small_model(tmp_path / "models", fit="tile", **describe_bands(6))
+    sizes = [(40, 50), (20, 90), (32, 32)]
+    pixels = rng.integers(0, 10000, (sum(height * width for height, width in sizes), 6), dtype=np.uint16)
+    prepared = tmp_path / "data/prepared/tiny"
+    write_tests(prepared, pixels, sizes)
+    sample = load_sample([], prepared, 32, models.load(model)[1])
+    assert sample.images.shape == (3, 32, 32, 6) and sample.images.dtype == np.uint16
+    first, second = pixels[:2000].reshape(40, 50, 6), pixels[2000:3800].reshape(20, 90, 6)
+    assert (sample.images[0] == first[:32, :32]).all() and (sample.images[1, :20] == second[:, :32]).all()
+    assert not sample.images[1, 20:].any()
+    assert export_model(ExportOptions(format="torchscript", model=model)).origin == "3 test images of tiny"
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox", "tile"])
+def test_given_image_of_other_bands_is_compared(fit: str, tmp_path: Path, rng: Any) -> None:
+    model = save_small_model(tmp_path / "models", fit=fit, **describe_bands(6))
+    own = rng.integers(0, 10000, (50, 70, 6), dtype=np.uint16)
+    tifffile.imwrite("own.tif", own, photometric="minisblack", planarconfig="contig")
+    sample = load_sample([Path("own.tif")], Path("none"), 32, models.load(model)[1])
+    assert sample.images.shape == (1, 32, 32, 6) and sample.images.dtype == np.uint16
+    assert fit != "tile" or (sample.images[0] == own[:32, :32]).all()
     done = export_model(ExportOptions(format="torchscript", model=model, images=(Path("own.tif"),)))
     assert done.origin == "1 given image" and done.parity.shapes[0] == "1x32x32"
 
@@ -225,9 +255,7 @@ def test_net_with_damaged_weights_is_refused_for_what_it_is(tmp_path: Path) -> N
 
 
 def test_real_images_are_compared_where_there_are_some(model: Path, tmp_path: Path, rng: Any) -> None:
-    tests = tmp_path / "data/prepared/tiny/test"
-    tests.mkdir(parents=True)
-    np.save(tests / "images.npy", rng.integers(0, 256, (9, 32, 32, 3), dtype=np.uint8))
+    write_tests(tmp_path / "data/prepared/tiny", rng.integers(0, 256, (9, 32, 32, 3), dtype=np.uint8))
     done = export_model(ExportOptions(format="torchscript", model=model))
     assert done.origin == "4 test images of tiny" and done.parity.shapes[0] == "4x32x32"
     Image.fromarray(rng.integers(0, 256, (50, 70, 3), dtype=np.uint8)).save(tmp_path / "own.png")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from losslab.data.images.decode import Values
+from losslab.bands import Values
 from losslab.export.formats import NetFunction
 from losslab.inference.tensors import InputScaling, check_finite, to_labels
 from losslab.models.segmentation_net import SegmentationNet

@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from losslab.bands import RGB, Bands, read_bands
-from losslab.data.images.decode import UnusableFileError, Values, read_image
+from losslab.bands import RGB, Bands, Values, read_bands
+from losslab.data.images.decode import UnusableFileError, read_image
 from losslab.data.images.fit import Fit, fit_image
 from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
@@ -63,10 +63,13 @@ def load_sample(
         return ExportSample(np.stack(images), format_plural(len(images), "given image"))
     reason = f"{prepared} is missing"
     if (prepared / "test/images.npy").is_file():
-        rows, reason = PreparedData(prepared).images("test"), f"{prepared} has images of another kind"
-        if (rows.ndim, rows.shape[-1], rows.dtype.name) == (4, len(bands.names), bands.dtype):
-            chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int)
-            tests = np.stack([fit_image(np.asarray(rows[index]), size, "stretch") for index in chosen])
+        rows, reason = PreparedData(prepared).rows("test", "images"), f"{prepared} has images of other bands"
+        if (rows.bands, rows.dtype.name) == ((len(bands.names),), bands.dtype):
+            chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(int).tolist()
+            if fit == "tile":
+                tests = np.stack([rows.read_square(index, 0, 0, size, 0) for index in chosen])
+            else:
+                tests = np.stack([fit_image(rows.read([index])[0], size, "stretch") for index in chosen])
             return ExportSample(tests, f"{format_plural(len(tests), 'test image')} of {prepared.name}")
     return ExportSample(_draw_noise(bands, (count, size, size)), f"noise, because {reason}")
 
