@@ -20,13 +20,14 @@ from losslab.evaluation.label_store import LabelMapStore
 from losslab.export.formats import FormatName, write_net
 from losslab.io.files import atomic_write, write_csv, write_json, write_text
 from losslab.models import build_model, save
-from losslab.prediction.outputs import open_probability_file, save_mask, save_overlay
+from losslab.prediction.outputs import open_probability_file, save_geotiff_mask, save_mask, save_overlay
 from losslab.reporting.components.figures import save_figure
 from losslab.training.checkpoints import AtomicCheckpointIO
 from tests.conftest import ROOT
 
 NOISE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
 COLOURS = [[value] * 3 for value in range(256)]
+PICTURE = ROOT / "docs/pictures/comparison.png"
 METADATA = {"mean": [0.5] * 3, "std": [0.5] * 3, "input": "", "output": "", "label": ""}
 
 
@@ -75,6 +76,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "copy": copy_file,
     "data set": draw_dataset,
     "mask": lambda out: save_mask(NOISE[..., 0].copy(), COLOURS, out),
+    "geotiff mask": lambda out: save_geotiff_mask(NOISE[..., 0].copy(), COLOURS, PICTURE, out),
     "overlay": lambda out: save_overlay(NOISE, NOISE[..., 0].copy(), COLOURS, [False] * 256, out),
     "probabilities": write_probabilities,
     "figure": lambda out: save_figure(Figure(), out),

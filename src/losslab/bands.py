@@ -1,18 +1,21 @@
 """The bands of images: their names and type, how their values are scaled, and which three of them pictures show."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from losslab.io.yaml import Section
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from losslab.io.windows import Values
+
 MAX_BANDS = 16
 BandType = Literal["uint8", "uint16", "float32"]
 BandName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_. -]*$", max_length=40)]
-Values = npt.NDArray[Any]
 
 
 class BandFormat(Section):
@@ -50,22 +53,29 @@ class Bands(BandFormat):
             raise ValueError("low must be below high in each band")
         return self
 
-    def scale(self, image: Values) -> npt.NDArray[np.float32]:
+    def scale(self, image: "Values") -> "npt.NDArray[np.float32]":
         """Scale an image `[…, B]` so that each band's range is 0 to 1.
 
+        >>> import numpy as np
         >>> RGB.scale(np.array([[[0, 51, 255]]], np.uint8)).tolist()
         [[[0.0, 0.20000000298023224, 1.0]]]
         """
+        import numpy as np
+
         low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
         return np.asarray((image.astype(np.float32) - low) / (high - low), np.float32)
 
-    def restore(self, scaled: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def restore(self, scaled: "npt.NDArray[np.float32]") -> "npt.NDArray[np.float32]":
         """Undo `scale`, in float32."""
+        import numpy as np
+
         low, high = np.array(self.low, np.float32), np.array(self.high, np.float32)
         return np.asarray(scaled * (high - low) + low, np.float32)
 
-    def draw(self, image: Values) -> npt.NDArray[np.uint8]:
+    def draw(self, image: "Values") -> "npt.NDArray[np.uint8]":
         """Return an image `[…, B]` as a picture, RGB uint8 `[…, 3]`: the bands `shown`, their ranges as 0 to 255."""
+        import numpy as np
+
         if self == RGB:
             return np.asarray(image, np.uint8)
         scaled = self.scale(image)[..., self.shown]

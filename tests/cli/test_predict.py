@@ -20,7 +20,7 @@ from losslab.cli import app
 from losslab.inference.predictor import Predictor
 from losslab.models import build_model
 from tests.export.small_model import save_small_model
-from tests.prediction.nets import build_description, draw_noise
+from tests.prediction.nets import build_description, draw_noise, write_geotiff
 
 
 @pytest.fixture(autouse=True)
@@ -150,6 +150,17 @@ def test_foreign_masks_are_replaced_only_with_overwrite() -> None:
     assert [path.name for path in Path("out").iterdir()] == ["1.png"] and Path("out/1.png").read_bytes() == before
     assert run("in", "-o", "out", "--overwrite").exit_code == 0
     assert Path("out/1.png").read_bytes() != before
+
+
+def test_georeference_is_kept_with_rasterio_and_its_loss_is_told_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_geotiff(Path("in/a.tif"), draw_noise((20, 31, 3)))
+    done = run("in", "-o", "out")
+    assert done.exit_code == 0 and done.stderr == "" and Path("out/a.tif").exists() and not Path("out/a.png").exists()
+    monkeypatch.setattr("losslab.prediction.inputs.is_rasterio_installed", lambda: False)
+    done = run("in", "-o", "out")
+    assert done.exit_code == 0 and Path("out/a.png").exists()
+    line = "in/a.tif has a georeference; pip install 'losslab[geo]' to keep it in predictions"
+    assert done.stderr == f"WARNING: {line}\n"
 
 
 def test_out_of_memory_ends_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

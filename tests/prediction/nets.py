@@ -1,12 +1,27 @@
 """Nets small enough to know what they must answer, and their model.json."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import rasterio
 import torch
 from torch import Tensor, nn
 
+TWO_BANDS: dict[str, Any] = {
+    "bands": {
+        "names": ["nir", "red"],
+        "dtype": "uint16",
+        "shown": [0, 0, 1],
+        "low": [0.0, 100.0],
+        "high": [255.0, 255.0],
+        "clip": True,
+    },
+    "mean": [0.5] * 2,
+    "std": [0.25] * 2,
+}
+"""Part of the model.json of a net that takes two bands of 16 bits."""
 CPU = torch.device("cpu")
 
 
@@ -27,11 +42,11 @@ def build_description(outputs: int, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def build_small_net(outputs: int, seed: int = 0) -> nn.Module:
+def build_small_net(outputs: int, seed: int = 0, bands: int = 3) -> nn.Module:
     """Build two 3 x 3 convolutions: each logit sees two pixels to every side."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, outputs, 3, padding=1)).eval()
+        return nn.Sequential(nn.Conv2d(bands, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, outputs, 3, padding=1)).eval()
 
 
 class OneSize(nn.Module):
@@ -41,6 +56,16 @@ class OneSize(nn.Module):
         if images.shape[-2:] != (16, 16):
             raise AssertionError(f"Input height ({images.shape[-2]}) doesn't match model (16).")
         return images[:, :2]
+
+
+def write_geotiff(path: Path, pixels: npt.NDArray[Any]) -> None:
+    """Write an image `[H, W, B]` of pixels of 10 m, somewhere near Verona."""
+    place = {"crs": "EPSG:32632", "transform": rasterio.transform.from_origin(650000, 5030000, 10, 10)}
+    height, width, count = pixels.shape
+    with rasterio.open(
+        path, "w", driver="GTiff", height=height, width=width, count=count, dtype=pixels.dtype.name, **place
+    ) as file:
+        file.write(np.moveaxis(pixels, -1, 0))
 
 
 def draw_noise(shape: tuple[int, ...], seed: int = 0) -> npt.NDArray[np.uint8]:

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from losslab.errors import InputError
-from losslab.prediction.inputs import check_outputs, find_jobs
-from losslab.prediction.outputs import save_mask
-from tests.prediction.nets import draw_noise
+from losslab.prediction.inputs import check_outputs, find_jobs, find_lost_georeferences
+from losslab.prediction.outputs import save_geotiff_mask, save_mask
+from tests.prediction.nets import draw_noise, write_geotiff
 
 
 @pytest.fixture(autouse=True)
@@ -143,6 +143,53 @@ def test_masks_of_an_earlier_run_are_replaced_and_nothing_else_is() -> None:
     ):
         check_outputs(jobs, Path("out"), overwrite=False)
     check_outputs(jobs, Path("out"), overwrite=True)
+
+
+def test_probabilities_of_an_earlier_prediction_are_no_images() -> None:
+    put("in/a.npy", "in/a.probabilities.npy")
+    assert masks("in", "in/*.npy") == {"in/a.npy": "out/a.png"}
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_mask_of_a_geotiff_is_a_geotiff_where_rasterio_is_installed(
+    is_installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("losslab.prediction.inputs.is_rasterio_installed", lambda: is_installed)
+    put("in/damaged.tif")
+    write_geotiff(Path("in/a.TIF"), draw_noise((4, 5, 3)))
+    Image.fromarray(draw_noise((4, 5, 3))).save("in/plain.tif")
+    assert masks("in") == {
+        "in/a.TIF": "out/a.tif" if is_installed else "out/a.png",
+        "in/damaged.tif": "out/damaged.png",
+        "in/plain.tif": "out/plain.png",
+    }
+    assert find_lost_georeferences(find_jobs(["in"], Path("out"))) == ([] if is_installed else ["in/a.TIF"])
+
+
+@pytest.mark.parametrize("is_installed", [True, False])
+def test_geotiff_masks_of_an_earlier_run_are_replaced_and_nothing_else_is(
+    is_installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where rasterio was installed, or removed, since that run."""
+    Path("in").mkdir()
+    for name in ("a", "b", "c"):
+        write_geotiff(Path(f"in/{name}.tif"), draw_noise((4, 5, 3)))
+        put(f"out/{name}.overlay.jpg")
+    save_geotiff_mask(draw_noise((4, 5)), [[0, 0, 0]], Path("in/a.tif"), Path("out/a.tif"))
+    save_mask(draw_noise((4, 5)), [[0, 0, 0]], Path("out/b.png"))
+    put("out/c.png")
+    write_geotiff(Path("out/c.tif"), draw_noise((4, 5, 3)))
+    monkeypatch.setattr("losslab.prediction.inputs.is_rasterio_installed", lambda: is_installed)
+    first = "out/c.tif" if is_installed else "out/c.png"
+    with pytest.raises(InputError, match=f"^{first}: not written by losslab predict"):
+        check_outputs(find_jobs(["in"], Path("out")), Path("out"), overwrite=False)
+
+
+def test_own_mask_is_known_however_large_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    put("in/a.jpg")
+    save_mask(draw_noise((40, 50)), [[0, 0, 0]], Path("out/a.png"))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    check_outputs(find_jobs(["in"], Path("out")), Path("out"), overwrite=False)
 
 
 @pytest.mark.parametrize("overwrite", [True, False])

@@ -4,17 +4,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 from PIL import Image
 
+from losslab.bands import RGB, read_bands
 from losslab.data.images.decode import read_mask
+from losslab.io.windows import ArrayWindows
+from losslab.prediction import outputs
 from losslab.prediction.outputs import (
     choose_tinted_classes,
     draw_overlay,
+    draw_picture,
     open_probability_file,
+    save_geotiff_mask,
     save_mask,
     save_overlay,
 )
-from tests.prediction.nets import draw_noise
+from tests.prediction.nets import TWO_BANDS, draw_noise, write_geotiff
 
 PALETTE = [[0, 0, 0], [200, 0, 0], [0, 0, 100]]
 
@@ -26,6 +32,31 @@ def test_mask_holds_labels_in_the_colours_of_their_classes(tmp_path: Path) -> No
         assert opened.mode == "P" and np.array_equal(np.asarray(opened), labels)
         assert np.array_equal(np.asarray(opened.convert("RGB")), np.asarray(PALETTE)[labels])
     assert np.array_equal(read_mask(tmp_path / "sub/a.png", in_colours=False), labels)
+
+
+def test_geotiff_mask_lies_where_its_image_lies(tmp_path: Path) -> None:
+    labels = draw_noise((300, 31)) % 3
+    write_geotiff(tmp_path / "a.tif", draw_noise((300, 31, 1)))
+    save_geotiff_mask(labels, PALETTE, tmp_path / "a.tif", tmp_path / "sub/a.tif")
+    with rasterio.open(tmp_path / "a.tif") as image, rasterio.open(tmp_path / "sub/a.tif") as mask:
+        assert (mask.crs, mask.transform) == (image.crs, image.transform) and mask.crs.to_epsg() == 32632
+        assert mask.count == 1 and np.array_equal(mask.read(1), labels)
+        assert (mask.profile["compress"], mask.profile["tiled"], mask.nodata) == ("deflate", True, None)
+        assert [list(mask.colormap(1)[label][:3]) for label in range(3)] == PALETTE
+    assert np.array_equal(read_mask(tmp_path / "sub/a.tif", in_colours=False), labels)
+    assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.tif"]
+
+
+def test_picture_shows_the_ranges_of_the_bands() -> None:
+    image = np.array([[[0, 100], [255, 1000]]], np.uint16)
+    assert draw_picture(ArrayWindows(image), read_bands(TWO_BANDS)).tolist() == [[[0, 0, 0], [255, 255, 255]]]
+
+
+@pytest.mark.parametrize("step", [1, 2, 7, 100])
+def test_picture_of_every_few_pixels(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outputs, "ROWS_AT_ONCE", 5)
+    image = draw_noise((37, 20, 3))
+    assert np.array_equal(draw_picture(ArrayWindows(image), RGB, step), image[::step, ::step])
 
 
 def test_overlay_tints_classes_and_draws_where_they_end() -> None:

@@ -6,22 +6,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import rasterio
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from losslab.data.images.decode import read_image
+from losslab.data.images.decode import UnusableFileError, read_image
 from losslab.data.images.fit import Fit, fit_image
 from losslab.errors import InputError
 from losslab.inference.predictor import Predictor, restore_size
 from losslab.inference.tensors import to_labels, to_probabilities
+from losslab.inference.tiling import build_tiling, predict_tiled
+from losslab.io.windows import ArrayWindows
 from losslab.models.segmentation_net import SegmentationNet
-from losslab.prediction import label_map, loading
+from losslab.prediction import loading
 from losslab.prediction import predict as predicting
 from losslab.prediction.inputs import find_jobs
 from losslab.prediction.label_map import predict_image
 from losslab.prediction.predict import PredictionSummary, PredictOptions, predict_images
-from tests.prediction.nets import CPU, OneSize, build_description, build_small_net, draw_noise
+from tests.prediction.nets import CPU, TWO_BANDS, OneSize, build_description, build_small_net, draw_noise, write_geotiff
 
 SIZES = [(30, 50), (16, 16), (50, 30), (30, 50), (30, 50), (9, 12), (40, 41)]
 
@@ -54,7 +58,7 @@ def test_trained_scale_gives_the_masks_that_evaluate_scores_at_original_size(
     folder: Path, fit: Fit, outputs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Prepared images in batches, logits back at each image's size: bit for bit."""
-    monkeypatch.setattr(label_map, "MAX_LOGITS_AT_ONCE", 300)
+    monkeypatch.setattr("losslab.inference.tiling.MAX_LOGITS_AT_ONCE", 300)
     net = predictor(outputs, fit=fit)
     outcome = run(folder, net, PredictOptions(batch_size=4))
     images = [read_image(path).pixels for path in sorted((folder / "in").iterdir())]
@@ -94,6 +98,94 @@ def test_original_scale_is_one_pass_also_in_tiles(folder: Path, tile: int) -> No
         )
 
 
+@pytest.mark.parametrize("options", [PredictOptions(), PredictOptions(scale="original", tile=24)])
+def test_tile_net_sees_images_at_their_own_size(folder: Path, options: PredictOptions) -> None:
+    net = predictor(net=SegmentationNet(build_small_net(3), 4), fit="tile")
+    run(folder, net, options)
+    side = 16 if options.scale == "trained" else 24
+    for number in range(7):
+        image = ArrayWindows(read_image(folder / f"in/{number}.png").pixels)
+        parts = predict_tiled(net.compute_logits, image, build_tiling(side, 0.25, 4), 1, int)
+        expected = to_labels(torch.cat([rows.clone() for _, rows in parts], dim=2))[0].numpy()
+        assert np.array_equal(mask(folder / f"out/{number}.png"), expected) and len(np.unique(expected)) > 1
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox", "tile"])
+def test_images_are_read_in_the_bands_of_the_model(tmp_path: Path, fit: Fit) -> None:
+    (tmp_path / "in").mkdir()
+    net = predictor(net=build_small_net(3, bands=2), fit=fit, **TWO_BANDS)
+    image = np.random.default_rng(0).integers(0, 400, (30, 41, 2), np.uint16)
+    np.save(tmp_path / "in/a.npy", image)
+    tifffile.imwrite(tmp_path / "in/b.tif", image, planarconfig="contig")
+    tifffile.imwrite(tmp_path / "in/c.tif", image[..., 0])
+    Image.fromarray(draw_noise((30, 41, 3))).save(tmp_path / "in/d.png")
+    outcome = run(tmp_path, net, PredictOptions(overlays=True, batch_size=1))
+    for name in ("a", "b"):
+        assert np.array_equal(mask(tmp_path / f"out/{name}.png"), predict_image(net, image))
+        assert mask(tmp_path / f"out/{name}.overlay.jpg").shape == (30, 41, 3)
+    assert [path.name for path, _ in outcome.failures] == ["c.tif", "d.png"]
+    assert all(len(reason.splitlines()) == 1 for _, reason in outcome.failures) and outcome.images == 2
+
+
+@pytest.mark.parametrize("options", [{}, {"probabilities": True}, {"scale": "original", "tile": 20}])
+def test_large_images_give_the_same_files_without_being_decoded(
+    tmp_path: Path, options: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    tifffile.imwrite(tmp_path / "in/a.tif", draw_noise((80, 41, 3)), tile=(16, 16))
+    np.save(tmp_path / "in/b.npy", draw_noise((30, 90, 3)))
+    net = predictor(fit="tile")
+    run(tmp_path, net, PredictOptions(**options), "small")
+    monkeypatch.setattr(loading, "MAX_BYTES_AHEAD", 1000)
+    monkeypatch.setattr(loading, "read_image", None)
+    monkeypatch.setattr(predicting, "LARGE_IMAGE_PIXELS", 1000)
+    assert run(tmp_path, net, PredictOptions(**options), "large").images == 2
+    small, large = ({path.name: path.read_bytes() for path in (tmp_path / out).iterdir()} for out in ("small", "large"))
+    assert small == large
+
+
+def test_overlay_of_a_large_image_is_shrunk(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(predicting, "LARGE_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(predicting, "MAX_SHRUNK_SIDE_PX", 20)
+    run(folder, predictor(), PredictOptions(overlays=True))
+    for number, shape in ((0, (10, 17, 3)), (1, (16, 16, 3))):
+        assert mask(folder / f"out/{number}.overlay.jpg").shape == shape
+
+
+@pytest.mark.parametrize("probabilities", [True, False])
+def test_large_image_that_breaks_off_is_reported_and_the_rest_is_done(
+    folder: Path, probabilities: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = ArrayWindows(draw_noise((70, 41, 3)))
+
+    class Damaged:
+        height, width, orientation = 70, 41, 1
+
+        def read(self, top: int, left: int, height: int, width: int) -> Any:
+            if top:
+                raise UnusableFileError("truncated image", "tile 7")
+            return whole.read(top, left, height, width)
+
+    tifffile.imwrite(folder / "in/0a.tif", whole.array)
+    monkeypatch.setattr(loading, "MAX_BYTES_AHEAD", whole.array.nbytes - 1)
+    monkeypatch.setattr(loading, "open_image", lambda *_: Damaged())
+    outcome = run(folder, predictor(fit="tile"), PredictOptions(probabilities=probabilities))
+    assert [(path.name, reason) for path, reason in outcome.failures] == [("0a.tif", "truncated image: tile 7")]
+    assert outcome.images == 7 and not list((folder / "out").glob("*0a*"))
+
+
+def test_mask_of_a_geotiff_has_its_place(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    image = draw_noise((30, 41, 3))
+    write_geotiff(tmp_path / "in/a.tif", image)
+    net = predictor()
+    assert run(tmp_path, net, PredictOptions(probabilities=True, batch_size=1)).images == 1
+    with rasterio.open(tmp_path / "in/a.tif") as source, rasterio.open(tmp_path / "out/a.tif") as written:
+        assert (written.crs, written.transform) == (source.crs, source.transform)
+        assert np.array_equal(written.read(1), predict_image(net, image))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.probabilities.npy", "a.tif"]
+
+
 def test_images_of_one_size_share_a_batch_of_no_more_pixels_than_given(folder: Path) -> None:
     sizes: list[tuple[int, ...]] = []
 
@@ -115,7 +207,7 @@ def test_batches_and_threads_hold_no_more_pixels_than_memory_is_meant_for(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run(folder, predictor(), out="plenty")
-    monkeypatch.setattr(loading, "MAX_PIXELS_AHEAD", 1)
+    monkeypatch.setattr(loading, "MAX_BYTES_AHEAD", 1)
     monkeypatch.setattr(predicting, "MAX_BATCH_PIXELS", 2000)
     assert run(folder, predictor(), PredictOptions(overlays=True), out="little").images == 7
     for number in range(7):
@@ -157,7 +249,7 @@ def test_mask_has_the_shape_in_which_viewers_show_the_image(tmp_path: Path, orie
 def test_probabilities_are_of_all_classes_at_the_size_of_the_image(
     folder: Path, outputs: int, scale: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(label_map, "MAX_LOGITS_AT_ONCE", 300)
+    monkeypatch.setattr("losslab.inference.tiling.MAX_LOGITS_AT_ONCE", 300)
     net = predictor(outputs)
     run(folder, net, PredictOptions(scale=scale, tile=20, overlap=0.5, probabilities=True))
     for number, (height, width) in enumerate(SIZES):

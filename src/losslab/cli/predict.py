@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from losslab.cli.console import cli_errors, exit_with_errors
-from losslab.formats import format_plural
-from losslab.stage import print_line
+from losslab.formats import format_list, format_plural
+from losslab.stage import print_line, print_warning
 
 if TYPE_CHECKING:
     from losslab.prediction.predict import PredictionSummary
@@ -21,7 +21,10 @@ def predict(
     model: Annotated[Path, typer.Option(help="Folder with model.safetensors and model.json.")] = Path("models"),
     scale: Annotated[
         Literal["trained", "original"],
-        typer.Option(help="Size the net sees: the one it was trained on, or each image's own."),
+        typer.Option(
+            help="Size the net sees: the one it was trained on, or each image's own. A net trained with fit: tile sees "
+            "images at their own size anyway, in tiles of the size it was trained on, or with original of --tile."
+        ),
     ] = "trained",
     tile: Annotated[int, typer.Option(min=1, help="Tile side in pixels for larger images at original scale.")] = 1024,
     overlap: Annotated[
@@ -30,7 +33,13 @@ def predict(
     tta: Annotated[
         Literal["none", "flip", "flip_scale"], typer.Option(help="Test-time augmentation: average over several views.")
     ] = "none",
-    overlays: Annotated[bool, typer.Option("--overlays", help="Also write NAME.overlay.jpg.")] = False,
+    overlays: Annotated[
+        bool,
+        typer.Option(
+            "--overlays",
+            help="Also write NAME.overlay.jpg; of more than 64 Mpixel, shrunk to at most 4096 pixels a side.",
+        ),
+    ] = False,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write NAME.probabilities.npy, float16 [C, H, W].")
     ] = False,
@@ -46,19 +55,25 @@ def predict(
         bool, typer.Option("--overwrite", help="Also replace files in DIR that losslab predict did not write.")
     ] = False,
 ) -> None:
-    """Write a mask for each image: DIR/NAME.png, a palette PNG of the image's size whose pixel values are classes."""
+    """Write a mask for each image: DIR/NAME.png, a palette PNG of the image's size whose pixel values are classes.
+
+    The mask of a GeoTIFF is a GeoTIFF, DIR/NAME.tif, if rasterio is installed: pip install 'losslab[geo]'.
+    """
     with cli_errors(
         f"the masks in {out} are complete; run the same command again to write all of them",
         "lower --batch-size, or --tile with --scale original",
         out,
     ):
         from losslab.models.description import read_description
-        from losslab.prediction.inputs import check_outputs, find_jobs
+        from losslab.prediction.inputs import check_outputs, find_jobs, find_lost_georeferences
         from losslab.prediction.model import check_threshold, load_predictor
 
         jobs = find_jobs(paths, out)
         check_outputs(jobs, out, overwrite)
         check_threshold(threshold, read_description(model))
+        if lost := find_lost_georeferences(jobs):
+            have = "has a georeference" if len(lost) == 1 else "have a georeference"
+            print_warning(f"{format_list(lost, 3)} {have}; pip install 'losslab[geo]' to keep it in predictions")
 
         from losslab.prediction.predict import PredictOptions, predict_images
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from losslab.bands import Values
 from losslab.export.formats import NetFunction
 from losslab.inference.tensors import InputScaling, check_finite, to_labels
+from losslab.io.windows import Values
 from losslab.models.segmentation_net import SegmentationNet
 
 Batches = Sequence[Values]

@@ -8,13 +8,14 @@ from typing import Any
 import cv2
 import numpy as np
 
-from losslab.bands import RGB, Bands, Values, read_bands
+from losslab.bands import RGB, Bands, read_bands
 from losslab.data.images.decode import UnusableFileError, read_image
 from losslab.data.images.fit import Fit, fit_image
 from losslab.data.loading.arrays import PreparedData
 from losslab.errors import InputError
 from losslab.export.formats import VaryingAxes
 from losslab.formats import format_plural
+from losslab.io.windows import Values
 
 MAX_IMAGES = 4
 """Images on which an exported net is compared."""

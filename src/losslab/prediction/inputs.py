@@ -4,9 +4,10 @@ import glob
 import itertools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from losslab.data.images.georeference import has_georeference, is_rasterio_installed
 from losslab.data.readers import IMAGE_SUFFIXES
 from losslab.errors import InputError
 from losslab.formats import format_list
@@ -14,7 +15,8 @@ from losslab.formats import format_list
 MAX_FILES_NAMED = 3
 """Files that an error names."""
 SOFTWARE = "losslab predict"
-"""PNG field Software of the masks that losslab writes."""
+"""PNG field, or TIFF tag, Software of the masks that losslab writes."""
+PROBABILITIES = ".probabilities.npy"
 
 
 @dataclass(frozen=True)
@@ -22,15 +24,21 @@ class PredictionJob:
     image: Path
     name: Path
     """Path of the outputs below their folder, without suffix."""
+    is_georeferenced: bool = False
+
+    @property
+    def has_geotiff_mask(self) -> bool:
+        """Whether the mask is a GeoTIFF, which only rasterio writes."""
+        return self.is_georeferenced and is_rasterio_installed()
 
     def locate_mask(self, out: Path) -> Path:
-        return out / f"{self.name}.png"
+        return out / f"{self.name}{'.tif' if self.has_geotiff_mask else '.png'}"
 
     def locate_overlay(self, out: Path) -> Path:
         return out / f"{self.name}.overlay.jpg"
 
     def locate_probabilities(self, out: Path) -> Path:
-        return out / f"{self.name}.probabilities.npy"
+        return out / f"{self.name}{PROBABILITIES}"
 
 
 def find_jobs(paths: Sequence[str], out: Path) -> list[PredictionJob]:
@@ -38,7 +46,7 @@ def find_jobs(paths: Sequence[str], out: Path) -> list[PredictionJob]:
 
     The outputs of a file go directly into `out`. Those of a folder or pattern lie as deep below `out` as the image lies
     below the folder, or below the part of the pattern without wildcards. In folders and patterns, files are skipped that
-    are hidden, lack the suffix of an image, or lie in `out`.
+    are hidden, lack the suffix of an image, hold probabilities of an earlier prediction, or lie in `out`.
 
     Raises:
         InputError: a path names no image; two images would share an output; an output would lie beside an input.
@@ -52,7 +60,7 @@ def find_jobs(paths: Sequence[str], out: Path) -> list[PredictionJob]:
             raise InputError(_explain_no_image(path))
         for job in expanded:
             by_path.setdefault(os.path.abspath(job.image), job)  # noqa: PTH100 — a link is an image of its own
-    jobs = list(by_path.values())
+    jobs = [replace(job, is_georeferenced=has_georeference(job.image)) for job in by_path.values()]
     _check_names(jobs, out)
     _check_folders(jobs, out)
     return jobs
@@ -66,13 +74,18 @@ def check_outputs(jobs: Sequence[PredictionJob], out: Path, overwrite: bool) -> 
         existing = [path for path in outputs if os.path.lexists(path)]
         if folder := next((path for path in existing if path.is_dir()), None):
             raise InputError(f"{folder} is a folder, but a file must be written there; choose another folder with -o")
-        if existing and not overwrite and not _is_written_by_losslab(job.locate_mask(out)):
+        if existing and not overwrite and not _has_own_mask(job, out):
             foreign.append(str(existing[0]))
     if foreign:
         raise InputError(
             f"{format_list(foreign, MAX_FILES_NAMED)}: not written by losslab predict; choose another folder with -o, or pass "
             "--overwrite to replace"
         )
+
+
+def find_lost_georeferences(jobs: Sequence[PredictionJob]) -> list[str]:
+    """Find the images that lie somewhere on earth, of which their masks will not tell."""
+    return [str(job.image) for job in jobs if job.is_georeferenced and not job.has_geotiff_mask]
 
 
 def _expand_path(text: str, out: Path) -> Iterator[PredictionJob]:
@@ -106,7 +119,7 @@ def _walk_images(folder: Path, out: Path) -> Iterator[Path]:
 
 def _is_image(path: Path) -> bool:
     """Judge a file by its name; a broken link counts, and is reported when it is read."""
-    if path.name.startswith(".") or path.suffix.lower() not in IMAGE_SUFFIXES:
+    if path.name.startswith(".") or path.name.endswith(PROBABILITIES) or path.suffix.lower() not in IMAGE_SUFFIXES:
         return False
     return path.is_file() or (path.is_symlink() and not path.exists())
 
@@ -163,11 +176,21 @@ def _check_folders(jobs: Sequence[PredictionJob], out: Path) -> None:
             raise InputError(f"{target} would lie beside the input {beside}; choose another folder with -o")
 
 
+def _has_own_mask(job: PredictionJob, out: Path) -> bool:
+    """Tell whether losslab wrote a job's mask or, where there is none, the one it writes with or without rasterio."""
+    masks = job.locate_mask(out), *(out / f"{job.name}{suffix}" for suffix in (".png", ".tif"))
+    return next((_is_written_by_losslab(mask) for mask in masks if os.path.lexists(mask)), False)
+
+
 def _is_written_by_losslab(mask: Path) -> bool:
-    from PIL import Image
+    from PIL.PngImagePlugin import PngImageFile
+    from tifffile import TiffFile
 
     try:
-        with Image.open(mask) as opened:
-            return opened.format == "PNG" and opened.info.get("Software") == SOFTWARE
-    except (OSError, ValueError, SyntaxError):
+        if mask.suffix == ".png":
+            with PngImageFile(mask) as opened:  # Image.open refuses large ones
+                return bool(opened.info.get("Software") == SOFTWARE)
+        with TiffFile(mask) as tiff:
+            return tiff.pages.first.software == SOFTWARE
+    except Exception:  # a decoder may raise anything at all on files of others
         return False

@@ -9,11 +9,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from losslab.bands import RGB, BandFormat, Values
+from losslab.bands import RGB, BandFormat
 from losslab.data.images.fit import Fit, fit_image
 from losslab.inference.predictor import Predictor, restore_rows
 from losslab.inference.tensors import to_labels
-from losslab.inference.tiling import Rows, count_rows_at_once
+from losslab.inference.tiling import Rows, count_rows_at_once, predict_whole, split_rows
+from losslab.io.windows import ArrayWindows, Values
 
 Labels = npt.NDArray[np.uint8]
 
@@ -46,15 +47,21 @@ def to_pixels(array: npt.NDArray[Any], bands: BandFormat) -> Values:
 
 
 def predict_image(predictor: Predictor, image: Values) -> Labels:
-    """Label an image `[H, W, B]` of any size, as its file has it, as uint8 `[H, W]`.
+    """Label an image `[H, W, B]` of any size as uint8 `[H, W]`, as `losslab predict --scale trained` does.
 
-    The labels are those of `losslab predict --scale trained`.
+    Its bands and their type are the model's: uint8 `[H, W, 3]`, RGB, unless model.json says something else.
     """
-    height, width = image.shape[:2]
-    fit = predictor.description["fit"]
-    fitted = fit_image(image, predictor.description["size"], fit)
-    logits = predictor.compute_logits(torch.from_numpy(np.ascontiguousarray(fitted))[None])
-    labels = np.empty((height, width), np.uint8)
-    for top, rows in restore_in_rows(logits, height, width, fit):
+    labels = np.empty(image.shape[:2], np.uint8)
+    for top, rows in _predict_rows(predictor, image):
         labels[top : top + rows.shape[-2]] = compute_row_labels(rows)
     return labels
+
+
+def _predict_rows(predictor: Predictor, image: Values) -> Iterator[Rows]:
+    height, width = image.shape[:2]
+    fit = predictor.description["fit"]
+    if fit == "tile":
+        return split_rows(predict_whole(predictor, ArrayWindows(image)))
+    fitted = fit_image(image, predictor.description["size"], fit)
+    logits = predictor.compute_logits(torch.from_numpy(np.ascontiguousarray(fitted))[None])
+    return restore_in_rows(logits, height, width, fit)

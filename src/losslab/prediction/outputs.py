@@ -11,8 +11,11 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from losslab.bands import Bands
 from losslab.data.images.decode import Pixels
+from losslab.data.images.georeference import read_georeference
 from losslab.io.files import atomic_write
+from losslab.io.windows import PixelWindows
 from losslab.prediction.inputs import SOFTWARE
 from losslab.prediction.label_map import Labels
 
@@ -24,7 +27,11 @@ JPEG_QUALITY = 90
 MAX_JPEG_SIDE_PX = 65500
 """Longest side that libjpeg writes."""
 ROWS_AT_ONCE = 512
-"""Rows of an overlay that are tinted at once."""
+"""Rows of an image that are drawn at once, and of an overlay that are tinted."""
+BLOCK_PX = 256
+"""Side of a GeoTIFF's blocks."""
+GDAL_CACHE_MB = 64
+"""Blocks that GDAL keeps; else it takes a twentieth of the machine's memory."""
 
 
 def save_mask(labels: Labels, palette: Palette, path: Path) -> None:
@@ -36,6 +43,37 @@ def save_mask(labels: Labels, palette: Palette, path: Path) -> None:
     info.add_text("Software", SOFTWARE)
     with atomic_write(path) as partial:
         image.save(partial, format="PNG", pnginfo=info)
+
+
+def save_geotiff_mask(labels: Labels, palette: Palette, source: Path, path: Path) -> None:
+    """Save labels as `save_mask` does, but as a GeoTIFF that lies where the image file `source` lies. Needs rasterio."""
+    import rasterio
+    from rasterio.windows import Window
+
+    height, width = labels.shape
+    crs, transform = read_georeference(source) or (None, None)
+    with atomic_write(path) as partial, partial.open("wb") as file, rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB):
+        layout = {"tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "compress": "deflate"}
+        kind = {"driver": "GTiff", "dtype": "uint8", "count": 1, "photometric": "palette", "bigtiff": "if_safer"}
+        place = {"height": height, "width": width, "crs": crs, "transform": transform}
+        # Into a path GDAL may write half of it on a full disk, and not say so; this way it is written by Python.
+        with rasterio.open(file, "w", **kind, **layout, **place) as written:
+            written.update_tags(TIFFTAG_SOFTWARE=SOFTWARE)
+            written.write_colormap(1, {label: tuple(colour) for label, colour in enumerate(palette)})
+            for top in range(0, height, BLOCK_PX):
+                rows = labels[top : top + BLOCK_PX]
+                written.write(rows, 1, window=Window(0, top, width, len(rows)))
+
+
+def draw_picture(image: PixelWindows, bands: Bands, step: int = 1) -> Pixels:
+    """Draw an image as RGB `[H, W, 3]`, or every `step`-th pixel of every `step`-th row of it."""
+    height, width = (len(range(0, length, step)) for length in (image.height, image.width))
+    picture, at_once = np.empty((height, width, 3), np.uint8), max(ROWS_AT_ONCE // step, 1)
+    for row in range(0, height, at_once):
+        top = row * step
+        rows = image.read(top, 0, min(at_once * step, image.height - top), image.width)
+        picture[row : row + at_once] = bands.draw(rows[::step, ::step])
+    return picture
 
 
 def save_overlay(image: Pixels, labels: Labels, palette: Palette, tinted: Sequence[bool], path: Path) -> None:

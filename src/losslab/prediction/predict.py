@@ -1,6 +1,8 @@
 """Prediction of many images: batches through the net, and their outputs to disk."""
 
 import errno
+import math
+import tempfile
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -14,21 +16,34 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from losslab.data.images.decode import Pixels
+from losslab.bands import read_bands
+from losslab.data.images.decode import UnusableFileError
 from losslab.data.images.fit import fit_image
 from losslab.errors import InputError, find_exhausted_memory
 from losslab.inference.predictor import Predictor
 from losslab.inference.tensors import to_probabilities
-from losslab.inference.tiling import Rows, Tiling, build_tiling, predict_tiled, split_rows
-from losslab.io.windows import ArrayWindows
+from losslab.inference.tiling import OVERLAP, Rows, Tiling, choose_tiling, predict_tiled, split_rows
+from losslab.io.files import make_folder, name_errors
+from losslab.io.windows import Values
 from losslab.models.probe import find_fault, shorten_error
 from losslab.prediction.inputs import PredictionJob
 from losslab.prediction.label_map import Labels, compute_row_labels, restore_in_rows
 from losslab.prediction.loading import LoadedImage, LoadFailure, load_ahead
-from losslab.prediction.outputs import choose_tinted_classes, open_probability_file, save_mask, save_overlay
+from losslab.prediction.outputs import (
+    choose_tinted_classes,
+    draw_picture,
+    open_probability_file,
+    save_geotiff_mask,
+    save_mask,
+    save_overlay,
+)
 
 MAX_BATCH_PIXELS = 64 << 20
 """Pixels of all images in a batch at their own size; a single image may have more."""
+LARGE_IMAGE_PIXELS = 64 << 20
+"""Pixels beyond which the labels of an image are kept in a file, and its overlay is shrunk."""
+MAX_SHRUNK_SIDE_PX = 4096
+"""Longest side of an overlay that is shrunk."""
 MAX_WRITES_WAITING = 8
 """Images whose outputs may wait to be written."""
 
@@ -39,7 +54,7 @@ class PredictOptions:
 
     scale: Literal["trained", "original"] = "trained"
     tile: int = 1024
-    overlap: float = 0.25
+    overlap: float = OVERLAP
     batch_size: int = 16
     """Images that go through the net together at its trained size; of larger ones as many as have no more pixels."""
     threshold: float = 0.5
@@ -69,15 +84,16 @@ def predict_images(
     """
     check_scale(predictor, options)
     began, summary = time.monotonic(), PredictionSummary()
-    size, fit = predictor.description["size"], predictor.description["fit"]
-
-    def fit_to_net(image: Pixels) -> Pixels:
-        return fit_image(image, size, fit) if options.scale == "trained" else image
-
+    size, fit, bands = predictor.description["size"], predictor.description["fit"], read_bands(predictor.description)
     net = _RowPredictor(predictor, options)
+
+    def fit_to_net(image: Values) -> Values:
+        return image if net.keeps_size else fit_image(image, size, fit)
+
+    side = net.tiling.side if net.keeps_size else None
     with (
         tqdm(total=len(jobs), desc="predict", unit=" images", disable=None) as bar,
-        load_ahead(jobs, fit_to_net, keep=options.overlays) as loaded,
+        load_ahead(jobs, bands, fit_to_net, side, keep=options.overlays) as loaded,
         _OutputWriter(predictor, options, out, summary, bar) as outputs,
     ):
         for batch in _group_batches(loaded, net, outputs):
@@ -85,7 +101,7 @@ def predict_images(
                 for image, rows in net.predict_batch(batch):
                     outputs.write(image, rows)
             except SizeRefusedError as refused:
-                if options.scale == "trained":
+                if not net.keeps_size:
                     raise InputError(str(refused)) from refused
                 for image in batch:
                     outputs.fail(image.job, str(refused))
@@ -99,7 +115,7 @@ def check_scale(predictor: Predictor, options: PredictOptions) -> None:
     """Raise InputError for images at their original size if the net takes one size only."""
     if options.scale == "trained":
         return
-    size, stride = predictor.description["size"], _find_stride(predictor)
+    size, stride = predictor.description["size"], getattr(predictor.net, "stride", 1)
     reason = find_fault(predictor.net, (size // stride + 1) * stride)
     if reason is not None and find_fault(predictor.net, size) is None:
         only = f"this net takes only images of {size} x {size}: {reason}"
@@ -112,8 +128,10 @@ class _RowPredictor:
     def __init__(self, predictor: Predictor, options: PredictOptions) -> None:
         self.predictor, self.options = predictor, options
         self.fit = predictor.description["fit"]
-        smallest = getattr(predictor.net, "smallest", 1)
-        self.tiling: Tiling = build_tiling(options.tile, options.overlap, _find_stride(predictor), smallest)
+        self.keeps_size = options.scale == "original" or self.fit == "tile"
+        """Whether the net sees images at their own size, larger ones in windows."""
+        tile = options.tile if options.scale == "original" else None
+        self.tiling: Tiling = choose_tiling(predictor, tile, options.overlap)
 
     def count_at_once(self, height: int, width: int) -> int:
         """Return how many images of this size go through the net together."""
@@ -122,22 +140,26 @@ class _RowPredictor:
 
     def predict_batch(self, batch: Sequence[LoadedImage]) -> Iterator[tuple[LoadedImage, Iterator[Rows]]]:
         """Yield each image with its rows, which must be taken before the next image."""
-        original = self.options.scale == "original"
-        if original and max(batch[0].height, batch[0].width) > self.tiling.side:
+        if batch[0].fitted is None:
             for image in batch:
                 yield image, split_rows(self._predict_in_tiles(image))
             return
-        logits = self._predict(torch.from_numpy(np.stack([image.fitted for image in batch])))
+        logits = self._predict(
+            torch.from_numpy(np.stack([image.fitted for image in batch if image.fitted is not None]))
+        )
         for number, image in enumerate(batch):
             own = logits[number : number + 1]
-            rows = split_rows([(0, own)]) if original else restore_in_rows(own, image.height, image.width, self.fit)
+            rows = (
+                split_rows([(0, own)]) if self.keeps_size else restore_in_rows(own, image.height, image.width, self.fit)
+            )
             yield image, rows
 
     def _predict_in_tiles(self, image: LoadedImage) -> Iterator[Rows]:
+        assert image.image is not None
         tiling, rows = self.tiling, len(self.tiling.compute_starts(image.height))
         name, at_once = image.job.image.name, self.count_at_once(tiling.side, tiling.side)
         with tqdm(total=rows, desc=name, unit=" rows of tiles", disable=None, delay=2, leave=False) as bar:
-            yield from predict_tiled(self._predict, ArrayWindows(image.fitted), tiling, at_once, bar.update)
+            yield from predict_tiled(self._predict, image.image, tiling, at_once, bar.update)
 
     def _predict(self, images: Tensor) -> Tensor:
         try:
@@ -158,7 +180,11 @@ class _OutputWriter:
         self, predictor: Predictor, options: PredictOptions, out: Path, summary: PredictionSummary, bar: "tqdm[Any]"
     ) -> None:
         description = predictor.description
-        self.palette, self.num_classes = description["palette"], description["num_classes"]
+        self.palette, self.num_classes, self.bands = (
+            description["palette"],
+            description["num_classes"],
+            read_bands(description),
+        )
         self.tinted = choose_tinted_classes(description["classes"], self.num_classes)
         self.options, self.out, self.summary, self.bar = options, out, summary, bar
         self.pool = ThreadPoolExecutor(2)
@@ -176,44 +202,65 @@ class _OutputWriter:
 
     def write(self, image: LoadedImage, rows: Iterable[Rows]) -> None:
         """Take the predicted rows of an image; its mask may be written later."""
-        labels = np.empty((image.height, image.width), np.uint8)
         if self.options.probabilities:
-            self._finish(image, lambda: self._save_with_probabilities(image, labels, rows))
+            self._finish(image, lambda: self._save_with_probabilities(image, rows))
             return
-        for top, logits in rows:
-            self._fill_labels(labels, top, logits)
+        try:
+            labels = self._collect_labels(image, rows)
+        except UnusableFileError as error:
+            self.fail(image.job, str(error))
+            return
         self.waiting.append((image, self.pool.submit(self._save, image, labels)))
         while self._is_backlogged():
             self._await_oldest()
 
-    def _fill_labels(self, labels: Labels, top: int, logits: Tensor) -> None:
-        labels[top : top + logits.shape[-2]] = compute_row_labels(logits, self.options.threshold)
+    def _collect_labels(self, image: LoadedImage, rows: Iterable[Rows]) -> Labels:
+        """Return the labels `[H, W]` of rows from top to bottom; those of a large image are mapped from a file."""
+        parts = (compute_row_labels(logits, self.options.threshold) for _, logits in rows)
+        if image.height * image.width <= LARGE_IMAGE_PIXELS:
+            return np.concatenate(list(parts))
+        make_folder(self.out)
+        with name_errors(self.out), tempfile.TemporaryFile(dir=self.out) as file:
+            file.writelines(part.data for part in parts)
+            file.flush()
+            return np.memmap(file, np.uint8, "r", shape=(image.height, image.width))
 
-    def _save_with_probabilities(self, image: LoadedImage, labels: Labels, rows: Iterable[Rows]) -> None:
+    def _save_with_probabilities(self, image: LoadedImage, rows: Iterable[Rows]) -> None:
         shape = (max(self.num_classes, 2), image.height, image.width)
         with open_probability_file(image.job.locate_probabilities(self.out), shape) as write:
-            for top, logits in rows:
-                self._fill_labels(labels, top, logits)
-                write(top, to_probabilities(logits)[0].cpu().numpy())
-            self._save(image, labels)  # the mask is there first: it says who wrote the files beside it
+
+            def write_rows() -> Iterator[Rows]:
+                for top, logits in rows:
+                    write(top, to_probabilities(logits)[0].cpu().numpy())
+                    yield top, logits
+
+            self._save(image, self._collect_labels(image, write_rows()))  # before them: it says who wrote them
 
     def fail(self, job: PredictionJob, reason: str) -> None:
         self.summary.failures.append((job.image, reason))
         self.bar.update()
 
     def _save(self, image: LoadedImage, labels: Labels) -> None:
-        save_mask(labels, self.palette, image.job.locate_mask(self.out))
-        if image.image is not None:
-            save_overlay(image.image, labels, self.palette, self.tinted, image.job.locate_overlay(self.out))
+        mask, overlay = image.job.locate_mask(self.out), image.job.locate_overlay(self.out)
+        if image.job.has_geotiff_mask:
+            save_geotiff_mask(labels, self.palette, image.job.image, mask)
+        else:
+            save_mask(labels, self.palette, mask)
+        if self.options.overlays and image.image is not None:
+            step = math.ceil(max(labels.shape) / MAX_SHRUNK_SIDE_PX) if labels.size > LARGE_IMAGE_PIXELS else 1
+            picture, shown = draw_picture(image.image, self.bands, step), np.ascontiguousarray(labels[::step, ::step])
+            save_overlay(picture, shown, self.palette, self.tinted, overlay)
 
     def _await_oldest(self) -> None:
         image, future = self.waiting.popleft()
         self._finish(image, future.result)
 
     def _finish(self, image: LoadedImage, saved: Callable[[], None]) -> None:
-        """Count an image as done when `saved` returns, or as failed if its files cannot be written."""
+        """Count an image as done when `saved` returns, or as failed if its files cannot be read or written."""
         try:
             saved()
+        except UnusableFileError as error:
+            self.fail(image.job, str(error))
         except OSError as error:
             if error.errno not in (None, errno.ENAMETOOLONG):  # these concern this file alone
                 raise
@@ -231,23 +278,23 @@ class _OutputWriter:
 def _group_batches(
     loaded: Iterable[LoadedImage | LoadFailure], net: _RowPredictor, outputs: _OutputWriter
 ) -> Iterator[list[LoadedImage]]:
-    """Group neighbours that the net sees at the same shape; images that cannot be read are noted as failed."""
+    """Group neighbours that the net sees at the same shape, and leave those that it sees in windows alone.
+
+    Images that cannot be read are noted as failed.
+    """
     batch: list[LoadedImage] = []
     for image in loaded:
         if isinstance(image, LoadFailure):
             outputs.fail(image.job, image.reason)
             continue
-        if batch and image.fitted.shape != batch[0].fitted.shape:
+        if batch and image.input_shape != batch[0].input_shape:
             yield batch
             batch = []
         batch.append(image)
         pixels = sum(each.height * each.width for each in batch)
-        if len(batch) >= net.count_at_once(*image.fitted.shape[:2]) or pixels >= MAX_BATCH_PIXELS:
+        at_once = 1 if image.fitted is None else net.count_at_once(*image.input_shape[:2])
+        if len(batch) >= at_once or pixels >= MAX_BATCH_PIXELS:
             yield batch
             batch = []
     if batch:
         yield batch
-
-
-def _find_stride(predictor: Predictor) -> int:
-    return int(getattr(predictor.net, "stride", 1))

@@ -11,11 +11,12 @@ import numpy as np
 from PIL import Image
 
 from losslab import models
-from losslab.bands import Bands, Values, read_bands
+from losslab.bands import Bands, read_bands
 from losslab.data.images.decode import UnusableFileError, decode_image
 from losslab.data.images.windows import open_content
 from losslab.errors import InputError
 from losslab.inference.predictor import Predictor
+from losslab.io.windows import Values
 from losslab.prediction.label_map import Labels, predict_image, to_pixels
 
 COLUMN = "image"

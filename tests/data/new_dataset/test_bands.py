@@ -84,9 +84,14 @@ def test_options_say_names_scaling_and_what_is_shown(tmp_path: Path) -> None:
     assert found is not None and found.names == ["red", "green", "blue"]  # the last is alpha
 
 
-BAD: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
+def save_arrays(*paths: Path) -> None:
+    for path in paths:
+        np.save(path, pixels(3))
+
+
+BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
     "bands differ": (
-        lambda path: [np.save(path / f"{name}.npy", pixels(3)) for name in "bc"],
+        lambda path: save_arrays(path / "b.npy", path / "c.npy"),
         {},
         "a.tif holds 4 bands of uint16, but b.npy and c.npy hold 3 bands of uint16; a card describes one kind",
     ),

@@ -6,9 +6,9 @@ from typing import Literal
 import cv2
 import numpy as np
 
-from losslab.bands import Values
 from losslab.cards import IGNORE_INDEX
 from losslab.data.images.decode import Pixels
+from losslab.io.windows import Values
 
 Fit = Literal["stretch", "letterbox", "tile"]
 """Images are resized to a square, resized within one, or kept at their own size and shown to the net in tiles."""

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from losslab.bands import Values
 from losslab.data.images.decode import Pixels
+from losslab.io.windows import Values
 
 THUMBNAIL_SIDE_PX, FREQUENCIES, HASH_SIDE = 32, 16, 8
 """Side of a thumbnail; the low frequencies of its cosine transform, each way, that are compared, and that make a hash."""

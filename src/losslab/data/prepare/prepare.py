@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 from tqdm import tqdm
 
-from losslab.bands import Values
 from losslab.cards import IGNORE_INDEX, SPLITS, Card, SplitName
 from losslab.data.findings import Finding
 from losslab.data.images.decode import DecodedImage, UnusableFileError, read_image, read_mask
@@ -41,7 +40,7 @@ from losslab.data.readers import find_dataset_folder, read_layout
 from losslab.errors import InputError
 from losslab.formats import format_plural
 from losslab.io.files import Row, atomic_write, write_csv, write_json
-from losslab.io.windows import ArrayWindows, PixelWindows, read_whole
+from losslab.io.windows import ArrayWindows, PixelWindows, Values, read_whole
 from losslab.params import PrepareParams
 from losslab.plugins import Sample
 from losslab.runtime.parallel import count_cores, map_ahead

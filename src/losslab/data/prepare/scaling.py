@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from losslab.bands import RGB, Bands, Values
+from losslab.bands import RGB, Bands
 from losslab.cards import Card, MeanScaling, PercentileScaling, RangeScaling
 from losslab.data.findings import Finding
 from losslab.data.prepare.statistics import count_labels
+from losslab.io.windows import Values
 
 MIN_STD = 0.255
 """Smallest standard deviation that whole numbers are divided by; that of floats is this share of their range / 255."""

@@ -6,12 +6,12 @@ from typing import IO
 
 import numpy as np
 
-from losslab.bands import BandFormat, Values
+from losslab.bands import BandFormat
 from losslab.data.images.decode import Pixels
 from losslab.data.images.fit import Placement
 from losslab.data.prepare.near_duplicates import THUMBNAIL_PIXELS
 from losslab.data.prepare.statistics import ImageMeasure, ImageStatistics, check_labels
-from losslab.io.windows import PixelWindows, iterate_strips
+from losslab.io.windows import PixelWindows, Values, iterate_strips
 
 KINDS = ("images", "masks", "thumbnails")
 BLOCK_PIXELS = 1 << 20

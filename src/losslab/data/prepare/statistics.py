@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from losslab.bands import Values
 from losslab.cards import IGNORE_INDEX
 from losslab.data.images.decode import Pixels, UnusableFileError
 from losslab.data.images.fit import restore_labels
 from losslab.data.prepare.near_duplicates import make_grey, shrink_grey
+from losslab.io.windows import Values
 
 MAX_GREY_SIDE_PX = 256
 """Shorter side of the grey version of an image that is measured in strips, about."""
