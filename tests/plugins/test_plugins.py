@@ -23,6 +23,7 @@ from losslab.losses.parsed_loss import parse_loss
 from losslab.losses.registry import find_loss
 from losslab.metrics.plugin_metric import load_metric
 from losslab.models.cost import measure_arch_cost
+from losslab.models.probe import find_fault
 from losslab.params import Params, check_params
 from losslab.plugins import loading, manifest
 from losslab.plugins.manifest import find_plugins
@@ -243,6 +244,8 @@ def test_net_takes_images_of_any_size_and_is_saved_and_loaded(write: Callable[[s
     write("pixel.py", PIXEL)
     net = models.build_model("pixel", 3)
     assert net(torch.zeros(1, 3, 13, 21)).shape == (1, 3, 13, 21) and net.stride == 8
+    six = models.build_model("pixel", 3, in_channels=6)
+    assert six(torch.zeros(1, 6, 13, 21)).shape == (1, 3, 13, 21) and find_fault(six, 13) is None
     assert models.available()[-1] == "pixel" and measure_arch_cost("pixel", 64, 3, "resnet18").source == "ours"
     with pytest.raises(InputError, match="encoder is 'resnet18', but arch pixel takes none"):
         models.build_model("pixel", 3, "resnet18")
