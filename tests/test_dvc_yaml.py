@@ -29,6 +29,7 @@ PLUMBING = {
     "io/files",
     "io/git",
     "io/hashing",
+    "io/windows",
     "io/yaml",
     "metrics/__init__",
     "metrics/torchmetrics",
@@ -49,7 +50,7 @@ PLUMBING = {
     "training/trial",
 }
 """Carries data and messages but shapes no out: params and io hold no default and write what they are given, hub only
-finds out whether weights can be had, http brings the file with the card's checksum or none,
+finds out whether weights can be had, http brings the file with the card's checksum or none, windows are parts of what is read whole,
 trial runs plug-ins and writes nothing."""
 
 

@@ -62,7 +62,7 @@ def test_shipped_params_are_short() -> None:
         ({"arch": "segnet"}, r"encoder is 'resnet18', but arch segnet takes none; set it to null"),
         ({"prepare": {"size": 0}}, r"prepare.size is 0; it must be greater than 0"),
         ({"prepare": {"split": {"val": 0.6, "test": 0.5}}}, r"prepare.split: val 0.6 and test 0.5 leave nothing"),
-        ({"prepare": {"fit": "crop"}}, r"prepare.fit is 'crop'; it must be 'stretch' or 'letterbox'"),
+        ({"prepare": {"fit": "crop"}}, r"prepare.fit is 'crop'; it must be 'stretch', 'letterbox' or 'tile'"),
         ({"prepare": {"limit": 2}}, r"prepare.limit is 2; it must be greater than or equal to 3"),
         ({"prepare": {"audit": "off"}}, r"prepare.audit is 'off'; it must be 'strict' or 'warn'"),
         (

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from losslab.bands import RGB, read_bands
+from losslab.bands import read_bands
 from losslab.cards import IGNORE_INDEX, count_outputs
 from losslab.data.loading.arrays import PreparedData
 from losslab.data.loading.augmentation import RECIPES_WITHOUT_VOID
@@ -65,8 +65,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
     check_checkout(prepared.folder, data_md5)
     outputs, size = count_outputs(len(data["classes"])), data["size"]
     bands = read_bands(data)
-    expected = find_normalisation(params.encoder, params.encoder_weights) if bands == RGB else None
-    mean, std = expected or (data["mean"], data["std"])
+    mean, std = find_normalisation(params.encoder, params.encoder_weights, bands) or (data["mean"], data["std"])
     torch.manual_seed(derive_seed(params.seed, "weights"))
     net = build_model(
         params.arch,
@@ -98,6 +97,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
         "mean": mean,
         "std": std,
         **({"bands": data["bands"]} if "bands" in data else {}),
+        **({"first_layer": net.first_layer} if net.first_layer else {}),
         "precision": precision,
         "data_md5": data_md5,
         "encoder_weights_sha256": compute_weights_digest(params.encoder_weights),
