@@ -336,7 +336,14 @@ def test_strips_and_tiles_are_decoded_once_while_windows_need_them(
         assert len(windows.decoded) == 6
         monkeypatch.setattr(tiff, "CACHE_BYTES", 0)
         image.read(0, 0, HEIGHT, WIDTH)
-        assert len(windows.decoded) == 2  # as many as there are bands
+        assert len(windows.decoded) == 1
+    tifffile.imwrite(
+        tmp_path / "b.tif", pixels, photometric="minisblack", planarconfig="contig", compression="lzw", rowsperstrip=8
+    )
+    with open_image(tmp_path / "b.tif", bands(2)) as image:
+        image.read(0, 0, 40, 30)
+        assert isinstance(image.windows, tiff.TiffWindows)
+        assert len(image.windows.decoded) == 5  # the window beside it needs them too
 
 
 @pytest.mark.parametrize("name", ["a.tif", "b.tif", "a.npy"])

@@ -37,7 +37,7 @@ def decode_rgb(content: bytes) -> tuple[Pixels, int]:
 
 
 def _decode_rgb(content: bytes) -> tuple[Pixels, int]:
-    with _open(content) as opened, _limit_memory(opened):
+    with _open(content) as opened, limit_memory(opened.height, opened.width):
         orientation = _read_orientation(opened)
         if opened.format == "JPEG" and opened.mode in ("L", "RGB") and _is_complete(content):
             # OpenCV's decoder is nearly twice as fast.
@@ -81,7 +81,7 @@ def read_header(content: Content) -> tuple[int, np.dtype, bool]:
 
 def decode_stored(content: bytes) -> tuple[Values, bool, int]:
     """Decode a file that is no TIFF to `[H, W, B]`, as stored; return also whether B is alpha, and the orientation tag."""
-    with _open(content) as opened, _limit_memory(opened):
+    with _open(content) as opened, limit_memory(opened.height, opened.width):
         orientation, stored = _read_orientation(opened), _get_raw_modes(opened)
         if ";16" in stored and not opened.mode.startswith("I"):
             from imagecodecs import png_decode  # Pillow takes the upper 8 bits
@@ -108,7 +108,7 @@ def decode_mask(content: bytes, in_colours: bool) -> Values:
 
 
 def _decode_mask(content: bytes, in_colours: bool) -> Values:
-    with _open(content) as opened, _limit_memory(opened):
+    with _open(content) as opened, limit_memory(opened.height, opened.width):
         stored = _get_raw_modes(opened)
         if ";16" in stored and not opened.mode.startswith("I"):
             detail = "16 bits per channel; save it as 8-bit colour, or as 16-bit grey"
@@ -194,9 +194,9 @@ def _read_orientation(opened: Image.Image) -> int:
     return opened.getexif().get(_ORIENTATION, 1) if tagged else 1
 
 
-def _limit_memory(opened: Image.Image) -> AbstractContextManager[object]:
+def limit_memory(height: int, width: int) -> AbstractContextManager[object]:
     """Let only two threads at a time decode images that take a gigabyte or two, however few bytes the files have."""
-    return _LARGE if opened.width * opened.height > LARGE_IMAGE_PIXELS else nullcontext()
+    return _LARGE if height * width > LARGE_IMAGE_PIXELS else nullcontext()
 
 
 def _check_tiff(content: bytes) -> None:

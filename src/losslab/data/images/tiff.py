@@ -14,7 +14,7 @@ from tifffile import TiffFile, TiffPage
 from losslab.data.images.files import MAX_PIXELS, MAX_TIFF_PAGES, Content, UnusableFileError, Values
 
 CACHE_BYTES = 128 << 20
-"""Decoded strips and tiles that are kept for the next window; at least one of each band is."""
+"""Decoded strips and tiles that are kept for the next window; those that its neighbour shares are kept at any rate."""
 _GREY, _RGB, _PALETTE, _CMYK, _YCBCR, _JPEG, _LAB = 1, 2, 3, 5, 6, 7, 8
 _UNASSOCIATED_ALPHA = 2
 _GDAL_NAME = re.compile(r'<Item name="DESCRIPTION" sample="(\d+)"[^>]*>([^<]*)<')
@@ -50,7 +50,7 @@ class TiffWindows:
         self.mapped = [self._map_page(each) for each in self.pages] if are_mapped else []
         self.bands = sum(array.shape[2] for array in self.mapped) or sum(each.samplesperpixel for each in self.pages)
         self.decoded: OrderedDict[tuple[int, int], Values] = OrderedDict()
-        self.decoded_bytes = 0
+        self.decoded_bytes, self.kept = 0, 0
         self.lock = threading.Lock()
 
     @property
@@ -95,12 +95,15 @@ class TiffWindows:
         return _OME_NAME.findall(self.tiff.ome_metadata or "")
 
     def read(self, top: int, left: int, height: int, width: int) -> Values:
-        rows, columns = slice(top, top + height), slice(left, left + width)
         if self.mapped:
-            window = np.concatenate([array[rows, columns] for array in self.mapped], axis=2)
-            return window.astype(self.dtype, copy=False)
+            mapped = [array[top : top + height, left : left + width] for array in self.mapped]
+            return np.concatenate(mapped, axis=2).astype(self.dtype, copy=False)
         window = np.empty((height, width, self.bands), self.dtype)
         with self.lock:
+            rows, columns = _measure_part(self.pages[0])
+            down, across = -(-(top + height) // rows) - top // rows, -(-(left + width) // columns) - left // columns
+            layers = len(self.pages) * self.pages[0].shaped[0]
+            self.kept = layers * (down * across if width < self.width else 1)
             for number, page in enumerate(self.pages):
                 start = number * page.samplesperpixel
                 self._fill(number, page, window[..., start : start + page.samplesperpixel], top, left)
@@ -130,9 +133,7 @@ class TiffWindows:
     def _fill(self, number: int, page: TiffPage, window: Values, top: int, left: int) -> None:
         """Fill a window `[h, w, B]` with the bands of a page."""
         planes, _, length, breadth, samples = page.shaped
-        rows, columns = page.tilelength or min(page.rowsperstrip, length), page.tilewidth or breadth
-        if rows * columns > MAX_PIXELS:
-            raise UnusableFileError("too large to read", f"strips or tiles of {columns} x {rows} pixels")
+        rows, columns = _measure_part(page)
         down, across = -(-length // rows), -(-breadth // columns)
         bottom, right = top + window.shape[0], left + window.shape[1]
         for plane in range(planes):
@@ -158,6 +159,14 @@ class TiffWindows:
         part = np.asarray(page.nodata if values is None else values[0], self.dtype)
         self.decoded[key] = part
         self.decoded_bytes += part.nbytes
-        while len(self.decoded) > self.bands and self.decoded_bytes > CACHE_BYTES:
+        while len(self.decoded) > self.kept and self.decoded_bytes > CACHE_BYTES:
             self.decoded_bytes -= self.decoded.popitem(last=False)[1].nbytes
         return part
+
+
+def _measure_part(page: TiffPage) -> tuple[int, int]:
+    """Return height and width of the strips or tiles of a page. Raises UnusableFileError."""
+    height, width = page.tilelength or min(page.rowsperstrip, page.imagelength), page.tilewidth or page.imagewidth
+    if height * width > MAX_PIXELS:
+        raise UnusableFileError("too large to read", f"strips or tiles of {width} x {height} pixels")
+    return height, width

@@ -28,6 +28,7 @@ from losslab.data.images.pictures import (
     decode_rgb,
     decode_stored,
     is_tiff,
+    limit_memory,
     read_header,
     take_colours,
     take_numbers,
@@ -96,7 +97,8 @@ class ImageWindows:
     def read_all(self) -> Values:
         """Read the whole file. Raises UnusableFileError."""
         check_pixels(self.height, self.width)
-        return self.read(0, 0, self.height, self.width)
+        with limit_memory(self.height, self.width):
+            return self.read(0, 0, self.height, self.width)
 
     def __enter__(self) -> Self:
         return self
@@ -203,7 +205,7 @@ def _fit_bands(stored: StoredImage, bands: BandFormat) -> Callable[[Values], Val
         if values.dtype == np.int16 and values.min() < 0:
             raise _refuse(f"{held}, from {values.min()} on", bands)
         with np.errstate(over="ignore"):
-            values = values.astype(bands.dtype)
+            values = values.astype(bands.dtype, copy=False)
         if bands.dtype == "float32" and not (finite := np.isfinite(values).all(axis=2)).all():
             gaps = np.count_nonzero(~finite)
             raise UnusableFileError("values that are not finite", f"in {gaps} of {finite.size} pixels")
