@@ -50,8 +50,8 @@ PLUMBING = {
     "training/trial",
 }
 """Carries data and messages but shapes no out: params and io hold no default and write what they are given, hub only
-finds out whether weights can be had, http brings the file with the card's checksum or none, windows are parts of what is read whole,
-trial runs plug-ins and writes nothing."""
+finds out whether weights can be had, http brings the file with the card's checksum or none, windows gives parts of
+what is read whole, trial runs plug-ins and writes nothing."""
 
 
 @cache
