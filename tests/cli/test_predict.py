@@ -69,12 +69,14 @@ def test_unreadable_files_are_listed_at_the_end_and_the_exit_code_is_1() -> None
     Path("in/0b.jpg").write_bytes(b"no image")
     name = os.fsdecode(b"in/caf\xe9.png")  # Latin-1
     Path(name).write_bytes(b"")
+    Path("in/damaged.tif").write_bytes(b"II*\0\x08\0\0\0\xff\xff")
     done = run("in", "-o", "out")
     assert done.exit_code == 1
-    assert done.stdout.startswith("predict: 3 images, ") and done.stdout.endswith("; 2 failed\n")
+    assert done.stdout.startswith("predict: 3 images, ") and done.stdout.endswith("; 3 failed\n")
     assert done.stderr.splitlines() == [
         "ERROR: in/0b.jpg: unreadable image: unknown image format",
         "ERROR: in/caf\\udce9.png: unreadable image: empty file",
+        "ERROR: in/damaged.tif: unreadable image: unknown image format",
     ]
 
 

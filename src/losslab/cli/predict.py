@@ -22,8 +22,8 @@ def predict(
     scale: Annotated[
         Literal["trained", "original"],
         typer.Option(
-            help="Size the net sees: the one it was trained on, or each image's own. A net trained with fit: tile sees "
-            "images at their own size anyway, in tiles of the size it was trained on, or with original of --tile."
+            help="Size the net sees: the one it was trained on, or each image's own. A net trained with fit: tile always "
+            "sees images at their own size: in tiles of the size it was trained on, or, with original, of --tile."
         ),
     ] = "trained",
     tile: Annotated[int, typer.Option(min=1, help="Tile side in pixels for larger images at original scale.")] = 1024,
@@ -35,10 +35,7 @@ def predict(
     ] = "none",
     overlays: Annotated[
         bool,
-        typer.Option(
-            "--overlays",
-            help="Also write NAME.overlay.jpg; of more than 64 Mpixel, shrunk to at most 4096 pixels a side.",
-        ),
+        typer.Option("--overlays", help="Also write NAME.overlay.jpg, of 4096 pixels a side at most above 64 Mpixel."),
     ] = False,
     probabilities: Annotated[
         bool, typer.Option("--probabilities", help="Also write NAME.probabilities.npy, float16 [C, H, W].")

@@ -25,6 +25,7 @@ class PredictionJob:
     name: Path
     """Path of the outputs below their folder, without suffix."""
     is_georeferenced: bool = False
+    """Whether the image is a TIFF that says where on earth it lies."""
 
     @property
     def has_geotiff_mask(self) -> bool:

@@ -52,7 +52,7 @@ def load_ahead(
 
     Args:
         side: longest side of an image that the net takes at once; larger ones are left to be shown in windows, and the
-            largest are not decoded. None if it takes all at once.
+            largest are not decoded. None if it takes all at once, shrunk: OpenCV averages whole images only.
         keep: whether the pixels of all images are needed.
     """
 
@@ -61,7 +61,8 @@ def load_ahead(
 
     def load(job: PredictionJob) -> LoadedImage | LoadFailure:
         try:
-            if side is not None and measure(job) > MAX_BYTES_AHEAD and job.image.suffix.lower() in WINDOWED_SUFFIXES:
+            has_windows = side is not None and job.image.suffix.lower() in WINDOWED_SUFFIXES
+            if has_windows and measure(job) > MAX_BYTES_AHEAD:
                 windows = open_image(job.image, bands)
                 if windows.orientation == 1:
                     return LoadedImage(job, windows, None, windows.height, windows.width)

@@ -144,15 +144,14 @@ class _RowPredictor:
             for image in batch:
                 yield image, split_rows(self._predict_in_tiles(image))
             return
-        logits = self._predict(
-            torch.from_numpy(np.stack([image.fitted for image in batch if image.fitted is not None]))
-        )
+        fitted = [image.fitted for image in batch if image.fitted is not None]
+        logits = self._predict(torch.from_numpy(np.stack(fitted)))
         for number, image in enumerate(batch):
             own = logits[number : number + 1]
-            rows = (
-                split_rows([(0, own)]) if self.keeps_size else restore_in_rows(own, image.height, image.width, self.fit)
-            )
-            yield image, rows
+            if self.keeps_size:
+                yield image, split_rows([(0, own)])
+            else:
+                yield image, restore_in_rows(own, image.height, image.width, self.fit)
 
     def _predict_in_tiles(self, image: LoadedImage) -> Iterator[Rows]:
         assert image.image is not None
@@ -180,11 +179,8 @@ class _OutputWriter:
         self, predictor: Predictor, options: PredictOptions, out: Path, summary: PredictionSummary, bar: "tqdm[Any]"
     ) -> None:
         description = predictor.description
-        self.palette, self.num_classes, self.bands = (
-            description["palette"],
-            description["num_classes"],
-            read_bands(description),
-        )
+        self.palette, self.num_classes = description["palette"], description["num_classes"]
+        self.bands = read_bands(description)
         self.tinted = choose_tinted_classes(description["classes"], self.num_classes)
         self.options, self.out, self.summary, self.bar = options, out, summary, bar
         self.pool = ThreadPoolExecutor(2)
@@ -234,7 +230,8 @@ class _OutputWriter:
                     write(top, to_probabilities(logits)[0].cpu().numpy())
                     yield top, logits
 
-            self._save(image, self._collect_labels(image, write_rows()))  # before them: it says who wrote them
+            labels = self._collect_labels(image, write_rows())
+            self._save(image, labels)  # the mask is there first: it says who wrote the files beside it
 
     def fail(self, job: PredictionJob, reason: str) -> None:
         self.summary.failures.append((job.image, reason))

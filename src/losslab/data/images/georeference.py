@@ -1,10 +1,13 @@
 """The place on earth that a GeoTIFF names."""
 
 import importlib.util
+import logging
 from pathlib import Path
 from typing import Any
 
 TIFF_SUFFIXES = {".tif", ".tiff"}
+# A damaged file is reported when its pixels are read.
+logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 _PIXEL_SCALE, _TRANSFORMATION, _KEYS = 33550, 34264, 34735
 
 
