@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 Values = npt.NDArray[Any]
-STRIP_PIXELS = 2**22
+STRIP_PIXELS = 2**21
 """Pixels that a strip holds, margins aside, where nothing else is asked for."""
 
 

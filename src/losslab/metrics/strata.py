@@ -28,6 +28,7 @@ from losslab.metrics.images import (
 from losslab.metrics.torchmetrics import Metric
 from losslab.runtime.parallel import parallel_map
 
+Parts = npt.NDArray[np.int32]
 SIZE_LIMITS = {"tiny": 0.001, "small": 0.01, "medium": 0.1, "large": math.inf}
 """Upper limit, exclusive, of an object's share of the image's pixels (void aside); an object is a connected part of the
 true class."""
@@ -134,11 +135,11 @@ class _Objects:
         self.count = 0
         """Parts so far; one that goes over a seam of strips is counted in each of them."""
         self.seams = list[Counts]()
-        """Pairs `[N, 2]` of parts, numbered from 1, that touch over a seam."""
+        """Pairs `[N, 2]` of parts that touch over a seam."""
         self.bottom = 0
-        """Index of the row below the last strip that has the mask."""
-        self.last_row: Counts = np.zeros(0, np.int64)
-        """The part at each pixel above that row, 0 for none."""
+        """Index of the row below the mask so far."""
+        self.last: tuple[Parts, int, int] = np.zeros(0, np.int32), 0, 0
+        """The parts in the row above that: see _number_parts."""
 
     def add(self, start: int, true: Labels, guessed: Labels) -> None:
         """Add a strip, from row `start`."""
@@ -152,24 +153,20 @@ class _Objects:
         self.areas.append(areas)
         self.hits.append(hits)
         if top == 0 and self.bottom == start > 0:
-            self.seams += _pair_neighbours(self.last_row, self._number(parts[0], left, true.shape[1]))
-        self.bottom = start + top + height
-        self.last_row = self._number(parts[-1], left, true.shape[1])
+            above, below = (_number_parts(true.shape[1], *row) for row in (self.last, (parts[0], left, self.count)))
+            self.seams += _pair_neighbours(above, below)
+        self.bottom, self.last = start + top + height, (parts[-1].copy(), left, self.count)
         self.count += count - 1
-
-    def _number(self, row: npt.NDArray[np.int32], left: int, width: int) -> Counts:
-        """Return the number of the part at each pixel of an image's row, given those in the strip's box."""
-        numbers = np.zeros(width, np.int64)
-        numbers[left : left + len(row)] = np.where(row, row + self.count, 0)
-        return numbers
 
     def merge(self) -> tuple[Counts, Counts]:
         """Return the pixels of each connected part of the whole mask, and how many of them were found."""
+        if len(self.areas) == 1:
+            return self.areas[0], self.hits[0]
         none = [np.zeros(0, np.int64)]
-        areas, hits = (np.concatenate(counts or none) for counts in (self.areas, self.hits))
+        areas, hits = (np.concatenate(none + counts) for counts in (self.areas, self.hits))
         if not self.seams:
             return areas, hits
-        above, below = np.concatenate(self.seams).T - 1
+        above, below = np.concatenate(self.seams).T
         graph = coo_array((np.ones(len(above), np.bool_), (above, below)), shape=(self.count, self.count))
         whole = connected_components(graph, directed=False)[1]
         # Sums of whole numbers are exact in float64 below 2^53.
@@ -177,11 +174,25 @@ class _Objects:
         return areas, hits
 
 
+def _number_parts(width: int, parts: Parts, left: int, before: int) -> Counts:
+    """Return the number of the part at each pixel of an image's row, -1 for none.
+
+    Args:
+        width: pixels of the row.
+        parts: those in the strip's box, from 1; 0 is none.
+        left: column in which the box begins.
+        before: parts in the strips above.
+    """
+    numbers = np.full(width, -1, np.int64)
+    numbers[left : left + len(parts)] = np.where(parts, parts + before - 1, -1)
+    return numbers
+
+
 def _pair_neighbours(above: Counts, below: Counts) -> list[Counts]:
-    """Pair the parts of two rows that touch, also over corners; 0 is no part."""
+    """Pair the parts of two rows that touch, also over corners."""
     pairs = []
     for upper, lower in ((above, below), (above[1:], below[:-1]), (above[:-1], below[1:])):
-        touching = (upper > 0) & (lower > 0)
+        touching = (upper >= 0) & (lower >= 0)
         pairs.append(np.unique(np.stack([upper[touching], lower[touching]], axis=1), axis=0))
     return pairs
 
