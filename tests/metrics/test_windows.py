@@ -55,7 +55,7 @@ def draw_patches(rng: np.random.Generator, height: int, width: int) -> tuple[Lab
     return prediction, np.ascontiguousarray(truth)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 10_000),
     height=st.integers(1, 150),
