@@ -1,5 +1,6 @@
 """Images given by windows have exactly the scores that they have in memory."""
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -160,3 +161,15 @@ def test_calibration_counts_an_image_in_parts(rows: int) -> None:
     for start in range(0, 9, rows):
         parts.update(probabilities[None, :, start : start + rows], target[None, start : start + rows])
     assert torch.equal(whole.bins, parts.bins) and torch.equal(whole.levels, parts.levels)
+
+
+@pytest.mark.parametrize("kind", METRICS)
+def test_scores_follow_each_image_that_was_counted(kind: Any, rng: np.random.Generator) -> None:
+    metric, labels = kind(CLASSES, VOID), [rng.integers(0, CLASSES, (9, 7), dtype=np.uint8) for _ in range(3)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        metric.update_windows(ArrayWindows(labels[0]), ArrayWindows(labels[0]))
+        first = metric.compute()
+        metric.update_windows(ArrayWindows(labels[1]), ArrayWindows(labels[2]))
+    name = next(iter(first))
+    assert not torch.equal(first[name].nan_to_num(), metric.compute()[name].nan_to_num())

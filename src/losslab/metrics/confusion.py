@@ -64,6 +64,7 @@ class SegmentationMetrics(Metric):
             counts = count_confusion_per_image(guess, truth, self.num_labels, self.ignore_index)
             confusions += counts.to(confusions.device)
         self._add(confusions)
+        self.note_update()
 
     def _count(self, prediction: Tensor, target: Tensor) -> None:
         self._add(count_confusion_per_image(prediction, target, self.num_labels, self.ignore_index))

@@ -95,6 +95,7 @@ class ContourMetrics(Metric):
         """
         image = PairWindows(prediction, target, self.num_labels, self.ignore_index)
         self._add(measure_contours(image, self.num_labels, self.tolerances))
+        self.note_update()
 
     def _add(self, image: ImageContours) -> None:
         counts = torch.from_numpy(image.counts)

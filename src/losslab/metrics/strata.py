@@ -85,6 +85,7 @@ class StratifiedErrors(Metric):
     def update_windows(self, prediction: PixelWindows, target: PixelWindows) -> None:
         """Count one image, uint8 `[H, W]` each, by strips; ValueError: other sizes, types or labels."""
         self._add(count_strata(PairWindows(prediction, target, self.num_labels, self.ignore_index), self.num_labels))
+        self.note_update()
 
     def _add(self, image: ImageStrata) -> None:
         self.sizes = self.sizes + torch.from_numpy(image.sizes).to(self.sizes.device)

@@ -25,7 +25,16 @@ if not {"torchmetrics", "scipy.signal"} & sys.modules.keys():
     finally:
         del sys.modules["scipy.signal"]  # later imports get the real one
 
-from torchmetrics import Metric  # noqa: E402
+from torchmetrics import Metric as _Metric  # noqa: E402
 from torchmetrics.utilities import dim_zero_cat  # noqa: E402
 
 __all__ = ["Metric", "dim_zero_cat"]
+
+
+class Metric(_Metric):
+    """A metric of torchmetrics that methods other than `update` may count for too."""
+
+    def note_update(self) -> None:
+        """Note that something was counted: what was computed before no longer holds."""
+        self._computed = None
+        self._update_count += 1
