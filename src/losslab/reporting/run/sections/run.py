@@ -2,6 +2,7 @@
 
 from pathlib import PurePath
 
+from losslab.bands import read_bands
 from losslab.formats import format_count, format_percent
 from losslab.io.files import JsonObject
 from losslab.reporting.run.inputs import ReportInputs
@@ -27,9 +28,11 @@ def build_facts(outs: ReportInputs) -> dict[str, str]:
         "net": describe_net(model),
         "encoder weights": _describe_weights(model) if run["encoder"] else "",
         "parameters": format_count(model["parameters"]),
-        "size": f"{model['size']} × {model['size']} pixels, {model['fit']}",
+        "first layer": model.get("first_layer", ""),
+        "bands": _describe_bands(model),
+        "size": _describe_size(model),
         "trained on": _describe_crops(outs),
-        "scored at": _describe_scoring(outs.evaluation),
+        "scored at": _describe_scoring(outs.evaluation, model["fit"]),
         "epochs": f"{len(outs.history)} of {run['train']['epochs']}; the weights are those of epoch {kept}",
         "seed": str(run["seed"]),
         "precision": model["precision"],
@@ -50,6 +53,21 @@ def _describe_weights(model: JsonObject) -> str:
     return f"{PurePath(weights).name}, sha256 {digest[:12]}…" if digest else weights or "from scratch"
 
 
+def _describe_bands(model: JsonObject) -> str:
+    """Describe the bands with their ranges; an empty text for RGB of 8 bits."""
+    if "bands" not in model:
+        return ""
+    bands = read_bands(model)
+    ends = zip(bands.names, bands.low, bands.high, strict=True)
+    ranges = ", ".join(f"{name} {low:g} to {high:g}" for name, low, high in ends)
+    return f"{len(bands.names)} of {bands.dtype}: {ranges}{'; values beyond are clipped' if bands.clip else ''}"
+
+
+def _describe_size(model: JsonObject) -> str:
+    side = f"{model['size']} × {model['size']} pixels"
+    return f"that of the files, shown in tiles of {side}" if model["fit"] == "tile" else f"{side}, {model['fit']}"
+
+
 def _describe_crops(outs: ReportInputs) -> str:
     """Describe the crops of the kept epoch, and how many of them held each class; an empty text: there were none."""
     train, row = outs.model["run"]["train"], outs.history[outs.kept]
@@ -59,8 +77,9 @@ def _describe_crops(outs: ReportInputs) -> str:
     return f"crops of {train['crop']} × {train['crop']} pixels, {train['sampling']}, which held {', '.join(shares)}"
 
 
-def _describe_scoring(how: JsonObject) -> str:
+def _describe_scoring(how: JsonObject, fit: str) -> str:
     size = {"prepared": "the prepared size", "original": "the original size"}[how["resolution"]]
+    size = "the size of the files, tiles blended" if fit == "tile" else size
     views = {
         "none": "",
         "flip": ", mean over flipped images",
