@@ -17,6 +17,7 @@ from losslab.metrics.confusion import Images, compute_exact_mean
 from losslab.metrics.images import (
     VOID,
     Counts,
+    LabelPair,
     Labels,
     PairWindows,
     ScoredImage,
@@ -142,8 +143,10 @@ def measure_contours(image: ScoredImage, num_labels: int, tolerances: Sequence[i
     diagonal = _measure_diagonal(image)
     width = max(1, round(BAND_WIDTH_SHARE * diagonal))
     contours: dict[int, _Contours] = {}
-    is_whole = len(list(iterate_strips(*image.shape))) <= 1
-    for strip, pair in read_strips(image, margin=1):
+    # An image in memory is one strip: to erode it whole is quicker.
+    rows = image.shape[0] if isinstance(image, LabelPair) else None
+    is_whole = len(list(iterate_strips(*image.shape, rows=rows))) <= 1
+    for strip, pair in read_strips(image, margin=1, rows=rows):
         for label in list_labels(*pair, num_labels):
             left, top, guessed, true = _crop(*pair, label)
             if is_whole:

@@ -64,14 +64,14 @@ class PairWindows:
 ScoredImage = LabelPair | PairWindows
 
 
-def read_strips(image: ScoredImage, margin: int = 0) -> Iterator[tuple[Strip, LabelPair]]:
-    """Yield the strips of an image with their labels, margins included.
+def read_strips(image: ScoredImage, margin: int = 0, rows: int | None = None) -> Iterator[tuple[Strip, LabelPair]]:
+    """Yield the strips of an image, as iterate_strips does, with their labels, margins included.
 
     >>> image = LabelPair(np.array([[0, 2]], np.uint8), np.array([[0, VOID]], np.uint8))
     >>> [(strip.start, strip.stop, pair.truth.tolist()) for strip, pair in read_strips(image)]
     [(0, 1, [[0, 255]])]
     """
-    for strip in iterate_strips(*image.shape, margin):
+    for strip in iterate_strips(*image.shape, margin, rows):
         yield strip, image.read(strip.top, strip.bottom)
 
 
