@@ -284,7 +284,8 @@ def _write_prepared(prepared: Path, run: MadeUp) -> None:
         "near_duplicates": {"count": run.near_duplicates, "pairs": pairs},
     }
     write_json(prepared / "audit.json", audit | describe_findings(findings))
-    write_json(prepared / "dataset.json", {"title": "Roads & <b>seas", "classes": list(run.classes)})
+    dataset = {"title": "Roads & <b>seas", "classes": list(run.classes), "fit": "stretch"}
+    write_json(prepared / "dataset.json", dataset)
     for name in ("train", "test"):
         (prepared / name).mkdir(parents=True, exist_ok=True)
         np.save(prepared / name / "images.npy", np.zeros((8, 32, 32, 3), np.uint8))

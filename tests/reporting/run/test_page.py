@@ -2,6 +2,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from losslab.io.files import read_csv, read_json, write_csv, write_json
@@ -180,6 +181,23 @@ def test_crops_are_described_with_what_they_held(outs: Path) -> None:
     write_csv(outs / "reports/history.csv", [{**row, **shares} for row in history])
     page = " ".join(re.sub("<[^>]+>", " ", render_report(outs)).split())
     assert re.search("trained on crops of 32 × 32 pixels, balanced, which held .* in 25.0 %", page)
+
+
+def test_bands_tiles_and_an_adapted_first_layer_are_described(tmp_path: Path) -> None:
+    outs = write_outs(tmp_path, MadeUp(near_duplicates=8))
+    ends = {"low": [0.0, 12.5], "high": [1.0, 4000.0], "clip": True}
+    bands = {"names": ["nir", "swir"], "dtype": "float32", "shown": [1, 1, 0], **ends}
+    model, dataset = read_json(outs / "models/model.json"), read_json(outs / "prepared/dataset.json")
+    write_json(outs / "models/model.json", model | {"bands": bands, "fit": "tile", "first_layer": "repeated, it is"})
+    write_json(outs / "prepared/dataset.json", dataset | {"bands": bands, "fit": "tile"})
+    names = [{"split": split, "height": 40 + n, "width": 30} for split in ("train", "test") for n in range(8)]
+    write_csv(outs / "prepared/index.csv", names)
+    for split in ("train", "test"):
+        np.save(outs / f"prepared/{split}/images.npy", np.zeros((sum(range(40, 48)) * 30, 2), np.float32))
+    page = " ".join(re.sub("<[^>]+>", " ", render_report(outs)).split())
+    assert "2 of float32: nir 0 to 1, swir 12.5 to 4000; values beyond are clipped" in page
+    assert "first layer repeated, it is" in page and "the size of the files, tiles blended" in page
+    assert "that of the files, shown in tiles of" in page and "test/im0, correlation" in page
 
 
 def test_largest_gallery_stays_under_five_megabytes(tmp_path: Path) -> None:
