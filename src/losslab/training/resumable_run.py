@@ -49,6 +49,8 @@ def train_run(plan: TrainingPlan, track: Track, folder: Path, began: float) -> I
         warn(hint)
     if plan.inexact:
         warn(f"not bit-exact on this device: it has no deterministic version of {', '.join(plan.inexact)}")
+    if first_layer := plan.description.get("first_layer"):
+        stage.print_line(f"train: {first_layer}")
     root, hardware = stage.find_main_repo(), describe_hardware()
     with (
         open_checkpoint(plan.description, checkpoints, warn) as checkpoint,
