@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import threading
 import zlib
 from pathlib import Path
 
@@ -16,6 +17,8 @@ class LabelMapStore:
 
     def __init__(self) -> None:
         self.file = tempfile.TemporaryFile()  # noqa: SIM115 — closed and removed with this object
+        self.lock = threading.Lock()
+        """Held while the file is used: one image is scored while the next is predicted."""
         self.maps: list[StoredLabels] = []
 
     def begin(self, height: int, width: int) -> "StoredLabels":
@@ -44,7 +47,7 @@ class StoredLabels:
     def append(self, rows: Labels) -> None:
         """Append rows `[rows, width]` below those that are there."""
         packed = zlib.compress(rows.tobytes(), level=1)
-        with name_errors(Path(tempfile.gettempdir())):
+        with self.store.lock, name_errors(Path(tempfile.gettempdir())):
             offset = self.store.file.seek(0, os.SEEK_END)
             self.store.file.write(packed)
             self.store.file.flush()
@@ -56,7 +59,9 @@ class StoredLabels:
         bottom, found = top + height, list[Labels]()
         for first, last, offset, length in self.parts:
             if first < bottom and top < last:
-                self.store.file.seek(offset)
-                rows = np.frombuffer(zlib.decompress(self.store.file.read(length)), np.uint8).reshape(-1, self.width)
+                with self.store.lock:
+                    self.store.file.seek(offset)
+                    packed = self.store.file.read(length)
+                rows = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(-1, self.width)
                 found.append(rows[max(top - first, 0) : bottom - first, left : left + width])
-        return found[0] if len(found) == 1 else np.concatenate(found)
+        return np.concatenate(found)
