@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from losslab.data.loading.arrays import PreparedData, build_evaluation_loader
+from losslab.data.loading.arrays import EvaluationDataset, PreparedData, build_evaluation_loader
 from losslab.data.loading.batches import TrainingDataset
 from losslab.data.loading.crops import CropSampler
 from losslab.errors import DivergedError, InputError, Terminated
 from losslab.inference.predictor import Predictor
 from losslab.inference.tensors import to_labels
 from losslab.metrics import SegmentationMetrics
+from losslab.metrics.confusion import compute_scores, count_confusion_per_image
 from losslab.params import Params
 from losslab.runtime.devices import pick_device
 from losslab.stage_inputs import check_model
@@ -25,6 +26,8 @@ from losslab.training import train_net as train_planned
 from losslab.training.fit import explain_error
 from losslab.training.plan import list_inexact_operations
 from tests.conftest import merge
+from tests.data.own_data import own_card, prepared_from
+from tests.data.prepare.test_bands import describe, make_bands
 
 
 def changed(params: Params, **changes: Any) -> Params:
@@ -380,3 +383,25 @@ def test_workers_that_cannot_start_are_reported_by_their_cause() -> None:
     assert "the processes that load data cannot start: Read-only file system (they need" in str(
         explain_error(error, 4, 0)
     )
+
+
+@pytest.mark.parametrize("crop", [None, 16])
+def test_tiles_and_crops_of_any_bands_give_the_same_weights_with_workers(
+    crop: int | None, tiny_params: Params, tmp_path: Path
+) -> None:
+    make_bands(tmp_path)
+    card = own_card(tmp_path, bands=describe(scaling={"percentiles": [1, 99]}))
+    _, data = prepared_from(tmp_path, card, fit="tile")
+    sampling = "uniform" if crop is None else "foreground"
+    how: dict[str, Any] = {"augmentation": "strong", "crop": crop, "sampling": sampling, "precision": "32-true"}
+    params = changed(tiny_params, arch="simple_cnn", encoder=None, prepare={"size": 32, "fit": "tile"}, train=how)
+    once, again = (train(changed(params, train={"workers": workers}), data) for workers in (0, 2))
+    assert read_weights(once) == read_weights(again) and once.history == again.history
+    assert once.description["bands"] == data.describe()["bands"] and len(once.description["mean"]) == 5
+    val = EvaluationDataset(data, "val")
+    images, masks = val.__getitems__(list(range(len(val))))
+    labels = to_labels(Predictor(once.net, once.description, device=torch.device("cpu")).compute_logits(images))
+    counts = count_confusion_per_image(labels, masks, 2, 255).sum(dim=0)
+    best = max(row["val_miou"] for row in once.history)
+    assert compute_scores(counts)["miou"] == pytest.approx(best, abs=1e-6)
+    assert counts.sum() == sum(data.describe()["pixels"]["val"])
