@@ -1,7 +1,9 @@
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import cv2
 import numpy as np
 import pytest
 import tifffile
@@ -11,6 +13,7 @@ from losslab.cards import CardBands
 from losslab.data.images.decode import read_image
 from losslab.data.new_dataset.bands import choose_bands
 from losslab.data.new_dataset.create import create_dataset
+from losslab.data.new_dataset.masks import read_masks
 from losslab.data.new_dataset.options import NewDatasetOptions
 from losslab.errors import InputError
 from tests.data.new_dataset.test_create import draw_pairs, make, root
@@ -159,3 +162,17 @@ def test_images_that_differ_leave_neither_card_nor_folder(root: Path, tmp_path: 
     with pytest.raises(InputError, match="a card describes one kind"):
         create_dataset(NewDatasetOptions(name="cells", images=folders[0], masks=folders[1]), root)
     assert not list(root.glob("data/*/*"))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P", "LA"])
+def test_masks_are_described_alike_whole_and_in_strips(mode: str, tmp_path: Path) -> None:
+    """Edges and shades are judged by pixels around them, which may lie in another strip."""
+    rng = np.random.default_rng(0)
+    soft = cv2.GaussianBlur((rng.random((61, 47)) > 0.9).astype(np.float32), (0, 0), 2.0)
+    grey = Image.fromarray((soft / soft.max() * 40).astype(np.uint8) * 6 + (soft == soft.max()) * np.uint8(15))
+    image = Image.merge("LA", (grey, grey.point(lambda value: value % 2 * 255))) if mode == "LA" else grey.convert(mode)
+    image.save(tmp_path / "a.png")
+    whole = read_masks([tmp_path / "a.png"])
+    with mock.patch("losslab.io.windows.STRIP_PIXELS", 150):
+        assert read_masks([tmp_path / "a.png"]) == whole
+    assert len(whole[0][0].pixels) > 2 and sum(whole[0][0].pixels.values()) == 61 * 47

@@ -1,6 +1,7 @@
 """The masks of your own data, read file by file: the pixels of each value, and what tells smooth edges."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,11 +13,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from losslab.cards import RawValue
-from losslab.data.images.decode import Pixels, UnusableFileError, Values, read_mask
+from losslab.data.images.decode import Pixels, UnusableFileError, Values
 from losslab.data.images.files import holds_npy
 from losslab.data.images.labels import Colour, PaletteColours, pack_colours, read_palette
+from losslab.data.images.windows import open_mask
 from losslab.errors import InputError
 from losslab.formats import format_list
+from losslab.io.windows import PixelWindows, Strip, iterate_strips, read_whole
 from losslab.runtime.parallel import map_ahead
 
 LOSSLESS = "masks must be label images, one value per class, stored without loss (as PNG, BMP or TIFF)"
@@ -132,39 +135,58 @@ def count_values(values: Values, in_colours: bool) -> dict[RawValue, int]:
     return {int(value): int(all_counts[value]) for value in np.flatnonzero(all_counts)}
 
 
+def _count_in_strips(strips: Iterable[Values], in_colours: bool) -> dict[RawValue, int]:
+    counts = Counter[RawValue]()
+    for values in strips:
+        counts.update(count_values(values, in_colours))
+    return {value: counts[value] for value in sorted(counts)}
+
+
 def _read_values(path: Path, lossless: bool) -> MaskContent:
     if lossless:
         _check_lossless(path)
     try:
-        values = read_mask(path, in_colours=False)
+        with open_mask(path, in_colours=False) as mask:
+            return _describe(path, mask, in_colours=False)
     except UnusableFileError as error:
         if error.kind != "label not in the card":  # that kind is a mask in colours
             raise InputError(f"{path}: {error}") from None
         return _read_colours(path)
-    return _describe(path, values, in_colours=False)
 
 
 def _read_colours(path: Path) -> MaskContent:
     try:
-        return _describe(path, read_mask(path, in_colours=True), in_colours=True)
+        with open_mask(path, in_colours=True) as mask:
+            return _describe(path, mask, in_colours=True)
     except UnusableFileError as error:
         raise InputError(f"{path}: {error}") from None
 
 
-def _describe(path: Path, values: Values, in_colours: bool) -> MaskContent:
-    pixels = count_values(values, in_colours)
+def _describe(path: Path, mask: PixelWindows, in_colours: bool) -> MaskContent:
+    """Describe a mask, of which memory holds some rows alone."""
+
+    def read_strips(margin: int = 0) -> Iterator[tuple[Strip, Values]]:
+        for strip in iterate_strips(mask.height, mask.width, margin):
+            yield strip, strip.read(mask)
+
+    pixels = _count_in_strips((values for _, values in read_strips()), in_colours)
     if len(pixels) > MAX_VALUES:
         raise InputError(f"{path}: holds {len(pixels)} {'colours' if in_colours else 'values'}; {LOSSLESS}")
-    palette = {} if in_colours else read_palette(path, values)
-    afar = _count_shades_afar(values) if FULL in pixels and len(pixels) > 2 else 0
-    between = _count_between(values, in_colours) if len(pixels) > 2 else {}
-    opacities = _find_two_opacities(path, values, in_colours)
-    return MaskContent(path, pixels, (values.shape[1], values.shape[0]), in_colours, palette, afar, between, opacities)
+    is_byte = mask.read(0, 0, 1, 1).dtype == np.uint8
+    palette = read_palette(path, np.array(list(pixels), np.uint8)) if is_byte and not in_colours else {}
+    afar, between = 0, dict[RawValue, int]()
+    if len(pixels) > 2:
+        if FULL in pixels:
+            afar = sum(_count_shades_afar(values, strip.own) for strip, values in read_strips(EDGE_PX))
+        inside = (_find_between(values, in_colours, strip.own) for strip, values in read_strips(1))
+        between = _count_in_strips(inside, in_colours)
+    opacities = _find_two_opacities(path, mask, in_colours) if is_byte else None
+    return MaskContent(path, pixels, (mask.width, mask.height), in_colours, palette, afar, between, opacities)
 
 
-def _count_shades_afar(values: Values) -> int:
+def _count_shades_afar(values: Values, own: slice) -> int:
     near = dilate((values == FULL).astype(np.uint8), EDGE_PX)
-    return int(np.count_nonzero((values > 0) & (values < FULL) & (near == 0)))
+    return int(np.count_nonzero(((values > 0) & (values < FULL) & (near == 0))[own]))
 
 
 def dilate(mask: Pixels, pixels: int) -> Pixels:
@@ -172,19 +194,21 @@ def dilate(mask: Pixels, pixels: int) -> Pixels:
     return np.asarray(cv2.dilate(mask, np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)))
 
 
-def _count_between(values: Values, in_colours: bool) -> dict[RawValue, int]:
+def _find_between(values: Values, in_colours: bool, own: slice) -> Values:
+    """Return those of a strip's own pixels that lie between a lower and a higher neighbour."""
     around = np.ones((3, 3), np.uint8)
-    inside = (cv2.erode(values, around) < values) & (values < cv2.dilate(values, around))
-    return count_values(values[inside.any(axis=2) if in_colours else inside], in_colours)
+    inside = np.asarray((cv2.erode(values, around) < values) & (values < cv2.dilate(values, around)))
+    return np.asarray(values[own][(inside.any(axis=2) if in_colours else inside)[own]])
 
 
-def _find_two_opacities(path: Path, values: Values, in_colours: bool) -> RawValue | None:
-    if values.dtype != np.uint8 or holds_npy(path):
+def _find_two_opacities(path: Path, mask: PixelWindows, in_colours: bool) -> RawValue | None:
+    if holds_npy(path):
         return None
     with Image.open(path) as opened:
         if opened.mode not in ("RGBA", "LA"):
             return None
         alpha = np.asarray(opened.getchannel("A"))
+    values = read_whole(mask)
     clear, opaque = (count_values(values[place], in_colours) for place in (alpha == 0, alpha > OPAQUE))
     return next((value for value in clear if value in opaque), None)
 
