@@ -198,7 +198,8 @@ def _find_between(values: Values, in_colours: bool, own: slice) -> Values:
     """Return those of a strip's own pixels that lie between a lower and a higher neighbour."""
     around = np.ones((3, 3), np.uint8)
     inside = np.asarray((cv2.erode(values, around) < values) & (values < cv2.dilate(values, around)))
-    return np.asarray(values[own][(inside.any(axis=2) if in_colours else inside)[own]])
+    inside = np.asarray(inside.any(axis=2) if in_colours else inside)
+    return np.asarray(values[own][inside[own]])
 
 
 def _find_two_opacities(path: Path, mask: PixelWindows, in_colours: bool) -> RawValue | None:
