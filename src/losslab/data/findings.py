@@ -18,7 +18,7 @@ KindName = Literal[
     "truncated image",
     "too large to read",
     "several frames",
-    "bands unlike the card",
+    "unexpected bands",
     "values that are not finite",
     "unreadable mask",
     "truncated mask",
@@ -66,7 +66,7 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
         "error", "save it as a TIFF or NPY, which prepare.fit=tile reads by windows, or cut it into tiles"
     ),
     "several frames": FindingKind("error", "save each frame that counts as a file with a mask of its own"),
-    "bands unlike the card": FindingKind(
+    "unexpected bands": FindingKind(
         "error", "describe what all files hold under `bands` in the card, as `losslab datasets new` does"
     ),
     "values that are not finite": FindingKind("error", "fill the gaps with a number, such as 0"),

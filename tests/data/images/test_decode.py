@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 from losslab.data.images import pictures
 from losslab.data.images.decode import UnusableFileError, measure_file, read_image, read_mask
 from losslab.data.images.windows import open_image, open_mask
+from losslab.io.windows import read_whole
 
 RED = (200, 30, 30)
 HELD = {
@@ -55,7 +56,7 @@ def test_16_bits_are_not_cut_to_8(tmp_path: Path, name: str, colour: bool) -> No
     save_16_bit(tmp_path / name, np.arange(40 * 60).reshape(40, 60), colour)
     held = "3 bands of uint16" if colour else "1 band of uint16"
     for read in (read_image, measure_file, open_image):
-        with pytest.raises(UnusableFileError, match=f"bands unlike the card: {held}; the card says 3 of uint8$"):
+        with pytest.raises(UnusableFileError, match=f"unexpected bands: {held}, not 3 of uint8$"):
             read(tmp_path / name)
 
 
@@ -124,7 +125,7 @@ def test_bands_that_are_neither_colours_nor_alpha_are_refused(
     tmp_path: Path, bands: int, photometric: int, extra: tuple[int, ...], reason: str
 ) -> None:
     write_tiff(tmp_path / "a.tif", noise((20, 30, bands)), photometric, extra)
-    held = re.escape(f"bands unlike the card: {bands} bands of uint8 ({reason}); the card says 3 of uint8")
+    held = re.escape(f"unexpected bands: {bands} bands of uint8 ({reason}), not 3 of uint8")
     for read in (read_image, open_image):
         with pytest.raises(UnusableFileError, match=held):
             read(tmp_path / "a.tif")
@@ -356,13 +357,13 @@ def test_what_is_no_image_is_reported(tmp_path: Path, content: bytes, reason: st
 
 def test_pixels_that_are_no_numbers_of_16_bits_are_reported(tmp_path: Path) -> None:
     Image.fromarray(noise((8, 8), np.float32)).save(tmp_path / "a.tif")
-    with pytest.raises(UnusableFileError, match="1 band of float32; the card says 3 of uint8"):
+    with pytest.raises(UnusableFileError, match="1 band of float32, not 3 of uint8"):
         read_image(tmp_path / "a.tif")
     cv2.imwrite(str(tmp_path / "a.tif"), noise((8, 8, 3), np.float32))
-    with pytest.raises(UnusableFileError, match="3 bands of float32; the card says 3 of uint8"):
+    with pytest.raises(UnusableFileError, match="3 bands of float32, not 3 of uint8"):
         read_image(tmp_path / "a.tif")
     write_tiff(tmp_path / "a.tif", noise((8, 8, 1), np.int16), 1)
-    with pytest.raises(UnusableFileError, match="1 band of int16; the card says 3 of uint8"):
+    with pytest.raises(UnusableFileError, match="1 band of int16, not 3 of uint8"):
         read_image(tmp_path / "a.tif")
     for value, reason in (
         (0.5, "fractions"),
@@ -405,3 +406,21 @@ def test_random_damage_never_raises_anything_else(tmp_path: Path) -> None:
                     read()
                 except UnusableFileError as error:
                     assert "\n" not in str(error)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("ending", ["tif", "png", "jpg"])
+def test_pixels_come_as_stored_and_turn_as_the_tag_says(orientation: int, ending: str, tmp_path: Path) -> None:
+    pixels = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40, np.ones((8, 8), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / f"a.{ending}"
+    Image.fromarray(np.stack([pixels] * 3, axis=2)).save(path, exif=exif)
+    image = read_image(path)
+    assert image.orientation == orientation and np.abs(image.pixels[..., 0].astype(int) - pixels).max() <= 4
+    with Image.open(path) as opened:
+        expected = np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+    assert np.abs(image.turn().pixels.astype(int) - expected).max() <= 4
+    assert measure_file(path) == (24, 16, orientation)
+    with open_image(path) as opened_windows:
+        assert np.array_equal(read_whole(opened_windows), image.pixels) and opened_windows.orientation == orientation

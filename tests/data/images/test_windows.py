@@ -177,12 +177,12 @@ def test_values_of_types_that_fit_are_taken_as_the_card_has_them(tmp_path: Path,
 @pytest.mark.parametrize(
     ("count", "held", "said", "reason"),
     [
-        (2, "uint8", bands(2), "2 bands of uint8; the card says 2 of uint16"),
-        (2, "int32", bands(2), "2 bands of int32; the card says 2 of uint16"),
-        (2, "uint16", bands(2, "float32"), "2 bands of uint16; the card says 2 of float32"),
-        (3, "uint16", bands(4), "3 bands of uint16; the card says 4 of uint16"),
-        (3, "uint16", RGB, "3 bands of uint16; the card says 3 of uint8"),
-        (4, "uint8", RGB, "4 bands of uint8; the card says 3 of uint8"),
+        (2, "uint8", bands(2), "2 bands of uint8, not 2 of uint16"),
+        (2, "int32", bands(2), "2 bands of int32, not 2 of uint16"),
+        (2, "uint16", bands(2, "float32"), "2 bands of uint16, not 2 of float32"),
+        (3, "uint16", bands(4), "3 bands of uint16, not 4 of uint16"),
+        (3, "uint16", RGB, "3 bands of uint16, not 3 of uint8"),
+        (4, "uint8", RGB, "4 bands of uint8, not 3 of uint8"),
     ],
 )
 def test_files_unlike_the_card_are_refused(
@@ -190,7 +190,7 @@ def test_files_unlike_the_card_are_refused(
 ) -> None:
     np.save(tmp_path / "a.npy", noise(count, held))
     for read in (read_image, open_image, measure_file):
-        with pytest.raises(UnusableFileError, match=f"^bands unlike the card: {reason}$"):
+        with pytest.raises(UnusableFileError, match=f"^unexpected bands: {reason}$"):
             read(tmp_path / "a.npy", said)
 
 
@@ -198,7 +198,7 @@ def test_negative_numbers_and_gaps_are_refused(tmp_path: Path) -> None:
     pixels = noise(2, "uint16", 9).astype(np.int16)
     pixels[3, 4, 1] = -7
     np.save(tmp_path / "a.npy", pixels)
-    with pytest.raises(UnusableFileError, match="2 bands of int16, from -7 on; the card says 2 of uint16"):
+    with pytest.raises(UnusableFileError, match="2 bands of int16, from -7 on, not 2 of uint16"):
         read_image(tmp_path / "a.npy", bands(2))
     gaps = noise(2, "float32")
     gaps[0, 0, 0], gaps[1, 1], gaps[2, 2, 1] = np.nan, np.inf, 1e30
@@ -215,7 +215,7 @@ def test_alpha_is_a_band_only_where_the_card_has_it(tmp_path: Path) -> None:
     for name in ("a.tif", "a.png"):
         assert np.array_equal(read_image(tmp_path / name, bands(4)).pixels, pixels)
         assert np.array_equal(read_image(tmp_path / name, bands(3)).pixels, pixels[..., :3])
-    with pytest.raises(UnusableFileError, match="4 bands of uint16; the card says 3"):
+    with pytest.raises(UnusableFileError, match="4 bands of uint16, not 3"):
         read_image(tmp_path / "b.tif", bands(3))
 
 

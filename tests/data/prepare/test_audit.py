@@ -75,7 +75,7 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
     ),
     (
         lambda own: save(own / "images/im0.png", np.arange(2400, dtype=np.uint16).reshape(40, 60) % 200),
-        "bands unlike the card: images/im0.png (1 band of uint16; the card says 3 of uint8). Remedy: describe what all",
+        "unexpected bands: images/im0.png (1 band of uint16, not 3 of uint8). Remedy: describe what all",
     ),
     (
         lambda own: Image.new("L", (60, 40)).save(
@@ -88,7 +88,7 @@ ERRORS: list[tuple[Callable[[Path], object], str]] = [
             cv2.imwrite(str(own / "images/im0.tif"), np.zeros((40, 60, 4), np.uint8))
             and (own / "images/im0.tif").replace(own / "images/im0.png")
         ),
-        "bands unlike the card: images/im0.png (4 bands of uint8 (the file calls 3 of 4 bands colour, 0 alpha); the card says",
+        "unexpected bands: images/im0.png (4 bands of uint8 (the file calls 3 of 4 bands colour, 0 alpha), not",
     ),
 ]
 

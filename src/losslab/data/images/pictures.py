@@ -44,7 +44,22 @@ def _decode_rgb(content: bytes) -> tuple[Pixels, int]:
             return _decode_by_opencv(content), orientation
         if opened.mode == "F" or opened.mode.startswith("I") or ";16" in _get_raw_modes(opened):
             raise UncommonFileError
-        return np.asarray(opened.convert("RGB")), orientation
+        pixels = opened.convert("RGB")
+        if opened.format == "TIFF" and orientation in _TURNS_BACK:  # which Pillow has turned by its tag
+            pixels = pixels.transpose(_TURNS_BACK[orientation])
+        return np.asarray(pixels), orientation
+
+
+_TURNS_BACK = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""What undoes the turn that an orientation tag asks for."""
 
 
 def measure_rgb(content: bytes) -> tuple[int, int, int]:

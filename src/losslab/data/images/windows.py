@@ -190,8 +190,8 @@ def refuse_uncommon(content: Content) -> Iterator[None]:
 
 
 def _refuse(held: str, bands: BandFormat) -> UnusableFileError:
-    detail = f"{held}; the card says {len(bands.names)} of {bands.dtype}"
-    return UnusableFileError("bands unlike the card", detail)
+    detail = f"{held}, not {len(bands.names)} of {bands.dtype}"
+    return UnusableFileError("unexpected bands", detail)
 
 
 def _fit_bands(stored: StoredImage, bands: BandFormat) -> Callable[[Values], Values]:
