@@ -36,43 +36,40 @@ def describe_params() -> str:
 def describe_cards() -> str:
     """Return a table, in Markdown, of the keys of a dataset's card."""
     meanings = read_field_docs(Path(cards.__file__))
-    models: list[tuple[str, type[BaseModel]]] = [
-        ("", cards.Card),
-        ("source.", cards.GeneratorSource),
-        ("source.", cards.ArchiveSource),
-    ]
-    models += [("source.", cards.FolderSource), ("source.", cards.OwnSource)]
     rows = []
-    for prefix, model in models:
-        for key, owner, name, schema in list_fields(model, prefix):
-            needed = "yes" if schema.get("required") else "no"
-            rows.append((f"`{key}`", needed, format_schema(schema), meanings.get((owner, name), "")))
+    for key, owner, name, schema in list_fields(cards.Card):
+        needed = "yes" if schema.get("required") else "no"
+        rows.append((f"`{key}`", needed, format_schema(schema), meanings.get((owner, name), "")))
     return format_table(("key", "needed", "allowed", "meaning"), rows)
 
 
 TABLES = {"params": describe_params, "cards": describe_cards}
 
 
-def list_fields(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, str, dict[str, Any]]]:
-    """Yield the dotted key, the class, the name and the JSON schema of each field, of sections in sections too."""
+def list_fields(model: type[BaseModel]) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
+    """Yield the dotted key, the class, the name and the JSON schema of each field, of sections in sections too.
+
+    Where a field may be one of several sections, the fields of each follow.
+    """
     whole = model.model_json_schema()
     definitions = whole.get("$defs", {})
 
     def walk(name: str, schema: dict[str, Any], prefix: str) -> Iterator[tuple[str, str, str, dict[str, Any]]]:
         for key, field in schema.get("properties", {}).items():
             inner = resolve(field)
-            listed = resolve(inner.get("items", {}))
             if "properties" in inner:
                 yield from walk(inner["title"], inner, f"{prefix}{key}.")
                 continue
             yield f"{prefix}{key}", name, key, inner | {"required": key in schema.get("required", [])}
-            if "properties" in listed:
-                yield from walk(listed["title"], listed, f"{prefix}{key}[].")
+            choices = inner.get("anyOf") or inner.get("oneOf") or []
+            for each, dot in [(inner.get("items", {}), "[]."), *((choice, ".") for choice in choices)]:
+                if "properties" in (section := resolve(each)):
+                    yield from walk(section["title"], section, f"{prefix}{key}{dot}")
 
     def resolve(schema: dict[str, Any]) -> dict[str, Any]:
         return definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
 
-    yield from walk(model.__name__, whole, prefix)
+    yield from walk(model.__name__, whole, "")
 
 
 def format_schema(schema: dict[str, Any]) -> str:
