@@ -90,7 +90,8 @@ class TrainParams(Section):
     early_stopping: int | None = Field(gt=0)
     augmentation: str
     crop: int | None = Field(gt=0)
-    """Pixels a side of the random crops that training is on, as many of an image as cover it; None: whole images."""
+    """Pixels a side of the random crops that training is on, as many of an image as cover it; None: whole images,
+    or tiles of them with fit: tile."""
     sampling: Sampling
     """Whether crops may lie anywhere (uniform), or half of them hold a pixel of any class but the first (foreground), or
     each one of a class that is drawn from the image's (balanced)."""
