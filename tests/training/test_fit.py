@@ -5,6 +5,7 @@ import shutil
 import signal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -405,3 +406,13 @@ def test_tiles_and_crops_of_any_bands_give_the_same_weights_with_workers(
     best = max(row["val_miou"] for row in once.history)
     assert compute_scores(counts)["miou"] == pytest.approx(best, abs=1e-6)
     assert counts.sum() == sum(data.describe()["pixels"]["val"])
+
+
+def test_net_of_one_size_is_refused_where_images_are_smaller_than_a_tile(tiny_params: Params, tmp_path: Path) -> None:
+    make_bands(tmp_path)
+    _, data = prepared_from(tmp_path, own_card(tmp_path, bands=describe()), fit="tile", size=96)
+    params = changed(tiny_params, arch="simple_cnn", encoder=None, prepare={"size": 96, "fit": "tile"})
+    with mock.patch("losslab.training.plan.find_fault", lambda net, size: None if size >= 96 else "it takes 96 alone"):
+        small = r"cannot take images below prepare.size 96, such as of 20 pixels: it takes 96 alone; use fit letterbox"
+        with pytest.raises(InputError, match=small):
+            plan_training(params, data)

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from losslab.bands import read_bands
-from losslab.cards import IGNORE_INDEX, count_outputs
+from losslab.cards import IGNORE_INDEX, SPLITS, count_outputs
 from losslab.data.loading.arrays import PreparedData
 from losslab.data.loading.augmentation import RECIPES_WITHOUT_VOID
 from losslab.data.loading.batches import EpochBatchSampler, TrainingDataset
@@ -22,6 +22,8 @@ from losslab.losses.class_weights import compute_class_weights
 from losslab.losses.parsed_loss import parse_loss
 from losslab.losses.total import TotalLoss
 from losslab.models import build_model, check_encoder, check_size, compute_weights_digest, find_normalisation
+from losslab.models.probe import find_fault
+from losslab.models.segmentation_net import SegmentationNet
 from losslab.params import Params
 from losslab.runtime.devices import pick_device, pick_precision
 from losslab.runtime.randomness import derive_seed
@@ -85,6 +87,8 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
     # On CUDA batch norm is over all processes.
     if crops is not None:
         check_size(net, data["size"])  # validation is on larger parts
+    if data["fit"] == "tile":
+        _check_small_images(net, prepared, data["size"])
     check_size(net, size, batches.count_fewest() * (processes if device.type == "cuda" else 1), images)
     loss = _build_loss(params, data)
     description = {
@@ -113,6 +117,16 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
         description=description,
         inexact=_try_inexact_step(net, loss, size, description) if device.type == "cuda" else [],
     )
+
+
+def _check_small_images(net: SegmentationNet, prepared: PreparedData, side: int) -> None:
+    """Raise InputError if the net cannot take images below the size of a tile, and some are: they are scored as they are."""
+    smallest = min(min(size) for split in SPLITS for size in prepared.rows(split, "masks").sizes)
+    if smallest < side and (reason := find_fault(net, smallest)):
+        raise InputError(
+            f"encoder: this net cannot take images below prepare.size {side}, such as of {smallest} pixels: {reason}; use fit "
+            "letterbox, or another encoder"
+        )
 
 
 def _record_params(params: Params) -> dict[str, Any]:
