@@ -59,7 +59,7 @@ def test_bands_type_and_scaling_follow_from_the_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("count", "held", "dtype", "scaling"),
-    [(5, "uint8", "uint8", "dtype range"), (1, "int16", "uint16", None), (2, "float64", "float32", None)],
+    [(5, "uint8", "uint8", "dtype range"), (1, "int16", "float32", None), (2, "float64", "float32", None)],
 )
 def test_types_that_fit_become_those_of_a_card(
     tmp_path: Path, count: int, held: str, dtype: str, scaling: str | None
@@ -106,10 +106,10 @@ BAD: dict[str, tuple[Any, dict[str, Any], str]] = {
     "wrong type": (
         lambda path: np.save((path / "a.tif").open("wb"), pixels(2, "int32")),
         {},
-        r"a.tif: holds 2 bands of int32; save it as uint8, uint16, float32$",
+        r"a.tif holds 2 bands of int32; save it as uint8, uint16, float32$",
     ),
-    "too many": (lambda path: save_tiff(path / "a.tif", 17), {}, "a.tif: holds 17 bands of uint16; at most 16"),
-    "names": (lambda path: None, {"bands": ["a", "b"]}, "--bands gives 2 names, but .*a.tif: holds 4 bands of uint16"),
+    "too many": (lambda path: save_tiff(path / "a.tif", 17), {}, "a.tif holds 17 bands of uint16; at most 16"),
+    "names": (lambda path: None, {"bands": ["a", "b"]}, "--bands gives 2 names, but .*a.tif holds 4 bands of uint16"),
     "no name": (lambda path: None, {"bands": ["a", "b", "c", "ß"]}, "--bands, --scaling and --shown: names.3"),
     "shown": (
         lambda path: None,

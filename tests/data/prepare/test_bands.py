@@ -105,7 +105,7 @@ def test_ranges_and_normalisation_are_those_of_the_training_pixels(dtype: str, s
         low, high = np.array(scaling["range"] if isinstance(scaling["range"][0], list) else [scaling["range"]] * 5).T
     else:
         mean, std = np.array(scaling["mean"]), np.array(scaling["std"])
-        low, high = mean - 2 * std, mean + 2 * std
+        low, high = mean - 3 * std, mean + 3 * std
     assert bands.low == pytest.approx(low) and bands.high == pytest.approx(high)
     assert bands.clip == (
         (isinstance(scaling, dict) and "mean" not in scaling) or (scaling, dtype) == ("dtype range", "float32")
@@ -160,6 +160,18 @@ def test_an_image_that_its_scaling_spoils_is_an_error(values: np.ndarray[Any, An
     assert any("im0" in prepared.names(split) for split in SPLITS)
 
 
+@pytest.mark.parametrize("scaling", ["dtype range", "mean std", {"mean": [9], "std": [2]}])
+def test_a_type_that_images_do_not_fill_spoils_them_but_means_do_not(scaling: Any, tmp_path: Path) -> None:
+    """10 bits in 16: black in pictures, and drowned by augmentation."""
+    for number, image in enumerate(make_bands(tmp_path, bands=1)):
+        np.save(tmp_path / f"raw/own/images/im{number}.npy", image // 8)
+    audit, _ = prepared_from(
+        tmp_path, own_card(tmp_path, bands={"names": ["scan"], "dtype": "uint16", "scaling": scaling}), fit="tile"
+    )
+    lost = files_by_kind(audit, "error").get("lost in its scaling", [])
+    assert lost == ([f"im{number}" for number in range(6)] if scaling == "dtype range" else [])
+
+
 def test_images_of_the_default_are_not_judged_by_their_scaling(tmp_path: Path) -> None:
     for number in range(6):
         save(tmp_path / f"raw/own/images/im{number}.png", np.full((40, 60, 3), 3 * number, np.uint8))
@@ -181,7 +193,7 @@ def test_large_images_are_read_by_windows_to_the_same_bytes(tmp_path: Path) -> N
 
 def test_a_large_image_that_fails_midway_is_left_out(tmp_path: Path) -> None:
     images = make_bands(tmp_path)
-    card = own_card(tmp_path, bands=describe())
+    card = own_card(tmp_path, bands=describe(scaling="mean std"))
     mask = np.zeros(SIZES[4], np.uint8)
     mask[60] = 77
     save(tmp_path / "raw/own/masks/im4.png", mask)

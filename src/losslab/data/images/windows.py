@@ -40,9 +40,9 @@ from losslab.io.windows import ArrayWindows, PixelWindows
 TYPES_THAT_FIT = {
     "uint8": ("uint8", "bool"),
     "uint16": ("uint16", "int16"),
-    "float32": ("float32", "float64", "float16"),
+    "float32": ("float32", "float64", "float16", "int16"),
 }
-"""Types of files by the type that a card says: their values are the same, if none is negative; float64 is rounded."""
+"""Types of files by the type that a card says: their values are the same; uint16 takes nothing negative, float64 is rounded."""
 
 
 @dataclass(frozen=True)
@@ -202,8 +202,8 @@ def _fit_bands(stored: StoredImage, bands: BandFormat) -> Callable[[Values], Val
 
     def convert(values: Values) -> Values:
         values = values[..., :count]
-        if values.dtype == np.int16 and values.min() < 0:
-            raise _refuse(f"{held}, from {values.min()} on", bands)
+        if bands.dtype == "uint16" and values.dtype == np.int16 and values.min() < 0:
+            raise _refuse(f"{held} with negative values", bands)
         with np.errstate(over="ignore"):
             values = values.astype(bands.dtype, copy=False)
         if bands.dtype == "float32" and not (finite := np.isfinite(values).all(axis=2)).all():

@@ -39,8 +39,9 @@ def choose_bands(images: Mapping[str, Path], options: NewDatasetOptions) -> Card
             f"{next(iter(known)).parent}: {_list_kinds(by_kind)}; a card describes one kind: leave out others"
         )
     (count, held_type), paths = next(iter(by_kind.items()))
-    where = f"{paths[0]}: holds {format_plural(count, 'band')} of {held_type}"
-    dtype = next((dtype for dtype, fitting in TYPES_THAT_FIT.items() if held_type in fitting), None)
+    where = f"{paths[0]} holds {format_plural(count, 'band')} of {held_type}"
+    # Of two types, the one that takes negative values: whether there are some, only the pixels tell.
+    dtype = next((dtype for dtype, fitting in reversed(TYPES_THAT_FIT.items()) if held_type in fitting), None)
     if dtype is None:
         raise InputError(f"{where}; save it as {', '.join(TYPES_THAT_FIT)}")
     if count > MAX_BANDS:

@@ -12,6 +12,7 @@ from losslab.data.prepare.statistics import ImageStatistics, SplitTotals
 from losslab.errors import InputError
 from losslab.formats import format_cell_percent, format_score
 from losslab.io.files import Row
+from losslab.params import PrepareParams
 
 MAX_EXAMPLES = 3
 MAX_CLASSES_SHOWN = 16
@@ -25,11 +26,11 @@ class AuditError(InputError):
         self.audit = audit
 
 
-def audit_file(name: str, statistics: ImageStatistics, size: int) -> list[Finding]:
+def audit_file(name: str, statistics: ImageStatistics, params: PrepareParams) -> list[Finding]:
     """Return the findings about one image that is used."""
     width, height, findings = statistics.width, statistics.height, []
-    if width * height < size * size:
-        findings.append(Finding("image too small", name, f"{width} x {height}; prepare.size is {size}"))
+    if width * height < params.size * params.size and params.fit != "tile":
+        findings.append(Finding("image too small", name, f"{width} x {height}; prepare.size is {params.size}"))
     if (statistics.pixels > 0).sum() == 1:
         findings.append(Finding("one class only", name))
     return findings

@@ -25,7 +25,13 @@ from losslab.data.prepare.audit import (
 )
 from losslab.data.prepare.ceiling import audit_ceiling, compute_ceiling
 from losslab.data.prepare.near_duplicates import find_near_duplicates
-from losslab.data.prepare.scaling import MAX_INSPECTED, Normalisation, audit_scaling, measure_normalisation
+from losslab.data.prepare.scaling import (
+    MAX_INSPECTED,
+    Normalisation,
+    audit_scaling,
+    is_scaled_by_ends,
+    measure_normalisation,
+)
 from losslab.data.prepare.splits import choose_samples, split_samples
 from losslab.data.prepare.spool import Spool
 from losslab.data.prepare.statistics import (
@@ -149,7 +155,7 @@ def _write_splits(
 
     normalisation = measure_normalisation(card, read_training_pixels)
     write_json(folder / "dataset.json", _describe_dataset(card, params, totals, normalisation))
-    for number in range(len(kept)) if normalisation.bands.clip else ():
+    for number in range(len(kept)) if is_scaled_by_ends(card) else ():
         sample = spool.sample_pixels(number, _find_content(table.sizes[number].tolist(), params), MAX_INSPECTED)
         findings += filter(None, [audit_scaling(kept[number].name, sample, normalisation.bands)])
 
@@ -202,7 +208,7 @@ def _decode_all(
                 findings.append(Finding(error.kind, file, error.detail))
                 continue
             findings += result.findings
-            findings += audit_file(sample.name, statistics, params.size)
+            findings += audit_file(sample.name, statistics, params)
             kept.append(sample)
             table.add(statistics)
     return kept, table

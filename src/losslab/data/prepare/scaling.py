@@ -48,10 +48,15 @@ def measure_normalisation(card: Card, blocks: Blocks) -> Normalisation:
     return Normalisation(bands, *([round(value, digits) for value in values.tolist()] for values in scaled))
 
 
+def is_scaled_by_ends(card: Card) -> bool:
+    """Return whether the ends of ranges say what counts in an image, so that they may leave too little of it."""
+    return card.bands is not None and not (
+        card.bands.scaling == "mean std" or isinstance(card.bands.scaling, MeanScaling)
+    )
+
+
 def audit_scaling(name: str, pixels: Values, bands: Bands) -> Finding | None:
     """Return a finding if too little of an image is left, by some of its pixels `[n, B]`, between the ends of its bands' ranges."""
-    if not bands.clip:
-        return None
     scaled = bands.scale(pixels)
     clipped = ((scaled < 0) | (scaled > 1)).mean(axis=0).min()
     held, left = (
@@ -124,7 +129,7 @@ def _choose_ranges(card: Card, find_percentile: Callable[[float], Values]) -> Ba
         ends = ranges[:, 0], ranges[:, 1]
     elif isinstance(scaling, MeanScaling):
         mean, std = np.array(scaling.mean), np.array(scaling.std)
-        clip, ends = False, (mean - 2 * std, mean + 2 * std)
+        clip, ends = False, (mean - 3 * std, mean + 3 * std)
     low, high = (np.asarray(values, np.float64) for values in ends)
     high = np.where(high > low, high, low + 1)  # a band of one value
     return Bands(**form.model_dump(), low=low.tolist(), high=high.tolist(), clip=clip)
