@@ -11,6 +11,7 @@ from unittest.mock import Mock
 import cv2
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageOps
 
 from losslab.data.images import pictures
@@ -424,3 +425,12 @@ def test_pixels_come_as_stored_and_turn_as_the_tag_says(orientation: int, ending
     assert measure_file(path) == (24, 16, orientation)
     with open_image(path) as opened_windows:
         assert np.array_equal(read_whole(opened_windows), image.pixels) and opened_windows.orientation == orientation
+
+
+def test_stack_of_imagej_that_lists_one_frame_is_not_read_as_its_first(tmp_path: Path) -> None:
+    planes = np.arange(3 * 8 * 9, dtype=np.uint8).reshape(3, 8, 9)
+    note = "ImageJ=1.54f\nimages=3\nslices=3\nloop=false\n"
+    tifffile.imwrite(tmp_path / "a.tif", planes[0], description=note, metadata=None)
+    for read in (read_image, lambda path: read_mask(path, in_colours=False)):
+        with pytest.raises(UnusableFileError, match="several frames: 3 of them"):
+            read(tmp_path / "a.tif")

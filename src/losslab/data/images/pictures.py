@@ -1,6 +1,7 @@
 """Files that are decoded whole, mostly by Pillow, to RGB, to what they hold, and to the values of masks."""
 
 import io
+import re
 import threading
 import warnings
 from contextlib import AbstractContextManager, nullcontext
@@ -177,7 +178,7 @@ def _decode_doubles(tiff: bytes) -> Values | None:
 
 
 _ORIENTATION = 0x0112
-_SUBFILE, _BITS, _PHOTOMETRIC, _BANDS, _EXTRA_BANDS = 254, 258, 262, 277, 338
+_SUBFILE, _BITS, _PHOTOMETRIC, _DESCRIPTION, _BANDS, _EXTRA_BANDS = 254, 258, 262, 270, 277, 338
 _PNG_COLOURS = 25
 """The place where a PNG file says whether it is in colours, and has alpha."""
 _TIFF = tuple(PREFIXES)
@@ -226,6 +227,9 @@ def _check_tiff(content: bytes) -> None:
                 frames += not directory.get(_SUBFILE, 0) & 0b101  # smaller copies and outlines are no frames
     except Exception:  # of damaged bytes; the decoder says what is wrong with them
         pass
+    # ImageJ may list one frame alone, behind which the others follow.
+    stack = re.match(r"ImageJ=[\s\S]*?\nimages=([0-9]{1,9})\n", str(first.get(_DESCRIPTION, "")))
+    frames = max(frames, int(stack[1]) if stack else 0)
     if frames > 1:
         raise UnusableFileError("several frames", f"{frames} of them")
     bands, bits, extra = first.get(_BANDS, 1), max(first.get(_BITS, (1,))), first.get(_EXTRA_BANDS, ())
