@@ -183,7 +183,8 @@ def _decode_all(
     """Decode on all cores and store in the order of `samples`; return those that can be used, and their statistics."""
     kept, table = list[Sample](), StatisticsTable(len(samples), len(card.classes))
     labels, palettes, threads = LabelMapping(card), PaletteColours(), workers or count_cores()
-    ahead = max(min(MAX_IMAGES_AHEAD, MAX_BYTES_AHEAD // (4 * params.size * params.size)), 2 * threads)
+    pixel_bytes = len(card.format.names) * np.dtype(card.format.dtype).itemsize + 1
+    ahead = max(min(MAX_IMAGES_AHEAD, MAX_BYTES_AHEAD // (pixel_bytes * params.size * params.size)), 2 * threads)
     ahead = 2 * threads if params.fit == "tile" else ahead
 
     def decode(sample: Sample) -> DecodedPair | Finding:
