@@ -89,6 +89,7 @@ CASES: dict[str, dict[str, Any]] = {
             "augmentation": "strong",
         },
     },
+    "crops, read by a worker": {"train": {"workers": 1, "crop": 32, "sampling": "balanced"}},
 }
 
 

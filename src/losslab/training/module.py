@@ -72,7 +72,10 @@ class SegmentationModule(L.LightningModule):
     def train_dataloader(self) -> Any:
         train, rank, world = self.params.train, self.trainer.global_rank, self.trainer.world_size
         settings = train.augmentation, train.batch_size, train.workers, self.params.seed
-        return build_training_loader(self.prepared, *settings, rank, world, self.crops)
+        loader: Any = build_training_loader(self.prepared, *settings, rank, world, self.crops)
+        # Lightning sets a resumed run's epoch when its workers are already reading the first batches.
+        loader.batch_sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        return loader
 
     def val_dataloader(self) -> Any:
         rank, world = self.trainer.global_rank, self.trainer.world_size
