@@ -74,7 +74,8 @@ class SegmentationModule(L.LightningModule):
         settings = train.augmentation, train.batch_size, train.workers, self.params.seed
         loader: Any = build_training_loader(self.prepared, *settings, rank, world, self.crops)
         # Lightning sets a resumed run's epoch when its workers are already reading the first batches.
-        loader.batch_sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        epochs: Any = self.trainer.fit_loop.epoch_progress.current
+        loader.batch_sampler.set_epoch(epochs.processed)
         return loader
 
     def val_dataloader(self) -> Any:
