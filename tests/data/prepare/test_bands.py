@@ -8,6 +8,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from losslab.bands import Bands, read_bands
 from losslab.cards import SPLITS
@@ -15,6 +16,7 @@ from losslab.data.images.decode import read_mask
 from losslab.data.loading.arrays import ImageRow
 from losslab.data.prepare.audit import AuditError, summarize_audit
 from losslab.data.prepare.prepare import prepare
+from losslab.inference.tensors import InputScaling
 from losslab.io.hashing import compute_folder_md5
 from losslab.io.windows import read_whole
 from tests.data.own_data import files_by_kind, how, own_card, prepared_from, save
@@ -220,3 +222,19 @@ def test_pictures_show_the_chosen_bands_between_their_ends() -> None:
     pixels = np.array([[[51, 50, 3], [300, 200, 3]]], np.float32)
     assert bands.draw(pixels).tolist() == [[[0, 0, 51], [128, 128, 255]]]
     assert np.allclose(bands.restore(bands.scale(pixels)), pixels)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("value", [1e9, -3.4e38])
+def test_band_of_one_value_however_large_gives_finite_numbers(value: float, tmp_path: Path) -> None:
+    (tmp_path / "raw/own/images").mkdir(parents=True)
+    for number, (height, width) in enumerate(SIZES):
+        np.save(tmp_path / f"raw/own/images/im{number}.npy", np.full((height, width, 1), value, np.float32))
+        save(
+            tmp_path / f"raw/own/masks/im{number}.png",
+            np.arange(height * width, dtype=np.uint8).reshape(height, -1) % 2,
+        )
+    card = own_card(tmp_path, bands={"names": ["one"], "dtype": "float32", "scaling": {"percentiles": [1, 99]}})
+    _, prepared = prepared_from(tmp_path, card, fit="tile")
+    image = prepared.rows("train", "images").read([0])
+    assert InputScaling(prepared.describe())(torch.from_numpy(image)).isfinite().all()

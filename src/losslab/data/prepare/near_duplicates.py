@@ -60,7 +60,7 @@ def shrink_grey(strips: Sequence[Values]) -> bytes:
     grey, size = np.concatenate(strips) if len(strips) > 1 else strips[0], (THUMBNAIL_SIDE_PX, THUMBNAIL_SIDE_PX)
     if grey.dtype != np.uint8:  # contrast is made equal before thumbnails are compared
         low, high = grey.min(), grey.max()
-        grey = ((grey - low) * (255 / max(high - low, np.finfo(np.float32).tiny))).astype(np.uint8)
+        grey = ((grey - low) * (255 / (high - low if high > low else 1))).astype(np.uint8)
     return np.asarray(cv2.resize(grey, size, interpolation=cv2.INTER_AREA), np.uint8).tobytes()
 
 

@@ -131,7 +131,9 @@ def _choose_ranges(card: Card, find_percentile: Callable[[float], Values]) -> Ba
         mean, std = np.array(scaling.mean), np.array(scaling.std)
         clip, ends = False, (mean - 3 * std, mean + 3 * std)
     low, high = (np.asarray(values, np.float64) for values in ends)
-    high = np.where(high > low, high, low + 1)  # a band of one value
+    high = np.where(
+        high > low, high, low + np.maximum(1, np.abs(low) * 2.0**-20)
+    )  # one value; float32 tells both ends apart
     return Bands(**form.model_dump(), low=low.tolist(), high=high.tolist(), clip=clip)
 
 
