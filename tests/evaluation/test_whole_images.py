@@ -14,6 +14,7 @@ from losslab.data.loading.arrays import ImageRow, PreparedData
 from losslab.errors import InputError
 from losslab.evaluation import evaluate_split, write_examples, write_tables
 from losslab.evaluation.label_store import LabelMapStore
+from losslab.evaluation.targets import PreparedTargets
 from losslab.inference.predictor import Predictor
 from losslab.io.files import read_csv
 from losslab.io.windows import read_whole
@@ -72,6 +73,14 @@ def test_tables_and_pictures_of_whole_images_are_written(prepared: PreparedData,
     write_examples(results["test"], "test", CLASSES["palette"], 4, tmp_path / "predictions")
     names = [row["image"] for row in read_csv(tmp_path / "per_image.csv") if row["split"] == "test"]
     assert names == prepared.names("test") and len(list((tmp_path / "predictions").glob("*.png"))) == 3 * len(names)
+
+
+def test_list_of_images_is_not_read_anew_for_each(prepared: PreparedData) -> None:
+    with mock.patch.object(PreparedData, "_read_index", autospec=True, side_effect=PreparedData._read_index) as read:
+        targets = PreparedTargets(prepared, "train")
+        for index in range(len(prepared.names("train"))):
+            targets.open_mask(index)
+    assert read.call_count == 2  # once for the names
 
 
 def test_model_of_another_fit_is_refused(prepared: PreparedData) -> None:

@@ -12,7 +12,7 @@ from losslab.cards import Card, SplitName, read_card
 from losslab.data.images.decode import UnusableFileError, read_image, read_mask
 from losslab.data.images.fit import Fit
 from losslab.data.images.labels import LabelMapping
-from losslab.data.loading.arrays import ImageRow, Pixels, PreparedData
+from losslab.data.loading.arrays import ArrayRows, ImageRow, Pixels, PreparedData
 from losslab.data.readers import find_dataset_folder, read_layout
 from losslab.errors import InputError
 from losslab.inference.predictor import restore_size
@@ -43,11 +43,15 @@ class PreparedTargets:
     prepared: PreparedData
     split: SplitName
 
+    @cached_property
+    def masks(self) -> ArrayRows:
+        return self.prepared.rows(self.split, "masks")
+
     def read_masks(self, indices: Sequence[int]) -> Sequence[Pixels]:
-        return list(self.prepared.rows(self.split, "masks").read(indices))
+        return list(self.masks.read(indices))
 
     def open_mask(self, index: int) -> PixelWindows:
-        return ImageRow(self.prepared.rows(self.split, "masks"), index)
+        return ImageRow(self.masks, index)
 
     def open_image(self, index: int) -> PixelWindows:
         return ImageRow(self.prepared.rows(self.split, "images"), index)
