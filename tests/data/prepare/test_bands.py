@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from PIL import Image
 
 from losslab.bands import Bands, read_bands
 from losslab.cards import SPLITS
@@ -186,7 +187,7 @@ def test_large_images_are_read_by_windows_to_the_same_bytes(tmp_path: Path) -> N
     card = own_card(tmp_path, bands=describe(scaling={"percentiles": [1, 99]}))
     prepare(card, tmp_path / "raw", how(fit="tile"), tmp_path / "whole")
     with (
-        mock.patch("losslab.data.prepare.prepare.MAX_PIXELS_DECODED", 1000),
+        mock.patch("losslab.data.prepare.prepare.MAX_BYTES_DECODED", 10_000),
         mock.patch("losslab.io.windows.STRIP_PIXELS", 300),
     ):
         prepare(card, tmp_path / "raw", how(fit="tile"), tmp_path / "windows", workers=3)
@@ -202,7 +203,7 @@ def test_a_large_image_that_fails_midway_is_left_out(tmp_path: Path) -> None:
     save(tmp_path / "raw/own/masks/im5.png", np.zeros((3, 3), np.uint8))
     save(tmp_path / "raw/own/masks/im2.png", np.full(SIZES[2], 9, np.uint8))
     with (
-        mock.patch("losslab.data.prepare.prepare.MAX_PIXELS_DECODED", 1000),
+        mock.patch("losslab.data.prepare.prepare.MAX_BYTES_DECODED", 10_000),
         mock.patch("losslab.io.windows.STRIP_PIXELS", 300),
     ):
         audit, prepared = prepared_from(tmp_path, card, fit="tile")
@@ -238,3 +239,17 @@ def test_band_of_one_value_however_large_gives_finite_numbers(value: float, tmp_
     _, prepared = prepared_from(tmp_path, card, fit="tile")
     image = prepared.rows("train", "images").read([0])
     assert InputScaling(prepared.describe())(torch.from_numpy(image)).isfinite().all()
+
+
+@pytest.mark.parametrize("limit", [1, 10**9])
+def test_palettes_are_compared_however_large_images_are(limit: int, tmp_path: Path) -> None:
+    make_bands(tmp_path)
+    for number, (height, width) in enumerate(SIZES):
+        mask = Image.fromarray((np.arange(height * width) % 2).astype(np.uint8).reshape(height, width), "P")
+        mask.putpalette([0, 0, 0, 255, 0, 0] if number < 4 else [255, 0, 0, 0, 0, 0])
+        mask.save(tmp_path / f"raw/own/masks/im{number}.png")
+    card = own_card(tmp_path, bands=describe(scaling="mean std"))
+    with mock.patch("losslab.data.prepare.prepare.MAX_BYTES_DECODED", limit):
+        audit, prepared = prepared_from(tmp_path, card, fit="tile")
+    assert files_by_kind(audit, "error") == {"palette unlike another": ["masks/im4.png", "masks/im5.png"]}
+    assert sum(len(prepared.names(split)) for split in SPLITS) == 4

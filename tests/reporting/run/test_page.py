@@ -196,7 +196,7 @@ def test_bands_tiles_and_an_adapted_first_layer_are_described(tmp_path: Path) ->
         np.save(outs / f"prepared/{split}/images.npy", np.zeros((sum(range(40, 48)) * 30, 2), np.float32))
     page = " ".join(re.sub("<[^>]+>", " ", render_report(outs)).split())
     assert "2 of float32: nir 0 to 1, swir 12.5 to 4000; values beyond are clipped" in page
-    assert "first layer repeated, it is" in page and "the size of the files, tiles blended" in page
+    assert "first layer repeated, it is" in page and ", tiles blended" in page
     assert "that of the files, shown in tiles of" in page and "test/im0, correlation" in page
 
 

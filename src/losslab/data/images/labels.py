@@ -1,7 +1,7 @@
 """What raw mask values mean: their labels, as the card has it, and their colours, where a palette has some."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -59,12 +59,14 @@ class LabelMapping:
         return str([number >> 16, number >> 8 & 255, number & 255] if self.in_colours else number)
 
 
-@dataclass(frozen=True)
+@dataclass
 class MappedWindows:
     """The labels of a mask that is read by windows."""
 
     values: PixelWindows
     mapping: LabelMapping
+    used: "set[int]" = field(default_factory=set)
+    """The raw values, of one byte, in what was read so far."""
 
     @property
     def height(self) -> int:
@@ -76,7 +78,10 @@ class MappedWindows:
 
     def read(self, top: int, left: int, height: int, width: int) -> Pixels:
         """Read labels uint8 `[height, width]`. Raises UnusableFileError."""
-        return self.mapping.map_values(self.values.read(top, left, height, width))
+        values = self.values.read(top, left, height, width)
+        if values.dtype == np.uint8 and not self.mapping.in_colours:
+            self.used.update(np.flatnonzero(np.bincount(values.ravel())).tolist())
+        return self.mapping.map_values(values)
 
 
 class PaletteColours:

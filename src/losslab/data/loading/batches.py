@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from losslab.bands import RGB, read_bands
+from losslab.bands import read_bands
 from losslab.cards import IGNORE_INDEX
 from losslab.data.loading.arrays import Pixels, PreparedData, build_batch_loader
 from losslab.data.loading.augmentation import build_augmentation
@@ -72,7 +72,8 @@ class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
         self.void = IGNORE_INDEX if data["ignore_index"] is None else data["ignore_index"]
         self.crops, self.bands = crops, read_bands(data)
         self.tiles = TileGrid(self.masks.sizes, data["size"]) if data["fit"] == "tile" and crops is None else None
-        self.augment = build_augmentation(augmentation, data["mean"], self.void, self.bands == RGB)
+        self.is_rgb = "bands" not in data
+        self.augment = build_augmentation(augmentation, data["mean"], self.void, self.is_rgb)
 
     def __len__(self) -> int:
         return len(self.crops or self.tiles or self.images)
@@ -92,8 +93,7 @@ class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitems__(self, keys: list[Key]) -> tuple[Tensor, Tensor]:
         images, masks = self._read(keys)
         if self.augment is not None:
-            plain = self.bands == RGB
-            images = images if plain else self.bands.scale(images)
+            images = images if self.is_rgb else self.bands.scale(images)
             if self.bands.clip:
                 np.clip(images, 0, 1, out=images)
             for (epoch, index), image, mask in zip(keys, images, masks, strict=True):
@@ -102,7 +102,7 @@ class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
                 changed = self.augment(image=image, mask=mask)
                 np.copyto(image, changed["image"])
                 np.copyto(mask, changed["mask"])
-            images = images if plain else self.bands.restore(images)
+            images = images if self.is_rgb else self.bands.restore(images)
         return torch.from_numpy(images), torch.from_numpy(masks)
 
 

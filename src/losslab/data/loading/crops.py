@@ -15,8 +15,11 @@ MAX_REDRAWS = 10
 """Times that another place is drawn for a crop that would hold nothing but void."""
 STRIP_PIXELS = 1 << 20
 """Pixels of a mask that are looked at together."""
-MAX_IMAGES_COUNTED = 64
+MAX_IMAGES_COUNTED = 4096
 """Images whose counts are kept in memory."""
+
+
+Counts = npt.NDArray[np.int32]
 
 
 class CropSampler:
@@ -69,17 +72,15 @@ class CropSampler:
         """Choose a pixel that a crop is to hold, by row and column; None: any place will do."""
         if self.sampling == "uniform" or (self.sampling == "foreground" and rng.random() < 0.5):
             return None
-        counts = self._counted(image).copy()
-        if self.void is not None:
-            counts[:, self.void] = 0
-        if self.sampling == "foreground":
-            counts[:, 0] = 0
-        present = np.flatnonzero(counts.any(axis=0))
-        if not len(present):
+        present, counts = self._counted(image)
+        first = 1 if self.sampling == "foreground" else 0
+        wanted = np.flatnonzero((present >= first) & (present != (-1 if self.void is None else self.void)))
+        if not len(wanted):
             return None
-        labels = present if self.sampling == "foreground" else present[rng.integers(len(present))][None]
+        chosen_classes = wanted if self.sampling == "foreground" else wanted[rng.integers(len(wanted))][None]
+        labels = present[chosen_classes]
         # Each of their pixels is as likely as the others, yet only the strip that holds it is read.
-        ends = counts[:, labels].sum(axis=1).cumsum()
+        ends = counts[:, chosen_classes].sum(axis=1, dtype=np.int64).cumsum()
         chosen = int(rng.integers(ends[-1]))
         strip = int(np.searchsorted(ends, chosen, side="right"))
         first, pixels = self._read_strip(image, strip)
@@ -87,10 +88,12 @@ class CropSampler:
         row, column = divmod(int(places[chosen - (ends[strip - 1] if strip else 0)]), pixels.shape[1])
         return first + row, column
 
-    def _count(self, image: int) -> npt.NDArray[np.int64]:
-        """Count the pixels of each label in each strip of an image: `[strips, 256]`."""
-        strips = -(-self.masks.sizes[image][0] // self._count_rows(image))
-        return np.stack([np.bincount(self._read_strip(image, at)[1].ravel(), minlength=256) for at in range(strips)])
+    def _count(self, image: int) -> tuple[Counts, Counts]:
+        """Return the labels of an image, and the pixels that each strip has of them, `[strips, labels]`."""
+        strips = range(-(-self.masks.sizes[image][0] // self._count_rows(image)))
+        counts = np.stack([np.bincount(self._read_strip(image, at)[1].ravel(), minlength=256) for at in strips])
+        present = np.flatnonzero(counts.any(axis=0))
+        return present.astype(np.int32), counts[:, present].astype(np.int32)
 
     def _read_strip(self, image: int, strip: int) -> tuple[int, npt.NDArray[np.uint8]]:
         """Return the first row of a strip of a mask, and its labels."""

@@ -1,7 +1,8 @@
 """Raw files into arrays that training maps into memory: decode, check, resize, split, and write the audit."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ from losslab.params import PrepareParams
 from losslab.plugins import Sample
 from losslab.runtime.parallel import count_cores, map_ahead
 
-MAX_PIXELS_DECODED = 1 << 24
-"""Pixels of an image from which on it is read by windows, where it keeps its size."""
+MAX_BYTES_DECODED = 48 << 20
+"""Size of an image from which on it is read by windows, where it keeps its size."""
 MAX_IMAGES_AHEAD, MAX_BYTES_AHEAD = 32, 64 << 20
 """Limits for the decoded images that wait to be written; two for each thread may always wait."""
 
@@ -65,8 +66,8 @@ class DecodedPair:
     measured: ImageStatistics | None
     """None for a large image, which is measured while it is written."""
     findings: tuple[Finding, ...]
-    palette: dict[int, Colour]
-    """The colours of the mask's numbers, where the card has numbers and the mask a palette."""
+    read_palette: Callable[[], dict[int, Colour]]
+    """Returns the colours of the mask's numbers, where the card has numbers and the mask a palette, once the mask was read."""
 
 
 def prepare(card: Card, raw: Path, params: PrepareParams, out: Path, workers: int | None = None) -> dict[str, Any]:
@@ -183,8 +184,8 @@ def _decode_all(
     """Decode on all cores and store in the order of `samples`; return those that can be used, and their statistics."""
     kept, table = list[Sample](), StatisticsTable(len(samples), len(card.classes))
     labels, palettes, threads = LabelMapping(card), PaletteColours(), workers or count_cores()
-    pixel_bytes = len(card.format.names) * np.dtype(card.format.dtype).itemsize + 1
-    ahead = max(min(MAX_IMAGES_AHEAD, MAX_BYTES_AHEAD // (pixel_bytes * params.size * params.size)), 2 * threads)
+    stored = (count_pixel_bytes(card) + 1) * params.size * params.size
+    ahead = max(min(MAX_IMAGES_AHEAD, MAX_BYTES_AHEAD // stored), 2 * threads)
     ahead = 2 * threads if params.fit == "tile" else ahead
 
     def decode(sample: Sample) -> DecodedPair | Finding:
@@ -200,11 +201,9 @@ def _decode_all(
                 findings.append(result)
                 continue
             file = sample.mask.relative_to(folder).as_posix()
-            if clash := palettes.find_clash(result.palette, file):
-                findings.append(Finding("palette unlike another", file, clash))
-                continue
+            check = partial(_check_palette, palettes, result, file)
             try:
-                statistics = spool.append(result.image, result.mask, result.measured, len(card.classes))
+                statistics = spool.append(result.image, result.mask, result.measured, len(card.classes), check)
             except UnusableFileError as error:
                 findings.append(Finding(error.kind, file, error.detail))
                 continue
@@ -215,6 +214,11 @@ def _decode_all(
     return kept, table
 
 
+def count_pixel_bytes(card: Card) -> int:
+    """Return the bytes of a pixel of an image."""
+    return len(card.format.names) * np.dtype(card.format.dtype).itemsize
+
+
 def _decode(
     card: Card, folder: Path, sample: Sample, labels: LabelMapping, params: PrepareParams
 ) -> DecodedPair | Finding:
@@ -223,9 +227,9 @@ def _decode(
     try:
         if params.fit == "tile":
             opened = open_image(path, card.format)
-            if opened.height * opened.width > MAX_PIXELS_DECODED:
+            if opened.height * opened.width * count_pixel_bytes(card) > MAX_BYTES_DECODED:
                 path = sample.mask
-                return _pair_large(opened, open_mask(path, card.in_colours), labels, sample.name)
+                return _pair_large(opened, MappedWindows(open_mask(path, card.in_colours), labels), sample)
             picture = DecodedImage(read_whole(opened), opened.orientation)
         else:
             picture = read_image(path, card.format)
@@ -251,16 +255,23 @@ def _decode(
         return Finding(error.kind, path.relative_to(folder).as_posix(), error.detail)
     if params.fit != "tile":
         image, mask = pad_pair(image, mask, params.size)
-    return DecodedPair(ArrayWindows(image), ArrayWindows(mask), statistics, tuple(findings), palette)
+    return DecodedPair(ArrayWindows(image), ArrayWindows(mask), statistics, tuple(findings), lambda: palette)
 
 
-def _pair_large(image: ImageWindows, mask: ImageWindows, labels: LabelMapping, name: str) -> DecodedPair:
+def _pair_large(image: ImageWindows, mask: MappedWindows, sample: Sample) -> DecodedPair:
     """Pair an image and a mask that are read by windows, since memory could not hold many of their size."""
     if (mask.height, mask.width) != (image.height, image.width):
         detail = f"{mask.width} x {mask.height}, its image {image.width} x {image.height} (width x height)"
         raise UnusableFileError("size mismatch", detail)
-    turned = (Finding("EXIF turn not applied", name),) if image.orientation > 1 else ()
-    return DecodedPair(image, MappedWindows(mask, labels), None, turned, {})
+    turned = (Finding("EXIF turn not applied", sample.name),) if image.orientation > 1 else ()
+    return DecodedPair(
+        image, mask, None, turned, lambda: read_palette(sample.mask, np.array(sorted(mask.used), np.uint8))
+    )
+
+
+def _check_palette(palettes: PaletteColours, pair: DecodedPair, file: str) -> None:
+    if clash := palettes.find_clash(pair.read_palette(), file):
+        raise UnusableFileError("palette unlike another", clash)
 
 
 def _find_content(file_size: Sequence[int], params: PrepareParams) -> Placement | None:

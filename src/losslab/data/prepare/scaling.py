@@ -100,7 +100,11 @@ def _measure_floats(card: Card, blocks: Blocks) -> tuple[Bands, Numbers, Numbers
     sample = np.concatenate(sampled)
     bands = _choose_ranges(
         card,
-        lambda percent: extremes.get(percent, np.percentile(sample, percent, axis=0, method="inverted_cdf")),  # type: ignore[call-overload]
+        lambda percent: (
+            extremes[percent]  # type: ignore[index]
+            if percent in extremes
+            else np.percentile(sample, percent, axis=0, method="inverted_cdf")
+        ),
     )
     low, high = (np.array(values) for values in (bands.low, bands.high))
     sums = np.zeros((2, len(low)))
@@ -131,9 +135,8 @@ def _choose_ranges(card: Card, find_percentile: Callable[[float], Values]) -> Ba
         mean, std = np.array(scaling.mean), np.array(scaling.std)
         clip, ends = False, (mean - 3 * std, mean + 3 * std)
     low, high = (np.asarray(values, np.float64) for values in ends)
-    high = np.where(
-        high > low, high, low + np.maximum(1, np.abs(low) * 2.0**-20)
-    )  # one value; float32 tells both ends apart
+    # A band of one value, or of ends that float32 does not tell apart.
+    high = np.where(np.float32(high) > np.float32(low), high, low + np.maximum(1, np.abs(low) * 2.0**-20))
     return Bands(**form.model_dump(), low=low.tolist(), high=high.tolist(), clip=clip)
 
 

@@ -1,6 +1,6 @@
 """Prepared images on disk until the splits are known: they may not fit into memory."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -42,11 +42,16 @@ class Spool:
             path.unlink()
 
     def append(
-        self, image: PixelWindows, mask: PixelWindows, statistics: ImageStatistics | None, classes: int
+        self,
+        image: PixelWindows,
+        mask: PixelWindows,
+        statistics: ImageStatistics | None,
+        classes: int,
+        check: Callable[[], None],
     ) -> ImageStatistics:
         """Add an image and its labels; without statistics they are measured strip by strip.
 
-        Raises UnusableFileError if a file cannot be read, and then adds nothing.
+        Raises UnusableFileError if a file cannot be read, or if `check`, called once all is read, does; then nothing is added.
         """
         size = image.height, image.width
         ends = {kind: self.files[kind].seek(0, 2) for kind in KINDS}
@@ -61,6 +66,7 @@ class Spool:
             done = measure.finish(size) if measure is not None else statistics
             assert done is not None
             check_labels(done)
+            check()
         except BaseException:
             for kind, end in ends.items():
                 self.files[kind].truncate(end)
