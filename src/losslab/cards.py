@@ -153,7 +153,7 @@ Source = Annotated[
     | Annotated[OwnSource, Tag("own")],
     Discriminator(
         _find_source_kind,
-        custom_error_type="wrong_source",
+        custom_error_type="wrong_kind",
         custom_error_message=f"needs one of the keys {', '.join(SOURCE_KINDS)}",
     ),
 ]
@@ -226,7 +226,7 @@ class MeanScaling(Section):
 
 def _find_scaling_kind(scaling: Any) -> str | None:
     keys = scaling if isinstance(scaling, dict) else type(scaling).model_fields if isinstance(scaling, Section) else ()
-    if isinstance(scaling, str):
+    if scaling in ("dtype range", "mean std"):
         return "name"
     return next((kind for kind in ("percentiles", "range", "mean") if kind in keys), None)
 
@@ -245,7 +245,7 @@ class CardBands(Section):
         | Annotated[MeanScaling, Tag("mean")],
         Discriminator(
             _find_scaling_kind,
-            custom_error_type="wrong_scaling",
+            custom_error_type="wrong_kind",
             custom_error_message="needs dtype range, mean std, or one of the keys percentiles, range, mean (with std)",
         ),
     ] = "dtype range"

@@ -77,6 +77,7 @@ def write_run(
         for epoch in (1, 2, 3)
     ]
     model: dict[str, Any] = {"classes": CLASSES, "palette": [[0, 0, 0], [9, 9, 9]], "ignore_index": None, "size": size}
+    model["fit"] = "stretch"
     model |= {"arch": "simple_cnn", "encoder": None, "num_classes": 1, "parameters": 7217, "data_md5": f"{size}.dir"}
     write_json(folder / "models/model.json", model)
     write_json(folder / "reports/metrics.json", {"test": scores, "val": scores})

@@ -99,7 +99,11 @@ def test_same_model_counts_once(tmp_path: Path) -> None:
             {"images": 39},
             "different test sets: dice-unet-s0 has 40 images, other-s3 39; only dice-unet-s0 has test/0039",
         ),
-        ({"size": 32}, "different true pixels in test/0000 \\(prepare.size 64 and 32; data 64.dir and 32.dir\\)"),
+        (
+            {"size": 32},
+            "different true pixels in test/0000 \\(prepare.fit and size stretch 64 and stretch 32; data 64.dir and "
+            "32.dir\\); score both at the size of the files: evaluate.resolution=original",
+        ),
         (
             {"resolution": "original"},
             "dice-unet-s0 was scored at prepared, other-s3 at original; use the same evaluate.resolution",

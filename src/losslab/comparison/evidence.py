@@ -285,10 +285,13 @@ def _find_difference(runs: Sequence[RunEvidence]) -> str | None:
             return f"different test sets: {counts}; only {owner.name} has {lone}"
         if run.truth != first.truth:
             image = next(name for name in first.truth if first.truth[name] != run.truth[name])
-            sizes = f"prepare.size {first.model['size']} and {run.model['size']}"
+            made = [f"{one.model['fit']} {one.model['size']}" for one in (first, run)]
+            resized = (
+                "; score both at the size of the files: evaluate.resolution=original" if made[0] != made[1] else ""
+            )
             return (
-                f"different test sets: {first.name} and {run.name} have different true pixels in {image} ({sizes}; data "
-                f"{first.model['data_md5']} and {run.model['data_md5']})"
+                f"different test sets: {first.name} and {run.name} have different true pixels in {image} (prepare.fit and "
+                f"size {made[0]} and {made[1]}; data {first.model['data_md5']} and {run.model['data_md5']}){resized}"
             )
         if run.groups and run.groups != grouped.groups:
             return f"different groups of test images: {grouped.name} and {run.name} were prepared with other groups"

@@ -81,7 +81,9 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
     ),
     "nothing but void": FindingKind("error", "label it, or remove it"),
     "lost in its scaling": FindingKind(
-        "error", "choose another scaling for the card's bands, such as {percentiles: [0.1, 99.9]}"
+        "error",
+        "choose another scaling for the card's bands, such as percentiles; or look for images far brighter or darker than most, "
+        "which widen the range",
     ),
     "duplicate across splits": FindingKind("warning", "keep one of them, or run with -S prepare.split.method=grouped"),
     "near-duplicate across splits": FindingKind(
@@ -94,7 +96,9 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
     "class absent": FindingKind(
         "warning", "use another split, such as stratified; or remove the class from the card, if no mask has it"
     ),
-    "too fine for prepare.size": FindingKind("warning", "raise prepare.size"),
+    "too fine for prepare.size": FindingKind(
+        "warning", "raise prepare.size, or show the net tiles of images at their own size: prepare.fit=tile"
+    ),
     "listed, but not on disk": FindingKind("warning", "get the complete dataset, or go on with a part of it"),
     "split without a folder": FindingKind(
         "warning",

@@ -1,6 +1,7 @@
 """Strict YAML files: read as DVC reads them, checked against a schema, all faults reported on one line."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -82,7 +83,9 @@ def validate(schema: type[Schema], content: Any, path: Path | str) -> Schema:
 
 
 def _explain(fault: Any, schema: type[BaseModel]) -> str:
-    key = shorten(".".join(str(part) for part in fault["loc"]))
+    # The mark of an alternative is one of its keys, which comes again where that is at fault.
+    parts = [str(part) for before, part in pairwise((None, *fault["loc"])) if before != part or isinstance(part, int)]
+    key = shorten(".".join(parts))
     message = re.sub("^(Value error, |[A-Z][a-z]+ should )", "", fault["msg"])
     if fault["type"] == "extra_forbidden":
         allowed = _list_keys(schema, fault["loc"][:-1])
@@ -93,7 +96,7 @@ def _explain(fault: Any, schema: type[BaseModel]) -> str:
         )
     if fault["type"] == "missing":
         return f"{key}: missing"
-    if fault["type"] in ("value_error", "wrong_source"):
+    if fault["type"] in ("value_error", "wrong_kind"):
         return f"{key}: {message}" if key else message
     return f"{key} is {quote(fault['input'])}; it must {message}"
 

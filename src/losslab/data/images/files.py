@@ -3,6 +3,7 @@
 import io
 import math
 import mmap
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -114,6 +115,11 @@ def _explain(error: Exception, role: FileRole) -> UnusableFileError:
     if find_exhausted_memory(error):  # which is no fault of the file
         raise error
     message = " ".join(str(error).split()) or type(error).__name__
+    if (
+        isinstance(error, ArithmeticError | AttributeError | LookupError | TypeError | struct.error)
+        or "buffer" in message
+    ):
+        message = "damaged: it is not what its header says"  # the decoder's own words are about its variables
     if isinstance(error, UnidentifiedImageError):
         message = UNKNOWN_FORMAT
     elif any(word in message.lower() for word in ("truncated", "broken data stream", "unexpected end", "premature")):

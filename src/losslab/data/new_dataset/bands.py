@@ -45,7 +45,10 @@ def choose_bands(images: Mapping[str, Path], options: NewDatasetOptions) -> Card
     if dtype is None:
         raise InputError(f"{where}; save it as {', '.join(TYPES_THAT_FIT)}")
     if count > MAX_BANDS:
-        raise InputError(f"{where}; at most {MAX_BANDS} are possible: save those that count")
+        raise InputError(
+            f"{where}; at most {MAX_BANDS} are possible: save those that count, each pixel's side by side "
+            "(planarconfig='contig')"
+        )
     if options.bands is not None and len(options.bands) != count:
         raise InputError(f"--bands gives {format_plural(len(options.bands), 'name')}, but {where}")
     names = options.bands or _choose_names(count, known[paths[0]])
