@@ -90,6 +90,20 @@ def test_cut_down_runs_have_other_names_and_an_alias_names_them(repository: Repo
     assert len({study.key for study in (full, cut, other, quick)}) == 4 and again.key == cut.key
 
 
+def test_cells_scored_at_different_sizes_are_refused_before_they_train(repository: Repository) -> None:
+    fits = {fit: {"prepare.fit": fit} for fit in ("stretch", "letterbox", "tile")}
+    repository.study("fits", {**STUDY, "grid": {"fit": fits}})
+    wrong = (
+        "studies/fits.yaml: fit stretch is scored at prepare.fit stretch, size [0-9]+, fit letterbox at prepare.fit "
+        "letterbox, size [0-9]+, which cannot be compared; add evaluate.resolution: original"
+    )
+    with pytest.raises(InputError, match=wrong):
+        repository.read("fits")
+    assert len(repository.read("fits", "evaluate.resolution=original").cells) == 3
+    repository.study("sizes", {**STUDY, "grid": {"size": {f"{side} px": {"prepare.size": side} for side in (64, 96)}}})
+    assert len(repository.read("sizes", "prepare.fit=tile").cells) == 2
+
+
 def test_set_wins_over_the_grid_as_long_as_cells_differ(repository: Repository) -> None:
     grid = {"net": {"unet": {"arch": "unet", "encoder_weights": "imagenet"}, "fpn": {"arch": "fpn"}}}
     repository.study("small", {**STUDY, "grid": grid})

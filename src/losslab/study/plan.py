@@ -149,7 +149,23 @@ def read_study(name: str, root: Path, sets: tuple[str, ...] = (), alias: str | N
                 f"studies/{name}.yaml: {run.cell}: the name of the run is longer than {MAX_NAME_CHARS} characters; "
                 "give the values short labels"
             )
+    _check_comparable(study)
     return study
+
+
+def _check_comparable(study: Study) -> None:
+    """Raise InputError for cells whose images are scored at different sizes, which no comparison takes."""
+    scored: dict[str, tuple[str, StudyRun]] = {}
+    for run in study.every_run:
+        prepare, is_original = run.params["prepare"], run.params["evaluate"]["resolution"] == "original"
+        made = f"prepare.fit {prepare['fit']}, size {prepare['size']}"
+        size = "the files' own size" if is_original or prepare["fit"] == "tile" else made
+        first, other = scored.setdefault(run.params["dataset"], (size, run))
+        if first != size:
+            raise InputError(
+                f"studies/{study.name}.yaml: {other.cell} is scored at {first}, {run.cell} at {size}, which cannot be compared; "
+                "add evaluate.resolution: original"
+            )
 
 
 def plan_runs(study: Study, chosen: Mapping[GridCell, str] | None = None) -> list[StudyRun]:
