@@ -1,5 +1,6 @@
 """`losslab docs`: the pages of the documentation, in the terminal."""
 
+import html
 import os
 import re
 import sys
@@ -47,7 +48,7 @@ def _show(text: str) -> None:
     text = re.sub(r"<!--.*?-->\n", "", text)
     if not sys.stdout.isatty():
         for line in text.splitlines():
-            print_line(line)
+            print_line(html.unescape(line))
         return
     from rich.console import Console
     from rich.markdown import Markdown

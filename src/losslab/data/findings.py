@@ -32,6 +32,7 @@ KindName = Literal[
     "group in several splits",
     "duplicate",
     "image too small",
+    "image of one value",
     "one class only",
     "class absent",
     "too fine for prepare.size",
@@ -92,6 +93,7 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
     "group in several splits": FindingKind("warning", "run with -S prepare.split.method=grouped"),
     "duplicate": FindingKind("warning", "keep one of them"),
     "image too small": FindingKind("warning", "use a smaller prepare.size, or larger images"),
+    "image of one value": FindingKind("warning", "check that the image is not empty by mistake"),
     "one class only": FindingKind("warning", "check that the mask is not empty by mistake"),
     "class absent": FindingKind(
         "warning", "use another split, such as stratified; or remove the class from the card, if no mask has it"

@@ -391,3 +391,14 @@ def test_dataset_without_lists_needs_another_split(tmp_path: Path) -> None:
     make_folders(tmp_path)
     with pytest.raises(InputError, match="has a split of its own: use random"):
         prepare(own_card(tmp_path), tmp_path / "raw", how(method="official"), tmp_path / "out")
+
+
+@pytest.mark.parametrize("fit", ["stretch", "tile"])
+def test_images_of_one_value_are_reported(fit: str, tmp_path: Path) -> None:
+    own = make_folders(tmp_path)
+    save(own / "images/im0.png", np.full((40, 60, 3), [0, 9, 255], np.uint8))
+    nearly = np.full((40, 60, 3), 255, np.uint8)
+    nearly[:20] = 254
+    save(own / "images/im1.png", nearly)
+    audit, _ = prepared_from(tmp_path, audit="strict", fit=fit)
+    assert files_by_kind(audit)["image of one value"] == ["im0"]

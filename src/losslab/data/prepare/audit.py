@@ -31,6 +31,8 @@ def audit_file(name: str, statistics: ImageStatistics, params: PrepareParams) ->
     width, height, findings = statistics.width, statistics.height, []
     if width * height < params.size * params.size and params.fit != "tile":
         findings.append(Finding("image too small", name, f"{width} x {height}; prepare.size is {params.size}"))
+    if statistics.is_flat:
+        findings.append(Finding("image of one value", name))
     if (statistics.pixels > 0).sum() == 1:
         findings.append(Finding("one class only", name))
     return findings

@@ -32,6 +32,8 @@ class ImageStatistics:
     void: int
     overlap: Counts
     """Pixels of the file's labels that resized ones give back, see `measure_overlap`: `[2, classes]`."""
+    is_flat: bool
+    """Whether all values of a band are the same, in each band."""
     digest: str
     thumbnail: bytes
     """A small grey version, by which near-duplicates are found."""
@@ -50,12 +52,14 @@ class ImageMeasure:
         self.counts = np.zeros(256, np.int64)
         self.content = hashlib.md5(repr(shape).encode(), usedforsecurity=False)
         self.grey: list[Values] = []
+        self.ends: list[Values] = []
         self.step = max(1, min(shape[:2]) // MAX_GREY_SIDE_PX)
 
     def add(self, image: Values, labels: Pixels) -> None:
         """Add the next strip: `[rows, W, B]` and `[rows, W]`."""
         self.counts += count_labels(labels)
         self.content.update(np.ascontiguousarray(image).data)
+        self.ends += [image.min(axis=(0, 1)), image.max(axis=(0, 1))]
         grey = make_grey(image)
         if len(image) < self.shape[0]:  # the grey version of a large image must be small
             width, height = max(1, grey.shape[1] // self.step), max(1, grey.shape[0] // self.step)
@@ -71,6 +75,7 @@ class ImageMeasure:
             pixels=self.counts[: self.classes],
             void=int(self.counts[IGNORE_INDEX]),
             overlap=np.stack([self.counts[: self.classes]] * 2) if overlap is None else overlap,
+            is_flat=bool((np.min(self.ends, axis=0) == np.max(self.ends, axis=0)).all()),
             digest=self.content.hexdigest(),
             thumbnail=shrink_grey(self.grey),
         )
