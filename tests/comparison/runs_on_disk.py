@@ -20,6 +20,7 @@ def write_run(
     size: int = 64,
     first: int = 0,
     resolution: str = "prepared",
+    fit: str = "stretch",
     hairy: int | None = None,
     groups: Sequence[int] = (),
 ) -> None:
@@ -77,7 +78,7 @@ def write_run(
         for epoch in (1, 2, 3)
     ]
     model: dict[str, Any] = {"classes": CLASSES, "palette": [[0, 0, 0], [9, 9, 9]], "ignore_index": None, "size": size}
-    model["fit"] = "stretch"
+    model["fit"] = fit
     model |= {"arch": "simple_cnn", "encoder": None, "num_classes": 1, "parameters": 7217, "data_md5": f"{size}.dir"}
     write_json(folder / "models/model.json", model)
     write_json(folder / "reports/metrics.json", {"test": scores, "val": scores})

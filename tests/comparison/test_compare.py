@@ -108,6 +108,10 @@ def test_same_model_counts_once(tmp_path: Path) -> None:
             {"resolution": "original"},
             "dice-unet-s0 was scored at prepared, other-s3 at original; use the same evaluate.resolution",
         ),
+        (
+            {"fit": "tile"},
+            "dice-unet-s0 was scored at prepared, other-s3 at original; use the same evaluate.resolution",
+        ),
     ],
 )
 def test_other_test_sets_and_metrics_are_refused_with_the_reason(

@@ -78,7 +78,7 @@ def test_tables_have_the_metrics(
     sure = [float(row["sureness"]) for row in images if row["split"] == "test"]
     assert test["sureness"] == pytest.approx(np.mean(sure), abs=2e-6) and 1 / 3 < test["sureness"] - 123456 <= 1
     params = tiny_params.model_copy(update={"evaluate": tiny_params.evaluate.model_copy(update={"metrics": CHOSEN})})
-    about = describe_evaluation(params.evaluate, results, "stretch")
+    about = describe_evaluation(params.evaluate, results)
     assert about["metrics"] == CHOSEN and about["metric_facts"]["missed"]["unit"] == "pixels"
     assert list(about["metric_facts"]["missed"]["code"]) == ["plugins/own.py"]
     check_evaluation(about, params)

@@ -71,6 +71,11 @@ class RunEvidence:
         """Names of the classes."""
         return list(self.model["classes"])
 
+    @property
+    def resolution(self) -> str:
+        """The size at which it was scored, original or prepared; tiles are prepared at the original size."""
+        return "original" if self.model["fit"] == "tile" else str(self.evaluation["resolution"])
+
     @cached_property
     def truth(self) -> dict[str, tuple[int, ...]]:
         """Test image → true pixels of each class."""
@@ -275,8 +280,8 @@ def _find_difference(runs: Sequence[RunEvidence]) -> str | None:
             return (
                 f"different classes: {first.name} has {', '.join(first.classes)}; {run.name} {', '.join(run.classes)}"
             )
-        if run.evaluation["resolution"] != first.evaluation["resolution"]:
-            scored = f"{first.name} was scored at {first.evaluation['resolution']}, {run.name} at {run.evaluation['resolution']}"
+        if run.resolution != first.resolution:
+            scored = f"{first.name} was scored at {first.resolution}, {run.name} at {run.resolution}"
             return f"different resolutions: {scored}; use the same evaluate.resolution"
         if run.truth.keys() != first.truth.keys():
             lone = sorted(run.truth.keys() ^ first.truth.keys())[0]

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from losslab.cards import SplitName
-from losslab.data.images.fit import Fit
 from losslab.evaluation.scoring import SplitDetails, SplitResult
 from losslab.io.files import Row, write_csv, write_json
 from losslab.metrics.calibration import BIN_COUNT, THRESHOLDS, find_best_threshold
@@ -39,10 +38,9 @@ def write_tables(results: Results, folder: Path) -> None:
     _write_rows(folder / "thresholds.csv", detailed, lambda result: _list_thresholds(result, chosen))
 
 
-def describe_evaluation(settings: EvaluateParams, results: Results, fit: Fit) -> dict[str, Any]:
+def describe_evaluation(settings: EvaluateParams, results: Results) -> dict[str, Any]:
     """Describe how was scored, for evaluation.json: params, and facts about the metrics of plug-ins where there are any."""
     described = settings.model_dump(include={"resolution", "tta", "tolerances"})
-    described |= {"resolution": "original"} if fit == "tile" else {}  # images have that size
     own = results["test"].get_details().own
     facts = {name: metric.describe() for name, (metric, _) in own.items()}
     return described | ({"metrics": settings.metrics, "metric_facts": facts} if own else {})

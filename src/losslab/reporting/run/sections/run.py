@@ -79,7 +79,7 @@ def _describe_crops(outs: ReportInputs) -> str:
 
 def _describe_scoring(how: JsonObject, fit: str) -> str:
     size = {"prepared": "the prepared size", "original": "the original size"}[how["resolution"]]
-    size += ", tiles blended" if fit == "tile" else ""
+    size = "the original size, tiles blended" if fit == "tile" else size
     views = {
         "none": "",
         "flip": ", mean over flipped images",
