@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from losslab import cards, params
+from losslab import bands, cards, params
 from losslab.project.template import list_carried
 
 MARK = re.compile(r"^<!-- generated: (\w+) -->$.*?^<!-- end -->$", re.MULTILINE | re.DOTALL)
@@ -35,7 +35,7 @@ def describe_params() -> str:
 
 def describe_cards() -> str:
     """Return a table, in Markdown, of the keys of a dataset's card."""
-    meanings = read_field_docs(Path(cards.__file__))
+    meanings = read_field_docs(Path(bands.__file__)) | read_field_docs(Path(cards.__file__))
     rows = []
     for key, owner, name, schema in list_fields(cards.Card):
         needed = "yes" if schema.get("required") else "no"

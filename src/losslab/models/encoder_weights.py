@@ -87,9 +87,9 @@ def _adapt_first_layer(
         given = weights.get(name)
         if given is None or given.ndim != 4 or given.shape[1] * in_channels != tensor.shape[1] * 3:
             continue
-        if given.shape != tensor.shape:
-            with contextlib.suppress(NotImplementedError):  # the caller names the shapes that do not fit
-                adapted[name] = adapt_input_conv(in_channels, given)
+        # Of a layer that sees blocks of pixels as channels, timm adapts one band alone; the caller names the others' shapes.
+        if given.shape != tensor.shape and (given.shape[1] == 3 or in_channels == 1):
+            adapted[name] = adapt_input_conv(in_channels, given)
     return adapted
 
 

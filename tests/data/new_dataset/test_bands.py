@@ -9,7 +9,7 @@ import pytest
 import tifffile
 from PIL import Image
 
-from losslab.cards import CardBands
+from losslab.bands import CardBands
 from losslab.data.images.decode import read_image
 from losslab.data.new_dataset.bands import choose_bands
 from losslab.data.new_dataset.create import create_dataset

@@ -4,8 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from losslab.bands import MAX_BANDS
-from losslab.cards import CardBands
+from losslab.bands import MAX_BANDS, CardBands
 from losslab.data.images.files import UnusableFileError
 from losslab.data.images.windows import TYPES_THAT_FIT, StoredBands, describe_bands
 from losslab.data.new_dataset.masks import map_files

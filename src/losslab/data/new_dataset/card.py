@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from losslab.cards import CardBands, RawValue
+from losslab.bands import CardBands
+from losslab.cards import RawValue
 from losslab.data.new_dataset.classes import MaskClass, format_share
 from losslab.data.new_dataset.values import join_ranges
 from losslab.io.yaml import parse_yaml

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from losslab.bands import RGB
-from losslab.cards import Card, CardBands, RawValue, find_groups
+from losslab.bands import RGB, CardBands
+from losslab.cards import Card, RawValue, find_groups
 from losslab.data.catalog import CATALOG, check_root
 from losslab.data.new_dataset.card import build_card_text
 from losslab.data.new_dataset.class_names import find_class_names

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from losslab.bands import RGB, Bands
-from losslab.cards import Card, MeanScaling, PercentileScaling, RangeScaling
+from losslab.bands import RGB, Bands, MeanScaling, PercentileScaling, RangeScaling
+from losslab.cards import Card
 from losslab.data.findings import Finding
 from losslab.data.prepare.statistics import count_labels
 from losslab.io.windows import Values
