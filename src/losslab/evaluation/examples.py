@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from losslab.data.images.fit import resize_bands
 from losslab.evaluation.scoring import SplitResult
 from losslab.io.files import Row, atomic_write, write_csv
 from losslab.io.windows import STRIP_PIXELS, PixelWindows, Values, iterate_strips, read_whole
@@ -80,9 +81,8 @@ def _shrink(image: PixelWindows, interpolation: int) -> Values:
 
 
 def _resize(pixels: Values, size: tuple[int, int], interpolation: int) -> Values:
-    bands = np.moveaxis(pixels, 2, 0) if pixels.ndim == 3 and pixels.shape[2] != 3 else [pixels]
-    resized = [cv2.resize(np.ascontiguousarray(band), size, interpolation=interpolation) for band in bands]
-    return np.asarray(resized[0] if bands[0] is pixels else np.stack(resized, axis=2))
+    image = pixels if pixels.ndim == 3 else pixels[..., None]
+    return resize_bands(image, size, interpolation).reshape(size[1], size[0], *pixels.shape[2:])
 
 
 def _save_labels(labels: PixelWindows, palette: Sequence[Sequence[int]], path: Path) -> None:

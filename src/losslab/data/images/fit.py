@@ -77,10 +77,15 @@ def _resize_image(image: Values, place: Placement) -> Values:
     """Resize by area where the image shrinks, linearly where it grows."""
     shrinks = place.width <= image.shape[1] and place.height <= image.shape[0]
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    return resize_bands(image, (place.width, place.height), interpolation)
+
+
+def resize_bands(image: Values, size: tuple[int, int], interpolation: int) -> Values:
+    """Resize an image `[H, W, B]` to a width and height, by one of OpenCV's interpolations."""
     bands = image.shape[2]
     # OpenCV shrinks no more than four bands at once, and is quickest with three.
     parts = [image] if bands == 3 else [np.ascontiguousarray(image[..., band]) for band in range(bands)]
-    resized = [cv2.resize(part, (place.width, place.height), interpolation=interpolation) for part in parts]
+    resized = [cv2.resize(part, size, interpolation=interpolation) for part in parts]
     return np.asarray(resized[0] if bands == 3 else np.stack(resized, axis=2))
 
 

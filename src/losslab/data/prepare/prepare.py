@@ -184,7 +184,7 @@ def _decode_all(
     """Decode on all cores and store in the order of `samples`; return those that can be used, and their statistics."""
     kept, table = list[Sample](), StatisticsTable(len(samples), len(card.classes))
     labels, palettes, threads = LabelMapping(card), PaletteColours(), workers or count_cores()
-    stored = (count_pixel_bytes(card) + 1) * params.size * params.size
+    stored = (_count_pixel_bytes(card) + 1) * params.size * params.size
     ahead = max(min(MAX_IMAGES_AHEAD, MAX_BYTES_AHEAD // stored), 2 * threads)
     ahead = 2 * threads if params.fit == "tile" else ahead
 
@@ -214,7 +214,7 @@ def _decode_all(
     return kept, table
 
 
-def count_pixel_bytes(card: Card) -> int:
+def _count_pixel_bytes(card: Card) -> int:
     """Return the bytes of a pixel of an image."""
     return len(card.format.names) * np.dtype(card.format.dtype).itemsize
 
@@ -227,7 +227,7 @@ def _decode(
     try:
         if params.fit == "tile":
             opened = open_image(path, card.format)
-            if opened.height * opened.width * count_pixel_bytes(card) > MAX_BYTES_DECODED:
+            if opened.height * opened.width * _count_pixel_bytes(card) > MAX_BYTES_DECODED:
                 path = sample.mask
                 return _pair_large(opened, MappedWindows(open_mask(path, card.in_colours), labels), sample)
             picture = DecodedImage(read_whole(opened), opened.orientation)
