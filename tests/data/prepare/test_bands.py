@@ -14,6 +14,7 @@ from PIL import Image
 from losslab.bands import Bands, read_bands
 from losslab.cards import SPLITS
 from losslab.data.images.decode import read_mask
+from losslab.data.images.labels import read_palette
 from losslab.data.loading.arrays import ImageRow
 from losslab.data.prepare.audit import AuditError, summarize_audit
 from losslab.data.prepare.prepare import prepare
@@ -253,3 +254,12 @@ def test_palettes_are_compared_however_large_images_are(limit: int, tmp_path: Pa
         audit, prepared = prepared_from(tmp_path, card, fit="tile")
     assert files_by_kind(audit, "error") == {"palette unlike another": ["masks/im4.png", "masks/im5.png"]}
     assert sum(len(prepared.names(split)) for split in SPLITS) == 4
+
+
+def test_palette_of_a_mask_that_pillow_refuses_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = Image.fromarray(np.zeros((9, 9), np.uint8), "P")
+    mask.putpalette([255, 0, 0])
+    mask.save(tmp_path / "a.png")
+    assert read_palette(tmp_path / "a.png", np.zeros(1, np.uint8)) == {0: (255, 0, 0)}
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)
+    assert read_palette(tmp_path / "a.png", np.zeros(1, np.uint8)) == {}

@@ -104,8 +104,11 @@ def read_palette(path: Path, values: Values) -> dict[int, Colour]:
     """Return the colours of a mask's numbers; none where there is no palette, or all used are greys of that number."""
     if values.dtype != np.uint8 or holds_npy(path):
         return {}
-    with Image.open(path) as opened:
-        palette = (opened.getpalette() or []) if opened.mode == "P" else []
+    try:
+        with Image.open(path) as opened:
+            palette = (opened.getpalette() or []) if opened.mode == "P" else []
+    except Image.DecompressionBombError:  # a file that is read by windows
+        return {}
     used = np.flatnonzero(np.bincount(values.ravel(), minlength=1)).tolist() if palette else []
     colours: dict[int, Colour] = {
         number: (palette[3 * number], palette[3 * number + 1], palette[3 * number + 2])
