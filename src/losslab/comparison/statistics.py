@@ -137,6 +137,18 @@ class Estimate:
         """
         return _build_estimate(self.mean, self.spread, 1 - ALPHA * share, share)
 
+    def lies_within(self, margin: float, share: float) -> bool:
+        """Return whether two one-sided tests at that share of the level show that the mean is closer to 0 than `margin`.
+
+        That is Schuirmann's procedure (J. Pharmacokin. Biopharm. 15, 1987): the interval of confidence 1 − 2·level lies within.
+
+        >>> estimate = estimate_mean([[np.array([[0.70, 0.72, 0.74], [0.71, 0.73, 0.75]]) - 0.725]])
+        >>> estimate.lies_within(0.05, 1.0), estimate.lies_within(0.01, 1.0)
+        (True, False)
+        """
+        inner = _build_estimate(self.mean, self.spread, 1 - 2 * ALPHA * share)
+        return -margin < inner.low and inner.high < margin
+
 
 def compute_variance_floor(cells: Iterable[Scores]) -> VarianceFloor:
     """Compute the variance floor of a study from all its cells, each `[seeds, images]`; zero where none has two runs.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from losslab.comparison.looks import ONE_LOOK, LookPlan
 from losslab.comparison.statistics import (
     ALPHA,
     Blocks,
@@ -72,7 +73,9 @@ class JudgedPair:
     point: float = POINT
     """Size of one point: 0.01 of a score; 1 where the score is in pixels."""
     share: float = 1.0
-    """Share of the level that this pair has among all that are judged together."""
+    """Share of the level that this pair has among all that are judged together, and at each look."""
+    margin: float | None = None
+    """Difference, in the unit of the scores, below which two are called equivalent; None: it is not asked."""
     unit: str = SINGLE_IMAGES.noun
     """Noun of the independent units of the test sets."""
 
@@ -86,6 +89,18 @@ class JudgedPair:
     def is_real(self) -> bool:
         """Whether the difference may be claimed, and is significant."""
         return self.may_be_claimed and self.p is not None and self.p < ALPHA
+
+    @property
+    def is_equivalent(self) -> bool:
+        """Whether two one-sided tests, which share the level as differences do, show that they differ by less than the margin."""
+        if self.margin is None or self.estimate is None or not self.may_be_claimed:
+            return False
+        return self.estimate.lies_within(self.margin, self.share)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether the difference is real, or the two are equivalent."""
+        return self.is_real or self.is_equivalent
 
     @property
     def may_be_claimed(self) -> bool:
@@ -134,6 +149,8 @@ def judge(
     floor: VarianceFloor | None = None,
     point: float = POINT,
     units: IndependentUnits = SINGLE_IMAGES,
+    looks: LookPlan = ONE_LOOK,
+    margin: float | None = None,
 ) -> Verdict:
     """Rank cells, or labels of an axis, and compare every two of them.
 
@@ -143,13 +160,15 @@ def judge(
         floor: the variance floor of the study; None: computed from the cells given here.
         point: size of one point, in which differences are given; 1 for pixels.
         units: what the columns of the scores are, if not images.
+        looks: when the study is looked at, if more than once.
+        margin: difference, in the unit of the scores, below which two are called equivalent; None: it is not asked.
 
     >>> scores = np.random.default_rng(0).normal(0.72, 0.01, (3, 60))
     >>> verdict = judge({"dice": [[scores + 0.08]], "bce": [[scores]]})
     >>> verdict.best, verdict.pairs[0].is_real
     (['dice'], True)
     """
-    return judge_all({"": subjects}, higher_is_better, floor, point, units)[""]
+    return judge_all({"": subjects}, higher_is_better, floor, point, units, looks, margin)[""]
 
 
 def judge_all(
@@ -158,6 +177,8 @@ def judge_all(
     floor: VarianceFloor | None = None,
     point: float = POINT,
     units: IndependentUnits = SINGLE_IMAGES,
+    looks: LookPlan = ONE_LOOK,
+    margin: float | None = None,
 ) -> dict[str, Verdict]:
     """Judge several questions by name together, such as cells and axes, each as `judge` does.
 
@@ -174,7 +195,7 @@ def judge_all(
     compared = {question: _compare(subjects, sign, floor, point, units) for question, subjects in questions.items()}
     asked = sum(any(pair.p is not None for pair in pairs) for _, pairs in compared.values())
     return {
-        question: _build_verdict(standings, _adjust_pairs(pairs, asked))
+        question: _build_verdict(standings, _adjust_pairs(pairs, asked, looks, margin))
         for question, (standings, pairs) in compared.items()
     }
 
@@ -281,15 +302,18 @@ def _judge_pair(
     )
 
 
-def _adjust_pairs(pairs: Sequence[JudgedPair], questions: int) -> list[JudgedPair]:
+def _adjust_pairs(
+    pairs: Sequence[JudgedPair], questions: int, looks: LookPlan, margin: float | None
+) -> list[JudgedPair]:
     """Give each pair that can be tested its share of the level, of which each of the questions has as much."""
     testable = sum(pair.p is not None for pair in pairs)
     adjusted = []
     for pair in pairs:
         share = 1 / testable / questions if pair.p is not None else 1.0
+        share *= looks.compute_factor(ALPHA * share)
         known = {name: getattr(pair, name) for name in ("estimate", "images_only")}
         changes = {name: estimate.adjust(share) for name, estimate in known.items() if estimate is not None}
-        adjusted.append(replace(pair, share=share, **changes))
+        adjusted.append(replace(pair, share=share, margin=margin, **changes))
     return adjusted
 
 
