@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmarks.verdicts import SimulatedTestSet, simulate_study
-from losslab.comparison.metrics import compute_effective_number, share_mean
+from benchmarks.verdicts.processes import Process
 from losslab.comparison.statistics import Blocks, compute_variance_floor, estimate_difference
 from losslab.comparison.verdicts import LOOK_ONCE, IndependentUnits, judge, judge_all, write_outlook, write_sentence
 
@@ -26,7 +25,7 @@ def test_clear_winner_has_interval_and_p_in_its_sentence() -> None:
         ("bce", 3, False),
     ]
     first = write_sentence(verdict.pairs[0])
-    assert first.startswith("dice beats focal by 7.") and "95 % CI" in first and first.endswith("p < 0.001).")
+    assert first.startswith("dice beats focal by 7.") and "95 % CI" in first and first.endswith("p = 0.003).")
     assert "focal and bce cannot be told apart with 3 seeds" in write_sentence(verdict.pairs[2])
 
 
@@ -133,15 +132,16 @@ def test_a_cell_with_two_seeds_claims_nothing_beside_one_with_many() -> None:
 
 
 def test_questions_that_are_judged_together_share_the_level() -> None:
-    """Two questions of one and three pairs: the first pair's p counts twice, each of the three 6 times."""
+    """Two questions of one and three pairs: the first pair's p counts twice, each of the three 6 times, at 0.6 of the level."""
     one, three = draw_cells(a=0.80, b=0.797), draw_cells(c=0.80, d=0.797, e=0.80)
     alone = judge(one).pairs[0]
     together = judge_all({"one": one, "three": three})
-    assert alone.p is not None and alone.share == 1
+    assert alone.p is not None and alone.share == 0.6
     (pair,) = together["one"].pairs
-    assert pair.share == pytest.approx(1 / 2) and pair.p is not None
-    assert [each.share for each in together["three"].pairs] == pytest.approx([1 / 6] * 3)
-    wanted = [min(p * times, 1) for p, times in zip([alone.p, *_judge_alone(three)], [2, 6, 6, 6], strict=True)]
+    assert pair.share == pytest.approx(0.6 / 2) and pair.p is not None
+    assert [each.share for each in together["three"].pairs] == pytest.approx([0.6 / 6] * 3)
+    alone_ps = [alone.p * 0.6, *_judge_alone(three)]
+    wanted = [min(p * times / 0.6, 1) for p, times in zip(alone_ps, [2, 6, 6, 6], strict=True)]
     assert [pair.p, *(each.p for each in together["three"].pairs)] == pytest.approx(wanted)
 
 
@@ -186,13 +186,13 @@ def test_fewer_than_five_groups_claim_nothing_however_many_images_they_have() ->
 @pytest.mark.parametrize("sizes", [(5,) * 12, (40,) * 5, (30, 20, 10, 8, 6, 5, 4, 4, 3, 2, 2, 1)])
 def test_alike_images_of_a_group_claim_no_more_than_one(sizes: tuple[int, ...]) -> None:
     """In 120 studies of 3 equal cells: 9 % is what 5 % stays under in 97 of 100; as single images they claim far more."""
-    test_set, rng = SimulatedTestSet(sizes, 0.8), np.random.default_rng(0)
-    units = IndependentUnits("test group", [compute_effective_number(test_set.groups)])
+    process, rng = Process(sizes=sizes, correlation=0.8, seed_sds=(0.0,)), np.random.default_rng(0)
+    units = IndependentUnits("test group", [process.effective])
     wrong = np.zeros(2)
     for _ in range(120):
-        cells = simulate_study(rng, 3, (5,), (0.0,), test_set=test_set)
-        by_group = {name: [[share_mean(scores.T, test_set.groups).T]] for name, scores in cells.items()}
-        by_image = {name: [[scores]] for name, scores in cells.items()}
+        (cells,) = process.draw(rng, 1, 3, 5)
+        by_group = {name: [[process.share_by_group(scores)]] for name, scores in zip("abc", cells, strict=True)}
+        by_image = {name: [[scores]] for name, scores in zip("abc", cells, strict=True)}
         wrong += [
             any(pair.is_real for pair in verdict.pairs) for verdict in (judge(by_group, units=units), judge(by_image))
         ]

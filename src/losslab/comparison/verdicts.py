@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from losslab.comparison.looks import ONE_LOOK, LookPlan
+from losslab.comparison.looks import HOPELESS, ONE_LOOK, LookPlan, predict_decision
 from losslab.comparison.statistics import (
     ALPHA,
     Blocks,
@@ -78,6 +78,10 @@ class JudgedPair:
     """Difference, in the unit of the scores, below which two are called equivalent; None: it is not asked."""
     unit: str = SINGLE_IMAGES.noun
     """Noun of the independent units of the test sets."""
+    looks: LookPlan = ONE_LOOK
+    """When the study is looked at."""
+    last_share: float = 1.0
+    """What `share` will be at the last look."""
 
     @property
     def p(self) -> float | None:
@@ -101,6 +105,23 @@ class JudgedPair:
     def is_decided(self) -> bool:
         """Whether the difference is real, or the two are equivalent."""
         return self.is_real or self.is_equivalent
+
+    @property
+    def chance(self) -> float:
+        """Probability that the pair is decided by the last look, as far as can be told now."""
+        if self.is_decided or self.estimate is None:
+            return float(self.is_decided)
+        spread, last = self.estimate.spread, self.looks.last
+        taken = [(max(part.variance, part.least), part.count) for part in spread.runs]
+        now, later = (sum(variance / max(count, seeds) for variance, count in taken) for seeds in (0, last))
+        degrees = spread.degrees * max((last - 1) / (self.seeds - 1), 1.0)
+        variances = (max(spread.variance - now, 0.0), now, later)
+        return float(predict_decision(self.gap, variances, degrees, ALPHA * self.last_share, self.margin))
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether more seeds will hardly decide it: mostly there are too few test images."""
+        return not self.is_decided and self.chance < HOPELESS
 
     @property
     def may_be_claimed(self) -> bool:
@@ -183,19 +204,21 @@ def judge_all(
     """Judge several questions by name together, such as cells and axes, each as `judge` does.
 
     Intervals and p-values are adjusted for the pairs of all questions (Bonferroni): in 95 of 100 studies all intervals hold
-    together, and with them every claim. Each question has an equal share of the level, and so has each of its pairs.
+    together, and with them every claim. Each question has an equal share of the level, and so has each of its pairs; with few
+    seeds and cells it is a smaller one (`losslab.comparison.looks`).
 
     >>> scores = np.random.default_rng(0).normal(0.8, 0.01, (4, 3, 60))
     >>> subjects = {"a": [[scores[0]]], "b": [[scores[1]]]}
     >>> verdicts = judge_all({"loss": subjects, "net": {"c": [[scores[2]]], "d": [[scores[3]]]}})
     >>> verdicts["loss"].pairs[0].share, judge(subjects).pairs[0].share
-    (0.5, 1.0)
+    (0.3, 0.6)
     """
     sign = 1 if higher_is_better else -1
+    cells = max(map(len, questions.values()), default=0)
     compared = {question: _compare(subjects, sign, floor, point, units) for question, subjects in questions.items()}
     asked = sum(any(pair.p is not None for pair in pairs) for _, pairs in compared.values())
     return {
-        question: _build_verdict(standings, _adjust_pairs(pairs, asked, looks, margin))
+        question: _build_verdict(standings, _adjust_pairs(pairs, asked, cells, looks, margin))
         for question, (standings, pairs) in compared.items()
     }
 
@@ -229,7 +252,7 @@ def write_sentence(pair: JudgedPair) -> str:
     """Write in one sentence what may be said of two cells, or labels of an axis.
 
     >>> from losslab.comparison.statistics import VariancePart, VarianceParts
-    >>> runs, images = (VariancePart(1e-5, 1e-5, 3),) * 2, (VariancePart(1e-3, 1e-3, 60),)
+    >>> runs, images = (VariancePart(1e-5, 3),) * 2, (VariancePart(1e-3, 60),)
     >>> estimate = Estimate(0.021, 0.008, 0.033, 0.004, VarianceParts(runs, images))
     >>> write_sentence(JudgedPair(better="dice", worse="bce", gap=0.021, estimate=estimate))
     'dice beats bce by 2.1 points (95 % CI 0.8 to 3.3, p = 0.004).'
@@ -303,17 +326,22 @@ def _judge_pair(
 
 
 def _adjust_pairs(
-    pairs: Sequence[JudgedPair], questions: int, looks: LookPlan, margin: float | None
+    pairs: Sequence[JudgedPair], questions: int, cells: int, looks: LookPlan, margin: float | None
 ) -> list[JudgedPair]:
-    """Give each pair that can be tested its share of the level, of which each of the questions has as much."""
+    """Give each pair that can be tested its share of the level, of which each of the questions has as much.
+
+    With one seed the level is that of the images alone, which needs no calibration.
+    """
     testable = sum(pair.p is not None for pair in pairs)
     adjusted = []
     for pair in pairs:
-        share = 1 / testable / questions if pair.p is not None else 1.0
-        share *= looks.compute_factor(ALPHA * share)
+        whole = 1 / testable / questions if pair.p is not None else 1.0
+        share = whole * (looks.compute_factor(cells, pair.seeds) if pair.estimate is not None else 1.0)
+        last_share = whole * looks.compute_factor(cells, max(pair.seeds, looks.last))
         known = {name: getattr(pair, name) for name in ("estimate", "images_only")}
         changes = {name: estimate.adjust(share) for name, estimate in known.items() if estimate is not None}
-        adjusted.append(replace(pair, share=share, margin=margin, **changes))
+        changes |= {"share": share, "last_share": last_share, "margin": margin, "looks": looks}
+        adjusted.append(replace(pair, **changes))
     return adjusted
 
 

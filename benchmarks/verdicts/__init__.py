@@ -1,0 +1,1 @@
+"""Rates of wrong verdicts, measured on simulated studies whose truth is known."""
