@@ -2,11 +2,11 @@
 
 import os
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Protocol
 
 GRACE_S = 5.0
 """Seconds an interrupted process has to end by itself; a stage tells MLflow meanwhile."""
@@ -36,7 +36,16 @@ def signal_group(leader: int, number: int) -> None:
         os.killpg(leader, number)
 
 
-def end_groups(leaders: "Sequence[subprocess.Popen[bytes]]") -> None:
+class GroupLeader(Protocol):
+    """A process whose id is that of its group."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None: ...
+
+
+def end_groups(leaders: Sequence[GroupLeader]) -> None:
     """Interrupt the process groups of these leaders, and kill those that are still there after `GRACE_S`, or at Ctrl+C."""
     for number in (signal.SIGINT, signal.SIGKILL):
         for leader in leaders:
@@ -47,7 +56,7 @@ def end_groups(leaders: "Sequence[subprocess.Popen[bytes]]") -> None:
                 time.sleep(0.1)
 
 
-def _is_group_alive(leader: "subprocess.Popen[bytes]") -> bool:
+def _is_group_alive(leader: GroupLeader) -> bool:
     leader.poll()  # a zombie would keep its group alive
     try:
         os.killpg(leader.pid, 0)

@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from losslab.errors import mask_credentials
 from losslab.experiments import clone
 from losslab.io.files import make_folder, write_private
 from losslab.io.git import find_prefix
+from losslab.runtime.fork_server import ForkedCommand, ForkServer, is_supported
 from losslab.runtime.processes import end_groups, signal_group
 from losslab.study.plan import StudyRun
 from losslab.study.state import StudyState
@@ -57,23 +59,34 @@ class _Work:
     experiment: str | None
     slot: Path
     log: Path
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[bytes] | ForkedCommand
     began: float
     attempt: int = 1
 
 
 class LocalEngine:
-    """Workers on this machine, each with its own clone that shares the cache."""
+    """Workers on this machine, each with its own clone that shares the cache.
+
+    A run has eight processes, whose imports take longer than many a training. So they are forks: of a server for each slot, which
+    is a fork of one that has imported the libraries.
+
+    Args:
+        threads: `OMP_NUM_THREADS` of all runs; None: that is left to torch.
+    """
 
     shares_data = True
 
-    def __init__(self, state: StudyState, baseline: str, cache: Path, jobs: int) -> None:
+    def __init__(self, state: StudyState, baseline: str, cache: Path, jobs: int, threads: str | None = None) -> None:
         self.state, self.baseline, self.cache = state, baseline, cache
         self.prefix = find_prefix(state.root).as_posix()
         self.slots = [state.folder.resolve() / f"slot-{number + 1}" for number in range(jobs)]
         self.works: list[_Work] = []
+        self.threads = threads
         end_leftovers(state.folder)
         state.clear_slots()
+        self.folder = Path(tempfile.mkdtemp(prefix="losslab-"))  # a socket needs a short path
+        self.libraries = ForkServer(self.folder / "libraries", os.getpid(), threads) if is_supported() else None
+        self.servers: dict[Path, ForkServer] = {}
 
     def prepare(self, run: StudyRun) -> EndedRun:
         work = self._begin(run, "prepare", None)
@@ -100,9 +113,11 @@ class LocalEngine:
         return [work.run for work in self.works]
 
     def close(self) -> None:
-        end_groups([work.process for work in self.works])
+        servers = [*self.servers.values(), *([self.libraries] if self.libraries is not None else [])]
+        end_groups([*(work.process for work in self.works), *servers])
         self.works = []
         self.state.clear_slots()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _begin(self, run: StudyRun, name: str, experiment: str | None) -> _Work:
         busy = {work.slot for work in self.works}
@@ -114,8 +129,10 @@ class LocalEngine:
         self.works.append(work)
         return work
 
-    def _start_worker(self, run: StudyRun, slot: Path, log: Path, experiment: str | None) -> "subprocess.Popen[bytes]":
-        root = str(self.state.root.resolve())
+    def _start_worker(
+        self, run: StudyRun, slot: Path, log: Path, experiment: str | None
+    ) -> "subprocess.Popen[bytes] | ForkedCommand":
+        root, server = str(self.state.root.resolve()), self._find_server(slot)
         job = WorkerJob(
             home=root,
             source=root,
@@ -125,13 +142,26 @@ class LocalEngine:
             baseline=self.baseline,
             params=run.params,
             experiment=experiment,
-            parent=os.getpid(),
+            parent=os.getpid() if server is None else server.pid,
         )
-        return start_worker(job, slot.with_suffix(".json"), log, cwd=self.state.root)
+        threads = {"OMP_NUM_THREADS": self.threads} if self.threads is not None else {}
+        return start_worker(
+            job, slot.with_suffix(".json"), log, server, cwd=self.state.root, env={**os.environ, **threads}
+        )
+
+    def _find_server(self, slot: Path) -> ForkServer | None:
+        """Find the server of a slot, or start one if there is none, or it was killed; None: there can be none."""
+        if self.libraries is None:
+            return None
+        if slot not in self.servers or self.servers[slot].poll() is not None:
+            folder = self.folder / slot.name
+            shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
+            self.servers[slot] = ForkServer(folder, os.getpid(), self.threads, self.libraries)
+        return self.servers[slot] if self.servers[slot].wait_until_ready() else None
 
     def _end_or_restart(self, work: _Work) -> EndedRun | None:
         """Return how a worker that is gone has ended; if it was killed, start another in its place and return None."""
-        code, reason = work.process.returncode, None
+        code, reason = work.process.wait(), None
         text = mask_log(work.log)
         if code != 0:
             if clone.was_killed(code, text) and work.attempt < MAX_ATTEMPTS:

@@ -19,6 +19,7 @@ from losslab.errors import InputError
 from losslab.experiments import clone
 from losslab.io.files import make_folder, open_private, read_json, write_json, write_text
 from losslab.io.hashing import compute_file_md5
+from losslab.runtime.fork_server import ForkedCommand, ForkServer
 from losslab.runtime.processes import die_with_parent, signal_group
 from losslab.stage import print_lines, print_warning
 
@@ -47,12 +48,23 @@ class WorkerJob:
     """Path for a bundle with the experiment, whose outs go to the DVC remote; None publishes it to the source."""
 
 
-def start_worker(job: WorkerJob, path: Path, log: Path, **options: Any) -> "subprocess.Popen[bytes]":
-    """Start a worker on a job, which `path` is for, in a session of its own: Ctrl+C reaches this process alone."""
+def start_worker(
+    job: WorkerJob, path: Path, log: Path, server: ForkServer | None = None, **options: Any
+) -> "subprocess.Popen[bytes] | ForkedCommand":
+    """Start a worker on a job, which `path` is for, in a session of its own: Ctrl+C reaches this process alone.
+
+    Args:
+        server: a server to fork it from, and all that it starts; None: they are processes that import what they need.
+        options: `cwd` and `env`, as those of `subprocess.Popen`.
+    """
     write_json(path, asdict(job))
+    arguments = ["-m", "losslab.study.worker", str(path)]
     with open_private(log) as output:
+        if server is not None:
+            cwd, environment = Path(options.get("cwd", ".")), options.get("env") or os.environ
+            return server.start(arguments, cwd, environment, output.fileno())
         return subprocess.Popen(
-            [sys.executable, "-m", "losslab.study.worker", str(path)],
+            [sys.executable, *arguments],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -65,7 +77,7 @@ def run_job(job: WorkerJob) -> int:
     """Do the job as a process of its own, and return the exit code of `dvc repro`."""
     slot = Path(job.slot)
     lock = _lock_slot(slot)
-    write_text(slot.with_suffix(".pid"), str(os.getpid()))  # the leader of its process group
+    write_text(slot.with_suffix(".pid"), str(os.getpgrp()))
     die_with_parent(job.parent, kill_group=True)
     return execute_job(job, lock)
 
