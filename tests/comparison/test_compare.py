@@ -354,31 +354,71 @@ DESIGNS: dict[str, tuple[Mapping[str, float], Mapping[str, float], list[str]]] =
     "two tied": (
         {"dice": 0.901, "bce": 0.9},
         {"": 0},
-        [
-            r"dice and bce cannot be told apart \(best mean: dice, mean IoU",
-            "Open between dice and bce: up to . more seed",
-        ],
+        [r"dice and bce cannot be told apart \(best mean: dice, .*; 3 seeds, 40 test images\)\."],
+    ),
+    "two equal": (
+        {"dice": 0.8501, "bce": 0.85},
+        {"": 0},
+        [r"dice and bce are equivalent within 1 point \(best mean: dice, .*; 3 seeds, 40 test images\)\."],
     ),
     "one of five is worse": (
         {"a": 0.85, "b": 0.851, "c": 0.852, "d": 0.853, "e": 0.7},
         {"": 0},
-        [r"4 of 5 cells cannot be told apart \(best mean: .*\); 1 other is worse\.", "Clearest in", "Open between"],
+        [r"4 of 5 cells .* \(best mean: .*\); 1 other is worse[.;]", "Clearest in"],
     ),
     "a net decides": (
         {"dice": 0.001, "bce": 0.0},
         {"unet": 0.85, "segnet": 0.8},
         [
-            r"dice \+ unet and bce \+ unet cannot .*; 2 others are worse\. On average no loss is best and the best net is unet",
+            r"dice \+ unet and bce \+ unet are equivalent .*; 2 others are worse\.",
+            r"On average no loss is best and the best net is unet \(.* points over segnet, 95 % CI",
             "Clearest in IoU of hair: unet beats segnet",
-            r"Open between dice \+ unet and bce \+ unet: ",
         ],
     ),
     "nothing decides": (
         {"dice": 0.001, "bce": 0.0},
         {"unet": 0.8, "segnet": 0.8},
-        [r"The 4 cells cannot be told apart \(best .*\)\. On average no loss and no net is best\.", "Open between"],
+        [r"The 4 cells are equivalent within 1 point \(best .*\)\.", r"On average no loss and no net is best\."],
     ),
 }
+
+
+def test_headline_says_which_cells_are_open_beside_an_equivalent_one(tmp_path: Path) -> None:
+    runs = [
+        make_run(tmp_path, {"loss": loss}, quality + spread * seed, seed)
+        for loss, quality, spread in (("dice", 0.8501, 0.0), ("bce", 0.85, 0.0), ("focal", 0.8, 0.045))
+        for seed in range(3)
+    ]
+    comparison = compare(runs, axes={"loss": ["dice", "bce", "focal"]})
+    assert comparison.headline[0].startswith("dice, bce and focal cannot be told apart")
+    assert comparison.headline[0].endswith("; bce is equivalent within 1 point of the best.")
+
+
+@pytest.mark.parametrize(
+    ("qualities", "seeds", "wanted"),
+    [
+        ({"dice": 0.9, "bce": 0.8}, 3, "No pair is open: "),
+        ({"dice": 0.9, "bce": 0.8}, 2, "More seeds: a verdict takes 3 per cell, not 2."),
+        ({"dice": 0.9, "bce": 0.8, "focal": 0.79}, 3, "Between focal and bce: "),
+    ],
+)
+def test_page_says_what_would_change_the_verdict(
+    tmp_path: Path, qualities: Mapping[str, float], seeds: int, wanted: str
+) -> None:
+    runs = [
+        make_run(tmp_path, {"loss": loss}, quality + 0.01 * seed * (loss == "focal"), seed)
+        for loss, quality in qualities.items()
+        for seed in range(seeds)
+    ]
+    changes = compare(runs, axes={"loss": list(qualities)}).changes
+    assert changes[0].startswith(wanted)
+
+
+def test_runs_that_still_rise_may_change_the_verdict(tmp_path: Path) -> None:
+    runs = make_pair(tmp_path)
+    rising = [replace(run, history=run.history[:2]) for run in runs[:1]]
+    changes = compare([*rising, *runs[1:]], axes=LOSSES).changes
+    assert changes[-1] == "Longer training: 1 of 6 runs was best in the last epoch."
 
 
 @pytest.mark.parametrize("design", DESIGNS)

@@ -25,7 +25,11 @@ def test_clear_winner_has_interval_and_p_in_its_sentence() -> None:
         ("bce", 3, False),
     ]
     first = write_sentence(verdict.pairs[0])
-    assert first.startswith("dice beats focal by 7.") and "95 % CI" in first and first.endswith("p = 0.003).")
+    assert (
+        first.startswith("dice beats focal by 7.")
+        and "95 % CI" in first
+        and first.endswith("p = 0.003; 3 seeds, 60 test images).")
+    )
     assert "focal and bce cannot be told apart with 3 seeds" in write_sentence(verdict.pairs[2])
 
 

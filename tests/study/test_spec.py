@@ -12,6 +12,7 @@ from tests.conftest import ROOT, merge
 from tests.study.repository import STUDY
 
 PUBLISHED = {"source": "s", "how": "h", "metric": "m"}
+ROW = {"cell": {"net": "unet"}, "values": {"iou": 0.5}}
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"titel": "x"}, "titel: unknown key; allowed here: title"),
     ({"seeds": []}, "seeds is []; it must"),
@@ -44,6 +45,9 @@ BAD: list[tuple[dict[str, Any], str]] = [
         {"published": {**PUBLISHED, "rows": [{"cell": {"net": "x"}, "values": {"iou": 0.5}}]}},
         "published.rows.0.cell.net is 'x'; it must be one of unet, segnet",
     ),
+    ({"published": {**PUBLISHED, "images": 0}}, "published.images is 0"),
+    ({"published": {**PUBLISHED, "rows": [{**ROW, "sd": {"dice": 0.1}}]}}, "published.rows.0.sd.dice: values has iou"),
+    ({"published": {**PUBLISHED, "rows": [{**ROW, "sd": {"iou": -1.0}}]}}, "published.rows.0.sd.iou is -1.0"),
 ]
 
 

@@ -92,5 +92,5 @@ def _print_comparison(comparison: "Comparison") -> None:
     headings, rows = build_cell_table(comparison)
     print_table(tuple(headings), [tuple(row) for row in rows])
     print_line(describe_cells(comparison))
-    for line in comparison.headline:
+    for line in (*comparison.headline, *comparison.changes):
         print_line(line)

@@ -9,7 +9,7 @@ import numpy as np
 from losslab.comparison.breakdowns import break_down_by_class, break_down_by_strata
 from losslab.comparison.cost import NetCost
 from losslab.comparison.evidence import RunEvidence, check_judgeable, compute_score, group_test_sets
-from losslab.comparison.headlines import find_warnings, write_headline
+from losslab.comparison.headlines import find_warnings, write_changes, write_headline
 from losslab.comparison.result import (
     ComparedCell,
     ComparedMetric,
@@ -102,6 +102,7 @@ def compare_runs(
         cells=[_build_cell(table, name, metric, published_metric, measure_cost) for name in order],
         verdict=verdict,
         headline=write_headline(verdict, metric, order, table, factors, breakdowns),
+        changes=write_changes(verdict, table),
         sentences=[write_sentence(pair) for pair in verdict.pairs] if verdict is not None else [],
         factors=factors,
         ranks=_rank_over_sets(table, metric) if verdict is not None else None,
@@ -164,7 +165,8 @@ def _judge_table(table: ScoreTable, metric: ComparedMetric) -> dict[str, Verdict
         return {}
     questions = _build_questions(table, metric.key, list(table.cells))
     floor = compute_variance_floor(scores for blocks in questions[""].values() for cells in blocks for scores in cells)
-    return judge_all(questions, metric.higher_is_better, floor, metric.point, table.describe_units(metric.key))
+    units = table.describe_units(metric.key)
+    return judge_all(questions, metric.higher_is_better, floor, metric.point, units, margin=metric.point)
 
 
 def _sort_by_mean(table: ScoreTable, metric: ComparedMetric) -> list[str]:

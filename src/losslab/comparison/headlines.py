@@ -9,8 +9,15 @@ import numpy as np
 from losslab.comparison.evidence import RunEvidence
 from losslab.comparison.result import Breakdown, ComparedMetric, FactorResult
 from losslab.comparison.score_table import ScoreTable
-from losslab.comparison.verdicts import MIN_SEEDS, MIN_UNITS, Verdict, write_outlook, write_sentence
-from losslab.formats import format_mean_sd, format_plural, format_score
+from losslab.comparison.verdicts import (
+    MIN_SEEDS,
+    MIN_UNITS,
+    Verdict,
+    describe_margin,
+    list_needs,
+    write_sentence,
+)
+from losslab.formats import format_list, format_mean_sd, format_plural, format_score
 
 OUTLYING_POINTS, OUTLYING_RANGES = 5, 5
 """A run is outlying that is farther from all others of its cell than so many points, and than their range so many times."""
@@ -30,8 +37,8 @@ def write_headline(
 ) -> list[str]:
     """Write what to take home about the cells in one to three lines; verdict None: nothing is judged.
 
-    They say who is best, in which class that shows most, and what would decide what is open. `order` are the cells, the
-    best first.
+    They say who is best, which label of each axis is best on average, and in which class a difference shows most.
+    `order` are the cells, the best first.
     """
     if verdict is None:
         best = float(np.mean([table.compute_score(run, metric) for run in table.cells[order[0]]]))
@@ -55,23 +62,63 @@ def write_headline(
     else:
         lines = [_write_tie(verdict, score)]
     if factors:
-        lines[0] += f" {_write_factors(factors, metric)}"
+        lines.append(_write_factors(factors, metric))
     clearest = next((breakdown.clearest for breakdown in breakdowns if breakdown.clearest is not None), None)
     if clearest is not None and not clearest.startswith(f"Clearest in {metric.title}:"):
         lines.append(clearest)
-    open_pairs = [pair for pair in verdict.pairs if pair.better == leader.name and not pair.is_real]
-    if open_pairs:
-        lines.append(f"Open between {leader.name} and {open_pairs[0].worse}: {write_outlook(open_pairs[0])}.")
     return lines
+
+
+def write_changes(verdict: Verdict | None, table: ScoreTable) -> list[str]:
+    """Write what would change the verdict, a line each: seeds, test images, longer training."""
+    changes, pairs = [], verdict.pairs if verdict is not None else []
+    if pairs and not any(pair.may_be_claimed for pair in pairs):
+        seeds, units = max(pair.seeds for pair in pairs), max(pair.units for pair in pairs)
+        if seeds < MIN_SEEDS:
+            changes.append(f"More seeds: a verdict takes {MIN_SEEDS} per cell, not {seeds}.")
+        if units < MIN_UNITS:
+            changes.append(f"More {pairs[0].unit}s: a verdict takes {MIN_UNITS}, not {units}.")
+    elif pairs:
+        undecided = [pair for pair in pairs if not pair.is_decided]
+        if undecided:
+            first, (need, *rest) = undecided[0], list_needs(undecided[0])
+            where = f"Between {first.better} and {first.worse}"
+            if len(undecided) > 1:
+                where += f", one of {len(undecided)} open pairs of {len(pairs)}"
+            changes += [f"{where}: {need}.", *(f"{each[0].upper()}{each[1:]}." for each in rest)]
+        else:
+            changes.append("No pair is open: more seeds or test images would narrow the intervals.")
+    rising, runs = _count_rising(table)
+    if rising:
+        were = "was" if rising == 1 else "were"
+        changes.append(f"Longer training: {rising} of {format_plural(runs, 'run')} {were} best in the last epoch.")
+    return changes
+
+
+def _count_rising(table: ScoreTable) -> tuple[int, int]:
+    """Count the runs whose last epoch was their best, and all runs."""
+    runs = list(itertools.chain.from_iterable(table.cells.values()))
+    return sum(map(_is_best_last, runs)), len(runs)
 
 
 def _write_tie(verdict: Verdict, score: str) -> str:
     number, every = len(verdict.best), len(verdict.standings)
+    equal = {pair.worse: pair for pair in verdict.pairs if pair.better == verdict.best[0] and pair.is_equivalent}
+    same = [name for name in verdict.best[1:] if name in equal]
     of_many = f"The {number} cells" if number == every else f"{number} of {every} cells"
     names = _join_names(verdict.best) if number <= MAX_NAMES else of_many
     worse = every - number
     others = f"; {worse} {'other is' if worse == 1 else 'others are'} worse" if worse else ""
-    return f"{names} cannot be told apart (best mean: {verdict.best[0]}, {score}){others}."
+    best = f"(best mean: {verdict.best[0]}, {score}; {verdict.pairs[0].basis})"
+    if not same:
+        return f"{names} cannot be told apart {best}{others}."
+    within = f"equivalent within {describe_margin(equal[same[0]])}"
+    between = [pair for pair in verdict.pairs if {pair.better, pair.worse} <= set(verdict.best)]
+    if all(pair.is_equivalent for pair in between):
+        return f"{names} are {within} {best}{others}."
+    shown = format_list(same, MAX_NAMES)
+    verb = "is" if len(same) == 1 else "are"
+    return f"{names} cannot be told apart {best}{others}; {shown} {verb} {within} of the best."
 
 
 def _write_factors(factors: Sequence[FactorResult], metric: ComparedMetric) -> str:
@@ -82,6 +129,8 @@ def _write_factors(factors: Sequence[FactorResult], metric: ComparedMetric) -> s
     for axis, verdict in ((factor.axis, factor.verdict) for factor in factors):
         first = verdict.pairs[0]
         gap = f"{first.gap / metric.point:.1f} {metric.unit} over {first.worse}"
+        if first.estimate is not None:
+            gap += f", 95 % CI {first.estimate.low / metric.point:.1f} to {first.estimate.high / metric.point:.1f}"
         parts.append(f"the best {axis} is {first.better} ({gap})" if verdict.is_decided else f"no {axis} is best")
     return f"On average {_join_names(parts)}."
 
@@ -92,7 +141,6 @@ def _join_names(names: Sequence[str]) -> str:
 
 def find_warnings(table: ScoreTable, metric: ComparedMetric) -> list[str]:
     """Find what a reader must know before the numbers, a sentence for each."""
-    runs = list(itertools.chain.from_iterable(table.cells.values()))
     fewest = min(len(table.list_runs(cell, label)) for cell in table.cells for label in table.sets)
     warnings = []
     if fewest < MIN_SEEDS and len(table.cells) > 1:
@@ -106,11 +154,9 @@ def find_warnings(table: ScoreTable, metric: ComparedMetric) -> list[str]:
         number = format_plural(table.units, noun) + (" (groups differ in size)" if "effective" in noun else "")
         warnings.append(f"There {'is' if table.units == 1 else 'are'} only {number}: verdicts take {MIN_UNITS}.")
     warnings += _find_outlying_runs(table, metric)
-    rising = sum(map(_is_best_last, runs))
-    if rising > len(runs) / 2:
-        warnings.append(
-            f"{rising} of {len(runs)} runs were best in their last epoch: longer training may change the order."
-        )
+    rising, runs = _count_rising(table)
+    if rising > runs / 2:
+        warnings.append(f"{rising} of {runs} runs were best in their last epoch: longer training may change the order.")
     if metric.has_images:
         for label in table.sets:
             scored = table.find_scored_images(label, metric.key)

@@ -179,7 +179,9 @@ class Comparison:
     verdict: Verdict | None
     """Verdict on the cells; None where single images do not have the metric, or where there is only one cell."""
     headline: Sequence[str]
-    """What to take home, in one to three lines: who is best, where it shows most, and what would decide what is open."""
+    """What to take home, in one to three lines: who is best, which label of each axis is, and where it shows most."""
+    changes: Sequence[str]
+    """What would change the verdict: more seeds, more test images, longer training."""
     sentences: Sequence[str]
     """Sentences on each pair of cells, those of the best first."""
     factors: Sequence[FactorResult]
@@ -194,6 +196,16 @@ class Comparison:
     """Warnings to read before the numbers: missing runs, one seed, duplicates in the data."""
     facts: Mapping[str, str]
     """Facts about the runs: commits, hardware, and the settings that all share."""
+
+    @property
+    def basis(self) -> str:
+        """Words that say what the verdict rests on: runs, seeds, test images and independent units."""
+        numbers = sorted({len({run.seed for run in cell.runs}) for cell in self.cells})
+        seeds = f"{numbers[0]} to {numbers[-1]} seeds" if len(numbers) > 1 else format_plural(numbers[0], "seed")
+        runs = format_plural(sum(len(cell.runs) for cell in self.cells), "run")
+        return (
+            f"{runs}, {seeds} per cell, {self.test_set}{'' if self.units == self.images else ', the independent units'}"
+        )
 
     @property
     def test_set(self) -> str:

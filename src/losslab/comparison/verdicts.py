@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from losslab.comparison.looks import HOPELESS, ONE_LOOK, LookPlan, predict_decision
+from losslab.comparison.outlook import estimate_images_needed
 from losslab.comparison.statistics import (
     ALPHA,
     Blocks,
@@ -19,7 +20,7 @@ from losslab.comparison.statistics import (
     estimate_mean,
     estimate_seeds_needed,
 )
-from losslab.formats import format_p_statement
+from losslab.formats import format_p_statement, format_plural
 
 MIN_SEEDS = 3
 """Seeds that each cell needs: two runs know their spread too poorly; where cells differ in it, claims are often false."""
@@ -146,6 +147,16 @@ class JudgedPair:
             return None, None
         return estimate_seeds_needed(self.estimate, self.point, ALPHA * self.share)
 
+    @property
+    def units_to_see_a_point(self) -> int | None:
+        """Test images, or groups, that show a true point with these seeds and a power of 80 %; None: no number does."""
+        return estimate_images_needed(self.estimate, self.point, ALPHA * self.share) if self.estimate else None
+
+    @property
+    def basis(self) -> str:
+        """Words that say what the estimate rests on: seeds in the cell that has the fewest, and independent units."""
+        return f"{format_plural(self.seeds, 'seed')}, {format_plural(self.units, self.unit)}"
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -255,7 +266,7 @@ def write_sentence(pair: JudgedPair) -> str:
     >>> runs, images = (VariancePart(1e-5, 3),) * 2, (VariancePart(1e-3, 60),)
     >>> estimate = Estimate(0.021, 0.008, 0.033, 0.004, VarianceParts(runs, images))
     >>> write_sentence(JudgedPair(better="dice", worse="bce", gap=0.021, estimate=estimate))
-    'dice beats bce by 2.1 points (95 % CI 0.8 to 3.3, p = 0.004).'
+    'dice beats bce by 2.1 points (95 % CI 0.8 to 3.3, p = 0.004; 3 seeds, 60 test images).'
     """
     gap = f"{pair.gap / pair.point:.1f} {_name_unit(pair)}s"
     estimate = pair.estimate or pair.images_only
@@ -266,39 +277,66 @@ def write_sentence(pair: JudgedPair) -> str:
         differ = "differ" if pair.p < ALPHA and pair.units >= MIN_UNITS else "cannot be told apart"
         return (
             f"{pair.better} is {gap} better than {pair.worse} with one seed: these two nets {differ} on such images "
-            f"({interval}); one seed cannot tell whether another would reverse the order."
+            f"({interval}; {format_plural(pair.units, pair.unit)}); one seed cannot tell whether another would reverse the order."
         )
     if not pair.may_be_claimed:
         few, needed = (
-            (f"{pair.seeds} seeds", MIN_SEEDS) if pair.seeds < MIN_SEEDS else (f"{pair.units} {pair.unit}s", MIN_UNITS)
+            (format_plural(pair.seeds, "seed"), MIN_SEEDS)
+            if pair.seeds < MIN_SEEDS
+            else (format_plural(pair.units, pair.unit), MIN_UNITS)
         )
         return (
             f"{pair.better} is {gap} better than {pair.worse} with {few} ({interval}): too few to claim a "
             f"difference, which takes {needed}."
         )
-    evidence = f"{interval}, p {format_p_statement(pair.p)}"
+    tested = f"{interval}, p {format_p_statement(pair.p)}"
+    evidence = f"{tested}; {pair.basis}"
     if pair.is_real:
-        return f"{pair.better} beats {pair.worse} by {gap} ({evidence})."
-    return (
-        f"{pair.better} and {pair.worse} cannot be told apart with {pair.seeds} seeds ({evidence}); "
-        f"{write_outlook(pair)}."
-    )
+        within = f", which is less than {describe_margin(pair)}" if pair.is_equivalent else ""
+        return f"{pair.better} beats {pair.worse} by {gap} ({evidence}){within}."
+    if pair.is_equivalent:
+        return (
+            f"{pair.better} and {pair.worse} are equivalent within {describe_margin(pair)}: {gap} apart ({evidence})."
+        )
+    basis = pair.basis.replace(", ", " and ")
+    return f"{pair.better} and {pair.worse} cannot be told apart with {basis} ({gap}, {tested}); {write_outlook(pair)}."
 
 
 def write_outlook(pair: JudgedPair) -> str:
     """Write what would show a difference of two cells that cannot be told apart, as the end of a sentence."""
-    (fewest, most), difference = pair.seeds_to_see_a_point, f"difference of 1 {_name_unit(pair)}"
-    if fewest is None:
-        return f"with so few {pair.unit}s, no number of seeds would show a {difference}"
+    return "; ".join(list_needs(pair))
+
+
+def list_needs(pair: JudgedPair) -> list[str]:
+    """List how many more seeds, and how many test images, would show a difference of a point, as clauses."""
+    fewest, most = pair.seeds_to_see_a_point
+    difference = f"difference of 1 {_name_unit(pair)}"
     if most is not None and most <= pair.seeds:
-        return f"a true {difference} would probably have been seen"
-    low, high = fewest - pair.seeds, None if most is None else most - pair.seeds
+        return [f"a true {difference} would probably have been seen"]
+    if fewest is None:
+        seeds = f"with so few {pair.unit}s, no number of seeds would show a {difference}"
+    else:
+        more = _count_more_seeds(pair.seeds, fewest, most)
+        seeds = f"{more} per cell would be needed to see a {difference} ({LOOK_ONCE})"
+    units, now = pair.units_to_see_a_point, format_plural(pair.seeds, "seed")
+    if units is None:
+        return [seeds, f"with {now}, no number of {pair.unit}s would show it"]
+    return [seeds, f"with {now}, about {format_plural(units, pair.unit)} would show it"][: 1 + (units > pair.units)]
+
+
+def describe_margin(pair: JudgedPair) -> str:
+    """Describe the difference below which two are called equivalent: `1 point`."""
+    size = (pair.margin or 0.0) / pair.point
+    return f"{size:g} {_name_unit(pair)}{'' if size == 1 else 's'}"
+
+
+def _count_more_seeds(seeds: int, fewest: int, most: int | None) -> str:
+    low, high = fewest - seeds, None if most is None else most - seeds
     if high is None:
         more = f"at least {max(low, 1)}"
     else:
         more = f"up to {high}" if low <= 0 else f"about {high}" if low == high else f"about {low} to {high}"
-    seeds = "seed" if more.split()[-1] == "1" else "seeds"
-    return f"{more} more {seeds} per cell would be needed to see a {difference} ({LOOK_ONCE})"
+    return f"{more} more {'seed' if more.split()[-1] == '1' else 'seeds'}"
 
 
 def _name_unit(pair: JudgedPair) -> str:

@@ -4,7 +4,7 @@ import re
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
@@ -24,6 +24,8 @@ class PublishedRow(Section):
 
     cell: dict[str, Scalar] = Field(min_length=1)
     values: dict[str, float] = Field(min_length=1)
+    sd: dict[str, Annotated[float, Field(ge=0)]] = Field(default_factory=dict)
+    """Standard deviation over test images of each value of which the source states it."""
 
 
 class PublishedNumbers(Section):
@@ -36,6 +38,10 @@ class PublishedNumbers(Section):
     """Name of the metric in the source."""
     ours: str | None = None
     """Name of the score of evaluate that is closest to the metric, such as seed_score."""
+    images: int | None = Field(default=None, ge=1)
+    """Number of test images, where the source states it: then the page shows how doubtful the order is."""
+    seeds: int | None = Field(default=None, ge=1)
+    """Number of seeds that each value is a mean over; None: one is assumed."""
     rows: list[PublishedRow] = Field(min_length=1)
 
 
@@ -133,6 +139,8 @@ def _check(spec: StudySpec) -> None:
         _check_labels(f"skip.{number}", skipped, spec.axes)
     for number, row in enumerate(spec.published.rows if spec.published else []):
         _check_labels(f"published.rows.{number}.cell", row.cell, spec.axes)
+        if unknown := sorted(row.sd.keys() - row.values.keys()):
+            raise InputError(f"published.rows.{number}.sd.{unknown[0]}: values has {shorten(', '.join(row.values))}")
 
 
 def _check_axis(where: str, labels: dict[str, Overrides], content: object) -> None:

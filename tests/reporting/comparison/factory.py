@@ -85,7 +85,10 @@ def make_comparison(folder: Path, made: MadeUpComparison = MadeUpComparison()) -
     means = {name: float(table.mean()) for name, table in scores.items()}
     verdict = (
         judge(
-            {name: [[table]] for name, table in scores.items()}, made.metric.higher_is_better, point=made.metric.point
+            {name: [[table]] for name, table in scores.items()},
+            made.metric.higher_is_better,
+            point=made.metric.point,
+            margin=made.metric.point,
         )
         if made.judged
         else None
@@ -107,7 +110,8 @@ def make_comparison(folder: Path, made: MadeUpComparison = MadeUpComparison()) -
         axes=made.axes,
         cells=cells,
         verdict=verdict,
-        headline=[f"{order[0]} has the best {made.metric.title}.", "Clearest in hair.", "More seeds would decide."],
+        headline=[f"{order[0]} has the best {made.metric.title}.", "Clearest in hair."],
+        changes=["More seeds would decide."],
         sentences=[write_sentence(pair) for pair in verdict.pairs] if verdict else [],
         factors=factors,
         ranks=_make_ranks(order) if made.ranked else None,
@@ -181,7 +185,8 @@ def _make_factor(
         label: [[scores[name] for name, combination in labels.items() if combination[axis] == label]]
         for label in made.axes[axis]
     }
-    verdict: Verdict = judge(cells, made.metric.higher_is_better, point=made.metric.point)
+    point = made.metric.point
+    verdict: Verdict = judge(cells, made.metric.higher_is_better, point=point, margin=point)
     others = " and ".join(other for other in made.axes if other != axis)
     return FactorResult(axis, others, verdict, [write_sentence(pair) for pair in verdict.pairs])
 

@@ -21,6 +21,7 @@ from losslab.reporting.comparison.markdown import build_markdown, escape_markdow
 from losslab.reporting.comparison.page import build_comparison_page
 from losslab.reporting.comparison.pareto import COSTS, find_candidates
 from losslab.reporting.comparison.plain_data import convert_to_plain
+from losslab.reporting.comparison.published import build_published_table
 from tests.reporting.comparison.factory import HD95, MadeUpComparison, make_comparison
 
 DECIDED = MadeUpComparison(gains={"dice": 0.06, "focal": -0.02, "unet": 0.05}, side=0, epochs=2)
@@ -288,6 +289,27 @@ def test_published_numbers_stand_beside_their_cell(tmp_path: Path) -> None:
     first = section.split("<tbody>")[1].split("</tr>")[0]
     assert ">cross_entropy<" in first and ">0.71<" in first and f">{mean:.3f} ±" in first
     assert "were measured differently" in section
+
+
+def test_published_numbers_have_their_doubt_where_the_images_are_known(tmp_path: Path) -> None:
+    comparison = make_small(tmp_path)
+    assert comparison.published is not None
+    rows = [
+        row.model_copy(update={"values": {"iou": value, "loss": 0.3}})
+        for row, value in zip(comparison.published.rows, (0.71, 0.70), strict=True)
+    ]
+    plain = comparison.published.model_copy(update={"rows": rows})
+    known, certain = (
+        replace(comparison, published=plain.model_copy(update={"images": images})) for images in (50, 5_000_000)
+    )
+    assert "In brackets" not in build_comparison_page(replace(comparison, published=plain))
+    for text in (build_comparison_page(known), build_markdown(known)):
+        assert re.search(r"0\.7 \([34]\d\.\d %\)", text) and "0.71 (" not in text and "0.3 (" not in text
+        assert "50 images, 1 seed (assumed)" in text and "on lesions data" in text
+    rows = [row.model_copy(update={"sd": {"iou": 0.01}}) for row in rows]
+    stated = replace(comparison, published=plain.model_copy(update={"images": 50, "rows": rows}))
+    doubts = [table.rows[1].values[0] for table in map(build_published_table, (known, certain, stated)) if table]
+    assert len(doubts) == 3 and doubts[0] not in doubts[1:]
 
 
 def test_pareto_front_has_no_cell_that_another_beats_in_both(tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from losslab.io.files import Row
 from losslab.reporting.comparison.ranking import build_lines
 
 COLUMNS = {
-    *("cell", "run", "seed", "metric", "score", "mlflow_run", "rank", "seeds", "mean", "sd", "low", "high", "mark"),
+    *("cell", "run", "seed", "metric", "score", "mlflow_run", "rank", "seeds", "images", "units"),
+    *("mean", "sd", "low", "high", "mark"),
     *("parameters", "gflops", "image_ms", "train_seconds"),
 }
 """Names of columns, which an axis cannot have."""
@@ -31,7 +32,7 @@ def build_run_rows(comparison: Comparison) -> list[Row]:
 
 
 def build_cell_rows(comparison: Comparison) -> list[Row]:
-    """Build cells.csv; `low` and `high` are the 95 % interval of the mean."""
+    """Build cells.csv; `low` and `high` are the 95 % interval of the mean, `units` the independent test images or groups."""
     return [
         {
             "rank": line.rank,
@@ -39,6 +40,8 @@ def build_cell_rows(comparison: Comparison) -> list[Row]:
             **_list_labels(comparison, cell),
             "metric": comparison.metric.key,
             "seeds": line.seeds,
+            "images": comparison.images,
+            "units": comparison.units,
             "mean": line.mean,
             "sd": line.sd,
             "low": line.interval and line.interval[0],

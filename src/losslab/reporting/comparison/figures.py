@@ -69,7 +69,7 @@ def draw_scores(comparison: Comparison, path: Path) -> None:
 
 
 def draw_forest(comparison: Comparison, pairs: Sequence[JudgedPair], path: Path) -> None:
-    """Draw differences of pairs with their 95 % intervals, filled where they are real."""
+    """Draw differences of pairs with their 95 % intervals, filled where they are real, square where they are equivalent."""
     if len(pairs) > MAX_PAIRS_DRAWN:
         pairs = [pair for pair in pairs if pair.better == pairs[0].better]
     differences = [compute_pair_difference(pair, comparison.metric) for pair in pairs]
@@ -77,17 +77,20 @@ def draw_forest(comparison: Comparison, pairs: Sequence[JudgedPair], path: Path)
     figure = new_figure(8.0, 0.3 * len(pairs) + 1.0)
     axes = figure.subplots()
     axes.axvline(0, color=GREY, linewidth=0.9, linestyle="--")
+    if (band := differences[0].band) is not None:
+        axes.axvspan(*band, color=GREEN, alpha=0.12, linewidth=0)
     for row, one in enumerate(differences):
-        colour = BLUE if one.kind == "real" else GREY
+        colour = {"real": BLUE, "equal": GREEN}.get(one.kind, GREY)
+        shape = "s" if one.pair.is_equivalent else "o"
         if not math.isnan(one.low):
             axes.plot((one.low, one.high), (row, row), "--" if one.kind == "nets" else "-", color=colour)
-        axes.plot(one.gap, row, "o", color=colour, markerfacecolor=colour if one.kind == "real" else "white")
+        axes.plot(one.gap, row, shape, color=colour, markerfacecolor="white" if colour == GREY else colour)
     axes.set_yticks(range(len(pairs)), [f"{pair.better} over {pair.worse}" for pair in pairs])
     axes.set_ylim(len(pairs) - 0.5, -0.5)
     axes.set_xlim(axis.low, axis.high)
     label_axes(
         axes,
-        "Differences with 95 % intervals, adjusted for all pairs; filled: told apart",
+        "Differences with 95 % intervals, adjusted for all pairs; filled: told apart; square: equivalent",
         f"{axis.label} the first is better",
         "",
     )

@@ -15,10 +15,10 @@ from losslab.formats import (
 )
 from losslab.reporting.comparison.critical_difference import describe_ranks
 from losslab.reporting.comparison.published import build_published_table
-from losslab.reporting.comparison.ranking import RankingLine, build_lines, build_note, build_verdict_lines
+from losslab.reporting.comparison.ranking import SIGNS, RankingLine, build_lines, build_note, build_verdict_lines
 from losslab.reporting.comparison.reading_guide import explain_no_verdict
 
-MAX_SENTENCES_SHOWN = 6
+MAX_SENTENCES_SHOWN = 3
 """Sentences on pairs; where there are more, they are folded away."""
 
 
@@ -32,7 +32,10 @@ def build_markdown(comparison: Comparison) -> str:
     ]
     if (why := explain_no_verdict(comparison)) is not None:
         blocks.append(escape_markdown(why))
+    blocks.append(escape_markdown(f"It rests on {comparison.basis}."))
     blocks += _write_list([f"⚠️ {warning}" for warning in comparison.warnings])
+    if comparison.changes:
+        blocks += ["**What would change this verdict**", *_write_list(comparison.changes)]
     headings, rows = build_cell_table(comparison)
     blocks += [build_table(headings, rows, 1 + len(comparison.axes)), escape_markdown(describe_cells(comparison))]
     for factor in comparison.factors:
@@ -78,7 +81,7 @@ def build_table(headings: Sequence[str], rows: Sequence[Sequence[str]], names: i
 
 def _mark_score(line: RankingLine, digits: int) -> str:
     score = format_mean_sd(line.mean, line.sd, digits)
-    return BoldText(score) if line.mark == "best" else f"{score} †" if line.mark == "together" else score
+    return BoldText(score) if line.mark == "best" else f"{score} {SIGNS.get(line.mark, '')}".rstrip()
 
 
 def build_cell_table(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -164,6 +167,7 @@ def _write_published(comparison: Comparison) -> list[str]:
         [*row.labels, *row.values, *([row.nearest] if table.nearest_metric else []), row.ours] for row in table.rows
     ]
     words = [f"Source: {table.source}", f"Theirs ({table.metric}): {table.how}", f"Ours: {table.ours}", table.caveat]
+    words += [table.doubt] if table.doubt else []
     return ["### Published numbers beside ours", build_table(headings, rows, len(table.axes)), *_write_list(words)]
 
 

@@ -14,7 +14,10 @@ from losslab.io.files import JsonObject, parse_number
 
 DERIVED_FIELDS: dict[type, tuple[str, ...]] = {
     ComparedCell: ("train_seconds",),
-    JudgedPair: ("p", "is_real", "seeds_to_see_a_point"),
+    JudgedPair: (
+        *("p", "is_real", "is_equivalent", "is_decided", "may_be_claimed", "seeds", "units"),
+        *("seeds_to_see_a_point", "units_to_see_a_point"),
+    ),
     Verdict: ("is_decided",),
 }
 """Properties that are written like fields, for readers without Python."""

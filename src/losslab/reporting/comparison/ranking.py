@@ -6,12 +6,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from losslab.comparison.result import ComparedCell, Comparison
-from losslab.comparison.verdicts import Standing, Verdict
+from losslab.comparison.verdicts import Standing, Verdict, describe_margin
 
-Mark = Literal["best", "together", ""]
-"""best: distinguishably so, and printed bold; together: cannot be told apart from the best."""
+Mark = Literal["best", "equivalent", "together", ""]
+"""best: distinguishably so, and printed bold; equivalent: within the margin of the best mean; together: cannot be told apart."""
+SIGNS: dict[Mark, str] = {"equivalent": "≈", "together": "†"}
 BEST_NOTE = "Bold: better than all others, adjusted for all pairs."
-TOGETHER_NOTE = "† cannot be told apart from the best mean, so nothing is bold."
+UNDECIDED_NOTE = "Nothing is bold, as no cell is better than all others."
+TOGETHER_NOTE = "† cannot be told apart from the best mean."
 FEW_SEEDS_NOTE = (
     "Nothing is bold: with fewer than three seeds, or five test images or groups, no difference can be claimed."
 )
@@ -64,13 +66,23 @@ def build_note(verdict: Verdict | None) -> str:
         return UNJUDGED_NOTE
     if not _is_tested(verdict):
         return FEW_SEEDS_NOTE
-    return BEST_NOTE if verdict.is_decided else TOGETHER_NOTE
+    marks = {line.mark for line in build_verdict_lines(verdict)}
+    notes = [BEST_NOTE if "best" in marks else UNDECIDED_NOTE]
+    if "equivalent" in marks:
+        notes.append(f"≈ equivalent to the best mean within {describe_margin(verdict.pairs[0])}.")
+    return " ".join([*notes, TOGETHER_NOTE] if "together" in marks else notes)
 
 
 def _find_mark(standing: Standing, verdict: Verdict) -> Mark:
-    if verdict.is_decided:
-        return "best" if standing.is_leading and standing.name in verdict.best else ""
-    return "together" if _is_tested(verdict) and standing.name in verdict.best else ""
+    first = verdict.standings[0].name
+    if verdict.is_decided and standing.name == first:
+        return "best" if standing.is_leading else ""
+    if not _is_tested(verdict):
+        return ""
+    equal = {pair.worse for pair in verdict.pairs if pair.better == first and pair.is_equivalent}
+    if standing.name in equal or (standing.name == first and equal >= set(verdict.best[1:])):
+        return "equivalent"
+    return "together" if standing.name in verdict.best and not verdict.is_decided else ""
 
 
 def _is_tested(verdict: Verdict) -> bool:

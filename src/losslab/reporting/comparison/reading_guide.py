@@ -1,6 +1,7 @@
 """Guide to the numbers for readers who know segmentation better than statistics, and reasons why nothing is judged."""
 
 from losslab.comparison.result import Comparison
+from losslab.comparison.verdicts import describe_margin
 from losslab.formats import format_count
 
 
@@ -26,6 +27,7 @@ def build_reading_guide(comparison: Comparison) -> list[str]:
             "The spread over seeds shows how much another training run changes a number, but not how much other test images would. "
             "A difference within either is no difference yet.",
         ]
+    margin = describe_margin(comparison.verdict.pairs[0])
     fewest = min(standing.seeds for standing in comparison.verdict.standings)
     grouped = (
         f"Images of one group, such as a patient or a video, are not independent: the {comparison.test_set} count as "
@@ -42,6 +44,8 @@ def build_reading_guide(comparison: Comparison) -> list[str]:
         "Among many pairs some differ by chance. Intervals of differences and p-values are therefore adjusted for all pairs that "
         "are judged together (Bonferroni): in at least 95 of 100 studies all intervals of differences hold, and so do all claims. "
         "An interval excludes zero exactly where p is below 0.05. The interval of a cell's mean is for that mean alone.",
+        f"“Equivalent within {margin}” is a claim of its own: two one-sided tests, at the same level, show that the difference is "
+        f"less than {margin} either way. Two can be both: really different, and by less than {margin}.",
         "“Cannot be told apart” does not mean equal: more seeds or more test images may show a difference later. But "
         "whoever adds seeds one by one and looks again each time makes a false claim several times as often: decide on their "
         "number first.",

@@ -1,0 +1,54 @@
+"""What would show a difference that is not seen yet: how many test images, with the seeds that there are."""
+
+import math
+from bisect import bisect_left
+from dataclasses import replace
+
+from scipy import stats
+
+from losslab.comparison.statistics import ALPHA, Estimate, VariancePart, VarianceParts
+
+MAX_GROWTH = 1000
+"""Times the test images that there are, up to which it is looked how many would do."""
+STEPS = 400
+"""Numbers of images that are tried, each the same share more than the one before."""
+
+
+def estimate_images_needed(
+    estimate: Estimate, difference: float, alpha: float = ALPHA, power: float = 0.8
+) -> int | None:
+    """Estimate how many test images, or independent groups of them, would show a true difference with the seeds there are.
+
+    None: no number does, as the seeds are too few.
+
+    Args:
+        difference: the true difference to be seen, in the unit of the scores.
+        alpha: level of the test, 0 to 1.
+        power: probability of seeing it, 0 to 1.
+
+    >>> spread = VarianceParts(runs=(VariancePart(1e-5, 1e-5, 3),) * 2, images=(VariancePart(4e-2, 4e-2, 100),))
+    >>> estimate = Estimate(0.01, -0.03, 0.05, 0.6, spread)
+    >>> estimate_images_needed(estimate, difference=0.02), estimate_images_needed(estimate, difference=0.005)
+    (928, None)
+    """
+    spread = estimate.spread
+    units = sum(part.units for part in spread.images)
+
+    def compute_power(growth: float) -> float:
+        images = tuple(_grow(part, growth) for part in spread.images)
+        grown = VarianceParts(spread.runs, images)
+        error, degrees = math.sqrt(grown.variance), grown.degrees
+        if error == 0:
+            return 1.0
+        critical = float(stats.t.ppf(1 - alpha / 2, degrees))
+        return float(stats.nct.sf(critical, degrees, difference / error))
+
+    growths = [MAX_GROWTH ** (step / STEPS) for step in range(STEPS + 1)]
+    place = bisect_left(growths, power, key=compute_power)
+    return round(growths[place] * units) if place < len(growths) else None
+
+
+def _grow(part: VariancePart, growth: float) -> VariancePart:
+    """Return the variance of images, or groups, as it would be with more of them."""
+    effective = None if part.effective is None else part.effective * growth
+    return replace(part, count=round(part.count * growth), effective=effective)
