@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from benchmarks.doubt import build_reliability, draw_papers, measure_spread
+from benchmarks.doubt import build_reliability, draw_papers, measure_spread, report
 from losslab.cli import app
 from losslab.comparison.doubt import KINDS, MEASURED, TAIL_DEGREES, Method, Spread, doubt_pair, find_spread
 from losslab.comparison.paper_table import read_paper_table
 from losslab.errors import InputError
+from losslab.io.files import write_csv
 
 SPREAD = Spread(image_sd=0.1, correlation=0.6, seed_sd=0.01)
 YAML = """
@@ -191,3 +192,24 @@ def test_wrong_table_is_one_line(tmp_path: Path, name: str, text: str, message: 
 def test_lack_of_a_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         read_paper_table(tmp_path / "none.yaml")
+
+
+def test_benchmark_reports_spreads_and_reliability_of_tables_on_disk(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for dataset in ("synthetic_lesions", "camvid6"):
+        for name in ("unet-dice-s0", "unet-dice-s1", "unet-bce-s0", "unet-bce-s1"):
+            truth = 1000
+            rows = [
+                {
+                    "split": "test",
+                    "image": f"{number:03}",
+                    "hit_lesion": hit,
+                    "truth_lesion": truth,
+                    "predicted_lesion": truth,
+                }
+                for number, hit in enumerate(rng.integers(500, 1000, 24))
+            ]
+            write_csv(tmp_path / dataset / name / "per_image.csv", rows)
+    text = report(tmp_path, draws=5)
+    assert "| dice | synthetic_lesions | 4 | 24 |" in text
+    assert text.count("| all | 10 |") == 2

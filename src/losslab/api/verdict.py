@@ -91,7 +91,11 @@ class ComparisonVerdict:
     def _repr_html_(self) -> str:
         headings, rows = build_cell_table(self.comparison)
         first, *rest = self.comparison.headline
-        lines = [f"<b>{escape(first)}</b>", *map(escape, rest), *(f"⚠ {escape(line)}" for line in self.warnings)]
+        lines = [
+            f"<b>{escape(first)}</b>",
+            *map(escape, [*rest, *self.comparison.changes]),
+            *(f"⚠ {escape(line)}" for line in self.warnings),
+        ]
         table = "".join(f"<tr>{''.join(map(_format_cell, row))}</tr>" for row in rows)
         return (
             f"<p>{'<br>'.join(lines)}</p><table><thead><tr>{''.join(f'<th>{escape(name)}</th>' for name in headings)}</tr>"

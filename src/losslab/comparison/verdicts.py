@@ -280,13 +280,10 @@ def write_sentence(pair: JudgedPair) -> str:
             f"({interval}; {format_plural(pair.units, pair.unit)}); one seed cannot tell whether another would reverse the order."
         )
     if not pair.may_be_claimed:
-        few, needed = (
-            (format_plural(pair.seeds, "seed"), MIN_SEEDS)
-            if pair.seeds < MIN_SEEDS
-            else (format_plural(pair.units, pair.unit), MIN_UNITS)
-        )
+        seeds, units = format_plural(pair.seeds, "seed"), format_plural(pair.units, pair.unit)
+        few, other, needed = (seeds, units, MIN_SEEDS) if pair.seeds < MIN_SEEDS else (units, seeds, MIN_UNITS)
         return (
-            f"{pair.better} is {gap} better than {pair.worse} with {few} ({interval}): too few to claim a "
+            f"{pair.better} is {gap} better than {pair.worse} with {few} ({interval}; {other}): too few to claim a "
             f"difference, which takes {needed}."
         )
     tested = f"{interval}, p {format_p_statement(pair.p)}"

@@ -112,7 +112,14 @@ def test_all_that_is_said_is_on_the_page_and_in_markdown(rich: tuple[Comparison,
     published = comparison.published
     assert published is not None
     said = [
-        *(comparison.title, comparison.question, *comparison.headline, published.source, published.how),
+        *(
+            comparison.title,
+            comparison.question,
+            *comparison.headline,
+            *comparison.changes,
+            published.source,
+            published.how,
+        ),
         *comparison.warnings,
         *comparison.sentences,
         *(sentence for factor in comparison.factors for sentence in factor.sentences),
@@ -141,6 +148,56 @@ def test_only_a_distinguishable_best_is_bold(tmp_path: Path) -> None:
     assert "cannot be told apart from the best" in table
     rows = [line for line in build_markdown(together).splitlines() if re.match(r"\| \d+ \|", line)]
     assert sum("†" in row for row in rows) == 3 and not any("**" in row for row in rows)
+
+
+def test_equivalent_pair_has_its_own_sign_and_shape(tmp_path: Path) -> None:
+    comparison = make_small(
+        tmp_path, axes={"loss": ["dice", "focal", "none"]}, seeds=8, seed_sd=1e-4, gains={"none": -0.1}
+    )
+    assert comparison.verdict is not None
+    first, *worse = comparison.verdict.pairs
+    assert first.is_equivalent and not first.is_real and all(pair.is_real for pair in worse)
+    page, markdown = build_comparison_page(comparison), build_markdown(comparison)
+    cells = find_cells(page)
+    assert cells.count("≈</sup>") == 2 and "≈ equivalent to the best mean within 1 point." in cells and "†" not in cells
+    forest = page.split('id="forest-cells"')[1].split("</figure>")[0]
+    assert (
+        forest.count('class="square"') == 1 and forest.count('class="band"') == 3 and forest.count('class="equal"') == 1
+    )
+    assert "Square: equivalent within 1 point." in forest and "The band is 1 point either way." in forest
+    assert markdown.count(" ≈ |") == 2 and "are equivalent within 1 point" in markdown
+    assert [row["mark"] for row in build_cell_rows(comparison)] == ["equivalent", "equivalent", ""]
+    pairs = convert_to_plain(comparison)["verdict"]["pairs"]
+    assert [pair["is_equivalent"] for pair in pairs] == [True, False, False]
+    assert all(pair["is_decided"] and pair["units"] == 40 and pair["seeds"] == 8 for pair in pairs)
+
+
+def test_small_and_real_difference_is_square_too(tmp_path: Path) -> None:
+    comparison = make_small(
+        tmp_path, axes={"loss": ["dice", "focal"]}, seeds=8, seed_sd=1e-4, gains={"dice": 0.004}, images=400
+    )
+    assert (
+        comparison.verdict is not None and comparison.verdict.is_decided and comparison.verdict.pairs[0].is_equivalent
+    )
+    page = build_comparison_page(comparison)
+    assert "which is less than 1 point." in page and "though told apart where blue" in page
+    assert Texts(find_cells(page)).bold != [] and find_cells(page).count("≈</sup>") == 1
+
+
+def test_page_has_verdict_then_forest_then_table(rich: tuple[Comparison, Path]) -> None:
+    comparison, page = rich[0], (rich[1] / "index.html").read_text(encoding="utf-8")
+    parts = [
+        *comparison.headline,
+        comparison.basis,
+        *comparison.changes,
+        'id="forest-cells"',
+        'id="cells"',
+        'id="axes"',
+    ]
+    places = [page.index(part) for part in parts]
+    assert places == sorted(places)
+    markdown = (rich[1] / "comparison.md").read_text(encoding="utf-8")
+    assert all(part in markdown for part in (comparison.basis, *comparison.changes, "What would change this verdict"))
 
 
 def test_best_of_a_class_is_bold_only_where_it_was_judged(tmp_path: Path) -> None:
