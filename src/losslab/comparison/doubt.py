@@ -7,8 +7,9 @@ has the variance
 
 where s is the standard deviation of a method's scores over images, r the correlation of two methods' scores on the same images,
 and t the standard deviation of a mean over seeds. Another study as large would see a difference that differs from D by twice
-that variance, as both vary. But methods differ little, so a large D is in part luck: where true differences have the standard
-deviation d around zero, the part k = d² / (d² + variance) of D is expected to come again, and the order is another with the
+that variance, as both vary. But methods differ little, so D is in part luck: where true differences have the standard deviation
+d around zero, the part k = d² / (d² + variance) of D is expected to come again, or 1 − variance / D² where that is more (James
+and Stein, Berkeley Symposium 4, 1961), as such a large D shows that these methods differ more. The order is another with the
 probability
 
     T(−k·D / √((1 + k)·variance)).
@@ -166,6 +167,7 @@ def doubt_pair(one: Method, other: Method, images: int, assumed: Spread) -> Doub
     error = math.sqrt(max(of_images, 0.0) + of_seeds)
     certain = math.isinf(assumed.true_sd) or error == 0
     kept = 1.0 if certain else assumed.true_sd**2 / (assumed.true_sd**2 + error**2)
+    kept = max(kept, 1 - (error / gap) ** 2) if gap > 0 else kept
 
     def compute_tail(expected: float, deviation: float) -> float:
         if gap == 0:
