@@ -370,7 +370,7 @@ DESIGNS: dict[str, tuple[Mapping[str, float], Mapping[str, float], list[str]]] =
         {"dice": 0.001, "bce": 0.0},
         {"unet": 0.85, "segnet": 0.8},
         [
-            r"dice \+ unet and bce \+ unet are equivalent .*; 2 others are worse\.",
+            r"dice \+ unet and bce \+ unet cannot be told apart .*; 2 others are worse\.",
             r"On average no loss is best and the best net is unet \(.* points over segnet, 95 % CI",
             "Clearest in IoU of hair: unet beats segnet",
         ],

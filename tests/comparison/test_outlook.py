@@ -9,8 +9,8 @@ from losslab.comparison.verdicts import JudgedPair, judge, write_sentence
 
 
 def make_estimate(run_variance: float, image_variance: float, seeds: int = 5, images: int = 50) -> Estimate:
-    runs = (VariancePart(run_variance, run_variance, seeds),) * 2
-    return Estimate(0.0, -0.1, 0.1, 1.0, VarianceParts(runs, (VariancePart(image_variance, image_variance, images),)))
+    runs = (VariancePart(run_variance, seeds),) * 2
+    return Estimate(0.0, -0.1, 0.1, 1.0, VarianceParts(runs, (VariancePart(image_variance, images),)))
 
 
 def test_smaller_differences_take_more_images() -> None:

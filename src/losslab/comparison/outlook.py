@@ -26,17 +26,20 @@ def estimate_images_needed(
         alpha: level of the test, 0 to 1.
         power: probability of seeing it, 0 to 1.
 
-    >>> spread = VarianceParts(runs=(VariancePart(1e-5, 1e-5, 3),) * 2, images=(VariancePart(4e-2, 4e-2, 100),))
+    >>> spread = VarianceParts(runs=(VariancePart(1e-5, 3),) * 2, images=(VariancePart(4e-2, 100),))
     >>> estimate = Estimate(0.01, -0.03, 0.05, 0.6, spread)
     >>> estimate_images_needed(estimate, difference=0.02), estimate_images_needed(estimate, difference=0.005)
     (928, None)
     """
     spread = estimate.spread
     units = sum(part.units for part in spread.images)
+    # What image and run do together is in the variance of runs too, where it shrinks with more images.
+    together = sum(part.residual_of_one / part.count for part in spread.images) / max(len(spread.runs), 1)
 
     def compute_power(growth: float) -> float:
-        images = tuple(_grow(part, growth) for part in spread.images)
-        grown = VarianceParts(spread.runs, images)
+        less = together * (1 - 1 / growth)
+        runs = tuple(replace(part, variance=max(part.variance - less, 0.0)) for part in spread.runs)
+        grown = VarianceParts(runs, tuple(_grow(part, growth) for part in spread.images))
         error, degrees = math.sqrt(grown.variance), grown.degrees
         if error == 0:
             return 1.0

@@ -11,7 +11,7 @@ from tests.reporting.comparison.factory import MadeUpComparison, make_comparison
 PHONE, DESK = 375, 1440
 LOSSES, NETS = ["0.5*bce+0.5*dice", "cross_entropy", "focal_tversky", "lovasz"], ["unet_resnet18", "mit_b0", "segnet"]
 TEXTS = [
-    ".verdict p", ".question", ".warnings li", ".cells tr.best .score b", ".cells .soft", ".forest tr.real .value",
+    ".verdict p", ".question", ".basis", ".warnings li", ".cells tr.best .score b", ".cells .soft", ".forest tr.real .value",
     ".forest tbody .soft", "#heat-0 tbody td", ".shaded tbody td", ".names li", ".pictures small", "figcaption", "nav a",
     ".choices [aria-pressed=true]",
 ]  # fmt: skip
@@ -21,7 +21,7 @@ TEXTS = [
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("comparison")
     gains = {"lovasz": 0.1, "unet_resnet18": 0.05}
-    made = MadeUpComparison(axes={"loss": LOSSES, "net": NETS}, gains=gains, ranked=True, epochs=4)
+    made = MadeUpComparison(axes={"loss": LOSSES, "net": NETS}, gains=gains, ranked=True, epochs=4, seeds=5)
     path = folder / "index.html"
     path.write_text(build_comparison_page(make_comparison(folder, made)), encoding="utf-8")
     return path
@@ -66,9 +66,9 @@ def test_page_fits_requests_nothing_and_is_complete_without_a_script(
         assert table.locator("tbody th").first.inner_text() == LOSSES[0]  # in the card's order
         assert table.bounding_box()["width"] <= page.locator("#cells figure").bounding_box()["width"]  # type: ignore[index]
         chart = page.locator("#chart-val_miou-0-0")
-        assert chart.locator(".series.seed:visible").count() == 9
+        assert chart.locator(".series.seed:visible").count() == 15
         chart.get_by_role("button", name=NETS[0]).click()
-        assert chart.locator(".series.seed:visible").count() == 6
+        assert chart.locator(".series.seed:visible").count() == 10
         chart.locator(".plot").focus()
         page.keyboard.press("ArrowRight")
         assert chart.locator(".tip span").count() == 2

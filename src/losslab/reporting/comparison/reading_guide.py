@@ -40,7 +40,7 @@ def build_reading_guide(comparison: Comparison) -> list[str]:
         *([grouped] if comparison.units != comparison.images else []),
         "A 95 % interval therefore counts both what other seeds and what other test images would change. Where it includes zero, "
         "the two cannot be told apart. As the variance of a few seeds is itself uncertain, it uses Satterthwaite's degrees of "
-        "freedom, and assumes that no cell's runs vary less than the median cell's.",
+        "freedom, and assumes that no cell's runs vary less than half as much as the median cell's.",
         "Among many pairs some differ by chance. Intervals of differences and p-values are therefore adjusted for all pairs that "
         "are judged together (Bonferroni): in at least 95 of 100 studies all intervals of differences hold, and so do all claims. "
         "An interval excludes zero exactly where p is below 0.05. The interval of a cell's mean is for that mean alone.",
