@@ -165,7 +165,7 @@ FAULTS = [
     ("t.yaml", f"images: 9\nrows: [{ROW}, {{method: b, mean: 0.7, sd: 0.1, se: 0.1}}]", "row 2: has sd and se"),
     ("t.yaml", f"images: 9\nrows: [{ROW}, {{method: b, mean: 0.7, images: 8}}]", "row 2: images is 8, in row 1 9"),
     ("t.yaml", f"images: 0\nrows: [{ROW}, {{method: b, mean: 0.7}}]", "t.yaml: images is 0"),
-    ("t.yaml", f"like: cats\nimages: 9\nrows: [{ROW}, {{method: b, mean: 0.7}}]", "like cats: must be one of lesions"),
+    ("t.yaml", f"like: cats\nimages: 9\nrows: [{ROW}, {{method: b, mean: 0.7}}]", "t.yaml: like is 'cats'"),
     ("t.yaml", "images: [", "t.yaml: not readable as YAML"),
     ("t.csv", "method,mean\na,0.8\nb,high\n", "t.csv: row 2: mean is 'high'; it must be a number"),
     ("t.csv", "method,mean\na,0.8\nb,0.7,1\n", "t.csv: row 2: has more cells"),

@@ -1,5 +1,7 @@
 """How many test images would show a difference, and what is said where two are equivalent."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -23,6 +25,15 @@ def test_smaller_differences_take_more_images() -> None:
 
 def test_no_number_of_images_makes_up_for_seeds_that_spread() -> None:
     assert estimate_images_needed(make_estimate(1e-3, 1e-2), 0.01) is None
+
+
+def test_what_image_and_run_do_together_shrinks_with_images() -> None:
+    estimate = make_estimate(1e-4, 1e-3)
+    (images,) = estimate.spread.images
+    together = replace(images, residual=1e-3, residual_of_one=2 * 50 * 1e-4)
+    mixed = replace(estimate, spread=replace(estimate.spread, images=(together,)))
+    assert estimate_images_needed(estimate, 0.01) is None
+    assert 50 < (estimate_images_needed(mixed, 0.01) or 0) < 1000
 
 
 def test_enough_images_are_no_more_than_there_are() -> None:

@@ -37,8 +37,7 @@ def estimate_images_needed(
     together = sum(part.residual_of_one / part.count for part in spread.images) / max(len(spread.runs), 1)
 
     def compute_power(growth: float) -> float:
-        less = together * (1 - 1 / growth)
-        runs = tuple(replace(part, variance=max(part.variance - less, 0.0)) for part in spread.runs)
+        runs = tuple(_shrink(part, together * (1 - 1 / growth)) for part in spread.runs)
         grown = VarianceParts(runs, tuple(_grow(part, growth) for part in spread.images))
         error, degrees = math.sqrt(grown.variance), grown.degrees
         if error == 0:
@@ -49,6 +48,12 @@ def estimate_images_needed(
     growths = [MAX_GROWTH ** (step / STEPS) for step in range(STEPS + 1)]
     place = bisect_left(growths, power, key=compute_power)
     return round(growths[place] * units) if place < len(growths) else None
+
+
+def _shrink(part: VariancePart, less: float) -> VariancePart:
+    """Return the variance of runs without so much of it, of which the least that it is taken to be loses the same share."""
+    kept = max(1 - less / part.variance, 0.0) if part.variance > 0 else 1.0
+    return replace(part, variance=kept * part.variance, least=kept * part.least, careful=kept * part.careful)
 
 
 def _grow(part: VariancePart, growth: float) -> VariancePart:

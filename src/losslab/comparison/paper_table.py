@@ -36,7 +36,7 @@ class PaperFile(Section):
     """The content of a YAML file; what a row does not say, the file may say for all."""
 
     metric: Literal["dice", "iou"] = "dice"
-    like: str | None = None
+    like: Literal["lesions", "pets", "streets", "typical"] | None = None
     images: int | None = Field(default=None, ge=1)
     seeds: int | None = Field(default=None, ge=1)
     rows: list[Any] = Field(min_length=2)

@@ -149,7 +149,7 @@ class JudgedPair:
 
     @property
     def units_to_see_a_point(self) -> int | None:
-        """Test images, or groups, that show a true point with these seeds and a power of 80 %; None: no number does."""
+        """Test images, or groups, with which these seeds show a true point with a power of 80 %; None: no number is known to."""
         return estimate_images_needed(self.estimate, self.point, ALPHA * self.share) if self.estimate else None
 
     @property
@@ -317,7 +317,7 @@ def list_needs(pair: JudgedPair) -> list[str]:
         seeds = f"{more} per cell would be needed to see a {difference} ({LOOK_ONCE})"
     units, now = pair.units_to_see_a_point, format_plural(pair.seeds, "seed")
     if units is None:
-        return [seeds, f"with {now}, no number of {pair.unit}s would show it"]
+        return [seeds, f"with {now}, more {pair.unit}s alone would hardly show it"]
     return [seeds, f"with {now}, about {format_plural(units, pair.unit)} would show it"][: 1 + (units > pair.units)]
 
 
