@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from losslab.study.engine import Engine
     from losslab.study.plan import Study, StudyRun
     from losslab.study.state import StudyState
+    from losslab.study.until_decided import UntilDecided
 
 app = typer.Typer(no_args_is_help=True, help="Run grids of experiments: list, show, run, status, stop.")
 ROOT = Path()
@@ -30,6 +31,7 @@ Alias = Annotated[str | None, typer.Option("--as", help="Name of the experiments
 def list_studies(as_json: AsJson = False) -> None:
     """List the studies: title, cells, runs, and how many runs are done."""
     from losslab.study import spec as cards
+    from losslab.study.look_record import add_known_seeds
     from losslab.study.plan import read_study
     from losslab.study.results import read_progress
 
@@ -40,7 +42,7 @@ def list_studies(as_json: AsJson = False) -> None:
     errors: list[str] = []
     for name in names:
         with collect_errors(errors):
-            study = read_study(name, ROOT)
+            study, _ = add_known_seeds(read_study(name, ROOT), ROOT)
             counted.append((study, len(study.cells), study.number_of_runs, len(read_progress(study, ROOT)[1])))
     if as_json:
         about = [
@@ -79,6 +81,21 @@ def run(
         Literal["dvc", "ray"], typer.Option(help="Where to run: this machine (dvc), or a Ray cluster.")
     ] = "dvc",
     address: Annotated[str | None, typer.Option(help="Address of the Ray cluster.")] = None,
+    until_decided: Annotated[
+        bool, typer.Option("--until-decided", help="Add seeds until every pair is decided, or equivalent.")
+    ] = False,
+    max_seeds: Annotated[
+        int | None, typer.Option(help="With --until-decided: most seeds of a cell.", show_default="12")
+    ] = None,
+    points: Annotated[
+        float | None, typer.Option(help="With --until-decided: difference that does not matter.", show_default="1.0")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="With --until-decided: the score that is judged.", show_default="miou")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Begin no run after so long (90m, 3h, 2d), or after so many runs (40).")
+    ] = None,
 ) -> None:
     """Run the missing runs of a study as DVC experiments; failed runs are tried again.
 
@@ -86,19 +103,28 @@ def run(
     """
     from losslab.cli.study_display import StudyDisplay
     from losslab.io.git import find_head
-    from losslab.study.scheduler import run_study
+    from losslab.study.scheduler import FixedGrid, parse_budget, run_study
     from losslab.study.state import StudyState, find_study
+    from losslab.study.until_decided import UntilDecided
 
     command = f"losslab study run {_format_arguments(name, tuple(sets or ()), alias)}"
     command += (f" --engine {engine}" if engine != "dvc" else "") + (f" --address {address}" if address else "")
+    command += (" --until-decided" if until_decided else "") + (f" --budget {budget}" if budget else "")
+    options = {"--max-seeds": max_seeds, "--points": points, "--metric": metric}
     with cli_errors(f"run `{command}` to resume"):
         if address is not None and engine != "ray":
             raise InputError("--address needs --engine ray")
+        if not until_decided and (given := next((each for each in options if options[each] is not None), None)):
+            raise InputError(f"{given} needs --until-decided")
+        limit = parse_budget(budget) if budget is not None else None
         study = find_study(name, ROOT, tuple(sets or ()), alias)
         state, baseline = StudyState(ROOT, study.key), find_head(ROOT)
         _refuse_taken_alias(study, state)
         _check_committed(study)
-        with state.claim(study, jobs) as write_running, closing(StudyDisplay(study, state)) as display:
+        planner: FixedGrid | UntilDecided = FixedGrid(study, ROOT)
+        if until_decided:
+            planner = _build_decider(study, max_seeds, points, metric)
+        with state.claim(study, jobs) as write_running, closing(StudyDisplay(planner.study, state)) as display:
 
             def idle(working: "list[StudyRun]") -> None:
                 if display.show_working(working):
@@ -106,9 +132,13 @@ def run(
 
             show = display.show_result, idle, display.show_preparing
             with closing(_build_engine(engine, address, state, baseline, jobs)) as workers:
-                outcome = run_study(study, ROOT, state, workers, jobs, *show)
+                outcome = run_study(study, ROOT, state, workers, jobs, *show, planner=planner, budget=limit)
         failed = f", {outcome.failed} failed: see losslab study status {study.alias or study.name}"
         print_line(f"{study.key}: {outcome.done} of {outcome.total} done{failed if outcome.failed else ''}")
+        if isinstance(planner, UntilDecided):
+            print_line(planner.describe_end())
+        if outcome.is_out_of_budget:
+            print_line(f"the budget of {budget} is spent; run `{command}` to go on with another")
         if outcome.failed:
             raise typer.Exit(1)
 
@@ -118,10 +148,12 @@ def run(
 def status(name: Name, sets: Sets = None, alias: Alias = None, as_json: AsJson = False) -> None:
     """Show which runs of a study are done, running or missing, and why some failed."""
     from losslab.cli.study_display import format_optional_score
+    from losslab.study.look_record import add_known_seeds
     from losslab.study.results import describe_runs
     from losslab.study.state import StudyState, find_study, list_states
+    from losslab.study.until_decided import describe_last_look
 
-    study = find_study(name, ROOT, tuple(sets or ()), alias)
+    study, record = add_known_seeds(find_study(name, ROOT, tuple(sets or ()), alias), ROOT)
     rows = describe_runs(study, ROOT)
     runner = StudyState(ROOT, study.key).find_runner()
     if as_json:
@@ -133,6 +165,8 @@ def status(name: Name, sets: Sets = None, alias: Alias = None, as_json: AsJson =
         table.append((row["name"], row["state"], val, test, row["reason"] or row["progress"] or ""))
     print_table(("run", "state", "val mIoU", "test mIoU", ""), table)
     _print_counts(study, rows, runner)
+    if record is not None and record.looks:
+        print_line(describe_last_look(record.looks))
     for other in list_states(ROOT):
         origin = other.read_origin()
         if origin[0] == study.name and other.key != study.key and origin[1:] != ((), None):
@@ -152,6 +186,21 @@ def stop(name: Name) -> None:
         print_line(f"stopped: run `losslab study run {_format_arguments(*state.read_origin())}` to resume")
     if not stopped:
         print_line(f"{name} was not running")
+
+
+def _build_decider(study: "Study", max_seeds: int | None, points: float | None, metric: str | None) -> "UntilDecided":
+    """Build the planner of a study that goes on until it is decided, which prints what each look saw."""
+    from losslab.comparison.looking import StudyJudge
+    from losslab.study.until_decided import UntilDecided, make_plan
+
+    plan = make_plan(study, ROOT, max_seeds, points, metric)
+    judge = StudyJudge(study, plan)
+
+    def show(lines: list[str]) -> None:
+        for line in lines:
+            print_line(line)
+
+    return UntilDecided(study, ROOT, plan, judge, show)
 
 
 def _refuse_taken_alias(study: "Study", state: "StudyState") -> None:

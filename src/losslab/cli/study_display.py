@@ -33,7 +33,9 @@ class StudyDisplay:
         else:
             result = f"FAILED: {ended.reason}"
         self.eta = f", about {format_duration(progress.eta_s)}" if left and progress.eta_s is not None else ""
-        print_line(f"[{progress.finished}/{progress.total}] {ended.run.name}  {result}  ({left} to go{self.eta})")
+        more = f", at most {progress.most - progress.finished}" if progress.most > progress.total else ""
+        print_line(f"[{progress.finished}/{progress.total}] {ended.run.name}  {result}  ({left} to go{self.eta}{more})")
+        self.bar.total = progress.total
         self.bar.n = progress.finished
         self.bar.refresh()
 

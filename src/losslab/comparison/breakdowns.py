@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from losslab.comparison.evidence import RunEvidence, TextRow, check_judgeable
+from losslab.comparison.looks import ONE_LOOK, LookPlan
 from losslab.comparison.metrics import CLASS_MEANS
 from losslab.comparison.result import Breakdown, BreakdownValue, ComparedMetric
 from losslab.comparison.statistics import Blocks
@@ -36,7 +37,11 @@ STRATA = {
 
 
 def break_down_by_class(
-    cells: CellRuns, metric: ComparedMetric, build_questions: QuestionBuilder, units: IndependentUnits
+    cells: CellRuns,
+    metric: ComparedMetric,
+    build_questions: QuestionBuilder,
+    units: IndependentUnits,
+    looks: LookPlan = ONE_LOOK,
 ) -> Breakdown:
     """Break cells down by class: the score of each class, and sentences on the differences that are real.
 
@@ -45,18 +50,21 @@ def break_down_by_class(
         metric: its class score is shown, if it is the mean of one; else IoU.
         build_questions: from a metric's key to what is judged by it: axis (or "" for cells) → label → scores.
         units: independent units of the test set.
+        looks: when the study is looked at, if more than once.
     """
     kind = CLASS_MEANS.get(metric.key, "iou")
     runs = list(itertools.chain.from_iterable(cells.values()))
     known = runs[0].list_metrics()
     metrics = {name: check_judgeable(known[f"{kind}_{name}"], runs) for name in runs[0].classes}
     judged = {name: build_questions(metric.key) for name, metric in metrics.items() if metric.has_images}
-    verdicts = judge_all({name: questions[""] for name, questions in judged.items()}, units=units)
+    verdicts = judge_all({name: questions[""] for name, questions in judged.items()}, units=units, looks=looks)
     axes = [axis for axis in next(iter(judged.values()), {}) if axis] or [""]
     real = [
         (name, pair)
         for axis in axes
-        for name, verdict in judge_all({name: each[axis] for name, each in judged.items()}, units=units).items()
+        for name, verdict in judge_all(
+            {name: each[axis] for name, each in judged.items()}, units=units, looks=looks
+        ).items()
         for pair in verdict.pairs
         if pair.is_real
     ]

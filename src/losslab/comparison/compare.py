@@ -10,6 +10,7 @@ from losslab.comparison.breakdowns import break_down_by_class, break_down_by_str
 from losslab.comparison.cost import NetCost
 from losslab.comparison.evidence import RunEvidence, check_judgeable, compute_score, group_test_sets
 from losslab.comparison.headlines import find_warnings, write_changes, write_headline
+from losslab.comparison.looks import ONE_LOOK, LookPlan
 from losslab.comparison.result import (
     ComparedCell,
     ComparedMetric,
@@ -25,6 +26,7 @@ from losslab.comparison.statistics import Blocks, compute_variance_floor, rank_c
 from losslab.comparison.verdicts import Verdict, judge_all, write_sentence
 from losslab.errors import InputError
 from losslab.io.files import JsonObject
+from losslab.study.look_record import Look
 from losslab.study.spec import PublishedNumbers
 
 MAX_GALLERY_IMAGES = 8
@@ -45,6 +47,12 @@ class ComparisonSpec:
     published: PublishedNumbers | None = None
     warnings: tuple[str, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
+    look_plan: LookPlan = ONE_LOOK
+    """When the study is looked at, if more than once."""
+    points: float | None = None
+    """Points within which two are called equivalent; None: it is not asked."""
+    looks: tuple[Look, ...] = ()
+    """What earlier looks saw."""
 
 
 def compare_runs(
@@ -59,20 +67,14 @@ def compare_runs(
     """
     if not runs:
         raise InputError(f"{spec.name}: no run has finished yet: run `losslab study run {spec.name}`")
-    runs, duplicates = _drop_duplicates(runs)
-    sets = group_test_sets(runs, spec.axes)
-    is_single = list(sets) == [""]
-    block_axis = next((axis for axis, labels in spec.axes.items() if not is_single and set(sets) <= set(labels)), None)
-    table = ScoreTable(sets, block_axis, {axis: labels for axis, labels in spec.axes.items() if axis != block_axis})
-    if not table.cells:
-        raise InputError(
-            f"{spec.name}: no cell has a run on every test set yet: see `losslab study status {spec.name}`"
-        )
-    metric = _find_metric(spec.metric, sets, "metric")
+    runs, duplicates = drop_duplicates(runs)
+    table = build_table(runs, spec.name, spec.axes)
+    sets = table.sets
+    metric = find_metric(spec.metric, sets, "metric")
     published_metric = None
     if spec.published is not None and spec.published.ours:
-        published_metric = _find_metric(spec.published.ours, sets, "published.ours:")
-    verdicts = _judge_table(table, metric)
+        published_metric = find_metric(spec.published.ours, sets, "published.ours:")
+    verdicts = judge_table(table, metric, spec.look_plan, spec.points)
     verdict = verdicts.get("")
     order = [standing.name for standing in verdict.standings] if verdict is not None else _sort_by_mean(table, metric)
     factors = [_build_factor(table, axis, by_axis) for axis, by_axis in verdicts.items() if axis]
@@ -81,7 +83,11 @@ def compare_runs(
     breakdowns = []
     if is_alone and len(order) > 1:
         by_class = break_down_by_class(
-            ordered, metric, lambda key: _build_questions(table, key, order), table.describe_units()
+            ordered,
+            metric,
+            lambda key: _build_questions(table, key, order),
+            table.describe_units(),
+            spec.look_plan,
         )
         breakdowns = [by_class, *break_down_by_strata(ordered)]
     return Comparison(
@@ -112,10 +118,23 @@ def compare_runs(
         published_metric=published_metric,
         warnings=[*spec.warnings, *duplicates, *find_warnings(table, metric)],
         facts=dict(spec.facts),
+        points=spec.points,
+        looks=spec.looks,
     )
 
 
-def _drop_duplicates(runs: Sequence[RunEvidence]) -> tuple[list[RunEvidence], list[str]]:
+def build_table(runs: Sequence[RunEvidence], name: str, axes: Mapping[str, Sequence[str]]) -> ScoreTable:
+    """Build the table of runs that are compared under this name. Raises InputError if test sets differ, or no cell is whole."""
+    sets = group_test_sets(runs, axes)
+    is_single = list(sets) == [""]
+    block_axis = next((axis for axis, labels in axes.items() if not is_single and set(sets) <= set(labels)), None)
+    table = ScoreTable(sets, block_axis, {axis: labels for axis, labels in axes.items() if axis != block_axis})
+    if not table.cells:
+        raise InputError(f"{name}: no cell has a run on every test set yet: see `losslab study status {name}`")
+    return table
+
+
+def drop_duplicates(runs: Sequence[RunEvidence]) -> tuple[list[RunEvidence], list[str]]:
     """Drop runs whose model another has too, as they would count one training twice; and write what a reader must know."""
     kept: dict[tuple[str, str], RunEvidence] = {}
     warnings = []
@@ -132,7 +151,8 @@ def _drop_duplicates(runs: Sequence[RunEvidence]) -> tuple[list[RunEvidence], li
     return list(kept.values()), warnings
 
 
-def _find_metric(key: str, sets: Mapping[str, Sequence[RunEvidence]], where: str) -> ComparedMetric:
+def find_metric(key: str, sets: Mapping[str, Sequence[RunEvidence]], where: str) -> ComparedMetric:
+    """Find the metric of a key; InputError, which says `where` the key was given: there is none, or runs differ in it."""
     runs = [run for part in sets.values() for run in part]
     known = runs[0].list_metrics()
     if key not in known:
@@ -159,14 +179,21 @@ def _build_questions(table: ScoreTable, metric: str, cells: Sequence[str]) -> di
     return questions
 
 
-def _judge_table(table: ScoreTable, metric: ComparedMetric) -> dict[str, Verdict]:
-    """Judge cells, and the labels of each axis, together; nothing where nothing can be judged."""
+def judge_table(
+    table: ScoreTable, metric: ComparedMetric, looks: LookPlan = ONE_LOOK, points: float | None = None
+) -> dict[str, Verdict]:
+    """Judge cells, and the labels of each axis, together; nothing where nothing can be judged.
+
+    Args:
+        looks: when the study is looked at, if more than once.
+        points: points within which two are called equivalent; None: it is not asked.
+    """
     if not metric.has_images or len(table.cells) < 2:
         return {}
     questions = _build_questions(table, metric.key, list(table.cells))
     floor = compute_variance_floor(scores for blocks in questions[""].values() for cells in blocks for scores in cells)
-    units = table.describe_units(metric.key)
-    return judge_all(questions, metric.higher_is_better, floor, metric.point, units, margin=metric.point)
+    units, margin = table.describe_units(metric.key), points * metric.point if points is not None else None
+    return judge_all(questions, metric.higher_is_better, floor, metric.point, units, looks, margin)
 
 
 def _sort_by_mean(table: ScoreTable, metric: ComparedMetric) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from losslab.comparison.verdicts import Verdict
 from losslab.formats import format_plural
+from losslab.study.look_record import Look
 from losslab.study.spec import PublishedNumbers
 
 
@@ -196,6 +197,10 @@ class Comparison:
     """Warnings to read before the numbers: missing runs, one seed, duplicates in the data."""
     facts: Mapping[str, str]
     """Facts about the runs: commits, hardware, and the settings that all share."""
+    points: float | None = None
+    """Points within which two cells, or labels, are called equivalent; None: it is not asked."""
+    looks: Sequence[Look] = ()
+    """Looks at a study that goes on until it is decided, and what they saw."""
 
     @property
     def basis(self) -> str:

@@ -9,11 +9,14 @@ from typing import Any
 
 from losslab.comparison.compare import ComparisonSpec
 from losslab.comparison.evidence import RunEvidence, read_evidence
+from losslab.comparison.looks import ONE_LOOK, LookPlan
+from losslab.comparison.verdicts import MIN_SEEDS
 from losslab.errors import InputError
 from losslab.experiments.finished_runs import RunOutputs
 from losslab.experiments.run_finder import RunFinder, RunRecord
 from losslab.io.files import flatten
 from losslab.study import spec as cards
+from losslab.study.look_record import LookRecord, add_known_seeds
 from losslab.study.plan import Study, StudyRun
 from losslab.study.results import choose_tuned_values, find_done_runs, find_finished_runs
 from losslab.study.state import StudyState
@@ -59,11 +62,14 @@ class RunSelection:
 
 def select_study(study: Study, metric: str, root: Path) -> RunSelection:
     """Select the finished runs of a study; InputError: no run has finished."""
+    study, record = add_known_seeds(study, root)
     finder, done = RunFinder(root), find_done_runs(study, root)
     if not done:
         raise InputError(f"{study.key}: no run has finished yet: run `losslab study run {study.name}`")
     records = [(finder.build_record(outs), dict(run.cell.labels)) for run, outs in done.items()]
     card = study.card
+    look_plan = _find_look_plan(study, record)
+    unrecorded = _warn_about_unrecorded_looks(study, look_plan) if record is None and study.extra_seeds else ()
     spec = ComparisonSpec(
         name=study.key,
         title=card.title,
@@ -71,8 +77,11 @@ def select_study(study: Study, metric: str, root: Path) -> RunSelection:
         metric=metric,
         axes={axis: list(labels) for axis, labels in card.axes.items()},
         published=card.published,
-        warnings=tuple(_warn_about_missing_runs(study, done, root)),
-        facts=(*_list_facts([record for record, _ in records]), *_list_tuned_values(study, root)),
+        warnings=(*_warn_about_missing_runs(study, done, root), *unrecorded),
+        facts=(*_list_facts([each for each, _ in records]), *_list_tuned_values(study, root)),
+        look_plan=look_plan,
+        points=record.plan.points if record is not None else None,
+        looks=tuple(record.looks) if record is not None else (),
     )
     return RunSelection(spec, records)
 
@@ -123,12 +132,27 @@ def _is_irrelevant(key: str) -> bool:
 
 
 def _warn_about_missing_runs(study: Study, done: Mapping[StudyRun, RunOutputs], root: Path) -> Iterator[str]:
-    wanted = len(study.card.seeds) * len(study.cells)
+    wanted = sum(len(study.list_seeds(cell)) for cell in study.cells)
     if len(done) < wanted:
         failed = StudyState(root, study.key).read_failures(study.every_run)
         missing = f"{wanted - len(done)} of {wanted} runs {'is' if wanted - len(done) == 1 else 'are'} missing"
         failures = f", {len(failed)} failed" if failed else ""
         yield f"{missing}{failures}: see `losslab study status {study.alias or study.name}`"
+
+
+def _find_look_plan(study: Study, record: LookRecord | None) -> LookPlan:
+    """Find when a study is looked at; without a record of looks, as if after each seed up to the greatest number."""
+    if record is not None:
+        return LookPlan(record.plan.first, record.plan.last)
+    first, last = max(MIN_SEEDS, len(study.card.seeds)), len(study.seeds)
+    return LookPlan(first, last) if last > first else ONE_LOOK
+
+
+def _warn_about_unrecorded_looks(study: Study, plan: LookPlan) -> Iterator[str]:
+    yield (
+        f"Cells have up to {plan.last} seeds, the study's file {len(study.card.seeds)}, and there is no record of its looks here: "
+        f"it is judged as if looked at after each seed from {plan.first} to {plan.last}. If more were planned, claims are too bold."
+    )
 
 
 def _list_tuned_values(study: Study, root: Path) -> Iterator[tuple[str, str]]:

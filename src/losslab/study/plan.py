@@ -61,6 +61,8 @@ class Study:
     sets: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     """Names of the folders from the root of the Git repository to the project."""
+    extra_seeds: Mapping[GridCell, int] = field(default_factory=dict, repr=False)
+    """Number of seeds that cells have beyond the card's: those after its greatest one."""
 
     @cached_property
     def params(self) -> dict[str, Any]:
@@ -102,15 +104,31 @@ class Study:
         """All runs that there could be, whatever tuning chooses; all cells with the first seed come first."""
         tuned: list[str | None] = [*self.card.tuned] or [None]
         return [
-            self._build_run(cell, value, seed) for seed in self.card.seeds for cell in self.cells for value in tuned
+            self.build_run(cell, value, seed)
+            for seed in self.seeds
+            for cell in self.cells
+            if seed in self.list_seeds(cell)
+            for value in tuned
         ]
+
+    @property
+    def seeds(self) -> list[int]:
+        """All seeds that some cell has, the card's first."""
+        return max((self.list_seeds(cell) for cell in self.cells), key=len)
+
+    def list_seeds(self, cell: GridCell) -> list[int]:
+        """List the seeds of a cell: the card's, then those that were added."""
+        following = max(self.card.seeds) + 1
+        return [*self.card.seeds, *range(following, following + self.extra_seeds.get(cell, 0))]
 
     @property
     def number_of_runs(self) -> int:
         """Runs of the complete study: all tuned values with the first seed, the chosen one with the others."""
-        return len(self.cells) * ((len(self.card.tuned) or 1) + len(self.card.seeds) - 1)
+        extra = sum(self.extra_seeds.values())
+        return len(self.cells) * ((len(self.card.tuned) or 1) + len(self.card.seeds) - 1) + extra
 
-    def _build_run(self, cell: GridCell, tuned: str | None, seed: int) -> StudyRun:
+    def build_run(self, cell: GridCell, tuned: str | None, seed: int) -> StudyRun:
+        """Build the run of a cell with a tuned value, where the study tunes any, and a seed."""
         changes = cell.changes | {("seed",): seed} | (self.card.tuned[tuned] if tuned is not None else {})
         parts = [make_slug(name) for _, name in cell.labels]
         parts += [make_slug(tuned)] if tuned is not None else []

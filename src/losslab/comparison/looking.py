@@ -1,0 +1,98 @@
+"""Looks at a study that goes on until it is decided: its finished runs are judged as `losslab compare` judges them."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from losslab.comparison.compare import build_table, drop_duplicates, find_metric, judge_table
+from losslab.comparison.evidence import RunEvidence, read_evidence
+from losslab.comparison.looks import LookPlan
+from losslab.comparison.promise import is_limited_by_images, predict_seeds_to_decide
+from losslab.comparison.score_table import ScoreTable
+from losslab.comparison.verdicts import MIN_SEEDS, JudgedPair
+from losslab.errors import InputError
+from losslab.experiments.finished_runs import RunOutputs
+from losslab.study.look_record import DecisionPlan, PairState, SeenPair
+from losslab.study.plan import GridCell, Study, StudyRun
+from losslab.study.until_decided import Findings
+from losslab.tracking.store import RECORD_FILES
+
+
+class StudyJudge:
+    """Judges the finished runs of a study at its looks; the tables of a run are read once.
+
+    Raises InputError if the study has too few seeds to begin with.
+    """
+
+    def __init__(self, study: Study, plan: DecisionPlan) -> None:
+        if plan.first < MIN_SEEDS:
+            raise InputError(
+                f"studies/{study.name}.yaml has {plan.first} seeds; --until-decided begins with at least {MIN_SEEDS}"
+            )
+        self.study, self.plan = study, plan
+        self.known: dict[StudyRun, RunEvidence] = {}
+
+    def __call__(self, finished: Mapping[StudyRun, RunOutputs]) -> Findings:
+        """Judge the runs. Raises InputError if they cannot be compared, or nothing can be judged by the metric."""
+        runs, _ = drop_duplicates([self._read(run, outs) for run, outs in finished.items()])
+        table = build_table(runs, self.study.key, {axis: list(labels) for axis, labels in self.study.card.axes.items()})
+        metric = find_metric(self.plan.metric, table.sets, "--metric")
+        verdicts = judge_table(table, metric, LookPlan(self.plan.first, self.plan.last), self.plan.points)
+        if not verdicts:
+            why = metric.why_not or "there is only one cell with finished runs"
+            raise InputError(f"{self.study.key} cannot be decided by {metric.key}: {why}")
+        judged = [(question, pair) for question, verdict in verdicts.items() for pair in verdict.pairs]
+        ranked = sorted(judged, key=lambda each: predict_seeds_to_decide(each[1]) or math.inf)
+        states = [(question, pair, find_state(pair)) for question, pair in ranked]
+        wanted = [
+            cell
+            for question, pair, state in states
+            if state == "open"
+            for name in (pair.better, pair.worse)
+            for cell in self._find_cells(table, question, name)
+        ]
+        return Findings(
+            seeds={
+                cell: min(len(table.list_runs(cell, label)) for label in table.sets) for cell in sorted(table.cells)
+            },
+            pairs=[_describe_pair(*each) for each in states],
+            wanted=list(dict.fromkeys(wanted)),
+        )
+
+    def _read(self, run: StudyRun, outs: RunOutputs) -> RunEvidence:
+        if run not in self.known:
+            with outs.files(RECORD_FILES) as folder:
+                labels, params = dict(run.cell.labels), outs.params
+                self.known[run] = read_evidence(folder, run.name, labels, params, outs.model_md5)
+        return self.known[run]
+
+    def _find_cells(self, table: ScoreTable, question: str, name: str) -> Sequence[GridCell]:
+        """Find the cells of the grid that a name in a question stands for: a cell, or a label of an axis."""
+        names = table.find_factors()[question][name] if question else [name]
+        labels = [table.get_labels(cell).items() for cell in names]
+        return [cell for cell in self.study.cells if any(each <= dict(cell.labels).items() for each in labels)]
+
+
+def find_state(pair: JudgedPair) -> PairState:
+    """Say whether a pair is decided, or what it waits for."""
+    if pair.is_real:
+        return "real"
+    if pair.is_equivalent:
+        return "equivalent"
+    if pair.seeds < MIN_SEEDS:
+        return "short"
+    return "limited" if not pair.may_be_claimed or is_limited_by_images(pair) else "open"
+
+
+def _describe_pair(question: str, pair: JudgedPair, state: PairState) -> SeenPair:
+    estimate = pair.estimate
+    ends = (estimate.low, estimate.high) if estimate is not None else (None, None)
+    return SeenPair(
+        question=question,
+        better=pair.better,
+        worse=pair.worse,
+        state=state,
+        gap=pair.gap,
+        low=ends[0],
+        high=ends[1],
+        p=pair.p,
+    )
