@@ -109,13 +109,17 @@ def run(
 
     command = f"losslab study run {_format_arguments(name, tuple(sets or ()), alias)}"
     command += (f" --engine {engine}" if engine != "dvc" else "") + (f" --address {address}" if address else "")
-    command += (" --until-decided" if until_decided else "") + (f" --budget {budget}" if budget else "")
-    options = {"--max-seeds": max_seeds, "--points": points, "--metric": metric}
+    given = {"--max-seeds": max_seeds, "--points": points, "--metric": metric, "--budget": budget}
+    options = (" --until-decided" if until_decided else "") + "".join(
+        f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value is not None
+    )
+    command += options
     with cli_errors(f"run `{command}` to resume"):
         if address is not None and engine != "ray":
             raise InputError("--address needs --engine ray")
-        if not until_decided and (given := next((each for each in options if options[each] is not None), None)):
-            raise InputError(f"{given} needs --until-decided")
+        needing = [option for option in given if given[option] is not None and option != "--budget"]
+        if needing and not until_decided:
+            raise InputError(f"{needing[0]} needs --until-decided")
         limit = parse_budget(budget) if budget is not None else None
         study = find_study(name, ROOT, tuple(sets or ()), alias)
         state, baseline = StudyState(ROOT, study.key), find_head(ROOT)
@@ -124,7 +128,10 @@ def run(
         planner: FixedGrid | UntilDecided = FixedGrid(study, ROOT)
         if until_decided:
             planner = _build_decider(study, max_seeds, points, metric)
-        with state.claim(study, jobs) as write_running, closing(StudyDisplay(planner.study, state)) as display:
+        with (
+            state.claim(study, jobs, options) as write_running,
+            closing(StudyDisplay(planner.study, state)) as display,
+        ):
 
             def idle(working: "list[StudyRun]") -> None:
                 if display.show_working(working):
@@ -183,7 +190,8 @@ def stop(name: Name) -> None:
     if not stopped:
         find_study(name, ROOT)  # raises when there is no such study
     for state in stopped:
-        print_line(f"stopped: run `losslab study run {_format_arguments(*state.read_origin())}` to resume")
+        arguments = _format_arguments(*state.read_origin()) + state.read_options()
+        print_line(f"stopped: run `losslab study run {arguments}` to resume")
     if not stopped:
         print_line(f"{name} was not running")
 

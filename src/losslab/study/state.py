@@ -57,8 +57,11 @@ class StudyState:
         shutil.rmtree(self.folder / "failed", ignore_errors=True)
 
     @contextmanager
-    def claim(self, study: Study, jobs: int) -> Iterator[Callable[[list[str]], None]]:
-        """Be the one process that runs this study, else InputError; yield a function that announces current runs."""
+    def claim(self, study: Study, jobs: int, options: str = "") -> Iterator[Callable[[list[str]], None]]:
+        """Be the one process that runs this study, else InputError; yield a function that announces current runs.
+
+        `options` are those of `losslab study run`, but for the name and jobs, with which it goes on after a stop.
+        """
         make_folder(self.folder)
         lock, path = self._build_lock(), self.folder / "running.json"
         try:
@@ -72,7 +75,8 @@ class StudyState:
             path.unlink(missing_ok=True)  # a killed process left it
             about = {"pid": os.getpid(), "started": _read_start_time(os.getpid()), "jobs": jobs}
             write_json(path, about)
-            write_json(self.folder / "study.json", {"name": study.name, "sets": list(study.sets), "alias": study.alias})
+            origin = {"name": study.name, "sets": list(study.sets), "alias": study.alias, "options": options}
+            write_json(self.folder / "study.json", origin)
             yield lambda names: write_json(path, {**about, "runs": names})
         finally:
             path.unlink(missing_ok=True)
@@ -119,6 +123,13 @@ class StudyState:
             return about["name"], tuple(about["sets"]), about["alias"]
         except FileNotFoundError:
             return self.key, (), None
+
+    def read_options(self) -> str:
+        """Return the options that the study was last run with, but for `--set` and `--as`."""
+        try:
+            return str(read_json(self.folder / "study.json").get("options", ""))
+        except FileNotFoundError:
+            return ""
 
     def clear_slots(self) -> None:
         for slot in self.folder.glob("slot-*"):

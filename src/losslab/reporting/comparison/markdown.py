@@ -14,6 +14,7 @@ from losslab.formats import (
     format_parameters,
 )
 from losslab.reporting.comparison.critical_difference import describe_ranks
+from losslab.reporting.comparison.looks import LOOK_HEADINGS, build_look_rows, describe_looks
 from losslab.reporting.comparison.published import build_published_table
 from losslab.reporting.comparison.ranking import SIGNS, RankingLine, build_lines, build_note, build_verdict_lines
 from losslab.reporting.comparison.reading_guide import explain_no_verdict
@@ -42,6 +43,9 @@ def build_markdown(comparison: Comparison) -> str:
         blocks += _write_factor(comparison, factor)
     if comparison.sentences:
         blocks += _write_pairs(comparison.sentences)
+    if comparison.looks:
+        table = build_table(LOOK_HEADINGS, build_look_rows(comparison), 3)
+        blocks += ["### Looks", escape_markdown(describe_looks(comparison)), table]
     for breakdown in comparison.breakdowns:
         blocks += _write_breakdown(breakdown)
     if comparison.ranks is not None:

@@ -18,6 +18,7 @@ from losslab.reporting.comparison.dot_strip import DotStrip, build_strips
 from losslab.reporting.comparison.forest import ForestPlot, build_forest
 from losslab.reporting.comparison.gallery import build_gallery
 from losslab.reporting.comparison.heatmaps import build_heatmaps, compute_shades
+from losslab.reporting.comparison.looks import LOOK_HEADINGS, build_look_rows, describe_looks
 from losslab.reporting.comparison.markdown import MAX_SENTENCES_SHOWN
 from losslab.reporting.comparison.pareto import build_pareto_plots
 from losslab.reporting.comparison.published import build_published_table
@@ -61,6 +62,9 @@ def build_comparison_page(comparison: Comparison) -> str:
         if shown != pairs
         else None,
         folded=len(comparison.sentences) > MAX_SENTENCES_SHOWN,
+        look_headings=LOOK_HEADINGS,
+        looks=build_look_rows(comparison),
+        about_looks=describe_looks(comparison),
         heats=build_heatmaps(comparison),
         breakdowns=[(breakdown, _shade_rows(breakdown)) for breakdown in comparison.breakdowns],
         groupings=build_chart_groups(comparison),
