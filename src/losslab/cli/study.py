@@ -143,7 +143,7 @@ def run(
         failed = f", {outcome.failed} failed: see losslab study status {study.alias or study.name}"
         print_line(f"{study.key}: {outcome.done} of {outcome.total} done{failed if outcome.failed else ''}")
         if isinstance(planner, UntilDecided):
-            print_line(planner.describe_end())
+            print_line(planner.describe_end(outcome.done))
         if outcome.is_out_of_budget:
             print_line(f"the budget of {budget} is spent; run `{command}` to go on with another")
         if outcome.failed:

@@ -102,8 +102,8 @@ class UntilDecided:
         self.on_look(describe_look(look, [self.study.list_seeds(cell)[-1] for cell in growing], lost))
         return bool(growing)
 
-    def describe_end(self) -> str:
-        """Say what was found, and how many runs it took."""
+    def describe_end(self, done: int) -> str:
+        """Say what was found, and how many runs it took: those that are done."""
         if not self.looks:
             return "not looked at yet"
         cells, seeds = len(self.study.cells), self.decision.last
@@ -111,7 +111,7 @@ class UntilDecided:
             self.study, extra_seeds=dict.fromkeys(self.study.cells, seeds - self.decision.first)
         ).number_of_runs
         return (
-            f"{describe_last_look(self.looks)}; {self.study.number_of_runs} runs, where all {cells} cells with "
+            f"{describe_last_look(self.looks)}; {format_plural(done, 'run')}, where all {cells} cells with "
             f"{seeds} seeds take {fixed}"
         )
 
@@ -171,6 +171,8 @@ def describe_look(look: Look, added: list[int], lost: list[StudyRun]) -> list[st
     if added:
         names = f"seed {added[0]}" if len(set(added)) == 1 else "a seed"
         line += f"; adding {names} to {format_plural(len(added), 'cell')}"
+    elif look.count("open"):
+        line += "; no more seeds, as --max-seeds is reached"
     lines = [line]
     if lost:
         lines.append(f"without {', '.join(run.name for run in lost)}, which failed")
