@@ -1,12 +1,10 @@
 """Looks at a study that goes on until it is decided: its finished runs are judged as `losslab compare` judges them."""
 
-import math
 from collections.abc import Mapping, Sequence
 
 from losslab.comparison.compare import build_table, drop_duplicates, find_metric, judge_table
 from losslab.comparison.evidence import RunEvidence, read_evidence
 from losslab.comparison.looks import LookPlan
-from losslab.comparison.promise import is_limited_by_images, predict_seeds_to_decide
 from losslab.comparison.score_table import ScoreTable
 from losslab.comparison.verdicts import MIN_SEEDS, JudgedPair
 from losslab.errors import InputError
@@ -41,7 +39,7 @@ class StudyJudge:
             why = metric.why_not or "there is only one cell with finished runs"
             raise InputError(f"{self.study.key} cannot be decided by {metric.key}: {why}")
         judged = [(question, pair) for question, verdict in verdicts.items() for pair in verdict.pairs]
-        ranked = sorted(judged, key=lambda each: predict_seeds_to_decide(each[1]) or math.inf)
+        ranked = sorted(judged, key=lambda each: -each[1].chance)
         states = [(question, pair, find_state(pair)) for question, pair in ranked]
         wanted = [
             cell
@@ -73,14 +71,14 @@ class StudyJudge:
 
 
 def find_state(pair: JudgedPair) -> PairState:
-    """Say whether a pair is decided, or what it waits for."""
+    """Say whether a pair is decided, or what it waits for; at the last look an undecided one is open."""
     if pair.is_real:
         return "real"
     if pair.is_equivalent:
         return "equivalent"
     if pair.seeds < MIN_SEEDS:
         return "short"
-    return "limited" if not pair.may_be_claimed or is_limited_by_images(pair) else "open"
+    return "limited" if not pair.may_be_claimed or (pair.is_hopeless and pair.seeds < pair.looks.last) else "open"
 
 
 def _describe_pair(question: str, pair: JudgedPair, state: PairState) -> SeenPair:

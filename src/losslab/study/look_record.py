@@ -15,7 +15,7 @@ from losslab.study.spec import make_slug
 from losslab.study.state import StudyState, compute_digest
 
 PairState = Literal["real", "equivalent", "open", "limited", "short"]
-"""What a look says of a pair: it is decided either way, open, limited by the test images, or short of finished runs."""
+"""What a look says of a pair: decided either way, open, limited (seeds will hardly decide it), or short of finished runs."""
 
 
 class DecisionPlan(Section):

@@ -177,7 +177,9 @@ def describe_look(look: Look, added: list[int], lost: list[StudyRun]) -> list[st
     if lost:
         lines.append(f"without {', '.join(run.name for run in lost)}, which failed")
     if limited := [pair for pair in look.pairs if pair.state == "limited"]:
-        lines.append(f"more seeds would not decide {name_pairs(limited)}: too few test images")
+        lines.append(
+            f"more seeds would hardly decide {name_pairs(limited)}: test images are too few, or seeds differ too much"
+        )
     if short := [pair for pair in look.pairs if pair.state == "short"]:
         lines.append(f"too few finished runs for {name_pairs(short)}: see losslab study status")
     return lines
