@@ -327,5 +327,5 @@ def test_status_and_comparison_know_the_added_seeds_and_the_looks(
 
     (inside.root / ".losslab/study/small/looks.json").unlink()
     spec = select_study(inside.read(), "miou", inside.root).spec
-    assert spec.look_plan == LookPlan(3, 5) and spec.looks == () and spec.points is None
+    assert spec.look_plan == LookPlan(3, 5) and spec.looks == () and spec.points == 1.0
     assert "as if looked at after each seed from 3 to 5" in spec.warnings[0]

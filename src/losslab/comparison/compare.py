@@ -49,8 +49,8 @@ class ComparisonSpec:
     facts: tuple[tuple[str, str], ...] = ()
     look_plan: LookPlan = ONE_LOOK
     """When the study is looked at, if more than once."""
-    points: float | None = None
-    """Points within which two are called equivalent; None: it is not asked."""
+    points: float = 1.0
+    """Points within which two are called equivalent."""
     looks: tuple[Look, ...] = ()
     """What earlier looks saw."""
 
@@ -180,19 +180,19 @@ def _build_questions(table: ScoreTable, metric: str, cells: Sequence[str]) -> di
 
 
 def judge_table(
-    table: ScoreTable, metric: ComparedMetric, looks: LookPlan = ONE_LOOK, points: float | None = None
+    table: ScoreTable, metric: ComparedMetric, looks: LookPlan = ONE_LOOK, points: float = 1.0
 ) -> dict[str, Verdict]:
     """Judge cells, and the labels of each axis, together; nothing where nothing can be judged.
 
     Args:
         looks: when the study is looked at, if more than once.
-        points: points within which two are called equivalent; None: it is not asked.
+        points: points within which two are called equivalent.
     """
     if not metric.has_images or len(table.cells) < 2:
         return {}
     questions = _build_questions(table, metric.key, list(table.cells))
     floor = compute_variance_floor(scores for blocks in questions[""].values() for cells in blocks for scores in cells)
-    units, margin = table.describe_units(metric.key), points * metric.point if points is not None else None
+    units, margin = table.describe_units(metric.key), points * metric.point
     return judge_all(questions, metric.higher_is_better, floor, metric.point, units, looks, margin)
 
 

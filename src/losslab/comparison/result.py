@@ -197,8 +197,8 @@ class Comparison:
     """Warnings to read before the numbers: missing runs, one seed, duplicates in the data."""
     facts: Mapping[str, str]
     """Facts about the runs: commits, hardware, and the settings that all share."""
-    points: float | None = None
-    """Points within which two cells, or labels, are called equivalent; None: it is not asked."""
+    points: float = 1.0
+    """Points within which two cells, or labels, are called equivalent."""
     looks: Sequence[Look] = ()
     """Looks at a study that goes on until it is decided, and what they saw."""
 

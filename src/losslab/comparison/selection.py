@@ -80,7 +80,7 @@ def select_study(study: Study, metric: str, root: Path) -> RunSelection:
         warnings=(*_warn_about_missing_runs(study, done, root), *unrecorded),
         facts=(*_list_facts([each for each, _ in records]), *_list_tuned_values(study, root)),
         look_plan=look_plan,
-        points=record.plan.points if record is not None else None,
+        points=record.plan.points if record is not None else 1.0,
         looks=tuple(record.looks) if record is not None else (),
     )
     return RunSelection(spec, records)
