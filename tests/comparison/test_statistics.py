@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from losslab.comparison.ranks import rank_cells
 from losslab.comparison.statistics import (
     Estimate,
     Scores,
@@ -13,7 +14,6 @@ from losslab.comparison.statistics import (
     estimate_images_only,
     estimate_mean,
     estimate_seeds_needed,
-    rank_cells,
 )
 
 

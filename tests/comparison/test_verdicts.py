@@ -136,16 +136,16 @@ def test_a_cell_with_two_seeds_claims_nothing_beside_one_with_many() -> None:
 
 
 def test_questions_that_are_judged_together_share_the_level() -> None:
-    """Two questions of one and three pairs: the first pair's p counts twice, each of the three 6 times, at 0.6 of the level."""
+    """Two questions of one and three pairs: the first pair's p counts twice, each of the three 6 times, of a smaller level."""
     one, three = draw_cells(a=0.80, b=0.797), draw_cells(c=0.80, d=0.797, e=0.80)
     alone = judge(one).pairs[0]
     together = judge_all({"one": one, "three": three})
-    assert alone.p is not None and alone.share == 0.6
+    assert alone.p is not None and alone.share == 0.55
     (pair,) = together["one"].pairs
-    assert pair.share == pytest.approx(0.6 / 2) and pair.p is not None
-    assert [each.share for each in together["three"].pairs] == pytest.approx([0.6 / 6] * 3)
-    alone_ps = [alone.p * 0.6, *_judge_alone(three)]
-    wanted = [min(p * times / 0.6, 1) for p, times in zip(alone_ps, [2, 6, 6, 6], strict=True)]
+    assert pair.share == pytest.approx(0.7 / 2) and pair.p is not None
+    assert [each.share for each in together["three"].pairs] == pytest.approx([0.7 / 6] * 3)
+    alone_ps = [alone.p * 0.55, *_judge_alone(three)]
+    wanted = [min(p * times / 0.7, 1) for p, times in zip(alone_ps, [2, 6, 6, 6], strict=True)]
     assert [pair.p, *(each.p for each in together["three"].pairs)] == pytest.approx(wanted)
 
 

@@ -11,6 +11,7 @@ from losslab.comparison.cost import NetCost
 from losslab.comparison.evidence import RunEvidence, check_judgeable, compute_score, group_test_sets
 from losslab.comparison.headlines import find_warnings, write_changes, write_headline
 from losslab.comparison.looks import ONE_LOOK, LookPlan
+from losslab.comparison.ranks import rank_cells
 from losslab.comparison.result import (
     ComparedCell,
     ComparedMetric,
@@ -22,7 +23,7 @@ from losslab.comparison.result import (
     PredictedImage,
 )
 from losslab.comparison.score_table import ScoreTable
-from losslab.comparison.statistics import Blocks, compute_variance_floor, rank_cells
+from losslab.comparison.statistics import Blocks, compute_variance_floor
 from losslab.comparison.verdicts import Verdict, judge_all, write_sentence
 from losslab.errors import InputError
 from losslab.io.files import JsonObject

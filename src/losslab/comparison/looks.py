@@ -19,9 +19,9 @@ from losslab.comparison.statistics import Scores
 
 CELLS = (2, 3, 6)
 """Smallest number of cells of a study for each column of the tables: more cells know their variances better."""
-FIXED_SEEDS = {3: (0.6, 0.6, 0.9), 4: (0.88, 1.0, 1.2), 5: (0.95, 1.1, 1.2)}
+FIXED_SEEDS = {3: (0.55, 0.7, 0.85), 4: (0.85, 0.92, 1.1), 5: (0.9, 1.0, 1.08)}
 """Smallest number of seeds → part of the level, of a study that is looked at once; more than 1 where Bonferroni leaves some."""
-LAST_LOOKS = {4: (0.54, 0.54, 0.75), 8: (0.63, 0.63, 0.88), 12: (0.7, 0.7, 0.95)}
+LAST_LOOKS = {4: (0.58, 0.62, 0.9), 6: (0.6, 0.85, 1.05), 8: (0.65, 0.95, 1.05), 12: (0.78, 0.95, 1.05)}
 """Smallest number of seeds at the last look → part of the level that it has."""
 EARLY = 4
 """Power of the share of the seeds, by which the level of an earlier look is lower."""
@@ -58,7 +58,7 @@ class LookPlan:
             seeds: number of seeds in the cell of the pair that has the fewest.
 
         >>> LookPlan(3, 3).compute_factor(3, 3), round(LookPlan(3, 12).compute_factor(3, 6), 3)
-        (0.6, 0.044)
+        (0.7, 0.059)
         """
         column = max(place for place, least in enumerate(CELLS) if least <= max(cells, CELLS[0]))
         if self.is_one_look:

@@ -222,7 +222,7 @@ def judge_all(
     >>> subjects = {"a": [[scores[0]]], "b": [[scores[1]]]}
     >>> verdicts = judge_all({"loss": subjects, "net": {"c": [[scores[2]]], "d": [[scores[3]]]}})
     >>> verdicts["loss"].pairs[0].share, judge(subjects).pairs[0].share
-    (0.3, 0.6)
+    (0.275, 0.55)
     """
     sign = 1 if higher_is_better else -1
     cells = max(map(len, questions.values()), default=0)
