@@ -44,7 +44,7 @@ def test_study_is_compared_as_far_as_it_is_done(inside: Repository, tmp_path_fac
     assert "WARNING: 1 of 16 runs is missing: see `losslab study status small`" in output
     table = next(line.split() for line in output.splitlines() if line.startswith("#"))
     assert table[:3] == ["#", "loss", "net"] and "seeds" in table and "mean ± standard deviation over seeds" in output
-    assert "On average the best loss is dice (" in output and "fix their number first" in output
+    assert "On average the best loss is dice (" in output and "--until-decided" in output
     assert output.endswith("wrote reports/comparisons/small/index.html\n")
     folder = inside.root / "reports/comparisons/small"
     content = json.loads((folder / "comparison.json").read_text(encoding="utf-8"))

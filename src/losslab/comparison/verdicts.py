@@ -26,7 +26,7 @@ MIN_SEEDS = 3
 """Seeds that each cell needs: two runs know their spread too poorly; where cells differ in it, claims are often false."""
 MIN_UNITS = 5
 """Independent test images, or groups of them, that a pair needs: fewer know their own spread too poorly."""
-LOOK_ONCE = "fix their number first: looking again after each raises false claims"
+LOOK_ONCE = "add them with `losslab study run --until-decided`, as looking again after each raises false claims"
 POINT = 0.01
 """One point, in which differences of scores are given: a hundredth."""
 

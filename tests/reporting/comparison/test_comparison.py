@@ -410,4 +410,4 @@ def test_page_and_markdown_say_how_many_groups_there_are(tmp_path: Path) -> None
 def test_every_number_of_more_seeds_comes_with_the_advice_to_fix_it_first(tmp_path: Path) -> None:
     comparison = make_small(tmp_path, gains={}, seed_sd=0.02)
     for text in (html.unescape(build_comparison_page(comparison)), build_markdown(comparison)):
-        assert 0 < text.count("more seeds per cell") == text.count("(fix their number first")
+        assert 0 < text.count("more seeds per cell") == text.count("(add them with")
