@@ -11,7 +11,7 @@ from losslab.formats import format_list, format_plural, format_score
 from losslab.study.plan import Search, Study, StudyRun
 from losslab.study.results import read_scores
 from losslab.study.spec import StudySpec, ValueRange
-from losslab.study.tuning import describe_search
+from losslab.study.tuning import describe_search, describe_setting
 
 EDGE = 0.05
 """Share of a range at each of its ends in which a chosen value makes one wish for a wider range."""
@@ -30,6 +30,11 @@ class TriedSetting:
     """Val mIoU of the run in full; None where there was none, or it failed."""
     has_failed: bool
     is_chosen: bool
+
+    @property
+    def setting(self) -> str:
+        """The values in words, as in `TuningReport.shared`."""
+        return describe_setting(self.values)
 
     @property
     def first_score(self) -> float | None:
@@ -146,7 +151,7 @@ def _compare_orders(searches: Sequence[CellSearch], shared: Mapping[str, str], c
         tried = [search.trials for search in searches if search.cell == cell]
         own[cell] = mean(max(_get_score(trial) for trial in trials) for trials in tried)
         common[cell] = mean(max(_get_score(trial) for trial in trials if trial.values == shared) for trials in tried)
-    setting = ", ".join(f"{key} {value}" for key, value in shared.items())
+    setting = describe_setting(shared)
     prune = card.search.prune if card.search is not None else None
     measure = f"val mIoU after {format_plural(prune.epochs, 'epoch')}" if prune is not None else "val mIoU"
     swapped = [

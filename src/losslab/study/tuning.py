@@ -44,8 +44,17 @@ class Trial:
 
     @property
     def setting(self) -> str:
-        """The values in words: `train.lr 0.001, loss_options.gamma 2`."""
-        return ", ".join(f"{key} {value}" for key, value in self.values.items())
+        """The values in words."""
+        return describe_setting(self.values)
+
+
+def describe_setting(values: Mapping[str, str]) -> str:
+    """Write values with their keys.
+
+    >>> describe_setting({"train.lr": "0.001", "loss_options.gamma": "2"})
+    'train.lr 0.001, loss_options.gamma 2'
+    """
+    return ", ".join(f"{key} {value}" for key, value in values.items())
 
 
 def list_listed_trials(card: StudySpec) -> list[Trial]:
