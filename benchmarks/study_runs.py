@@ -23,7 +23,7 @@ from losslab.experiments.dvc_cache import find_cache_folder
 from losslab.io.files import write_text
 from losslab.io.git import find_head
 from losslab.study import engine as engines
-from losslab.study.plan import StudyRun, read_study
+from losslab.study.plan import StudyRun, plan_runs, read_study
 from losslab.study.state import StudyState
 
 ROOT = Path(__file__).parent.parent
@@ -72,8 +72,8 @@ def measure(rounds: int, project: Path) -> dict[str, list[dict[str, float]]]:
         return built
 
     with closing(build(False)) as processes, closing(build(True)) as forks:
-        assert processes.prepare(study.every_run[0]).reason is None
-        runs = iter(study.every_run)
+        assert processes.prepare(plan_runs(study)[0]).reason is None
+        runs = iter(plan_runs(study))
         for number in range(rounds + 1):
             for name, engine in (("processes", processes), ("forks", forks)):
                 parts = time_run(engine, next(runs), state)

@@ -9,6 +9,7 @@ import yaml
 from losslab.errors import InputError
 from losslab.experiments.finished_runs import RunOutputs, list_experiments, list_runs
 from losslab.experiments.run_finder import find_record
+from losslab.study.plan import plan_runs
 from losslab.study.results import find_finished_runs
 from losslab.tracking import TrackedRun
 from tests.experiments.repository import Runs
@@ -45,17 +46,17 @@ def test_studies_of_one_name_in_two_projects_write_experiments_of_different_name
     folders: tuple[str, str], tmp_path: Path
 ) -> None:
     one, other = (Repository(tmp_path / folder, tmp_path) for folder in folders)
-    runs = [project.read().every_run[0] for project in (one, other)]
+    runs = [plan_runs(project.read())[0] for project in (one, other)]
     one.experiment(runs[0], 0.5)
-    assert not find_finished_runs(other.read().every_run, other.root)
+    assert not find_finished_runs(plan_runs(other.read()), other.root)
     other.experiment(runs[1], 0.6)
     for project, run in zip((one, other), runs, strict=True):
-        assert [*find_finished_runs(project.read().every_run, project.root)] == [run]
+        assert [*find_finished_runs(plan_runs(project.read()), project.root)] == [run]
 
 
 def test_names_of_runs_say_which_project_they_are_of(tmp_path: Path) -> None:
     names = [
-        Repository(tmp_path / folder, tmp_path).read(alias=alias).every_run[0].name
+        plan_runs(Repository(tmp_path / folder, tmp_path).read(alias=alias))[0].name
         for folder, alias in ((".", None), ("a/cells", None), ("b", "quick"), ("my cells", None))
     ]
     assert names[:3] == [f"{start}-cross_entropy-unet-s0" for start in ("small", "a-cells-small", "b-quick")]

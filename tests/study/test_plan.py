@@ -8,7 +8,6 @@ import pytest
 
 from losslab.errors import InputError
 from losslab.study.plan import (
-    GridCell,
     plan_final_runs,
     plan_runs,
     read_study,
@@ -63,12 +62,13 @@ def test_tuning_tries_all_values_on_the_first_seed_and_the_chosen_one_on_the_res
     study = repository.read()
     first = ["small-dice-0.001-s0", "small-dice-1e_05-s0", "small-focal-0.001-s0", "small-focal-1e_05-s0"]
     assert [run.name for run in plan_runs(study)] == first
-    assert (study.number_of_runs, len(study.every_run), plan_final_runs(study)) == (6, 8, [])
-    dice: GridCell = study.cells[0]
-    chosen = plan_runs(study, {dice: "1e-05"})
+    assert (study.number_of_runs, plan_final_runs(study, study.follow_searches(lambda _: None))) == (6, [])
+    scores = {"small-dice-0.001-s0": 0.5, "small-dice-1e_05-s0": 0.6, "small-focal-0.001-s0": 0.7}
+    searches = study.follow_searches(lambda run: scores.get(run.name))
+    chosen = plan_runs(study, searches)
     assert [run.name for run in chosen] == [*first, "small-dice-1e_05-s1"]
     assert chosen[-1].params["train"]["lr"] == 1e-05
-    assert [run.name for run in plan_final_runs(study, {dice: "1e-05"})] == [
+    assert [run.name for run in plan_final_runs(study, searches)] == [
         "small-dice-1e_05-s0",
         "small-dice-1e_05-s1",
     ]
@@ -169,7 +169,7 @@ def test_outside_a_repository_one_line_says_so(repository: Repository) -> None:
 @pytest.mark.parametrize("name", list_studies(ROOT / "studies"))
 def test_shipped_study_makes_runs_with_valid_names(name: str) -> None:
     study = read_study(name, ROOT)
-    names = [run.name for run in study.every_run]
+    names = [run.name for run in plan_runs(study)]
     assert len(set(names)) == len(names)
     for example in (names[0], names[-1]):
         assert subprocess.run(["git", "check-ref-format", f"refs/exps/ab/cd/{example}"], check=False).returncode == 0

@@ -12,8 +12,8 @@ from losslab.errors import InputError
 from losslab.io.files import write_json
 from losslab.io.git import find_head
 from losslab.study.engine import EndedRun
-from losslab.study.plan import Study, StudyRun, plan_runs
-from losslab.study.results import find_done_runs, find_finished_runs, read_scores
+from losslab.study.plan import Study, StudyRun, plan_final_runs, plan_runs
+from losslab.study.results import find_finished_runs, follow_searches, read_progress, read_scores
 from losslab.study.scheduler import StudyOutcome, StudyProgress, run_study
 from losslab.study.state import StudyState
 from tests.study.repository import STUDY, Repository
@@ -66,6 +66,11 @@ def go(repository: Repository, study: Study, engine: FakeEngine) -> tuple[StudyO
     return run_study(study, repository.root, state, engine, engine.slots, progress.append), progress
 
 
+def list_compared(repository: Repository, study: Study) -> list[str]:
+    _, done, failed = read_progress(study, repository.root)
+    return [run.name for run in plan_final_runs(study, follow_searches(study, done, failed)) if run in done]
+
+
 def test_only_what_is_missing_is_run(repository: Repository) -> None:
     study = repository.read()
     repository.experiment(plan_runs(study)[1], 0.6)
@@ -86,19 +91,19 @@ def test_failed_cell_stops_no_other_and_is_tried_again(repository: Repository) -
     outcome, progress = go(repository, study, FakeEngine(repository, {bad.name: "train: it diverged"}))
     assert outcome == StudyOutcome(7, 1, 8) and progress[0].ended.reason == "train: it diverged"
     state = StudyState(repository.root, study.key)
-    assert {run: about["reason"] for run, about in state.read_failures(study.every_run).items()} == {
+    assert {run: about["reason"] for run, about in state.read_failures(plan_runs(study)).items()} == {
         bad: "train: it diverged"
     }
     again = FakeEngine(repository, {})
     assert go(repository, study, again)[0] == StudyOutcome(8, 0, 8) and again.started == [bad.name]
-    assert state.read_failures(study.every_run) == {}
+    assert state.read_failures(plan_runs(study)) == {}
 
 
 def test_failure_on_other_params_is_forgotten(repository: Repository) -> None:
     study = repository.read()
     StudyState(repository.root, study.key).record_failure(plan_runs(study)[0], "no")
     repository.study("small", {**STUDY, "params": {"train": {"epochs": 4}}})
-    assert StudyState(repository.root, study.key).read_failures(repository.read().every_run) == {}
+    assert StudyState(repository.root, study.key).read_failures(plan_runs(repository.read())) == {}
 
 
 def test_data_are_prepared_once_and_who_lacks_them_fails_with_the_reason(repository: Repository) -> None:
@@ -126,8 +131,7 @@ def test_tuned_value_is_that_with_the_best_val_miou_and_a_diverged_one_is_out(re
     outcome, _ = go(repository, study, engine)
     assert outcome == StudyOutcome(5, 1, 6)
     assert engine.started[-2:] == ["small-cross_entropy-0.01-s1", "small-dice-0.001-s1"]
-    compared = sorted(run.name for run in find_done_runs(study, repository.root))
-    assert compared == [
+    assert sorted(list_compared(repository, study)) == [
         "small-cross_entropy-0.01-s0",
         "small-cross_entropy-0.01-s1",
         "small-dice-0.001-s0",
@@ -139,7 +143,7 @@ def test_cell_is_not_compared_while_its_tuning_goes_on(repository: Repository) -
     repository.study("small", TUNED)
     study = repository.read()
     repository.experiment(plan_runs(study)[0], 0.5)
-    assert find_done_runs(study, repository.root) == {}
+    assert list_compared(repository, study) == []
 
 
 def test_run_without_all_outs_or_with_other_params_is_not_done(repository: Repository) -> None:

@@ -37,6 +37,48 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"params": {"loss": "dice"}}, "loss is set by both params and grid.loss"),
     ({"params": {"train": {"lr": 1.0}, "train.lr": 2.0}}, "params: train.lr and train.lr set the same key"),
     ({"tune": {"train.lr": [1.0], "train.momentum": [0.1]}}, "tune has 2 keys; it must have one"),
+    (
+        {"tune": {}},
+        "tune has 0 keys; it must have one, such as train.lr; several are searched together by tune: {budget",
+    ),
+    ({"tune": 3}, "tune is 3; it must"),
+    *(
+        ({"tune": {"budget": 4, "params": {"train.lr": [0.1]}, **change}}, complaint)
+        for change, complaint in (
+            ({"budget": 0}, "tune.budget is 0; it must be greater than or equal to 1"),
+            ({"budget": 2.5}, "tune.budget is 2.5; it must"),
+            ({"bugdet": 3}, "tune.bugdet: unknown key; allowed here: budget, params, repeats, prune"),
+            ({"repeats": 0}, "tune.repeats is 0; it must be greater than or equal to 1"),
+            ({"repeats": 3}, "tune.repeats is 3; it must be at most the number of seeds, 2, which share them out"),
+            ({"params": {}}, "tune.params is {}; it must"),
+            ({"params": {"train.lrr": [1]}}, "tune.params.train.lrr: no such key: train.lrr; train has epochs"),
+            ({"params": {"train.lr": []}}, "tune.params.train.lr is empty; it needs at least one value"),
+            ({"params": {"train.lr": [1, 1.0]}}, "tune.params.train.lr is [1, 1.0]; list each value once"),
+            ({"params": {"train": [1]}}, "tune.params.train: train is None; it must have keys with values"),
+            ({"params": {"loss": ["focal"]}}, "loss is set by both grid.loss and tune.params.loss"),
+            ({"params": {"train.lr": {"low": 1}}}, "tune.params.train.lr.high: missing"),
+            ({"params": {"train.lr": {"low": 1, "hihg": 2}}}, "tune.params.train.lr.hihg: unknown key"),
+            ({"params": {"train.lr": {"low": "a", "high": 2}}}, "tune.params.train.lr.low is 'a'; it must"),
+            (
+                {"params": {"train.lr": 3}},
+                "tune.params.train.lr: must be a list of values, or a range, such as {low: 1, high: 4}",
+            ),
+            (
+                {"params": {"train.lr": {"low": 2, "high": 2}}},
+                "tune.params.train.lr: low is 2 and high 2; low must be below",
+            ),
+            (
+                {"params": {"train.lr": {"low": 0, "high": 1, "log": True}}},
+                "tune.params.train.lr: low is 0; with log: true it must be above 0",
+            ),
+            ({"prune": {"epochs": 1, "keep": 4}}, "tune.prune.keep is 4; it must be below tune.budget, 4"),
+            ({"prune": {"epochs": 0, "keep": 1}}, "tune.prune.epochs is 0; it must be greater"),
+            (
+                {"prune": {"epochs": 1, "keep": 1}, "params": {"train.epochs": [2, 3]}},
+                "train.epochs is set by both tune.prune and tune.params",
+            ),
+        )
+    ),
     ({"tune": {"loss": ["focal"]}}, "loss is set by both grid.loss and tune.loss"),
     ({"skip": [{"los": "dice"}]}, "skip.0.los: no such axis; the grid has loss, net"),
     ({"skip": [{"loss": "focal"}]}, "skip.0.loss is 'focal'; it must be one of cross_entropy, dice"),

@@ -125,7 +125,7 @@ def run(
         state, baseline = StudyState(ROOT, study.key), find_head(ROOT)
         _refuse_taken_alias(study, state)
         _check_committed(study)
-        planner: FixedGrid | UntilDecided = FixedGrid(study, ROOT)
+        planner: FixedGrid | UntilDecided = FixedGrid(study)
         if until_decided:
             planner = _build_decider(study, max_seeds, points, metric)
         with (
@@ -166,11 +166,13 @@ def status(name: Name, sets: Sets = None, alias: Alias = None, as_json: AsJson =
     if as_json:
         print_json({"study": study.name, "key": study.key, "running": runner is not None, "runs": rows})
         return
+    keys = [*study.card.tuned] if study.card.search is not None else []
     table = []
     for row in rows:
         val, test = (format_optional_score(row[f"{split}_miou"]) for split in ("val", "test"))
-        table.append((row["name"], row["state"], val, test, row["reason"] or row["progress"] or ""))
-    print_table(("run", "state", "val mIoU", "test mIoU", ""), table)
+        values = [row["values"].get(key, "") for key in keys]
+        table.append((row["name"], *values, row["state"], val, test, row["reason"] or row["progress"] or ""))
+    print_table(("run", *keys, "state", "val mIoU", "test mIoU", ""), table)
     _print_counts(study, rows, runner)
     if record is not None and record.looks:
         print_line(describe_last_look(record.looks))
@@ -246,6 +248,8 @@ def _print_counts(study: "Study", rows: list[dict[str, Any]], runner: dict[str, 
 
 
 def _print_study(study: "Study") -> None:
+    from losslab.study.tuning import describe_search
+
     card = study.card
     print_line(f"{study.name}: {card.title}")
     print_line(" ".join(card.question.split()))
@@ -256,9 +260,11 @@ def _print_study(study: "Study") -> None:
         changes = ", ".join(f"{'.'.join(path)}: {_format_value(value)}" for path, value in cell.changes.items())
         rows.append((*(name for _, name in cell.labels), changes))
     print_table((*axes, "params"), rows)
-    values = f", {', '.join(card.tune)} tuned on val" if card.tune else ""
+    values = f", {', '.join(card.tuned)} tuned on val" if card.tuned else ""
     print_line("")
     print_line(f"{len(rows)} cells, seeds {', '.join(map(str, card.seeds))}{values}: {study.number_of_runs} runs")
+    if card.search is not None and study.shared_trial is not None:
+        print_line(f"{describe_search(card.search)}, first {study.shared_trial.setting} in all cells, then by Optuna")
     params = study.params
     print_line(f"on {params['dataset']} at {params['prepare']['size']} px, {params['train']['epochs']} epochs")
     if card.published is not None:
@@ -277,10 +283,10 @@ def _print_study(study: "Study") -> None:
 
 
 def _describe_study(study: "Study") -> dict[str, Any]:
-    runs = [
-        {"name": run.name, "cell": dict(run.cell.labels), "tuned": run.tuned, "seed": run.seed, "params": run.params}
-        for run in study.every_run
-    ]
+    from losslab.study.plan import plan_runs
+    from losslab.study.results import describe_run
+
+    runs = [{**describe_run(run), "params": run.params} for run in plan_runs(study)]
     return {"name": study.name, "key": study.key, **study.card.model_dump(), "runs": runs}
 
 
@@ -289,9 +295,10 @@ def _check_committed(study: "Study") -> None:
     from losslab.io.git import list_changes
     from losslab.plugins.usage import list_used_files
     from losslab.project.code import TRACKED
+    from losslab.study.plan import list_kinds_of_runs
 
     changed = list_changes(ROOT, [*TRACKED, "params.yaml"])
-    if missing := sorted(list_used_files(run.params for run in study.every_run).intersection(changed)):
+    if missing := sorted(list_used_files(run.params for run in list_kinds_of_runs(study)).intersection(changed)):
         raise InputError(
             f"{missing[0]} is not committed, and the study uses it: commit it, because runs take the last commit"
         )

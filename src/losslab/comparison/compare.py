@@ -24,6 +24,7 @@ from losslab.comparison.result import (
 )
 from losslab.comparison.score_table import ScoreTable
 from losslab.comparison.statistics import Blocks, compute_variance_floor
+from losslab.comparison.tuning import TuningReport
 from losslab.comparison.verdicts import Verdict, judge_all, write_sentence
 from losslab.errors import InputError
 from losslab.io.files import JsonObject
@@ -54,6 +55,7 @@ class ComparisonSpec:
     """Points within which two are called equivalent."""
     looks: tuple[Look, ...] = ()
     """What earlier looks saw."""
+    tuning: TuningReport | None = None
 
 
 def compare_runs(
@@ -117,6 +119,7 @@ def compare_runs(
         gallery=_choose_gallery(ordered) if is_alone else [],
         published=spec.published,
         published_metric=published_metric,
+        tuning=spec.tuning,
         warnings=[*spec.warnings, *duplicates, *find_warnings(table, metric)],
         facts=dict(spec.facts),
         points=spec.points,

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from losslab.comparison.tuning import TuningReport
 from losslab.comparison.verdicts import Verdict
 from losslab.formats import format_plural
 from losslab.study.look_record import Look
@@ -193,6 +194,8 @@ class Comparison:
     published: PublishedNumbers | None
     published_metric: ComparedMetric | None
     """Our metric that is nearest to the published one, where the study names it."""
+    tuning: TuningReport | None = None
+    """Searches by which the values of each cell were chosen."""
     warnings: Sequence[str]
     """Warnings to read before the numbers: missing runs, one seed, duplicates in the data."""
     facts: Mapping[str, str]

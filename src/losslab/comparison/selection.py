@@ -10,16 +10,16 @@ from typing import Any
 from losslab.comparison.compare import ComparisonSpec
 from losslab.comparison.evidence import RunEvidence, read_evidence
 from losslab.comparison.looks import ONE_LOOK, LookPlan
+from losslab.comparison.tuning import report_tuning
 from losslab.comparison.verdicts import MIN_SEEDS
 from losslab.errors import InputError
 from losslab.experiments.finished_runs import RunOutputs
 from losslab.experiments.run_finder import RunFinder, RunRecord
-from losslab.io.files import flatten
+from losslab.io.files import JsonObject, flatten
 from losslab.study import spec as cards
 from losslab.study.look_record import LookRecord, add_known_seeds
-from losslab.study.plan import Study, StudyRun
-from losslab.study.results import choose_tuned_values, find_done_runs, find_finished_runs
-from losslab.study.state import StudyState
+from losslab.study.plan import Study, StudyRun, plan_final_runs
+from losslab.study.results import follow_searches, read_progress
 
 IRRELEVANT_PARAMS = (
     *("seed", "download", "report", "prepare.audit", "train.workers"),
@@ -63,7 +63,10 @@ class RunSelection:
 def select_study(study: Study, metric: str, root: Path) -> RunSelection:
     """Select the finished runs of a study; InputError: no run has finished."""
     study, record = add_known_seeds(study, root)
-    finder, done = RunFinder(root), find_done_runs(study, root)
+    finder = RunFinder(root)
+    _, ended, failed = read_progress(study, root)
+    searches = follow_searches(study, ended, failed)
+    done = {run: ended[run] for run in plan_final_runs(study, searches) if run in ended}
     if not done:
         raise InputError(f"{study.key}: no run has finished yet: run `losslab study run {study.name}`")
     records = [(finder.build_record(outs), dict(run.cell.labels)) for run, outs in done.items()]
@@ -77,11 +80,12 @@ def select_study(study: Study, metric: str, root: Path) -> RunSelection:
         metric=metric,
         axes={axis: list(labels) for axis, labels in card.axes.items()},
         published=card.published,
-        warnings=(*_warn_about_missing_runs(study, done, root), *unrecorded),
-        facts=(*_list_facts([each for each, _ in records]), *_list_tuned_values(study, root)),
+        warnings=(*_warn_about_missing_runs(study, done, failed), *unrecorded),
+        facts=tuple(_list_facts([each for each, _ in records])),
         look_plan=look_plan,
         points=record.plan.points if record is not None else 1.0,
         looks=tuple(record.looks) if record is not None else (),
+        tuning=report_tuning(study, searches, ended, failed),
     )
     return RunSelection(spec, records)
 
@@ -131,10 +135,11 @@ def _is_irrelevant(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in IRRELEVANT_PARAMS)
 
 
-def _warn_about_missing_runs(study: Study, done: Mapping[StudyRun, RunOutputs], root: Path) -> Iterator[str]:
+def _warn_about_missing_runs(
+    study: Study, done: Mapping[StudyRun, RunOutputs], failed: Mapping[StudyRun, JsonObject]
+) -> Iterator[str]:
     wanted = sum(len(study.list_seeds(cell)) for cell in study.cells)
     if len(done) < wanted:
-        failed = StudyState(root, study.key).read_failures(study.every_run)
         missing = f"{wanted - len(done)} of {wanted} runs {'is' if wanted - len(done) == 1 else 'are'} missing"
         failures = f", {len(failed)} failed" if failed else ""
         yield f"{missing}{failures}: see `losslab study status {study.alias or study.name}`"
@@ -153,14 +158,6 @@ def _warn_about_unrecorded_looks(study: Study, plan: LookPlan) -> Iterator[str]:
         f"Cells have up to {plan.last} seeds, the study's file {len(study.card.seeds)}, and there is no record of its looks here: "
         f"it is judged as if looked at after each seed from {plan.first} to {plan.last}. If more were planned, claims are too bold."
     )
-
-
-def _list_tuned_values(study: Study, root: Path) -> Iterator[tuple[str, str]]:
-    if study.card.tune:
-        failed = StudyState(root, study.key).read_failures(study.every_run)
-        chosen = choose_tuned_values(study, find_finished_runs(study.every_run, root), failed, root)
-        values = "; ".join(f"{cell}: {value}" for cell, value in chosen.items())
-        yield f"{', '.join(study.card.tune)}, chosen on val", values
 
 
 def _list_facts(records: Sequence[RunRecord]) -> Iterator[tuple[str, str]]:

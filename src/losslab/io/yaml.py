@@ -83,8 +83,9 @@ def validate(schema: type[Schema], content: Any, path: Path | str) -> Schema:
 
 
 def _explain(fault: Any, schema: type[BaseModel]) -> str:
-    # The mark of an alternative is one of its keys, which comes again where that is at fault.
-    parts = [str(part) for before, part in pairwise((None, *fault["loc"])) if before != part or isinstance(part, int)]
+    # The mark of an alternative is one of its keys, which comes again where that is at fault, or a word in parentheses.
+    places = [part for part in fault["loc"] if not re.fullmatch(r"\(\w+\)", str(part))]
+    parts = [str(part) for before, part in pairwise((None, *places)) if before != part or isinstance(part, int)]
     key = shorten(".".join(parts))
     message = re.sub("^(Value error, |[A-Z][a-z]+ should )", "", fault["msg"])
     if fault["type"] == "extra_forbidden":

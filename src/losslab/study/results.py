@@ -10,50 +10,47 @@ from typing import Any
 
 from losslab.experiments.finished_runs import RunOutputs, list_experiments, read_run_at
 from losslab.io.files import JsonObject
-from losslab.study.plan import GridCell, Study, StudyRun, plan_final_runs, plan_runs
+from losslab.study.plan import Search, Study, StudyRun, plan_runs
 from losslab.study.state import StudyState
 
 
-def find_done_runs(study: Study, root: Path) -> dict[StudyRun, RunOutputs]:
-    """Return the finished runs to compare; where the study tunes, those with each cell's chosen value.
+class ProjectExperiments:
+    """The DVC experiments that a project has now, each read once."""
 
-    A run is done when an experiment of its name has all outs of the pipeline and exactly its params.
-    Raises InputError without a Git and DVC repository, or if scores that tuning needs are not in DVC's cache.
-    """
-    done = find_finished_runs(study.every_run, root)
-    failed = StudyState(root, study.key).read_failures(study.every_run)
-    final = plan_final_runs(study, choose_tuned_values(study, done, failed, root))
-    return {run: done[run] for run in final if run in done}
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.commits: dict[str, list[tuple[str, str]]] = {}
+        for name, baseline, revision in list_experiments(root):
+            self.commits.setdefault(name, []).append((baseline, revision))
+        self.outs: dict[str, list[RunOutputs]] = {}
+
+    def find(self, run: StudyRun) -> RunOutputs | None:
+        """Return the outs of a run if it is done: an experiment of its name has all outs and exactly its params."""
+        if run.name not in self.outs:
+            read = [read_run_at(self.root, run.name, *commit) for commit in self.commits.get(run.name, [])]
+            self.outs[run.name] = [outs for outs in read if isinstance(outs, RunOutputs)]
+        return next((outs for outs in self.outs[run.name] if outs.params == run.params), None)
 
 
 def find_finished_runs(runs: Iterable[StudyRun], root: Path) -> dict[StudyRun, RunOutputs]:
     """Return those of the runs that are done, with their outs."""
-    by_name, done = {run.name: run for run in runs}, dict[StudyRun, RunOutputs]()
-    for name, baseline, revision in list_experiments(root):
-        run = by_name.get(name)
-        if run is None or run in done:
-            continue
-        outs = read_run_at(root, name, baseline, revision)
-        if isinstance(outs, RunOutputs) and outs.params == run.params:
-            done[run] = outs
-    return done
+    experiments = ProjectExperiments(root)
+    return {run: outs for run in runs if (outs := experiments.find(run)) is not None}
 
 
-def choose_tuned_values(
-    study: Study, done: Mapping[StudyRun, RunOutputs], failed: Collection[StudyRun], root: Path
-) -> dict[GridCell, str]:
-    """Return the value with the best mIoU on val, for each cell whose tuning has ended; of equal ones the card's first.
+def follow_searches(study: Study, done: Mapping[StudyRun, RunOutputs], failed: Collection[StudyRun]) -> list[Search]:
+    """Return the searches of all cells as far as these runs bring them.
 
-    A value whose run failed is out: a rate at which a loss diverges is not its best.
+    A trial whose run failed is worse than any other: a rate at which a loss diverges is not its best.
     """
-    chosen: dict[GridCell, str] = {}
-    for cell in study.cells if study.card.tuned else []:
-        runs = [run for run in study.every_run if run.seed == study.card.seeds[0] and run.cell == cell]
-        if all(run in done or run in failed for run in runs):
-            scores = {str(run.tuned): read_scores(done[run])["val"]["miou"] for run in runs if run in done}
-            if scores:
-                chosen[cell] = max(scores, key=lambda value: -math.inf if scores[value] is None else scores[value])
-    return chosen
+
+    def find_score(run: StudyRun) -> float | None:
+        if run not in done:
+            return -math.inf if run in failed else None
+        score: float | None = read_scores(done[run])["val"]["miou"]
+        return -math.inf if score is None else score
+
+    return study.follow_searches(find_score)
 
 
 @cache
@@ -66,12 +63,21 @@ def read_scores(outs: RunOutputs) -> JsonObject:
 def read_progress(
     study: Study, root: Path
 ) -> tuple[list[StudyRun], dict[StudyRun, RunOutputs], dict[StudyRun, JsonObject]]:
-    """Return the runs that are known to be needed, and of these the done ones and the failed ones."""
-    done = find_finished_runs(study.every_run, root)
-    failures = StudyState(root, study.key).read_failures(study.every_run)
-    failed = {run: about for run, about in failures.items() if run not in done}
-    planned = plan_runs(study, choose_tuned_values(study, done, failed, root))
-    return planned, {run: done[run] for run in planned if run in done}, failed
+    """Return the runs that are known to be needed, and of these the done ones and the failed ones.
+
+    Raises InputError without a Git and DVC repository, or if scores that tuning needs are not in DVC's cache.
+    """
+    experiments, state = ProjectExperiments(root), StudyState(root, study.key)
+    done, failed = dict[StudyRun, RunOutputs](), dict[StudyRun, JsonObject]()
+    while True:  # what a search tries next is known once the trials before have ended
+        planned = plan_runs(study, follow_searches(study, done, failed))
+        unknown = [run for run in planned if run not in done and run not in failed]
+        found = {run: outs for run in unknown if (outs := experiments.find(run)) is not None}
+        lost = state.read_failures(run for run in unknown if run not in found)
+        if not found and not lost:
+            return planned, done, failed
+        done |= found
+        failed |= lost
 
 
 def describe_runs(study: Study, root: Path) -> list[dict[str, Any]]:
@@ -81,7 +87,7 @@ def describe_runs(study: Study, root: Path) -> list[dict[str, Any]]:
     runner = state.find_runner()
     rows = []
     for run in planned:
-        row: dict[str, Any] = {"name": run.name, "cell": dict(run.cell.labels), "tuned": run.tuned, "seed": run.seed}
+        row: dict[str, Any] = describe_run(run)
         row |= {"state": "missing" if runner is None else "waiting"}
         row |= dict.fromkeys(("val_miou", "test_miou", "reason", "log", "progress"))
         if run in done:
@@ -93,6 +99,13 @@ def describe_runs(study: Study, root: Path) -> list[dict[str, Any]]:
             row |= {"state": "failed", "reason": failed[run]["reason"], "log": failed[run]["log"]}
         rows.append(row)
     return rows
+
+
+def describe_run(run: StudyRun) -> dict[str, Any]:
+    """Return the name, cell, seed and tuned values of a run."""
+    trial = run.tuned
+    tuned, values = (None, {}) if trial is None else (trial.name, trial.values)
+    return {"name": run.name, "cell": dict(run.cell.labels), "tuned": tuned, "values": values, "seed": run.seed}
 
 
 def find_epoch(log: Path) -> str | None:

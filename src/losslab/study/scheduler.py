@@ -13,7 +13,7 @@ from losslab.errors import InputError
 from losslab.experiments.finished_runs import RunOutputs
 from losslab.study.engine import EndedRun, Engine
 from losslab.study.plan import Study, StudyRun, plan_runs
-from losslab.study.results import choose_tuned_values, find_finished_runs, read_scores
+from losslab.study.results import find_finished_runs, follow_searches, read_scores
 from losslab.study.state import StudyState
 
 
@@ -89,11 +89,11 @@ class Planner(Protocol):
 class FixedGrid:
     """Planner of the card's grid: every cell with every seed."""
 
-    def __init__(self, study: Study, root: Path) -> None:
-        self.study, self.root = study, root
+    def __init__(self, study: Study) -> None:
+        self.study = study
 
     def plan(self, done: Mapping[StudyRun, RunOutputs], failed: Collection[StudyRun]) -> list[StudyRun]:
-        return plan_runs(self.study, choose_tuned_values(self.study, done, failed, self.root))
+        return plan_runs(self.study, follow_searches(self.study, done, failed))
 
     def count_runs(self) -> tuple[int, int]:
         return self.study.number_of_runs, self.study.number_of_runs
@@ -124,7 +124,7 @@ def run_study(
         budget: what may be spent; None: whatever it takes.
     """
     state.forget_failures()
-    planner, budget = planner or FixedGrid(study, root), budget or Budget()
+    planner, budget = planner or FixedGrid(study), budget or Budget()
     done: dict[StudyRun, RunOutputs] = {}
     failed: dict[StudyRun, str] = {}
     data_failures: dict[str, str | None] = {}

@@ -6,7 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Discriminator, Field, Tag, ValidatorFunctionWrapHandler, WrapValidator, field_validator
 
 from losslab.errors import InputError, quote, shorten
 from losslab.formats import format_plural
@@ -45,6 +45,71 @@ class PublishedNumbers(Section):
     rows: list[PublishedRow] = Field(min_length=1)
 
 
+def _keep_whole(value: Any, check: ValidatorFunctionWrapHandler) -> Any:
+    """Check that a value is a number, and keep it whole if it is written so."""
+    check(value)
+    return value
+
+
+Number = Annotated[float, WrapValidator(_keep_whole)]
+
+
+class ValueRange(Section):
+    """Numbers between two ends, both included: whole ones if both ends are written so."""
+
+    low: Number
+    high: Number
+    log: bool = False
+    """Whether a factor counts, as for learning rates, and not a difference."""
+
+
+Domain = Annotated[
+    Annotated[list[Scalar], Tag("(list)")] | Annotated[ValueRange, Tag("(range)")],
+    Discriminator(
+        lambda content: (
+            "(list)" if isinstance(content, list) else "(range)" if isinstance(content, dict | ValueRange) else None
+        ),
+        custom_error_type="wrong_kind",
+        custom_error_message="must be a list of values, or a range, such as {low: 1, high: 4}",
+    ),
+]
+"""Values of a tuned key: a list of them, or a range."""
+
+
+class PruneRule(Section):
+    """Successive halving with one rung: all trials are run for few epochs, and the best of each cell in full."""
+
+    epochs: int = Field(ge=1)
+    keep: int = Field(ge=1)
+    """Trials of each search that are run in full."""
+
+
+class SearchSpec(Section):
+    """A search that each cell gets, of equally many trials."""
+
+    budget: int = Field(ge=1)
+    """Trials of each search."""
+    params: dict[str, Domain] = Field(min_length=1)
+    """Key of params.yaml → values, or a range of them."""
+    repeats: int = Field(default=1, ge=1)
+    """Searches of each cell, over which its seeds are shared out."""
+    prune: PruneRule | None = None
+
+
+Tuning = Annotated[
+    Annotated[dict[str, list[Scalar]], Tag("(values)")] | Annotated[SearchSpec, Tag("(search)")],
+    Discriminator(
+        lambda content: (
+            "(search)"
+            if isinstance(content, SearchSpec)
+            or (isinstance(content, dict) and {*content} & {*SearchSpec.model_fields})
+            else "(values)"
+        )
+    ),
+]
+"""One key with its values, all of which are tried, or a search."""
+
+
 class StudySpec(Section):
     """The content of a study's file."""
 
@@ -54,7 +119,7 @@ class StudySpec(Section):
     grid: dict[str, list[Scalar] | dict[str, dict[str, Any]]] = Field(min_length=1)
     seeds: list[int] = Field(min_length=1)
     skip: list[dict[str, Scalar]] = Field(default_factory=list)
-    tune: dict[str, list[Scalar]] | None = None
+    tune: Tuning | None = None
     published: PublishedNumbers | None = None
 
     @field_validator("grid", mode="before")
@@ -79,13 +144,14 @@ class StudySpec(Section):
         }
 
     @cached_property
-    def tuned(self) -> dict[str, Overrides]:
-        """Label of each value that is tried → what it changes in params.yaml; empty if the study tunes nothing."""
-        return {
-            format_label(value): flatten_overrides({key: value}, f"tune.{key}")
-            for key, values in (self.tune or {}).items()
-            for value in values
-        }
+    def tuned(self) -> dict[str, Domain]:
+        """Key that is tuned → its values or range; empty if the study tunes nothing."""
+        return dict(self.tune.params if isinstance(self.tune, SearchSpec) else self.tune or {})
+
+    @property
+    def search(self) -> SearchSpec | None:
+        """The search of each cell; None if the study tunes nothing, or tries all values of one key."""
+        return self.tune if isinstance(self.tune, SearchSpec) else None
 
 
 def read_spec(name: str, folder: Path = STUDIES) -> StudySpec:
@@ -122,14 +188,11 @@ def make_slug(text: str) -> str:
 
 def _check(spec: StudySpec) -> None:
     varied: dict[str, Overrides] = {"params": flatten_overrides(spec.params, "params"), "seeds": {("seed",): None}}
-    if spec.tune is not None and len(spec.tune) != 1:
-        raise InputError(f"tune has {format_plural(len(spec.tune), 'key')}; it must have one, such as train.lr")
     for axis, labels in spec.axes.items():
         _check_axis(f"grid.{axis}", labels, spec.grid[axis])
         varied[f"grid.{axis}"] = {path: None for changes in labels.values() for path in changes}
-    for key, values in (spec.tune or {}).items():
-        _check_axis(f"tune.{key}", spec.tuned, values)
-        varied[f"tune.{key}"] = {path: None for changes in spec.tuned.values() for path in changes}
+    if spec.tune is not None:
+        varied |= _check_tuning(spec.tune, spec)
     for one, other in combinations(varied, 2):
         if (clash := find_clash(varied[one], varied[other])) is not None:
             raise InputError(f"{clash} is set by both {one} and {other}; set it in one of them")
@@ -141,6 +204,42 @@ def _check(spec: StudySpec) -> None:
         _check_labels(f"published.rows.{number}.cell", row.cell, spec.axes)
         if unknown := sorted(row.sd.keys() - row.values.keys()):
             raise InputError(f"published.rows.{number}.sd.{unknown[0]}: values has {shorten(', '.join(row.values))}")
+
+
+def _check_tuning(tune: SearchSpec | dict[str, list[Scalar]], spec: StudySpec) -> dict[str, Overrides]:
+    """Return what each tuned key changes in params.yaml. Raises InputError for what cannot be tuned so."""
+    if not isinstance(tune, SearchSpec) and len(tune) != 1:
+        raise InputError(
+            f"tune has {format_plural(len(tune), 'key')}; it must have one, such as train.lr; several are searched together by "
+            "tune: {budget: 12, params: {KEY: [1, 2], KEY: {low: 1, high: 4}}}"
+        )
+    prefix, varied = "tune.params" if isinstance(tune, SearchSpec) else "tune", dict[str, Overrides]()
+    for key, values in spec.tuned.items():
+        where = f"{prefix}.{key}"
+        varied[where] = flatten_overrides({key: None}, where)
+        if isinstance(values, ValueRange):
+            _check_range(where, values)
+        else:
+            _check_axis(where, {format_label(value): {} for value in values}, values)
+    if not isinstance(tune, SearchSpec):
+        return varied
+    if tune.repeats > len(spec.seeds):
+        raise InputError(
+            f"tune.repeats is {tune.repeats}; it must be at most the number of seeds, {len(spec.seeds)}, which share them out"
+        )
+    if tune.prune is not None:
+        if tune.prune.keep >= tune.budget:
+            raise InputError(f"tune.prune.keep is {tune.prune.keep}; it must be below tune.budget, {tune.budget}")
+        if "train.epochs" in tune.params:
+            raise InputError("train.epochs is set by both tune.prune and tune.params; set it in one of them")
+    return varied
+
+
+def _check_range(where: str, values: ValueRange) -> None:
+    if values.low >= values.high:
+        raise InputError(f"{where}: low is {values.low:g} and high {values.high:g}; low must be below high")
+    if values.log and values.low <= 0:
+        raise InputError(f"{where}: low is {values.low:g}; with log: true it must be above 0")
 
 
 def _check_axis(where: str, labels: dict[str, Overrides], content: object) -> None:

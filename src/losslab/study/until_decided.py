@@ -17,7 +17,7 @@ from losslab.study.look_record import (
     write_record,
 )
 from losslab.study.plan import GridCell, Study, StudyRun, plan_final_runs, plan_runs
-from losslab.study.results import choose_tuned_values
+from losslab.study.results import follow_searches
 
 DEFAULT_METRIC, DEFAULT_POINTS, DEFAULT_LAST = "miou", 1.0, 12
 MAX_PAIRS_NAMED = 3
@@ -67,7 +67,7 @@ class UntilDecided:
 
     def plan(self, done: Mapping[StudyRun, RunOutputs], failed: Collection[StudyRun]) -> list[StudyRun]:
         """Return the runs of this round and those before, the most promising first."""
-        planned = plan_runs(self.study, choose_tuned_values(self.study, done, failed, self.root))
+        planned = plan_runs(self.study, follow_searches(self.study, done, failed))
         ranks = {cell: rank for rank, cell in enumerate(self.study.extra_seeds)}
         added = {run: rank for run in planned if (rank := self._find_round(run)) > 0}
         return sorted(planned, key=lambda run: (added.get(run, 0), ranks[run.cell] if run in added else 0))
@@ -79,7 +79,7 @@ class UntilDecided:
 
     def advance(self, done: Mapping[StudyRun, RunOutputs], failed: Collection[StudyRun]) -> bool:
         """Look at the finished runs, and add seeds to the cells of open pairs; return whether there are any."""
-        final = plan_final_runs(self.study, choose_tuned_values(self.study, done, failed, self.root))
+        final = plan_final_runs(self.study, follow_searches(self.study, done, failed))
         findings = self.judge({run: done[run] for run in final if run in done})
         runs = sum(run in done for run in final)
         if self.looks and (self.looks[-1].runs, self.looks[-1].seeds) == (runs, findings.seeds):

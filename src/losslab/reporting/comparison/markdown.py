@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 
 from losslab.comparison.result import Breakdown, Comparison, FactorResult
+from losslab.comparison.tuning import TuningReport
 from losslab.formats import (
     format_duration,
     format_gflops,
@@ -18,6 +19,7 @@ from losslab.reporting.comparison.looks import LOOK_HEADINGS, build_look_rows, d
 from losslab.reporting.comparison.published import build_published_table
 from losslab.reporting.comparison.ranking import SIGNS, RankingLine, build_lines, build_note, build_verdict_lines
 from losslab.reporting.comparison.reading_guide import explain_no_verdict
+from losslab.reporting.comparison.searches import build_search_tables
 
 MAX_SENTENCES_SHOWN = 3
 """Sentences on pairs; where there are more, they are folded away."""
@@ -43,6 +45,7 @@ def build_markdown(comparison: Comparison) -> str:
         blocks += _write_factor(comparison, factor)
     if comparison.sentences:
         blocks += _write_pairs(comparison.sentences)
+    blocks += _write_tuning(comparison.tuning)
     if comparison.looks:
         table = build_table(LOOK_HEADINGS, build_look_rows(comparison), 3)
         blocks += ["### Looks", escape_markdown(describe_looks(comparison)), table]
@@ -155,6 +158,14 @@ def _write_breakdown(breakdown: Breakdown) -> list[str]:
         build_table(["cell", *breakdown.columns], rows, 1),
         *_write_list(breakdown.sentences),
     ]
+
+
+def _write_tuning(tuning: TuningReport | None) -> list[str]:
+    if tuning is None:
+        return []
+    tables = build_search_tables(tuning)
+    shown = build_table(tables.headings, tables.rows, tables.names)
+    return ["### How each cell was tuned", escape_markdown(tuning.about), shown, *_write_list(tuning.sentences)]
 
 
 def _write_published(comparison: Comparison) -> list[str]:

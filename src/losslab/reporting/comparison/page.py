@@ -24,6 +24,7 @@ from losslab.reporting.comparison.pareto import build_pareto_plots
 from losslab.reporting.comparison.published import build_published_table
 from losslab.reporting.comparison.ranking import RankingLine, build_lines, build_note, build_verdict_lines
 from losslab.reporting.comparison.reading_guide import build_reading_guide, explain_no_verdict
+from losslab.reporting.comparison.searches import build_search_tables
 from losslab.reporting.components.rendering import render_template
 from losslab.reporting.run.sections.gallery import VOID_COLOUR
 
@@ -64,6 +65,7 @@ def build_comparison_page(comparison: Comparison) -> str:
         folded=len(comparison.sentences) > MAX_SENTENCES_SHOWN,
         look_headings=LOOK_HEADINGS,
         looks=build_look_rows(comparison),
+        searches=None if comparison.tuning is None else build_search_tables(comparison.tuning),
         about_looks=describe_looks(comparison),
         heats=build_heatmaps(comparison),
         breakdowns=[(breakdown, _shade_rows(breakdown)) for breakdown in comparison.breakdowns],
