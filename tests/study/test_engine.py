@@ -13,7 +13,7 @@ import yaml
 from losslab.experiments.run_finder import find_record
 from losslab.experiments.verify import verify_run
 from losslab.io.git import find_head
-from losslab.study.engine import EndedRun, LocalEngine
+from losslab.study.engine import EndedRun, Engine, LocalEngine
 from losslab.study.plan import plan_runs
 from losslab.study.results import find_finished_runs, read_scores
 from losslab.study.state import StudyState
@@ -52,7 +52,7 @@ PIPELINE = {
 }
 
 
-def wait_for_end(engine: LocalEngine) -> EndedRun:
+def wait_for_end(engine: Engine) -> EndedRun:
     deadline = time.monotonic() + 300
     while not (ended := engine.collect_ended()):
         assert time.monotonic() < deadline

@@ -78,7 +78,8 @@ def run(
     sets: Sets = None,
     alias: Alias = None,
     engine: Annotated[
-        Literal["dvc", "ray"], typer.Option(help="Where to run: this machine (dvc), or a Ray cluster.")
+        Literal["dvc", "ray", "slurm"],
+        typer.Option(help="Where to run: this machine (dvc), a Ray cluster, or Slurm's nodes."),
     ] = "dvc",
     address: Annotated[str | None, typer.Option(help="Address of the Ray cluster.")] = None,
     until_decided: Annotated[
@@ -96,6 +97,10 @@ def run(
     budget: Annotated[
         str | None, typer.Option(help="Begin no run after so long (90m, 3h, 2d), or after so many runs (40).")
     ] = None,
+    slurm: Annotated[
+        list[str] | None,
+        typer.Option(help="OPTION=VALUE of sbatch, such as time=4:00:00, over those in slurm.yaml; repeatable."),
+    ] = None,
 ) -> None:
     """Run the missing runs of a study as DVC experiments; failed runs are tried again.
 
@@ -109,6 +114,7 @@ def run(
 
     command = f"losslab study run {_format_arguments(name, tuple(sets or ()), alias)}"
     command += (f" --engine {engine}" if engine != "dvc" else "") + (f" --address {address}" if address else "")
+    command += "".join(f" --slurm {shlex.quote(text)}" for text in slurm or ())
     given = {"--max-seeds": max_seeds, "--points": points, "--metric": metric, "--budget": budget}
     options = (" --until-decided" if until_decided else "") + "".join(
         f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value is not None
@@ -117,6 +123,8 @@ def run(
     with cli_errors(f"run `{command}` to resume"):
         if address is not None and engine != "ray":
             raise InputError("--address needs --engine ray")
+        if slurm and engine != "slurm":
+            raise InputError("--slurm needs --engine slurm")
         needing = [option for option in given if given[option] is not None and option != "--budget"]
         if needing and not until_decided:
             raise InputError(f"{needing[0]} needs --until-decided")
@@ -138,7 +146,7 @@ def run(
                     write_running([run.name for run in working])
 
             show = display.show_result, idle, display.show_preparing
-            with closing(_build_engine(engine, address, state, baseline, jobs)) as workers:
+            with closing(_build_engine(engine, address, slurm or [], state, baseline, jobs)) as workers:
                 outcome = run_study(study, ROOT, state, workers, jobs, *show, planner=planner, budget=limit)
         failed = f", {outcome.failed} failed: see losslab study status {study.alias or study.name}"
         print_line(f"{study.key}: {outcome.done} of {outcome.total} done{failed if outcome.failed else ''}")
@@ -222,9 +230,17 @@ def _refuse_taken_alias(study: "Study", state: "StudyState") -> None:
         )
 
 
-def _build_engine(kind: str, address: str | None, state: "StudyState", baseline: str, jobs: int) -> "Engine":
+def _build_engine(
+    kind: str, address: str | None, slurm: list[str], state: "StudyState", baseline: str, jobs: int
+) -> "Engine":
     from losslab.experiments.dvc_cache import find_cache_folder
+    from losslab.study.slurm_queue import cancel_jobs
 
+    if kind == "slurm":
+        from losslab.study.slurm_engine import SlurmEngine
+
+        return SlurmEngine(state, baseline, find_cache_folder(ROOT), slurm, jobs)
+    cancel_jobs(state.folder)  # which a killed process left
     if kind == "ray":
         from losslab.study.ray_engine import RayEngine
 

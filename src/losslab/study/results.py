@@ -11,6 +11,7 @@ from typing import Any
 from losslab.experiments.finished_runs import RunOutputs, list_experiments, read_run_at
 from losslab.io.files import JsonObject
 from losslab.study.plan import Search, Study, StudyRun, plan_runs
+from losslab.study.slurm_queue import list_queued_runs
 from losslab.study.state import StudyState
 
 
@@ -84,7 +85,7 @@ def describe_runs(study: Study, root: Path) -> list[dict[str, Any]]:
     """Return the name, cell, state and scores of each run that is known to be needed, and why it failed."""
     planned, done, failed = read_progress(study, root)
     state = StudyState(root, study.key)
-    runner = state.find_runner()
+    runner, queued = state.find_runner(), list_queued_runs(state.folder)
     rows = []
     for run in planned:
         row: dict[str, Any] = describe_run(run)
@@ -93,7 +94,10 @@ def describe_runs(study: Study, root: Path) -> list[dict[str, Any]]:
         if run in done:
             scores = read_scores(done[run])
             row |= {"state": "done", **{f"{split}_miou": scores[split]["miou"] for split in ("val", "test")}}
-        elif run.name in (runner or {}).get("runs", []):
+        elif run.name in queued and queued[run.name][1] != "RUNNING":
+            job, job_state = queued[run.name]
+            row |= {"state": "waiting", "progress": f"job {job} is {job_state.lower()}"}
+        elif run.name in queued or run.name in (runner or {}).get("runs", []):
             row |= {"state": "running", "progress": find_epoch(state.find_log(run.name))}
         elif run in failed:
             row |= {"state": "failed", "reason": failed[run]["reason"], "log": failed[run]["log"]}

@@ -18,6 +18,7 @@ from losslab.errors import InputError
 from losslab.formats import format_line
 from losslab.io.files import JsonObject, make_folder, read_json, write_json
 from losslab.study.plan import Study, StudyRun, read_study
+from losslab.study.slurm_queue import cancel_jobs
 from losslab.study.spec import STUDIES, list_studies
 from losslab.study.worker import end_leftovers
 
@@ -97,11 +98,11 @@ class StudyState:
             return None  # nothing runs where nothing can be written
 
     def stop(self) -> bool:
-        """End the process that runs this study, and its workers; return whether there was one, or raise InputError."""
+        """End the process that runs this study, its workers and jobs; return whether there were any, or raise InputError."""
         runner = self._wait_for_runner()
         if runner is None:
             end_leftovers(self.folder)
-            return False
+            return cancel_jobs(self.folder)
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 if _is_same_process(runner):
@@ -110,6 +111,7 @@ class StudyState:
             while time.monotonic() < deadline:
                 if self.find_runner() is None:
                     end_leftovers(self.folder)
+                    cancel_jobs(self.folder)
                     return True
                 time.sleep(0.2)
         raise InputError(
