@@ -4,7 +4,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ import yaml
 from losslab.experiments.run_finder import find_record
 from losslab.experiments.verify import verify_run
 from losslab.io.git import find_head
+from losslab.runtime import fork_server
 from losslab.study.engine import EndedRun, LocalEngine
 from losslab.study.plan import plan_runs
 from losslab.study.results import find_finished_runs, read_scores
@@ -89,6 +90,30 @@ def test_study_and_verify_work_in_a_subfolder_of_a_git_repository(
     verified = verify_run(find_record(run.name, root), root, print)
     assert (verified.outs, verified.differing) == (6, [])
     assert not (root / ".losslab/verify").exists()
+
+
+THREADS = """import os
+import torch
+
+print(os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads())
+"""
+
+
+def test_runs_go_on_as_processes_where_the_libraries_cannot_be_imported_ahead(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("import no_such_library")
+    monkeypatch.setattr(fork_server, "__file__", str(broken))
+    (repository.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"prepare": {"cmd": "python src/threads.py"}}}))
+    (repository.root / "src").mkdir()
+    (repository.root / "src/threads.py").write_text(THREADS)
+    state = StudyState(repository.root, "small")
+    with closing(LocalEngine(state, repository.commit(), repository.root / ".dvc/cache", 1, threads="1")) as engine:
+        assert engine.prepare(plan_runs(repository.read())[0]).reason is None
+    assert "\n1 1\n" in state.find_log("prepare").read_text()
+    warned = capsys.readouterr().err
+    assert warned.startswith("WARNING: the libraries could not be imported once") and warned.count("\n") == 1
 
 
 SLEEPING = {"stages": {"prepare": {"cmd": "true"}, "train": {"cmd": "trap '' INT TERM; touch {}; sleep 100"}}}
