@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from losslab.runtime.fork_server import is_supported
+from tests.fork_server import find_forks
 from tests.pipeline.clone import Clone
 
 pytestmark = pytest.mark.pipeline
@@ -127,16 +128,6 @@ def test_study_survives_kills_and_a_failing_cell(tmp_path: Path) -> None:
     assert done.data.tags["dvc.experiment"] == GOOD and done.data.params["train.lr"] == "0.001"
     history = clone.mlflow().get_metric_history(done.info.run_id, "val/miou")
     assert [point.step for point in history] == list(range(1, EPOCHS + 1)), "an epoch was trained twice"
-
-
-def find_forks(name: str, folder: Path) -> list[int]:
-    """Find forks by what they do (`worker`, `dvc`, `train`), in a folder or below it."""
-    pids = []
-    for process in Path("/proc").iterdir():
-        with suppress(OSError):
-            if (process / "cwd").readlink().is_relative_to(folder) and (process / "comm").read_text() == f"{name}\n":
-                pids.append(int(process.name))
-    return pids
 
 
 @pytest.mark.skipif(not is_supported(), reason="runs are forks on Linux alone")
