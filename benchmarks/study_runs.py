@@ -1,126 +1,155 @@
-"""What a run of a study costs beside its epochs: `python -m benchmarks.study_runs [rounds]`.
+"""What a run of a study costs besides its epochs: `PYTHONPATH=. python -m benchmarks.study_runs --help`.
 
-Runs of `studies/demo.yaml`'s kind, in clones as `losslab study run` makes them: with each stage, DVC and the worker a process that
-imports what it needs, and as forks of a process that has imported the libraries. Both take turns, so that a busy neighbour
-affects them equally.
+Runs like those of `studies/demo.yaml` are done twice, in two clones of the last commit: as processes that import what
+they need, as `dvc repro` does, and as forks of one that has imported the libraries, as `losslab study run` does. One run
+follows the other, so that a busy neighbour affects both.
 """
 
-import re
+import argparse
+import os
 import subprocess
-import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
 
 import yaml
 
+from benchmarks.settings import ROOT
 from losslab.experiments.dvc_cache import find_cache_folder
 from losslab.io.files import write_text
 from losslab.io.git import find_head
 from losslab.study import engine as engines
 from losslab.study.plan import StudyRun, plan_runs, read_study
+from losslab.study.results import find_finished_runs
 from losslab.study.state import StudyState
 
-ROOT = Path(__file__).parent.parent
-STUDY = {
-    "title": "Runs",
-    "question": "What does a run cost?",
-    "params": {
-        "dataset": "synthetic_lesions",
-        "prepare": {"size": 64},
-        "train": {"epochs": 5, "batch_size": 8, "lr": 0.003, "device": "cpu"},
-    },
-    "grid": {"net": {"unet": {"arch": "unet", "encoder": "tu-mobilenetv3_small_050"}}},
+WAYS = {"processes": False, "forks": True}
+"""Name of a way → whether the libraries are imported once for all runs."""
+FIRST_STEP = "first step"
+HOOK = "def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:\n"
+MOMENTS = {
+    "Stage 'plugins'": "clone, params, start of DVC",
+    "Running stage 'plugins'": "clone, params, start of DVC",
+    "Running stage 'train'": "plugins, download and prepare",
+    FIRST_STEP: "train before its first step",
+    "epoch {epochs}/": "epochs",
+    "Running stage 'evaluate'": "train after its last epoch",
+    "Running stage 'report'": "evaluate",
+    "To track the changes": "report",
 }
-PARTS = {
-    "clone, DVC to the first stage": r"Stage '|Running stage '",
-    "stages before train": r"> python src/train.py",
-    "train without its epochs": r"Running stage 'evaluate'",
-    "evaluate": r"Running stage 'report'",
-    "report": r"Use `dvc push`",
-}
-"""Part of a run → pattern of the line that ends it; what comes after the last is commit and record."""
-LAST_PART = "end of DVC, commit, record"
-EPOCHS = re.compile(r"^epoch (\d+)/\1 .* (\d+) s$", re.MULTILINE)
+"""Beginning of a line in a run's log → what has ended there."""
+LAST = "commit and record"
+PHASES = [*dict.fromkeys(MOMENTS.values()), LAST]
+EPOCHS = "epochs"
 
 
-def main() -> None:
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 5
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse_options(arguments)
+    seconds: dict[str, list[dict[str, float]]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory(prefix="losslab-bench-") as folder:
-        measured = measure(rounds, Path(folder) / "project")
-    text = "\n".join(write_table(measured, rounds)) + "\n"
-    print(text)
+        projects = {way: make_project(Path(folder, way), options.epochs, options.rounds) for way in WAYS}
+        with open_engine(projects["processes"], False, options.threads) as cold:
+            cold.prepare(list_runs(projects["processes"])[0])
+            began = time.monotonic()
+            with open_engine(projects["forks"], True, options.threads) as warm:
+                warm.prepare(list_runs(projects["forks"])[0])
+                ready = time.monotonic() - began
+                engines = {"processes": cold, "forks": warm}
+                pairs = list(zip(list_runs(projects["processes"]), list_runs(projects["forks"]), strict=True))
+                for number, pair in enumerate(pairs):
+                    order = list(zip(WAYS, pair, strict=True))
+                    for way, run in order if number % 2 == 0 else order[::-1]:
+                        seconds[way].append(time_run(engines[way], run, options.epochs))
+                        print(f"{run.name}, {way}: {sum(seconds[way][-1].values()):.1f} s", flush=True)
+        same = sum(
+            find_finished_runs([run], projects["processes"])[run].md5s
+            == find_finished_runs([other], projects["forks"])[other].md5s
+            for run, other in pairs
+        )
+    text = render_table(seconds) + f" Outs with the same md5s both ways: {same} of {len(pairs)} runs.\n"
+    text += f"Once for a study: {ready:.0f} s until the libraries are imported and the data prepared.\n"
     write_text(ROOT / "reports/benchmarks/study_runs.md", text)
+    print(f"\n{text}\nWritten: reports/benchmarks/study_runs.md")
 
 
-def measure(rounds: int, project: Path) -> dict[str, list[dict[str, float]]]:
-    """Measure runs both ways; the first of each way is not counted."""
-    subprocess.run(["git", "clone", "-q", str(ROOT), str(project)], check=True)
-    write_text(project / "studies/runs.yaml", yaml.safe_dump(STUDY | {"seeds": list(range(2 * rounds + 2))}))
-    study = read_study("runs", project)
-    state, measured = StudyState(project, study.key), dict[str, list[dict[str, float]]]()
-
-    def build(is_forking: bool) -> engines.LocalEngine:
-        with patch.object(engines, "is_supported", lambda: is_forking):
-            built = engines.LocalEngine(state, find_head(project), find_cache_folder(project), 1)
-        built.slots = [slot.with_name(f"slot-{1 + is_forking}") for slot in built.slots]
-        return built
-
-    with closing(build(False)) as processes, closing(build(True)) as forks:
-        assert processes.prepare(plan_runs(study)[0]).reason is None
-        runs = iter(plan_runs(study))
-        for number in range(rounds + 1):
-            for name, engine in (("processes", processes), ("forks", forks)):
-                parts = time_run(engine, next(runs), state)
-                if number:
-                    measured.setdefault(name, []).append(parts)
-    return measured
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.study_runs", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=2, help="seeds of each of two nets")
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--threads", help="OMP_NUM_THREADS of each run")
+    return parser.parse_args(arguments)
 
 
-def time_run(engine: engines.LocalEngine, run: StudyRun, state: StudyState) -> dict[str, float]:
-    """Return the seconds of each part of a run."""
-    log, seen, is_over = state.find_log(run.name), dict[str, float](), threading.Event()
-    began = time.monotonic()
+def make_project(folder: Path, epochs: int, seeds: int) -> Path:
+    """Clone the last commit; training says there when it begins."""
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)
+    fit = folder / "src/losslab/training/fit.py"
+    text = fit.read_text(encoding="utf-8")
+    assert text.count(HOOK) == 1
+    fit.write_text(text.replace(HOOK, f"{HOOK}        print({FIRST_STEP!r}, flush=True)\n"), encoding="utf-8")
+    study = yaml.safe_load((folder / "studies/demo.yaml").read_text(encoding="utf-8"))
+    study["params"]["train"]["epochs"] = epochs
+    study |= {"seeds": list(range(seeds)), "grid": {**study["grid"], "loss": ["dice"]}}
+    (folder / "studies/bench.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    who = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
+    subprocess.run(["git", *who, "commit", "-q", "-a", "-m", "bench"], cwd=folder, check=True)
+    return folder
 
-    def watch() -> None:
-        while not is_over.wait(0.02):
-            text = log.read_text(errors="replace") if log.exists() else ""
-            for part, pattern in PARTS.items():
-                if part not in seen and re.search(pattern, text):
-                    seen[part] = time.monotonic() - began
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+def list_runs(project: Path) -> list[StudyRun]:
+    return plan_runs(read_study("bench", project))
+
+
+@contextmanager
+def open_engine(project: Path, preload: bool, threads: str | None) -> Iterator[engines.LocalEngine]:
+    state = StudyState(project, "bench")
+    state.folder.mkdir(parents=True)
+    with patch.object(engines, "is_supported", lambda: preload):
+        engine = engines.LocalEngine(state, find_head(project), find_cache_folder(project), 1, threads)
+    with closing(engine):
+        yield engine
+
+
+def time_run(engine: engines.LocalEngine, run: StudyRun, epochs: int) -> dict[str, float]:
+    """Do a run, and return the seconds of each phase, by when the lines of its log appear."""
+    moments = {beginning.format(epochs=epochs): phase for beginning, phase in MOMENTS.items()}
+    log = engine.state.find_log(run.name)
+    began = last = time.monotonic()
     engine.start(run)
-    while not (ended := engine.collect_ended()):
-        pass
-    total = time.monotonic() - began
-    is_over.set()
-    watcher.join()
-    assert ended[0].reason is None, ended[0].reason
-    epochs = EPOCHS.findall(log.read_text())
-    parts, before = {"epochs": float(epochs[-1][1])}, 0.0
-    for part, moment in (seen | {LAST_PART: total}).items():
-        parts[part] = moment - before - (parts["epochs"] if part.startswith("train") else 0)
-        before = moment
-    return parts | {"all but the epochs": total - parts["epochs"]}
+    spent, seen, is_going = dict.fromkeys(PHASES, 0.0), 0, True
+    while is_going:
+        is_going = engine.works[0].process.poll() is None
+        lines, now = log.read_text(encoding="utf-8").splitlines(), time.monotonic()
+        for line in lines[seen:]:
+            for beginning, phase in moments.items():
+                if line.lstrip().startswith(beginning):
+                    spent[phase] += now - last
+                    last = now
+        seen = len(lines)
+        time.sleep(0.01)
+    (ended,) = engine.collect_ended()
+    assert ended.reason is None, ended.reason
+    spent[LAST] = time.monotonic() - last
+    assert abs(sum(spent.values()) - (time.monotonic() - began)) < 1
+    return spent
 
 
-def write_table(measured: dict[str, list[dict[str, float]]], rounds: int) -> Iterator[str]:
-    """Yield the lines of a table of medians."""
-    yield f"Seconds of a run, medians of {rounds} each, which took turns; epochs to the second, as its log has them."
-    yield ""
-    yield "| part | processes | forks | ratio |"
-    yield "|---|---|---|---|"
-    choose: Callable[[str, str], float] = lambda name, part: median(parts[part] for parts in measured[name])  # noqa: E731
-    for part in measured["forks"][0]:
-        before, after = (choose(name, part) for name in ("processes", "forks"))
-        yield f"| {part} | {before:.1f} | {after:.1f} | {after / before if before else 1:.2f} |"
+def render_table(seconds: dict[str, list[dict[str, float]]]) -> str:
+    """Render the medians over runs of each phase, and the ratio of the two ways within a run."""
+    rows = {phase: [[run[phase] for run in seconds[way]] for way in WAYS] for phase in PHASES}
+    totals = [[sum(run.values()) for run in seconds[way]] for way in WAYS]
+    fixed = [[sum(run.values()) - run[EPOCHS] for run in seconds[way]] for way in WAYS]
+    lines = ["| seconds of a run | " + " | ".join(WAYS) + " | ratio (lowest to highest) |", "|---|---|---|---|"]
+    for phase, (before, after) in (rows | {"**all but the epochs**": fixed, "**whole run**": totals}).items():
+        ratios = [new / old for old, new in zip(before, after, strict=True)]
+        shown = f"{median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+        lines.append(f"| {phase} | {median(before):.1f} | {median(after):.1f} | {shown} |")
+    load = f"{len(seconds['forks'])} runs each way, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the end."
+    return "\n".join([*lines, "", load])
 
 
 if __name__ == "__main__":

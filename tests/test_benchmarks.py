@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import run
+from benchmarks import run, study_runs
 from benchmarks.data import make, repeat
 from benchmarks.report import compare, compute_images_per_second, render_markdown, summarise
 from benchmarks.settings import Settings, Work
@@ -169,3 +169,13 @@ def test_every_contestant_measures(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert measures["first_step_s"] > 0
     assert run.time_first_step(work) > 0
     assert (work.folder / ".losslab").exists()  # in the temporary folder, not in the user's repository
+
+
+def test_runs_of_a_study_are_compared_within_a_run_and_say_when_training_begins(tmp_path: Path) -> None:
+    project = study_runs.make_project(tmp_path / "project", 3, 2)
+    assert [run.params["train"]["epochs"] for run in study_runs.list_runs(project)] == [3] * 4
+    assert "print('first step', flush=True)" in (project / "src/losslab/training/fit.py").read_text()
+    slow, quick = (dict.fromkeys(study_runs.PHASES, seconds) for seconds in (4.0, 1.0))
+    table = study_runs.render_table({"processes": [slow, slow], "forks": [quick, slow]})
+    assert "| epochs | 4.0 | 2.5 | 0.62 (0.25 to 1.00) |" in table
+    assert "| **all but the epochs** | 28.0 | 17.5 | 0.62 (0.25 to 1.00) |" in table

@@ -61,7 +61,7 @@ class StageInputs:
         return f"{changed[0]} {what} while this stage ran{''.join(more)}"
 
     def _read_params(self) -> dict[str, dict[str, Any]]:
-        contents = {file: _read_mapping(Path(file)) for file, _ in self.keys}
+        contents = {file: _read_mapping(Path(file)) for file in dict.fromkeys(file for file, _ in self.keys)}
         return {
             name: {key: _look_up(contents[name], key) for file, key in self.keys if file == name} for name in contents
         }

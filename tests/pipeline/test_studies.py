@@ -9,12 +9,15 @@ import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from losslab.runtime.fork_server import is_supported
+from tests.fork_server import find_forks
 from tests.pipeline.clone import Clone
 
 pytestmark = pytest.mark.pipeline
@@ -44,7 +47,7 @@ PATIENCE = 300
 
 
 class Started:
-    """`losslab study run` in the background, as in another terminal."""
+    """A command in the background, as in another terminal."""
 
     def __init__(self, clone: Clone, command: str) -> None:
         self.clone, self.log = clone, clone.folder / ".losslab/run.txt"
@@ -125,6 +128,39 @@ def test_study_survives_kills_and_a_failing_cell(tmp_path: Path) -> None:
     assert done.data.tags["dvc.experiment"] == GOOD and done.data.params["train.lr"] == "0.001"
     history = clone.mlflow().get_metric_history(done.info.run_id, "val/miou")
     assert [point.step for point in history] == list(range(1, EPOCHS + 1)), "an epoch was trained twice"
+
+
+@pytest.mark.skipif(not is_supported(), reason="runs are forks on Linux alone")
+def test_killed_forks_end_in_the_bytes_of_dvc_repro_by_processes(tmp_path: Path) -> None:
+    plain = Clone(tmp_path / "plain", {"train": {"epochs": EPOCHS}}, preloaded=False)
+    undisturbed = Started(plain, "dvc repro")
+    clone = Clone(tmp_path / "studied", {"train": {"epochs": EPOCHS}})
+    params = yaml.safe_load((clone.folder / "params.yaml").read_text())
+    study = {"title": "Same", "question": "?", "grid": {"loss": [params["loss"]]}, "seeds": [params["seed"]]}
+    (clone.folder / "studies/same.yaml").write_text(yaml.safe_dump(study), encoding="utf-8")
+    clone.run("git add -A && git commit -q -m study")
+    name = f"same-{params['loss']}-s{params['seed']}"
+    log = clone.folder / f".losslab/study/same/logs/{name}.log"
+
+    def has_trained(epoch: int) -> bool:
+        return log.exists() and f"\nepoch {epoch}/" in log.read_text()
+
+    run = Started(clone, "losslab study run same")
+
+    def kill(victim: str) -> None:
+        (pid, *_) = run.until(partial(find_forks, victim, clone.folder))
+        os.kill(pid, signal.SIGKILL)
+
+    kill("worker")  # which prepares the data
+    for victim, epoch in (("dvc", 2), ("train", 6)):
+        run.until(partial(has_trained, epoch))
+        kill(victim)
+    assert run.process.wait(PATIENCE) == 0, run.log.read_text()
+    assert "resuming after epoch" in log.read_text() and not work_going_on(clone.folder)
+    clone.run(f"dvc exp apply {name}")
+    assert undisturbed.process.wait(PATIENCE) == 0, undisturbed.log.read_text()
+    assert (clone.folder / "dvc.lock").read_bytes() == (plain.folder / "dvc.lock").read_bytes()
+    assert clone.outs() == plain.outs()
 
 
 def test_ray_brings_experiments_and_outs_back(tmp_path: Path) -> None:

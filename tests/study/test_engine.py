@@ -1,11 +1,15 @@
 """A worker on this machine, with stages that only write their outs: the project is a subfolder of its Git repository."""
 
+import copy
+import os
 import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from typing import Any
+from unittest.mock import ANY
 
 import pytest
 import yaml
@@ -13,10 +17,12 @@ import yaml
 from losslab.experiments.run_finder import find_record
 from losslab.experiments.verify import verify_run
 from losslab.io.git import find_head
+from losslab.runtime import fork_server
 from losslab.study.engine import EndedRun, Engine, LocalEngine
 from losslab.study.plan import plan_runs
 from losslab.study.results import find_finished_runs, read_scores
 from losslab.study.state import StudyState
+from tests.fork_server import find_forks
 from tests.study.repository import Repository
 
 TRAIN = """import json
@@ -31,7 +37,7 @@ Path("models/model.json").write_text(json.dumps({"data_md5": "d", "run": {"datas
 Path("reports/history.csv").write_text("epoch,val_miou\\n1,0.5\\n")
 Path("reports/metrics.json").write_text(json.dumps({"val": {"miou": 0.5}, "test": {"miou": 0.25}}))
 """
-PIPELINE = {
+PIPELINE: dict[str, Any] = {
     "stages": {
         "prepare": {
             "cmd": "mkdir -p data/prepared/tiny && echo a > data/prepared/tiny/index.csv",
@@ -89,6 +95,78 @@ def test_study_and_verify_work_in_a_subfolder_of_a_git_repository(
     verified = verify_run(find_record(run.name, root), root, print)
     assert (verified.outs, verified.differing) == (6, [])
     assert not (root / ".losslab/verify").exists()
+
+
+WAIT = """import time
+begun, go = Path({begun!r}), Path({go!r})
+begun.touch()
+while not go.exists():
+    time.sleep(0.02)
+"""
+
+
+@pytest.mark.skipif(not fork_server.is_supported(), reason="runs are forks on Linux alone")
+def test_whatever_is_killed_the_run_ends_and_so_does_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody answers, at once
+    project, begun, go = Repository(tmp_path / "project"), tmp_path / "begun", tmp_path / "go"
+    root = project.root
+    (root / "src").mkdir()
+    (root / "src/train.py").write_text(TRAIN + WAIT.format(begun=str(begun), go=str(go)))
+    pipeline = copy.deepcopy(PIPELINE)
+    pipeline["stages"]["train"]["params"] = ["loss", "arch", "seed"]
+    (root / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
+    (root / ".gitignore").write_text("/.losslab/\n/models/\n/reports/\n/data/prepared/\n")
+    baseline = project.commit()
+    runs = plan_runs(project.read())
+    state = StudyState(root, "small")
+
+    def wait_for_stage() -> None:
+        deadline = time.monotonic() + 300
+        while not begun.exists():
+            assert not engine.collect_ended() and time.monotonic() < deadline, state.find_log(run.name).read_text()
+
+    with closing(LocalEngine(state, baseline, root / ".dvc/cache", 1)) as engine:
+        assert engine.prepare(runs[0]).reason is None
+        for run, victim in zip(runs, ["worker", "dvc", "train", "server", "libraries", "none"], strict=False):
+            engine.start(run)
+            wait_for_stage()
+            begun.unlink()
+            assert engine.libraries is not None
+            servers = {"server": [engine.servers[engine.slots[0]].pid], "libraries": [engine.libraries.pid], "none": []}
+            for pid in servers[victim] if victim in servers else find_forks(victim, root):
+                os.kill(pid, signal.SIGKILL)
+            if victim not in ("libraries", "none"):
+                wait_for_stage()
+            go.touch()
+            assert wait_for_end(engine) == EndedRun(run, ANY), state.find_log(run.name).read_text()
+            go.unlink()
+            begun.unlink(missing_ok=True)
+        assert len(find_finished_runs(runs, root)) == 6
+    assert not list_processes(root)
+
+
+THREADS = """import os
+import torch
+
+print(os.environ.get("OMP_NUM_THREADS"), torch.get_num_threads())
+"""
+
+
+def test_runs_go_on_as_processes_where_the_libraries_cannot_be_imported_ahead(
+    repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("import no_such_library")
+    monkeypatch.setattr(fork_server, "__file__", str(broken))
+    (repository.root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"prepare": {"cmd": "python src/threads.py"}}}))
+    (repository.root / "src").mkdir()
+    (repository.root / "src/threads.py").write_text(THREADS)
+    state = StudyState(repository.root, "small")
+    with closing(LocalEngine(state, repository.commit(), repository.root / ".dvc/cache", 1, threads="1")) as engine:
+        assert engine.prepare(plan_runs(repository.read())[0]).reason is None
+    assert "\n1 1\n" in state.find_log("prepare").read_text()
+    warned = capsys.readouterr().err
+    assert warned.startswith("WARNING: the libraries could not be imported once") and warned.count("\n") == 1
 
 
 SLEEPING = {"stages": {"prepare": {"cmd": "true"}, "train": {"cmd": "trap '' INT TERM; touch {}; sleep 100"}}}

@@ -246,8 +246,12 @@ def _build_engine(
 
         return RayEngine(state, baseline, address, jobs)
     from losslab.study.engine import LocalEngine
+    from losslab.study.threads import share_threads
 
-    return LocalEngine(state, baseline, find_cache_folder(ROOT), jobs)
+    threads, line = share_threads(state.folder, jobs)
+    if line is not None:
+        print_line(line)
+    return LocalEngine(state, baseline, find_cache_folder(ROOT), jobs, threads)
 
 
 def _print_counts(study: "Study", rows: list[dict[str, Any]], runner: dict[str, Any] | None) -> None:

@@ -3,7 +3,8 @@
 The imports of torch, Lightning, MLflow and DVC take seconds of every process, and a run has eight. A `ForkServer`
 imports them once, and nothing of losslab: each command imports that from its own clone. Its folder is to come first in PATH;
 each command in it has its caller's folder, environment, streams and locks. Whoever kills a command kills its fork, and a command
-ends with its caller. All forks are in the process group of the server, and end when the server or its owner does.
+ends with its caller. All forks are in the process group of the server, and end when the server or its owner does. `top`
+shows them as `worker`, `dvc`, `train`, ….
 
 This file runs as a script, so it must not import losslab.
 """
@@ -32,16 +33,34 @@ from typing import NoReturn, cast
 
 PRELOADED = (
     "albumentations",
+    "alembic.command",
+    "dvc.cachemgr",
     "dvc.cli.parser",
     "dvc.commands.experiments.run",
+    "dvc.data_cloud",
+    "dvc.dirs",
+    "dvc.repo.artifacts",
+    "dvc.repo.datasets",
     "dvc.repo.experiments.executor.local",
     "dvc.repo.experiments.queue.tempdir",
+    "dvc.repo.graph",
+    "dvc.repo.open_repo",
+    "dvc.repo.plots",
     "dvc.repo.reproduce",
+    "dvc.utils.strictyaml",
+    "email.policy",
+    "imagecodecs.imagecodecs",
+    "jinja2",
     "lightning",
+    "matplotlib.backends.backend_agg",
     "matplotlib.pyplot",
     "mlflow",
-    "mlflow.store.tracking.sqlalchemy_store",
+    "mlflow.store.tracking.sqlalchemy_workspace_store",
+    "omegaconf",
+    "ruamel.yaml",
     "segmentation_models_pytorch",
+    "sqlalchemy.dialects.sqlite",
+    "tifffile",
     "torch",
     "torch._dynamo",
     "torchmetrics",
@@ -150,7 +169,11 @@ class ForkServer:
     ) -> None:
         self.folder = folder
         environment = {key: value for key, value in os.environ.items() if not key.startswith((*UNFORKED, "OMP_NUM"))}
-        environment |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "NO_ALBUMENTATIONS_UPDATE": "1"}
+        environment = {
+            "OMP_WAIT_POLICY": "PASSIVE",
+            "GOMP_SPINCOUNT": "0",
+            "NO_ALBUMENTATIONS_UPDATE": "1",
+        } | environment
         environment |= {"OMP_NUM_THREADS": threads} if threads else {}
         arguments = [__file__, str(folder), str(owner)]
         self._process: subprocess.Popen[bytes] | ForkedCommand
@@ -215,17 +238,17 @@ class Request:
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
         sys.executable = self.python  # for the processes that this one starts
         os.chdir(self.folder)
+        imported_with = os.environ.get("OMP_NUM_THREADS")
         os.environ.clear()
         os.environ.update(self.environment)
         program, *arguments = self.arguments
         module = arguments.pop(0) if program == "-m" else None
         sys.argv = [program, *arguments]
+        Path("/proc/self/comm").write_text(Path(program).stem if module is None else module.rpartition(".")[2])
         paths = filter(None, self.environment.get("PYTHONPATH", "").split(os.pathsep))
         sys.path[:0] = [self.folder if module else str(Path(program).resolve().parent), *paths]
-        if threads := self.environment.get("OMP_NUM_THREADS"):
-            import torch
-
-            torch.set_num_threads(int(threads))
+        if (wanted := self.environment.get("OMP_NUM_THREADS")) != imported_with:
+            _set_threads((wanted or "").partition(",")[0].strip())
         code = 0
         try:
             if module:
@@ -242,6 +265,16 @@ class Request:
         with suppress(BrokenPipeError):
             sys.stdout.flush()
         os._exit(code)
+
+
+def _set_threads(wanted: str) -> None:
+    """Set the number of threads as torch does where it finds `OMP_NUM_THREADS` at import; MKL takes no more than cores."""
+    import torch
+
+    if wanted.isdecimal() and int(wanted) > 0:
+        has_mkl = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+        limit = torch.get_num_threads() if has_mkl else int(wanted)
+        torch.set_num_threads(min(int(wanted), limit))
 
 
 def _move_streams(streams: dict[int, int]) -> None:
@@ -277,6 +310,7 @@ def serve(folder: Path, owner: int) -> Request | None:
         )
         (made / name).write_text(command)
         (made / name).chmod(0o755)
+    subprocess.run([made / "python", "--version"], check=True)  # folders may forbid programs, and paths have spaces
     (made / "pid").write_text(str(os.getpid()))
     told, tell = os.pipe()
     for number in (signal.SIGINT, signal.SIGTERM):  # the commands get it too, as they are of the same group
@@ -334,6 +368,16 @@ def serve(folder: Path, owner: int) -> Request | None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def _survives_fork() -> bool:
+    """Return whether a fork can compute: CUDA is then unused as yet, not even asked for its devices."""
+    import torch
+
+    pid = os.fork()
+    if pid == 0:
+        os._exit(int(torch.cuda._is_in_bad_fork()))
+    return os.waitpid(pid, 0)[1] == 0 and threading.active_count() == 1
+
+
 def main() -> None:
     folder, owner = Path(sys.argv[1]), int(sys.argv[2])
     with suppress(PermissionError):  # it leads a session already
@@ -341,9 +385,8 @@ def main() -> None:
     del sys.path[0]  # the folder of this file, whose modules are losslab's
     for module in PRELOADED:
         importlib.import_module(module)
-    torch = sys.modules["torch"]
-    if torch.cuda.is_initialized():
-        sys.exit("CUDA was initialized by an import, and does not survive a fork")
+    if not _survives_fork():
+        sys.exit("CUDA and threads do not survive a fork; an import has started one")
     gc.freeze()
     if request := serve(folder, owner):
         request.run()

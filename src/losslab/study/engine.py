@@ -16,6 +16,7 @@ from losslab.io.files import make_folder, write_private
 from losslab.io.git import find_prefix
 from losslab.runtime.fork_server import ForkedCommand, ForkServer, is_supported
 from losslab.runtime.processes import end_groups, signal_group
+from losslab.stage import print_warning
 from losslab.study.plan import StudyRun
 from losslab.study.state import StudyState
 from losslab.study.worker import WorkerJob, end_leftover, end_leftovers, start_worker
@@ -155,9 +156,15 @@ class LocalEngine:
             return None
         if slot not in self.servers or self.servers[slot].poll() is not None:
             folder = self.folder / slot.name
-            shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
+            if slot in self.servers:  # it was killed, or the one that it is a fork of
+                signal_group(self.servers[slot].pid, signal.SIGKILL)
+                shutil.rmtree(folder, ignore_errors=True)
             self.servers[slot] = ForkServer(folder, os.getpid(), self.threads, self.libraries)
-        return self.servers[slot] if self.servers[slot].wait_until_ready() else None
+        if self.servers[slot].wait_until_ready():
+            return self.servers[slot]
+        print_warning("the libraries could not be imported once for all runs, so each run takes seconds more")
+        self.libraries = None
+        return None
 
     def _end_or_restart(self, work: _Work) -> EndedRun | None:
         """Return how a worker that is gone has ended; if it was killed, start another in its place and return None."""

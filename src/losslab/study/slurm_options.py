@@ -40,7 +40,7 @@ def read_options(root: Path, given: Sequence[str]) -> dict[str, str | bool]:
         key, equals, value = text.partition("=")
         if not equals or not value:
             raise InputError(f"--slurm {text}: must be OPTION=VALUE of sbatch, such as partition=gpu or exclusive=true")
-        options |= _check_option(f"--slurm {text}", key, True if value == "true" else value)
+        options |= _check_option(f"--slurm {' '.join(text.split())}", key, True if value == "true" else value)
     return options
 
 
