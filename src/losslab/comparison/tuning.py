@@ -162,9 +162,9 @@ def _compare_orders(searches: Sequence[CellSearch], shared: Mapping[str, str], c
     orders = f"{measure} of each cell's own best: {_write_order(own)}; at {setting} for all: {_write_order(common)}"
     if swapped:
         pairs = format_list([f"{one} and {other}" for one, other in swapped], 3)
-        yield f"The order hangs on tuning. By the {orders}. {format_plural(len(swapped), 'pair')} would swap: {pairs}."
+        yield f"The order hangs on tuning: at {setting} for all cells, {pairs} would swap. By the {orders}."
     else:
-        yield f"Tuning does not change the order. By the {orders}."
+        yield f"Tuning swaps no two cells. By the {orders}."
     yield (
         "These are single runs on val, and a best is the best of several: they show what tuning does to the order, and "
         "prove no difference. The verdict is on test, over seeds."
