@@ -1,16 +1,19 @@
 """Each cell gets the same number of trials, in an order that depends on nothing but their results."""
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from losslab.cli import app
 from losslab.errors import InputError
 from losslab.study.plan import Study, plan_final_runs, plan_runs
 from losslab.study.results import follow_searches, read_progress
 from losslab.study.scheduler import StudyOutcome
 from losslab.study.spec import SearchSpec
-from losslab.study.tuning import propose_setting
+from losslab.study.tuning import RANDOM_TRIALS, propose_setting
 from tests.study.repository import STUDY, Repository
 from tests.study.test_scheduler import FakeEngine, go
 
@@ -64,10 +67,10 @@ def test_each_cell_gets_its_budget_first_one_setting_that_all_share(repository: 
 
 @pytest.mark.parametrize("slots", [1, 2])
 def test_search_that_is_killed_goes_on_as_if_it_had_not_been(slots: int, repository: Repository) -> None:
-    study = write(repository)
-    for _ in range(9):
+    study = write(repository, budget=RANDOM_TRIALS + 2)
+    for _ in range(30):
         engine = QuadraticEngine(repository, {}, slots)
-        engine.kill_after = 2
+        engine.kill_after = 3
         try:
             go(repository, study, engine)
         except KeyboardInterrupt:
@@ -79,6 +82,14 @@ def test_search_that_is_killed_goes_on_as_if_it_had_not_been(slots: int, reposit
         repository.git("update-ref", "-d", name)
     go(repository, study, QuadraticEngine(repository, {}, 3 - slots))
     assert read_chosen(study, repository) == killed
+
+
+def test_search_whose_budget_is_raised_goes_on(repository: Repository) -> None:
+    go(repository, write(repository), QuadraticEngine(repository, {}))
+    engine = QuadraticEngine(repository, {})
+    go(repository, write(repository, budget=6), engine)
+    trials = [name for name in engine.started if name.startswith("small-cross_entropy-t") and name.endswith("-s0")]
+    assert trials == ["small-cross_entropy-t04-s0", "small-cross_entropy-t05-s0"]
 
 
 def test_run_that_fails_is_the_worst_trial_and_ends_no_search(repository: Repository) -> None:
@@ -111,7 +122,11 @@ def test_seeds_are_shared_out_over_repeated_searches(repository: Repository) -> 
     assert outcome.total == study.number_of_runs == outcome.done + outcome.failed == 2 * (2 * (4 - 1) + 3)
     chosen = [name for name in read_chosen(study, repository) if "cross_entropy" in name]
     assert re.fullmatch(r"small-cross_entropy-(r0t\d\d)-s0 \S+-(r1t\d\d)-s1 \S+-\1-s2", " ".join(chosen))
-    planned, _, _ = read_progress(study, repository.root)
+    planned, done, failed = read_progress(study, repository.root)
+    more = replace(study, extra_seeds={study.cells[0]: 2})
+    added = [run.name for run in plan_final_runs(more, follow_searches(more, done, failed)) if run.seed > 2]
+    assert more.number_of_runs == study.number_of_runs + 2
+    assert re.fullmatch(r"\S+-r1t\d\d-s3 \S+-r0t\d\d-s4", " ".join(added))
     rates = [{run.params["train"]["lr"] for run in planned if run.seed == seed} for seed in (0, 1)]
     assert rates[0] & rates[1] == {0.001}
 
@@ -181,3 +196,19 @@ def test_search_that_cannot_be_run_is_refused_in_one_line(
         repository.read("small", *sets)
     assert str(error.value).startswith("studies/small.yaml: ") or str(error.value).find("/studies/small.yaml: ") > 0
     assert complaint in str(error.value) and "\n" not in str(error.value)
+
+
+def test_show_and_status_tell_the_search(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(repository, repeats=2, prune={"epochs": 1, "keep": 2})
+    monkeypatch.chdir(repository.root)
+    shown = CliRunner().invoke(app, ["study", "show", "small"]).output
+    assert "2 cells, seeds 0, 1, train.lr, train.weight_decay tuned on val: 24 runs" in shown
+    assert "2 searches of each cell, of 4 trials of 1 epoch, the best 2 then in full" in shown
+    assert "first train.lr 0.001, train.weight_decay 0 in all cells" in shown
+    repository.experiment(plan_runs(repository.read())[0], 0.5)
+    status = CliRunner().invoke(app, ["study", "status", "small"]).output
+    rows = [line.split() for line in status.splitlines()]
+    assert rows[0][:4] == ["run", "train.lr", "train.weight_decay", "state"]
+    assert rows[1][:4] == ["small-cross_entropy-r0t00e1-s0", "0.001", "0", "done"]
+    assert [row[0] for row in rows if row[0].endswith("t01e1-s0")] == ["small-cross_entropy-r0t01e1-s0"]
+    assert "small: 1 done, 4 missing, 19 more after tuning" in status

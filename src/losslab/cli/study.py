@@ -284,7 +284,7 @@ def _print_study(study: "Study") -> None:
     print_line("")
     print_line(f"{len(rows)} cells, seeds {', '.join(map(str, card.seeds))}{values}: {study.number_of_runs} runs")
     if card.search is not None and study.shared_trial is not None:
-        print_line(f"{describe_search(card.search)}, first {study.shared_trial.setting} in all cells, then by Optuna")
+        print_line(f"{describe_search(card.search)}, first {study.shared_trial.setting} in all cells")
     params = study.params
     print_line(f"on {params['dataset']} at {params['prepare']['size']} px, {params['train']['epochs']} epochs")
     if card.published is not None:

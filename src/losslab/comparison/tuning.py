@@ -11,7 +11,7 @@ from losslab.formats import format_list, format_plural, format_score
 from losslab.study.plan import Search, Study, StudyRun
 from losslab.study.results import read_scores
 from losslab.study.spec import StudySpec, ValueRange
-from losslab.study.tuning import describe_search, describe_setting
+from losslab.study.tuning import RANDOM_TRIALS, describe_search, describe_setting
 
 EDGE = 0.05
 """Share of a range at each of its ends in which a chosen value makes one wish for a wider range."""
@@ -112,9 +112,10 @@ def _describe(card: StudySpec) -> str:
         return f"Every value of {key} was run in each cell with {seeds}; the one with the best mIoU on val was chosen."
     if card.search.repeats > 1:
         seeds = f"seeds {', '.join(map(str, card.seeds[: card.search.repeats]))}"
+    learned = f" to number {RANDOM_TRIALS}, then by Optuna's TPE sampler" if card.search.budget > RANDOM_TRIALS else ""
     return (
-        f"{describe_search(card.search)}, with {seeds}: the first with a setting that all cells share, the others by "
-        "Optuna's TPE sampler. The one with the best mIoU on val was chosen."
+        f"{describe_search(card.search)}, with {seeds}: the first with a setting that all cells share, the next at random"
+        f"{learned}. The one with the best mIoU on val was chosen."
     )
 
 
@@ -162,9 +163,9 @@ def _compare_orders(searches: Sequence[CellSearch], shared: Mapping[str, str], c
     orders = f"{measure} of each cell's own best: {_write_order(own)}; at {setting} for all: {_write_order(common)}"
     if swapped:
         pairs = format_list([f"{one} and {other}" for one, other in swapped], 3)
-        yield f"The order hangs on tuning. By the {orders}. {format_plural(len(swapped), 'pair')} would swap: {pairs}."
+        yield f"The order hangs on tuning: at {setting} for all cells, {pairs} would swap. By the {orders}."
     else:
-        yield f"Tuning does not change the order. By the {orders}."
+        yield f"Tuning swaps no two cells. By the {orders}."
     yield (
         "These are single runs on val, and a best is the best of several: they show what tuning does to the order, and "
         "prove no difference. The verdict is on test, over seeds."

@@ -13,8 +13,9 @@ from losslab.study.spec import Domain, Scalar, SearchSpec, StudySpec, ValueRange
 
 DIGITS = 3
 """Significant digits of a proposed number, so that it can be read, and be written into a card."""
-MIN_RANDOM = 3
-"""Trials before the sampler begins to learn, the shared setting among them; a third of the budget if that is more."""
+RANDOM_TRIALS = 8
+"""Trials before the sampler begins to learn, the shared setting among them; the same for all budgets, so that a search whose
+budget is raised goes on. Simulated searches of 12 and 24 trials are as good with it as with 3, 4, 5 and 10, or better."""
 MAX_DRAWS = 100
 """Draws after which a setting that was tried before is proposed again."""
 
@@ -87,7 +88,7 @@ def list_extreme_settings(card: StudySpec) -> list[dict[str, Scalar]]:
 def propose_setting(
     search: SearchSpec, seed: str, earlier: Sequence[tuple[Mapping[str, Scalar], float]]
 ) -> dict[str, Scalar]:
-    """Propose the next setting of a search, by Optuna's tree-structured Parzen estimator.
+    """Propose the next setting of a search: at random at first, then by Optuna's tree-structured Parzen estimator.
 
     It depends on nothing but the arguments, so a search that was interrupted goes on as if it had not been.
 
@@ -108,10 +109,9 @@ def describe_search(search: SearchSpec) -> str:
     """Say in words what each cell gets.
 
     >>> describe_search(SearchSpec(budget=12, params={"train.lr": ValueRange(low=1e-4, high=1e-2)}, repeats=2))
-    '2 searches of each cell, of 12 trials each'
+    '2 searches of each cell, of 12 trials'
     """
-    searches = "1 search of each cell, of" if search.repeats == 1 else f"{search.repeats} searches of each cell, of"
-    trials = f"{searches} {format_plural(search.budget, 'trial')}" + (" each" if search.repeats > 1 else "")
+    trials = f"{format_plural(search.repeats, 'search', 'searches')} of each cell, of {format_plural(search.budget, 'trial')}"
     if (prune := search.prune) is None:
         return trials
     return f"{trials} of {format_plural(prune.epochs, 'epoch')}, the best {prune.keep} then in full"
@@ -129,9 +129,7 @@ def _ask_optuna(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     distributions = {key: _build_distribution(domain) for key, domain in search.params.items()}
     digest = hashlib.sha256(f"{seed}/{len(earlier)}".encode()).digest()
-    sampler = optuna.samplers.TPESampler(
-        seed=int.from_bytes(digest[:4], "big"), n_startup_trials=max(MIN_RANDOM, search.budget // 3)
-    )
+    sampler = optuna.samplers.TPESampler(seed=int.from_bytes(digest[:4], "big"), n_startup_trials=RANDOM_TRIALS)
     study = optuna.create_study(sampler=sampler, direction="maximize")
     worst = min((score for _, score in earlier if math.isfinite(score)), default=0.0) - 1.0
     for setting, score in earlier:

@@ -165,7 +165,8 @@ def _write_tuning(tuning: TuningReport | None) -> list[str]:
         return []
     tables = build_search_tables(tuning)
     shown = build_table(tables.headings, tables.rows, tables.names)
-    return ["### How each cell was tuned", escape_markdown(tuning.about), shown, *_write_list(tuning.sentences)]
+    about = f"{tuning.about} Shared: {tuning.shared}, which every cell has tried."
+    return ["### How each cell was tuned", escape_markdown(about), shown, *_write_list(tuning.sentences)]
 
 
 def _write_published(comparison: Comparison) -> list[str]:

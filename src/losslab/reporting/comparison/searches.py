@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 from losslab.comparison.tuning import CellSearch, TriedSetting, TuningReport
-from losslab.formats import format_list, format_score
+from losslab.formats import format_score
 from losslab.reporting.comparison.dot_strip import DotStrip
 from losslab.reporting.components.axes import Axis
 
@@ -29,11 +29,18 @@ def build_search_tables(tuning: TuningReport) -> SearchTables:
     is_pruned = any(trial.short_score is not None for search in tuning.searches for trial in search.trials)
     first = "val mIoU, cut short" if is_pruned else "val mIoU"
     return SearchTables(
-        headings=["cell", *repeated, "seeds", *tuning.keys, "val mIoU", f"at {tuning.shared}: {first}"],
+        headings=[
+            "cell",
+            *repeated,
+            "seeds",
+            *tuning.keys,
+            "val mIoU",
+            "shared" + (", cut short" if is_pruned else ""),
+        ],
         rows=[
             [
                 *_name(search, tuning),
-                format_list([str(seed) for seed in search.seeds]),
+                ", ".join(map(str, search.seeds)),
                 *(search.chosen.values[key] for key in tuning.keys),
                 format_score(search.chosen.score),
                 format_score(_find_shared(search, tuning)),
