@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-STATE = Path(os.environ["STUB_SLURM"])
+STATE = Path(os.environ.get("STUB_SLURM", ""))
 OPTIONS = {
     *("array", "cpus-per-task", "gpus-per-node", "gpus-per-task", "job-name", "nodes", "ntasks-per-node", "open-mode"),
     *("output", "partition", "requeue", "signal", "time"),

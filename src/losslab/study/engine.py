@@ -88,6 +88,7 @@ class LocalEngine:
         self.folder = Path(tempfile.mkdtemp(prefix="losslab-"))  # a socket needs a short path
         self.libraries = ForkServer(self.folder / "libraries", os.getpid(), threads) if is_supported() else None
         self.servers: dict[Path, ForkServer] = {}
+        self.started = 0
 
     def prepare(self, run: StudyRun) -> EndedRun:
         work = self._begin(run, "prepare", None)
@@ -154,17 +155,23 @@ class LocalEngine:
         """Find the server of a slot, or start one if there is none, or it was killed; None: there can be none."""
         if self.libraries is None:
             return None
-        if slot not in self.servers or self.servers[slot].poll() is not None:
-            folder = self.folder / slot.name
-            if slot in self.servers:  # it was killed, or the one that it is a fork of
-                signal_group(self.servers[slot].pid, signal.SIGKILL)
-                shutil.rmtree(folder, ignore_errors=True)
+        if slot in self.servers and self.servers[slot].poll() is not None:  # it was killed, or the one it is a fork of
+            self._end_server(slot)
+        if slot not in self.servers:
+            self.started += 1  # a folder of its own: one that was killed may not be gone yet
+            folder = self.folder / f"{slot.name}.{self.started}"
             self.servers[slot] = ForkServer(folder, os.getpid(), self.threads, self.libraries)
         if self.servers[slot].wait_until_ready():
             return self.servers[slot]
         print_warning("the libraries could not be imported once for all runs, so each run takes seconds more")
         self.libraries = None
         return None
+
+    def _end_server(self, slot: Path) -> None:
+        """Kill the server of a slot with all its forks, if there is one; the next worker gets another."""
+        if (server := self.servers.pop(slot, None)) is not None:
+            signal_group(server.pid, signal.SIGKILL)
+            shutil.rmtree(server.folder, ignore_errors=True)
 
     def _end_or_restart(self, work: _Work) -> EndedRun | None:
         """Return how a worker that is gone has ended; if it was killed, start another in its place and return None."""
@@ -173,6 +180,7 @@ class LocalEngine:
         if code != 0:
             if clone.was_killed(code, text) and work.attempt < MAX_ATTEMPTS:
                 signal_group(work.process.pid, signal.SIGKILL)
+                self._end_server(work.slot)
                 end_leftover(work.slot)
                 shutil.rmtree(work.slot, ignore_errors=True)
                 work.attempt += 1
