@@ -109,7 +109,8 @@ class SlurmEngine:
         return [*(work.run for work in self.works), *self.starting]
 
     def close(self) -> None:
-        if not cancel_jobs(self.state.folder):
+        is_done = not (self.works or self.starting or self.left)  # then Slurm only clears up after jobs that have ended
+        if not cancel_jobs(self.state.folder) or is_done:
             shutil.rmtree(self.folder, ignore_errors=True)
         self.works, self.starting = [], []
 
