@@ -171,8 +171,17 @@ FAULTS = [
     ("t.csv", "method,mean\na,0.8\nb,0.7,1\n", "t.csv: row 2: has more cells"),
     ("t.csv", "method,mean\na,0.8\nb,\n", "t.csv: row 2: mean: missing"),
     ("t.csv", "method,mean,images\na,0.8,9\nb,0.7,nan\n", "t.csv: row 2: images is nan"),
-    ("t.csv", "net,dice\na,0.8\n", "t.csv: must have a line of names"),
-    ("t.csv", "", "t.csv: must have a line of names"),
+    (
+        "t.csv",
+        "net,dice\na,0.8\n",
+        "t.csv: has no column method; it has net, dice, and columns may be method, mean, sd",
+    ),
+    (
+        "t.csv",
+        "method,dice\na,0.8\n",
+        "t.csv: has no column mean; it has method, dice, and columns may be method, mean",
+    ),
+    ("t.csv", "", "t.csv: is empty; it must have a line of names, such as method,mean,sd,images"),
     ("t.csv", "method,mean\na,\xff", "t.csv: not readable as CSV"),
     ("t.txt", "", "t.txt: must be a .yaml or .csv file"),
 ]

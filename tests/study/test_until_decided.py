@@ -14,7 +14,7 @@ from losslab.comparison.looking import StudyJudge
 from losslab.comparison.looks import LookPlan
 from losslab.comparison.selection import select_study
 from losslab.errors import InputError
-from losslab.experiments.finished_runs import RunOutputs
+from losslab.experiments.finished_runs import RunOutputs, list_experiments
 from losslab.study.engine import EndedRun
 from losslab.study.look_record import DecisionPlan, LookRecord, PairState, SeenPair, add_known_seeds, read_record
 from losslab.study.plan import Study, StudyRun
@@ -300,9 +300,13 @@ def test_wrong_options_end_with_one_line(
 
 def test_metric_that_cannot_be_judged_ends_with_one_line(small: Study, repository: Repository, tmp_path: Path) -> None:
     engine = Drawing(repository, tmp_path, dict.fromkeys(LOSSES, 0.5))
-    for metric, complaint in (("ece", "cannot be decided by ece: "), ("beauty", "--metric beauty: must be one of")):
+    for metric, complaint, runs in (
+        ("beauty", "--metric beauty: must be one of", 1),
+        ("ece", "cannot be decided by ece: ", 9),
+    ):
         with pytest.raises(InputError, match=complaint):
             go(small, engine, make().model_copy(update={"metric": metric}))
+        assert len(list(list_experiments(repository.root))) == runs
 
 
 def test_status_and_comparison_know_the_added_seeds_and_the_looks(

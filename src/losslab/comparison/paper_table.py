@@ -98,9 +98,13 @@ def _read_csv_file(path: Path) -> PaperFile:
             lines = list(csv.DictReader(file, strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not readable as CSV: {error}") from None
-    if not lines or "method" not in lines[0] or "mean" not in lines[0]:
-        allowed = ", ".join(PaperRow.model_fields)
-        raise InputError(f"{path}: must have a line of names and rows below it; names may be {allowed}")
+    if not lines:
+        raise InputError(
+            f"{path}: is empty; it must have a line of names, such as method,mean,sd,images, and rows below it"
+        )
+    if missing := [name for name in ("method", "mean") if name not in lines[0]]:
+        has, allowed = ", ".join(map(str, lines[0])), ", ".join(PaperRow.model_fields)
+        raise InputError(f"{path}: has no column {missing[0]}; it has {has}, and columns may be {allowed}")
     rows = [_convert_line(line, f"{path}: row {number}") for number, line in enumerate(lines, start=1)]
     return validate(PaperFile, {"rows": rows}, path)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from losslab.errors import InputError
 from losslab.experiments.finished_runs import RunOutputs
 from losslab.formats import format_plural
+from losslab.io.files import JsonObject
 from losslab.study.look_record import (
     DecisionPlan,
     Look,
@@ -17,7 +18,7 @@ from losslab.study.look_record import (
     write_record,
 )
 from losslab.study.plan import GridCell, Study, StudyRun, plan_final_runs, plan_runs
-from losslab.study.results import follow_searches
+from losslab.study.results import follow_searches, read_scores
 
 DEFAULT_METRIC, DEFAULT_POINTS, DEFAULT_LAST = "miou", 1.0, 12
 MAX_PAIRS_NAMED = 3
@@ -62,11 +63,15 @@ class UntilDecided:
         record = read_record(study, root)
         self.study = add_known_seeds(study, root)[0] if record is not None else study
         self.looks = list(record.looks) if record is not None else []
+        self.is_metric_known = False
         self.growing = {*study.cells}
         """Cells that may get more seeds, as far as is known."""
 
     def plan(self, done: Mapping[StudyRun, RunOutputs], failed: Collection[StudyRun]) -> list[StudyRun]:
-        """Return the runs of this round and those before, the most promising first."""
+        """Return the runs of this round and those before, the most promising first. InputError: they lack the metric."""
+        if done and not self.is_metric_known:
+            check_metric(self.decision.metric, read_scores(next(iter(done.values())))["test"])
+            self.is_metric_known = True
         planned = plan_runs(self.study, follow_searches(self.study, done, failed))
         ranks = {cell: rank for rank, cell in enumerate(self.study.extra_seeds)}
         added = {run: rank for run in planned if (rank := self._find_round(run)) > 0}
@@ -117,6 +122,18 @@ class UntilDecided:
 
     def _find_round(self, run: StudyRun) -> int:
         return self.study.list_seeds(run.cell).index(run.seed) + 1 - len(self.study.card.seeds)
+
+
+def check_metric(metric: str, scores: JsonObject) -> None:
+    """Raise InputError at once if a run's scores lack the metric, instead of at the first look, many runs later.
+
+    >>> check_metric("iou_hair", {"miou": 0.5, "iou": {"hair": 0.4}})
+    """
+    from losslab.comparison.metrics import list_metrics
+
+    known = list_metrics(scores, list(scores.get("iou", {})))
+    if metric not in known:
+        raise InputError(f"--metric {metric}: must be one of {', '.join(known)}")
 
 
 def make_plan(study: Study, root: Path, last: int | None, points: float | None, metric: str | None) -> DecisionPlan:
