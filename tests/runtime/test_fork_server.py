@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from losslab.runtime.fork_server import is_supported
+from losslab.runtime import fork_server
+from losslab.runtime.fork_server import ForkedCommand, is_supported
 from tests.fork_server import find_forks, start_server
 
 pytestmark = pytest.mark.skipif(not is_supported(), reason="commands are forked on Linux alone")
@@ -61,6 +62,23 @@ def test_caller_learns_of_the_signal_that_ended_its_fork(killed: int, tmp_path: 
     (pid,) = find_forks("sleep", tmp_path)
     os.kill(pid, killed)
     assert process.wait(60) == -killed
+
+
+def test_caller_of_a_server_that_is_killed_does_not_take_it_for_success(tmp_path: Path) -> None:
+    """DVC would record what a stage has written so far."""
+    (tmp_path / "sleep.py").write_text(SLEEP)
+    folder = tmp_path / "server"
+    with Path(os.devnull).open("w") as nothing:
+        arguments = [fork_server.__file__, str(folder), str(os.getpid())]
+        server = ForkedCommand(start_server(), arguments, tmp_path, os.environ, nothing.fileno())
+    wait_until(folder.exists)
+    leader = int((folder / "pid").read_text())
+    process = subprocess.Popen([folder / "python", "sleep.py"], cwd=tmp_path)
+    wait_until((tmp_path / "begun").exists)
+    os.kill(leader, signal.SIGKILL)
+    assert process.wait(60) == -signal.SIGKILL
+    os.killpg(leader, signal.SIGKILL)
+    assert server.wait() == -signal.SIGKILL
 
 
 def test_fork_ends_with_its_caller_and_with_the_parent_of_that(tmp_path: Path) -> None:

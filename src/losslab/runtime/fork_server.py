@@ -93,7 +93,8 @@ connection.sendall(request)
 while not select.select([connection], [], [], 0.05)[0]:
     if os.getppid() != parent:
         os._exit(1)
-code = int.from_bytes(connection.recv(4), signed=True)
+answer = connection.recv(4)
+code = int.from_bytes(answer, signed=True) if answer else -9  # the server is gone, and its forks with it
 if code < 0:
     os.kill(os.getpid(), -code)
 os._exit(code)
