@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from losslab.cli import app
-from losslab.comparison.looking import StudyJudge
+from losslab.comparison.looking import StudyJudge, check_metric
 from losslab.comparison.looks import LookPlan
 from losslab.comparison.selection import select_study
 from losslab.errors import InputError
@@ -64,7 +64,7 @@ def go(
 ) -> tuple[StudyOutcome, list[str]]:
     lines: list[str] = []
     root = engine.repository.root
-    decider = UntilDecided(study, root, plan, judge or StudyJudge(study, plan), lines.extend)
+    decider = UntilDecided(study, root, plan, judge or StudyJudge(study, plan), lines.extend, check_metric)
     state = StudyState(root, study.key)
     return run_study(study, root, state, engine, 1, planner=decider, budget=budget), lines
 

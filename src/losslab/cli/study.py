@@ -208,7 +208,7 @@ def stop(name: Name) -> None:
 
 def _build_decider(study: "Study", max_seeds: int | None, points: float | None, metric: str | None) -> "UntilDecided":
     """Build the planner of a study that goes on until it is decided, which prints what each look saw."""
-    from losslab.comparison.looking import StudyJudge
+    from losslab.comparison.looking import StudyJudge, check_metric
     from losslab.study.until_decided import UntilDecided, make_plan
 
     plan = make_plan(study, ROOT, max_seeds, points, metric)
@@ -218,7 +218,7 @@ def _build_decider(study: "Study", max_seeds: int | None, points: float | None, 
         for line in lines:
             print_line(line)
 
-    return UntilDecided(study, ROOT, plan, judge, show)
+    return UntilDecided(study, ROOT, plan, judge, show, check_metric)
 
 
 def _refuse_taken_alias(study: "Study", state: "StudyState") -> None:

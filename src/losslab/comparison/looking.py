@@ -5,10 +5,12 @@ from collections.abc import Mapping, Sequence
 from losslab.comparison.compare import build_table, drop_duplicates, find_metric, judge_table
 from losslab.comparison.evidence import RunEvidence, read_evidence
 from losslab.comparison.looks import LookPlan
+from losslab.comparison.metrics import list_metrics
 from losslab.comparison.score_table import ScoreTable
 from losslab.comparison.verdicts import MIN_SEEDS, JudgedPair
 from losslab.errors import InputError
 from losslab.experiments.finished_runs import RunOutputs
+from losslab.io.files import JsonObject
 from losslab.study.look_record import DecisionPlan, PairState, SeenPair
 from losslab.study.plan import GridCell, Study, StudyRun
 from losslab.study.until_decided import Findings
@@ -94,3 +96,13 @@ def _describe_pair(question: str, pair: JudgedPair, state: PairState) -> SeenPai
         high=ends[1],
         p=pair.p,
     )
+
+
+def check_metric(metric: str, scores: JsonObject) -> None:
+    """Raise InputError at once if a run's scores lack the metric, instead of at the first look, many runs later.
+
+    >>> check_metric("iou_hair", {"miou": 0.5, "iou": {"hair": 0.4}})
+    """
+    known = list_metrics(scores, list(scores.get("iou", {})))
+    if metric not in known:
+        raise InputError(f"--metric {metric}: must be one of {', '.join(known)}")

@@ -49,6 +49,7 @@ class UntilDecided:
         plan: what it was begun with.
         judge: judges the finished runs.
         on_look: called after each look with lines that say what it saw.
+        check: called with the metric and the scores of the first finished run; raises InputError if they lack it.
     """
 
     def __init__(
@@ -58,8 +59,9 @@ class UntilDecided:
         plan: DecisionPlan,
         judge: Judge,
         on_look: Callable[[list[str]], None] = lambda lines: None,
+        check: Callable[[str, JsonObject], None] = lambda metric, scores: None,
     ) -> None:
-        self.root, self.decision, self.judge, self.on_look = root, plan, judge, on_look
+        self.root, self.decision, self.judge, self.on_look, self.check = root, plan, judge, on_look, check
         record = read_record(study, root)
         self.study = add_known_seeds(study, root)[0] if record is not None else study
         self.looks = list(record.looks) if record is not None else []
@@ -70,7 +72,7 @@ class UntilDecided:
     def plan(self, done: Mapping[StudyRun, RunOutputs], failed: Collection[StudyRun]) -> list[StudyRun]:
         """Return the runs of this round and those before, the most promising first. InputError: they lack the metric."""
         if done and not self.is_metric_known:
-            check_metric(self.decision.metric, read_scores(next(iter(done.values())))["test"])
+            self.check(self.decision.metric, read_scores(next(iter(done.values())))["test"])
             self.is_metric_known = True
         planned = plan_runs(self.study, follow_searches(self.study, done, failed))
         ranks = {cell: rank for rank, cell in enumerate(self.study.extra_seeds)}
@@ -122,18 +124,6 @@ class UntilDecided:
 
     def _find_round(self, run: StudyRun) -> int:
         return self.study.list_seeds(run.cell).index(run.seed) + 1 - len(self.study.card.seeds)
-
-
-def check_metric(metric: str, scores: JsonObject) -> None:
-    """Raise InputError at once if a run's scores lack the metric, instead of at the first look, many runs later.
-
-    >>> check_metric("iou_hair", {"miou": 0.5, "iou": {"hair": 0.4}})
-    """
-    from losslab.comparison.metrics import list_metrics
-
-    known = list_metrics(scores, list(scores.get("iou", {})))
-    if metric not in known:
-        raise InputError(f"--metric {metric}: must be one of {', '.join(known)}")
 
 
 def make_plan(study: Study, root: Path, last: int | None, points: float | None, metric: str | None) -> DecisionPlan:
