@@ -1,6 +1,7 @@
 """Commands of the fork server do what new processes do; tests/pipeline and tests/study have whole runs of them."""
 
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -24,6 +25,7 @@ os.write(int(sys.argv[1]), b"to another file")
 sys.exit(3)
 """
 SLEEP = "import time; from pathlib import Path; Path('begun').touch(); time.sleep(100)"
+SHELL = ("/bin/sh", "-c")
 COUNT = "import torch; print(torch.get_num_threads(), torch.cuda.is_initialized())"
 
 
@@ -85,7 +87,8 @@ def test_fork_ends_with_its_caller_and_with_the_parent_of_that(tmp_path: Path) -
     (tmp_path / "sleep.py").write_text(SLEEP)
     command = [str(start_server() / "python"), "sleep.py"]
     starter = f"import subprocess; subprocess.run({command})"
-    for arguments in (command, [sys.executable, "-c", starter]):
+    with_shell = f"import subprocess; subprocess.run({[*SHELL, f'{shlex.join(command)}; true']})"  # as DVC does
+    for arguments in (command, [sys.executable, "-c", starter], [sys.executable, "-c", with_shell]):
         process = subprocess.Popen(arguments, cwd=tmp_path)
         wait_until((tmp_path / "begun").exists)
         process.kill()

@@ -1,5 +1,6 @@
 """No process outlives the one that started it, and groups end whole."""
 
+import shlex
 import signal
 import subprocess
 import sys
@@ -31,21 +32,24 @@ def wait_until_gone(*pids: int) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see processes of other parents")
+@pytest.mark.parametrize("has_shell", [False, True])
 @pytest.mark.parametrize("kill_group", [False, True])
-def test_child_dies_with_its_parent(kill_group: bool) -> None:
-    """A parent starts a child, which starts a grandchild in the group that it leads."""
-    child = (
+def test_child_dies_with_its_parent(kill_group: bool, has_shell: bool, tmp_path: Path) -> None:
+    """A parent starts a child, perhaps through a shell that outlives it, which starts a grandchild in its group."""
+    (tmp_path / "child.py").write_text(
         "import os, subprocess, sys, time\n"
         "from losslab.runtime.processes import die_with_parent\n"
         f"grandchild = subprocess.Popen([sys.executable, '-c', {SLEEP!r}])\n"
         f"die_with_parent(os.getppid(), kill_group={kill_group})\n"
-        "print(os.getpid(), grandchild.pid, flush=True)\n"
+        "print(os.getpid(), os.getpgrp(), grandchild.pid, flush=True)\n"
         "time.sleep(60)\n"
     )
-    parent_code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}], start_new_session=True)"
-    parent = subprocess.Popen([sys.executable, "-c", parent_code], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "child.py"]
+    command = ["/bin/sh", "-c", f"{shlex.join(command)}; true"] if has_shell else command
+    parent_code = f"import subprocess; subprocess.run({command}, start_new_session=True)"
+    parent = subprocess.Popen([sys.executable, "-c", parent_code], cwd=tmp_path, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    pid, grandchild = map(int, parent.stdout.readline().split())
+    pid, group, grandchild = map(int, parent.stdout.readline().split())
     try:
         time.sleep(0.5)
         assert is_alive(pid), "not before its parent"
@@ -54,7 +58,7 @@ def test_child_dies_with_its_parent(kill_group: bool) -> None:
         wait_until_gone(*([pid, grandchild] if kill_group else [pid]))
         assert is_alive(grandchild) != kill_group
     finally:
-        signal_group(pid, signal.SIGKILL)
+        signal_group(group, signal.SIGKILL)
         parent.stdout.close()
 
 

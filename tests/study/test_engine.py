@@ -108,6 +108,7 @@ while not go.exists():
 @pytest.mark.skipif(not fork_server.is_supported(), reason="runs are forks on Linux alone")
 def test_whatever_is_killed_the_run_ends_and_so_does_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody answers, at once
+    monkeypatch.setenv("SHELL", "/bin/sh")  # on many systems it waits for its command: it is not replaced by that
     project, begun, go = Repository(tmp_path / "project"), tmp_path / "begun", tmp_path / "go"
     root = project.root
     (root / "src").mkdir()

@@ -139,6 +139,7 @@ def test_array_of_jobs_leaves_the_experiments_of_the_engine_here(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here, there = build(tmp_path / "here", LOOK), build(tmp_path / "there", LOOK)
+    monkeypatch.setenv("SHELL", "/bin/sh")  # it may unblock signals
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "99")  # of the job that losslab itself runs in
     output = losslab(
         there.root, "study", "run", "small", "--jobs", "2", "--engine", "slurm", "--slurm", "partition=main"

@@ -30,7 +30,8 @@ COMMITTED = ("params.yaml", "dvc.lock", METRICS)
 """Files of a run that are in its commit; DVC's cache has the metrics of older pipelines."""
 KILLED_EXIT_CODE = 75
 """Exit code of a process that was killed before it was done, and can go on (EX_TEMPFAIL)."""
-STAGE_KILLED = re.compile(r"exited with -(9|15)\b")
+STAGE_KILLED = re.compile(r"exited with (-9|-15|137|143)\b")
+"""What DVC says of a stage that SIGKILL or SIGTERM ended, from its shell: some shells add 128 to the signal."""
 STAGE_ERROR = re.compile(f"^ERROR: ({'|'.join(STAGES)}): ")
 
 

@@ -71,34 +71,6 @@ COMMANDS = ("python", "dvc", "losslab")
 UNFORKED = ("DVC_", "MLFLOW_", "GIT_", "PYTHON")
 """Prefixes of variables that the server does not take from its caller: commands bring theirs."""
 
-COMMAND = """#!{real_python} -IS
-import array, json, os, select, socket, stat, sys
-arguments = [{real!r}, *sys.argv[1:]]
-if os.path.basename(arguments[0]) == "python":
-    if not arguments[1:] or not (arguments[1] == "-m" or arguments[1].endswith(".py")):
-        os.execv(arguments[0], arguments)
-    del arguments[0]
-parent, streams = os.getppid(), []
-for number in map(int, os.listdir("/proc/self/fd")):
-    try:
-        os.fstat(number)
-        streams.append(number)
-    except OSError:
-        pass
-connection = socket.socket(socket.AF_UNIX)
-connection.connect({address!r})
-request = json.dumps([{python!r}, arguments, os.getcwd(), dict(os.environ), streams]).encode()
-connection.sendmsg([len(request).to_bytes(4)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", streams))])
-connection.sendall(request)
-while not select.select([connection], [], [], 0.05)[0]:
-    if os.getppid() != parent:
-        os._exit(1)
-answer = connection.recv(4)
-code = int.from_bytes(answer, signed=True) if answer else -9  # the server is gone, and its forks with it
-if code < 0:
-    os.kill(os.getpid(), -code)
-os._exit(code)
-"""
 MAX_STREAMS = 64
 
 
@@ -302,14 +274,9 @@ def serve(folder: Path, owner: int) -> Request | None:
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(made / "socket"))
     listener.listen(64)
+    command = Path(__file__).with_name("forked_command.py").read_text(encoding="utf-8")
     for name in COMMANDS:
-        command = COMMAND.format(
-            real_python=sys.executable,
-            real=str(Path(sys.executable).with_name(name)),
-            python=str(folder / "python"),
-            address=str(folder / "socket"),
-        )
-        (made / name).write_text(command)
+        (made / name).write_text(f"#!{sys.executable} -IS\n{command}", encoding="utf-8")
         (made / name).chmod(0o755)
     subprocess.run([made / "python", "--version"], check=True)  # folders may forbid programs, and paths have spaces
     (made / "pid").write_text(str(os.getpid()))

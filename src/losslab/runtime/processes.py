@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
+from losslab.runtime.forked_command import Callers
+
 GRACE_S = 5.0
 """Seconds an interrupted process has to end by itself; a stage tells MLflow meanwhile."""
 
@@ -18,10 +20,14 @@ def is_main_process() -> bool:
 
 
 def die_with_parent(parent: int, kill_group: bool = False) -> None:
-    """End this process, or its group, once its parent is gone, so that it does not write beside a successor."""
+    """End this process, or its group, once its parent is gone, so that it does not write beside a successor.
+
+    So does the end of the DVC that started the parent, if that is a shell.
+    """
+    callers = Callers()
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while callers.parent == parent and callers.are_there():
             time.sleep(0.05)
         if kill_group:
             os.killpg(0, signal.SIGKILL)

@@ -279,7 +279,7 @@ class SlurmTask:
         job, slot = replace(self.job, parent=os.getpid()), Path(self.job.slot)
         with _outside_job():
             environment = os.environ | {"OMP_NUM_THREADS": self.threads}
-            # Slurm may signal all processes of a job: only this one knows what the signal means.
+            # Slurm may signal all processes of a job: only this one knows what to do. A worker ignores it once it runs.
             before = signal.pthread_sigmask(signal.SIG_BLOCK, [PREEMPTION_SIGNAL])
             try:
                 process = start_worker(

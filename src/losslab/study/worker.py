@@ -79,6 +79,7 @@ def run_job(job: WorkerJob) -> int:
     lock = _lock_slot(slot)
     write_text(slot.with_suffix(".pid"), str(os.getpgrp()))
     die_with_parent(job.parent, kill_group=True)
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm's at a preemption, which the parent deals with
     return execute_job(job, lock)
 
 
