@@ -52,9 +52,10 @@ class Started:
     def __init__(self, clone: Clone, command: str) -> None:
         self.clone, self.log = clone, clone.folder / ".losslab/run.txt"
         self.log.parent.mkdir(exist_ok=True)
+        environment = clone.preloaded_environment if clone.preloaded else clone.environment
         with self.log.open("w") as file:
             self.process = subprocess.Popen(
-                command.split(), cwd=clone.folder, env=clone.environment, stdout=file, stderr=subprocess.STDOUT
+                command.split(), cwd=clone.folder, env=environment, stdout=file, stderr=subprocess.STDOUT
             )
 
     def until(self, moment: Callable[[], Any]) -> Any:

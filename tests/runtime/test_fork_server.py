@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -66,15 +67,45 @@ def test_caller_learns_of_the_signal_that_ended_its_fork(killed: int, tmp_path: 
     assert process.wait(60) == -killed
 
 
-def test_caller_of_a_server_that_is_killed_does_not_take_it_for_success(tmp_path: Path) -> None:
-    """DVC would record what a stage has written so far."""
-    (tmp_path / "sleep.py").write_text(SLEEP)
+def is_in_state(pid: int, state: str) -> bool:
+    return f") {state} " in Path(f"/proc/{pid}/stat").read_text()
+
+
+def start_own_server(tmp_path: Path) -> tuple[ForkedCommand, Path, int]:
+    """Start a server for one test; return it, its folder and its process."""
     folder = tmp_path / "server"
     with Path(os.devnull).open("w") as nothing:
         arguments = [fork_server.__file__, str(folder), str(os.getpid())]
         server = ForkedCommand(start_server(), arguments, tmp_path, os.environ, nothing.fileno())
     wait_until(folder.exists)
-    leader = int((folder / "pid").read_text())
+    return server, folder, int((folder / "pid").read_text())
+
+
+def test_server_outlives_a_caller_and_its_fork_that_end_at_once(tmp_path: Path) -> None:
+    (tmp_path / "sleep.py").write_text(SLEEP)
+    (tmp_path / "end.py").write_text("raise SystemExit('the end')")
+    server, folder, leader = start_own_server(tmp_path)
+    process = subprocess.Popen([folder / "python", "sleep.py"], cwd=tmp_path)
+    wait_until((tmp_path / "begun").exists)
+    (fork,) = find_forks("sleep", tmp_path)
+    for pid, number, state in ((leader, signal.SIGSTOP, "T"), (fork, signal.SIGKILL, "Z")):
+        os.kill(pid, number)
+        wait_until(partial(is_in_state, pid, state))
+    process.kill()
+    process.wait()
+    os.kill(leader, signal.SIGCONT)
+    time.sleep(0.2)
+    assert server.poll() is None
+    done = subprocess.run([folder / "python", "end.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "the end\n")
+    os.killpg(leader, signal.SIGKILL)
+    assert server.wait() == -signal.SIGKILL
+
+
+def test_caller_of_a_server_that_is_killed_does_not_take_it_for_success(tmp_path: Path) -> None:
+    """DVC would record what a stage has written so far."""
+    (tmp_path / "sleep.py").write_text(SLEEP)
+    server, folder, leader = start_own_server(tmp_path)
     process = subprocess.Popen([folder / "python", "sleep.py"], cwd=tmp_path)
     wait_until((tmp_path / "begun").exists)
     os.kill(leader, signal.SIGKILL)

@@ -22,7 +22,7 @@ from losslab.study.engine import EndedRun, Engine, LocalEngine
 from losslab.study.plan import plan_runs
 from losslab.study.results import find_finished_runs, read_scores
 from losslab.study.state import StudyState
-from tests.fork_server import find_forks
+from tests.fork_server import find_forks, start_server
 from tests.study.repository import Repository
 
 TRAIN = """import json
@@ -65,6 +65,14 @@ def wait_for_end(engine: Engine) -> EndedRun:
     return ended[0]
 
 
+@pytest.fixture
+def preloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let engines fork the server of the test run, which has imported the libraries."""
+    folder = start_server()
+    monkeypatch.setattr(fork_server, "find_forker", lambda: folder)
+
+
+@pytest.mark.usefixtures("preloaded")
 def test_study_and_verify_work_in_a_subfolder_of_a_git_repository(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +114,7 @@ while not go.exists():
 
 
 @pytest.mark.skipif(not fork_server.is_supported(), reason="runs are forks on Linux alone")
+@pytest.mark.usefixtures("preloaded")
 def test_whatever_is_killed_the_run_ends_and_so_does_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")  # nobody answers, at once
     monkeypatch.setenv("SHELL", "/bin/sh")  # on many systems it waits for its command: it is not replaced by that

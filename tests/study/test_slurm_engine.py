@@ -25,6 +25,7 @@ from losslab.study.slurm_engine import SlurmEngine, SlurmTask
 from losslab.study.slurm_options import read_options
 from losslab.study.state import StudyState
 from losslab.study.worker import WorkerJob
+from tests.fork_server import start_server
 from tests.study.repository import STUDY, Repository
 from tests.study.test_engine import PIPELINE, TRAIN, list_processes, wait_for_end
 
@@ -110,7 +111,7 @@ def build(root: Path, *more: str) -> Repository:
 
 def start_losslab(root: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [LOSSLAB, *arguments],
+        [LOSSLAB if "slurm" in arguments else start_server() / "losslab", *arguments],
         cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

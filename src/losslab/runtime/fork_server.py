@@ -71,12 +71,19 @@ COMMANDS = ("python", "dvc", "losslab")
 UNFORKED = ("DVC_", "MLFLOW_", "GIT_", "PYTHON")
 """Prefixes of variables that the server does not take from its caller: commands bring theirs."""
 
-MAX_STREAMS = 64
+MAX_STREAMS = 253
+"""Open files of a command: as many as Linux sends at once."""
 
 
 def is_supported() -> bool:
     """Return whether commands can be forked here: on Linux."""
     return hasattr(os, "pidfd_open") and Path("/proc/self/fd").is_dir()
+
+
+def find_forker() -> Path | None:
+    """Find the folder of the server that this process is a fork of; None: it is a process as others are."""
+    folder = Path(sys.executable).parent
+    return folder if (folder / "socket").exists() else None
 
 
 class ForkedCommand:
@@ -103,6 +110,9 @@ class ForkedCommand:
         with Path(os.devnull).open("rb") as nothing:
             socket.send_fds(self._connection, [len(request).to_bytes(4)], [nothing.fileno(), output, output])
         self._connection.sendall(request)
+        if not (answer := self._connection.recv(4)):
+            raise ConnectionResetError(f"{server}: the fork server has ended")
+        self.own_pid = int.from_bytes(answer)
 
     def poll(self) -> int | None:
         """Return its exit code; None while it runs."""
@@ -135,6 +145,7 @@ class ForkServer:
         owner: the process whose end ends it.
         threads: `OMP_NUM_THREADS` of its commands, which may set another; None: that is left to torch.
         parent: a server to be forked from, whose imports are there already; it has a process group of its own all the same.
+            None: the one that this process is a fork of, if it is one.
     """
 
     def __init__(
@@ -150,9 +161,10 @@ class ForkServer:
         environment |= {"OMP_NUM_THREADS": threads} if threads else {}
         arguments = [__file__, str(folder), str(owner)]
         self._process: subprocess.Popen[bytes] | ForkedCommand
+        forker = parent.folder if parent is not None and parent.wait_until_ready() else find_forker()
         with Path(os.devnull).open("r+b") as nothing:
-            if parent is not None and parent.wait_until_ready():
-                self._process = ForkedCommand(parent.folder, arguments, folder.parent, environment, nothing.fileno())
+            if forker is not None:
+                self._process = ForkedCommand(forker, arguments, folder.parent, environment, nothing.fileno())
             else:
                 self._process = subprocess.Popen(
                     [sys.executable, *arguments],
@@ -166,9 +178,7 @@ class ForkServer:
     @property
     def pid(self) -> int:
         """Leader of the process group of the server and its commands."""
-        with suppress(FileNotFoundError):
-            return int((self.folder / "pid").read_text())
-        return self._process.pid
+        return self._process.own_pid if isinstance(self._process, ForkedCommand) else self._process.pid
 
     def poll(self) -> int | None:
         """Return its exit code; None while it runs."""
@@ -230,6 +240,8 @@ class Request:
                 runpy.run_path(program, run_name="__main__")
         except SystemExit as exit_request:
             code = exit_request.code if isinstance(exit_request.code, int) else int(exit_request.code is not None)
+            if exit_request.code not in (None, code):
+                sys.stderr.write(f"{exit_request.code}\n")
         except BaseException:
             traceback.print_exc()
             code = 1
@@ -313,12 +325,14 @@ def serve(folder: Path, owner: int) -> Request | None:
                         return request
                     for stream in request.streams.values():
                         os.close(stream)
+                    with suppress(OSError):  # the caller was killed
+                        connection.sendall(pid.to_bytes(4))
                     running[pid] = connection
                     selector.register(os.pidfd_open(pid), selectors.EVENT_READ, pid)
                     selector.register(connection, selectors.EVENT_READ, pid)
                 elif isinstance(key.fileobj, socket.socket):  # the caller was killed
-                    selector.unregister(key.fileobj)
-                    with suppress(ProcessLookupError):
+                    if key.data in running:  # else its fork has ended too, and was dealt with a moment ago
+                        selector.unregister(key.fileobj)
                         os.kill(key.data, signal.SIGKILL)
                 else:
                     pid, connection = key.data, running.pop(key.data)

@@ -62,10 +62,11 @@ def main() -> None:
     request = json.dumps(content).encode()
     connection.sendmsg([len(request).to_bytes(4)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", streams))])
     connection.sendall(request)
-    while not select.select([connection], [], [], 0.05)[0]:
-        if not callers.are_there():
-            os._exit(1)
-    answer = connection.recv(4)
+    for _ in ("the fork's process", "its exit code"):
+        while not select.select([connection], [], [], 0.05)[0]:
+            if not callers.are_there():
+                os._exit(1)
+        answer = connection.recv(4)
     code = int.from_bytes(answer, signed=True) if answer else -9  # the server is gone, and its forks with it
     if code < 0:
         os.kill(os.getpid(), -code)
