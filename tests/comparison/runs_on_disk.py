@@ -81,7 +81,7 @@ def write_run(
     model["fit"] = fit
     model |= {"arch": "simple_cnn", "encoder": None, "num_classes": 1, "parameters": 7217, "data_md5": f"{size}.dir"}
     write_json(folder / "models/model.json", model)
-    write_json(folder / "reports/metrics.json", {"test": scores, "val": scores})
+    write_json(folder / "reports/scores.json", {"test": scores, "val": scores})
     write_json(folder / "reports/evaluation.json", {"resolution": resolution, "tta": "none", "tolerances": [1]})
     tables: dict[str, list[dict[str, Any]]] = {"per_image": rows, "history": history}
     tables["strata"] = [row | {"iou": ""} for row in strata]

@@ -51,7 +51,7 @@ def draw_rows(seed: int, images: int = 30) -> tuple[list[dict[str, str]], dict[s
     predicted=st.sets(st.integers(0, 3), min_size=1),
     images=st.integers(2, 5),
 )
-def test_every_metric_is_that_of_metrics_json(
+def test_every_metric_is_that_of_scores_json(
     tmp_path: Path, seed: int, true: set[int], predicted: set[int], images: int
 ) -> None:
     """Of random label maps with classes that are never true, and classes that are never predicted."""
@@ -61,7 +61,7 @@ def test_every_metric_is_that_of_metrics_json(
     guess = np.where(np.isin(guess, sorted(predicted)), guess, rng.choice(sorted(predicted), target.shape))
     classes = ["sky", "road", "car", "pole"]
     write_random_tables(tmp_path, classes, torch.from_numpy(guess), torch.from_numpy(target))
-    scores = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["val"]
+    scores = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["val"]
     by_class = {row["class"]: row for row in read_csv(tmp_path / "per_class.csv")}
     rows = read_csv(tmp_path / "per_image.csv")
     checked = 0

@@ -50,7 +50,7 @@ def build_binary_result(split: str, probabilities: torch.Tensor, target: torch.T
 
 
 def test_summary_has_test_and_val_alone(tables: object, tmp_path: Path) -> None:
-    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert list(metrics) == ["test", "val"]
     assert list(metrics["test"]) == SUMMARY
     assert list(metrics["test"]["iou"]) == ["skin", "lesion", "hair"]
@@ -60,7 +60,7 @@ def test_tables_hold_the_scores_of_the_predictions(
     tables: dict[str, list[dict[str, str]]], tiny_data: PreparedData, tmp_path: Path
 ) -> None:
     truth, guess = tiny_data.masks("test"), np.where(tiny_data.images("test")[..., 0] / 255 * 2 - 1 > 0, 0, 1)
-    summary = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["test"]
+    summary = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["test"]
     skin = ((guess == 0) & (truth == 0)).sum() / ((guess == 0) | (truth == 0)).sum()
     assert summary["iou"]["skin"] == pytest.approx(skin, abs=1e-6) and summary["iou"]["hair"] == 0
     assert summary["pixel_accuracy"] == pytest.approx((guess == truth).mean(), abs=1e-6)
@@ -115,7 +115,7 @@ def test_absent_class_is_empty_in_tables(tiny_data: PreparedData, description: d
 
     result = evaluate_split(Wider(), four, Described(tiny_data.folder), "val", 2)
     write_tables({"val": result}, tmp_path)
-    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["val"]
+    metrics = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["val"]
     assert metrics["iou"]["beard"] is None and metrics["classes_scored"] == 3
     (row,) = (row for row in read_csv(tmp_path / "per_class.csv") if row["class"] == "beard")
     assert not any(row[name] for name in ("iou", "dice", "precision", "recall", "boundary_iou", "hd95"))
@@ -132,7 +132,7 @@ def test_threshold_is_chosen_on_val_and_applied_to_test(tmp_path: Path) -> None:
     write_tables(
         {"val": build_binary_result("val", val, target), "test": build_binary_result("test", test, target)}, tmp_path
     )
-    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
+    metrics = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert list(metrics["test"]) == [name for name in SUMMARY if name != "iou"] + [*BINARY, "iou"]
     assert metrics["val"]["threshold"] == metrics["test"]["threshold"] == 0.34
     assert metrics["val"]["iou_at_threshold"] == 1 and metrics["val"]["iou"]["lesion"] == 0
@@ -151,7 +151,7 @@ def test_threshold_is_chosen_on_val_and_applied_to_test(tmp_path: Path) -> None:
 def test_without_foreground_on_val_there_is_no_threshold(tmp_path: Path) -> None:
     target = torch.zeros(1, 4, 4, dtype=torch.int64)
     write_tables({"val": build_binary_result("val", torch.zeros(1, 4, 4), target)}, tmp_path)
-    metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))["val"]
+    metrics = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))["val"]
     assert [metrics[name] for name in BINARY] == [1, None, None, None]
 
 

@@ -62,7 +62,7 @@ def test_tables_have_the_metrics(
         for split in ("val", "test")
     }
     write_tables(results, tmp_path)
-    test, images = read_json(tmp_path / "metrics.json")["test"], read_csv(tmp_path / "per_image.csv")
+    test, images = read_json(tmp_path / "scores.json")["test"], read_csv(tmp_path / "per_image.csv")
     classes = [row for row in read_csv(tmp_path / "per_class.csv") if row["split"] == "test"]
     assert test["tversky_index"] == pytest.approx(test["mdice"]) and list(test)[-1] == "iou"
     assert [row["tversky_index"] for row in classes] == [row["dice"] for row in classes]

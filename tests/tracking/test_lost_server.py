@@ -31,7 +31,7 @@ def outs(tmp_path: Path) -> Path:
     (tmp_path / "models/model.safetensors").write_bytes(b"weights")
     write_json(tmp_path / "models/model.json", {"data_md5": "d.dir"})
     write_csv(tmp_path / "reports/history.csv", ROWS)
-    write_json(tmp_path / "reports/metrics.json", {"test": {"miou": 0.5}, "val": {"miou": 0.5}})
+    write_json(tmp_path / "reports/scores.json", {"test": {"miou": 0.5}, "val": {"miou": 0.5}})
     (tmp_path / "reports/report.html").write_text("<p>report", encoding="utf-8")
     (tmp_path / "reports/figures").mkdir()
     return tmp_path

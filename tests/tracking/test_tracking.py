@@ -52,7 +52,7 @@ def outs(tmp_path: Path, params: Params) -> Path:
     (tmp_path / "models/model.safetensors").write_bytes(b"weights")
     write_json(tmp_path / "models/model.json", {"data_md5": "d.dir"})
     write_csv(tmp_path / "reports/history.csv", HISTORY)
-    write_json(tmp_path / "reports/metrics.json", {"test": SCORES, "val": SCORES})
+    write_json(tmp_path / "reports/scores.json", {"test": SCORES, "val": SCORES})
     (tmp_path / "reports/report.html").write_text("<p>report", encoding="utf-8")
     (tmp_path / "reports/figures").mkdir()
     (tmp_path / "reports/figures/curves.png").write_bytes(b"png")
@@ -249,7 +249,7 @@ def test_run_carries_its_record_and_the_way_back(
     tracking.download_outs(run, tmp_path / "all", root)
     tracking.download_outs(run, tmp_path / "one", root, "models/model.json")
     kept = ["dvc.lock", "models/model.json", "params.yaml"]
-    kept += [f"reports/{name}" for name in ("history.csv", "metrics.json", "per_image.csv")]
+    kept += [f"reports/{name}" for name in ("history.csv", "scores.json", "per_image.csv")]
     names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/**/*") if path.is_file()}
     assert {f"all/{name}" for name in kept} | {"one/models/model.json"} <= names
     assert (tmp_path / "all/reports/history.csv").read_bytes() == (outs / "reports/history.csv").read_bytes()

@@ -15,12 +15,12 @@ import numpy as np
 from losslab.api.progress import show_progress
 from losslab.bands import Bands, read_bands
 from losslab.errors import InputError, mask_credentials, quote
-from losslab.experiments.clone import find_reason, open_clone_folder, was_killed
+from losslab.experiments.clone import SCORES, find_reason, open_clone_folder, was_killed
 from losslab.experiments.dvc_cache import find_cache_folder
 from losslab.experiments.finished_runs import open_model
 from losslab.experiments.run_finder import RunFinder, RunRecord
 from losslab.formats import format_list, format_score
-from losslab.io.files import open_private, read_csv
+from losslab.io.files import open_private, read_csv, read_json
 from losslab.io.git import find_head, find_prefix, list_changes
 from losslab.io.yaml import read_yaml
 from losslab.params import check_params
@@ -50,7 +50,7 @@ class Run:
     params: dict[str, Any]
     """Content of its params.yaml."""
     metrics: dict[str, Any]
-    """Content of its metrics.json: `metrics["test"]["miou"]`."""
+    """Content of its scores.json: `metrics["test"]["miou"]`."""
     history: list[dict[str, Any]]
     """Rows of its history.csv, one for each epoch: column → number; None where there is none."""
     record: RunRecord = field(compare=False)
@@ -164,9 +164,8 @@ def open_project(here: Path | None = None) -> Iterator[Path]:
 
 def _build_run(record: RunRecord) -> Run:
     with record.files() as folder:
-        history = read_csv(folder / "reports/history.csv")
+        history, metrics = read_csv(folder / "reports/history.csv"), read_json(folder / SCORES)
     rows = [{name: parse_cell(cell) for name, cell in row.items()} for row in history]
-    metrics = json.loads(record.read_metrics())
     return Run(name=record.name, params=record.params, metrics=metrics, history=rows, record=record)
 
 

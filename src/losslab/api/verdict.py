@@ -108,7 +108,7 @@ def compare(runs: str | Iterable[str | Run], metric: str = "miou", timing: bool 
 
     Args:
         runs: names as `load_run` takes them, or runs; or the name of a study, whose finished runs are compared.
-        metric: any score of metrics.json, or `iou_`, `dice_`, `recall_` or `precision_` and a class.
+        metric: any score of scores.json, or `iou_`, `dice_`, `recall_` or `precision_` and a class.
         timing: time each net on this machine, a few seconds each.
 
     Raises:

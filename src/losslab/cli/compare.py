@@ -28,7 +28,7 @@ def compare(
         list[str], typer.Argument(help="A study; with --runs: DVC experiments, MLflow runs, `workspace`.")
     ],
     runs: Annotated[bool, typer.Option("--runs", help="Compare runs instead of a study.")] = False,
-    metric: Annotated[str, typer.Option(help="Score in metrics.json, or iou_CLASS.")] = DEFAULT_METRIC,
+    metric: Annotated[str, typer.Option(help="Score in scores.json, or iou_CLASS.")] = DEFAULT_METRIC,
     sets: Annotated[
         list[str] | None, typer.Option("--set", help="KEY=VALUE that the study was run with; repeatable.")
     ] = None,

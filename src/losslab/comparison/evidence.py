@@ -47,7 +47,7 @@ class RunEvidence:
     """MD5 of its model, by which the same model is recognised."""
     model: JsonObject
     metrics: JsonObject
-    """Scores on test, from metrics.json."""
+    """Scores on test, from scores.json."""
     evaluation: JsonObject
     history: Sequence[TextRow]
     images: Sequence[TextRow]
@@ -219,7 +219,7 @@ def read_evidence(
             params=params,
             model_md5=model_md5,
             model=read_json(folder / "models/model.json"),
-            metrics=read_json(reports / "metrics.json")["test"],
+            metrics=read_json(reports / "scores.json")["test"],
             evaluation=read_json(reports / "evaluation.json"),
             history=read_csv(reports / "history.csv"),
             images=sorted(images, key=lambda row: row["image"]),

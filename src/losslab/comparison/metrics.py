@@ -199,7 +199,7 @@ TITLES = {
 }
 LOWER_IS_BETTER = ("hd95", "ece")
 NO_SCORES = ("classes_scored", "threshold", "iou")
-"""Keys of metrics.json that runs cannot be compared by."""
+"""Keys of scores.json that runs cannot be compared by."""
 
 
 def find_metric_class(metric: str, classes: Sequence[str]) -> str | None:
@@ -215,7 +215,7 @@ def find_metric_class(metric: str, classes: Sequence[str]) -> str | None:
 def list_metrics(
     scores: Mapping[str, object], classes: Sequence[str], own: Mapping[str, JsonObject] | None = None
 ) -> dict[str, ComparedMetric]:
-    """List by key the metrics that runs can be compared by, of the test part of metrics.json and for each class.
+    """List by key the metrics that runs can be compared by, of the test part of scores.json and for each class.
 
     `own` are the `metric_facts` of evaluation.json, of metrics of plug-ins.
 

@@ -17,7 +17,7 @@ class ComparedMetric:
     """The metric by which runs are compared."""
 
     key: str
-    """Key in metrics.json, or `iou_<class>` and so on."""
+    """Key in scores.json, or `iou_<class>` and so on."""
     title: str
     higher_is_better: bool
     point: float

@@ -25,7 +25,8 @@ from losslab.runtime.processes import end_groups
 
 STAGES = ["plugins", "download", "prepare", "train", "evaluate", "report"]
 """The stages of the pipeline, in their order."""
-METRICS = "reports/metrics.json"
+METRICS, SCORES = "reports/metrics.json", "reports/scores.json"
+"""What DVC's tables show, and all scores."""
 COMMITTED = ("params.yaml", "dvc.lock", METRICS)
 """Files of a run that are in its commit; DVC's cache has the metrics of older pipelines."""
 KILLED_EXIT_CODE = 75

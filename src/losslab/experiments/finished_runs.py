@@ -15,7 +15,7 @@ from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
 from losslab.errors import InputError
-from losslab.experiments.clone import COMMITTED, METRICS
+from losslab.experiments.clone import COMMITTED, METRICS, SCORES
 from losslab.experiments.dvc_cache import DvcCache, open_repository
 from losslab.io.files import write_text
 from losslab.io.git import find_prefix, read_file_at, run_git
@@ -76,7 +76,9 @@ class RunOutputs:
             folder, cache, md5s = Path(name), DvcCache(self.root), self.md5s
             for path in paths:
                 (folder / path).parent.mkdir(exist_ok=True)
-                if path == METRICS:
+                if path == METRICS or (
+                    path == SCORES and path not in md5s
+                ):  # older pipelines had all scores in one file
                     write_text(folder / path, self.read_metrics())
                 elif path in COMMITTED:
                     write_text(folder / path, read_file_at(self.root, self.revision, path))

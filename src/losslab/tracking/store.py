@@ -42,6 +42,7 @@ RECORD_FILES = (
     "models/model.json",
     "reports/history.csv",
     "reports/metrics.json",
+    "reports/scores.json",
     "reports/evaluation.json",
     "reports/per_class.csv",
     "reports/per_image.csv",
@@ -52,7 +53,7 @@ DRIVER = "sqlite+pysqlite"
 SCORING_KEYS = ("resolution", "tta", "tolerances")
 """Keys of params.evaluate that scores depend on."""
 SPLIT_GROUPS = {"test": "test", "val": "best_val"}
-"""Split of metrics.json → group in MLflow: `val/miou` is the series over epochs, `best_val/miou` is the kept model's."""
+"""Split of scores.json → group in MLflow: `val/miou` is the series over epochs, `best_val/miou` is the kept model's."""
 
 
 NOTES = Path(".losslab/lost_runs")
@@ -182,7 +183,7 @@ class TrackingStore:
             values = {key: float(value) for key, value in row.items() if value}
             if values["epoch"] > logged.get("epoch", -1):
                 metrics += build_metrics(values, int(values["epoch"]))
-        scores = read_json(outs / "reports/metrics.json")
+        scores = read_json(outs / "reports/scores.json")
         for split, group in SPLIT_GROUPS.items():
             final = {f"{group}/{key}": value for key, value in flatten(scores[split], "/").items()}
             metrics += build_metrics({key: value for key, value in final.items() if logged.get(key) != value}, 0)

@@ -40,7 +40,7 @@ def write_outs(folder: Path, run: MadeUp = MadeUp()) -> Path:
     write_json(folder / "models/model.json", build_model_json(run))
     _write_prepared(folder / "prepared", run)
     write_csv(reports / "history.csv", build_history(run))
-    write_json(reports / "metrics.json", {"test": build_scores(run), "val": build_scores(run)})
+    write_json(reports / "scores.json", {"test": build_scores(run), "val": build_scores(run)})
     write_csv(reports / "per_class.csv", build_per_class(run))
     write_csv(reports / "per_image.csv", build_per_image(run))
     pixels = np.eye(len(run.classes), dtype=int) * 900 + 50

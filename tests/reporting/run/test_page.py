@@ -122,7 +122,7 @@ def test_page_of_the_poorest_run_is_complete(tmp_path: Path) -> None:
 
 
 def test_scores_that_mean_nothing_are_dashes(outs: Path) -> None:
-    """A class in neither truth nor prediction, in per_class.csv, metrics.json and the curves."""
+    """A class in neither truth nor prediction, in per_class.csv, scores.json and the curves."""
     reports = outs / "reports"
     gone = dict.fromkeys(("iou", "dice", "precision", "recall", "boundary_iou", "surface_dice_1", "hd95"), "")
     per_class = [
@@ -139,9 +139,9 @@ def test_scores_that_mean_nothing_are_dashes(outs: Path) -> None:
         for row in read_csv(reports / "confusion.csv")
     ]
     write_csv(reports / "confusion.csv", confusion)
-    metrics = read_json(reports / "metrics.json")
+    metrics = read_json(reports / "scores.json")
     metrics["test"] |= {"hd95": None}
-    write_json(reports / "metrics.json", metrics)
+    write_json(reports / "scores.json", metrics)
     page = render_report(outs)
     assert "In neither truth nor prediction, so in no mean: road." in page
     assert "HD95, px</span>" not in page and 'class="value none"' in page
@@ -149,9 +149,9 @@ def test_scores_that_mean_nothing_are_dashes(outs: Path) -> None:
 
 def test_binary_scores_are_headlines(tmp_path: Path) -> None:
     outs = write_outs(tmp_path, MadeUp(("background", "pet")))
-    metrics = read_json(outs / "reports/metrics.json")
+    metrics = read_json(outs / "reports/scores.json")
     metrics["test"] |= {"seed_score": 0.61, "threshold": 0.4, "miou_at_threshold": 0.7654}
-    write_json(outs / "reports/metrics.json", metrics)
+    write_json(outs / "reports/scores.json", metrics)
     page = render_report(outs)
     assert "seed score" in page and "0.610" in page and "0.765" in page and "best on val: 0.4" in page
 
@@ -162,7 +162,7 @@ def test_metrics_of_plug_ins_are_headlines_and_columns(outs: Path) -> None:
     facts = {"missed": about, "found": {**about, "unit": "points", "of": "classes", "title": "found objects"}}
     write_json(outs / "reports/evaluation.json", {**evaluation, "metrics": {}, "metric_facts": facts})
     write_json(
-        outs / "reports/metrics.json",
+        outs / "reports/scores.json",
         {split: {**scores, "missed": 1.25, "found": 0.8125} for split, scores in metrics.items()},
     )
     rows = read_csv(outs / "reports/per_class.csv")

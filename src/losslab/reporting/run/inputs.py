@@ -49,7 +49,7 @@ class ReportInputs:
         return max(range(len(scores)), key=lambda index: -1.0 if math.isnan(scores[index]) else scores[index])
 
     def read_score(self, split: str, name: str) -> float:
-        """Read a score of metrics.json; NaN if it has none."""
+        """Read a score of scores.json; NaN if it has none."""
         value = self.metrics[split].get(name)
         return math.nan if value is None else float(value)
 
@@ -87,7 +87,7 @@ def read_report_inputs(models: Path, reports: Path, prepared: Path) -> ReportInp
     names = ("history", "per_class", "per_image", "confusion", "calibration", "thresholds", "strata")
     return ReportInputs(
         model=read_json(models / "model.json"),
-        metrics=read_json(reports / "metrics.json"),
+        metrics=read_json(reports / "scores.json"),
         evaluation=read_json(reports / "evaluation.json"),
         audit=read_json(prepared / "audit.json"),
         dataset=read_json(prepared / "dataset.json"),
