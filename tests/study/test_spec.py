@@ -42,11 +42,20 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "tune has 0 keys; it must have one, such as train.lr; several are searched together by tune: {budget",
     ),
     ({"tune": 3}, "tune is 3; it must"),
+    (
+        {"tune": {"train.lr": {"low": 1, "high": 2}}},
+        "tune: train.lr has a range, which needs a number of trials: tune: {budget: 12, params: {train.lr: {low: 1, high: 2}}}",
+    ),
     *(
-        ({"tune": {"budget": 4, "params": {"train.lr": [0.1]}, **change}}, complaint)
+        ({"tune": {"budget": 4, "params": {"train.lr": [0.1, 0.2, 0.3, 0.4]}, **change}}, complaint)
         for change, complaint in (
             ({"budget": 0}, "tune.budget is 0; it must be greater than or equal to 1"),
             ({"budget": 2.5}, "tune.budget is 2.5; it must"),
+            ({"budget": 5}, "tune.budget is 5; it must be at most 4, as there are no more settings to try"),
+            (
+                {"params": {"train.batch_size": {"low": 1, "high": 3}}},
+                "tune.budget is 4; it must be at most 3, as there are no more settings to try",
+            ),
             ({"bugdet": 3}, "tune.bugdet: unknown key; allowed here: budget, params, repeats, prune"),
             ({"repeats": 0}, "tune.repeats is 0; it must be greater than or equal to 1"),
             ({"repeats": 3}, "tune.repeats is 3; it must be at most the number of seeds, 2, which share them out"),
@@ -55,7 +64,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
             ({"params": {"train.lr": []}}, "tune.params.train.lr is empty; it needs at least one value"),
             ({"params": {"train.lr": [1, 1.0]}}, "tune.params.train.lr is [1, 1.0]; list each value once"),
             ({"params": {"train": [1]}}, "tune.params.train: train is None; it must have keys with values"),
-            ({"params": {"loss": ["focal"]}}, "loss is set by both grid.loss and tune.params.loss"),
+            ({"params": {"loss": ["a", "b", "c", "d"]}}, "loss is set by both grid.loss and tune.params.loss"),
             ({"params": {"train.lr": {"low": 1}}}, "tune.params.train.lr.high: missing"),
             (
                 {"params": {"train.lr": {"low": 1, "hihg": 2}}},
@@ -77,7 +86,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
             ({"prune": {"epochs": 1, "keep": 4}}, "tune.prune.keep is 4; it must be below tune.budget, 4"),
             ({"prune": {"epochs": 0, "keep": 1}}, "tune.prune.epochs is 0; it must be greater"),
             (
-                {"prune": {"epochs": 1, "keep": 1}, "params": {"train.epochs": [2, 3]}},
+                {"prune": {"epochs": 1, "keep": 1}, "params": {"train.epochs": [2, 3, 4, 5]}},
                 "train.epochs is set by both tune.prune and tune.params",
             ),
         )

@@ -76,6 +76,24 @@ def choose_shared_setting(card: StudySpec, params: Mapping[str, Any]) -> dict[st
     return {key: _choose_shared(domain, given.get(key)) for key, domain in card.tuned.items()}
 
 
+def describe_domains(card: StudySpec, params: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return each tuned key, what is tried of it, and its value in the shared trial with where that is from."""
+    shared, given = choose_shared_setting(card, params), flatten(params)
+    rows = []
+    for key, domain in card.tuned.items():
+        value, is_list = format_label(shared[key]), isinstance(domain, list)
+        is_given = key in given and format_label(given[key]) == value
+        origin = "the params" if is_given else "the first" if is_list else "the middle of the range"
+        rows.append((key, _describe_domain(domain), f"{value} ({origin})"))
+    return rows
+
+
+def _describe_domain(domain: Domain) -> str:
+    if isinstance(domain, list):
+        return ", ".join(map(format_label, domain))
+    return f"{format_label(domain.low)} to {format_label(domain.high)}{', log' if domain.log else ''}"
+
+
 def list_extreme_settings(card: StudySpec) -> list[dict[str, Scalar]]:
     """Return settings of one key each, with every listed value and both ends of each range."""
     return [
@@ -150,7 +168,7 @@ def _build_distribution(domain: Domain) -> Any:
 
     if isinstance(domain, list):
         return CategoricalDistribution([format_label(value) for value in domain])
-    kind = IntDistribution if _is_whole(domain) else FloatDistribution
+    kind = IntDistribution if domain.is_whole else FloatDistribution
     return kind(domain.low, domain.high, log=domain.log)  # type: ignore[arg-type]
 
 
@@ -161,22 +179,18 @@ def _encode(domain: Domain, value: Scalar) -> Scalar:
 def _decode(domain: Domain, proposed: Any) -> Scalar:
     if isinstance(domain, list):
         return {format_label(value): value for value in domain}[proposed]
-    return proposed if _is_whole(domain) else _round(proposed, domain)
+    return proposed if domain.is_whole else _round(proposed, domain)
 
 
 def _choose_shared(domain: Domain, given: Scalar) -> Scalar:
     if isinstance(domain, list):
         return next((value for value in domain if format_label(value) == format_label(given)), domain[0])
     low, high = domain.low, domain.high
-    is_number = isinstance(given, int if _is_whole(domain) else int | float) and not isinstance(given, bool)
+    is_number = isinstance(given, int if domain.is_whole else int | float) and not isinstance(given, bool)
     if is_number and low <= given <= high:  # type: ignore[operator]
         return given
     middle = math.sqrt(low * high) if domain.log else (low + high) / 2
-    return round(middle) if _is_whole(domain) else _round(middle, domain)
-
-
-def _is_whole(domain: ValueRange) -> bool:
-    return isinstance(domain.low, int) and isinstance(domain.high, int)
+    return round(middle) if domain.is_whole else _round(middle, domain)
 
 
 def _round(value: float, domain: ValueRange) -> float:
