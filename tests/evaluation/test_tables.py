@@ -54,7 +54,8 @@ def test_summary_has_test_and_val_alone(tables: object, tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     assert list(metrics) == ["test", "val"]
     assert list(metrics["test"]) == SUMMARY
-    assert (classes := list(metrics["test"]["iou"])) == ["skin", "lesion", "hair"]
+    classes = list(metrics["test"]["iou"])
+    assert classes == ["skin", "lesion", "hair"]
     judged = {key for key, metric in list_metrics(metrics["test"], classes).items() if metric.has_images}
     assert judged == set(list_judged_metrics(classes, is_binary=False))
 

@@ -92,6 +92,22 @@ def test_search_whose_budget_is_raised_goes_on(repository: Repository) -> None:
     assert trials == ["small-cross_entropy-t04-s0", "small-cross_entropy-t05-s0"]
 
 
+def test_finished_search_stays_so_with_another_version_of_optuna(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go(repository, write(repository), QuadraticEngine(repository, {}))
+    chosen = read_chosen(repository.read(), repository)
+    monkeypatch.setattr("losslab.study.tuning._PROPOSED", {})
+    monkeypatch.setattr(
+        "losslab.study.tuning._ask_optuna", lambda *asked: {"train.lr": 0.003, "train.weight_decay": 0.0}
+    )
+    assert read_chosen(repository.read(), repository) == chosen
+    engine = QuadraticEngine(repository, {})
+    go(repository, write(repository, budget=5), engine)
+    trials = [name for name in engine.started if name.startswith("small-cross_entropy-t") and name.endswith("-s0")]
+    assert trials == ["small-cross_entropy-t04-s0"]
+
+
 def test_run_that_fails_is_the_worst_trial_and_ends_no_search(repository: Repository) -> None:
     study = write(repository, params={"train.lr": {"low": 0.004, "high": 0.1, "log": True}})
     engine = QuadraticEngine(repository, {})

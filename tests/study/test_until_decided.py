@@ -11,10 +11,10 @@ from typer.testing import CliRunner
 
 from losslab.cli import app
 from losslab.comparison.looking import StudyJudge
-from losslab.comparison.looks import LookPlan
-from losslab.comparison.selection import select_study
+from losslab.comparison.looks import ONE_LOOK, LookPlan
+from losslab.comparison.selection import select_runs, select_study
 from losslab.errors import InputError
-from losslab.experiments.finished_runs import RunOutputs
+from losslab.experiments.finished_runs import RunOutputs, list_experiments
 from losslab.study.engine import EndedRun
 from losslab.study.look_record import DecisionPlan, LookRecord, PairState, SeenPair, add_known_seeds, read_record
 from losslab.study.plan import Study, StudyRun
@@ -333,7 +333,18 @@ def test_status_and_comparison_know_the_added_seeds_and_the_looks(
     assert 'id="looks"' in page and "dice beats cross_entropy" in page
     assert "### Looks" in post and "| 3 | " in post
 
+    names = [name for name, _, _ in list_experiments(inside.root)]
+    spec = select_runs(names, "miou", inside.root).spec
+    assert spec.look_plan == LookPlan(3, 5) and spec.points == 1.0
+    assert spec.warnings[0].startswith("13 of 13 runs are of small, which is looked at after each seed from 3 to 5: ")
+    output = call("compare", "--runs", *names, "--no-timing")
+    assert "13 of 13 runs are of small" in output
+    written = next((inside.root / "reports/comparisons").glob("runs.*/comparison.json"))
+    judged = json.loads(written.read_text(encoding="utf-8"))["verdict"]["pairs"]
+    assert sorted(3 * pair["share"] for pair in judged) == pytest.approx(shares)
+
     (inside.root / ".losslab/study/small/looks.json").unlink()
+    assert select_runs(names, "miou", inside.root).spec.look_plan == ONE_LOOK
     spec = select_study(inside.read(), "miou", inside.root).spec
     assert spec.look_plan == LookPlan(3, 5) and spec.looks == () and spec.points == 1.0
     assert "as if looked at after each seed from 3 to 5" in spec.warnings[0]

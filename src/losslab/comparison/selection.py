@@ -15,9 +15,10 @@ from losslab.comparison.verdicts import MIN_SEEDS
 from losslab.errors import InputError
 from losslab.experiments.finished_runs import RunOutputs
 from losslab.experiments.run_finder import RunFinder, RunRecord
+from losslab.formats import format_plural
 from losslab.io.files import JsonObject, flatten
 from losslab.study import spec as cards
-from losslab.study.look_record import LookRecord, add_known_seeds
+from losslab.study.look_record import DecisionPlan, LookRecord, add_known_seeds, list_recorded_studies
 from losslab.study.plan import Study, StudyRun, plan_final_runs
 from losslab.study.results import follow_searches, read_progress
 
@@ -106,6 +107,7 @@ def select_runs(names: Sequence[str | RunRecord], metric: str, root: Path, name:
     records = [finder.find(each) if isinstance(each, str) else each for each in names]
     axes = _find_differences([record.params for record in records])
     labels = [{axis: values[place] for axis, values in axes.items()} for place in range(len(records))]
+    look_plan, points, warnings = _find_looks_at_runs(records, root)
     digest = hashlib.sha256("\n".join(sorted(record.name for record in records)).encode()).hexdigest()[:6]
     spec = ComparisonSpec(
         name=name or f"runs.{digest}",
@@ -113,6 +115,9 @@ def select_runs(names: Sequence[str | RunRecord], metric: str, root: Path, name:
         question=f"They differ in {', '.join(axes) or 'nothing but the seed'}.",
         metric=metric,
         axes={axis: list(dict.fromkeys(values)) for axis, values in axes.items()},
+        warnings=warnings,
+        look_plan=look_plan,
+        points=points,
         facts=tuple(_list_facts(records)),
     )
     return RunSelection(spec, list(zip(records, labels, strict=True)))
@@ -151,6 +156,30 @@ def _find_look_plan(study: Study, record: LookRecord | None) -> LookPlan:
         return LookPlan(record.plan.first, record.plan.last)
     first, last = max(MIN_SEEDS, len(study.card.seeds)), len(study.seeds)
     return LookPlan(first, last) if last > first else ONE_LOOK
+
+
+def _find_looks_at_runs(records: Sequence[RunRecord], root: Path) -> tuple[LookPlan, float, tuple[str, ...]]:
+    """Find when runs were looked at by the studies until decided that they are of; one look, if they are of none.
+
+    Returns it with the points within which two are equivalent, and a line for each such study.
+    """
+    names = {record.experiment for record in records}
+    plans, warnings = list[DecisionPlan](), list[str]()
+    for study, record in list_recorded_studies(root):
+        is_likely = any(name is not None and name.startswith(study.prefix) for name in names)
+        if record.plan.first == record.plan.last or not is_likely:
+            continue
+        if number := len(names & {run.name for run in read_progress(study, root)[1]}):
+            plans.append(record.plan)
+            warnings.append(
+                f"{number} of {format_plural(len(records), 'run')} {'is' if number == 1 else 'are'} of {study.key}, which is "
+                f"looked at after each seed from {record.plan.first} to {record.plan.last}: all are judged at the levels of "
+                "these looks"
+            )
+    if not plans:
+        return ONE_LOOK, 1.0, ()
+    look_plan = LookPlan(min(plan.first for plan in plans), max(plan.last for plan in plans))
+    return look_plan, min(plan.points for plan in plans), tuple(warnings)
 
 
 def _warn_about_unrecorded_looks(study: Study, plan: LookPlan) -> Iterator[str]:

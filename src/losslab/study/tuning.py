@@ -1,13 +1,16 @@
 """Trials of a tuning: the values that are tried, one setting that all cells share, and Optuna's proposals after it."""
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from losslab.formats import format_plural
-from losslab.io.files import flatten
+from losslab.io.files import flatten, read_json, write_json
 from losslab.study.overrides import Overrides, flatten_overrides
 from losslab.study.spec import Domain, Scalar, SearchSpec, StudySpec, ValueRange, format_label
 
@@ -104,23 +107,35 @@ def list_extreme_settings(card: StudySpec) -> list[dict[str, Scalar]]:
 
 
 def propose_setting(
-    search: SearchSpec, seed: str, earlier: Sequence[tuple[Mapping[str, Scalar], float]]
+    search: SearchSpec,
+    seed: str,
+    earlier: Sequence[tuple[Mapping[str, Scalar], float]],
+    record: Path | None = None,
 ) -> dict[str, Scalar]:
     """Propose the next setting of a search: at random at first, then by Optuna's tree-structured Parzen estimator.
 
-    It depends on nothing but the arguments, so a search that was interrupted goes on as if it had not been.
+    It depends on nothing but the arguments, so a search that was interrupted goes on as if it had not been; with a record
+    also where another version of Optuna would propose something else.
 
     Args:
         search: what is searched.
         seed: words that tell this search from others.
         earlier: settings tried before, in order, with their scores; -inf for a run that failed, which is worse than any.
+        record: a file that keeps what was proposed. Raises InputError if it is broken.
 
     Source: Bergstra et al., Algorithms for hyper-parameter optimization, NeurIPS 2011, as Optuna has it.
     """
-    asked = repr((search, seed, earlier))
-    if asked not in _PROPOSED:
-        _PROPOSED[asked] = _ask_optuna(search, seed, earlier)
-    return _PROPOSED[asked]
+    asked = json.dumps([search.model_dump()["params"], seed, earlier])
+    if (record, asked) not in _PROPOSED:
+        key = hashlib.sha256(asked.encode()).hexdigest()[:16]
+        known = read_json(record) if record is not None and record.exists() else {}
+        if key not in known:
+            known[key] = _ask_optuna(search, seed, earlier)
+            if record is not None:
+                with suppress(OSError):  # a project that only can be read: then it is proposed anew each time
+                    write_json(record, known)
+        _PROPOSED[record, asked] = known[key]
+    return _PROPOSED[record, asked]
 
 
 def describe_search(search: SearchSpec) -> str:
@@ -135,7 +150,7 @@ def describe_search(search: SearchSpec) -> str:
     return f"{trials} of {format_plural(prune.epochs, 'epoch')}, the best {prune.keep} then in full"
 
 
-_PROPOSED: dict[str, dict[str, Scalar]] = {}
+_PROPOSED: dict[tuple[Path | None, str], dict[str, Scalar]] = {}
 """What was proposed before: a running study asks the same a few times a second."""
 
 
