@@ -344,7 +344,13 @@ def test_status_and_comparison_know_the_added_seeds_and_the_looks(
     assert sorted(3 * pair["share"] for pair in judged) == pytest.approx(shares)
 
     (inside.root / ".losslab/study/small/looks.json").unlink()
-    assert select_runs(names, "miou", inside.root).spec.look_plan == ONE_LOOK
+    assert select_runs(names, "miou", inside.root).spec.look_plan == LookPlan(3, 5)
+    inside.study("small", "broken: [")
+    spec = select_runs(names, "miou", inside.root).spec
+    assert (
+        spec.look_plan == ONE_LOOK and "small, if there are any, are judged as if looked at once: " in spec.warnings[0]
+    )
+    inside.study("small", CARD)
     spec = select_study(inside.read(), "miou", inside.root).spec
     assert spec.look_plan == LookPlan(3, 5) and spec.looks == () and spec.points == 1.0
     assert "as if looked at after each seed from 3 to 5" in spec.warnings[0]

@@ -18,9 +18,10 @@ from losslab.experiments.run_finder import RunFinder, RunRecord
 from losslab.formats import format_plural
 from losslab.io.files import JsonObject, flatten
 from losslab.study import spec as cards
-from losslab.study.look_record import DecisionPlan, LookRecord, add_known_seeds, list_recorded_studies
-from losslab.study.plan import Study, StudyRun, plan_final_runs
+from losslab.study.look_record import LookRecord, add_known_seeds
+from losslab.study.plan import Study, StudyRun, plan_final_runs, read_study
 from losslab.study.results import follow_searches, read_progress
+from losslab.study.state import list_states
 
 IRRELEVANT_PARAMS = (
     *("seed", "download", "report", "prepare.audit", "train.workers"),
@@ -163,23 +164,28 @@ def _find_looks_at_runs(records: Sequence[RunRecord], root: Path) -> tuple[LookP
 
     Returns it with the points within which two are equivalent, and a line for each such study.
     """
-    names = {record.experiment for record in records}
-    plans, warnings = list[DecisionPlan](), list[str]()
-    for study, record in list_recorded_studies(root):
-        is_likely = any(name is not None and name.startswith(study.prefix) for name in names)
-        if record.plan.first == record.plan.last or not is_likely:
+    names = {record.experiment for record in records if record.experiment is not None}
+    plans, points, warnings = list[LookPlan](), list[float](), list[str]()
+    origins = [(name, (), None) for name in cards.list_studies(root / cards.STUDIES)]
+    for name, sets, alias in dict.fromkeys([*(state.read_origin() for state in list_states(root)), *origins]):
+        if not any(f"{alias or name}-" in each for each in names):
             continue
-        if number := len(names & {run.name for run in read_progress(study, root)[1]}):
-            plans.append(record.plan)
+        try:
+            study, record = add_known_seeds(read_study(name, root, sets, alias), root)
+            plan = _find_look_plan(study, record)
+            number = 0 if plan.is_one_look else len(names & {run.name for run in read_progress(study, root)[1]})
+        except InputError as error:
+            warnings.append(f"runs of the study {name}, if there are any, are judged as if looked at once: {error}")
+            continue
+        if number:
+            plans.append(plan)
+            points += [record.plan.points] if record is not None else []
             warnings.append(
                 f"{number} of {format_plural(len(records), 'run')} {'is' if number == 1 else 'are'} of {study.key}, which is "
-                f"looked at after each seed from {record.plan.first} to {record.plan.last}: all are judged at the levels of "
-                "these looks"
+                f"looked at after each seed from {plan.first} to {plan.last}: all are judged at the levels of these looks"
             )
-    if not plans:
-        return ONE_LOOK, 1.0, ()
-    look_plan = LookPlan(min(plan.first for plan in plans), max(plan.last for plan in plans))
-    return look_plan, min(plan.points for plan in plans), tuple(warnings)
+    look_plan = LookPlan(min(plan.first for plan in plans), max(plan.last for plan in plans)) if plans else ONE_LOOK
+    return look_plan, min(points, default=1.0), tuple(warnings)
 
 
 def _warn_about_unrecorded_looks(study: Study, plan: LookPlan) -> Iterator[str]:

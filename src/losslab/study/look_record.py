@@ -1,22 +1,19 @@
 """Looks at a study that goes on until it is decided: what was planned, what each look saw, and the seeds that cells have."""
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from losslab.errors import InputError
 from losslab.experiments.finished_runs import list_experiments
 from losslab.io.files import read_json, write_json
 from losslab.io.yaml import Section, validate
-from losslab.study.plan import GridCell, Study, read_study
+from losslab.study.plan import GridCell, Study
 from losslab.study.results import read_progress
 from losslab.study.spec import make_slug
-from losslab.study.state import StudyState, compute_digest, list_states
+from losslab.study.state import StudyState, compute_digest
 
-RECORD = "looks.json"
 PairState = Literal["real", "equivalent", "open", "limited", "short"]
 """What a look says of a pair: decided either way, open, limited (seeds will hardly decide it), or short of finished runs."""
 
@@ -129,19 +126,8 @@ def add_known_seeds(study: Study, root: Path) -> tuple[Study, LookRecord | None]
     return (replace(study, extra_seeds=extra) if extra else study), None
 
 
-def list_recorded_studies(root: Path) -> Iterator[tuple[Study, LookRecord]]:
-    """Yield the studies that were run until decided here, with their seeds and records, but for those that cannot be read."""
-    for state in list_states(root):
-        if (state.folder / RECORD).exists():
-            with suppress(InputError):  # its file is gone, or another now
-                name, sets, alias = state.read_origin()
-                study, record = add_known_seeds(read_study(name, root, sets, alias), root)
-                if record is not None:
-                    yield study, record
-
-
 def _find_path(study: Study, root: Path) -> Path:
-    return StudyState(root, study.key).folder / RECORD
+    return StudyState(root, study.key).folder / "looks.json"
 
 
 def _find_recorded_seeds(study: Study, record: LookRecord) -> dict[GridCell, int]:
