@@ -69,7 +69,7 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
         ({"source": {"archives": [ARCHIVE | {"urls": ["ftp://x/y"]}]}}, r"urls.0 is 'ftp://x/y'; it must match"),
         ({"source": {"archives": [ARCHIVE | {"name": "../a.zip"}]}}, r"name is '../a.zip'; it must match"),
         ({"source": {"archives": [ARCHIVE | {"unpacked": 0}]}}, r"unpacked is 0; it must be greater than 0"),
-        ({"source": {"archives": []}}, r"source.archives is empty; it must not be"),
+        ({"source": {"archives": []}}, r"source.archives is empty; it must have at least 1"),
         ({"source": {"own": "x"}}, r"source.own is 'x'; it must be null$"),
         ({"source": {"generater": "lesions"}}, r": source: needs one of the keys generator, archives, folder, own$"),
     ],

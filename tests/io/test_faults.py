@@ -49,7 +49,7 @@ FAULTS = [
     ("switch: 1", "switch is 1; it must be true or false"),
     ("nothing: a", "nothing is 'a'; it must be null"),
     ("numbers: 3", "numbers is 3; it must be a list"),
-    ("numbers: []", "numbers is empty; it must not be"),
+    ("numbers: []", "numbers is empty; it must have at least 2"),
     ("numbers: [1]", "numbers has 1 entry; it must have at least 2"),
     ("numbers: [1, 2, 3, 4]", "numbers has 4 entries; it must have at most 3"),
     ("numbers: [1, a]", "numbers.1 is 'a'; it must be a whole number"),

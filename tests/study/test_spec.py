@@ -15,7 +15,7 @@ PUBLISHED = {"source": "s", "how": "h", "metric": "m"}
 ROW = {"cell": {"net": "unet"}, "values": {"iou": 0.5}}
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"titel": "x"}, "titel: unknown key; allowed here: title"),
-    ({"seeds": []}, "seeds is empty; it must not be"),
+    ({"seeds": []}, "seeds is empty; it must have at least 1"),
     ({"seeds": [0, 0]}, "seeds is [0, 0]; list each seed once"),
     ({"seeds": ["a"]}, "seeds.0 is 'a'"),
     ({"grid": None}, "grid is null; it must have keys with values"),

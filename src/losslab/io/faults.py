@@ -79,11 +79,13 @@ def _explain_place(key: str, faults: list[Any], schema: type[BaseModel]) -> Iter
             yield f"{key}: the key must be text; put it in quotes"
         elif kind in ("value_error", "wrong_kind"):
             yield f"{key}: {describe_rule(fault)}" if key else describe_rule(fault)
-        elif kind in ("too_short", "string_too_short") and not fault["input"]:
+        elif kind == "string_too_short" and not fault["input"]:
             yield f"{key} is empty; it must not be"
         elif kind in ("too_short", "too_long"):
-            bound = f"at least {ctx['min_length']}" if kind == "too_short" else f"at most {ctx['max_length']}"
-            yield f"{key} has {format_plural(len(fault['input']), 'entry', 'entries')}; it must have {bound}"
+            length, bound = len(fault["input"]), ctx.get("min_length", ctx.get("max_length"))
+            has = f"has {format_plural(length, 'entry', 'entries')}" if length else "is empty"
+            most = "least" if kind == "too_short" else "most"
+            yield f"{key} {has}; it must have at {most} {bound}"
         else:
             rules[describe_rule(fault)] = None
     if "be a number" in rules:
