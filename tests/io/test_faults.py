@@ -72,3 +72,12 @@ def test_fault_is_told_in_plain_words(text: str, message: str) -> None:
     with pytest.raises(InputError) as caught:
         validate(Outer, parse_yaml(text), "f.yaml")
     assert str(caught.value) == f"f.yaml: {message}"
+
+
+def test_many_faults_and_long_values_are_counted_and_cut() -> None:
+    with pytest.raises(InputError) as caught:
+        validate(Outer, {f"key {number}": {} for number in range(20_000)}, "f.yaml")
+    assert str(caught.value).count("unknown key") == 10 and str(caught.value).endswith("; 19990 more")
+    with pytest.raises(InputError, match=r"text is \[0, 1, 2, .*…; it must be text") as caught:
+        validate(Outer, {"text": list(range(100_000))}, "f.yaml")
+    assert len(str(caught.value)) < 300

@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator
 from datetime import date
+from itertools import islice
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, Tag, ValidationError
 
-from losslab.errors import quote, shorten, suggest_name
+from losslab.errors import MAX_QUOTED, quote, shorten, suggest_name
 from losslab.formats import format_plural
 
+MAX_FAULTS = 10
+"""Faults of one file that are told; more are counted."""
+MAX_EXPLAINED = 100
+"""Errors of pydantic that are explained at all."""
 Place = tuple[int | str, ...]
 """Keys and numbers of entries that lead to a value."""
 RULES = {
@@ -28,17 +33,19 @@ RULES = {
 
 
 def explain_faults(error: ValidationError, schema: type[BaseModel], content: Any) -> list[str]:
-    """Explain each fault of the content: key, value, rule; where a value may be of several kinds, all rules together."""
+    """Explain the first faults of the content: key, value, rule; where a value may be of several kinds, all rules together."""
     places = dict[Place, list[Any]]()
-    for fault in error.errors():
+    for fault in error.errors()[:MAX_EXPLAINED]:
         _, place = _find_place(fault["loc"], content, fault["type"] == "missing")
         places.setdefault(place, []).append(fault)
-    return [
+    texts = [
         text
         for place, faults in places.items()
         if not _is_of_another_kind(place, faults, places)
         for text in _explain_place(".".join(map(str, place)), faults, schema)
     ]
+    more = max(len(texts) - MAX_FAULTS, 0) + max(error.error_count() - MAX_EXPLAINED, 0)
+    return texts[:MAX_FAULTS] + ([f"{more} more"] if more else [])
 
 
 def describe_rule(fault: Any) -> str:
@@ -56,9 +63,11 @@ def describe_value(value: Any) -> str:
     "{low: null, log: [true, 'yes']}"
     """
     if isinstance(value, dict):
-        return shorten(f"{{{', '.join(f'{key}: {describe_value(part)}' for key, part in value.items())}}}")
+        return shorten(
+            f"{{{', '.join(f'{key}: {describe_value(part)}' for key, part in islice(value.items(), MAX_QUOTED))}}}"
+        )
     if isinstance(value, list):
-        return shorten(f"[{', '.join(map(describe_value, value))}]")
+        return shorten(f"[{', '.join(map(describe_value, value[:MAX_QUOTED]))}]")
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return str(value) if isinstance(value, date) else quote(value)

@@ -17,8 +17,6 @@ MAX_ALIASED = 10_000
 """Values that all aliases of a file may stand for together."""
 MAX_KEY, MAX_DIGITS = 1000, 100
 """Characters of a key, and of a number."""
-MAX_FAULTS = 10
-"""Faults of one file that an error lists."""
 
 
 class Section(BaseModel):
@@ -77,9 +75,7 @@ def validate(schema: type[Schema], content: Any, path: Path | str) -> Schema:
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        faults = explain_faults(error, schema, content)
-        rest = [f"{len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
-        raise InputError(f"{path}: {'; '.join(faults[:MAX_FAULTS] + rest)}") from None
+        raise InputError(f"{path}: {'; '.join(explain_faults(error, schema, content))}") from None
 
 
 def _explain_broken(error: yaml.YAMLError | UnicodeDecodeError) -> str:
