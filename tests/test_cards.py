@@ -58,8 +58,8 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
             {"classes": [{"nam": "a", "color": [0, 0, 0], "values": [0]}]},
             r"classes.0.nam: unknown key; allowed here: name, color",
         ),
-        ({"source": {"folder": "x"}}, r"source.folder is 'x'; it must be None$"),
-        ({"source": {"folder": None, "url": "x"}}, r"source.folder.url: unknown key; allowed here: folder$"),
+        ({"source": {"folder": "x"}}, r"source.folder is 'x'; it must be null$"),
+        ({"source": {"folder": None, "url": "x"}}, r"source.url: unknown key; allowed here: folder$"),
         (
             {"source": {"archives": [{"nam": 1}]}},
             r"source.archives.0.nam: unknown key; allowed here: name, md5, bytes, unpacked, urls; did you mean name\?$",
@@ -69,8 +69,8 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
         ({"source": {"archives": [ARCHIVE | {"urls": ["ftp://x/y"]}]}}, r"urls.0 is 'ftp://x/y'; it must match"),
         ({"source": {"archives": [ARCHIVE | {"name": "../a.zip"}]}}, r"name is '../a.zip'; it must match"),
         ({"source": {"archives": [ARCHIVE | {"unpacked": 0}]}}, r"unpacked is 0; it must be greater than 0"),
-        ({"source": {"archives": []}}, r"source.archives is \[\]; it must have at least 1 item"),
-        ({"source": {"own": "x"}}, r"source.own is 'x'; it must be None$"),
+        ({"source": {"archives": []}}, r"source.archives is empty; it must have at least 1"),
+        ({"source": {"own": "x"}}, r"source.own is 'x'; it must be null$"),
         ({"source": {"generater": "lesions"}}, r": source: needs one of the keys generator, archives, folder, own$"),
     ],
 )

@@ -66,7 +66,7 @@ def test_warm_up_rises_evenly_to_where_the_schedule_begins(name: str) -> None:
         ("poly", {"powers": 1}, "train.schedule_options.powers: schedule poly has no such option; it takes power"),
         ("constant", {"power": 1}, "schedule constant has no such option; it takes none"),
         ("plateau", {"patience": 0}, "train.schedule_options.patience is 0; it must be greater than 0"),
-        ("cosine", {"final": "x"}, "train.schedule_options.final is 'x'; it must be a valid number"),
+        ("cosine", {"final": "x"}, "train.schedule_options.final is 'x'; it must be a number"),
     ],
 )
 def test_wrong_option_is_an_error(name: str, options: dict[str, Any], complaint: str) -> None:

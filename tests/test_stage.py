@@ -35,7 +35,7 @@ def test_bad_params_end_every_stage_with_one_line(stage: str, tmp_path: Path) ->
     done = run_stage(stage, tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"ERROR: {stage}: params.yaml: report.examples is 'many'; it must be a valid integer"
+        f"ERROR: {stage}: params.yaml: report.examples is 'many'; it must be a whole number"
     ]
     assert done.stdout == ""
     assert sorted(tmp_path.rglob("*")) == before

@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from losslab.errors import InputError, quote
+from losslab.errors import InputError
+from losslab.io.faults import describe_rule, describe_value
 from losslab.io.yaml import Section
 
 
@@ -95,8 +96,7 @@ def check_schedule(name: str, options: dict[str, Any]) -> ConstantSchedule:
         if fault["type"] == "extra_forbidden":
             allowed = ", ".join(schedule.model_fields) or "none"
             raise InputError(f"{key}: schedule {name} has no such option; it takes {allowed}") from None
-        must = fault["msg"].removeprefix("Input should be ")
-        raise InputError(f"{key} is {quote(fault['input'])}; it must be {must}") from None
+        raise InputError(f"{key} is {describe_value(fault['input'])}; it must {describe_rule(fault)}") from None
 
 
 def build_lr_factor(schedule: ConstantSchedule, warmup: int, steps: int) -> Callable[[int, Sequence[float]], float]:

@@ -108,7 +108,7 @@ def test_impossible_request_ends_with_one_line(
     ("changes", "line"),
     [
         ({"fit": ...}, "models/model.json: fit: missing; if an older losslab wrote it, train it again"),
-        ({"size": "16"}, "models/model.json: size is '16'; it must be a valid integer"),
+        ({"size": "16"}, "models/model.json: size is '16'; it must be a whole number"),
         ({"palette": [[0, 0, 0]]}, "models/model.json: classes, palette and num_classes do not match"),
         ({"num_classes": 2}, "models: model.safetensors and model.json do not match: "),
         ({"arch": "nonet"}, "models/model.json: arch: 'nonet' is not one of "),

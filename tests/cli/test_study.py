@@ -36,7 +36,7 @@ def test_list_counts_cells_runs_and_what_is_done(inside: Repository) -> None:
 def test_list_tells_a_broken_study_and_shows_the_others(inside: Repository) -> None:
     inside.study("broken", {**STUDY, "seeds": []})
     output = study("list", code=1)
-    assert "Small" in output and "ERROR: studies/broken.yaml: seeds is []" in output
+    assert "Small" in output and "ERROR: studies/broken.yaml: seeds is empty" in output
 
 
 def test_list_tells_a_file_that_cannot_be_read_and_shows_the_others(inside: Repository) -> None:

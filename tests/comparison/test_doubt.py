@@ -146,7 +146,28 @@ def test_command_prints_a_row_for_each_pair_and_json(tmp_path: Path) -> None:
 ROW = "{method: a, mean: 0.8}"
 FAULTS = [
     ("t.yaml", f"rows: [{ROW}, {{method: b, mean: 0.7}}]", "t.yaml: row 1: images is missing"),
-    ("t.yaml", f"images: 9\nrows: [{ROW}]", "t.yaml: rows"),
+    ("t.yaml", f"images: 9\nrows: [{ROW}]", "t.yaml: has 1 method; an order needs at least two, a row each$"),
+    ("t.yaml", f"[{ROW}, {ROW}]", "t.yaml: is a list; put it below a key, rows:"),
+    (
+        "t.yaml",
+        "images: 9\nrows: [{method: a, mean: 80, sd: 8}, {method: b, mean: 70, sd: 0.08}]",
+        r"t.yaml: row 2: sd is 0.08, means are in percent; give it in percent too \(8\), or call it seed_sd if it is over",
+    ),
+    (
+        "t.yaml",
+        "images: 9\nrows: [{method: a, mean: 80}, {method: b, mean: 70, se: 0.1}]",
+        "t.yaml: row 2: se is 0.1, means are in percent",
+    ),
+    (
+        "t.yaml",
+        "images: 9\nrows: [{method: a, mean: 80}, {method: b, mean: 70, seed_sd: 0.006}]",
+        r"t.yaml: row 2: seed_sd is 0.006, means are in percent; give it in percent too \(0.6\)$",
+    ),
+    (
+        "t.yaml",
+        f"images: 9\nrows: [{ROW}, {{method: b, mean: 0.7, seed_sd: 2}}]",
+        "t.yaml: row 2: seed_sd is 2; it must be at most 0.5",
+    ),
     ("t.yaml", f"images: 9\nrows: [{ROW}, {ROW}]", "t.yaml: row 2: 'a' is a method of an earlier row"),
     ("t.yaml", f"images: 9\nrows: [{ROW}, {{method: b, mean: high}}]", "t.yaml: row 2: mean is 'high'"),
     ("t.yaml", f"images: 9\nrows: [{ROW}, {{method: b, mean: -0.1}}]", "t.yaml: row 2: mean is -0.1"),
@@ -181,6 +202,8 @@ FAULTS = [
         "method,dice\na,0.8\n",
         "t.csv: has no column mean; it has method, dice, and columns may be method, mean",
     ),
+    ("t.csv", "method,mean\n", "t.csv: has 0 methods; an order needs at least two, a row each"),
+    ("t.csv", "method;mean;Mean\na;1;1\nb;1;1\n", "t.csv: has two columns mean; name each once"),
     ("t.csv", "", "t.csv: is empty; it must have a line of names, such as method,mean,sd,images"),
     ("t.csv", "method,mean\na,\xff", "t.csv: not readable as CSV"),
     ("t.txt", "", "t.txt: must be a .yaml or .csv file"),
@@ -198,7 +221,51 @@ def test_wrong_table_is_one_line(tmp_path: Path, name: str, text: str, message: 
         raise InputError(line)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "method, mean, sd\nunet, 86, 9\n segnet , 84 ,\n",
+        "Method;Mean;SD\nunet;86;9\nsegnet;84;\n;;\n",
+        "METHOD\tmean\tsd\nunet\t86\t9\n\nsegnet\t84\t\n",
+        "method;mean;sd\nunet;86,0;9,0\nsegnet;84;\n",
+        "\ufeffmethod,mean,sd\r\nunet,86,9\r\nsegnet,84,\r\n",
+    ],
+)
+def test_csv_is_read_as_it_is_meant(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode())
+    unet, segnet = read_paper_table(path, images=50).methods
+    assert (unet.name, unet.mean, unet.sd) == ("unet", 0.86, 0.09)
+    assert (segnet.name, segnet.mean, segnet.sd) == ("segnet", 0.84, None)
+
+
+def test_options_count_instead_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.yaml"
+    path.write_text(f"{YAML}metric: dice\nlike: pets\nseeds: 2\n")
+    table = read_paper_table(path, images=80, seeds=5, metric="iou", like="streets")
+    assert (table.images, table.metric, table.like) == (80, "iou", "streets")
+    assert [method.seeds for method in table.methods] == [5, 5, 5]
+    as_stated = read_paper_table(path)
+    assert (as_stated.images, as_stated.metric, as_stated.like) == (50, "dice", "pets")
+    assert [method.seeds for method in as_stated.methods] == [2, 3, 2]
+
+
+def test_output_says_which_metric_the_means_are_of(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("method,mean,images\na,0.8,9\nb,0.7,9\n")
+    assumed = CliRunner().invoke(app, ["doubt", str(path)]).stdout.splitlines()[-1]
+    assert assumed.startswith(
+        "Dice of 9 test images; assumed (typical data): Dice, as no metric is stated (--metric), "
+    )
+    stated = CliRunner().invoke(app, ["doubt", str(path), "--metric", "iou"]).stdout.splitlines()[-1]
+    assert stated.startswith("IoU of 9 test images; assumed (typical data): correlation")
+    wrong = CliRunner().invoke(app, ["doubt", str(path), "--metric", "miou"])
+    assert wrong.exit_code == 1 and wrong.stderr == "ERROR: --metric miou: must be one of dice, iou\n"
+
+
 def test_lack_of_a_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder; give the YAML or CSV file with the table"):
+        read_paper_table(tmp_path)
     with pytest.raises(InputError, match="no such file"):
         read_paper_table(tmp_path / "none.yaml")
 

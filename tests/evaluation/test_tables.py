@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from losslab.comparison.metrics import list_judged_metrics, list_metrics
 from losslab.data.loading.arrays import PreparedData
 from losslab.evaluation import SplitResult, evaluate_split, write_tables
 from losslab.io.files import read_csv
@@ -53,7 +54,10 @@ def test_summary_has_test_and_val_alone(tables: object, tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "scores.json").read_text(encoding="utf-8"))
     assert list(metrics) == ["test", "val"]
     assert list(metrics["test"]) == SUMMARY
-    assert list(metrics["test"]["iou"]) == ["skin", "lesion", "hair"]
+    classes = list(metrics["test"]["iou"])
+    assert classes == ["skin", "lesion", "hair"]
+    judged = {key for key, metric in list_metrics(metrics["test"], classes).items() if metric.has_images}
+    assert judged == set(list_judged_metrics(classes, is_binary=False))
 
 
 def test_tables_hold_the_scores_of_the_predictions(

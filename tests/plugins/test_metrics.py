@@ -122,7 +122,7 @@ def test_params_name_metrics_and_their_options(write: Callable[[str, str], Path]
         ),
         (
             {"tversky_index": {"alpha": "a"}},
-            r"evaluate\.metrics\.tversky_index: alpha is 'a'; it must be a valid number",
+            r"evaluate\.metrics\.tversky_index: alpha is 'a'; it must be a number",
         ),
         (
             {"tversky_index": {"size": 1}},

@@ -189,7 +189,10 @@ FAULTS: list[Any] = [
         "@net\ndef own(*, size: int = 3): ...",
         r"2: option size of own: DVC's run cache overlooks keys of that name; rename it$",
     ),
-    ("@loss\ndef own(target, *, power: float = 'x'): ...", r"2: the defaults of own: Input should be a valid number"),
+    (
+        "@loss\ndef own(target, *, power: float = 'x'): ...",
+        r"2: the defaults of own: power is 'x'; it must be a number",
+    ),
     ("@loss\ndef Own(target): ...", r"2: 'Own' is no name for a loss; use small letters, digits and _$"),
     ("@loss\nclass own: ...", r"2: class own has no compute\(batch\); derive it from losslab\.losses\.base\.Loss$"),
     ("@net\ndef own(classes): ...", r"2: own takes classes; a net takes num_classes, in_channels by name, and options"),

@@ -245,9 +245,16 @@ def refuse(project: Repository, *options: str) -> str:
 
 def test_missing_programs_are_refused(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda command: None)
-    assert refuse(repository) == "--engine slurm: sbatch is not on the PATH; run this on a login node of the cluster"
+    assert refuse(repository, "foo").startswith("--slurm foo: must be OPTION=VALUE")  # the options come first
+    assert refuse(repository).startswith("--engine slurm needs a time limit for a run")
+    assert (
+        refuse(repository, "time=9")
+        == "--engine slurm: sbatch is not on the PATH; run this on a login node of the cluster"
+    )
     monkeypatch.setitem(sys.modules, "submitit", None)
-    assert refuse(repository) == "--engine slurm: submitit is not installed; run uv pip install 'losslab[slurm]'"
+    assert (
+        refuse(repository, "time=9") == "--engine slurm: submitit is not installed; run uv pip install 'losslab[slurm]'"
+    )
 
 
 @pytest.mark.parametrize(
@@ -278,7 +285,7 @@ def test_options_come_from_the_file_and_then_the_command(tmp_path: Path) -> None
     for text, fault in [
         ("- gpu", "slurm.yaml: must hold options of sbatch, such as partition: gpu"),
         ("mem: [1]", "slurm.yaml: mem is [1]; it must be a plain value, or true for an option without one"),
-        ("mem:", "slurm.yaml: mem is None; it must be a plain value"),
+        ("mem:", "slurm.yaml: mem is null; it must be a plain value"),
     ]:
         path.write_text(text)
         with pytest.raises(InputError) as error:

@@ -15,10 +15,10 @@ PUBLISHED = {"source": "s", "how": "h", "metric": "m"}
 ROW = {"cell": {"net": "unet"}, "values": {"iou": 0.5}}
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"titel": "x"}, "titel: unknown key; allowed here: title"),
-    ({"seeds": []}, "seeds is []; it must"),
+    ({"seeds": []}, "seeds is empty; it must have at least 1"),
     ({"seeds": [0, 0]}, "seeds is [0, 0]; list each seed once"),
     ({"seeds": ["a"]}, "seeds.0 is 'a'"),
-    ({"grid": None}, "grid is None"),
+    ({"grid": None}, "grid is null; it must have keys with values"),
     ({"grid": {"lr": [1.0]}}, "grid.lr: no such key: lr; params.yaml has dataset, seed"),
     ({"grid": {"train.lrr": [1.0]}}, "grid.train.lrr: no such key: train.lrr; train has epochs"),
     ({"grid": {"loss.gamma": [1.0]}}, "grid.loss.gamma: loss.gamma: loss has no keys of its own"),
@@ -42,22 +42,34 @@ BAD: list[tuple[dict[str, Any], str]] = [
         "tune has 0 keys; it must have one, such as train.lr; several are searched together by tune: {budget",
     ),
     ({"tune": 3}, "tune is 3; it must"),
+    (
+        {"tune": {"train.lr": {"low": 1, "high": 2}}},
+        "tune: train.lr has a range, which needs a number of trials: tune: {budget: 12, params: {train.lr: {low: 1, high: 2}}}",
+    ),
     *(
-        ({"tune": {"budget": 4, "params": {"train.lr": [0.1]}, **change}}, complaint)
+        ({"tune": {"budget": 4, "params": {"train.lr": [0.1, 0.2, 0.3, 0.4]}, **change}}, complaint)
         for change, complaint in (
             ({"budget": 0}, "tune.budget is 0; it must be greater than or equal to 1"),
             ({"budget": 2.5}, "tune.budget is 2.5; it must"),
+            ({"budget": 5}, "tune.budget is 5; it must be at most 4, as there are no more settings to try"),
+            (
+                {"params": {"train.batch_size": {"low": 1, "high": 3}}},
+                "tune.budget is 4; it must be at most 3, as there are no more settings to try",
+            ),
             ({"bugdet": 3}, "tune.bugdet: unknown key; allowed here: budget, params, repeats, prune"),
             ({"repeats": 0}, "tune.repeats is 0; it must be greater than or equal to 1"),
             ({"repeats": 3}, "tune.repeats is 3; it must be at most the number of seeds, 2, which share them out"),
-            ({"params": {}}, "tune.params is {}; it must"),
+            ({"params": {}}, "tune.params is empty"),
             ({"params": {"train.lrr": [1]}}, "tune.params.train.lrr: no such key: train.lrr; train has epochs"),
             ({"params": {"train.lr": []}}, "tune.params.train.lr is empty; it needs at least one value"),
             ({"params": {"train.lr": [1, 1.0]}}, "tune.params.train.lr is [1, 1.0]; list each value once"),
             ({"params": {"train": [1]}}, "tune.params.train: train is None; it must have keys with values"),
-            ({"params": {"loss": ["focal"]}}, "loss is set by both grid.loss and tune.params.loss"),
+            ({"params": {"loss": ["a", "b", "c", "d"]}}, "loss is set by both grid.loss and tune.params.loss"),
             ({"params": {"train.lr": {"low": 1}}}, "tune.params.train.lr.high: missing"),
-            ({"params": {"train.lr": {"low": 1, "hihg": 2}}}, "tune.params.train.lr.hihg: unknown key"),
+            (
+                {"params": {"train.lr": {"low": 1, "hihg": 2}}},
+                "tune.params.train.lr.hihg: unknown key; allowed here: low, high, log; did",
+            ),
             ({"params": {"train.lr": {"low": "a", "high": 2}}}, "tune.params.train.lr.low is 'a'; it must"),
             (
                 {"params": {"train.lr": 3}},
@@ -74,7 +86,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
             ({"prune": {"epochs": 1, "keep": 4}}, "tune.prune.keep is 4; it must be below tune.budget, 4"),
             ({"prune": {"epochs": 0, "keep": 1}}, "tune.prune.epochs is 0; it must be greater"),
             (
-                {"prune": {"epochs": 1, "keep": 1}, "params": {"train.epochs": [2, 3]}},
+                {"prune": {"epochs": 1, "keep": 1}, "params": {"train.epochs": [2, 3, 4, 5]}},
                 "train.epochs is set by both tune.prune and tune.params",
             ),
         )
@@ -82,7 +94,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"tune": {"loss": ["focal"]}}, "loss is set by both grid.loss and tune.loss"),
     ({"skip": [{"los": "dice"}]}, "skip.0.los: no such axis; the grid has loss, net"),
     ({"skip": [{"loss": "focal"}]}, "skip.0.loss is 'focal'; it must be one of cross_entropy, dice"),
-    ({"published": {**PUBLISHED, "rows": []}}, "published.rows is []"),
+    ({"published": {**PUBLISHED, "rows": []}}, "published.rows is empty"),
     (
         {"published": {**PUBLISHED, "rows": [{"cell": {"net": "x"}, "values": {"iou": 0.5}}]}},
         "published.rows.0.cell.net is 'x'; it must be one of unet, segnet",

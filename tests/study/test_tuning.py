@@ -13,7 +13,7 @@ from losslab.study.plan import Study, plan_final_runs, plan_runs
 from losslab.study.results import follow_searches, read_progress
 from losslab.study.scheduler import StudyOutcome
 from losslab.study.spec import SearchSpec
-from losslab.study.tuning import RANDOM_TRIALS, propose_setting
+from losslab.study.tuning import RANDOM_TRIALS, describe_domains, propose_setting
 from tests.study.repository import STUDY, Repository
 from tests.study.test_scheduler import FakeEngine, go
 
@@ -92,6 +92,22 @@ def test_search_whose_budget_is_raised_goes_on(repository: Repository) -> None:
     assert trials == ["small-cross_entropy-t04-s0", "small-cross_entropy-t05-s0"]
 
 
+def test_finished_search_stays_so_with_another_version_of_optuna(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go(repository, write(repository), QuadraticEngine(repository, {}))
+    chosen = read_chosen(repository.read(), repository)
+    monkeypatch.setattr("losslab.study.tuning._PROPOSED", {})
+    monkeypatch.setattr(
+        "losslab.study.tuning._ask_optuna", lambda *asked: {"train.lr": 0.003, "train.weight_decay": 0.0}
+    )
+    assert read_chosen(repository.read(), repository) == chosen
+    engine = QuadraticEngine(repository, {})
+    go(repository, write(repository, budget=5), engine)
+    trials = [name for name in engine.started if name.startswith("small-cross_entropy-t") and name.endswith("-s0")]
+    assert trials == ["small-cross_entropy-t04-s0"]
+
+
 def test_run_that_fails_is_the_worst_trial_and_ends_no_search(repository: Repository) -> None:
     study = write(repository, params={"train.lr": {"low": 0.004, "high": 0.1, "log": True}})
     engine = QuadraticEngine(repository, {})
@@ -157,6 +173,12 @@ def test_committed_value_outside_the_range_gives_way_to_the_middle(repository: R
     }
     shared = write(repository, params=params).shared_trial
     assert shared is not None and shared.setting == "train.lr 0.1, train.batch_size 6, train.weight_decay 0.1"
+    study = repository.read()
+    assert describe_domains(study.card, study.params) == [
+        ("train.lr", "0.01 to 1, log", "0.1 (the middle of the range)"),
+        ("train.batch_size", "4 to 8", "6 (the middle of the range)"),
+        ("train.weight_decay", "0.1, 0.2", "0.1 (the first)"),
+    ]
 
 
 BAD: list[tuple[dict[str, Any], tuple[str, ...], str]] = [
@@ -204,7 +226,9 @@ def test_show_and_status_tell_the_search(repository: Repository, monkeypatch: py
     shown = CliRunner().invoke(app, ["study", "show", "small"]).output
     assert "2 cells, seeds 0, 1, train.lr, train.weight_decay tuned on val: 24 runs" in shown
     assert "2 searches of each cell, of 4 trials of 1 epoch, the best 2 then in full" in shown
-    assert "first train.lr 0.001, train.weight_decay 0 in all cells" in shown
+    lines = [" ".join(line.split()) for line in shown.splitlines()]
+    assert "train.lr 0.0001 to 0.01, log 0.001 (the params)" in lines
+    assert "train.weight_decay 0, 0.01 0 (the params)" in lines
     repository.experiment(plan_runs(repository.read())[0], 0.5)
     status = CliRunner().invoke(app, ["study", "status", "small"]).output
     rows = [line.split() for line in status.splitlines()]

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from losslab.cli import app
-from losslab.comparison.looking import StudyJudge, check_metric
-from losslab.comparison.looks import LookPlan
-from losslab.comparison.selection import select_study
+from losslab.comparison.looking import StudyJudge
+from losslab.comparison.looks import ONE_LOOK, LookPlan
+from losslab.comparison.selection import select_runs, select_study
 from losslab.errors import InputError
 from losslab.experiments.finished_runs import RunOutputs, list_experiments
 from losslab.study.engine import EndedRun
@@ -64,7 +64,7 @@ def go(
 ) -> tuple[StudyOutcome, list[str]]:
     lines: list[str] = []
     root = engine.repository.root
-    decider = UntilDecided(study, root, plan, judge or StudyJudge(study, plan), lines.extend, check_metric)
+    decider = UntilDecided(study, root, plan, judge or StudyJudge(study, plan, root), lines.extend)
     state = StudyState(root, study.key)
     return run_study(study, root, state, engine, 1, planner=decider, budget=budget), lines
 
@@ -285,6 +285,9 @@ def call(*arguments: str, code: int = 0) -> str:
         (CARD, ["--until-decided", "--max-seeds", "2"], "--max-seeds 2: studies/small.yaml has 3 seeds already"),
         (CARD, ["--until-decided", "--budget", "soon"], "--budget soon: must be a duration such as 90m, 3h or 2d"),
         (CARD, ["--until-decided", "--budget", "0h"], "--budget 0h: must be a duration"),
+        (CARD, ["--until-decided", "--metric", "ece"], "--metric ece: cannot be judged, as single test images do not"),
+        (CARD, ["--until-decided", "--metric", "mdicce"], "--metric mdicce: must be one of miou, mdice, "),
+        (CARD, ["--until-decided", "--metric", "mdicce"], "; did you mean mdice?"),
         (STUDY, ["--until-decided"], "studies/small.yaml has 2 seeds; --until-decided begins with at least 3"),
         (CARD | {"grid": {"loss": ["dice"]}}, ["--until-decided"], "there is only one cell, so nothing to decide"),
     ],
@@ -298,15 +301,16 @@ def test_wrong_options_end_with_one_line(
     assert not (inside.root / ".losslab").exists()
 
 
-def test_metric_that_cannot_be_judged_ends_with_one_line(small: Study, repository: Repository, tmp_path: Path) -> None:
-    engine = Drawing(repository, tmp_path, dict.fromkeys(LOSSES, 0.5))
-    for metric, complaint, runs in (
-        ("beauty", "--metric beauty: must be one of", 1),
-        ("ece", "cannot be decided by ece: ", 9),
-    ):
-        with pytest.raises(InputError, match=complaint):
-            go(small, engine, make().model_copy(update={"metric": metric}))
-        assert len(list(list_experiments(repository.root))) == runs
+def test_spent_budget_is_told_with_the_command_that_goes_on(
+    inside: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside.study("small", CARD)
+    monkeypatch.setattr("losslab.cli.study._build_engine", lambda *given: FakeEngine(inside, {}, slots=1))
+    *_, done, judged, spent = call("study", "run", "small", "--until-decided", "--budget", "4").splitlines()
+    assert done == "small: 4 of 9 done"
+    assert judged == "not judged yet: small is looked at when all of its first 9 runs have ended"
+    command = "losslab study run small --until-decided"
+    assert spent == f"the budget of 4 is spent: run `{command}` to go on, with a --budget or to the end"
 
 
 def test_status_and_comparison_know_the_added_seeds_and_the_looks(
@@ -329,7 +333,24 @@ def test_status_and_comparison_know_the_added_seeds_and_the_looks(
     assert 'id="looks"' in page and "dice beats cross_entropy" in page
     assert "### Looks" in post and "| 3 | " in post
 
+    names = [name for name, _, _ in list_experiments(inside.root)]
+    spec = select_runs(names, "miou", inside.root).spec
+    assert spec.look_plan == LookPlan(3, 5) and spec.points == 1.0
+    assert spec.warnings[0].startswith("13 of 13 runs are of small, which is looked at after each seed from 3 to 5: ")
+    output = call("compare", "--runs", *names, "--no-timing")
+    assert "13 of 13 runs are of small" in output
+    written = next((inside.root / "reports/comparisons").glob("runs.*/comparison.json"))
+    judged = json.loads(written.read_text(encoding="utf-8"))["verdict"]["pairs"]
+    assert sorted(3 * pair["share"] for pair in judged) == pytest.approx(shares)
+
     (inside.root / ".losslab/study/small/looks.json").unlink()
+    assert select_runs(names, "miou", inside.root).spec.look_plan == LookPlan(3, 5)
+    inside.study("small", "broken: [")
+    spec = select_runs(names, "miou", inside.root).spec
+    assert (
+        spec.look_plan == ONE_LOOK and "small, if there are any, are judged as if looked at once: " in spec.warnings[0]
+    )
+    inside.study("small", CARD)
     spec = select_study(inside.read(), "miou", inside.root).spec
     assert spec.look_plan == LookPlan(3, 5) and spec.looks == () and spec.points == 1.0
     assert "as if looked at after each seed from 3 to 5" in spec.warnings[0]

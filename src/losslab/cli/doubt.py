@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 @cli_errors()
 def doubt(
     path: Annotated[Path, typer.Argument(metavar="TABLE", help="YAML or CSV file: method, mean, and what is stated.")],
-    images: Annotated[int | None, typer.Option(min=1, help="Number of test images, if the file lacks it.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Number of seeds, if the file lacks it.")] = None,
+    images: Annotated[int | None, typer.Option(min=1, help="Number of test images, whatever the file says.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Number of seeds of all methods, whatever the file says.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(help="What the means are of: dice (default) or iou.")] = None,
     like: Annotated[
         str | None, typer.Option(help="Comparable data: lesions, pets, streets, or typical (default).")
     ] = None,
@@ -29,8 +32,8 @@ def doubt(
     from losslab.comparison.doubt import TYPICAL, doubt_table, find_spread
     from losslab.comparison.paper_table import read_paper_table
 
-    table = read_paper_table(path, images, seeds)
-    kind = like or table.like or TYPICAL
+    table = read_paper_table(path, images, seeds, metric, like)
+    kind = table.like or TYPICAL
     spread = find_spread(table.metric, kind)
     pairs = doubt_table(table.methods, table.images, spread)
     if as_json:
@@ -64,4 +67,7 @@ def _describe_assumed(table: "PaperTable", kind: str, spread: "Spread") -> str:
         parts.append(f"SD {100 * spread.seed_sd:.1f} points over seeds")
     if not table.states_seeds:
         parts.append("one seed where none is stated")
-    return f"{format_plural(table.images, 'test image')}; assumed ({kind} data): {', '.join(parts)}; losslab docs doubt"
+    metric = {"dice": "Dice", "iou": "IoU"}[table.metric]
+    if not table.states_metric:
+        parts.insert(0, f"{metric}, as no metric is stated (--metric)")
+    return f"{metric} of {format_plural(table.images, 'test image')}; assumed ({kind} data): {', '.join(parts)}; losslab docs doubt"

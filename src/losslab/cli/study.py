@@ -115,17 +115,19 @@ def run(
     command = f"losslab study run {_format_arguments(name, tuple(sets or ()), alias)}"
     command += (f" --engine {engine}" if engine != "dvc" else "") + (f" --address {address}" if address else "")
     command += "".join(f" --slurm {shlex.quote(text)}" for text in slurm or ())
-    given = {"--max-seeds": max_seeds, "--points": points, "--metric": metric, "--budget": budget}
+    given = {"--max-seeds": max_seeds, "--points": points, "--metric": metric}
     options = (" --until-decided" if until_decided else "") + "".join(
         f" {option} {shlex.quote(str(value))}" for option, value in given.items() if value is not None
     )
+    unlimited = command + options
+    options += f" --budget {shlex.quote(budget)}" if budget is not None else ""
     command += options
     with cli_errors(f"run `{command}` to resume"):
         if address is not None and engine != "ray":
             raise InputError("--address needs --engine ray")
         if slurm and engine != "slurm":
             raise InputError("--slurm needs --engine slurm")
-        needing = [option for option in given if given[option] is not None and option != "--budget"]
+        needing = [option for option in given if given[option] is not None]
         if needing and not until_decided:
             raise InputError(f"{needing[0]} needs --until-decided")
         limit = parse_budget(budget) if budget is not None else None
@@ -153,7 +155,7 @@ def run(
         if isinstance(planner, UntilDecided):
             print_line(planner.describe_end(outcome.done))
         if outcome.is_out_of_budget:
-            print_line(f"the budget of {budget} is spent; run `{command}` to go on with another")
+            print_line(f"the budget of {budget} is spent: run `{unlimited}` to go on, with a --budget or to the end")
         if outcome.failed:
             raise typer.Exit(1)
 
@@ -208,17 +210,17 @@ def stop(name: Name) -> None:
 
 def _build_decider(study: "Study", max_seeds: int | None, points: float | None, metric: str | None) -> "UntilDecided":
     """Build the planner of a study that goes on until it is decided, which prints what each look saw."""
-    from losslab.comparison.looking import StudyJudge, check_metric
+    from losslab.comparison.looking import StudyJudge
     from losslab.study.until_decided import UntilDecided, make_plan
 
     plan = make_plan(study, ROOT, max_seeds, points, metric)
-    judge = StudyJudge(study, plan)
+    judge = StudyJudge(study, plan, ROOT)
 
     def show(lines: list[str]) -> None:
         for line in lines:
             print_line(line)
 
-    return UntilDecided(study, ROOT, plan, judge, show, check_metric)
+    return UntilDecided(study, ROOT, plan, judge, show)
 
 
 def _refuse_taken_alias(study: "Study", state: "StudyState") -> None:
@@ -268,7 +270,7 @@ def _print_counts(study: "Study", rows: list[dict[str, Any]], runner: dict[str, 
 
 
 def _print_study(study: "Study") -> None:
-    from losslab.study.tuning import describe_search
+    from losslab.study.tuning import describe_domains, describe_search
 
     card = study.card
     print_line(f"{study.name}: {card.title}")
@@ -283,8 +285,9 @@ def _print_study(study: "Study") -> None:
     values = f", {', '.join(card.tuned)} tuned on val" if card.tuned else ""
     print_line("")
     print_line(f"{len(rows)} cells, seeds {', '.join(map(str, card.seeds))}{values}: {study.number_of_runs} runs")
-    if card.search is not None and study.shared_trial is not None:
-        print_line(f"{describe_search(card.search)}, first {study.shared_trial.setting} in all cells")
+    if card.search is not None:
+        print_line(describe_search(card.search))
+        print_table(("tuned", "values", "first, in all cells"), describe_domains(card, study.params))
     params = study.params
     print_line(f"on {params['dataset']} at {params['prepare']['size']} px, {params['train']['epochs']} epochs")
     if card.published is not None:

@@ -26,7 +26,7 @@ from losslab.comparison.score_table import ScoreTable
 from losslab.comparison.statistics import Blocks, compute_variance_floor
 from losslab.comparison.tuning import TuningReport
 from losslab.comparison.verdicts import Verdict, judge_all, write_sentence
-from losslab.errors import InputError
+from losslab.errors import InputError, suggest_name
 from losslab.io.files import JsonObject
 from losslab.study.look_record import Look
 from losslab.study.spec import PublishedNumbers
@@ -160,7 +160,7 @@ def find_metric(key: str, sets: Mapping[str, Sequence[RunEvidence]], where: str)
     runs = [run for part in sets.values() for run in part]
     known = runs[0].list_metrics()
     if key not in known:
-        raise InputError(f"{where} {key}: must be one of {', '.join(known)}")
+        raise InputError(f"{where} {key}: must be one of {', '.join(known)}{suggest_name(key, known)}")
     for run in runs:
         if key not in run.list_metrics():
             raise InputError(f"cannot be compared: {runs[0].name} has {key}, {run.name} does not")

@@ -1,33 +1,37 @@
 """Looks at a study that goes on until it is decided: its finished runs are judged as `losslab compare` judges them."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from losslab.cards import read_card
 from losslab.comparison.compare import build_table, drop_duplicates, find_metric, judge_table
 from losslab.comparison.evidence import RunEvidence, read_evidence
 from losslab.comparison.looks import LookPlan
-from losslab.comparison.metrics import list_metrics
+from losslab.comparison.metrics import TITLES, list_judged_metrics
 from losslab.comparison.score_table import ScoreTable
 from losslab.comparison.verdicts import MIN_SEEDS, JudgedPair
-from losslab.errors import InputError
+from losslab.errors import InputError, suggest_name
 from losslab.experiments.finished_runs import RunOutputs
-from losslab.io.files import JsonObject
 from losslab.study.look_record import DecisionPlan, PairState, SeenPair
-from losslab.study.plan import GridCell, Study, StudyRun
+from losslab.study.plan import GridCell, Study, StudyRun, list_kinds_of_runs
 from losslab.study.until_decided import Findings
 from losslab.tracking.store import RECORD_FILES
+
+CATALOG = Path("data/catalog")
 
 
 class StudyJudge:
     """Judges the finished runs of a study at its looks; the tables of a run are read once.
 
-    Raises InputError if the study has too few seeds to begin with.
+    Raises InputError if the study has too few seeds to begin with, or its runs cannot be judged by the metric.
     """
 
-    def __init__(self, study: Study, plan: DecisionPlan) -> None:
+    def __init__(self, study: Study, plan: DecisionPlan, root: Path) -> None:
         if plan.first < MIN_SEEDS:
             raise InputError(
                 f"studies/{study.name}.yaml has {plan.first} seeds; --until-decided begins with at least {MIN_SEEDS}"
             )
+        check_metric(plan.metric, study, root)
         self.study, self.plan = study, plan
         self.known: dict[StudyRun, RunEvidence] = {}
 
@@ -98,11 +102,16 @@ def _describe_pair(question: str, pair: JudgedPair, state: PairState) -> SeenPai
     )
 
 
-def check_metric(metric: str, scores: JsonObject) -> None:
-    """Raise InputError at once if a run's scores lack the metric, instead of at the first look, many runs later.
-
-    >>> check_metric("iou_hair", {"miou": 0.5, "iou": {"hair": 0.4}})
-    """
-    known = list_metrics(scores, list(scores.get("iou", {})))
-    if metric not in known:
-        raise InputError(f"--metric {metric}: must be one of {', '.join(known)}")
+def check_metric(metric: str, study: Study, root: Path) -> None:
+    """Raise InputError for a metric that runs of the study will not have, or cannot be judged by, before any is run."""
+    judged: list[str] | None = None
+    kinds = [(run.params["dataset"], tuple(run.params["evaluate"]["metrics"])) for run in list_kinds_of_runs(study)]
+    for dataset, own in dict.fromkeys(kinds):
+        card = read_card(dataset, root / CATALOG)
+        listed = list_judged_metrics([each.name for each in card.classes], card.num_outputs == 1, own)
+        judged = [key for key in judged or listed if key in listed]
+    if metric not in (judged or ()):
+        is_shown = metric in TITLES or metric.startswith("surface_dice_")
+        why = "cannot be judged, as single test images do not have it; it " if is_shown else ""
+        close = "" if is_shown else suggest_name(metric, judged or ())
+        raise InputError(f"--metric {metric}: {why}must be one of {', '.join(judged or ())}{close}")

@@ -227,6 +227,21 @@ def list_metrics(
     return {key: _describe_metric(key, classes, (own or {}).get(key)) for key in keys}
 
 
+def list_judged_metrics(classes: Sequence[str], is_binary: bool, own: Iterable[str] = ()) -> list[str]:
+    """List the metrics that runs can be judged by, as single test images or their pixels have them.
+
+    Args:
+        is_binary: whether nets have one output, so that there is a seed_score.
+        own: names of metrics of plug-ins.
+
+    >>> list_judged_metrics(["skin", "hair"], is_binary=False)[:4]
+    ['miou', 'mdice', 'mean_accuracy', 'mprecision']
+    """
+    of_images = [key for key in PER_IMAGE_COLUMNS if key != "seed_score" or is_binary]
+    by_class = [f"{kind}_{name}" for kind in CLASS_SCORES for name in classes]
+    return [*CLASS_MEANS, *POOLED_SCORES, *of_images, *CONTOUR_SCORES, *own, *by_class]
+
+
 def _describe_metric(key: str, classes: Sequence[str], own: JsonObject | None) -> ComparedMetric:
     unit = "pixels" if key == "hd95" else "points" if own is None else own["unit"]
     kind, name = key.partition("_")[0], find_metric_class(key, classes)
@@ -252,8 +267,6 @@ def _describe_metric(key: str, classes: Sequence[str], own: JsonObject | None) -
         point=0.01 if unit == "points" else 1,
         unit=unit,
         why_not=f"single test images have no {title}",
-        has_images=name is not None
-        or own is not None
-        or key in (*PER_IMAGE_COLUMNS, *CLASS_MEANS, *CONTOUR_SCORES, *POOLED_SCORES),
+        has_images=own is not None or key in list_judged_metrics(classes, True),
         about=about,
     )

@@ -1,7 +1,9 @@
 """The table of a paper, as YAML or CSV, for `losslab doubt`."""
 
 import csv
+import io
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +13,15 @@ from pydantic import Field
 
 from losslab.comparison.doubt import Method
 from losslab.errors import InputError, quote
+from losslab.formats import format_plural
 from losslab.io.yaml import MAX_FILE_BYTES, Section, read_yaml, validate
 
 MAX_SHARE_SD = 0.5
-"""The most that scores from 0 to 1 can spread: half of them 0, half 1."""
+"""The most that scores from 0 to 1 can spread: half of them 0, half 1. Over images, scores in percent spread more than that."""
+MIN_SEED_SD = 0.1
+"""Points below which a standard deviation over seeds is taken for one of scores from 0 to 1."""
+METRICS = ("dice", "iou")
+SEPARATORS = (",", ";", "\t")
 
 
 class PaperRow(Section):
@@ -35,11 +42,11 @@ class PaperRow(Section):
 class PaperFile(Section):
     """The content of a YAML file; what a row does not say, the file may say for all."""
 
-    metric: Literal["dice", "iou"] = "dice"
+    metric: Literal["dice", "iou"] | None = None
     like: Literal["lesions", "pets", "streets", "typical"] | None = None
     images: int | None = Field(default=None, ge=1)
     seeds: int | None = Field(default=None, ge=1)
-    rows: list[Any] = Field(min_length=2)
+    rows: list[Any]
 
 
 @dataclass(frozen=True)
@@ -49,36 +56,52 @@ class PaperTable:
     methods: list[Method]
     images: int
     metric: Literal["dice", "iou"]
+    states_metric: bool
+    """Whether the metric is said; else Dice is assumed."""
     like: str | None
-    """Kind of data, if the file says it."""
+    """Kind of data, if it is said."""
     states_seeds: bool
     """Whether it is said of all methods how many seeds they had; else one is assumed."""
 
 
-def read_paper_table(path: Path, images: int | None = None, seeds: int | None = None) -> PaperTable:
-    """Read the table of a paper; `images` and `seeds` are those of methods of which the file does not say it.
+def read_paper_table(
+    path: Path, images: int | None = None, seeds: int | None = None, metric: str | None = None, like: str | None = None
+) -> PaperTable:
+    """Read the table of a paper; what is given here counts instead of what the file says.
 
     Raises:
         InputError: the file does not exist, or something in it is wrong; the message names file and row.
     """
+    if metric not in (None, *METRICS):
+        raise InputError(f"--metric {metric}: must be one of {', '.join(METRICS)}")
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the YAML or CSV file with the table")
     if not path.is_file():
         raise InputError(f"{path}: no such file; it must be a YAML or CSV file with a row for each method")
     if path.suffix.lower() == ".csv":
         file = _read_csv_file(path)
     elif path.suffix.lower() in (".yaml", ".yml"):
-        file = validate(PaperFile, read_yaml(path), path)
+        content = read_yaml(path)
+        if isinstance(content, list):
+            raise InputError(f"{path}: is a list; put it below a key, rows:")
+        file = validate(PaperFile, content, path)
     else:
         raise InputError(f"{path}: must be a .yaml or .csv file")
+    if len(file.rows) < 2:
+        raise InputError(
+            f"{path}: has {format_plural(len(file.rows), 'method')}; an order needs at least two, a row each"
+        )
+    file = file.model_copy(update={"metric": metric or file.metric, "like": like or file.like})
     rows = [validate(PaperRow, row, f"{path}: row {number}") for number, row in enumerate(file.rows, start=1)]
     scale = _find_scale(path, rows)
-    shared = _find_images(path, rows, file.images or images)
-    known = [row.seeds or file.seeds or seeds for row in rows]
+    shared = images or _find_images(path, rows, file.images)
+    known = [seeds or row.seeds or file.seeds for row in rows]
     methods = [
         Method(
             name=row.method,
             mean=row.mean / scale,
             sd=_find_sd(row, scale, shared, f"{path}: row {number}"),
-            seed_sd=None if row.seed_sd is None else row.seed_sd / scale,
+            seed_sd=_scale_sd("seed_sd", row.seed_sd, 1.0, scale, MIN_SEED_SD, f"{path}: row {number}"),
             seeds=count or 1,
         )
         for number, (row, count) in enumerate(zip(rows, known, strict=True), start=1)
@@ -87,42 +110,60 @@ def read_paper_table(path: Path, images: int | None = None, seeds: int | None = 
     for number, name in enumerate(names):
         if name in names[:number]:
             raise InputError(f"{path}: row {number + 1}: {quote(name)} is a method of an earlier row; name each once")
-    return PaperTable(methods, shared, file.metric, file.like, None not in known)
+    return PaperTable(
+        methods=methods,
+        images=shared,
+        metric=file.metric or "dice",
+        states_metric=file.metric is not None,
+        like=file.like,
+        states_seeds=None not in known,
+    )
 
 
 def _read_csv_file(path: Path) -> PaperFile:
+    """Read a CSV file, whose names may have capitals and spaces, separated by the one of `SEPARATORS` that it has most of."""
     if path.stat().st_size > MAX_FILE_BYTES:
         raise InputError(f"{path}: more than {MAX_FILE_BYTES} bytes, which is no table of a paper")
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = list(csv.DictReader(file, strict=True))
+        text = path.read_text(encoding="utf-8-sig")
+        separator = max(SEPARATORS, key=text.partition("\n")[0].count)
+        given = list(csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True))
     except (csv.Error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not readable as CSV: {error}") from None
+    lines = [cells for each in given if any(cells := [cell.strip() for cell in each])]
     if not lines:
         raise InputError(
             f"{path}: is empty; it must have a line of names, such as method,mean,sd,images, and rows below it"
         )
-    if missing := [name for name in ("method", "mean") if name not in lines[0]]:
-        has, allowed = ", ".join(map(str, lines[0])), ", ".join(PaperRow.model_fields)
-        raise InputError(f"{path}: has no column {missing[0]}; it has {has}, and columns may be {allowed}")
-    rows = [_convert_line(line, f"{path}: row {number}") for number, line in enumerate(lines, start=1)]
+    names = [re.sub(r"\s+", "_", name.lower()) for name in lines[0]]
+    for name in ("method", "mean"):
+        if name not in names:
+            allowed = ", ".join(PaperRow.model_fields)
+            raise InputError(
+                f"{path}: has no column {name}; it has {', '.join(lines[0])}, and columns may be {allowed}"
+            )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{path}: has two columns {twice[0]}; name each once")
+    rows = [
+        _convert_line(names, cells, separator, f"{path}: row {number}") for number, cells in enumerate(lines[1:], 1)
+    ]
     return validate(PaperFile, {"rows": rows}, path)
 
 
-def _convert_line(line: dict[str | None, Any], where: str) -> dict[str, Any]:
-    """Convert a line's cells to numbers; empty ones are left out."""
-    if None in line:
+def _convert_line(names: Sequence[str], cells: Sequence[str], separator: str, where: str) -> dict[str, Any]:
+    """Convert a line's cells to numbers, whose decimal sign may be a comma where that is no separator; empty ones are left out."""
+    if len(cells) > len(names):
         raise InputError(f"{where}: has more cells than the line of names")
     row: dict[str, Any] = {}
-    for name, cell in line.items():
-        if name == "method" or not (cell or "").strip():
-            row |= {str(name): cell.strip()} if cell and cell.strip() else {}
+    for name, cell in zip(names, cells, strict=False):
+        if name == "method" or not cell:
+            row |= {name: cell} if cell else {}
             continue
         try:
-            number = float(cell)
+            number = float(cell if separator == "," else cell.replace(",", "."))
         except ValueError:
             raise InputError(f"{where}: {name} is {quote(cell)}; it must be a number") from None
-        row[str(name)] = int(number) if name in ("images", "seeds") and number.is_integer() else number
+        row[name] = int(number) if name in ("images", "seeds") and number.is_integer() else number
     return row
 
 
@@ -156,10 +197,25 @@ def _find_images(path: Path, rows: Sequence[PaperRow], given: int | None) -> int
 def _find_sd(row: PaperRow, scale: float, images: int, where: str) -> float | None:
     if row.sd is not None and row.se is not None:
         raise InputError(f"{where}: has sd and se; give one of them")
-    sd = row.sd if row.se is None else row.se * math.sqrt(images)
-    if sd is not None and sd / scale > MAX_SHARE_SD:
-        name, most = ("sd", MAX_SHARE_SD) if row.se is None else ("se", MAX_SHARE_SD / math.sqrt(images))
+    if row.se is not None:
+        return _scale_sd("se", row.se, math.sqrt(images), scale, MAX_SHARE_SD, where)
+    return _scale_sd("sd", row.sd, 1.0, scale, MAX_SHARE_SD, where)
+
+
+def _scale_sd(name: str, value: float | None, factor: float, scale: float, least: float, where: str) -> float | None:
+    """Return `factor` times a value as a standard deviation of scores from 0 to 1.
+
+    Raises InputError if it is of more than such scores can have, or in percent at most `least`, so not in percent.
+    """
+    if value is None:
+        return None
+    if value * factor > MAX_SHARE_SD * scale:
         raise InputError(
-            f"{where}: {name} is {row.se or row.sd:g}; it must be at most {most * scale:.3g}, as such scores spread no more"
+            f"{where}: {name} is {value:g}; it must be at most {MAX_SHARE_SD * scale / factor:.3g}, as such scores spread no more"
         )
-    return None if sd is None else sd / scale
+    if scale > 1 and 0 < value * factor <= least:
+        seeds = "" if name == "seed_sd" else ", or call it seed_sd if it is over seeds"
+        raise InputError(
+            f"{where}: {name} is {value:g}, means are in percent; give it in percent too ({100 * value:g}){seeds}"
+        )
+    return value * factor / scale

@@ -15,11 +15,13 @@ from losslab.comparison.verdicts import MIN_SEEDS
 from losslab.errors import InputError
 from losslab.experiments.finished_runs import RunOutputs
 from losslab.experiments.run_finder import RunFinder, RunRecord
+from losslab.formats import format_plural
 from losslab.io.files import JsonObject, flatten
 from losslab.study import spec as cards
 from losslab.study.look_record import LookRecord, add_known_seeds
-from losslab.study.plan import Study, StudyRun, plan_final_runs
+from losslab.study.plan import Study, StudyRun, plan_final_runs, read_study
 from losslab.study.results import follow_searches, read_progress
+from losslab.study.state import list_states
 
 IRRELEVANT_PARAMS = (
     *("seed", "download", "report", "prepare.audit", "train.workers"),
@@ -106,6 +108,7 @@ def select_runs(names: Sequence[str | RunRecord], metric: str, root: Path, name:
     records = [finder.find(each) if isinstance(each, str) else each for each in names]
     axes = _find_differences([record.params for record in records])
     labels = [{axis: values[place] for axis, values in axes.items()} for place in range(len(records))]
+    look_plan, points, warnings = _find_looks_at_runs(records, root)
     digest = hashlib.sha256("\n".join(sorted(record.name for record in records)).encode()).hexdigest()[:6]
     spec = ComparisonSpec(
         name=name or f"runs.{digest}",
@@ -113,6 +116,9 @@ def select_runs(names: Sequence[str | RunRecord], metric: str, root: Path, name:
         question=f"They differ in {', '.join(axes) or 'nothing but the seed'}.",
         metric=metric,
         axes={axis: list(dict.fromkeys(values)) for axis, values in axes.items()},
+        warnings=warnings,
+        look_plan=look_plan,
+        points=points,
         facts=tuple(_list_facts(records)),
     )
     return RunSelection(spec, list(zip(records, labels, strict=True)))
@@ -151,6 +157,35 @@ def _find_look_plan(study: Study, record: LookRecord | None) -> LookPlan:
         return LookPlan(record.plan.first, record.plan.last)
     first, last = max(MIN_SEEDS, len(study.card.seeds)), len(study.seeds)
     return LookPlan(first, last) if last > first else ONE_LOOK
+
+
+def _find_looks_at_runs(records: Sequence[RunRecord], root: Path) -> tuple[LookPlan, float, tuple[str, ...]]:
+    """Find when runs were looked at by the studies until decided that they are of; one look, if they are of none.
+
+    Returns it with the points within which two are equivalent, and a line for each such study.
+    """
+    names = {record.experiment for record in records if record.experiment is not None}
+    plans, points, warnings = list[LookPlan](), list[float](), list[str]()
+    origins = [(name, (), None) for name in cards.list_studies(root / cards.STUDIES)]
+    for name, sets, alias in dict.fromkeys([*(state.read_origin() for state in list_states(root)), *origins]):
+        if not any(f"{alias or name}-" in each for each in names):
+            continue
+        try:
+            study, record = add_known_seeds(read_study(name, root, sets, alias), root)
+            plan = _find_look_plan(study, record)
+            number = 0 if plan.is_one_look else len(names & {run.name for run in read_progress(study, root)[1]})
+        except InputError as error:
+            warnings.append(f"runs of the study {name}, if there are any, are judged as if looked at once: {error}")
+            continue
+        if number:
+            plans.append(plan)
+            points += [record.plan.points] if record is not None else []
+            warnings.append(
+                f"{number} of {format_plural(len(records), 'run')} {'is' if number == 1 else 'are'} of {study.key}, which is "
+                f"looked at after each seed from {plan.first} to {plan.last}: all are judged at the levels of these looks"
+            )
+    look_plan = LookPlan(min(plan.first for plan in plans), max(plan.last for plan in plans)) if plans else ONE_LOOK
+    return look_plan, min(points, default=1.0), tuple(warnings)
 
 
 def _warn_about_unrecorded_looks(study: Study, plan: LookPlan) -> Iterator[str]:

@@ -1,14 +1,14 @@
 """Strict YAML files: read as DVC reads them, checked against a schema, all faults reported on one line."""
 
 import re
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Tag, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from losslab.errors import InputError, quote, shorten, suggest_name
+from losslab.errors import InputError, quote, shorten
+from losslab.io.faults import explain_faults
 from losslab.io.files import MAX_DEPTH
 
 Schema = TypeVar("Schema", bound=BaseModel)
@@ -17,8 +17,6 @@ MAX_ALIASED = 10_000
 """Values that all aliases of a file may stand for together."""
 MAX_KEY, MAX_DIGITS = 1000, 100
 """Characters of a key, and of a number."""
-MAX_FAULTS = 10
-"""Faults of one file that an error lists."""
 
 
 class Section(BaseModel):
@@ -77,43 +75,7 @@ def validate(schema: type[Schema], content: Any, path: Path | str) -> Schema:
     try:
         return schema.model_validate(content)
     except ValidationError as error:
-        faults = [_explain(fault, schema) for fault in error.errors()]
-        rest = [f"{len(faults) - MAX_FAULTS} more"] if len(faults) > MAX_FAULTS else []
-        raise InputError(f"{path}: {'; '.join(faults[:MAX_FAULTS] + rest)}") from None
-
-
-def _explain(fault: Any, schema: type[BaseModel]) -> str:
-    # The mark of an alternative is one of its keys, which comes again where that is at fault, or a word in parentheses.
-    places = [part for part in fault["loc"] if not re.fullmatch(r"\(\w+\)", str(part))]
-    parts = [str(part) for before, part in pairwise((None, *places)) if before != part or isinstance(part, int)]
-    key = shorten(".".join(parts))
-    message = re.sub("^(Value error, |[A-Z][a-z]+ should )", "", fault["msg"])
-    if fault["type"] == "extra_forbidden":
-        allowed = _list_keys(schema, fault["loc"][:-1])
-        return (
-            f"{key}: unknown key"
-            + (f"; allowed here: {', '.join(allowed)}" if allowed else "")
-            + suggest_name(str(fault["loc"][-1]), allowed)
-        )
-    if fault["type"] == "missing":
-        return f"{key}: missing"
-    if fault["type"] in ("value_error", "wrong_kind"):
-        return f"{key}: {message}" if key else message
-    return f"{key} is {quote(fault['input'])}; it must {message}"
-
-
-def _list_keys(annotation: Any, location: tuple[int | str, ...]) -> list[str]:
-    """List the keys of the section at a location, reached through fields, lists and alternatives marked with a Tag."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        if not location:
-            return list(annotation.model_fields)
-        field = annotation.model_fields.get(str(location[0]))
-        return _list_keys(field.annotation, location[1:]) if field else []
-    tags = [mark.tag for mark in getattr(annotation, "__metadata__", ()) if isinstance(mark, Tag)]
-    if tags:
-        return _list_keys(annotation.__origin__, location[1:]) if location[:1] == (tags[0],) else []
-    rest = location[1:] if location and isinstance(location[0], int) else location
-    return next((keys for option in get_args(annotation) if (keys := _list_keys(option, rest))), [])
+        raise InputError(f"{path}: {'; '.join(explain_faults(error, schema, content))}") from None
 
 
 def _explain_broken(error: yaml.YAMLError | UnicodeDecodeError) -> str:

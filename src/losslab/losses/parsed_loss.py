@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from losslab.errors import InputError, quote, suggest_name
+from losslab.io.faults import describe_rule, describe_value
 from losslab.losses.expression import LossTerm, parse_expression
 from losslab.losses.options import Options
 from losslab.losses.registry import LOSSES, find_loss
@@ -115,13 +116,13 @@ def _validate(name: str, given: dict[str, Any], keys: dict[str, str]) -> Options
         if schema.model_fields[option].default is None:
             faults.append("null")
         raise InputError(
-            f"loss_options.{keys.get(option, option)} is {quote(given[option])} ({name}); "
+            f"loss_options.{keys.get(option, option)} is {describe_value(given[option])} ({name}); "
             f"it must be {' or '.join(dict.fromkeys(faults))}"
         ) from None
 
 
 def _explain_fault(fault: Any) -> str:
     """Say what one of the types that an option may have asks for."""
-    message = fault["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    message = describe_rule(fault).removeprefix("be ")
     item = next((part for part in fault["loc"][1:] if isinstance(part, int)), None)
-    return str(message) if item is None else f"a list whose item {item + 1} is {message}"
+    return message if item is None else f"a list whose item {item + 1} is {message}"

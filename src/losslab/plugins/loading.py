@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel, ValidationError, create_model
 
 from losslab.errors import InputError, find_exhausted_memory, shorten
+from losslab.io.faults import explain_faults
 from losslab.io.hashing import compute_bytes_md5
 from losslab.io.yaml import Section, validate
 
@@ -77,10 +78,12 @@ def build_options(target: Any, where: str) -> type[BaseModel]:
             )
         if field.is_required():
             raise InputError(f"{where}: option {name} of {target.__name__} has no default; give it one")
+    defaults = {key: field.get_default(call_default_factory=True) for key, field in fields.items()}
     try:
-        schema.model_validate({key: field.get_default(call_default_factory=True) for key, field in fields.items()})
+        schema.model_validate(defaults)
     except ValidationError as error:
-        raise InputError(f"{where}: the defaults of {target.__name__}: {error.errors()[0]['msg']}") from None
+        faults = "; ".join(explain_faults(error, schema, defaults))
+        raise InputError(f"{where}: the defaults of {target.__name__}: {faults}") from None
     return schema
 
 

@@ -25,6 +25,8 @@ from losslab.study.tuning import (
     propose_setting,
 )
 
+STATES = Path(".losslab/study")
+"""Folder with a folder for what losslab remembers of each study that was run."""
 MAX_NAME_CHARS = 200
 """Longest name of an experiment, in characters; files are named after it."""
 
@@ -82,6 +84,8 @@ class Study:
     sets: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     """Names of the folders from the root of the Git repository to the project."""
+    root: Path | None = field(default=None, repr=False)
+    """The project; None: what its searches propose is not recorded."""
     extra_seeds: Mapping[GridCell, int] = field(default_factory=dict, repr=False)
     """Number of seeds that cells have beyond the card's: those after its greatest one."""
 
@@ -191,9 +195,10 @@ class Study:
             return Search(cell=cell, seeds=seeds, batches=tuple(batches), chosen=_choose(batches[0], find_score))
         batches, earlier = [], list[tuple[Mapping[str, Scalar], float]]()
         shared = choose_shared_setting(self.card, self.params)
+        record = self.root / STATES / self.key / "settings.json" if self.root is not None else None
         for number in range(self.card.search.budget):
             seed = f"{self.name}/{cell}/{repeat}"
-            setting = propose_setting(self.card.search, seed, earlier) if number else shared
+            setting = propose_setting(self.card.search, seed, earlier, record) if number else shared
             batches.append(build_batch([self.build_trial(repeat, number, setting)]))
             if (score := find_score(batches[-1][0])) is None:
                 return Search(cell=cell, seeds=seeds, batches=tuple(batches), chosen=None)
@@ -231,7 +236,14 @@ def read_study(name: str, root: Path, sets: tuple[str, ...] = (), alias: str | N
     overrides = _parse_sets(sets)
     folders = find_prefix(root).parts
     study = Study(
-        name=name, card=card, base=base, overrides=overrides, alias=alias, sets=tuple(sorted(sets)), folders=folders
+        name=name,
+        card=card,
+        base=base,
+        overrides=overrides,
+        alias=alias,
+        sets=tuple(sorted(sets)),
+        folders=folders,
+        root=root,
     )
     if not study.cells:
         raise InputError(f"studies/{name}.yaml: skip removes every cell of the grid; leave at least one")

@@ -64,11 +64,11 @@ class SlurmEngine:
     shares_data = True
 
     def __init__(self, state: StudyState, baseline: str, cache: Path, options: Sequence[str], jobs: int) -> None:
-        self.submitit = _import_submitit()
-        _check_commands()
         self.options = read_options(state.root, options)
         self.minutes = parse_minutes(self.options.pop("time", None))
         self.cpus = parse_cpus(self.options.pop("cpus-per-task", 1))
+        self.submitit = _import_submitit()
+        _check_commands()
         self.state, self.baseline, self.cache, self.jobs = state, baseline, cache, jobs
         _warn_of_sqlite(state.root)
         self.folder = state.folder.resolve() / FOLDER

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from losslab.errors import InputError, quote
+from losslab.io.faults import describe_value
 from losslab.io.yaml import read_yaml
 
 OPTIONS = Path("slurm.yaml")
@@ -72,7 +73,7 @@ def _check_option(where: str, key: str, value: object) -> dict[str, str | bool]:
         raise InputError(f"{where}: losslab sets {name} itself{hint}; remove it")
     if value in (None, False) or isinstance(value, dict | list) or "\n" in str(value):
         raise InputError(
-            f"{where}: {name} is {quote(value)}; it must be a plain value, or true for an option without one"
+            f"{where}: {name} is {describe_value(value)}; it must be a plain value, or true for an option without one"
         )
     return {name: value if value is True else str(value)}
 

@@ -1,5 +1,6 @@
 """The file of a study, `studies/<name>.yaml`: a question, a grid of runs to answer it, and published numbers."""
 
+import math
 import re
 from functools import cached_property
 from itertools import combinations
@@ -10,6 +11,7 @@ from pydantic import Discriminator, Field, Tag, ValidatorFunctionWrapHandler, Wr
 
 from losslab.errors import InputError, quote, shorten
 from losslab.formats import format_plural
+from losslab.io.faults import describe_value
 from losslab.io.yaml import Section, read_yaml, validate
 from losslab.study.overrides import Overrides, find_clash, flatten_overrides
 
@@ -61,6 +63,11 @@ class ValueRange(Section):
     high: Number
     log: bool = False
     """Whether a factor counts, as for learning rates, and not a difference."""
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether its values are whole numbers."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
 
 
 Domain = Annotated[
@@ -133,6 +140,18 @@ class StudySpec(Section):
                 )
         return grid
 
+    @field_validator("tune", mode="before")
+    @classmethod
+    def _refuse_ranges(cls, tune: Any) -> Any:
+        is_short = isinstance(tune, dict) and not {*tune} & {*SearchSpec.model_fields}
+        for key, values in tune.items() if is_short else ():
+            if isinstance(values, dict):
+                raise ValueError(
+                    f"{key} has a range, which needs a number of trials: tune: {{budget: 12, params: "
+                    f"{{{key}: {describe_value(values)}}}}}"
+                )
+        return tune
+
     @cached_property
     def axes(self) -> dict[str, dict[str, Overrides]]:
         """Axis of the grid → label → what it changes in params.yaml."""
@@ -197,7 +216,7 @@ def _check(spec: StudySpec) -> None:
         if (clash := find_clash(varied[one], varied[other])) is not None:
             raise InputError(f"{clash} is set by both {one} and {other}; set it in one of them")
     if len(set(spec.seeds)) < len(spec.seeds):
-        raise InputError(f"seeds is {quote(spec.seeds)}; list each seed once")
+        raise InputError(f"seeds is {describe_value(spec.seeds)}; list each seed once")
     for number, skipped in enumerate(spec.skip):
         _check_labels(f"skip.{number}", skipped, spec.axes)
     for number, row in enumerate(spec.published.rows if spec.published else []):
@@ -223,6 +242,11 @@ def _check_tuning(tune: SearchSpec | dict[str, list[Scalar]], spec: StudySpec) -
             _check_axis(where, {format_label(value): {} for value in values}, values)
     if not isinstance(tune, SearchSpec):
         return varied
+    number = count_settings(tune)
+    if tune.budget > number:
+        raise InputError(
+            f"tune.budget is {tune.budget}; it must be at most {number}, as there are no more settings to try"
+        )
     if tune.repeats > len(spec.seeds):
         raise InputError(
             f"tune.repeats is {tune.repeats}; it must be at most the number of seeds, {len(spec.seeds)}, which share them out"
@@ -233,6 +257,18 @@ def _check_tuning(tune: SearchSpec | dict[str, list[Scalar]], spec: StudySpec) -
         if "train.epochs" in tune.params:
             raise InputError("train.epochs is set by both tune.prune and tune.params; set it in one of them")
     return varied
+
+
+def count_settings(search: SearchSpec) -> float:
+    """Count the settings that a search can try; infinite where a range has fractions.
+
+    >>> count_settings(SearchSpec(budget=2, params={"loss": ["dice", "focal"], "train.batch_size": ValueRange(low=4, high=6)}))
+    6
+    """
+    return math.prod(
+        len(values) if isinstance(values, list) else values.high - values.low + 1 if values.is_whole else math.inf
+        for values in search.params.values()
+    )
 
 
 def _check_range(where: str, values: ValueRange) -> None:
@@ -246,7 +282,7 @@ def _check_axis(where: str, labels: dict[str, Overrides], content: object) -> No
     if not labels:
         raise InputError(f"{where} is empty; it needs at least one value")
     if isinstance(content, list) and len(content) > len(labels):
-        raise InputError(f"{where} is {quote(content)}; list each value once")
+        raise InputError(f"{where} is {describe_value(content)}; list each value once")
     for name in labels:
         if not make_slug(name):
             raise InputError(f"{where}: the label {quote(name)} has no letter or digit")
@@ -261,4 +297,6 @@ def _check_labels(where: str, cell: dict[str, Scalar], axes: dict[str, dict[str,
         if axis not in axes:
             raise InputError(f"{where}.{axis}: no such axis; the grid has {shorten(', '.join(axes))}")
         if format_label(value) not in axes[axis]:
-            raise InputError(f"{where}.{axis} is {quote(value)}; it must be one of {shorten(', '.join(axes[axis]))}")
+            raise InputError(
+                f"{where}.{axis} is {describe_value(value)}; it must be one of {shorten(', '.join(axes[axis]))}"
+            )

@@ -17,12 +17,11 @@ from filelock import FileLock, Timeout
 from losslab.errors import InputError
 from losslab.formats import format_line
 from losslab.io.files import JsonObject, make_folder, read_json, write_json
-from losslab.study.plan import Study, StudyRun, read_study
+from losslab.study.plan import STATES, Study, StudyRun, read_study
 from losslab.study.slurm_queue import cancel_jobs
 from losslab.study.spec import STUDIES, list_studies
 from losslab.study.worker import end_leftovers
 
-STATES = Path(".losslab/study")
 STOP_TIMEOUT_S = 20.0
 """Seconds until a process that was told to end must be gone."""
 ANNOUNCE_TIMEOUT_S = 2.0

@@ -1,13 +1,16 @@
 """Trials of a tuning: the values that are tried, one setting that all cells share, and Optuna's proposals after it."""
 
 import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from losslab.formats import format_plural
-from losslab.io.files import flatten
+from losslab.io.files import flatten, read_json, write_json
 from losslab.study.overrides import Overrides, flatten_overrides
 from losslab.study.spec import Domain, Scalar, SearchSpec, StudySpec, ValueRange, format_label
 
@@ -76,6 +79,24 @@ def choose_shared_setting(card: StudySpec, params: Mapping[str, Any]) -> dict[st
     return {key: _choose_shared(domain, given.get(key)) for key, domain in card.tuned.items()}
 
 
+def describe_domains(card: StudySpec, params: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return each tuned key, what is tried of it, and its value in the shared trial with where that is from."""
+    shared, given = choose_shared_setting(card, params), flatten(params)
+    rows = []
+    for key, domain in card.tuned.items():
+        value, is_list = format_label(shared[key]), isinstance(domain, list)
+        is_given = key in given and format_label(given[key]) == value
+        origin = "the params" if is_given else "the first" if is_list else "the middle of the range"
+        rows.append((key, _describe_domain(domain), f"{value} ({origin})"))
+    return rows
+
+
+def _describe_domain(domain: Domain) -> str:
+    if isinstance(domain, list):
+        return ", ".join(map(format_label, domain))
+    return f"{format_label(domain.low)} to {format_label(domain.high)}{', log' if domain.log else ''}"
+
+
 def list_extreme_settings(card: StudySpec) -> list[dict[str, Scalar]]:
     """Return settings of one key each, with every listed value and both ends of each range."""
     return [
@@ -86,23 +107,35 @@ def list_extreme_settings(card: StudySpec) -> list[dict[str, Scalar]]:
 
 
 def propose_setting(
-    search: SearchSpec, seed: str, earlier: Sequence[tuple[Mapping[str, Scalar], float]]
+    search: SearchSpec,
+    seed: str,
+    earlier: Sequence[tuple[Mapping[str, Scalar], float]],
+    record: Path | None = None,
 ) -> dict[str, Scalar]:
     """Propose the next setting of a search: at random at first, then by Optuna's tree-structured Parzen estimator.
 
-    It depends on nothing but the arguments, so a search that was interrupted goes on as if it had not been.
+    It depends on nothing but the arguments, so a search that was interrupted goes on as if it had not been; with a record
+    also where another version of Optuna would propose something else.
 
     Args:
         search: what is searched.
         seed: words that tell this search from others.
         earlier: settings tried before, in order, with their scores; -inf for a run that failed, which is worse than any.
+        record: a file that keeps what was proposed. Raises InputError if it is broken.
 
     Source: Bergstra et al., Algorithms for hyper-parameter optimization, NeurIPS 2011, as Optuna has it.
     """
-    asked = repr((search, seed, earlier))
-    if asked not in _PROPOSED:
-        _PROPOSED[asked] = _ask_optuna(search, seed, earlier)
-    return _PROPOSED[asked]
+    asked = json.dumps([search.model_dump()["params"], seed, earlier])
+    if (record, asked) not in _PROPOSED:
+        key = hashlib.sha256(asked.encode()).hexdigest()[:16]
+        known = read_json(record) if record is not None and record.exists() else {}
+        if key not in known:
+            known[key] = _ask_optuna(search, seed, earlier)
+            if record is not None:
+                with suppress(OSError):  # a project that only can be read: then it is proposed anew each time
+                    write_json(record, known)
+        _PROPOSED[record, asked] = known[key]
+    return _PROPOSED[record, asked]
 
 
 def describe_search(search: SearchSpec) -> str:
@@ -117,7 +150,7 @@ def describe_search(search: SearchSpec) -> str:
     return f"{trials} of {format_plural(prune.epochs, 'epoch')}, the best {prune.keep} then in full"
 
 
-_PROPOSED: dict[str, dict[str, Scalar]] = {}
+_PROPOSED: dict[tuple[Path | None, str], dict[str, Scalar]] = {}
 """What was proposed before: a running study asks the same a few times a second."""
 
 
@@ -150,7 +183,7 @@ def _build_distribution(domain: Domain) -> Any:
 
     if isinstance(domain, list):
         return CategoricalDistribution([format_label(value) for value in domain])
-    kind = IntDistribution if _is_whole(domain) else FloatDistribution
+    kind = IntDistribution if domain.is_whole else FloatDistribution
     return kind(domain.low, domain.high, log=domain.log)  # type: ignore[arg-type]
 
 
@@ -161,22 +194,18 @@ def _encode(domain: Domain, value: Scalar) -> Scalar:
 def _decode(domain: Domain, proposed: Any) -> Scalar:
     if isinstance(domain, list):
         return {format_label(value): value for value in domain}[proposed]
-    return proposed if _is_whole(domain) else _round(proposed, domain)
+    return proposed if domain.is_whole else _round(proposed, domain)
 
 
 def _choose_shared(domain: Domain, given: Scalar) -> Scalar:
     if isinstance(domain, list):
         return next((value for value in domain if format_label(value) == format_label(given)), domain[0])
     low, high = domain.low, domain.high
-    is_number = isinstance(given, int if _is_whole(domain) else int | float) and not isinstance(given, bool)
+    is_number = isinstance(given, int if domain.is_whole else int | float) and not isinstance(given, bool)
     if is_number and low <= given <= high:  # type: ignore[operator]
         return given
     middle = math.sqrt(low * high) if domain.log else (low + high) / 2
-    return round(middle) if _is_whole(domain) else _round(middle, domain)
-
-
-def _is_whole(domain: ValueRange) -> bool:
-    return isinstance(domain.low, int) and isinstance(domain.high, int)
+    return round(middle) if domain.is_whole else _round(middle, domain)
 
 
 def _round(value: float, domain: ValueRange) -> float:

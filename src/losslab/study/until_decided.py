@@ -8,7 +8,6 @@ from pathlib import Path
 from losslab.errors import InputError
 from losslab.experiments.finished_runs import RunOutputs
 from losslab.formats import format_plural
-from losslab.io.files import JsonObject
 from losslab.study.look_record import (
     DecisionPlan,
     Look,
@@ -18,7 +17,7 @@ from losslab.study.look_record import (
     write_record,
 )
 from losslab.study.plan import GridCell, Study, StudyRun, plan_final_runs, plan_runs
-from losslab.study.results import follow_searches, read_scores
+from losslab.study.results import follow_searches
 
 DEFAULT_METRIC, DEFAULT_POINTS, DEFAULT_LAST = "miou", 1.0, 12
 MAX_PAIRS_NAMED = 3
@@ -49,7 +48,6 @@ class UntilDecided:
         plan: what it was begun with.
         judge: judges the finished runs.
         on_look: called after each look with lines that say what it saw.
-        check: called with the metric and the scores of the first finished run; raises InputError if they lack it.
     """
 
     def __init__(
@@ -59,21 +57,16 @@ class UntilDecided:
         plan: DecisionPlan,
         judge: Judge,
         on_look: Callable[[list[str]], None] = lambda lines: None,
-        check: Callable[[str, JsonObject], None] = lambda metric, scores: None,
     ) -> None:
-        self.root, self.decision, self.judge, self.on_look, self.check = root, plan, judge, on_look, check
+        self.root, self.decision, self.judge, self.on_look = root, plan, judge, on_look
         record = read_record(study, root)
         self.study = add_known_seeds(study, root)[0] if record is not None else study
         self.looks = list(record.looks) if record is not None else []
-        self.is_metric_known = False
         self.growing = {*study.cells}
         """Cells that may get more seeds, as far as is known."""
 
     def plan(self, done: Mapping[StudyRun, RunOutputs], failed: Collection[StudyRun]) -> list[StudyRun]:
-        """Return the runs of this round and those before, the most promising first. InputError: they lack the metric."""
-        if done and not self.is_metric_known:
-            self.check(self.decision.metric, read_scores(next(iter(done.values())))["test"])
-            self.is_metric_known = True
+        """Return the runs of this round and those before, the most promising first."""
         planned = plan_runs(self.study, follow_searches(self.study, done, failed))
         ranks = {cell: rank for rank, cell in enumerate(self.study.extra_seeds)}
         added = {run: rank for run in planned if (rank := self._find_round(run)) > 0}
@@ -112,7 +105,8 @@ class UntilDecided:
     def describe_end(self, done: int) -> str:
         """Say what was found, and how many runs it took: those that are done."""
         if not self.looks:
-            return "not looked at yet"
+            runs = self.study.number_of_runs
+            return f"not judged yet: {self.study.key} is looked at when all of its first {runs} runs have ended"
         cells, seeds = len(self.study.cells), self.decision.last
         fixed = replace(
             self.study, extra_seeds=dict.fromkeys(self.study.cells, seeds - self.decision.first)
