@@ -26,6 +26,7 @@ PLUMBING = {
     "errors",
     "inference/__init__",
     "io/__init__",
+    "io/faults",
     "io/files",
     "io/git",
     "io/hashing",

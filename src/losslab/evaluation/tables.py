@@ -21,7 +21,7 @@ SUMMARY = ("miou", "mdice", "mprecision", "mean_accuracy", "fwiou", "pixel_accur
 PER_CLASS = ("iou", "dice", "precision", "recall")
 PIXEL_COUNTS = {"hit": "hit", "truth": "support", "predicted": "predicted"}
 """Columns of per_image.csv that count pixels of each class, from which the scores of any set of images follow."""
-HEADLINES: dict[SplitName, tuple[str, ...]] = {"test": ("miou", "mdice", "boundary_iou", "ece"), "val": ("miou",)}
+HEADLINES = {"test": ("miou", "mdice", "boundary_iou", "ece"), "val": ("miou",)}
 """What metrics.json has of scores.json, beside the plug-ins' metrics: DVC's tables have a column for each."""
 SWEPT_SCORES = ("precision", "recall", "dice", "iou")
 
@@ -31,14 +31,12 @@ def write_tables(results: Results, folder: Path) -> None:
     detailed = {split: result for split, result in results.items() if result.details is not None}
     # For each class the index in THRESHOLDS of the one that is best on val.
     chosen = [find_best_threshold(iou) for iou in results["val"].get_details().calibration.compute()["iou"]]
-    scores = {split: _summarize(detailed[split], chosen) for split in sorted(detailed)}
-    shown = {
-        split: (*names, *(results[split].get_details().own if split == "test" else ()))
-        for split, names in HEADLINES.items()
-    }
+    scores: dict[str, Any] = {split: _summarize(detailed[split], chosen) for split in sorted(detailed)}
+    own = [*detailed["test"].get_details().own] if "test" in detailed else []
+    shown = {name: [*names, *(own if name == "test" else [])] for name, names in HEADLINES.items()}
     write_json(folder / "scores.json", scores)
     write_json(
-        folder / "metrics.json", {split: {name: scores[split][name] for name in shown[split]} for split in scores}
+        folder / "metrics.json", {split: {key: row[key] for key in shown[split]} for split, row in scores.items()}
     )
     _write_rows(folder / "per_class.csv", results, _list_classes)
     _write_rows(folder / "per_image.csv", detailed, _list_images)
