@@ -100,8 +100,8 @@ def test_run_that_the_server_lost_sight_of_is_completed_as_the_same_run(
     tracking.end_lost_runs(outs)
     model, report = (compute_file_md5(outs / name) for name in ("models/model.safetensors", "reports/report.html"))
     if lost_at != "death":
-        tracking.rebuild_run(outs, model, None, None, outs)
-        assert tracking.is_recorded(lost_at, model, report, None, outs)
+        tracking.rebuild_run(outs, model, None, None, tracking.open_store(outs))
+        assert tracking.is_recorded(lost_at, model, report, None, tracking.open_store(outs))
     experiment = server.store.get_experiment_by_name(lost_at)
     assert experiment is not None
     (run,) = server.store.search_runs([experiment.experiment_id])

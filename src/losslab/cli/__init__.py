@@ -66,7 +66,7 @@ def sync() -> None:
     from losslab import tracking
     from losslab.experiments.finished_runs import WORKSPACE, UnfinishedRun, list_runs
 
-    root, added, known = Path(), 0, 0
+    root, added, known, store = Path(), 0, 0, None
     errors: list[str] = []
     tracking.end_lost_runs(root)
     # The workspace comes last: its run may be that of an experiment.
@@ -74,12 +74,14 @@ def sync() -> None:
     for outs in (*experiments, workspace):
         if isinstance(outs, UnfinishedRun):
             print_line(f"skipped {outs.name}: {outs.reason}")
-        elif tracking.is_recorded(outs.dataset, outs.model_md5, outs.report_md5, outs.experiment, root):
+            continue
+        store = store or tracking.open_store(root)
+        if tracking.is_recorded(outs.dataset, outs.model_md5, outs.report_md5, outs.experiment, store):
             known += 1
         else:
             with collect_errors(errors):
                 with outs.files() as folder:
-                    tracking.rebuild_run(folder, outs.model_md5, outs.experiment, outs.baseline, root)
+                    tracking.rebuild_run(folder, outs.model_md5, outs.experiment, outs.baseline, store)
                 added += 1
                 print_line(f"added {outs.experiment or WORKSPACE}")
     print_line(f"sync: {added} added, {known} already there" + (f", {len(errors)} failed" if errors else ""))

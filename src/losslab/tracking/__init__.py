@@ -9,20 +9,24 @@ from losslab.tracking.lookup import TrackedRun, download_outs, list_tracked_runs
 from losslab.tracking.runs import (
     TrainingRun,
     end_lost_runs,
+    is_noted,
     is_recorded,
-    read_repository_id,
+    open_store,
     rebuild_run,
     record_stage,
     track_training,
 )
+from losslab.tracking.store import read_repository_id
 
 __all__ = [
     "TrackedRun",
     "TrainingRun",
     "download_outs",
     "end_lost_runs",
+    "is_noted",
     "is_recorded",
     "list_tracked_runs",
+    "open_store",
     "read_repository_id",
     "rebuild_run",
     "record_stage",

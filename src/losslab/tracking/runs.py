@@ -2,7 +2,6 @@
 
 import os
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -11,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from losslab.errors import find_killed_worker
-from losslab.io.files import JsonObject, write_json, write_text
+from losslab.io.files import JsonObject, read_json, write_json
 from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
+from losslab.tracking.description import EXPERIMENT
 from losslab.tracking.store import (
     BASELINE,
-    EXPERIMENT,
     HAS_OUTS,
     KEY,
     MODEL_MD5,
@@ -29,12 +28,15 @@ from losslab.tracking.store import (
     build_run_tags,
     build_tags,
     describe_failure,
+    read_repository_id,
     store_errors,
 )
 
 HARDWARE, DURATION = "losslab.hardware", "losslab.seconds"
 THREADS = "losslab.threads"
 """Tag with the number of threads in each process; another number rounds differently."""
+RECORDED = Path(".losslab/recorded.json")
+"""Note that MLflow has a run, where its stages ran: whoever waits for them need not import MLflow to know."""
 Warn = Callable[[str], None]
 
 
@@ -153,8 +155,12 @@ def record_stage(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", 
     """
     try:
         store, model_md5 = TrackingStore(root), compute_file_md5(outs / "models/model.safetensors")
-        run_id = store.complete(outs, model_md5, os.environ.get("DVC_EXP_NAME"), with_report=stage == "report")
+        experiment = os.environ.get("DVC_EXP_NAME")
+        run_id = store.complete(outs, model_md5, experiment, with_report=stage == "report")
         store.client.set_tag(run_id, f"{DURATION}.{stage}", f"{seconds:.1f}")
+        if stage == "report":
+            report_md5 = compute_file_md5(outs / "reports/report.html")
+            write_json(outs / RECORDED, _build_recorded(model_md5, report_md5, experiment))
     except Exception as error:
         warn(_describe_failure(error))
 
@@ -170,8 +176,14 @@ def _build_threads_tag(params: Params) -> dict[str, str]:
     return {THREADS: str(torch.get_num_threads())}
 
 
-def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str | None, root: Path) -> bool:
-    """Return whether MLflow has the complete run of these outs. Raises InputError if the store cannot be used.
+def open_store(root: Path) -> TrackingStore:
+    """Open the store of a repository. Raises InputError if it cannot be used."""
+    with store_errors():
+        return TrackingStore(root)
+
+
+def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str | None, store: TrackingStore) -> bool:
+    """Return whether MLflow has the complete run of these outs, and its artifacts. Raises InputError if it cannot be used.
 
     Args:
         experiment: the DVC experiment that the run must belong to; None for any or none.
@@ -179,10 +191,18 @@ def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str |
     tags = {MODEL_MD5: model_md5, REPORT_MD5: report_md5, HAS_OUTS: OUTS}
     tags |= {EXPERIMENT: experiment} if experiment else {}
     with store_errors():
-        return bool(TrackingStore(root).search(dataset, tags))
+        return any(map(store.has_artifacts, store.search(dataset, tags)))
 
 
-def rebuild_run(outs: Path, model_md5: str, experiment: str | None, baseline: str | None, root: Path) -> None:
+def is_noted(outs: Path, model_md5: str, report_md5: str, experiment: str | None) -> bool:
+    """Return whether the report stage has left a note that MLflow has the complete run of these outs."""
+    try:
+        return read_json(outs / RECORDED) == _build_recorded(model_md5, report_md5, experiment)
+    except FileNotFoundError:
+        return False
+
+
+def rebuild_run(outs: Path, model_md5: str, experiment: str | None, baseline: str | None, store: TrackingStore) -> None:
     """Make the run of these outs complete in MLflow. Raises InputError if the store cannot be used.
 
     Args:
@@ -191,7 +211,6 @@ def rebuild_run(outs: Path, model_md5: str, experiment: str | None, baseline: st
         baseline: the commit that the experiment began on.
     """
     with store_errors():
-        store = TrackingStore(root)
         run_id = store.complete(outs, model_md5, experiment, with_report=True)
         if baseline is not None:
             store.client.set_tag(run_id, BASELINE, baseline)
@@ -204,12 +223,8 @@ def end_lost_runs(root: Path) -> None:
             TrackingStore(root).end_lost_runs()
 
 
-def read_repository_id(root: Path) -> str:
-    """Read the id that tells this clone of the repository from others that share its store; make one if it has none."""
-    path = root / ".losslab/id"
-    if not path.exists():
-        write_text(path, uuid.uuid4().hex)
-    return path.read_text(encoding="utf-8")
+def _build_recorded(model_md5: str, report_md5: str, experiment: str | None) -> JsonObject:
+    return {"model_md5": model_md5, "report_md5": report_md5, "experiment": experiment}
 
 
 def _describe_failure(error: Exception) -> str:
