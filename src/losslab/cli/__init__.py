@@ -65,6 +65,9 @@ def sync() -> None:
     """
     from losslab import tracking
     from losslab.experiments.finished_runs import WORKSPACE, UnfinishedRun, list_runs
+    from losslab.study.look_record import add_known_seeds
+    from losslab.study.state import find_study, list_states
+    from losslab.study.tracked import record_study
 
     root, added, known, store = Path(), 0, 0, None
     errors: list[str] = []
@@ -84,6 +87,12 @@ def sync() -> None:
                     tracking.rebuild_run(folder, outs.model_md5, outs.experiment, outs.baseline, store)
                 added += 1
                 print_line(f"added {outs.experiment or WORKSPACE}")
+    if store is not None:
+        for state in list_states(root):
+            with collect_errors(errors):
+                name, sets, alias = state.read_origin()
+                found, _ = add_known_seeds(find_study(name, root, sets, alias), root)
+                record_study(found, root, compare.COMPARISONS / found.key, store)
     print_line(f"sync: {added} added, {known} already there" + (f", {len(errors)} failed" if errors else ""))
     exit_with_errors(errors)
 

@@ -39,13 +39,17 @@ def compare(
     """Compare the runs of a study, or any runs on the same test set, and write reports/comparisons/NAME/."""
     from tqdm import tqdm
 
+    from losslab import tracking
     from losslab.comparison.compare import compare_runs
     from losslab.comparison.cost import CostMeter
     from losslab.comparison.selection import select_runs, select_study
     from losslab.reporting.comparison import write_comparison
     from losslab.study import spec as cards
+    from losslab.study.look_record import add_known_seeds
     from losslab.study.state import find_study
+    from losslab.study.tracked import record_study
 
+    study = None
     if name is not None and not re.fullmatch(cards.NAME, name):
         raise InputError(f"--name {name}: use only letters, digits, _ and .")
     if runs:
@@ -53,7 +57,8 @@ def compare(
             raise InputError("--set and --as cannot be used with --runs")
         question = select_runs(names, metric, ROOT, name)
     elif len(names) == 1:
-        question = select_study(find_study(names[0], ROOT, tuple(sets or ()), alias), metric, ROOT)
+        study, _ = add_known_seeds(find_study(names[0], ROOT, tuple(sets or ()), alias), ROOT)
+        question = select_study(study, metric, ROOT)
     else:
         raise InputError(f"{len(names)} names: give one study, or --runs and the names of runs")
     folder = COMPARISONS / (name or question.spec.name + ("" if metric == DEFAULT_METRIC else f"-{metric}"))
@@ -63,6 +68,11 @@ def compare(
             write_comparison(comparison, ROOT / folder)
     _print_comparison(comparison)
     print_line(f"wrote {folder}/index.html")
+    if study is not None and tracking.store_exists(ROOT):
+        try:
+            record_study(study, ROOT, ROOT / folder, tracking.open_store(ROOT))
+        except InputError as error:
+            print_warning(f"{error}; run `losslab sync` later to add the verdict")
 
 
 @contextmanager

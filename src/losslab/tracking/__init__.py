@@ -16,11 +16,17 @@ from losslab.tracking.runs import (
     record_stage,
     track_training,
 )
-from losslab.tracking.store import read_repository_id
+from losslab.tracking.store import TrackingStore, describe_failure, read_repository_id, store_errors, store_exists
+from losslab.tracking.studies import COMPARISON, StudyChild, TrackedStudy
 
 __all__ = [
+    "COMPARISON",
+    "StudyChild",
     "TrackedRun",
+    "TrackedStudy",
+    "TrackingStore",
     "TrainingRun",
+    "describe_failure",
     "download_outs",
     "end_lost_runs",
     "is_noted",
@@ -30,5 +36,7 @@ __all__ = [
     "read_repository_id",
     "rebuild_run",
     "record_stage",
+    "store_errors",
+    "store_exists",
     "track_training",
 ]

@@ -334,11 +334,15 @@ def _import_client() -> "type[MlflowClient]":
 
 def build_tags(data_md5: str, experiment: str | None) -> dict[str, str]:
     """Build the tags of a new run: data, user, DVC experiment and the commit it begins on."""
-    tags = {DATA_MD5: data_md5, "mlflow.source.name": "dvc.yaml", "mlflow.source.type": "PROJECT"}
-    with suppress(OSError, KeyError):  # a container may not know its user
-        tags["mlflow.user"] = getpass.getuser()
+    tags = {DATA_MD5: data_md5, "mlflow.source.name": "dvc.yaml", "mlflow.source.type": "PROJECT"} | build_user_tags()
     optional = {EXPERIMENT: experiment, BASELINE: os.environ.get("DVC_EXP_BASELINE_REV") or find_commit(Path(), "HEAD")}
     return tags | {key: value for key, value in optional.items() if value}
+
+
+def build_user_tags() -> dict[str, str]:
+    with suppress(OSError, KeyError):  # a container may not know its user
+        return {"mlflow.user": getpass.getuser()}
+    return {}
 
 
 def build_run_tags(tags: Mapping[str, str]) -> list[Any]:
