@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import losslab
-from losslab.cli import compare, datasets, docs, doubt, losses, models, predict, project, runs, study
+from losslab.cli import compare, datasets, docs, doubt, losses, models, predict, project, runs, study, ui
 from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
 from losslab.formats import format_plural
@@ -26,9 +26,22 @@ app.command()(doubt.doubt)
 app.command()(docs.docs)
 app.command()(runs.verify)
 app.command()(runs.reproduce)
+app.command()(ui.ui)
 
 
-AT_ROOT = ("archs", "compare", "datasets", "losses", "register", "reproduce", "study", "sync", "upgrade", "verify")
+AT_ROOT = (
+    "archs",
+    "compare",
+    "datasets",
+    "losses",
+    "register",
+    "reproduce",
+    "study",
+    "sync",
+    "ui",
+    "upgrade",
+    "verify",
+)
 """Commands that work at the root of the project, from any folder below it, which is `context.obj` then."""
 
 
@@ -65,7 +78,6 @@ def sync() -> None:
     """
     from losslab import tracking
     from losslab.experiments.finished_runs import WORKSPACE, UnfinishedRun, list_runs
-    from losslab.study.look_record import add_known_seeds
     from losslab.study.state import find_study, list_states
     from losslab.study.tracked import record_study
 
@@ -91,8 +103,7 @@ def sync() -> None:
         for state in list_states(root):
             with collect_errors(errors):
                 name, sets, alias = state.read_origin()
-                found, _ = add_known_seeds(find_study(name, root, sets, alias), root)
-                record_study(found, root, compare.COMPARISONS / found.key, store)
+                record_study(find_study(name, root, sets, alias), root, compare.COMPARISONS / state.key, store)
     print_line(f"sync: {added} added, {known} already there" + (f", {len(errors)} failed" if errors else ""))
     exit_with_errors(errors)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from losslab.cli.console import cli_errors, print_table
+from losslab.cli.console import cli_errors, collect_errors, print_table
 from losslab.errors import InputError
 from losslab.stage import print_line, print_warning
 
@@ -45,7 +45,6 @@ def compare(
     from losslab.comparison.selection import select_runs, select_study
     from losslab.reporting.comparison import write_comparison
     from losslab.study import spec as cards
-    from losslab.study.look_record import add_known_seeds
     from losslab.study.state import find_study
     from losslab.study.tracked import record_study
 
@@ -57,7 +56,7 @@ def compare(
             raise InputError("--set and --as cannot be used with --runs")
         question = select_runs(names, metric, ROOT, name)
     elif len(names) == 1:
-        study, _ = add_known_seeds(find_study(names[0], ROOT, tuple(sets or ()), alias), ROOT)
+        study = find_study(names[0], ROOT, tuple(sets or ()), alias)
         question = select_study(study, metric, ROOT)
     else:
         raise InputError(f"{len(names)} names: give one study, or --runs and the names of runs")
@@ -66,13 +65,14 @@ def compare(
         comparison = compare_runs(evidence, question.spec, CostMeter(timing, lambda net: bar.update()))
         with _lock_comparison(folder):
             write_comparison(comparison, ROOT / folder)
+    if study is not None and tracking.store_exists(ROOT):
+        errors: list[str] = []
+        with collect_errors(errors):
+            record_study(study, ROOT, ROOT / folder, tracking.open_store(ROOT))
+        for error in errors:
+            print_warning(f"{error}; run `losslab sync` later to add the verdict")
     _print_comparison(comparison)
     print_line(f"wrote {folder}/index.html")
-    if study is not None and tracking.store_exists(ROOT):
-        try:
-            record_study(study, ROOT, ROOT / folder, tracking.open_store(ROOT))
-        except InputError as error:
-            print_warning(f"{error}; run `losslab sync` later to add the verdict")
 
 
 @contextmanager

@@ -9,9 +9,11 @@ from typing import Any, Self
 from losslab import tracking
 from losslab.errors import InputError
 from losslab.experiments.finished_runs import RunOutputs
+from losslab.study.look_record import add_known_seeds
 from losslab.study.plan import Study, StudyRun, plan_final_runs
 from losslab.study.results import follow_searches, read_progress
 from losslab.study.spec import STUDIES
+from losslab.study.state import StudyState
 from losslab.tracking import StudyChild, TrackedStudy, TrackingStore
 
 RESERVED_TAGS = ("study", "cell", "seed", "trial")
@@ -55,13 +57,15 @@ class StudyRecorder:
                 return
 
 
-def record_study(study: Study, root: Path, page: Path, store: TrackingStore) -> bool:
-    """Bring a study in MLflow up to date; return whether it has any run. Raises InputError if the store cannot be used."""
-    if not read_progress(study, root)[1]:
-        return False
-    with tracking.store_errors():
-        _close(_open(study, store), study, root, page, "FINISHED")
-    return True
+def record_study(study: Study, root: Path, page: Path, store: TrackingStore) -> None:
+    """Bring a study in MLflow up to date, if it has any run. Raises InputError if the store cannot be used.
+
+    A process that runs the study does so itself when it ends.
+    """
+    study, _ = add_known_seeds(study, root)
+    if read_progress(study, root)[1] and StudyState(root, study.key).find_runner() is None:
+        with tracking.store_errors():
+            _close(_open(study, store), study, root, page, "FINISHED")
 
 
 def _open(study: Study, store: TrackingStore) -> TrackedStudy:

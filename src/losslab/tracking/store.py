@@ -81,13 +81,13 @@ class TrackingStore:
         client = _import_client()
         self.client: Any
         if url is None or database is None:
-            self.client = BoundedClient(client, _read_uri())
+            self.client = BoundedClient(client, read_uri())
         else:
             with self.lock:
                 if not database.exists():
                     with atomic_write(database) as partial:
                         client(url.set(database=str(partial)).render_as_string(hide_password=False))
-                self.client = client(url.render_as_string(hide_password=False))
+                self.client = client(read_uri(root))
 
     def get_experiment(self, dataset: str) -> str:
         """Return the id of a dataset's MLflow experiment; make or restore the experiment if necessary."""
@@ -105,7 +105,7 @@ class TrackingStore:
 
         Without a server it is MLflow's client that decides, and it takes the folder that it happens to run in.
         """
-        if self.database is None and _read_uri().startswith(("http", "databricks")):
+        if self.database is None and read_uri().startswith(("http", "databricks")):
             return None
         folder = self.database.parent if self.database is not None else self.root.resolve()
         return (folder / "mlartifacts" / dataset).as_uri()
@@ -282,7 +282,7 @@ def find_sqlite_url(root: Path) -> "URL | None":
 
     It names the driver too: of `sqlite:///my%20project/mlflow.db` MLflow would make a folder called `my%20project`.
     """
-    uri = _read_uri()
+    uri = read_uri()
     if not uri.startswith("sqlite"):
         return None
     from sqlalchemy import make_url
@@ -300,7 +300,13 @@ def build_sqlite_uri(database: Path) -> str:
     return URL.create(DRIVER, database=str(database)).render_as_string()
 
 
-def _read_uri() -> str:
+def read_uri(root: Path | None = None) -> str:
+    """Read the address of the store, that of a SQLite file with its whole path if a root is given.
+
+    Raises InputError if it is not clear where a password ends.
+    """
+    if root is not None and (url := find_sqlite_url(root)) is not None:
+        return url.render_as_string(hide_password=False)
     uri = (os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db").strip()
     _check_password(uri)
     return uri
