@@ -52,7 +52,7 @@ def test_port_that_is_taken_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(InputError, match=f"--port {port}: it is taken; choose another"):
-            pages.start_server(tmp_path, port)
+            pages.serve(tmp_path, port, pytest.fail)
 
 
 def test_server_that_does_not_start_says_why_without_a_password(
@@ -61,5 +61,5 @@ def test_server_that_does_not_start_says_why_without_a_password(
     monkeypatch.setattr("sys.executable", "/bin/echo")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://me:hunter2@host/db")
     with pytest.raises(InputError, match=r"did not start: -m mlflow server .* \(see .losslab/ui.log\)") as error:
-        pages.start_server(tmp_path, None)
+        pages.serve(tmp_path, None, pytest.fail)
     assert "hunter2" not in str(error.value)

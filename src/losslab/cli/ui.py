@@ -27,19 +27,13 @@ def ui(
 
     If MLFLOW_TRACKING_URI names a server, nothing is started, and its page is opened.
     """
-    from losslab.runtime.processes import end_groups
     from losslab.tracking import pages
 
     page = pages.choose_page(ROOT)
     if (address := pages.find_server()) is not None:
         _show(address + page, browser)
-        return
-    server, address = pages.start_server(ROOT, port)
-    try:
-        _show(address + page, browser)
-        server.wait()
-    finally:
-        end_groups([server])
+    else:
+        pages.serve(ROOT, port, lambda address: _show(address + page, browser))
 
 
 def _show(url: str, browser: bool) -> None:

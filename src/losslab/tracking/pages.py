@@ -7,13 +7,15 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from urllib.error import URLError
 from urllib.parse import urlsplit, urlunsplit
 
 from losslab.errors import InputError, mask_credentials
 from losslab.formats import format_line
 from losslab.io.files import make_folder, open_private
+from losslab.runtime.processes import end_groups
 from losslab.tracking.store import TrackingStore, describe_store, read_uri, store_errors, store_exists
 from losslab.tracking.studies import STUDY
 
@@ -25,7 +27,7 @@ VIEW = "losslab"
 TRAINING = "workflowType=machine_learning"
 """Query by which MLflow shows runs and models; else it shows traces of language models."""
 COLUMNS = {
-    "attributes.`Run Name`": 380,
+    "attributes.`Run Name`": 320,
     "attributes.`Date`": 140,
     "metrics.`test/miou`": 160,
     "metrics.`best_val/miou`": 160,
@@ -68,11 +70,12 @@ def find_server() -> str | None:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
 
-def start_server(root: Path, port: int | None) -> "tuple[subprocess.Popen[bytes], str]":
-    """Start MLflow's server on the store, for this machine alone; return it and its address.
+def serve(root: Path, port: int | None, show: Callable[[str], None]) -> None:
+    """Serve MLflow's pages on the store, to this machine alone, until an interrupt.
 
     Args:
         port: the port, or None for any that is free. InputError: it is taken, or the server does not start.
+        show: called with the address when the server answers.
     """
     try:
         with socket.create_server((HOST, port or 0)) as free:
@@ -87,17 +90,26 @@ def start_server(root: Path, port: int | None) -> "tuple[subprocess.Popen[bytes]
         server = subprocess.Popen(
             command, cwd=root, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
         )
-    address = f"http://{HOST}:{port}"
+    try:
+        address = f"http://{HOST}:{port}"
+        if not _wait_for(server, f"{address}/health"):
+            lines = (root / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+            reason = next((line for line in reversed(lines) if line.strip()), "it does not answer")
+            raise InputError(f"MLflow did not start: {format_line(mask_credentials(reason.strip()))[:200]} (see {LOG})")
+        show(address)
+        server.wait()
+    finally:
+        end_groups([server])
+
+
+def _wait_for(server: "subprocess.Popen[bytes]", url: str) -> bool:
+    """Wait until a server answers, and return whether it does."""
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline and server.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=1):
-                return server, address
-        except (URLError, OSError):
-            time.sleep(0.2)
-    server.kill()
-    lines = (root / LOG).read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["no reason given"]
-    raise InputError(f"MLflow's server did not start: {format_line(mask_credentials(lines[-1]))[:200]} (see {LOG})")
+        with suppress(OSError), urllib.request.urlopen(url, timeout=1):
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def _build_view(grouped: bool) -> str:
