@@ -1,9 +1,10 @@
 """Runs in MLflow: the train stage begins one, later stages complete it, and it can be rebuilt from the outs."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from losslab.errors import find_killed_worker
 from losslab.io.files import JsonObject, read_json, write_json
 from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
+from losslab.tracking import bounded_client
+from losslab.tracking.bounded_client import run_beside
 from losslab.tracking.description import EXPERIMENT
 from losslab.tracking.store import (
     BASELINE,
@@ -47,6 +50,9 @@ class TrainingRun:
         self.opening, self.warn = opening, warn
         self.root, self.dataset, self.key = root, dataset, key
         self.failed = False
+        is_file = (os.environ.get("MLFLOW_TRACKING_URI") or "sqlite").strip().startswith("sqlite")
+        self.patience_s = threading.TIMEOUT_MAX if is_file else bounded_client.CALL_TIMEOUT_S
+        """Seconds that training may still wait for the store to be opened; a file does not hang."""
         self.unknown: dict[str, str] = {}
         """Tags that the store lacks."""
 
@@ -83,7 +89,7 @@ class TrainingRun:
         if self.opening.done() and self.opening.exception() is not None and self.failed:
             return False  # there is no run, and a warning said so
         try:
-            call(self.opening.result())
+            call(self._wait_for_opening())
         except Exception as error:
             if find_killed_worker(error):
                 raise
@@ -92,6 +98,18 @@ class TrainingRun:
             self.failed = True
             return False
         return True
+
+    def _wait_for_opening(self) -> "_OpenRun":
+        """Wait for MLflow to be imported and its store to be opened, which takes seconds that the first steps did not wait."""
+        began = time.monotonic()
+        try:
+            return self.opening.result(self.patience_s)
+        except TimeoutError:
+            if self.opening.done():
+                raise
+            raise TimeoutError(f"no answer in {bounded_client.CALL_TIMEOUT_S:.0f} s") from None
+        finally:
+            self.patience_s = max(0.0, self.patience_s - (time.monotonic() - began))
 
 
 @dataclass
@@ -137,15 +155,13 @@ def track_training(
         store.reopen(interrupted.info.run_id, params.model_dump(), tags)
         return _OpenRun(store, interrupted.info.run_id, int(interrupted.data.metrics.get("epoch", -1)))
 
-    # Importing MLflow and opening its store takes seconds, which the first steps need not wait for.
-    with ThreadPoolExecutor(1) as beside:
-        run = TrainingRun(beside.submit(open_run), warn, root, params.dataset, key)
-        try:
-            yield run
-        except BaseException as error:
-            run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            raise
-        run.end("FINISHED")
+    run = TrainingRun(run_beside(open_run)[0], warn, root, params.dataset, key)
+    try:
+        yield run
+    except BaseException as error:
+        run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    run.end("FINISHED")
 
 
 def record_stage(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", "report"], seconds: float) -> None:
