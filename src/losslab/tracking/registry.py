@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from losslab.errors import InputError
 from losslab.formats import escape_controls, format_list
 from losslab.io.hashing import compute_file_md5
+from losslab.tracking.description import EXPERIMENT
 from losslab.tracking.lookup import list_trained_runs
-from losslab.tracking.store import DATA_MD5, EXPERIMENT, MODEL_MD5, TrackingStore, describe_store, store_errors
+from losslab.tracking.store import DATA_MD5, MODEL_MD5, TrackingStore, describe_store, store_errors
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun

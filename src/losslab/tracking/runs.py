@@ -1,22 +1,24 @@
 """Runs in MLflow: the train stage begins one, later stages complete it, and it can be rebuilt from the outs."""
 
 import os
+import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from losslab.errors import find_killed_worker
-from losslab.io.files import JsonObject, write_json, write_text
+from losslab.io.files import JsonObject, read_json, write_json
 from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
+from losslab.tracking import bounded_client
+from losslab.tracking.bounded_client import run_beside
+from losslab.tracking.description import EXPERIMENT
 from losslab.tracking.store import (
     BASELINE,
-    EXPERIMENT,
     HAS_OUTS,
     KEY,
     MODEL_MD5,
@@ -29,12 +31,15 @@ from losslab.tracking.store import (
     build_run_tags,
     build_tags,
     describe_failure,
+    read_repository_id,
     store_errors,
 )
 
 HARDWARE, DURATION = "losslab.hardware", "losslab.seconds"
 THREADS = "losslab.threads"
 """Tag with the number of threads in each process; another number rounds differently."""
+RECORDED = Path(".losslab/recorded.json")
+"""Note that MLflow has a run, where its stages ran: whoever waits for them need not import MLflow to know."""
 Warn = Callable[[str], None]
 
 
@@ -45,6 +50,9 @@ class TrainingRun:
         self.opening, self.warn = opening, warn
         self.root, self.dataset, self.key = root, dataset, key
         self.failed = False
+        is_file = (os.environ.get("MLFLOW_TRACKING_URI") or "sqlite").strip().startswith("sqlite")
+        self.patience_s = threading.TIMEOUT_MAX if is_file else bounded_client.CALL_TIMEOUT_S
+        """Seconds that training may still wait for the store to be opened; a file does not hang."""
         self.unknown: dict[str, str] = {}
         """Tags that the store lacks."""
 
@@ -81,7 +89,7 @@ class TrainingRun:
         if self.opening.done() and self.opening.exception() is not None and self.failed:
             return False  # there is no run, and a warning said so
         try:
-            call(self.opening.result())
+            call(self._wait_for_opening())
         except Exception as error:
             if find_killed_worker(error):
                 raise
@@ -90,6 +98,18 @@ class TrainingRun:
             self.failed = True
             return False
         return True
+
+    def _wait_for_opening(self) -> "_OpenRun":
+        """Wait for MLflow to be imported and its store to be opened, which takes seconds that the first steps did not wait."""
+        began = time.monotonic()
+        try:
+            return self.opening.result(self.patience_s)
+        except TimeoutError:
+            if self.opening.done():
+                raise
+            raise TimeoutError(f"no answer in {bounded_client.CALL_TIMEOUT_S:.0f} s") from None
+        finally:
+            self.patience_s = max(0.0, self.patience_s - (time.monotonic() - began))
 
 
 @dataclass
@@ -135,15 +155,13 @@ def track_training(
         store.reopen(interrupted.info.run_id, params.model_dump(), tags)
         return _OpenRun(store, interrupted.info.run_id, int(interrupted.data.metrics.get("epoch", -1)))
 
-    # Importing MLflow and opening its store takes seconds, which the first steps need not wait for.
-    with ThreadPoolExecutor(1) as beside:
-        run = TrainingRun(beside.submit(open_run), warn, root, params.dataset, key)
-        try:
-            yield run
-        except BaseException as error:
-            run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            raise
-        run.end("FINISHED")
+    run = TrainingRun(run_beside(open_run)[0], warn, root, params.dataset, key)
+    try:
+        yield run
+    except BaseException as error:
+        run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    run.end("FINISHED")
 
 
 def record_stage(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", "report"], seconds: float) -> None:
@@ -153,8 +171,12 @@ def record_stage(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", 
     """
     try:
         store, model_md5 = TrackingStore(root), compute_file_md5(outs / "models/model.safetensors")
-        run_id = store.complete(outs, model_md5, os.environ.get("DVC_EXP_NAME"), with_report=stage == "report")
+        experiment = os.environ.get("DVC_EXP_NAME")
+        run_id = store.complete(outs, model_md5, experiment, with_report=stage == "report")
         store.client.set_tag(run_id, f"{DURATION}.{stage}", f"{seconds:.1f}")
+        if stage == "report":
+            report_md5 = compute_file_md5(outs / "reports/report.html")
+            write_json(outs / RECORDED, _build_recorded(model_md5, report_md5, experiment))
     except Exception as error:
         warn(_describe_failure(error))
 
@@ -170,8 +192,14 @@ def _build_threads_tag(params: Params) -> dict[str, str]:
     return {THREADS: str(torch.get_num_threads())}
 
 
-def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str | None, root: Path) -> bool:
-    """Return whether MLflow has the complete run of these outs. Raises InputError if the store cannot be used.
+def open_store(root: Path) -> TrackingStore:
+    """Open the store of a repository. Raises InputError if it cannot be used."""
+    with store_errors():
+        return TrackingStore(root)
+
+
+def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str | None, store: TrackingStore) -> bool:
+    """Return whether MLflow has the complete run of these outs, and its artifacts. Raises InputError if it cannot be used.
 
     Args:
         experiment: the DVC experiment that the run must belong to; None for any or none.
@@ -179,10 +207,18 @@ def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str |
     tags = {MODEL_MD5: model_md5, REPORT_MD5: report_md5, HAS_OUTS: OUTS}
     tags |= {EXPERIMENT: experiment} if experiment else {}
     with store_errors():
-        return bool(TrackingStore(root).search(dataset, tags))
+        return any(map(store.has_artifacts, store.search(dataset, tags)))
 
 
-def rebuild_run(outs: Path, model_md5: str, experiment: str | None, baseline: str | None, root: Path) -> None:
+def is_noted(outs: Path, model_md5: str, report_md5: str, experiment: str | None) -> bool:
+    """Return whether the report stage has left a note that MLflow has the complete run of these outs."""
+    try:
+        return read_json(outs / RECORDED) == _build_recorded(model_md5, report_md5, experiment)
+    except FileNotFoundError:
+        return False
+
+
+def rebuild_run(outs: Path, model_md5: str, experiment: str | None, baseline: str | None, store: TrackingStore) -> None:
     """Make the run of these outs complete in MLflow. Raises InputError if the store cannot be used.
 
     Args:
@@ -191,7 +227,6 @@ def rebuild_run(outs: Path, model_md5: str, experiment: str | None, baseline: st
         baseline: the commit that the experiment began on.
     """
     with store_errors():
-        store = TrackingStore(root)
         run_id = store.complete(outs, model_md5, experiment, with_report=True)
         if baseline is not None:
             store.client.set_tag(run_id, BASELINE, baseline)
@@ -204,12 +239,8 @@ def end_lost_runs(root: Path) -> None:
             TrackingStore(root).end_lost_runs()
 
 
-def read_repository_id(root: Path) -> str:
-    """Read the id that tells this clone of the repository from others that share its store; make one if it has none."""
-    path = root / ".losslab/id"
-    if not path.exists():
-        write_text(path, uuid.uuid4().hex)
-    return path.read_text(encoding="utf-8")
+def _build_recorded(model_md5: str, report_md5: str, experiment: str | None) -> JsonObject:
+    return {"model_md5": model_md5, "report_md5": report_md5, "experiment": experiment}
 
 
 def _describe_failure(error: Exception) -> str:
