@@ -1,5 +1,6 @@
 """MLflow runs: begun by train, completed by later stages, rebuilt from outs, and never in the way."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.data.schema import TensorDatasetSchema
 from mlflow.entities import Run
 
 from losslab import tracking
@@ -158,6 +160,33 @@ def test_same_run_of_another_repository_is_left_alone(
         with begin(params, tmp_path_factory.mktemp("another"), warnings) as second:
             second.log_epoch(HISTORY[0])
     assert len(runs(root, params.dataset)) == 2
+
+
+@pytest.mark.parametrize("how", ["trained", "rebuilt"])
+def test_inputs_of_a_run_are_its_splits(
+    how: str, params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(outs)
+    prepared = {"classes": ["skin", "hair"], "size": 64, "fit": "stretch", "images": {"train": 6, "val": 2, "test": 3}}
+    write_json(outs / "data/prepared" / params.dataset / "dataset.json", prepared)
+    card = outs / "data/catalog" / f"{params.dataset}.yaml"
+    card.parent.mkdir(parents=True, exist_ok=True)
+    card.write_text("title: Tiny\nlicence: CC0\nhome: null\n", encoding="utf-8")
+    if how == "trained":
+        train(params, root, outs, warnings)
+        tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
+    else:
+        tracking.rebuild_run(outs, compute_file_md5(outs / "models/model.safetensors"), None, None, root)
+    (run,) = runs(root, params.dataset)
+    inputs = {tag.value: each.dataset for each in run.inputs.dataset_inputs for tag in each.tags}
+    assert warnings == [] and set(inputs) == {"train", "val", "test"} and len(run.inputs.dataset_inputs) == 3
+    dataset = inputs["val"]
+    assert (dataset.name, dataset.digest) == (f"{params.dataset}/val", "d.dir")
+    assert json.loads(dataset.source) == {"uri": f"data/catalog/{params.dataset}.yaml"}
+    shared = {"classes": ["skin", "hair"], "size": 64, "fit": "stretch", "title": "Tiny", "licence": "CC0"}
+    assert json.loads(dataset.profile) == {"num_images": 2} | shared
+    features = TensorDatasetSchema.from_dict(json.loads(dataset.schema)).features
+    assert [(spec.name, spec.shape) for spec in features.inputs] == [("images", (-1, 64, 64, 3))]
 
 
 def test_model_that_is_scored_otherwise_is_another_run(

@@ -53,6 +53,11 @@ class RunOutputs:
         """Path → md5 of all outs."""
         return _list_md5s(self.lock["stages"])
 
+    @property
+    def about_data(self) -> tuple[str, str]:
+        """Paths of the files that say what the data are: the card, and the prepared data's dataset.json."""
+        return f"data/catalog/{self.dataset}.yaml", f"data/prepared/{self.dataset}/dataset.json"
+
     def read_metrics(self) -> str:
         """Return the text of metrics.json, from the run's commit or DVC's cache. Raises InputError if it is lost."""
         if self.revision is None:
@@ -68,14 +73,17 @@ class RunOutputs:
 
     @contextmanager
     def files(self, paths: Sequence[str] = RECORD) -> Iterator[Path]:
-        """Yield a folder, for reading only, with those `paths` that the run has. Raises InputError if they are lost."""
+        """Yield a folder, for reading only, with those `paths` that the run has. Raises InputError if outs are lost.
+
+        Those of `about_data` are there if they can be had.
+        """
         if self.revision is None:
             yield self.root
             return
         with TemporaryDirectory() as name:
             folder, cache, md5s = Path(name), DvcCache(self.root), self.md5s
             for path in paths:
-                (folder / path).parent.mkdir(exist_ok=True)
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 if path == METRICS or (
                     path == SCORES and path not in md5s
                 ):  # older pipelines had all scores in one file
@@ -84,6 +92,12 @@ class RunOutputs:
                     write_text(folder / path, read_file_at(self.root, self.revision, path))
                 elif path in md5s and not cache.link(md5s[path], folder / path):
                     raise InputError(f"{self.experiment}: {path} is neither in DVC's cache nor in its remote")
+                elif path.startswith("data/catalog/"):
+                    with suppress(FileNotFoundError):
+                        write_text(folder / path, read_file_at(self.root, self.revision, path))
+                elif (parent := Path(path).parent.as_posix()) in md5s:
+                    if md5 := (cache.read_entries(md5s[parent]) or {}).get(Path(path).name):
+                        cache.link(md5, folder / path)
             yield folder
 
 

@@ -14,6 +14,7 @@ from losslab.errors import find_killed_worker
 from losslab.io.files import JsonObject, write_json, write_text
 from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
+from losslab.tracking.datasets import RunData
 from losslab.tracking.store import (
     BASELINE,
     EXPERIMENT,
@@ -54,7 +55,7 @@ class TrainingRun:
 
         def log(run: _OpenRun) -> None:
             if epoch > run.last_epoch:
-                run.store.client.log_batch(run.run_id, metrics=build_metrics(row, epoch))
+                run.store.client.log_batch(run.run_id, metrics=build_metrics(row, epoch, run.data))
                 run.last_epoch = epoch
 
         if not self.failed:
@@ -96,6 +97,7 @@ class TrainingRun:
 class _OpenRun:
     store: "TrackingStore"
     run_id: str
+    data: RunData
     last_epoch: int = -1
     """Last epoch that the store has; it may be from before an interruption."""
 
@@ -120,6 +122,7 @@ def track_training(
         began: when the stage began, on the monotonic clock; None for now.
     """
     began_ms = int(1000 * (time.time() - (time.monotonic() - began if began is not None else 0)))
+    data = RunData(params.dataset, data_md5)
     threads = _build_threads_tag(params)  # in this thread: torch may report another number in others
 
     def open_run() -> _OpenRun:
@@ -131,9 +134,12 @@ def track_training(
         interrupted = store.find_interrupted(params.dataset, tags, resumed)
         (root / NOTES / f"{key}.json").unlink(missing_ok=True)
         if interrupted is None:
-            return _OpenRun(store, store.create(params.model_dump(), tags, began_ms))
-        store.reopen(interrupted.info.run_id, params.model_dump(), tags)
-        return _OpenRun(store, interrupted.info.run_id, int(interrupted.data.metrics.get("epoch", -1)))
+            run = _OpenRun(store, store.create(params.model_dump(), tags, began_ms), data)
+        else:
+            store.reopen(interrupted.info.run_id, params.model_dump(), tags)
+            run = _OpenRun(store, interrupted.info.run_id, data, int(interrupted.data.metrics.get("epoch", -1)))
+        store.log_datasets(run.run_id, data, Path())
+        return run
 
     # Importing MLflow and opening its store takes seconds, which the first steps need not wait for.
     with ThreadPoolExecutor(1) as beside:

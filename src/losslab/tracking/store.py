@@ -22,6 +22,7 @@ from losslab.io.git import find_commit
 from losslab.io.hashing import compute_file_md5
 from losslab.io.yaml import read_yaml
 from losslab.tracking.bounded_client import BoundedClient
+from losslab.tracking.datasets import RunData
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -134,6 +135,16 @@ class TrackingStore:
         """End a run, but not before it began, where the clock has been set back."""
         self.client.set_terminated(run.info.run_id, status, max(ended_ms, run.info.start_time))
 
+    def log_datasets(self, run_id: str, data: RunData, folder: Path) -> None:
+        """Log the data of a run as its inputs; those that it has already stay as they are."""
+        from mlflow.exceptions import MlflowException
+
+        inputs = data.build_inputs(folder)
+        try:
+            self.client.log_inputs(run_id, inputs)
+        except MlflowException:  # another run has named the same data first, at the same time
+            self.client.log_inputs(run_id, inputs)
+
     def _describe(self, run_id: str, experiment: str | None) -> None:
         self.client.set_tag(run_id, NOTE, _build_note(run_id, experiment))
 
@@ -167,12 +178,14 @@ class TrackingStore:
     def complete(self, outs: Path, model_md5: str, experiment: str | None, with_report: bool) -> str:
         """Make the run of these outs complete: create it if there is none, add what it lacks; return its id."""
         params = read_yaml(outs / "params.yaml")
+        data = RunData(params["dataset"], read_json(outs / "models/model.json")["data_md5"])
         self.end_lost_runs()
         run_id = self.find(params, model_md5, experiment)
         if run_id is None:
-            tags = build_tags(read_json(outs / "models/model.json")["data_md5"], experiment)
-            run_id = self.create(params, tags | {MODEL_MD5: model_md5})
+            run_id = self.create(params, build_tags(data.md5, experiment) | {MODEL_MD5: model_md5})
         run = self.client.get_run(run_id)
+        if not run.inputs.dataset_inputs:
+            self.log_datasets(run_id, data, outs)
         if NOTE not in run.data.tags:  # an older losslab made it
             self._describe(run_id, run.data.tags.get(EXPERIMENT))
         if run.info.status == "RUNNING":  # the model is there, so training has ended
@@ -182,11 +195,11 @@ class TrackingStore:
         for row in read_csv(outs / "reports/history.csv"):
             values = {key: float(value) for key, value in row.items() if value}
             if values["epoch"] > logged.get("epoch", -1):
-                metrics += build_metrics(values, int(values["epoch"]))
+                metrics += build_metrics(values, int(values["epoch"]), data)
         scores = read_json(outs / "reports/scores.json")
         for split, group in SPLIT_GROUPS.items():
             final = {f"{group}/{key}": value for key, value in flatten(scores[split], "/").items()}
-            metrics += build_metrics({key: value for key, value in final.items() if logged.get(key) != value}, 0)
+            metrics += build_metrics({key: value for key, value in final.items() if logged.get(key) != value}, 0, data)
         for start in range(0, len(metrics), 1000):  # MLflow's limit for one batch
             self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
         if with_report:
@@ -312,13 +325,20 @@ def build_run_tags(tags: Mapping[str, str]) -> list[Any]:
     return [RunTag(key, value) for key, value in tags.items()]
 
 
-def build_metrics(values: Mapping[str, Any], step: int) -> list[Any]:
-    """Build MLflow's metrics, `train_loss` as `train/loss`, which MLflow shows in groups; None and NaN are left out."""
+def build_metrics(values: Mapping[str, Any], step: int, data: RunData) -> list[Any]:
+    """Build MLflow's metrics, each with the dataset that it was measured on; None and NaN are left out.
+
+    `train_loss` becomes `train/loss`: MLflow shows metrics in groups.
+    """
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    known = {key: float(value) for key, value in values.items() if value is not None and value == value}
-    return [Metric(re.sub(r"^(train|val)_", r"\1/", key), value, now, step) for key, value in known.items()]
+    known = {
+        re.sub(r"^(train|val)_", r"\1/", key): float(value)
+        for key, value in values.items()
+        if value is not None and value == value
+    }
+    return [Metric(key, value, now, step, **data.find_measured(key)) for key, value in known.items()]
 
 
 @contextmanager
