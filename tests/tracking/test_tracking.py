@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
+import yaml
 from mlflow import MlflowClient
 from mlflow.data.schema import TensorDatasetSchema
 from mlflow.entities import Run
@@ -18,7 +20,7 @@ from losslab import tracking
 from losslab.errors import InputError
 from losslab.io.files import write_csv, write_json
 from losslab.io.hashing import compute_file_md5
-from losslab.params import Params
+from losslab.params import MlflowParams, Params
 from losslab.tracking.store import _import_client, build_sqlite_uri, describe_failure
 from tests.conftest import TINY_CHANGES, write_params
 
@@ -178,8 +180,9 @@ def test_inputs_of_a_run_are_its_splits(
     else:
         tracking.rebuild_run(outs, compute_file_md5(outs / "models/model.safetensors"), None, None, root)
     (run,) = runs(root, params.dataset)
-    inputs = {tag.value: each.dataset for each in run.inputs.dataset_inputs for tag in each.tags}
-    assert warnings == [] and set(inputs) == {"train", "val", "test"} and len(run.inputs.dataset_inputs) == 3
+    logged: Any = run.inputs
+    inputs = {tag.value: each.dataset for each in logged.dataset_inputs for tag in each.tags}
+    assert warnings == [] and set(inputs) == {"train", "val", "test"} and len(inputs) == 3
     dataset = inputs["val"]
     assert (dataset.name, dataset.digest) == (f"{params.dataset}/val", "d.dir")
     assert json.loads(dataset.source) == {"uri": f"data/catalog/{params.dataset}.yaml"}
@@ -187,6 +190,45 @@ def test_inputs_of_a_run_are_its_splits(
     assert json.loads(dataset.profile) == {"num_images": 2} | shared
     features = TensorDatasetSchema.from_dict(json.loads(dataset.schema)).features
     assert [(spec.name, spec.shape) for spec in features.inputs] == [("images", (-1, 64, 64, 3))]
+
+
+@pytest.mark.parametrize("how", ["trained", "rebuilt"])
+@pytest.mark.parametrize("weights", ["reference", "copy"])
+def test_trained_net_is_a_logged_model_with_scores_of_the_splits(
+    how: str, weights: str, params: Params, root: Path, outs: Path, warnings: list[str]
+) -> None:
+    md5, path = compute_file_md5(outs / "models/model.safetensors"), outs / "params.yaml"
+    params = params.model_copy(update={"mlflow": MlflowParams.model_validate({"weights": weights})})
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("weights: reference", f"weights: {weights}"), encoding="utf-8")
+    if how == "trained":
+        train(params, root, outs, warnings)
+    for _ in range(2):
+        tracking.rebuild_run(outs, md5, None, None, root)
+    client, (run,) = MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), runs(root, params.dataset)
+    (model,) = client.search_logged_models([run.info.experiment_id], "metrics.`test/miou` >= 0.5")
+    outputs: Any = run.outputs
+    assert [output.model_id for output in outputs.model_outputs] == [model.model_id] and warnings == []
+    assert (model.name, model.status, model.source_run_id) == (
+        "unet-tu-mobilenetv3_small_050",
+        "READY",
+        run.info.run_id,
+    )
+    assert (model.params["loss"], model.tags["losslab.model_md5"]) == ("cross_entropy", md5)
+    scores = {(metric.key, metric.value, metric.dataset_name, metric.dataset_digest) for metric in model.metrics or []}
+    assert {
+        ("test/miou", 0.5, f"{params.dataset}/test", "d.dir"),
+        ("best_val/miou", 0.5, f"{params.dataset}/val", "d.dir"),
+    } <= scores
+    assert series(root, run, "test/miou") == [(0, 0.5)]
+    folder = Path(unquote(model.artifact_location.removeprefix("file://"))) / "data/model"
+    files = {each.name: each.read_text(encoding="utf-8") for each in folder.iterdir()}
+    assert "d.dir" in files.pop("model.json")
+    if weights == "copy":
+        assert files == {"model.safetensors": "weights"}
+    else:
+        (reference,) = yaml.safe_load(files.pop("model.safetensors.dvc"))["outs"]
+        assert reference == {"md5": md5, "hash": "md5", "path": "model.safetensors"} and not files
 
 
 def test_model_that_is_scored_otherwise_is_another_run(

@@ -64,7 +64,7 @@ def sync() -> None:
     DVC restores a run that it has cached without running a stage, so no stage could log it.
     """
     from losslab import tracking
-    from losslab.experiments.finished_runs import RECORD, WORKSPACE, UnfinishedRun, list_runs
+    from losslab.experiments.finished_runs import WORKSPACE, UnfinishedRun, list_runs
 
     root, added, known = Path(), 0, 0
     errors: list[str] = []
@@ -78,7 +78,7 @@ def sync() -> None:
             known += 1
         else:
             with collect_errors(errors):
-                with outs.files((*RECORD, *outs.about_data)) as folder:
+                with outs.files(outs.tracked) as folder:
                     tracking.rebuild_run(folder, outs.model_md5, outs.experiment, outs.baseline, root)
                 added += 1
                 print_line(f"added {outs.experiment or WORKSPACE}")

@@ -21,6 +21,7 @@ from losslab.io.files import write_text
 from losslab.io.git import find_prefix, read_file_at, run_git
 from losslab.io.hashing import compute_file_md5, compute_folder_md5
 from losslab.io.yaml import parse_yaml
+from losslab.params import RECORDING
 from losslab.tracking.store import RECORD_FILES
 
 MODEL, DESCRIPTION = "models/model.safetensors", "models/model.json"
@@ -54,9 +55,11 @@ class RunOutputs:
         return _list_md5s(self.lock["stages"])
 
     @property
-    def about_data(self) -> tuple[str, str]:
-        """Paths of the files that say what the data are: the card, and the prepared data's dataset.json."""
-        return f"data/catalog/{self.dataset}.yaml", f"data/prepared/{self.dataset}/dataset.json"
+    def tracked(self) -> tuple[str, ...]:
+        """Paths of the files that MLflow is told of: RECORD, what says what the data are, and the weights if they are copied."""
+        copied = self.params.get(RECORDING, {}).get("weights") == "copy"  # an older losslab had no such key
+        data = f"data/catalog/{self.dataset}.yaml", f"data/prepared/{self.dataset}/dataset.json"
+        return (*RECORD, *data, *([MODEL] if copied else []))
 
     def read_metrics(self) -> str:
         """Return the text of metrics.json, from the run's commit or DVC's cache. Raises InputError if it is lost."""
@@ -75,7 +78,7 @@ class RunOutputs:
     def files(self, paths: Sequence[str] = RECORD) -> Iterator[Path]:
         """Yield a folder, for reading only, with those `paths` that the run has. Raises InputError if outs are lost.
 
-        Those of `about_data` are there if they can be had.
+        Cards, and files of folders, are there if they can be had.
         """
         if self.revision is None:
             yield self.root
@@ -95,9 +98,8 @@ class RunOutputs:
                 elif path.startswith("data/catalog/"):
                     with suppress(FileNotFoundError):
                         write_text(folder / path, read_file_at(self.root, self.revision, path))
-                elif (parent := Path(path).parent.as_posix()) in md5s:
-                    if md5 := (cache.read_entries(md5s[parent]) or {}).get(Path(path).name):
-                        cache.link(md5, folder / path)
+                elif (md5 := md5s.get(str(Path(path).parent))) and (entries := cache.read_entries(md5)):
+                    cache.link(entries[Path(path).name], folder / path)
             yield folder
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from losslab.experiments.finished_runs import RunOutputs, list_experiments, read_run_at
 from losslab.io.files import JsonObject
+from losslab.params import RECORDING
 from losslab.study.plan import Search, Study, StudyRun, plan_runs
 from losslab.study.slurm_queue import list_queued_runs
 from losslab.study.state import StudyState
@@ -30,7 +31,8 @@ class ProjectExperiments:
         if run.name not in self.outs:
             read = [read_run_at(self.root, run.name, *commit) for commit in self.commits.get(run.name, [])]
             self.outs[run.name] = [outs for outs in read if isinstance(outs, RunOutputs)]
-        return next((outs for outs in self.outs[run.name] if outs.params == run.params), None)
+        params = {**run.params, RECORDING: None}
+        return next((outs for outs in self.outs[run.name] if {**outs.params, RECORDING: None} == params), None)
 
 
 def find_finished_runs(runs: Iterable[StudyRun], root: Path) -> dict[StudyRun, RunOutputs]:

@@ -45,7 +45,7 @@ class RunData:
         prepared = folder / "data/prepared" / self.dataset / "dataset.json"
         about = read_json(prepared) if prepared.is_file() else {}
         named = read_yaml(folder / card) if (folder / card).is_file() else {}
-        shared = {key: about[key] for key in ("classes", "size", "fit") if key in about}
+        shared: JsonObject = {key: about[key] for key in ("classes", "size", "fit") if key in about}
         shared |= {key: named[key] for key in CARD_KEYS if named.get(key)}
         inputs = []
         for split in SPLITS:

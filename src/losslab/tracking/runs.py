@@ -42,9 +42,9 @@ Warn = Callable[[str], None]
 class TrainingRun:
     """An MLflow run that is being trained. Without a store every call does nothing."""
 
-    def __init__(self, opening: "Future[_OpenRun]", warn: Warn, root: Path, dataset: str, key: str) -> None:
+    def __init__(self, opening: "Future[_OpenRun]", warn: Warn, root: Path, params: Params, key: str) -> None:
         self.opening, self.warn = opening, warn
-        self.root, self.dataset, self.key = root, dataset, key
+        self.root, self.dataset, self.key, self.weights = root, params.dataset, key, params.mlflow.weights
         self.failed = False
         self.unknown: dict[str, str] = {}
         """Tags that the store lacks."""
@@ -62,10 +62,12 @@ class TrainingRun:
             self._try(log)
 
     def log_model(self, models: Path, seconds: float) -> None:
-        """Log the md5 of the trained model, by which later stages find this run, and the seconds it took."""
+        """Log the trained model, by whose md5 later stages find this run, and the seconds it took."""
         tags = {MODEL_MD5: compute_file_md5(models / "model.safetensors"), f"{DURATION}.train": f"{seconds:.1f}"}
         if not self._try(lambda run: run.store.client.log_batch(run.run_id, tags=build_run_tags(tags))):
             self.unknown = tags
+        elif not self.failed:
+            self._try(lambda run: run.store.log_model(run.store.client.get_run(run.run_id), models, self.weights))
 
     def end(self, status: str) -> None:
         """End the run; if the store does not hear of it, leave a note for later stages and `losslab sync`."""
@@ -143,7 +145,7 @@ def track_training(
 
     # Importing MLflow and opening its store takes seconds, which the first steps need not wait for.
     with ThreadPoolExecutor(1) as beside:
-        run = TrainingRun(beside.submit(open_run), warn, root, params.dataset, key)
+        run = TrainingRun(beside.submit(open_run), warn, root, params, key)
         try:
             yield run
         except BaseException as error:

@@ -21,8 +21,10 @@ from losslab.io.files import atomic_write, flatten, make_folder, read_csv, read_
 from losslab.io.git import find_commit
 from losslab.io.hashing import compute_file_md5
 from losslab.io.yaml import read_yaml
+from losslab.params import RECORDING
 from losslab.tracking.bounded_client import BoundedClient
 from losslab.tracking.datasets import RunData
+from losslab.tracking.logged_models import log_trained_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -145,6 +147,17 @@ class TrackingStore:
         except MlflowException:  # another run has named the same data first, at the same time
             self.client.log_inputs(run_id, inputs)
 
+    def log_model(self, run: Any, models: Path, weights: str) -> Any:
+        """Log the net of a run that has the tag of its md5, unless it is there; return the logged model.
+
+        Args:
+            models: folder with model.json, and with the weights if they are to be copied.
+            weights: as in params.mlflow.
+        """
+        tags = {key: run.data.tags[key] for key in (DATA_MD5, EXPERIMENT) if key in run.data.tags}
+        md5 = MODEL_MD5, run.data.tags[MODEL_MD5]
+        return log_trained_model(self.client, run, models, md5, tags, copy=weights == "copy")
+
     def _describe(self, run_id: str, experiment: str | None) -> None:
         self.client.set_tag(run_id, NOTE, _build_note(run_id, experiment))
 
@@ -190,7 +203,9 @@ class TrackingStore:
             self._describe(run_id, run.data.tags.get(EXPERIMENT))
         if run.info.status == "RUNNING":  # the model is there, so training has ended
             self.terminate(run, "FINISHED", int(time.time() * 1000))
-        logged = run.data.metrics
+        weights = params.get(RECORDING, {}).get("weights", "reference")  # an older losslab had no such key
+        model = self.log_model(run, outs / "models", weights)
+        logged, linked = run.data.metrics, {metric.key: metric.value for metric in model.metrics or []}
         metrics = []
         for row in read_csv(outs / "reports/history.csv"):
             values = {key: float(value) for key, value in row.items() if value}
@@ -199,7 +214,8 @@ class TrackingStore:
         scores = read_json(outs / "reports/scores.json")
         for split, group in SPLIT_GROUPS.items():
             final = {f"{group}/{key}": value for key, value in flatten(scores[split], "/").items()}
-            metrics += build_metrics({key: value for key, value in final.items() if logged.get(key) != value}, 0, data)
+            lacking = {key: value for key, value in final.items() if {logged.get(key), linked.get(key)} != {value}}
+            metrics += build_metrics(lacking, 0, data, model.model_id)
         for start in range(0, len(metrics), 1000):  # MLflow's limit for one batch
             self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
         if with_report:
@@ -325,8 +341,10 @@ def build_run_tags(tags: Mapping[str, str]) -> list[Any]:
     return [RunTag(key, value) for key, value in tags.items()]
 
 
-def build_metrics(values: Mapping[str, Any], step: int, data: RunData) -> list[Any]:
+def build_metrics(values: Mapping[str, Any], step: int, data: RunData, model_id: str | None = None) -> list[Any]:
     """Build MLflow's metrics, each with the dataset that it was measured on; None and NaN are left out.
+
+    Those of a logged model are the run's too.
 
     `train_loss` becomes `train/loss`: MLflow shows metrics in groups.
     """
@@ -338,7 +356,7 @@ def build_metrics(values: Mapping[str, Any], step: int, data: RunData) -> list[A
         for key, value in values.items()
         if value is not None and value == value
     }
-    return [Metric(key, value, now, step, **data.find_measured(key)) for key, value in known.items()]
+    return [Metric(key, value, now, step, model_id, **data.find_measured(key)) for key, value in known.items()]
 
 
 @contextmanager
