@@ -4,9 +4,11 @@ import json
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,6 +24,7 @@ from losslab.io.files import write_csv, write_json
 from losslab.io.hashing import compute_file_md5
 from losslab.params import MlflowParams, Params
 from losslab.tracking.store import _import_client, build_sqlite_uri, describe_failure
+from losslab.tracking.system_metrics import SystemMeter
 from tests.conftest import TINY_CHANGES, write_params
 
 HISTORY = [{"epoch": e, "lr": 0.001, "train_loss": 1.0 - e / 10, "val_miou": e / 10} for e in range(3)]
@@ -229,6 +232,47 @@ def test_trained_net_is_a_logged_model_with_scores_of_the_splits(
     else:
         (reference,) = yaml.safe_load(files.pop("model.safetensors.dvc"))["outs"]
         assert reference == {"md5": md5, "hash": "md5", "path": "model.safetensors"} and not files
+
+
+class Codecarbon(ModuleType):
+    """As much of codecarbon as losslab calls."""
+
+    final_emissions_data = SimpleNamespace(energy_consumed=0.25)
+
+    def __init__(self) -> None:
+        super().__init__("codecarbon")
+        self.started = self.stopped = False
+
+    def OfflineEmissionsTracker(self, **options: Any) -> "Codecarbon":  # noqa: N802
+        assert options["save_to_file"] is False, "else it writes emissions.csv"
+        return self
+
+    def start(self) -> None:
+        self.started = True
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_cost_of_a_run_is_told_to_mlflow(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codecarbon = Codecarbon()
+    monkeypatch.setitem(sys.modules, "codecarbon", codecarbon)
+    with begin(params, root, warnings) as run:
+        run.log_epoch({**HISTORY[0], "epoch_seconds": 2.0, "images_per_second": 3.0})
+        deadline = time.monotonic() + 10
+        while run.opening.result().system._energy is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        run.log_model(outs / "models", seconds=1.0)
+    (done,) = runs(root, params.dataset)
+    metrics = done.data.metrics
+    assert (metrics["epoch_seconds"], metrics["images_per_second"], metrics["energy_kwh"]) == (2.0, 3.0, 0.25)
+    assert metrics["system/system_memory_usage_megabytes"] > 0 and "system/cpu_utilization_percentage" in metrics
+    assert done.data.tags["losslab.energy_kwh"] == "0.25" and codecarbon.stopped and warnings == []
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+    codecarbon.started = False
+    assert (meter := SystemMeter()).measure() == {} and meter.stop() == {} and not codecarbon.started
 
 
 def test_model_that_is_scored_otherwise_is_another_run(

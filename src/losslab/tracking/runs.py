@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -32,6 +32,7 @@ from losslab.tracking.store import (
     describe_failure,
     store_errors,
 )
+from losslab.tracking.system_metrics import SystemMeter
 
 HARDWARE, DURATION = "losslab.hardware", "losslab.seconds"
 THREADS = "losslab.threads"
@@ -50,12 +51,16 @@ class TrainingRun:
         """Tags that the store lacks."""
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Log a row of history.csv that the store lacks; none after a failure, as it must not delay training."""
+        """Log a row of history.csv that the store lacks, with what was measured besides and the machine's load.
+
+        None after a failure, as it must not delay training.
+        """
         epoch = int(row["epoch"])
 
         def log(run: _OpenRun) -> None:
             if epoch > run.last_epoch:
-                run.store.client.log_batch(run.run_id, metrics=build_metrics(row, epoch, run.data))
+                metrics = build_metrics({**row, **run.system.measure()}, epoch, run.data)
+                run.store.client.log_batch(run.run_id, metrics=metrics)
                 run.last_epoch = epoch
 
         if not self.failed:
@@ -67,7 +72,14 @@ class TrainingRun:
         if not self._try(lambda run: run.store.client.log_batch(run.run_id, tags=build_run_tags(tags))):
             self.unknown = tags
         elif not self.failed:
-            self._try(lambda run: run.store.log_model(run.store.client.get_run(run.run_id), models, self.weights))
+            self._try(lambda run: self._log_net(run, models))
+
+    def _log_net(self, run: "_OpenRun", models: Path) -> None:
+        client, energy = run.store.client, run.system.stop()
+        if energy:
+            tags = build_run_tags({f"losslab.{name}": f"{value:.6g}" for name, value in energy.items()})
+            client.log_batch(run.run_id, metrics=build_metrics(energy, run.last_epoch, run.data), tags=tags)
+        run.store.log_model(client.get_run(run.run_id), models, self.weights)
 
     def end(self, status: str) -> None:
         """End the run; if the store does not hear of it, leave a note for later stages and `losslab sync`."""
@@ -100,6 +112,7 @@ class _OpenRun:
     store: "TrackingStore"
     run_id: str
     data: RunData
+    system: SystemMeter
     last_epoch: int = -1
     """Last epoch that the store has; it may be from before an interruption."""
 
@@ -136,15 +149,17 @@ def track_training(
         interrupted = store.find_interrupted(params.dataset, tags, resumed)
         (root / NOTES / f"{key}.json").unlink(missing_ok=True)
         if interrupted is None:
-            run = _OpenRun(store, store.create(params.model_dump(), tags, began_ms), data)
+            run_id, last_epoch = store.create(params.model_dump(), tags, began_ms), -1
         else:
-            store.reopen(interrupted.info.run_id, params.model_dump(), tags)
-            run = _OpenRun(store, interrupted.info.run_id, data, int(interrupted.data.metrics.get("epoch", -1)))
-        store.log_datasets(run.run_id, data, Path())
-        return run
+            run_id, last_epoch = interrupted.info.run_id, int(interrupted.data.metrics.get("epoch", -1))
+            store.reopen(run_id, params.model_dump(), tags)
+        store.log_datasets(run_id, data, Path())
+        meter = SystemMeter()
+        ending.callback(meter.stop)
+        return _OpenRun(store, run_id, data, meter, last_epoch)
 
     # Importing MLflow and opening its store takes seconds, which the first steps need not wait for.
-    with ThreadPoolExecutor(1) as beside:
+    with ExitStack() as ending, ThreadPoolExecutor(1) as beside:
         run = TrainingRun(beside.submit(open_run), warn, root, params, key)
         try:
             yield run
