@@ -23,6 +23,8 @@ from losslab.plugins.options import build_schema
 from losslab.schedules import check_schedule
 
 MAX_SIZE_PX = 4096
+RECORDING = "mlflow"
+"""Section that no stage depends on: it says how a run is recorded, and changes no out."""
 AUGMENTATIONS = ("none", "flip", "seed_lab7", "affine", "strong")
 """losslab's own recipes; plug-ins add others."""
 RESERVED_METRICS = re.compile(
@@ -135,6 +137,11 @@ class ReportParams(Section):
     examples: int = Field(ge=0)
 
 
+class MlflowParams(Section):
+    weights: Literal["reference", "copy"]
+    """Whether a run's logged model names its weights, which DVC's cache has, or has a copy of them."""
+
+
 class Params(Section):
     """The checked content of params.yaml: one run."""
 
@@ -151,6 +158,7 @@ class Params(Section):
     train: TrainParams
     evaluate: EvaluateParams
     report: ReportParams
+    mlflow: MlflowParams
 
     @cached_property
     def parsed_loss(self) -> ParsedLoss:

@@ -111,6 +111,69 @@ def test_same_model_is_registered_once_under_a_name(root: Path) -> None:
     assert result.exit_code == 0 and result.stdout.startswith("already registered as models:/lesions/1, from run dice ")
 
 
+def test_version_is_the_logged_model_of_training(root: Path) -> None:
+    """Later code is packed into a model of its own, so that the version stays as it was registered."""
+    store = client(root)
+    version = store.get_model_version("lesions", "1")
+    run = store.get_run(str(version.run_id))
+    found = store.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    outputs: Any = run.outputs
+    assert [model.model_id for model in found] == [output.model_id for output in outputs.model_outputs]
+    assert version.source == found[0].artifact_location and found[0].status == "READY"
+    with pytest.MonkeyPatch.context() as later:
+        later.setattr("importlib.metadata.version", lambda name: "9.9")
+        assert register_model("workspace", "later", root).is_new
+    made = store.get_model_version("later", "1")
+    assert made.source != version.source and made.run_id == version.run_id
+
+
+def test_alias_names_the_version_that_predict_takes(
+    root: Path, image: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ["register", "workspace", "--name", "lesions", "--alias", "champion", "--tag", "by=me"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.stdout.startswith("already registered as models:/lesions/1, models:/lesions@champion, from run dice ")
+    version = client(root).get_model_version_by_alias("lesions", "champion")
+    assert (str(version.version), version.tags["by"]) == ("1", "me")
+    Image.fromarray(image).save(tmp_path / "a.png")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root / 'mlflow.db'}")
+    monkeypatch.chdir(tmp_path)
+    for model in ("models:/lesions@champion", "models:/lesions/1"):
+        done = CliRunner().invoke(app, ["predict", "a.png", "-o", f"out{model[15:]}", "--model", model])
+        assert done.exit_code == 0, done.output
+        mask = np.asarray(Image.open(tmp_path / f"out{model[15:]}/a.png"))
+        np.testing.assert_array_equal(mask, expected(root, image))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (
+            ["register", "workspace", "--name", "x", "--alias", "v1"],
+            "--alias 'v1': use letters, digits, - and _; latest",
+        ),
+        (["register", "workspace", "--name", "x", "--tag", "me"], "--tag 'me': write KEY=VALUE"),
+        (["register", "workspace", "--name", "x", "--tag", "=me"], "--tag '=me': a key is made of letters"),
+        (["predict", "a.png", "-o", "out", "--model", "models:/x"], "--model models:/x: write models:/NAME@ALIAS or"),
+        (
+            ["predict", "a.png", "-o", "out", "--model", "models:/lesions@nobody"],
+            "--model models:/lesions@nobody: MLflow at mlflow.db has no such version of a model that losslab registered",
+        ),
+        (
+            ["predict", "a.png", "-o", "out", "--model", "models:/nobody/7"],
+            "--model models:/nobody/7: MLflow at mlflow.db has no such version of a model that losslab registered",
+        ),
+    ],
+)
+def test_alias_tag_or_version_that_cannot_be_is_refused(
+    arguments: list[str], complaint: str, image: Any, tmp_path: Path, root: Path
+) -> None:
+    Image.fromarray(image).save(root / "a.png")
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1 and result.stderr.startswith(f"ERROR: {complaint}") and result.stderr.count("\n") == 1
+    assert not (root / "out").exists()
+
+
 def test_run_can_be_named_by_its_id_and_by_its_experiment(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The workspace no longer has the model, so its weights are looked up elsewhere."""
     md5s = []

@@ -1,25 +1,32 @@
 """MLflow runs: begun by train, completed by later stages, rebuilt from outs, and never in the way."""
 
+import json
 import logging
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
+from urllib.parse import unquote
 
 import pytest
+import yaml
 from mlflow import MlflowClient
+from mlflow.data.schema import TensorDatasetSchema
 from mlflow.entities import Run
 
 from losslab import tracking
 from losslab.errors import InputError
 from losslab.io.files import write_csv, write_json
 from losslab.io.hashing import compute_file_md5
-from losslab.params import Params
+from losslab.params import MlflowParams, Params
 from losslab.tracking.store import TrackingStore, _import_client, build_sqlite_uri, describe_failure
+from losslab.tracking.system_metrics import SystemMeter
 from tests.conftest import TINY_CHANGES, write_params
 
 HISTORY = [{"epoch": e, "lr": 0.001, "train_loss": 1.0 - e / 10, "val_miou": e / 10} for e in range(3)]
@@ -160,6 +167,116 @@ def test_same_run_of_another_repository_is_left_alone(
         with begin(params, tmp_path_factory.mktemp("another"), warnings) as second:
             second.log_epoch(HISTORY[0])
     assert len(runs(root, params.dataset)) == 2
+
+
+@pytest.mark.parametrize("how", ["trained", "rebuilt"])
+def test_inputs_of_a_run_are_its_splits(
+    how: str, params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(outs)
+    prepared = {"classes": ["skin", "hair"], "size": 64, "fit": "stretch", "images": {"train": 6, "val": 2, "test": 3}}
+    write_json(outs / "data/prepared" / params.dataset / "dataset.json", prepared)
+    card = outs / "data/catalog" / f"{params.dataset}.yaml"
+    card.parent.mkdir(parents=True, exist_ok=True)
+    card.write_text("title: Tiny\nlicence: CC0\nhome: null\n", encoding="utf-8")
+    if how == "trained":
+        train(params, root, outs, warnings)
+        tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
+    else:
+        tracking.rebuild_run(
+            outs, compute_file_md5(outs / "models/model.safetensors"), None, None, tracking.open_store(root)
+        )
+    (run,) = runs(root, params.dataset)
+    logged: Any = run.inputs
+    inputs = {tag.value: each.dataset for each in logged.dataset_inputs for tag in each.tags}
+    assert warnings == [] and set(inputs) == {"train", "val", "test"} and len(inputs) == 3
+    dataset = inputs["val"]
+    assert (dataset.name, dataset.digest) == (f"{params.dataset}/val", "d.dir")
+    assert json.loads(dataset.source) == {"uri": f"data/catalog/{params.dataset}.yaml"}
+    shared = {"classes": ["skin", "hair"], "size": 64, "fit": "stretch", "title": "Tiny", "licence": "CC0"}
+    assert json.loads(dataset.profile) == {"num_images": 2} | shared
+    features = TensorDatasetSchema.from_dict(json.loads(dataset.schema)).features
+    assert [(spec.name, spec.shape) for spec in features.inputs] == [("images", (-1, 64, 64, 3))]
+
+
+@pytest.mark.parametrize("how", ["trained", "rebuilt"])
+@pytest.mark.parametrize("weights", ["reference", "copy"])
+def test_trained_net_is_a_logged_model_with_scores_of_the_splits(
+    how: str, weights: str, params: Params, root: Path, outs: Path, warnings: list[str]
+) -> None:
+    md5, path = compute_file_md5(outs / "models/model.safetensors"), outs / "params.yaml"
+    params = params.model_copy(update={"mlflow": MlflowParams.model_validate({"weights": weights})})
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace("weights: reference", f"weights: {weights}"), encoding="utf-8")
+    if how == "trained":
+        train(params, root, outs, warnings)
+    for _ in range(2):
+        tracking.rebuild_run(outs, md5, None, None, tracking.open_store(root))
+    client, (run,) = MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), runs(root, params.dataset)
+    (model,) = client.search_logged_models([run.info.experiment_id], "metrics.`test/miou` >= 0.5")
+    outputs: Any = run.outputs
+    assert [output.model_id for output in outputs.model_outputs] == [model.model_id] and warnings == []
+    assert (model.name, model.status, model.source_run_id) == (
+        "unet-tu-mobilenetv3_small_050",
+        "READY",
+        run.info.run_id,
+    )
+    assert (model.params["loss"], model.tags["losslab.model_md5"]) == ("cross_entropy", md5)
+    scores = {(metric.key, metric.value, metric.dataset_name, metric.dataset_digest) for metric in model.metrics or []}
+    assert {
+        ("test/miou", 0.5, f"{params.dataset}/test", "d.dir"),
+        ("best_val/miou", 0.5, f"{params.dataset}/val", "d.dir"),
+    } <= scores
+    assert series(root, run, "test/miou") == [(0, 0.5)]
+    folder = Path(unquote(model.artifact_location.removeprefix("file://"))) / "data/model"
+    files = {each.name: each.read_text(encoding="utf-8") for each in folder.iterdir()}
+    assert "d.dir" in files.pop("model.json")
+    if weights == "copy":
+        assert files == {"model.safetensors": "weights"}
+    else:
+        (reference,) = yaml.safe_load(files.pop("model.safetensors.dvc"))["outs"]
+        assert reference == {"md5": md5, "hash": "md5", "path": "model.safetensors"} and not files
+
+
+class Codecarbon(ModuleType):
+    """As much of codecarbon as losslab calls."""
+
+    final_emissions_data = SimpleNamespace(energy_consumed=0.25)
+
+    def __init__(self) -> None:
+        super().__init__("codecarbon")
+        self.started = self.stopped = False
+
+    def OfflineEmissionsTracker(self, **options: Any) -> "Codecarbon":  # noqa: N802
+        assert options["save_to_file"] is False, "else it writes emissions.csv"
+        return self
+
+    def start(self) -> None:
+        self.started = True
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def test_cost_of_a_run_is_told_to_mlflow(
+    params: Params, root: Path, outs: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codecarbon = Codecarbon()
+    monkeypatch.setitem(sys.modules, "codecarbon", codecarbon)
+    with begin(params, root, warnings) as run:
+        run.log_epoch({**HISTORY[0], "epoch_seconds": 2.0, "images_per_second": 3.0})
+        deadline = time.monotonic() + 10
+        while run.opening.result().system._energy is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        run.log_model(outs / "models", seconds=1.0)
+    (done,) = runs(root, params.dataset)
+    metrics = done.data.metrics
+    assert (metrics["epoch_seconds"], metrics["images_per_second"], metrics["energy_kwh"]) == (2.0, 3.0, 0.25)
+    assert metrics["system/system_memory_usage_megabytes"] > 0 and "system/cpu_utilization_percentage" in metrics
+    assert done.data.tags["losslab.energy_kwh"] == "0.25" and codecarbon.stopped and warnings == []
+    monkeypatch.setenv("MLFLOW_ENABLE_SYSTEM_METRICS_LOGGING", "false")
+    codecarbon.started = False
+    assert (meter := SystemMeter()).measure() == {} and meter.stop() == {} and not codecarbon.started
 
 
 def test_model_that_is_scored_otherwise_is_another_run(

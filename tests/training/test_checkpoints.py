@@ -313,7 +313,7 @@ def test_worker_that_is_killed_is_not_taken_for_a_fault_of_what_was_going_on(
 
     error, store = RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It …"), Future[Any]()
     store.set_exception(error)
-    tracked, options = TrainingRun(store, pytest.fail, tmp_path, "tiny", "key"), dict[str, Any]()
+    tracked, options = TrainingRun(store, pytest.fail, tmp_path, tiny_params, "key"), dict[str, Any]()
     if where == "checkpoint":
         monkeypatch.setattr(torch, "save", Mock(side_effect=error))
     else:

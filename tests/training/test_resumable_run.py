@@ -22,11 +22,15 @@ class ListTracker:
 
     def __init__(self) -> None:
         self.epochs: list[float] = []
+        self.speeds: list[float] = []
+        """Of the epochs that were trained here."""
         self.models: list[Path] = []
         self.resumed: list[bool] = []
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
         self.epochs.append(row["epoch"])
+        if "epoch_seconds" in row:
+            self.speeds.append(row["images_per_second"])
 
     def log_model(self, models: Path, seconds: float) -> None:
         self.models.append(models)
@@ -59,11 +63,12 @@ def test_epochs_are_tracked_again_after_outs_that_failed(
     MODEL.touch()
     with pytest.raises(OSError):
         run(tiny_params, tiny_data, tracker)
-    assert tracker.epochs == [1, 2] and not tracker.models
+    assert tracker.epochs == [1, 2] and min(tracker.speeds) > 0 and not tracker.models
     MODEL.unlink()
     capsys.readouterr()
     run(tiny_params, tiny_data, tracker)
     assert tracker.epochs == [1, 2, 1, 2] and tracker.models == [MODEL] and tracker.resumed == [False, True]
+    assert len(tracker.speeds) == 2, "what comes from a checkpoint was not timed"
     assert capsys.readouterr().out == "resuming after epoch 2, where this run was interrupted\n"
     assert not list(Path(".losslab/checkpoints").iterdir())
 

@@ -95,7 +95,7 @@ def sync() -> None:
             known += 1
         else:
             with collect_errors(errors):
-                with outs.files() as folder:
+                with outs.files(outs.tracked) as folder:
                     tracking.rebuild_run(folder, outs.model_md5, outs.experiment, outs.baseline, store)
                 added += 1
                 print_line(f"added {outs.experiment or WORKSPACE}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from losslab.cli.console import cli_errors
+from losslab.errors import InputError
 from losslab.formats import format_bytes
 from losslab.stage import print_line, print_lines
 
@@ -53,20 +54,34 @@ def export(
 def register(
     run: Annotated[str, typer.Argument(help="MLflow run id or name, DVC experiment, or `workspace`.")],
     name: Annotated[str, typer.Option(help="Name of the model in MLflow's registry.")],
+    alias: Annotated[
+        list[str] | None, typer.Option(help="Alias of the version, such as champion, taken from any other; repeatable.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Tag of the version; repeatable.")] = None,
 ) -> None:
     """Register a run's model in MLflow, which serves it without this repository: images in, masks out.
 
-    Registering the same model twice under one name adds no version. More: losslab docs deploy
+    Registering the same model twice under one name adds no version, but sets aliases and tags. `losslab predict --model
+    models:/NAME@ALIAS` takes it from there. More: losslab docs deploy
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from losslab.serving.register import register_model
 
-    done = register_model(run, name, Path())
+    tags = dict(_split_tag(each) for each in tag or [])
+    done = register_model(run, name, Path(), alias or (), tags)
     version, origin = f"models:/{name}/{done.version}", f"from run {done.run.name} ({done.run.run_id})"
+    version += "".join(f", models:/{name}@{each}" for each in dict.fromkeys(alias or []))
     if done.is_new:
         print_line(f"registered {version}, {format_bytes(done.size)}, {origin}")
     else:
         print_line(f"already registered as {version}, {origin}")
+
+
+def _split_tag(text: str) -> tuple[str, str]:
+    key, found, value = text.partition("=")
+    if not found:
+        raise InputError(f"--tag {text!r}: write KEY=VALUE")
+    return key, value
 
 
 def _print_export(done: "ExportResult", tolerance: float) -> None:

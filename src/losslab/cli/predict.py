@@ -1,5 +1,6 @@
 """`losslab predict`: masks of images, of any size and from anywhere."""
 
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,7 +19,10 @@ def predict(
         list[str], typer.Argument(metavar="PATH…", help="Images, folders or patterns such as 'a/**/*.jpg'.")
     ],
     out: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the masks.")],
-    model: Annotated[Path, typer.Option(help="Folder with model.safetensors and model.json.")] = Path("models"),
+    model: Annotated[
+        str,
+        typer.Option(help="Folder with model.safetensors and model.json, or models:/NAME@ALIAS in MLflow's registry."),
+    ] = "models",
     scale: Annotated[
         Literal["trained", "original"],
         typer.Option(
@@ -56,18 +60,16 @@ def predict(
 
     The mask of a GeoTIFF is a GeoTIFF, DIR/NAME.tif, if rasterio is installed: pip install 'losslab[geo]'.
     """
-    with cli_errors(
-        f"the masks in {out} are complete; run the same command again to write all of them",
-        "lower --batch-size, or --tile with --scale original",
-        out,
-    ):
+    again = f"the masks in {out} are complete; run the same command again to write all of them"
+    with cli_errors(again, "lower --batch-size, or --tile with --scale original", out), ExitStack() as stack:
         from losslab.models.description import read_description
         from losslab.prediction.inputs import check_outputs, find_jobs, find_lost_georeferences
         from losslab.prediction.model import check_threshold, load_predictor
 
         jobs = find_jobs(paths, out)
         check_outputs(jobs, out, overwrite)
-        check_threshold(threshold, read_description(model))
+        folder = stack.enter_context(_open_model(model))
+        check_threshold(threshold, read_description(folder))
         if lost := find_lost_georeferences(jobs):
             have = "has a georeference" if len(lost) == 1 else "have a georeference"
             print_warning(f"{format_list(lost, 3)} {have}; pip install 'losslab[geo]' to keep it in predictions")
@@ -83,7 +85,15 @@ def predict(
             overlays=overlays,
             probabilities=probabilities,
         )
-        _print_summary(predict_images(load_predictor(model, tta, device), jobs, out, options), out)
+        _print_summary(predict_images(load_predictor(folder, tta, device), jobs, out, options), out)
+
+
+def _open_model(model: str) -> "AbstractContextManager[Path]":
+    if not model.startswith("models:/"):
+        return nullcontext(Path(model))
+    from losslab.tracking import registry
+
+    return registry.open_version(model, Path())
 
 
 def _print_summary(summary: "PredictionSummary", out: Path) -> None:

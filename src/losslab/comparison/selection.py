@@ -17,6 +17,7 @@ from losslab.experiments.finished_runs import RunOutputs
 from losslab.experiments.run_finder import RunFinder, RunRecord
 from losslab.formats import format_plural
 from losslab.io.files import JsonObject, flatten
+from losslab.params import RECORDING
 from losslab.study import spec as cards
 from losslab.study.look_record import LookRecord, add_known_seeds
 from losslab.study.plan import Study, StudyRun, plan_final_runs, read_study
@@ -24,7 +25,7 @@ from losslab.study.results import follow_searches, read_progress
 from losslab.study.state import list_states
 
 IRRELEVANT_PARAMS = (
-    *("seed", "download", "report", "prepare.audit", "train.workers"),
+    *("seed", "download", "report", "prepare.audit", "train.workers", RECORDING),
     *("evaluate.batch_size", "evaluate.predictions", "evaluate.metrics"),
 )
 """Params that change no score, and the seed."""

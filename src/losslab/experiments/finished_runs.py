@@ -21,6 +21,7 @@ from losslab.io.files import write_text
 from losslab.io.git import find_prefix, read_file_at, read_files_at, run_git
 from losslab.io.hashing import compute_file_md5, compute_folder_md5
 from losslab.io.yaml import parse_yaml
+from losslab.params import RECORDING
 from losslab.tracking.store import RECORD_FILES
 
 MODEL, DESCRIPTION = "models/model.safetensors", "models/model.json"
@@ -53,6 +54,13 @@ class RunOutputs:
         """Path → md5 of all outs."""
         return _list_md5s(self.lock["stages"])
 
+    @property
+    def tracked(self) -> tuple[str, ...]:
+        """Paths of the files that MLflow is told of: RECORD, what says what the data are, and the weights if they are copied."""
+        copied = self.params.get(RECORDING, {}).get("weights") == "copy"  # an older losslab had no such key
+        data = f"data/catalog/{self.dataset}.yaml", f"data/prepared/{self.dataset}/dataset.json"
+        return (*RECORD, *data, *([MODEL] if copied else []))
+
     def read_metrics(self) -> str:
         """Return the text of metrics.json, from the run's commit or DVC's cache. Raises InputError if it is lost."""
         if self.revision is None:
@@ -68,14 +76,17 @@ class RunOutputs:
 
     @contextmanager
     def files(self, paths: Sequence[str] = RECORD) -> Iterator[Path]:
-        """Yield a folder, for reading only, with those `paths` that the run has. Raises InputError if they are lost."""
+        """Yield a folder, for reading only, with those `paths` that the run has. Raises InputError if outs are lost.
+
+        Cards, and files of folders, are there if they can be had.
+        """
         if self.revision is None:
             yield self.root
             return
         with TemporaryDirectory() as name:
             folder, cache, md5s = Path(name), DvcCache(self.root), self.md5s
             for path in paths:
-                (folder / path).parent.mkdir(exist_ok=True)
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 if path == METRICS or (
                     path == SCORES and path not in md5s
                 ):  # older pipelines had all scores in one file
@@ -84,6 +95,11 @@ class RunOutputs:
                     write_text(folder / path, read_file_at(self.root, self.revision, path))
                 elif path in md5s and not cache.link(md5s[path], folder / path):
                     raise InputError(f"{self.experiment}: {path} is neither in DVC's cache nor in its remote")
+                elif path.startswith("data/catalog/"):
+                    with suppress(FileNotFoundError):
+                        write_text(folder / path, read_file_at(self.root, self.revision, path))
+                elif (md5 := md5s.get(str(Path(path).parent))) and (entries := cache.read_entries(md5)):
+                    cache.link(entries[Path(path).name], folder / path)
             yield folder
 
 

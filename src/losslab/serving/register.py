@@ -3,10 +3,11 @@
 import importlib.metadata
 import io
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,17 +40,22 @@ class RegisteredModel:
     """Size of the model and its code, in bytes."""
 
 
-def register_model(run: str, name: str, root: Path) -> RegisteredModel:
+def register_model(
+    run: str, name: str, root: Path, aliases: Sequence[str] = (), tags: Mapping[str, str] = MappingProxyType({})
+) -> RegisteredModel:
     """Register the model of a run under a name, unless the same model is registered under it already.
 
     Args:
         run: an MLflow run id or name, a DVC experiment, or `workspace`.
         root: the DVC repository.
+        aliases: aliases of the version, new or not, which any other version of the name loses.
+        tags: tags of the version.
 
     Raises:
-        InputError: no run or several runs match, the model is lost, or the name or the store cannot be used.
+        InputError: no run or several runs match, the model is lost, or a name or the store cannot be used.
     """
     registry.check_model_name(name)
+    registry.check_marks(aliases, tags)
     trained = registry.find_trained_run(run, root)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -66,6 +72,7 @@ def register_model(run: str, name: str, root: Path) -> RegisteredModel:
             md5=compute_folder_md5(folder),
         )
         version, is_new = registry.register_version(trained, served, name, root)
+        registry.mark_version(name, version, aliases, tags, root)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return RegisteredModel(version, is_new, trained, size)
 

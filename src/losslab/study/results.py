@@ -10,6 +10,7 @@ from typing import Any
 
 from losslab.experiments.finished_runs import RunOutputs, list_experiments, read_experiments
 from losslab.io.files import JsonObject
+from losslab.params import RECORDING
 from losslab.study.plan import Search, Study, StudyRun, plan_runs
 from losslab.study.slurm_queue import list_queued_runs
 from losslab.study.state import StudyState
@@ -31,8 +32,13 @@ class ProjectExperiments:
             if isinstance(outs, RunOutputs) and outs.experiment is not None:
                 new[outs.experiment].append(outs)
         self.outs |= new
-        found = {run: [outs for outs in self.outs[run.name] if outs.params == run.params] for run in wanted}
+        found = {run: [outs for outs in self.outs[run.name] if _is_same(outs.params, run.params)] for run in wanted}
         return {run: matching[0] for run, matching in found.items() if matching}
+
+
+def _is_same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Return whether params are those of the same run, wherever MLflow keeps its weights."""
+    return {**first, RECORDING: None} == {**second, RECORDING: None}
 
 
 def find_finished_runs(runs: Iterable[StudyRun], root: Path) -> dict[StudyRun, RunOutputs]:

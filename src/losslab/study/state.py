@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 from losslab.errors import InputError
 from losslab.formats import format_line
 from losslab.io.files import JsonObject, make_folder, read_json, write_json
+from losslab.params import RECORDING
 from losslab.study.plan import STATES, Study, StudyRun, read_study
 from losslab.study.slurm_queue import cancel_jobs
 from losslab.study.spec import STUDIES, list_studies
@@ -175,7 +176,8 @@ def list_states(root: Path) -> list[StudyState]:
 
 
 def compute_digest(run: StudyRun) -> str:
-    return hashlib.sha256(json.dumps(run.params, sort_keys=True).encode()).hexdigest()[:12]
+    params = {key: value for key, value in run.params.items() if key != RECORDING}
+    return hashlib.sha256(json.dumps(params, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def find_study(name: str, root: Path, sets: tuple[str, ...] = (), alias: str | None = None) -> Study:

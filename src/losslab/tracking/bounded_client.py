@@ -16,6 +16,8 @@ CALL_TIMEOUT_S, CONNECT_TIMEOUT_S = 10.0, 60.0
 """Longest waits for an answer of a server, and for a database, whose tables may have to be made."""
 MIN_UPLOAD_BYTES_S = 100_000
 """Bytes a second of the slowest upload that is waited for."""
+UPLOADS = ("log_artifact", "log_artifacts", "log_model_artifact")
+"""Calls that take an id and the path of a file or folder."""
 TRANSFERS = ("download_artifacts", "log_model_artifacts")
 """Calls of commands that somebody watches, which take as long as their files are large."""
 
@@ -31,13 +33,13 @@ class BoundedClient:
         call = getattr(self._client, name)
         if name in TRANSFERS or not callable(call):
             return call
-        if name not in ("log_artifact", "log_artifacts"):
+        if name not in UPLOADS:
             return partial(self._call, call, CALL_TIMEOUT_S)
 
-        def upload(run_id: str, path: str, *arguments: Any) -> Any:
+        def upload(owner: str, path: str, *arguments: Any) -> Any:
             files = [file for file in (Path(path), *Path(path).rglob("*")) if file.is_file()]
             size = sum(file.stat().st_size for file in files)
-            return self._call(call, CALL_TIMEOUT_S + size / MIN_UPLOAD_BYTES_S, run_id, path, *arguments)
+            return self._call(call, CALL_TIMEOUT_S + size / MIN_UPLOAD_BYTES_S, owner, path, *arguments)
 
         return upload
 

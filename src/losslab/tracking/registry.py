@@ -1,18 +1,27 @@
 """MLflow's model registry: the models of runs become versions under a name."""
 
 import json
-from collections.abc import Sequence
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from losslab.errors import InputError
+from losslab.errors import InputError, shorten
 from losslab.formats import escape_controls, format_list
 from losslab.io.hashing import compute_file_md5
 from losslab.tracking.description import EXPERIMENT
+from losslab.tracking.logged_models import (
+    FOLDER,
+    create_logged_model,
+    finish_logged_model,
+    list_logged_models,
+)
 from losslab.tracking.lookup import list_trained_runs
-from losslab.tracking.store import DATA_MD5, MODEL_MD5, TrackingStore, describe_store, store_errors
+from losslab.tracking.store import DATA_MD5, MODEL_MD5, TrackingStore, describe_store, store_errors, store_exists
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -20,7 +29,11 @@ if TYPE_CHECKING:
 WORKSPACE = "workspace"
 SERVED_MD5 = "losslab.served_md5"
 """Tag with the md5 of everything that is served: model, code, packages. Versions with the same md5 are the same model."""
+VERSIONS = "mlflow.modelVersions"
+"""Tag of a logged model by which MLflow's pages link it to the versions that are made of it."""
+VERSION_URI = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[^/@]+)|/(?P<version>[0-9]+))")
 MAX_RUNS_SHOWN = 6
+MAX_TAG_LENGTH = 5000
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,21 @@ def check_model_name(name: str) -> None:
         raise InputError(f"--name {name!r}: a model's name must not be empty or contain / or :") from None
     if name != escape_controls(name):
         raise InputError(f"--name {name!r}: a model's name must be one line of printable characters")
+
+
+def check_marks(aliases: Sequence[str], tags: Mapping[str, str]) -> None:
+    """Raise InputError if MLflow does not allow an alias or a tag for a version."""
+    for alias in aliases:
+        if not re.fullmatch(r"(?!latest$|v[0-9]+$)[\w-]{1,255}", alias, re.IGNORECASE):
+            raise InputError(
+                f"--alias {alias!r}: use letters, digits, - and _; latest, and v and a number, are reserved"
+            )
+    for key, value in tags.items():
+        if not re.fullmatch(r"\w[\w.: -]{0,249}", key) or len(value) > MAX_TAG_LENGTH:
+            allowed = (
+                f"a key is made of letters, digits, . : - and _, and a value of at most {MAX_TAG_LENGTH} characters"
+            )
+            raise InputError(f"--tag {shorten(f'{key}={value}')!r}: {allowed}")
 
 
 def find_trained_run(run: str, root: Path) -> RegistryRun:
@@ -112,9 +140,64 @@ def register_version(run: RegistryRun, served: ServedFiles, name: str, root: Pat
         made = client.create_model_version(
             name, logged.artifact_location, run.run_id, tags=tags, description=run.name, model_id=logged.model_id
         )
-        versions = json.dumps([{"name": name, "version": made.version}])  # MLflow's pages link the two by it
-        client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": versions})
+        known = json.loads(logged.tags.get(VERSIONS, "[]"))
+        versions = json.dumps([*known, {"name": name, "version": made.version}])
+        client.set_logged_model_tags(logged.model_id, {VERSIONS: versions})
         return str(made.version), True
+
+
+def mark_version(name: str, version: str, aliases: Sequence[str], tags: Mapping[str, str], root: Path) -> None:
+    """Give a version aliases, which any other version of its name loses, and tags. Raises InputError if that fails."""
+    with store_errors():
+        client = TrackingStore(root).client
+        for key, value in tags.items():
+            client.set_model_version_tag(name, version, key, value)
+        for alias in aliases:
+            client.set_registered_model_alias(name, alias, version)
+
+
+@contextmanager
+def open_version(uri: str, root: Path) -> Iterator[Path]:
+    """Yield a folder with the weights and the description of a registered version.
+
+    Args:
+        uri: models:/NAME@ALIAS, or models:/NAME/VERSION.
+
+    Raises:
+        InputError: there is no such version, losslab did not register it, or the store cannot be used.
+    """
+    if (match := VERSION_URI.fullmatch(uri)) is None:
+        raise InputError(f"--model {uri}: write models:/NAME@ALIAS or models:/NAME/VERSION")
+    with TemporaryDirectory() as temporary:
+        with store_errors():
+            folder = _download_version(uri, match, root, Path(temporary))
+        if folder is None:
+            raise InputError(
+                f"--model {uri}: {describe_store()} has no such version of a model that losslab registered"
+            )
+        yield folder
+
+
+def _download_version(uri: str, match: re.Match[str], root: Path, temporary: Path) -> Path | None:
+    if not store_exists(root):
+        return None
+    client = TrackingStore(root).client
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    name, version, alias = match["name"], match["version"], match["alias"]
+    try:
+        found = client.get_model_version(name, version) if version else client.get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+    if SERVED_MD5 not in found.tags:
+        return None
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    # Files of this machine are used where they lie.
+    target = None if found.source.startswith("file:") else str(temporary)
+    return Path(download_artifacts(f"{found.source}/{FOLDER}", dst_path=target))
 
 
 def _find_workspace_run(trained: "list[MlflowRun]", root: Path) -> RegistryRun:
@@ -142,38 +225,41 @@ def _format_runs(names: list[str]) -> str:
 
 
 def _log_model(client: Any, run: RegistryRun, served: ServedFiles) -> Any:
+    """Pack what is served into the run's logged model; where that was packed from other code, into a new one."""
+    about = client.get_run(run.run_id)
+    models = list_logged_models(client, about, {MODEL_MD5: run.model_md5})
+    for model in models:
+        if model.tags.get(SERVED_MD5) == served.md5:
+            return model
+    model = next((model for model in models if SERVED_MD5 not in model.tags), None)
+    if model is None:
+        tags = {key: about.data.tags[key] for key in (MODEL_MD5, DATA_MD5, EXPERIMENT) if key in about.data.tags}
+        model = create_logged_model(client, about, tags)
+    _upload_served(client, run, served, model.model_id)
+    client.set_logged_model_tags(model.model_id, {SERVED_MD5: served.md5})
+    finish_logged_model(client, about, model)
+    return model
+
+
+def _upload_served(client: Any, run: RegistryRun, served: ServedFiles, model_id: str) -> None:
     # MLflow's own `log_model` works on global state, imports the model's code in this process, notes absolute paths.
     import pandas  # type: ignore[import-untyped]
     from mlflow import pyfunc
-    from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
 
-    about = client.get_run(run.run_id)
-    tags = {key: about.data.tags[key] for key in (MODEL_MD5, DATA_MD5, EXPERIMENT) if key in about.data.tags}
-    content = {"tags": tags, "params": dict(about.data.params), "model_type": "segmentation"}
-    logged = client.create_logged_model(about.info.experiment_id, "model", run.run_id, **content)
-    model_id = logged.model_id
-    try:
-        with TemporaryDirectory() as temporary:
-            folder = Path(temporary) / "model"
-            model = Model("model", run.run_id, model_uuid=model_id, model_id=model_id)
-            pyfunc.save_model(
-                folder,
-                loader_module=served.loader,
-                data_path=str(served.model),
-                code_paths=[str(served.code)],
-                mlflow_model=model,
-                pip_requirements=list(served.requirements),
-                signature=_build_signature(served),
-                input_example=pandas.DataFrame({served.column: [served.example]}),
-            )
-            client.log_model_artifacts(model_id, str(folder))
-        client.finalize_logged_model(model_id, "READY")
-        client.log_outputs(run.run_id, [LoggedModelOutput(model_id, step=0)])
-    except BaseException:
-        client.finalize_logged_model(model_id, "FAILED")
-        raise
-    return logged
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "model"
+        pyfunc.save_model(
+            folder,
+            loader_module=served.loader,
+            data_path=str(served.model),
+            code_paths=[str(served.code)],
+            mlflow_model=Model("model", run.run_id, model_uuid=model_id, model_id=model_id),
+            pip_requirements=list(served.requirements),
+            signature=_build_signature(served),
+            input_example=pandas.DataFrame({served.column: [served.example]}),
+        )
+        client.log_model_artifacts(model_id, str(folder))
 
 
 def _build_signature(served: ServedFiles) -> Any:

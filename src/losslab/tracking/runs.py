@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,6 +16,7 @@ from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
 from losslab.tracking import bounded_client
 from losslab.tracking.bounded_client import run_beside
+from losslab.tracking.datasets import RunData
 from losslab.tracking.description import EXPERIMENT
 from losslab.tracking.store import (
     BASELINE,
@@ -34,6 +35,7 @@ from losslab.tracking.store import (
     read_repository_id,
     store_errors,
 )
+from losslab.tracking.system_metrics import SystemMeter
 
 HARDWARE, DURATION = "losslab.hardware", "losslab.seconds"
 THREADS = "losslab.threads"
@@ -46,9 +48,9 @@ Warn = Callable[[str], None]
 class TrainingRun:
     """An MLflow run that is being trained. Without a store every call does nothing."""
 
-    def __init__(self, opening: "Future[_OpenRun]", warn: Warn, root: Path, dataset: str, key: str) -> None:
+    def __init__(self, opening: "Future[_OpenRun]", warn: Warn, root: Path, params: Params, key: str) -> None:
         self.opening, self.warn = opening, warn
-        self.root, self.dataset, self.key = root, dataset, key
+        self.root, self.dataset, self.key, self.weights = root, params.dataset, key, params.mlflow.weights
         self.failed = False
         is_file = (os.environ.get("MLFLOW_TRACKING_URI") or "sqlite").strip().startswith("sqlite")
         self.patience_s = threading.TIMEOUT_MAX if is_file else bounded_client.CALL_TIMEOUT_S
@@ -57,22 +59,35 @@ class TrainingRun:
         """Tags that the store lacks."""
 
     def log_epoch(self, row: Mapping[str, float]) -> None:
-        """Log a row of history.csv that the store lacks; none after a failure, as it must not delay training."""
+        """Log a row of history.csv that the store lacks, with what was measured besides and the machine's load.
+
+        None after a failure, as it must not delay training.
+        """
         epoch = int(row["epoch"])
 
         def log(run: _OpenRun) -> None:
             if epoch > run.last_epoch:
-                run.store.client.log_batch(run.run_id, metrics=build_metrics(row, epoch))
+                metrics = build_metrics({**row, **run.system.measure()}, epoch, run.data)
+                run.store.client.log_batch(run.run_id, metrics=metrics)
                 run.last_epoch = epoch
 
         if not self.failed:
             self._try(log)
 
     def log_model(self, models: Path, seconds: float) -> None:
-        """Log the md5 of the trained model, by which later stages find this run, and the seconds it took."""
+        """Log the trained model, by whose md5 later stages find this run, and the seconds it took."""
         tags = {MODEL_MD5: compute_file_md5(models / "model.safetensors"), f"{DURATION}.train": f"{seconds:.1f}"}
         if not self._try(lambda run: run.store.client.log_batch(run.run_id, tags=build_run_tags(tags))):
             self.unknown = tags
+        elif not self.failed:
+            self._try(lambda run: self._log_net(run, models))
+
+    def _log_net(self, run: "_OpenRun", models: Path) -> None:
+        client, energy = run.store.client, run.system.stop()
+        if energy:
+            tags = build_run_tags({f"losslab.{name}": f"{value:.6g}" for name, value in energy.items()})
+            client.log_batch(run.run_id, metrics=build_metrics(energy, run.last_epoch, run.data), tags=tags)
+        run.store.log_model(client.get_run(run.run_id), models, self.weights)
 
     def end(self, status: str) -> None:
         """End the run; if the store does not hear of it, leave a note for later stages and `losslab sync`."""
@@ -116,6 +131,8 @@ class TrainingRun:
 class _OpenRun:
     store: "TrackingStore"
     run_id: str
+    data: RunData
+    system: SystemMeter
     last_epoch: int = -1
     """Last epoch that the store has; it may be from before an interruption."""
 
@@ -140,6 +157,7 @@ def track_training(
         began: when the stage began, on the monotonic clock; None for now.
     """
     began_ms = int(1000 * (time.time() - (time.monotonic() - began if began is not None else 0)))
+    data = RunData(params.dataset, data_md5)
     threads = _build_threads_tag(params)  # in this thread: torch may report another number in others
 
     def open_run() -> _OpenRun:
@@ -151,17 +169,24 @@ def track_training(
         interrupted = store.find_interrupted(params.dataset, tags, resumed)
         (root / NOTES / f"{key}.json").unlink(missing_ok=True)
         if interrupted is None:
-            return _OpenRun(store, store.create(params.model_dump(), tags, began_ms))
-        store.reopen(interrupted.info.run_id, params.model_dump(), tags)
-        return _OpenRun(store, interrupted.info.run_id, int(interrupted.data.metrics.get("epoch", -1)))
+            run_id, last_epoch = store.create(params.model_dump(), tags, began_ms), -1
+        else:
+            run_id, last_epoch = interrupted.info.run_id, int(interrupted.data.metrics.get("epoch", -1))
+            store.reopen(run_id, params.model_dump(), tags)
+        store.log_datasets(run_id, data, Path())
+        meter = SystemMeter()
+        ending.callback(meter.stop)
+        return _OpenRun(store, run_id, data, meter, last_epoch)
 
-    run = TrainingRun(run_beside(open_run)[0], warn, root, params.dataset, key)
-    try:
-        yield run
-    except BaseException as error:
-        run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-        raise
-    run.end("FINISHED")
+    # Importing MLflow and opening its store takes seconds, which the first steps need not wait for.
+    with ExitStack() as ending:
+        run = TrainingRun(run_beside(open_run)[0], warn, root, params, key)
+        try:
+            yield run
+        except BaseException as error:
+            run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+            raise
+        run.end("FINISHED")
 
 
 def record_stage(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", "report"], seconds: float) -> None:

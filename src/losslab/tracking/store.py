@@ -22,8 +22,11 @@ from losslab.io.files import atomic_write, flatten, make_folder, read_csv, read_
 from losslab.io.git import find_commit
 from losslab.io.hashing import compute_file_md5
 from losslab.io.yaml import read_yaml
+from losslab.params import RECORDING
 from losslab.tracking.bounded_client import BoundedClient
+from losslab.tracking.datasets import RunData
 from losslab.tracking.description import EXPERIMENT, NOTE, build_name, build_note, select_params
+from losslab.tracking.logged_models import log_trained_model
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -155,6 +158,27 @@ class TrackingStore:
             if (new := build_note(run)) != note:
                 self.client.set_tag(run.info.run_id, NOTE, new)
 
+    def log_datasets(self, run_id: str, data: RunData, folder: Path) -> None:
+        """Log the data of a run as its inputs; those that it has already stay as they are."""
+        from mlflow.exceptions import MlflowException
+
+        inputs = data.build_inputs(folder)
+        try:
+            self.client.log_inputs(run_id, inputs)
+        except MlflowException:  # another run has named the same data first, at the same time
+            self.client.log_inputs(run_id, inputs)
+
+    def log_model(self, run: Any, models: Path, weights: str) -> Any:
+        """Log the net of a run that has the tag of its md5, unless it is there; return the logged model.
+
+        Args:
+            models: folder with model.json, and with the weights if they are to be copied.
+            weights: as in params.mlflow.
+        """
+        tags = {key: run.data.tags[key] for key in (DATA_MD5, EXPERIMENT) if key in run.data.tags}
+        md5 = MODEL_MD5, run.data.tags[MODEL_MD5]
+        return log_trained_model(self.client, run, models, md5, tags, copy=weights == "copy")
+
     def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
@@ -195,25 +219,31 @@ class TrackingStore:
     def complete(self, outs: Path, model_md5: str, experiment: str | None, with_report: bool) -> str:
         """Make the run of these outs complete: create it if there is none, add what it lacks; return its id."""
         params = read_yaml(outs / "params.yaml")
+        data = RunData(params["dataset"], read_json(outs / "models/model.json")["data_md5"])
         self.end_lost_runs()
         run_id = self.find(params, model_md5, experiment)
         if run_id is None:
-            tags = build_tags(read_json(outs / "models/model.json")["data_md5"], experiment)
+            tags = build_tags(data.md5, experiment)
             tags |= {REPOSITORY: read_repository_id(self.root), MODEL_MD5: model_md5}
             run_id = self.create(params, tags)
         run = self.client.get_run(run_id)
+        if not run.inputs.dataset_inputs:
+            self.log_datasets(run_id, data, outs)
         if run.info.status == "RUNNING":  # the model is there, so training has ended
             self.terminate(run, "FINISHED", int(time.time() * 1000))
-        logged = run.data.metrics
+        weights = params.get(RECORDING, {}).get("weights", "reference")  # an older losslab had no such key
+        model = self.log_model(run, outs / "models", weights)
+        logged, linked = run.data.metrics, {metric.key: metric.value for metric in model.metrics or []}
         metrics = []
         for row in read_csv(outs / "reports/history.csv"):
             values = {key: float(value) for key, value in row.items() if value}
             if values["epoch"] > logged.get("epoch", -1):
-                metrics += build_metrics(values, int(values["epoch"]))
+                metrics += build_metrics(values, int(values["epoch"]), data)
         scores = read_json(outs / "reports/scores.json")
         for split, group in SPLIT_GROUPS.items():
             final = {f"{group}/{key}": value for key, value in flatten(scores[split], "/").items()}
-            metrics += build_metrics({key: value for key, value in final.items() if logged.get(key) != value}, 0)
+            lacking = {key: value for key, value in final.items() if {logged.get(key), linked.get(key)} != {value}}
+            metrics += build_metrics(lacking, 0, data, model.model_id)
         for start in range(0, len(metrics), 1000):  # MLflow's limit for one batch
             self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
         self._describe(run)
@@ -357,13 +387,22 @@ def build_run_tags(tags: Mapping[str, str]) -> list[Any]:
     return [RunTag(key, value) for key, value in tags.items()]
 
 
-def build_metrics(values: Mapping[str, Any], step: int) -> list[Any]:
-    """Build MLflow's metrics, `train_loss` as `train/loss`, which MLflow shows in groups; None and NaN are left out."""
+def build_metrics(values: Mapping[str, Any], step: int, data: RunData, model_id: str | None = None) -> list[Any]:
+    """Build MLflow's metrics, each with the dataset that it was measured on; None and NaN are left out.
+
+    Those of a logged model are the run's too.
+
+    `train_loss` becomes `train/loss`: MLflow shows metrics in groups.
+    """
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    known = {key: float(value) for key, value in values.items() if value is not None and value == value}
-    return [Metric(re.sub(r"^(train|val)_", r"\1/", key), value, now, step) for key, value in known.items()]
+    known = {
+        re.sub(r"^(train|val)_", r"\1/", key): float(value)
+        for key, value in values.items()
+        if value is not None and value == value
+    }
+    return [Metric(key, value, now, step, model_id, **data.find_measured(key)) for key, value in known.items()]
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from losslab.runtime.processes import is_main_process
 from losslab.training.checkpoints import Warn, open_checkpoint
 from losslab.training.fit import EpochRow, TrainedNet, train_net
 from losslab.training.plan import TrainingPlan
+from losslab.training.speed import SpeedMeter
 
 
 class Tracker(Protocol):
@@ -51,6 +52,7 @@ def train_run(plan: TrainingPlan, track: Track, folder: Path, began: float) -> I
         warn(f"not bit-exact on this device: it has no deterministic version of {', '.join(plan.inexact)}")
     if first_layer := plan.description.get("first_layer"):
         stage.print_line(f"train: {first_layer}")
+    speed = SpeedMeter()
     root, hardware = stage.find_main_repo(), describe_hardware()
     with (
         open_checkpoint(plan.description, checkpoints, warn) as checkpoint,
@@ -58,7 +60,7 @@ def train_run(plan: TrainingPlan, track: Track, folder: Path, began: float) -> I
     ):
 
         def report_epoch(row: EpochRow) -> None:
-            tracker.log_epoch(row)
+            tracker.log_epoch({**row, **speed.measure()})
             stage.print_line(
                 f"epoch {row['epoch']}/{plan.params.train.epochs}  loss {row['train_loss']:.4f}"
                 f"  val loss {row['val_loss']:.4f}  val mIoU {row['val_miou']:.4f}  {time.monotonic() - began:.0f} s"
@@ -68,7 +70,7 @@ def train_run(plan: TrainingPlan, track: Track, folder: Path, began: float) -> I
             tracker.log_epoch(row)
         if checkpoint.rows:
             stage.print_line(f"resuming after epoch {len(checkpoint.rows)}, where this run was interrupted")
-        yield train_net(plan, checkpoint, report_epoch, sys.stderr.isatty())
+        yield train_net(plan, checkpoint, report_epoch, sys.stderr.isatty(), [speed])
         tracker.log_model(folder, time.monotonic() - began)
         if "DVC_STAGE" in os.environ:
             checkpoint.finish([compute_file_md5(folder / name) for name in (models.WEIGHTS, models.DESCRIPTION)])
