@@ -1,7 +1,7 @@
 # A newcomer needs only `make repro` and `make test`; both set up .venv when needed.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test docs bench lint lock
+.PHONY: help setup repro test docs bench servers lint lock
 
 UV_VERSION := 0.13.9
 # The first interpreter that is new enough; PYTHON=/path/to/python overrides the search.
@@ -18,6 +18,7 @@ help:
 	@echo 'make test    run the tests'
 	@echo 'make docs    build the documentation as a site, reports/site/index.html'
 	@echo 'make bench   compare speed and memory with common training loops (about ten minutes on 2 cores)'
+	@echo 'make servers run all of losslab on PostgreSQL, S3, an MLflow server and two Ray nodes, all on this machine'
 	@echo 'make lint    check style, docstrings and types'
 	@echo 'make setup   create or update .venv; the targets above do it when needed'
 	@echo 'make lock    resolve requirements.lock again from pyproject.toml'
@@ -49,6 +50,13 @@ docs: setup
 
 bench: setup
 	PYTHONPATH=. python -m benchmarks.run $(BENCH)
+
+# The servers and their clients have an environment of their own: they are no part of the lock.
+servers: setup
+	@test -x .venv-servers/bin/python || $(BIN)/python -m venv .venv-servers
+	@uv pip install --quiet --python .venv-servers/bin/python --requirement requirements.lock
+	@uv pip install --quiet --python .venv-servers/bin/python --no-build-isolation --editable '.[servers-tests]'
+	PATH="$(CURDIR)/.venv-servers/bin:$$PATH" OMP_NUM_THREADS=1 .venv-servers/bin/python -m tests.servers $(STEPS)
 
 lint: setup
 	ruff check .

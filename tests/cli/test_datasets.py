@@ -333,6 +333,8 @@ def test_full_disk_ends_with_one_line(root: Path, monkeypatch: pytest.MonkeyPatc
 def test_listing_needs_neither_torch_nor_opencv() -> None:
     code = (
         "import sys; from typer.testing import CliRunner; from losslab.cli import app; "
+        "assert CliRunner().invoke(app, ['--help']).exit_code == 0; "
+        "assert not {'yaml', 'pydantic', 'dvc'} & set(sys.modules); "
         "assert CliRunner().invoke(app, ['datasets']).exit_code == 0; "
         "sys.exit(', '.join({'torch', 'cv2', 'numpy', 'PIL'} & set(sys.modules)) or None)"
     )

@@ -38,6 +38,7 @@ COMMANDS = [
     ("study status", "demo", FIND_STUDY),
     ("study stop", "demo", FIND_STUDY),
     ("compare", "demo", FIND_STUDY),
+    ("ui", "", "losslab.tracking.pages.choose_page"),
     ("doubt", "table.yaml", "losslab.comparison.paper_table.read_paper_table"),
     ("verify", "demo-dice-unet-s0", FIND_RECORD),
     ("reproduce", "demo-dice-unet-s0", FIND_RECORD),

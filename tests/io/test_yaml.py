@@ -3,12 +3,13 @@
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 import yaml
 from dvc.utils.serialize import loads_yaml
 
+import losslab.io.yaml
 from losslab import params
 from losslab.cards import read_card
 from losslab.errors import InputError
@@ -159,3 +160,29 @@ def test_faults_are_listed_up_to_ten(readers: dict[str, Reader]) -> None:
 def test_endless_file_is_not_read_to_its_end() -> None:
     with pytest.raises(InputError, match="/dev/zero: more than"):
         read_yaml(Path("/dev/zero"))
+
+
+def test_both_loaders_read_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [path.read_text(encoding="utf-8") for path in [*ROOT.glob("*.yaml"), *ROOT.glob("data/catalog/*.yaml")]]
+    texts += [
+        "a: 1e-3\nb: [no, 017, 0o17, .5, 1_000, .inf]\nc: 2026-01-01\n",
+        "'é': \"\\u00e9\"\n",
+        "? a\n: b\n",
+        "",
+        "# c\n",
+        "a:\n",
+    ]
+    fast = [parse_yaml(text) for text in texts]
+    monkeypatch.setattr(losslab.io.yaml, "_FastLoader", None)
+    assert [parse_yaml(text) for text in texts] == fast
+
+
+@pytest.mark.parametrize("text", ["*a", "- *a", "{x: &a 1}", "x: !!int 3", f"{'[' * 30}{']' * 30}", f"{'- ' * 30}1"])
+def test_text_that_may_grow_out_of_bounds_is_read_by_the_loader_that_counts(
+    text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(text: str) -> NoReturn:
+        pytest.fail("libyaml does not know the bounds")
+
+    monkeypatch.setattr(losslab.io.yaml, "_FastLoader", refuse)
+    _try(parse_yaml, text)

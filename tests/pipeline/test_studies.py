@@ -125,8 +125,12 @@ def test_study_survives_kills_and_a_failing_cell(tmp_path: Path) -> None:
     assert params.read_bytes() == dirty and clone.run("git status --porcelain") == " M params.yaml\n"
     assert clone.run("dvc exp list --name-only --all-commits").split() == [GOOD]
 
-    (done,) = (run for run in clone.runs() if run.info.status == "FINISHED")
-    assert done.data.tags["dvc.experiment"] == GOOD and done.data.params["train.lr"] == "0.001"
+    finished = {run.data.tags.get("dvc.experiment"): run for run in clone.runs() if run.info.status == "FINISHED"}
+    done, parent = finished.pop(GOOD), finished.pop(None)
+    assert not finished and done.data.params["train.lr"] == "0.001"
+    tags = {"study": "grid", "cell": "dice + small", "seed": "0", "loss": "dice", "kind": "small"}
+    assert (tags | {"mlflow.parentRunId": parent.info.run_id}).items() <= done.data.tags.items()
+    assert parent.data.tags["mlflow.note.content"].startswith("**1 of 2 runs are done.**\n\nSmall: Which?")
     history = clone.mlflow().get_metric_history(done.info.run_id, "val/miou")
     assert [point.step for point in history] == list(range(1, EPOCHS + 1)), "an epoch was trained twice"
 

@@ -196,7 +196,7 @@ def test_run_can_be_named_by_its_id_and_by_its_experiment(root: Path, monkeypatc
     [
         ("nobody", "a\nb", r"--name 'a\\nb': a model's name must be one line of printable characters"),
         ("nobody", "x", r"no such run: nobody in MLflow at mlflow.db \(available: .*calm-cat"),
-        ("dice unet-tu-mobilenetv3_small_050 seed 0", "x", "2 runs are called 'dice .*give the id of one: "),
+        ("dice unet s0", "x", "2 runs are called 'dice .*give the id of one: "),
         ("calm-cat", "a/b", "--name 'a/b': a model's name must not"),
         ("calm-cat", " ", "--name ' ': a model's name must not"),
     ],

@@ -56,7 +56,7 @@ def test_no_error_shows_a_password(
         run.log_epoch({"epoch": 0, "loss": 1.0})
     tracking.record_stage(tmp_path, tmp_path, said.append, "report", 1.0)
     for call in (
-        lambda: tracking.is_recorded("tiny", "m", "r", None, tmp_path),
+        lambda: tracking.is_recorded("tiny", "m", "r", None, tracking.open_store(tmp_path)),
         lambda: tracking.list_tracked_runs(tmp_path),
         lambda: registry.find_trained_run("workspace", tmp_path),
     ):

@@ -1,5 +1,6 @@
 """A server that hangs, floods, or is lost in the middle of a run: it costs little time, and one run stays one run."""
 
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,10 +9,10 @@ import pytest
 
 from losslab import tracking
 from losslab.errors import InputError
-from losslab.io.files import write_csv, write_json
+from losslab.io.files import read_json, write_csv, write_json
 from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
-from losslab.tracking import bounded_client
+from losslab.tracking import TrackingStore, bounded_client
 from tests.conftest import TINY_CHANGES, write_params
 from tests.tracking.server import Server, Trap, serve_mlflow
 
@@ -60,6 +61,28 @@ def test_server_that_never_answers_costs_one_wait(
     assert kind == "hangs" or trap.left.wait(10), "reading goes on"
 
 
+def test_training_does_not_wait_until_a_database_that_hangs_is_given_up(
+    tiny_params: Params, outs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may take a minute to make the tables of a new one."""
+    released, said = threading.Event(), list[str]()
+
+    def hang(root: Path) -> TrackingStore:
+        released.wait()
+        raise InputError("too late")
+
+    monkeypatch.setattr(bounded_client, "CALL_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("losslab.tracking.runs.TrackingStore", hang)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://127.0.0.1/x")
+    with tracking.track_training(tiny_params, "key", "d.dir", "chip", outs, said.append) as run:
+        for row in ROWS:
+            run.log_epoch(row)
+        run.log_model(outs / "models", 1.0)
+    assert not released.is_set() and len(said) == 1 and "no answer in 0 s; continuing without it" in said[0]
+    assert read_json(outs / ".losslab/lost_runs/key.json")["status"] == "FINISHED"
+    released.set()
+
+
 @pytest.mark.parametrize("lost_at", ["begin", "epoch", "end", "death"])
 def test_run_that_the_server_lost_sight_of_is_completed_as_the_same_run(
     lost_at: str,
@@ -100,8 +123,8 @@ def test_run_that_the_server_lost_sight_of_is_completed_as_the_same_run(
     tracking.end_lost_runs(outs)
     model, report = (compute_file_md5(outs / name) for name in ("models/model.safetensors", "reports/report.html"))
     if lost_at != "death":
-        tracking.rebuild_run(outs, model, None, None, outs)
-        assert tracking.is_recorded(lost_at, model, report, None, outs)
+        tracking.rebuild_run(outs, model, None, None, tracking.open_store(outs))
+        assert tracking.is_recorded(lost_at, model, report, None, tracking.open_store(outs))
     experiment = server.store.get_experiment_by_name(lost_at)
     assert experiment is not None
     (run,) = server.store.search_runs([experiment.experiment_id])

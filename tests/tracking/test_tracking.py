@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import subprocess
 import sys
 import time
@@ -10,6 +11,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 from urllib.parse import unquote
 
 import pytest
@@ -23,7 +25,7 @@ from losslab.errors import InputError
 from losslab.io.files import write_csv, write_json
 from losslab.io.hashing import compute_file_md5
 from losslab.params import MlflowParams, Params
-from losslab.tracking.store import _import_client, build_sqlite_uri, describe_failure
+from losslab.tracking.store import TrackingStore, _import_client, build_sqlite_uri, describe_failure
 from losslab.tracking.system_metrics import SystemMeter
 from tests.conftest import TINY_CHANGES, write_params
 
@@ -181,7 +183,7 @@ def test_inputs_of_a_run_are_its_splits(
         train(params, root, outs, warnings)
         tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
     else:
-        tracking.rebuild_run(outs, compute_file_md5(outs / "models/model.safetensors"), None, None, root)
+        tracking.rebuild_run(outs, compute_file_md5(outs / "models/model.safetensors"), None, None, TrackingStore(root))
     (run,) = runs(root, params.dataset)
     logged: Any = run.inputs
     inputs = {tag.value: each.dataset for each in logged.dataset_inputs for tag in each.tags}
@@ -207,7 +209,7 @@ def test_trained_net_is_a_logged_model_with_scores_of_the_splits(
     if how == "trained":
         train(params, root, outs, warnings)
     for _ in range(2):
-        tracking.rebuild_run(outs, md5, None, None, root)
+        tracking.rebuild_run(outs, md5, None, None, TrackingStore(root))
     client, (run,) = MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), runs(root, params.dataset)
     (model,) = client.search_logged_models([run.info.experiment_id], "metrics.`test/miou` >= 0.5")
     outputs: Any = run.outputs
@@ -313,22 +315,21 @@ def test_experiment_and_baseline_are_tagged(
     with begin(params, root, warnings):
         pass
     (run,) = runs(root, params.dataset)
-    assert run.info.run_name == "great-lion: cross_entropy unet-tu-mobilenetv3_small_050 seed 0"
+    assert run.info.run_name == "great-lion: cross_entropy unet s0"
     assert (run.data.tags["dvc.experiment"], run.data.tags["dvc.baseline_rev"]) == ("great-lion", "abc123")
 
 
-@pytest.mark.parametrize(
-    "experiment", ["demo-cross_entropy-unet-s0", "s-unet-tu-mobilenetv3_small_050-cross_entropy-s0"]
-)
-def test_name_of_a_run_says_nothing_twice(
-    experiment: str, params: Params, root: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
+def test_run_of_a_study_has_its_name_and_the_params_that_tell_it_from_others(
+    params: Params, root: Path, warnings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DVC_EXP_NAME", experiment)
+    """Null says that weights began from scratch; of anything else it says that it is off."""
+    monkeypatch.setenv("DVC_EXP_NAME", "demo-dice-s0")
     with begin(params, root, warnings):
         pass
     (run,) = runs(root, params.dataset)
-    assert run.info.run_name == experiment + (": tu-mobilenetv3_small_050" if experiment.startswith("demo") else "")
-    assert run.data.params["encoder_weights"] == "null"
+    assert run.info.run_name == "demo-dice-s0" and run.data.params["encoder_weights"] == "null"
+    noise = {"train.workers", "train.ema", "dataset", "download.source", "loss_options", "evaluate.predictions"}
+    assert not noise & run.data.params.keys() and {"train.lr", "evaluate.resolution"} <= run.data.params.keys()
 
 
 def test_later_stages_complete_the_run_that_train_began(
@@ -360,6 +361,7 @@ def test_run_carries_its_record_and_the_way_back(
     (run,) = (run for run in tracking.list_tracked_runs(root) if run.experiment == "calm-cat" and run.threads == 3)
     assert (run.has_outs, run.train_seconds, run.hardware) == (True, 12.3, "a chip")
     note = runs(root, params.dataset)[0].data.tags["mlflow.note.content"]
+    assert note.startswith("**test mIoU 0.5000, val 0.5000**\n")
     assert f"`losslab reproduce {run.run_id}`" in note and "DVC experiment `calm-cat`" in note
     tracking.download_outs(run, tmp_path / "all", root)
     tracking.download_outs(run, tmp_path / "one", root, "models/model.json")
@@ -373,13 +375,62 @@ def test_run_carries_its_record_and_the_way_back(
 
 def test_run_of_an_older_losslab_is_given_its_record_by_sync(params: Params, root: Path, outs: Path) -> None:
     md5s = [compute_file_md5(outs / path) for path in ("models/model.safetensors", "reports/report.html")]
-    tracking.rebuild_run(outs, md5s[0], "old-cat", "abc", root)
+    tracking.rebuild_run(outs, md5s[0], "old-cat", "abc", tracking.open_store(root))
     client, (run,) = MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), runs(root, params.dataset)
     client.delete_tag(run.info.run_id, "losslab.outs")
     (old,) = (each for each in tracking.list_tracked_runs(root) if each.experiment == "old-cat")
     with pytest.raises(InputError, match="an older losslab recorded it; run `losslab sync`"):
         tracking.download_outs(old, outs / "got", root)
-    assert not tracking.is_recorded(params.dataset, md5s[0], md5s[1], "old-cat", root)
+    assert not tracking.is_recorded(params.dataset, md5s[0], md5s[1], "old-cat", tracking.open_store(root))
+
+
+def test_run_whose_artifacts_are_gone_is_not_recorded_until_they_are_there_again(
+    params: Params, root: Path, outs: Path
+) -> None:
+    model, report = compute_file_md5(outs / "models/model.safetensors"), compute_file_md5(outs / "reports/report.html")
+    store = tracking.open_store(root)
+    for _ in range(2):
+        tracking.rebuild_run(outs, model, None, None, store)
+        (run,) = runs(root, params.dataset)
+        assert tracking.is_recorded(params.dataset, model, report, None, store)
+        shutil.rmtree(root / "mlartifacts" / params.dataset / run.info.run_id)
+        assert not tracking.is_recorded(params.dataset, model, report, None, store)
+
+
+def test_description_that_a_user_wrote_is_kept(params: Params, root: Path, outs: Path, warnings: list[str]) -> None:
+    train(params, root, outs, warnings)
+    client, (run,) = MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), runs(root, params.dataset)
+    client.set_tag(run.info.run_id, "mlflow.note.content", "mine")
+    tracking.record_stage(outs, root, warnings.append, "report", 1.0)
+    assert runs(root, params.dataset)[0].data.tags["mlflow.note.content"] == "mine"
+
+
+@pytest.mark.parametrize("uri", ["postgresql://127.0.0.1/x", "file:store", "http://127.0.0.1:9"])
+def test_artifacts_lie_in_the_repository_unless_a_server_keeps_them(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else they lie where the process works that comes first: in a folder that is deleted."""
+    client = Mock(get_experiment_by_name=lambda name: None)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    monkeypatch.setattr("losslab.tracking.store._import_client", lambda: lambda uri: client)
+    TrackingStore(tmp_path).get_experiment("pets")
+    location = None if uri.startswith("http") else (tmp_path / "mlartifacts/pets").as_uri()
+    kind = {"mlflow.experimentKind": "custom_model_development"}
+    client.create_experiment.assert_called_once_with("pets", location, kind)
+
+
+def test_artifacts_in_a_folder_that_was_deleted_are_an_error_with_the_way_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = "/home/me/pets/.losslab/study/demo/slot-1/mlruns/3"
+    old = Mock(artifact_location=place, experiment_id="3", lifecycle_stage="active")
+    old.name = "pets"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://127.0.0.1/x")
+    monkeypatch.setattr(
+        "losslab.tracking.store._import_client", lambda: lambda uri: Mock(get_experiment_by_name=lambda name: old)
+    )
+    with pytest.raises(InputError, match=r"rename -x 3 --new-name pets\.old`, then run `losslab sync`"):
+        TrackingStore(tmp_path).get_experiment("pets")
 
 
 def test_looking_for_runs_makes_no_store(tmp_path: Path) -> None:
@@ -400,11 +451,11 @@ def test_two_runs_of_one_model_are_distinguished_by_experiment(
 
 def test_run_is_rebuilt_from_its_outs(params: Params, root: Path, outs: Path) -> None:
     model, report = compute_file_md5(outs / "models/model.safetensors"), compute_file_md5(outs / "reports/report.html")
-    assert not tracking.is_recorded(params.dataset, model, report, "calm-cat", root)
-    tracking.rebuild_run(outs, model, "calm-cat", "abc", root)
-    assert tracking.is_recorded(params.dataset, model, report, "calm-cat", root)
-    assert not tracking.is_recorded(params.dataset, model, report, "other", root)
-    tracking.rebuild_run(outs, model, "calm-cat", "abc", root)
+    assert not tracking.is_recorded(params.dataset, model, report, "calm-cat", tracking.open_store(root))
+    tracking.rebuild_run(outs, model, "calm-cat", "abc", tracking.open_store(root))
+    assert tracking.is_recorded(params.dataset, model, report, "calm-cat", tracking.open_store(root))
+    assert not tracking.is_recorded(params.dataset, model, report, "other", tracking.open_store(root))
+    tracking.rebuild_run(outs, model, "calm-cat", "abc", tracking.open_store(root))
     (run,) = runs(root, params.dataset)
     assert (run.data.tags["dvc.experiment"], run.info.status) == ("calm-cat", "FINISHED")
     assert run.data.tags["dvc.baseline_rev"] == "abc"
@@ -452,12 +503,12 @@ def test_evaluate_leaves_the_report_of_the_run_before_alone(
 
 def test_workspace_never_takes_the_complete_run_of_an_experiment(params: Params, root: Path, outs: Path) -> None:
     model, report = compute_file_md5(outs / "models/model.safetensors"), outs / "reports/report.html"
-    tracking.rebuild_run(outs, model, "with-another-report", "abc", root)
+    tracking.rebuild_run(outs, model, "with-another-report", "abc", tracking.open_store(root))
     first = compute_file_md5(report)
     report.write_text("<p>other report", encoding="utf-8")
-    tracking.rebuild_run(outs, model, None, None, root)
-    assert tracking.is_recorded(params.dataset, model, first, "with-another-report", root)
-    assert tracking.is_recorded(params.dataset, model, compute_file_md5(report), None, root)
+    tracking.rebuild_run(outs, model, None, None, tracking.open_store(root))
+    assert tracking.is_recorded(params.dataset, model, first, "with-another-report", tracking.open_store(root))
+    assert tracking.is_recorded(params.dataset, model, compute_file_md5(report), None, tracking.open_store(root))
     assert len(runs(root, params.dataset)) == 2
 
 
@@ -529,7 +580,7 @@ def test_without_a_store_training_goes_on_with_one_warning(
 @pytest.mark.usefixtures("unreachable")
 def test_without_a_store_sync_fails_with_one_line(outs: Path, params: Params, root: Path) -> None:
     with pytest.raises(InputError, match=r"MLflow at http://127.0.0.1:9 cannot be used"):
-        tracking.is_recorded(params.dataset, "m", "r", None, root)
+        tracking.is_recorded(params.dataset, "m", "r", None, tracking.open_store(root))
 
 
 def test_processes_that_come_first_at_once_share_one_store(tmp_path: Path, params: Params) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import losslab
-from losslab.cli import compare, datasets, docs, doubt, losses, models, predict, project, runs, study
+from losslab.cli import compare, datasets, docs, doubt, losses, models, predict, project, runs, study, ui
 from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
 from losslab.formats import format_plural
@@ -26,9 +26,22 @@ app.command()(doubt.doubt)
 app.command()(docs.docs)
 app.command()(runs.verify)
 app.command()(runs.reproduce)
+app.command()(ui.ui)
 
 
-AT_ROOT = ("archs", "compare", "datasets", "losses", "register", "reproduce", "study", "sync", "upgrade", "verify")
+AT_ROOT = (
+    "archs",
+    "compare",
+    "datasets",
+    "losses",
+    "register",
+    "reproduce",
+    "study",
+    "sync",
+    "ui",
+    "upgrade",
+    "verify",
+)
 """Commands that work at the root of the project, from any folder below it, which is `context.obj` then."""
 
 
@@ -65,8 +78,10 @@ def sync() -> None:
     """
     from losslab import tracking
     from losslab.experiments.finished_runs import WORKSPACE, UnfinishedRun, list_runs
+    from losslab.study.state import find_study, list_states
+    from losslab.study.tracked import record_study
 
-    root, added, known = Path(), 0, 0
+    root, added, known, store = Path(), 0, 0, None
     errors: list[str] = []
     tracking.end_lost_runs(root)
     # The workspace comes last: its run may be that of an experiment.
@@ -74,14 +89,21 @@ def sync() -> None:
     for outs in (*experiments, workspace):
         if isinstance(outs, UnfinishedRun):
             print_line(f"skipped {outs.name}: {outs.reason}")
-        elif tracking.is_recorded(outs.dataset, outs.model_md5, outs.report_md5, outs.experiment, root):
+            continue
+        store = store or tracking.open_store(root)
+        if tracking.is_recorded(outs.dataset, outs.model_md5, outs.report_md5, outs.experiment, store):
             known += 1
         else:
             with collect_errors(errors):
                 with outs.files(outs.tracked) as folder:
-                    tracking.rebuild_run(folder, outs.model_md5, outs.experiment, outs.baseline, root)
+                    tracking.rebuild_run(folder, outs.model_md5, outs.experiment, outs.baseline, store)
                 added += 1
                 print_line(f"added {outs.experiment or WORKSPACE}")
+    if store is not None:
+        for state in list_states(root):
+            with collect_errors(errors):
+                name, sets, alias = state.read_origin()
+                record_study(find_study(name, root, sets, alias), root, compare.COMPARISONS / state.key, store)
     print_line(f"sync: {added} added, {known} already there" + (f", {len(errors)} failed" if errors else ""))
     exit_with_errors(errors)
 

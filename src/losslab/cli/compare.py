@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from losslab.cli.console import cli_errors, print_table
+from losslab.cli.console import cli_errors, collect_errors, print_table
 from losslab.errors import InputError
 from losslab.stage import print_line, print_warning
 
@@ -39,13 +39,16 @@ def compare(
     """Compare the runs of a study, or any runs on the same test set, and write reports/comparisons/NAME/."""
     from tqdm import tqdm
 
+    from losslab import tracking
     from losslab.comparison.compare import compare_runs
     from losslab.comparison.cost import CostMeter
     from losslab.comparison.selection import select_runs, select_study
     from losslab.reporting.comparison import write_comparison
     from losslab.study import spec as cards
     from losslab.study.state import find_study
+    from losslab.study.tracked import record_study
 
+    study = None
     if name is not None and not re.fullmatch(cards.NAME, name):
         raise InputError(f"--name {name}: use only letters, digits, _ and .")
     if runs:
@@ -53,7 +56,8 @@ def compare(
             raise InputError("--set and --as cannot be used with --runs")
         question = select_runs(names, metric, ROOT, name)
     elif len(names) == 1:
-        question = select_study(find_study(names[0], ROOT, tuple(sets or ()), alias), metric, ROOT)
+        study = find_study(names[0], ROOT, tuple(sets or ()), alias)
+        question = select_study(study, metric, ROOT)
     else:
         raise InputError(f"{len(names)} names: give one study, or --runs and the names of runs")
     folder = COMPARISONS / (name or question.spec.name + ("" if metric == DEFAULT_METRIC else f"-{metric}"))
@@ -61,6 +65,12 @@ def compare(
         comparison = compare_runs(evidence, question.spec, CostMeter(timing, lambda net: bar.update()))
         with _lock_comparison(folder):
             write_comparison(comparison, ROOT / folder)
+    if study is not None and tracking.store_exists(ROOT):
+        errors: list[str] = []
+        with collect_errors(errors):
+            record_study(study, ROOT, ROOT / folder, tracking.open_store(ROOT))
+        for error in errors:
+            print_warning(f"{error}; run `losslab sync` later to add the verdict")
     _print_comparison(comparison)
     print_line(f"wrote {folder}/index.html")
 

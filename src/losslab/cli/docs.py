@@ -11,7 +11,6 @@ import typer
 
 from losslab.cli.console import cli_errors, print_table
 from losslab.errors import InputError, quote, suggest_name
-from losslab.project.code import REPOSITORY
 from losslab.stage import print_line
 
 CARRIED = Path(__file__).parents[1] / "docs_pages"
@@ -21,6 +20,8 @@ CARRIED = Path(__file__).parents[1] / "docs_pages"
 @cli_errors()
 def docs(page: Annotated[str | None, typer.Argument(help="A page to show, such as losses.")] = None) -> None:
     """List the pages of the documentation, or show one of them."""
+    from losslab.project.code import REPOSITORY
+
     folder = CARRIED if CARRIED.is_dir() else REPOSITORY / "docs"
     pages = {path.stem: path for path in sorted(folder.glob("*/*.md"))}
     if page is None:

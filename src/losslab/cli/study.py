@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from losslab.cli.compare import COMPARISONS
 from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
 from losslab.stage import print_line, print_warning
@@ -16,6 +17,7 @@ from losslab.stage import print_line, print_warning
 if TYPE_CHECKING:
     from losslab.study.engine import Engine
     from losslab.study.plan import Study, StudyRun
+    from losslab.study.scheduler import StudyProgress
     from losslab.study.state import StudyState
     from losslab.study.until_decided import UntilDecided
 
@@ -110,6 +112,7 @@ def run(
     from losslab.io.git import find_head
     from losslab.study.scheduler import FixedGrid, parse_budget, run_study
     from losslab.study.state import StudyState, find_study
+    from losslab.study.tracked import StudyRecorder
     from losslab.study.until_decided import UntilDecided
 
     command = f"losslab study run {_format_arguments(name, tuple(sets or ()), alias)}"
@@ -141,13 +144,19 @@ def run(
         with (
             state.claim(study, jobs, options) as write_running,
             closing(StudyDisplay(planner.study, state)) as display,
+            StudyRecorder(lambda: planner.study, ROOT, COMPARISONS / study.key, print_warning) as recorder,
         ):
 
             def idle(working: "list[StudyRun]") -> None:
                 if display.show_working(working):
                     write_running([run.name for run in working])
 
-            show = display.show_result, idle, display.show_preparing
+            def end(progress: "StudyProgress") -> None:
+                display.show_result(progress)
+                if progress.ended.reason is None:
+                    recorder.add(progress.ended.run)
+
+            show = end, idle, display.show_preparing
             with closing(_build_engine(engine, address, slurm or [], state, baseline, jobs)) as workers:
                 outcome = run_study(study, ROOT, state, workers, jobs, *show, planner=planner, budget=limit)
         failed = f", {outcome.failed} failed: see losslab study status {study.alias or study.name}"

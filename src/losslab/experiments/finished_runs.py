@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,7 +18,7 @@ from losslab.errors import InputError
 from losslab.experiments.clone import COMMITTED, METRICS, SCORES
 from losslab.experiments.dvc_cache import DvcCache, open_repository
 from losslab.io.files import write_text
-from losslab.io.git import find_prefix, read_file_at, run_git
+from losslab.io.git import find_prefix, read_file_at, read_files_at, run_git
 from losslab.io.hashing import compute_file_md5, compute_folder_md5
 from losslab.io.yaml import parse_yaml
 from losslab.params import RECORDING
@@ -113,8 +113,7 @@ def list_runs(root: Path) -> Iterator[RunOutputs | UnfinishedRun]:
     """Yield the run in the workspace, then all experiments' on all baselines. Raises InputError if there is no repo."""
     with open_repository(root):
         yield read_workspace_run(root)
-        for name, baseline, revision in list_experiments(root):
-            yield read_run_at(root, name, baseline, revision)
+        yield from read_experiments(list_experiments(root), root)
 
 
 def list_experiments(root: Path) -> list[tuple[str, str, str]]:
@@ -136,6 +135,19 @@ def list_experiments(root: Path) -> list[tuple[str, str, str]]:
     return [
         (name, first + rest, revision) for first, rest, name, revision in matches if own in locks.get(revision, [own])
     ]
+
+
+def read_experiments(entries: Sequence[tuple[str, str, str]], root: Path) -> Iterator[RunOutputs | UnfinishedRun]:
+    """Yield the runs of experiments, given by name, baseline and commit as `list_experiments` does; Git is run once."""
+    texts = read_files_at(root, [(revision, path) for *_, revision in entries for path in ("dvc.lock", "params.yaml")])
+
+    def read_text(revision: str, path: str) -> str:
+        if (revision, path) not in texts:
+            raise FileNotFoundError(path)
+        return texts[revision, path]
+
+    for name, baseline, revision in entries:
+        yield _read_run(partial(read_text, revision), name, baseline, root, revision)
 
 
 def read_run_at(root: Path, name: str | None, baseline: str | None, revision: str) -> RunOutputs | UnfinishedRun:
@@ -180,8 +192,7 @@ def _link_cached(repo: Repo, cache: DvcCache, model_md5: str, folder: Path) -> b
 
 
 def _link_from_experiment(cache: DvcCache, model_md5: str, root: Path, folder: Path) -> bool:
-    for entry in list_experiments(root):
-        outs = read_run_at(root, *entry)
+    for outs in read_experiments(list_experiments(root), root):
         if isinstance(outs, RunOutputs) and outs.model_md5 == model_md5:
             return _link_model(cache, outs.md5s, folder)
     return False

@@ -56,6 +56,20 @@ def read_file_at(folder: Path, revision: str, path: str) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
+def read_files_at(folder: Path, places: Sequence[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Return the texts of files at commits, by commit and path in the folder, as far as there are any; Git is run once."""
+    asked = "".join(f"{revision}:./{path}\n" for revision, path in places)
+    output, texts, start = _run(folder, ("cat-file", "--batch"), content=asked.encode()).stdout, {}, 0
+    for place in places:
+        end = output.index(b"\n", start)
+        head, start = output[start:end], end + 1
+        if not head.endswith(b" missing"):
+            end = start + int(head.rpartition(b" ")[2])
+            texts[place] = output[start:end].decode("utf-8", "replace")
+            start = end + 1
+    return texts
+
+
 def list_changes(folder: Path, paths: Sequence[str], since: str | None = None) -> list[str]:
     """Return the files below `paths` that differ from a commit, relative to the folder.
 
@@ -77,7 +91,7 @@ def _build_error(command: str, done: "subprocess.CompletedProcess[bytes]") -> In
 
 
 def _run(
-    folder: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None
+    folder: Path, arguments: Sequence[str], environment: Mapping[str, str] | None = None, content: bytes = b""
 ) -> "subprocess.CompletedProcess[bytes]":
     inherited = {key: value for key, value in os.environ.items() if not key.startswith(_REPOSITORY_VARIABLES)}
     return subprocess.run(
@@ -86,7 +100,7 @@ def _run(
         env=inherited
         | {"LC_ALL": "C"}
         | dict(environment or {}),  # its messages are read, so not in the user's language
-        stdin=subprocess.DEVNULL,
+        input=content,
         capture_output=True,
         check=False,
     )

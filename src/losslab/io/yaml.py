@@ -1,6 +1,8 @@
 """Strict YAML files: read as DVC reads them, checked against a schema, all faults reported on one line."""
 
 import re
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -46,7 +48,10 @@ def parse_yaml(text: str) -> Any:
     {'lr': 0.001, 'arch': 'unet', 'answer': 'no'}
     """
     try:
-        return yaml.load(text, _Yaml12Loader)
+        if _FastLoader is not None and not _NEEDS_BOUNDS.search(text) and len(_BRACKETS.findall(text)) < MAX_DEPTH // 2:
+            with suppress(yaml.YAMLError):  # the other loader words what is wrong
+                return yaml.load(text, _FastLoader)
+        return yaml.load(text, _BoundedLoader)
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # from PyYAML's constructors: a date that does not exist, a tag on a value that is none
         reason = f": {error}" if isinstance(error, ValueError) else ""
@@ -84,39 +89,13 @@ def _explain_broken(error: yaml.YAMLError | UnicodeDecodeError) -> str:
     return shorten(" ".join(str(error).split()))
 
 
-class _Yaml12Loader(yaml.SafeLoader):
-    """PyYAML's loader with the numbers and booleans of YAML 1.2, and bounds on what a small file can become."""
+class _Yaml12(yaml.constructor.SafeConstructor, yaml.resolver.Resolver):
+    """Numbers and booleans of YAML 1.2, and mappings without duplicate keys."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.open = 0
-        """Collections that are begun and not yet ended."""
-        self.sizes: dict[yaml.Node, tuple[int, int]] = {}
-        """Nodes and levels of each node that is complete, with all that its aliases stand for."""
-        self.aliased = 0
-        """Nodes that aliases stand for."""
-        self.flat: set[yaml.Node] = set()
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        is_alias = self.check_event(yaml.AliasEvent)
-        self.open += 1
-        if self.open > MAX_DEPTH:
-            raise _build_fault(f"nested deeper than {MAX_DEPTH} levels", self.peek_event())  # type: ignore[no-untyped-call]
-        node = super().compose_node(parent, index)
-        self.open -= 1
-        if node is None:
-            return None
-        if not is_alias:
-            self.sizes[node] = self._measure(node)
-        elif node not in self.sizes:
-            raise _build_fault("an alias stands for what it is part of", node)
-        size, depth = self.sizes[node]
-        self.aliased += size if is_alias else 0
-        if depth > MAX_DEPTH:
-            raise _build_fault(f"nested deeper than {MAX_DEPTH} levels", node)
-        if self.aliased > MAX_ALIASED:
-            raise _build_fault(f"its aliases stand for more than {MAX_ALIASED} values", node)
-        return node
+    @cached_property
+    def flat(self) -> set[yaml.Node]:
+        """Mappings that are flat already."""
+        return set()
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         """Put the values of `<<` beside the others, whose keys must be plain and not twice there."""
@@ -147,12 +126,6 @@ class _Yaml12Loader(yaml.SafeLoader):
     def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
         return float(re.sub(r"\.(?=inf|nan)", "", str(self.construct_scalar(node)).replace("_", "").lower()))
 
-    def _measure(self, node: yaml.Node) -> tuple[int, int]:
-        """Count the nodes and the levels of a node whose parts are measured."""
-        parts = node.value if isinstance(node, yaml.CollectionNode) else []
-        measured = [self.sizes[each] for part in parts for each in (part if isinstance(part, tuple) else (part,))]
-        return 1 + sum(size for size, _ in measured), 1 + max((depth for _, depth in measured), default=0)
-
 
 def _build_fault(problem: str, place: yaml.Node | yaml.Event) -> yaml.MarkedYAMLError:
     return yaml.constructor.ConstructorError(None, None, problem, place.start_mark)  # type: ignore[arg-type]
@@ -167,11 +140,64 @@ _YAML_12 = {
     ),
 }
 """Plain values that are no strings, as DVC reads them: their form, and the characters that they begin with."""
-_Yaml12Loader.yaml_implicit_resolvers = {
+_Yaml12.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in _YAML_12]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 for _name, (_form, _first) in _YAML_12.items():
-    _Yaml12Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_form), list(_first))
-_Yaml12Loader.add_constructor("tag:yaml.org,2002:int", _Yaml12Loader.construct_yaml_int)
-_Yaml12Loader.add_constructor("tag:yaml.org,2002:float", _Yaml12Loader.construct_yaml_float)
+    _Yaml12.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(_form), list(_first))
+_Yaml12.yaml_constructors = {
+    **yaml.SafeLoader.yaml_constructors,
+    "tag:yaml.org,2002:int": _Yaml12.construct_yaml_int,
+    "tag:yaml.org,2002:float": _Yaml12.construct_yaml_float,
+}
+
+
+class _BoundedLoader(_Yaml12, yaml.SafeLoader):
+    """PyYAML's own loader, with bounds on what a small file can become."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.open = 0
+        """Collections that are begun and not yet ended."""
+        self.sizes: dict[yaml.Node, tuple[int, int]] = {}
+        """Nodes and levels of each node that is complete, with all that its aliases stand for."""
+        self.aliased = 0
+        """Nodes that aliases stand for."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        is_alias = self.check_event(yaml.AliasEvent)
+        self.open += 1
+        if self.open > MAX_DEPTH:
+            raise _build_fault(f"nested deeper than {MAX_DEPTH} levels", self.peek_event())  # type: ignore[no-untyped-call]
+        node = super().compose_node(parent, index)
+        self.open -= 1
+        if node is None:
+            return None
+        if not is_alias:
+            self.sizes[node] = self._measure(node)
+        elif node not in self.sizes:
+            raise _build_fault("an alias stands for what it is part of", node)
+        size, depth = self.sizes[node]
+        self.aliased += size if is_alias else 0
+        if depth > MAX_DEPTH:
+            raise _build_fault(f"nested deeper than {MAX_DEPTH} levels", node)
+        if self.aliased > MAX_ALIASED:
+            raise _build_fault(f"its aliases stand for more than {MAX_ALIASED} values", node)
+        return node
+
+    def _measure(self, node: yaml.Node) -> tuple[int, int]:
+        """Count the nodes and the levels of a node whose parts are measured."""
+        parts = node.value if isinstance(node, yaml.CollectionNode) else []
+        measured = [self.sizes[each] for part in parts for each in (part if isinstance(part, tuple) else (part,))]
+        return 1 + sum(size for size, _ in measured), 1 + max((depth for _, depth in measured), default=0)
+
+
+class _LibyamlLoader(_Yaml12, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """The loader of libyaml, several times as fast, where PyYAML has it."""
+
+
+_FastLoader = _LibyamlLoader if hasattr(yaml, "CSafeLoader") else None
+_NEEDS_BOUNDS = re.compile(rf"(?:\A|[\s,\[{{])[&*!]|^[ \t?-]{{{MAX_DEPTH // 2},}}", re.MULTILINE)
+"""Anchors, aliases, tags and deep nesting, whose bounds libyaml does not know."""
+_BRACKETS = re.compile(r"[\[{]")

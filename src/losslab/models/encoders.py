@@ -7,6 +7,7 @@ and most of timm's; for the others it holds the archs that cannot be built on an
 import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -28,15 +29,22 @@ def check_encoder_listed(arch: str, encoder: str) -> None:
     Traceback (most recent call last):
     losslab.errors.InputError: encoder: arch dpt cannot be built on 'resnet18'; dpt goes with tu-vit_tiny_patch16_224, ...
     """
-    content = json.loads(LIST.read_text(encoding="utf-8"))
-    if content["versions"] != find_versions():
+    if (refused := _read_refused()) is None:
         return
-    refused = {name: archs.split() for archs, names in content["refused_by"].items() for name in names.split()}
     check_name(encoder, refused)
     archs = refused[encoder.partition(".")[0]]
     if arch in archs:
         others = [name for name in available() if ARCHS[name].takes_encoder and name not in archs]
         raise build_pair_error(arch, encoder, others)
+
+
+@cache
+def _read_refused() -> Mapping[str, list[str]] | None:
+    """Read the archs that cannot be built on each encoder; None with other versions of smp or timm than the list's."""
+    content = json.loads(LIST.read_text(encoding="utf-8"))
+    if content["versions"] != find_versions():
+        return None
+    return {name: archs.split() for archs, names in content["refused_by"].items() for name in names.split()}
 
 
 def check_name(encoder: str, known: Iterable[str]) -> None:

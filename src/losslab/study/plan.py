@@ -261,8 +261,12 @@ def read_study(name: str, root: Path, sets: tuple[str, ...] = (), alias: str | N
                 f"studies/{name}.yaml: {run.cell}: the name of the run is longer than {MAX_NAME_CHARS} characters; "
                 "give the values short labels"
             )
+    checked = set[str]()
     for run in list_kinds_of_runs(study):
-        check_params(run.params, f"studies/{name}.yaml: {run.cell}", root / "data/catalog")
+        kind = {json.dumps(run.params | {"seed": 0}, sort_keys=True), str(run.seed)}
+        if not kind <= checked:
+            check_params(run.params, f"studies/{name}.yaml: {run.cell}", root / "data/catalog")
+        checked |= kind
     _check_comparable(study)
     return study
 

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from losslab.experiments.finished_runs import RunOutputs, list_experiments, read_run_at
+from losslab.experiments.finished_runs import RunOutputs, list_experiments, read_experiments
 from losslab.io.files import JsonObject
 from losslab.params import RECORDING
 from losslab.study.plan import Search, Study, StudyRun, plan_runs
@@ -21,24 +21,30 @@ class ProjectExperiments:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.commits: dict[str, list[tuple[str, str]]] = {}
-        for name, baseline, revision in list_experiments(root):
-            self.commits.setdefault(name, []).append((baseline, revision))
+        self.entries = list_experiments(root)
         self.outs: dict[str, list[RunOutputs]] = {}
 
-    def find(self, run: StudyRun) -> RunOutputs | None:
-        """Return the outs of a run if it is done: an experiment of its name has all outs and exactly its params."""
-        if run.name not in self.outs:
-            read = [read_run_at(self.root, run.name, *commit) for commit in self.commits.get(run.name, [])]
-            self.outs[run.name] = [outs for outs in read if isinstance(outs, RunOutputs)]
-        params = {**run.params, RECORDING: None}
-        return next((outs for outs in self.outs[run.name] if {**outs.params, RECORDING: None} == params), None)
+    def find(self, runs: Iterable[StudyRun]) -> dict[StudyRun, RunOutputs]:
+        """Return those of the runs that are done: an experiment of their name has all outs and exactly their params."""
+        wanted = list(runs)
+        new = {run.name: list[RunOutputs]() for run in wanted if run.name not in self.outs}
+        for outs in read_experiments([entry for entry in self.entries if entry[0] in new], self.root):
+            if isinstance(outs, RunOutputs) and outs.experiment is not None:
+                new[outs.experiment].append(outs)
+        self.outs |= new
+        found = {
+            run: [outs for outs in self.outs[run.name] if _select(outs.params) == _select(run.params)] for run in wanted
+        }
+        return {run: matching[0] for run, matching in found.items() if matching}
+
+
+def _select(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in params.items() if key != RECORDING}
 
 
 def find_finished_runs(runs: Iterable[StudyRun], root: Path) -> dict[StudyRun, RunOutputs]:
     """Return those of the runs that are done, with their outs."""
-    experiments = ProjectExperiments(root)
-    return {run: outs for run in runs if (outs := experiments.find(run)) is not None}
+    return ProjectExperiments(root).find(runs)
 
 
 def follow_searches(study: Study, done: Mapping[StudyRun, RunOutputs], failed: Collection[StudyRun]) -> list[Search]:
@@ -75,7 +81,7 @@ def read_progress(
     while True:  # what a search tries next is known once the trials before have ended
         planned = plan_runs(study, follow_searches(study, done, failed))
         unknown = [run for run in planned if run not in done and run not in failed]
-        found = {run: outs for run in unknown if (outs := experiments.find(run)) is not None}
+        found = experiments.find(unknown)
         lost = state.read_failures(run for run in unknown if run not in found)
         if not found and not lost:
             return planned, done, failed

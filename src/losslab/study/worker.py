@@ -143,9 +143,12 @@ def _record_run(job: WorkerJob, project: Path) -> None:
 
     home, dataset = Path(job.home), job.params["dataset"]
     model, report = (compute_file_md5(project / name) for name in ("models/model.safetensors", "reports/report.html"))
+    if tracking.is_noted(project, model, report, job.experiment):
+        return
     try:
-        if not tracking.is_recorded(dataset, model, report, job.experiment, home):
-            tracking.rebuild_run(project, model, job.experiment, job.baseline, home)
+        store = tracking.open_store(home)
+        if not tracking.is_recorded(dataset, model, report, job.experiment, store):
+            tracking.rebuild_run(project, model, job.experiment, job.baseline, store)
     except InputError as error:
         print_warning(f"{error}; run `losslab sync` to add the run later")
 

@@ -9,22 +9,34 @@ from losslab.tracking.lookup import TrackedRun, download_outs, list_tracked_runs
 from losslab.tracking.runs import (
     TrainingRun,
     end_lost_runs,
+    is_noted,
     is_recorded,
-    read_repository_id,
+    open_store,
     rebuild_run,
     record_stage,
     track_training,
 )
+from losslab.tracking.store import TrackingStore, describe_failure, read_repository_id, store_errors, store_exists
+from losslab.tracking.studies import COMPARISON, StudyChild, TrackedStudy
 
 __all__ = [
+    "COMPARISON",
+    "StudyChild",
     "TrackedRun",
+    "TrackedStudy",
+    "TrackingStore",
     "TrainingRun",
+    "describe_failure",
     "download_outs",
     "end_lost_runs",
+    "is_noted",
     "is_recorded",
     "list_tracked_runs",
+    "open_store",
     "read_repository_id",
     "rebuild_run",
     "record_stage",
+    "store_errors",
+    "store_exists",
     "track_training",
 ]

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+T = TypeVar("T")
 CALL_TIMEOUT_S, CONNECT_TIMEOUT_S = 10.0, 60.0
 """Longest waits for an answer of a server, and for a database, whose tables may have to be made."""
 MIN_UPLOAD_BYTES_S = 100_000
@@ -45,16 +46,7 @@ class BoundedClient:
     def _call(self, call: Callable[..., Any], limit_s: float, *arguments: Any, **options: Any) -> Any:
         if self._lost is not None:
             raise self._lost
-        outcome = Future[Any]()
-
-        def work() -> None:
-            try:
-                outcome.set_result(call(*arguments, **options))
-            except BaseException as error:
-                outcome.set_exception(error)
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
+        outcome, thread = run_beside(partial(call, *arguments, **options))
         try:
             return outcome.result(limit_s)
         except TimeoutError:
@@ -64,3 +56,18 @@ class BoundedClient:
             # Else it would read, and keep, whatever a server sends that never ends.
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(SystemExit))
             raise self._lost from None
+
+
+def run_beside(call: Callable[[], T]) -> tuple[Future[T], threading.Thread]:
+    """Call a function in a thread that no process waits for at its end."""
+    outcome = Future[T]()
+
+    def work() -> None:
+        try:
+            outcome.set_result(call())
+        except BaseException as error:
+            outcome.set_exception(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return outcome, thread

@@ -8,10 +8,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from losslab.errors import InputError
+from losslab.tracking.description import EXPERIMENT
 from losslab.tracking.runs import DURATION, HARDWARE, THREADS
 from losslab.tracking.store import (
     BASELINE,
-    EXPERIMENT,
     HAS_OUTS,
     MODEL_MD5,
     OUTS,
@@ -71,16 +71,7 @@ def download_outs(run: TrackedRun, folder: Path, root: Path, path: str | None = 
 def list_trained_runs(store: TrackingStore) -> "list[MlflowRun]":
     """Return all runs with a model, newest first, for callers to filter: MLflow cannot search for names with quotes."""
     experiments = [experiment.experiment_id for experiment in store.client.search_experiments()]
-    runs: list[MlflowRun] = []
-    token = None
-    while experiments:
-        page = store.client.search_runs(
-            experiments, f"tags.`{MODEL_MD5}` != ''", order_by=["attributes.start_time DESC"], page_token=token
-        )
-        runs += page
-        if not (token := page.token):
-            break
-    return runs
+    return store.search_all(experiments, f"tags.`{MODEL_MD5}` != ''")
 
 
 def _build_tracked_run(run: "MlflowRun") -> TrackedRun:

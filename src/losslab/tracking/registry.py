@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from losslab.errors import InputError, shorten
 from losslab.formats import escape_controls, format_list
 from losslab.io.hashing import compute_file_md5
+from losslab.tracking.description import EXPERIMENT
 from losslab.tracking.logged_models import (
     FOLDER,
     create_logged_model,
@@ -22,10 +23,10 @@ from losslab.tracking.logged_models import (
 from losslab.tracking.lookup import list_trained_runs
 from losslab.tracking.store import (
     DATA_MD5,
-    EXPERIMENT,
     MODEL_MD5,
     TrackingStore,
     describe_store,
+    read_uri,
     store_errors,
     store_exists,
 )
@@ -204,7 +205,7 @@ def _download_version(uri: str, match: re.Match[str], root: Path, temporary: Pat
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Files of this machine are used where they lie.
     target = None if found.source.startswith("file:") else str(temporary)
-    return Path(download_artifacts(f"{found.source}/{FOLDER}", dst_path=target))
+    return Path(download_artifacts(f"{found.source}/{FOLDER}", dst_path=target, tracking_uri=read_uri(root)))
 
 
 def _find_workspace_run(trained: "list[MlflowRun]", root: Path) -> RegistryRun:

@@ -1,23 +1,25 @@
 """Runs in MLflow: the train stage begins one, later stages complete it, and it can be rebuilt from the outs."""
 
 import os
+import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from losslab.errors import find_killed_worker
-from losslab.io.files import JsonObject, write_json, write_text
+from losslab.io.files import JsonObject, read_json, write_json
 from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
-from losslab.tracking.datasets import RunData
+from losslab.tracking import bounded_client
+from losslab.tracking.bounded_client import run_beside
+from losslab.tracking.datasets import RunData, build_metrics, log_datasets
+from losslab.tracking.description import EXPERIMENT
 from losslab.tracking.store import (
     BASELINE,
-    EXPERIMENT,
     HAS_OUTS,
     KEY,
     MODEL_MD5,
@@ -26,10 +28,10 @@ from losslab.tracking.store import (
     REPORT_MD5,
     REPOSITORY,
     TrackingStore,
-    build_metrics,
     build_run_tags,
     build_tags,
     describe_failure,
+    read_repository_id,
     store_errors,
 )
 from losslab.tracking.system_metrics import SystemMeter
@@ -37,6 +39,8 @@ from losslab.tracking.system_metrics import SystemMeter
 HARDWARE, DURATION = "losslab.hardware", "losslab.seconds"
 THREADS = "losslab.threads"
 """Tag with the number of threads in each process; another number rounds differently."""
+RECORDED = Path(".losslab/recorded.json")
+"""Note that MLflow has a run, where its stages ran: whoever waits for them need not import MLflow to know."""
 Warn = Callable[[str], None]
 
 
@@ -47,6 +51,9 @@ class TrainingRun:
         self.opening, self.warn = opening, warn
         self.root, self.dataset, self.key, self.weights = root, params.dataset, key, params.mlflow.weights
         self.failed = False
+        is_file = (os.environ.get("MLFLOW_TRACKING_URI") or "sqlite").strip().startswith("sqlite")
+        self.patience_s = threading.TIMEOUT_MAX if is_file else bounded_client.CALL_TIMEOUT_S
+        """Seconds that training may still wait for the store to be opened; a file does not hang."""
         self.unknown: dict[str, str] = {}
         """Tags that the store lacks."""
 
@@ -96,7 +103,7 @@ class TrainingRun:
         if self.opening.done() and self.opening.exception() is not None and self.failed:
             return False  # there is no run, and a warning said so
         try:
-            call(self.opening.result())
+            call(self._wait_for_opening())
         except Exception as error:
             if find_killed_worker(error):
                 raise
@@ -105,6 +112,18 @@ class TrainingRun:
             self.failed = True
             return False
         return True
+
+    def _wait_for_opening(self) -> "_OpenRun":
+        """Wait for MLflow to be imported and its store to be opened, which takes seconds that the first steps did not wait."""
+        began = time.monotonic()
+        try:
+            return self.opening.result(self.patience_s)
+        except TimeoutError:
+            if self.opening.done():
+                raise
+            raise TimeoutError(f"no answer in {bounded_client.CALL_TIMEOUT_S:.0f} s") from None
+        finally:
+            self.patience_s = max(0.0, self.patience_s - (time.monotonic() - began))
 
 
 @dataclass
@@ -153,20 +172,23 @@ def track_training(
         else:
             run_id, last_epoch = interrupted.info.run_id, int(interrupted.data.metrics.get("epoch", -1))
             store.reopen(run_id, params.model_dump(), tags)
-        store.log_datasets(run_id, data, Path())
-        meter = SystemMeter()
-        ending.callback(meter.stop)
-        return _OpenRun(store, run_id, data, meter, last_epoch)
+        log_datasets(store.client, run_id, data, Path())
+        return _OpenRun(store, run_id, data, SystemMeter(), last_epoch)
 
-    # Importing MLflow and opening its store takes seconds, which the first steps need not wait for.
-    with ExitStack() as ending, ThreadPoolExecutor(1) as beside:
-        run = TrainingRun(beside.submit(open_run), warn, root, params, key)
-        try:
-            yield run
-        except BaseException as error:
-            run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            raise
-        run.end("FINISHED")
+    run = TrainingRun(run_beside(open_run)[0], warn, root, params, key)
+    try:
+        yield run
+    except BaseException as error:
+        run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    finally:
+        run.opening.add_done_callback(_stop_meter)
+    run.end("FINISHED")
+
+
+def _stop_meter(opening: "Future[_OpenRun]") -> None:
+    if opening.exception() is None:
+        opening.result().system.stop()
 
 
 def record_stage(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", "report"], seconds: float) -> None:
@@ -176,8 +198,12 @@ def record_stage(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", 
     """
     try:
         store, model_md5 = TrackingStore(root), compute_file_md5(outs / "models/model.safetensors")
-        run_id = store.complete(outs, model_md5, os.environ.get("DVC_EXP_NAME"), with_report=stage == "report")
+        experiment = os.environ.get("DVC_EXP_NAME")
+        run_id = store.complete(outs, model_md5, experiment, with_report=stage == "report")
         store.client.set_tag(run_id, f"{DURATION}.{stage}", f"{seconds:.1f}")
+        if stage == "report":
+            report_md5 = compute_file_md5(outs / "reports/report.html")
+            write_json(outs / RECORDED, _build_recorded(model_md5, report_md5, experiment))
     except Exception as error:
         warn(_describe_failure(error))
 
@@ -193,8 +219,14 @@ def _build_threads_tag(params: Params) -> dict[str, str]:
     return {THREADS: str(torch.get_num_threads())}
 
 
-def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str | None, root: Path) -> bool:
-    """Return whether MLflow has the complete run of these outs. Raises InputError if the store cannot be used.
+def open_store(root: Path) -> TrackingStore:
+    """Open the store of a repository. Raises InputError if it cannot be used."""
+    with store_errors():
+        return TrackingStore(root)
+
+
+def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str | None, store: TrackingStore) -> bool:
+    """Return whether MLflow has the complete run of these outs, and its artifacts. Raises InputError if it cannot be used.
 
     Args:
         experiment: the DVC experiment that the run must belong to; None for any or none.
@@ -202,10 +234,20 @@ def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str |
     tags = {MODEL_MD5: model_md5, REPORT_MD5: report_md5, HAS_OUTS: OUTS}
     tags |= {EXPERIMENT: experiment} if experiment else {}
     with store_errors():
-        return bool(TrackingStore(root).search(dataset, tags))
+        # Runs of an older losslab have neither datasets nor models.
+        runs = [run for run in store.search(dataset, tags) if run.inputs.dataset_inputs and run.outputs.model_outputs]
+        return any(map(store.has_artifacts, runs))
 
 
-def rebuild_run(outs: Path, model_md5: str, experiment: str | None, baseline: str | None, root: Path) -> None:
+def is_noted(outs: Path, model_md5: str, report_md5: str, experiment: str | None) -> bool:
+    """Return whether the report stage has left a note that MLflow has the complete run of these outs."""
+    try:
+        return read_json(outs / RECORDED) == _build_recorded(model_md5, report_md5, experiment)
+    except FileNotFoundError:
+        return False
+
+
+def rebuild_run(outs: Path, model_md5: str, experiment: str | None, baseline: str | None, store: TrackingStore) -> None:
     """Make the run of these outs complete in MLflow. Raises InputError if the store cannot be used.
 
     Args:
@@ -214,7 +256,6 @@ def rebuild_run(outs: Path, model_md5: str, experiment: str | None, baseline: st
         baseline: the commit that the experiment began on.
     """
     with store_errors():
-        store = TrackingStore(root)
         run_id = store.complete(outs, model_md5, experiment, with_report=True)
         if baseline is not None:
             store.client.set_tag(run_id, BASELINE, baseline)
@@ -227,12 +268,8 @@ def end_lost_runs(root: Path) -> None:
             TrackingStore(root).end_lost_runs()
 
 
-def read_repository_id(root: Path) -> str:
-    """Read the id that tells this clone of the repository from others that share its store; make one if it has none."""
-    path = root / ".losslab/id"
-    if not path.exists():
-        write_text(path, uuid.uuid4().hex)
-    return path.read_text(encoding="utf-8")
+def _build_recorded(model_md5: str, report_md5: str, experiment: str | None) -> JsonObject:
+    return {"model_md5": model_md5, "report_md5": report_md5, "experiment": experiment}
 
 
 def _describe_failure(error: Exception) -> str:

@@ -6,7 +6,8 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,13 +18,14 @@ from filelock import FileLock
 
 from losslab.errors import InputError
 from losslab.formats import format_line
-from losslab.io.files import atomic_write, flatten, make_folder, read_csv, read_json
+from losslab.io.files import atomic_write, flatten, make_folder, read_csv, read_json, write_text
 from losslab.io.git import find_commit
 from losslab.io.hashing import compute_file_md5
 from losslab.io.yaml import read_yaml
 from losslab.params import RECORDING
 from losslab.tracking.bounded_client import BoundedClient
-from losslab.tracking.datasets import RunData
+from losslab.tracking.datasets import RunData, build_metrics, log_datasets
+from losslab.tracking.description import EXPERIMENT, NOTE, build_name, build_note, select_params
 from losslab.tracking.logged_models import log_trained_model
 
 if TYPE_CHECKING:
@@ -31,10 +33,8 @@ if TYPE_CHECKING:
     from sqlalchemy import URL
 
 MODEL_MD5, DATA_MD5, REPORT_MD5 = "losslab.model_md5", "losslab.data_md5", "losslab.report_md5"
-EXPERIMENT, BASELINE = "dvc.experiment", "dvc.baseline_rev"
+BASELINE = "dvc.baseline_rev"
 KEY, REPOSITORY = "losslab.run_key", "losslab.repository"
-NOTE = "mlflow.note.content"
-"""Tag that MLflow's page of a run shows as its description."""
 OUTS = "outs"
 """Artifact folder with a run's record: the files that describe the run and its results, under the same paths."""
 HAS_OUTS = "losslab.outs"
@@ -61,6 +61,10 @@ SPLIT_GROUPS = {"test": "test", "val": "best_val"}
 
 NOTES = Path(".losslab/lost_runs")
 """Folder with a note of each run whose end the store does not know, by its key."""
+DELETED_PLACE = re.compile(r"/(\.losslab|\.dvc/tmp)/.*/mlruns/")
+"""Pattern of an artifact location that MLflow chose in the folder of a run, which is deleted."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Tag of an experiment by which MLflow's pages show runs and models, not traces."""
 
 
 class TrackingStore:
@@ -76,36 +80,46 @@ class TrackingStore:
         lock = root / ".losslab/mlflow.lock" if database is None else database.with_name(f".{database.name}.lock")
         make_folder(lock.parent)
         self.lock = FileLock(lock)
-        self.notes = root / NOTES
+        self.root, self.notes = root, root / NOTES
         client = _import_client()
         self.client: Any
         if url is None or database is None:
-            self.client = BoundedClient(client, _read_uri())
+            self.client = BoundedClient(client, read_uri())
         else:
             with self.lock:
                 if not database.exists():
                     with atomic_write(database) as partial:
                         client(url.set(database=str(partial)).render_as_string(hide_password=False))
-                self.client = client(url.render_as_string(hide_password=False))
+                self.client = client(read_uri(root))
 
     def get_experiment(self, dataset: str) -> str:
         """Return the id of a dataset's MLflow experiment; make or restore the experiment if necessary."""
         with self.lock:
             experiment = self.client.get_experiment_by_name(dataset)
             if experiment is None:
-                location = (self.database.parent / "mlartifacts" / dataset).as_uri() if self.database else None
-                return str(self.client.create_experiment(dataset, artifact_location=location))
+                return str(self.client.create_experiment(dataset, self._find_location(dataset), KIND))
             if experiment.lifecycle_stage == "deleted":
                 self.client.restore_experiment(experiment.experiment_id)
+            _check_location(experiment)
             return str(experiment.experiment_id)
+
+    def _find_location(self, dataset: str) -> str | None:
+        """Find where the artifacts of a new experiment go; None: its server says so.
+
+        Without a server it is MLflow's client that decides, and it takes the folder that it happens to run in.
+        """
+        if self.database is None and read_uri().startswith(("http", "databricks")):
+            return None
+        folder = self.database.parent if self.database is not None else self.root.resolve()
+        return (folder / "mlartifacts" / dataset).as_uri()
 
     def create(self, params: Mapping[str, Any], tags: Mapping[str, str], began_ms: int | None = None) -> str:
         """Create a run, which began then or begins now, and return its id."""
-        experiment, name = self.get_experiment(params["dataset"]), _build_name(params, tags)
-        run_id = str(self.client.create_run(experiment, began_ms, dict(tags), name).info.run_id)
-        self._log_params(run_id, params)
-        self._describe(run_id, tags.get(EXPERIMENT))
-        return run_id
+        experiment, name = self.get_experiment(params["dataset"]), build_name(params, tags)
+        run = self.client.create_run(experiment, began_ms, dict(tags), name)
+        self._log_params(run.info.run_id, params)
+        self.client.set_tag(run.info.run_id, NOTE, build_note(run))
+        return str(run.info.run_id)
 
     def find_interrupted(self, dataset: str, tags: Mapping[str, str], resumed: bool) -> Any | None:
         """Return the newest run of this key and repository that can go on; None if there is none.
@@ -123,29 +137,18 @@ class TrackingStore:
 
     def reopen(self, run_id: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:
         """Let an interrupted run go on, with these tags."""
-        self.client.update_run(run_id, status="RUNNING", name=_build_name(params, tags))
-        known = self.client.get_run(run_id).data
-        if EXPERIMENT not in tags and EXPERIMENT in known.tags:
+        self.client.update_run(run_id, status="RUNNING", name=build_name(params, tags))
+        known = self.client.get_run(run_id)
+        if EXPERIMENT not in tags and EXPERIMENT in known.data.tags:
             self.client.delete_tag(run_id, EXPERIMENT)
         self.client.log_batch(run_id, tags=build_run_tags(tags))
-        if known.tags.get(NOTE) in (None, _build_note(run_id, known.tags.get(EXPERIMENT))):  # else a user wrote one
-            self._describe(run_id, tags.get(EXPERIMENT))
-        if not known.params:
+        self._describe(known)
+        if not known.data.params:
             self._log_params(run_id, params)
 
     def terminate(self, run: Any, status: str, ended_ms: int) -> None:
         """End a run, but not before it began, where the clock has been set back."""
         self.client.set_terminated(run.info.run_id, status, max(ended_ms, run.info.start_time))
-
-    def log_datasets(self, run_id: str, data: RunData, folder: Path) -> None:
-        """Log the data of a run as its inputs; those that it has already stay as they are."""
-        from mlflow.exceptions import MlflowException
-
-        inputs = data.build_inputs(folder)
-        try:
-            self.client.log_inputs(run_id, inputs)
-        except MlflowException:  # another run has named the same data first, at the same time
-            self.client.log_inputs(run_id, inputs)
 
     def log_model(self, run: Any, models: Path, weights: str) -> Any:
         """Log the net of a run that has the tag of its md5, unless it is there; return the logged model.
@@ -158,20 +161,35 @@ class TrackingStore:
         md5 = MODEL_MD5, run.data.tags[MODEL_MD5]
         return log_trained_model(self.client, run, models, md5, tags, copy=weights == "copy")
 
-    def _describe(self, run_id: str, experiment: str | None) -> None:
-        self.client.set_tag(run_id, NOTE, _build_note(run_id, experiment))
+    def _describe(self, before: Any) -> None:
+        """Describe a run as it is now, unless a user has changed what it said before."""
+        note = before.data.tags.get(NOTE)
+        if note in (None, build_note(before)):
+            run = self.client.get_run(before.info.run_id)
+            if (new := build_note(run)) != note:
+                self.client.set_tag(run.info.run_id, NOTE, new)
 
     def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
-        leaves = {key: "null" if value is None else str(value) for key, value in flatten(params).items()}
-        self.client.log_batch(run_id, params=[Param(key, value) for key, value in leaves.items()])
+        self.client.log_batch(run_id, params=[Param(key, value) for key, value in select_params(params).items()])
 
     def search(self, dataset: str, tags: Mapping[str, str]) -> list[Any]:
         """Return the runs with these tags, newest first."""
         conditions = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-        order = ["attributes.start_time DESC"]
-        return list(self.client.search_runs([self.get_experiment(dataset)], conditions, order_by=order))
+        return self.search_all([self.get_experiment(dataset)], conditions)
+
+    def search_all(self, experiments: Sequence[str], conditions: str) -> list[Any]:
+        """Return all runs of these experiments that MLflow's filter matches, newest first."""
+        runs: list[Any] = []
+        token = None
+        while experiments:
+            order = ["attributes.start_time DESC"]
+            page = self.client.search_runs(list(experiments), conditions, order_by=order, page_token=token)
+            runs += page
+            if not (token := page.token):
+                break
+        return runs
 
     def find(self, params: Mapping[str, Any], model_md5: str, experiment: str | None) -> str | None:
         """Return the id of the newest run of this model and DVC experiment, scored as in `params`; None if there is none.
@@ -195,12 +213,11 @@ class TrackingStore:
         self.end_lost_runs()
         run_id = self.find(params, model_md5, experiment)
         if run_id is None:
-            run_id = self.create(params, build_tags(data.md5, experiment) | {MODEL_MD5: model_md5})
+            tags = build_tags(data.md5, experiment) | {REPOSITORY: read_repository_id(self.root), MODEL_MD5: model_md5}
+            run_id = self.create(params, tags)
         run = self.client.get_run(run_id)
         if not run.inputs.dataset_inputs:
-            self.log_datasets(run_id, data, outs)
-        if NOTE not in run.data.tags:  # an older losslab made it
-            self._describe(run_id, run.data.tags.get(EXPERIMENT))
+            log_datasets(self.client, run_id, data, outs)
         if run.info.status == "RUNNING":  # the model is there, so training has ended
             self.terminate(run, "FINISHED", int(time.time() * 1000))
         weights = params.get(RECORDING, {}).get("weights", "reference")  # an older losslab had no such key
@@ -218,6 +235,7 @@ class TrackingStore:
             metrics += build_metrics(lacking, 0, data, model.model_id)
         for start in range(0, len(metrics), 1000):  # MLflow's limit for one batch
             self.client.log_batch(run_id, metrics=metrics[start : start + 1000])
+        self._describe(run)
         if with_report:
             report = outs / "reports/report.html"
             self.client.log_artifact(run_id, str(report))
@@ -225,6 +243,10 @@ class TrackingStore:
             self._upload_record(run_id, outs)
             self.client.log_batch(run_id, tags=build_run_tags({REPORT_MD5: compute_file_md5(report), HAS_OUTS: OUTS}))
         return run_id
+
+    def has_artifacts(self, run: Any) -> bool:
+        """Return whether the artifacts of a complete run are where its tags say."""
+        return {"report.html", OUTS} <= {file.path for file in self.client.list_artifacts(run.info.run_id)}
 
     def end_lost_runs(self) -> None:
         """End the runs that could not be ended when their training did, as what they had become then.
@@ -250,6 +272,24 @@ class TrackingStore:
             self.client.log_artifacts(run_id, name, OUTS)
 
 
+def _check_location(experiment: Any) -> None:
+    """Raise InputError if an experiment, of an older losslab, keeps its artifacts in a folder that is deleted."""
+    if DELETED_PLACE.search(experiment.artifact_location or ""):
+        number, name = experiment.experiment_id, experiment.name
+        raise InputError(
+            f"experiment {name} keeps its artifacts in the folder of a run, which is deleted; give it another name, "
+            f"`mlflow experiments rename -x {number} --new-name {name}.old`, then run `losslab sync`"
+        )
+
+
+def read_repository_id(root: Path) -> str:
+    """Read the id that tells this clone of the repository from others that share its store; make one if it has none."""
+    path = root / ".losslab/id"
+    if not path.exists():
+        write_text(path, uuid.uuid4().hex)
+    return path.read_text(encoding="utf-8")
+
+
 def store_exists(root: Path) -> bool:
     """Return whether there is a store; a server is assumed to exist."""
     url = find_sqlite_url(root)
@@ -261,7 +301,7 @@ def find_sqlite_url(root: Path) -> "URL | None":
 
     It names the driver too: of `sqlite:///my%20project/mlflow.db` MLflow would make a folder called `my%20project`.
     """
-    uri = _read_uri()
+    uri = read_uri()
     if not uri.startswith("sqlite"):
         return None
     from sqlalchemy import make_url
@@ -279,7 +319,13 @@ def build_sqlite_uri(database: Path) -> str:
     return URL.create(DRIVER, database=str(database)).render_as_string()
 
 
-def _read_uri() -> str:
+def read_uri(root: Path | None = None) -> str:
+    """Read the address of the store, that of a SQLite file with its whole path if a root is given.
+
+    Raises InputError if it is not clear where a password ends.
+    """
+    if root is not None and (url := find_sqlite_url(root)) is not None:
+        return url.render_as_string(hide_password=False)
     uri = (os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db").strip()
     _check_password(uri)
     return uri
@@ -294,21 +340,6 @@ def _check_password(uri: str) -> None:
         clear = False
     if not clear and not uri.startswith("sqlite"):
         raise InputError("in a user or password write @ : / ? # [ ] as %40 %3A %2F %3F %23 %5B %5D, and no white space")
-
-
-def _build_name(params: Mapping[str, Any], tags: Mapping[str, str]) -> str:
-    """Build the name of a run: its experiment's, and what that does not say of loss, net and seed."""
-    experiment = tags.get(EXPERIMENT, "")
-    loss, *net = (params[key] if str(params[key]) not in experiment else None for key in ("loss", "arch", "encoder"))
-    seed = None if experiment.endswith(f"-s{params['seed']}") else f"seed {params['seed']}"
-    parts = " ".join(filter(None, [loss, "-".join(filter(None, net)), seed]))
-    return ": ".join(filter(None, [experiment, parts]))
-
-
-def _build_note(run_id: str, experiment: str | None) -> str:
-    what = f"`losslab reproduce {run_id}` puts this run into the workspace"
-    note = f"{what}, `losslab verify {run_id}` runs it again and compares."
-    return note + (f"\n\nDVC experiment `{experiment}`" if experiment is not None else "")
 
 
 def _import_client() -> "type[MlflowClient]":
@@ -328,35 +359,21 @@ def _import_client() -> "type[MlflowClient]":
 
 def build_tags(data_md5: str, experiment: str | None) -> dict[str, str]:
     """Build the tags of a new run: data, user, DVC experiment and the commit it begins on."""
-    tags = {DATA_MD5: data_md5, "mlflow.source.name": "dvc.yaml", "mlflow.source.type": "PROJECT"}
-    with suppress(OSError, KeyError):  # a container may not know its user
-        tags["mlflow.user"] = getpass.getuser()
+    tags = {DATA_MD5: data_md5, "mlflow.source.name": "dvc.yaml", "mlflow.source.type": "PROJECT"} | build_user_tags()
     optional = {EXPERIMENT: experiment, BASELINE: os.environ.get("DVC_EXP_BASELINE_REV") or find_commit(Path(), "HEAD")}
     return tags | {key: value for key, value in optional.items() if value}
+
+
+def build_user_tags() -> dict[str, str]:
+    with suppress(OSError, KeyError):  # a container may not know its user
+        return {"mlflow.user": getpass.getuser()}
+    return {}
 
 
 def build_run_tags(tags: Mapping[str, str]) -> list[Any]:
     from mlflow.entities import RunTag
 
     return [RunTag(key, value) for key, value in tags.items()]
-
-
-def build_metrics(values: Mapping[str, Any], step: int, data: RunData, model_id: str | None = None) -> list[Any]:
-    """Build MLflow's metrics, each with the dataset that it was measured on; None and NaN are left out.
-
-    Those of a logged model are the run's too.
-
-    `train_loss` becomes `train/loss`: MLflow shows metrics in groups.
-    """
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    known = {
-        re.sub(r"^(train|val)_", r"\1/", key): float(value)
-        for key, value in values.items()
-        if value is not None and value == value
-    }
-    return [Metric(key, value, now, step, model_id, **data.find_measured(key)) for key, value in known.items()]
 
 
 @contextmanager
