@@ -5,8 +5,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from dvc.config import Config
 
 from losslab.errors import InputError
+from losslab.experiments import clone
 from losslab.experiments.clone import (
     commit_run,
     fetch_bundle,
@@ -180,3 +182,13 @@ def test_run_comes_back_to_a_project_in_a_subfolder_or_a_shallow_clone(
     assert parse_yaml(read_file_at(root, revision, "params.yaml")) == run.params
     again = make_clone(tmp_path / "again", root, root, revision, root / ".dvc/cache", find_prefix(root))
     assert parse_yaml((again / "params.yaml").read_text()) == run.params, "an experiment can be cloned too"
+
+
+def test_path_of_the_cache_may_have_any_letters(tmp_path: Path) -> None:
+    (tmp_path / ".dvc").mkdir()
+    path, cache = tmp_path / ".dvc/config.local", "/home/jörg/a, b #1 100%25 'x'/cache"
+    path.write_text("['remote \"s3\"']\n    password = pässwörd\n", encoding="utf-8")
+    clone._configure_dvc(path, {"core__check_update": "false", "cache__dir": cache})
+    read = Config(str(tmp_path / ".dvc"), validate=False).load_one("local")
+    assert (read["cache"]["dir"], read["core"]["check_update"]) == (cache, "false")
+    assert read["remote"]["s3"]["password"] == "pässwörd"

@@ -12,10 +12,12 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
+
+from configobj import ConfigObj
 
 from losslab.errors import InputError
 from losslab.io.files import make_folder, write_private
@@ -103,16 +105,20 @@ def make_clone(folder: Path, source: Path, home: Path, baseline: str, cache: Pat
     local = home / ".dvc/config.local"
     if local.is_file():  # it has the passwords of remotes
         write_private(project / ".dvc/config.local", local.read_bytes())
-    from dvc.config import Config
-
-    with Config(str(project / ".dvc"), validate=False).edit("local") as content:  # `dvc config` takes a second a key
-        for key, value in {"core__check_update": False, **config, "cache__dir": str(cache)}.items():
-            section, _, name = key.partition("__")
-            content.setdefault(section, {})[name] = value
+    _configure_dvc(project / ".dvc/config.local", {"core__check_update": "false", **config, "cache__dir": str(cache)})
     own = [path.relative_to(project).as_posix() for path in project.glob("data/raw/*/*.dvc")]
     if own:  # no stage brings what `dvc add` tracks
         run_dvc(project, "checkout", "--force", "--allow-missing", *own)
     return project
+
+
+def _configure_dvc(path: Path, values: Mapping[str, str]) -> None:
+    """Set values `section__key` in a file of DVC's configuration; `dvc config` takes a second each, and only ASCII."""
+    content = ConfigObj(str(path), encoding="utf-8")
+    for key, value in values.items():
+        section, _, name = key.partition("__")
+        content.setdefault(section, {})[name] = value
+    content.write()
 
 
 def _find_repository(project: Path) -> str:
