@@ -183,9 +183,7 @@ def test_inputs_of_a_run_are_its_splits(
         train(params, root, outs, warnings)
         tracking.record_stage(outs, root, warnings.append, "evaluate", 1.0)
     else:
-        tracking.rebuild_run(
-            outs, compute_file_md5(outs / "models/model.safetensors"), None, None, tracking.open_store(root)
-        )
+        tracking.rebuild_run(outs, compute_file_md5(outs / "models/model.safetensors"), None, None, TrackingStore(root))
     (run,) = runs(root, params.dataset)
     logged: Any = run.inputs
     inputs = {tag.value: each.dataset for each in logged.dataset_inputs for tag in each.tags}
@@ -211,7 +209,7 @@ def test_trained_net_is_a_logged_model_with_scores_of_the_splits(
     if how == "trained":
         train(params, root, outs, warnings)
     for _ in range(2):
-        tracking.rebuild_run(outs, md5, None, None, tracking.open_store(root))
+        tracking.rebuild_run(outs, md5, None, None, TrackingStore(root))
     client, (run,) = MlflowClient(f"sqlite:///{root / 'mlflow.db'}"), runs(root, params.dataset)
     (model,) = client.search_logged_models([run.info.experiment_id], "metrics.`test/miou` >= 0.5")
     outputs: Any = run.outputs

@@ -32,13 +32,14 @@ class ProjectExperiments:
             if isinstance(outs, RunOutputs) and outs.experiment is not None:
                 new[outs.experiment].append(outs)
         self.outs |= new
-        found = {run: [outs for outs in self.outs[run.name] if _is_same(outs.params, run.params)] for run in wanted}
+        found = {
+            run: [outs for outs in self.outs[run.name] if _select(outs.params) == _select(run.params)] for run in wanted
+        }
         return {run: matching[0] for run, matching in found.items() if matching}
 
 
-def _is_same(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
-    """Return whether params are those of the same run, wherever MLflow keeps its weights."""
-    return {**first, RECORDING: None} == {**second, RECORDING: None}
+def _select(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in params.items() if key != RECORDING}
 
 
 def find_finished_runs(runs: Iterable[StudyRun], root: Path) -> dict[StudyRun, RunOutputs]:

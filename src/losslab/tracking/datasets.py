@@ -1,6 +1,9 @@
 """The data of a run, as MLflow knows them: one dataset for each split, and the one that a metric was measured on."""
 
 import json
+import re
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +63,35 @@ class RunData:
             )
             inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", split)]))
         return inputs
+
+
+def build_metrics(values: Mapping[str, Any], step: int, data: RunData, model_id: str | None = None) -> list[Any]:
+    """Build MLflow's metrics, each with the dataset that it was measured on; None and NaN are left out.
+
+    Those of a logged model are the run's too.
+
+    `train_loss` becomes `train/loss`: MLflow shows metrics in groups.
+    """
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    known = {
+        re.sub(r"^(train|val)_", r"\1/", key): float(value)
+        for key, value in values.items()
+        if value is not None and value == value
+    }
+    return [Metric(key, value, now, step, model_id, **data.find_measured(key)) for key, value in known.items()]
+
+
+def log_datasets(client: Any, run_id: str, data: RunData, folder: Path) -> None:
+    """Log the data of a run as its inputs; those that it has already stay as they are."""
+    from mlflow.exceptions import MlflowException
+
+    inputs = data.build_inputs(folder)
+    try:
+        client.log_inputs(run_id, inputs)
+    except MlflowException:  # another run has named the same data first, at the same time
+        client.log_inputs(run_id, inputs)
 
 
 def _build_schema(about: JsonObject) -> str:

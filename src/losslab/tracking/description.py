@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from losslab.io.files import flatten
+from losslab.params import RECORDING
 
 EXPERIMENT = "dvc.experiment"
 NOTE = "mlflow.note.content"
 """Tag that MLflow's page of a run shows as its description."""
 UNLOGGED = (
-    *("dataset", "download", "report", "prepare.audit", "train.workers", "train.device"),
+    *("dataset", "download", "report", "prepare.audit", "train.workers", "train.device", RECORDING),
     *("evaluate.batch_size", "evaluate.predictions"),
 )
 """Params that change no score, and the dataset, which is the MLflow experiment."""

@@ -21,7 +21,15 @@ from losslab.tracking.logged_models import (
     list_logged_models,
 )
 from losslab.tracking.lookup import list_trained_runs
-from losslab.tracking.store import DATA_MD5, MODEL_MD5, TrackingStore, describe_store, store_errors, store_exists
+from losslab.tracking.store import (
+    DATA_MD5,
+    MODEL_MD5,
+    TrackingStore,
+    describe_store,
+    read_uri,
+    store_errors,
+    store_exists,
+)
 
 if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
@@ -197,7 +205,7 @@ def _download_version(uri: str, match: re.Match[str], root: Path, temporary: Pat
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     # Files of this machine are used where they lie.
     target = None if found.source.startswith("file:") else str(temporary)
-    return Path(download_artifacts(f"{found.source}/{FOLDER}", dst_path=target))
+    return Path(download_artifacts(f"{found.source}/{FOLDER}", dst_path=target, tracking_uri=read_uri(root)))
 
 
 def _find_workspace_run(trained: "list[MlflowRun]", root: Path) -> RegistryRun:

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,7 +16,7 @@ from losslab.io.hashing import compute_file_md5
 from losslab.params import Params
 from losslab.tracking import bounded_client
 from losslab.tracking.bounded_client import run_beside
-from losslab.tracking.datasets import RunData
+from losslab.tracking.datasets import RunData, build_metrics, log_datasets
 from losslab.tracking.description import EXPERIMENT
 from losslab.tracking.store import (
     BASELINE,
@@ -28,7 +28,6 @@ from losslab.tracking.store import (
     REPORT_MD5,
     REPOSITORY,
     TrackingStore,
-    build_metrics,
     build_run_tags,
     build_tags,
     describe_failure,
@@ -173,20 +172,23 @@ def track_training(
         else:
             run_id, last_epoch = interrupted.info.run_id, int(interrupted.data.metrics.get("epoch", -1))
             store.reopen(run_id, params.model_dump(), tags)
-        store.log_datasets(run_id, data, Path())
-        meter = SystemMeter()
-        ending.callback(meter.stop)
-        return _OpenRun(store, run_id, data, meter, last_epoch)
+        log_datasets(store.client, run_id, data, Path())
+        return _OpenRun(store, run_id, data, SystemMeter(), last_epoch)
 
-    # Importing MLflow and opening its store takes seconds, which the first steps need not wait for.
-    with ExitStack() as ending:
-        run = TrainingRun(run_beside(open_run)[0], warn, root, params, key)
-        try:
-            yield run
-        except BaseException as error:
-            run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-            raise
-        run.end("FINISHED")
+    run = TrainingRun(run_beside(open_run)[0], warn, root, params, key)
+    try:
+        yield run
+    except BaseException as error:
+        run.end("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        raise
+    finally:
+        run.opening.add_done_callback(_stop_meter)
+    run.end("FINISHED")
+
+
+def _stop_meter(opening: "Future[_OpenRun]") -> None:
+    if opening.exception() is None:
+        opening.result().system.stop()
 
 
 def record_stage(outs: Path, root: Path, warn: Warn, stage: Literal["evaluate", "report"], seconds: float) -> None:
@@ -232,7 +234,9 @@ def is_recorded(dataset: str, model_md5: str, report_md5: str, experiment: str |
     tags = {MODEL_MD5: model_md5, REPORT_MD5: report_md5, HAS_OUTS: OUTS}
     tags |= {EXPERIMENT: experiment} if experiment else {}
     with store_errors():
-        return any(map(store.has_artifacts, store.search(dataset, tags)))
+        # Runs of an older losslab have neither datasets nor models.
+        runs = [run for run in store.search(dataset, tags) if run.inputs.dataset_inputs and run.outputs.model_outputs]
+        return any(map(store.has_artifacts, runs))
 
 
 def is_noted(outs: Path, model_md5: str, report_md5: str, experiment: str | None) -> bool:

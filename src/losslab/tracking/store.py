@@ -24,7 +24,7 @@ from losslab.io.hashing import compute_file_md5
 from losslab.io.yaml import read_yaml
 from losslab.params import RECORDING
 from losslab.tracking.bounded_client import BoundedClient
-from losslab.tracking.datasets import RunData
+from losslab.tracking.datasets import RunData, build_metrics, log_datasets
 from losslab.tracking.description import EXPERIMENT, NOTE, build_name, build_note, select_params
 from losslab.tracking.logged_models import log_trained_model
 
@@ -150,24 +150,6 @@ class TrackingStore:
         """End a run, but not before it began, where the clock has been set back."""
         self.client.set_terminated(run.info.run_id, status, max(ended_ms, run.info.start_time))
 
-    def _describe(self, before: Any) -> None:
-        """Describe a run as it is now, unless a user has changed what it said before."""
-        note = before.data.tags.get(NOTE)
-        if note in (None, build_note(before)):
-            run = self.client.get_run(before.info.run_id)
-            if (new := build_note(run)) != note:
-                self.client.set_tag(run.info.run_id, NOTE, new)
-
-    def log_datasets(self, run_id: str, data: RunData, folder: Path) -> None:
-        """Log the data of a run as its inputs; those that it has already stay as they are."""
-        from mlflow.exceptions import MlflowException
-
-        inputs = data.build_inputs(folder)
-        try:
-            self.client.log_inputs(run_id, inputs)
-        except MlflowException:  # another run has named the same data first, at the same time
-            self.client.log_inputs(run_id, inputs)
-
     def log_model(self, run: Any, models: Path, weights: str) -> Any:
         """Log the net of a run that has the tag of its md5, unless it is there; return the logged model.
 
@@ -178,6 +160,14 @@ class TrackingStore:
         tags = {key: run.data.tags[key] for key in (DATA_MD5, EXPERIMENT) if key in run.data.tags}
         md5 = MODEL_MD5, run.data.tags[MODEL_MD5]
         return log_trained_model(self.client, run, models, md5, tags, copy=weights == "copy")
+
+    def _describe(self, before: Any) -> None:
+        """Describe a run as it is now, unless a user has changed what it said before."""
+        note = before.data.tags.get(NOTE)
+        if note in (None, build_note(before)):
+            run = self.client.get_run(before.info.run_id)
+            if (new := build_note(run)) != note:
+                self.client.set_tag(run.info.run_id, NOTE, new)
 
     def _log_params(self, run_id: str, params: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
@@ -223,12 +213,11 @@ class TrackingStore:
         self.end_lost_runs()
         run_id = self.find(params, model_md5, experiment)
         if run_id is None:
-            tags = build_tags(data.md5, experiment)
-            tags |= {REPOSITORY: read_repository_id(self.root), MODEL_MD5: model_md5}
+            tags = build_tags(data.md5, experiment) | {REPOSITORY: read_repository_id(self.root), MODEL_MD5: model_md5}
             run_id = self.create(params, tags)
         run = self.client.get_run(run_id)
         if not run.inputs.dataset_inputs:
-            self.log_datasets(run_id, data, outs)
+            log_datasets(self.client, run_id, data, outs)
         if run.info.status == "RUNNING":  # the model is there, so training has ended
             self.terminate(run, "FINISHED", int(time.time() * 1000))
         weights = params.get(RECORDING, {}).get("weights", "reference")  # an older losslab had no such key
@@ -385,24 +374,6 @@ def build_run_tags(tags: Mapping[str, str]) -> list[Any]:
     from mlflow.entities import RunTag
 
     return [RunTag(key, value) for key, value in tags.items()]
-
-
-def build_metrics(values: Mapping[str, Any], step: int, data: RunData, model_id: str | None = None) -> list[Any]:
-    """Build MLflow's metrics, each with the dataset that it was measured on; None and NaN are left out.
-
-    Those of a logged model are the run's too.
-
-    `train_loss` becomes `train/loss`: MLflow shows metrics in groups.
-    """
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    known = {
-        re.sub(r"^(train|val)_", r"\1/", key): float(value)
-        for key, value in values.items()
-        if value is not None and value == value
-    }
-    return [Metric(key, value, now, step, model_id, **data.find_measured(key)) for key, value in known.items()]
 
 
 @contextmanager
