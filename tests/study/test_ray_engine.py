@@ -15,10 +15,10 @@ from losslab.io.files import write_text
 from losslab.io.git import find_head
 from losslab.study import ray_engine
 from losslab.study.plan import plan_runs
-from losslab.study.ray_engine import RayEngine
+from losslab.study.ray_engine import RayEngine, _build_options, _clear_left_passwords, _open_task_lock
 from losslab.study.state import StudyState
 from losslab.study.worker import WorkerJob
-from tests.study.repository import Repository
+from tests.study.repository import STUDY, Repository
 
 REMOTE = "[core]\nremote = store\n['remote \"store\"']\nurl = {}\n"
 
@@ -119,3 +119,26 @@ def test_folder_on_a_node_that_is_not_ours_is_refused(tmp_path: Path, monkeypatc
     (tmp_path / f"losslab-ray-{os.getuid()}").symlink_to("anothers")
     with pytest.raises(InputError, match="belongs to another user, or is a link: remove it"):
         ray_engine._make_node_folder()
+
+
+@pytest.mark.parametrize(
+    ("device", "has_gpus", "gpus"),
+    [("cpu", True, 0), ("auto", False, 0), ("auto", True, 2), ("cuda", True, 2), ("cuda", False, 2)],
+)
+def test_task_asks_for_the_gpus_of_its_run_and_sees_no_others(
+    device: str, has_gpus: bool, gpus: int, repository: Repository
+) -> None:
+    repository.study("small", STUDY | {"params": {"train": {"device": device, "devices": 2, "batch_size": 4}}})
+    options: dict[str, Any] = _build_options(plan_runs(repository.read())[0], has_gpus)
+    assert options["num_gpus"] == gpus
+    assert options["runtime_env"]["env_vars"].get("CUDA_VISIBLE_DEVICES", "Ray's") == ("Ray's" if gpus else "")
+
+
+def test_passwords_of_killed_tasks_are_removed_and_those_of_others_stay(tmp_path: Path) -> None:
+    places = [tmp_path / name / folder for name in ("killed", "going") for folder in ("", "slot/sub/project")]
+    for place in places:
+        (place / ".dvc").mkdir(parents=True)
+        (place / ".dvc/config.local").write_text("password")
+    with _open_task_lock(tmp_path / "going"):
+        _clear_left_passwords(tmp_path)
+    assert [(place / ".dvc/config.local").exists() for place in places] == [False, False, True, True]

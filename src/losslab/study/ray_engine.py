@@ -8,6 +8,7 @@ import socket
 import stat
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from dvc.config import Config
 from dvc.config_schema import RelPath
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from sqlalchemy import make_url
 
 from losslab import tracking
@@ -57,6 +58,7 @@ class RayEngine:
             "environment": {key: value for key, value in os.environ.items() if key.startswith(FORWARDED_PREFIXES)},
         }
         _connect(self.ray, address)
+        self.has_gpus = self.ray.cluster_resources().get("GPU", 0) > 0
         self.shared = self.ray.put(sent)
         self.works: dict[Any, tuple[StudyRun, float]] = {}
 
@@ -67,15 +69,7 @@ class RayEngine:
         return len(self.works) < self.jobs
 
     def start(self, run: StudyRun) -> None:
-        train = run.params["train"]
-        task = self.ray.remote(_run_on_node).options(
-            name=run.name,
-            max_retries=MAX_ATTEMPTS - 1,  # where Ray's own process is killed
-            num_gpus=train["devices"] if train["device"] == "cuda" else 0,
-            scheduling_strategy="SPREAD",
-            # Ray would kill the worker alone; the worker ends all it started when this task is gone.
-            runtime_env={"env_vars": {"RAY_kill_child_processes_on_worker_exit": "false"}},
-        )
+        task = self.ray.remote(_run_on_node).options(**_build_options(run, self.has_gpus))
         self.works[task.remote(self.shared, run.name, run.params)] = (run, time.monotonic())
 
     def collect_ended(self) -> list[EndedRun]:
@@ -113,10 +107,36 @@ class RayEngine:
         return EndedRun(run, seconds)
 
 
+def _build_options(run: StudyRun, has_gpus: bool) -> dict[str, Any]:
+    """Build Ray's options for a run: it gets the GPUs that it trains on, and sees no others.
+
+    Args:
+        has_gpus: whether the cluster has any. All runs on `auto` then ask for one, so that cells have the same hardware.
+    """
+    train = run.params["train"]
+    gpus = train["devices"] if train["device"] == "cuda" or (train["device"] == "auto" and has_gpus) else 0
+    # Ray would kill the worker alone; the worker ends all it started when this task is gone.
+    variables = {"RAY_kill_child_processes_on_worker_exit": "false"} | ({} if gpus else {"CUDA_VISIBLE_DEVICES": ""})
+    return {
+        "name": run.name,
+        "max_retries": MAX_ATTEMPTS - 1,  # where Ray's own process is killed
+        "num_gpus": gpus,
+        "scheduling_strategy": "SPREAD",
+        "runtime_env": {"env_vars": variables},
+    }
+
+
 def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tuple[int, str, bytes]:
     """Do a run, or go on from its checkpoint; return its exit code, its output, and the experiment as a Git bundle."""
     node_folder = _make_node_folder()
+    _clear_left_passwords(node_folder)
     home = node_folder / hashlib.md5(f"{sent['id']} {sent['baseline']} {name}".encode()).hexdigest()
+    with _open_task_lock(home):
+        return _run_in(home, sent, name, params)
+
+
+def _run_in(home: Path, sent: dict[str, Any], name: str, params: dict[str, Any]) -> tuple[int, str, bytes]:
+    node_folder = home.parent
     (home / LOCAL_CONFIG).parent.mkdir(parents=True, exist_ok=True)
     (home / "source.bundle").write_bytes(sent["repository"])
     write_text(home / ".losslab/id", sent["id"])
@@ -153,6 +173,18 @@ def _run_on_node(sent: dict[str, Any], name: str, params: dict[str, Any]) -> tup
     bundle = (home / "result.bundle").read_bytes()
     shutil.rmtree(home, ignore_errors=True)
     return code, log, bundle
+
+
+def _open_task_lock(home: Path) -> FileLock:
+    return FileLock(home.with_suffix(".task"))
+
+
+def _clear_left_passwords(node_folder: Path) -> None:
+    """Remove the passwords of tasks that were killed on this node, with their node or without: they removed none."""
+    for path in [*node_folder.glob(f"*/{LOCAL_CONFIG}"), *node_folder.glob(f"*/slot/**/{LOCAL_CONFIG}")]:
+        home = node_folder / path.relative_to(node_folder).parts[0]
+        with suppress(Timeout), _open_task_lock(home).acquire(timeout=0):  # else the task goes on
+            path.unlink(missing_ok=True)
 
 
 def _make_node_folder() -> Path:
