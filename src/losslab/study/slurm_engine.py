@@ -110,7 +110,7 @@ class SlurmEngine:
 
     def close(self) -> None:
         is_done = not (self.works or self.starting or self.left)  # then Slurm only clears up after jobs that have ended
-        if not cancel_jobs(self.state.folder) or is_done:
+        if is_done or not cancel_jobs(self.state.folder):
             shutil.rmtree(self.folder, ignore_errors=True)
         self.works, self.starting = [], []
 
