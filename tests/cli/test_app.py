@@ -40,7 +40,7 @@ def test_sync_takes_the_workspace_for_the_experiment_that_it_has(
     runs = [RunOutputs(experiment=name, revision=name, params={}, **same) for name in (None, "calm-cat")]
     known: list[str | None] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(RunOutputs, "files", lambda self: nullcontext(tmp_path))
+    monkeypatch.setattr(RunOutputs, "files", lambda self, paths: nullcontext(tmp_path))
     monkeypatch.setattr("losslab.experiments.finished_runs.list_runs", lambda root: iter(runs))
     monkeypatch.setattr(tracking, "is_recorded", lambda *about: about[3] in known or (about[3] is None and known))
     monkeypatch.setattr(tracking, "rebuild_run", lambda *about: known.append(about[2]))
