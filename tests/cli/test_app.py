@@ -35,7 +35,7 @@ def test_sync_takes_the_workspace_for_the_experiment_that_it_has(
         "model_md5": "m",
         "report_md5": "r",
         "root": tmp_path,
-        "lock": {},
+        "lock": {"stages": {}},
     }
     runs = [RunOutputs(experiment=name, revision=name, params={}, **same) for name in (None, "calm-cat")]
     known: list[str | None] = []

@@ -65,6 +65,15 @@ def test_predict_writes_masks_and_tells_how_quick_it_was() -> None:
     assert run("in", "-o", "out").exit_code == 0  # over its own
 
 
+def test_model_of_the_project_is_found_from_any_folder_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "params.yaml").touch()
+    (folder / "dvc.yaml").touch()
+    monkeypatch.chdir(folder / "in")
+    assert run("0.png", "-o", "out").exit_code == 0 and Path("out/0.png").is_file()
+    assert CliRunner().invoke(app, ["export", "--format", "torchscript", "--images", "0.png"]).exit_code == 0
+    assert (folder / "models/model.ts").is_file()
+
+
 def test_unreadable_files_are_listed_at_the_end_and_the_exit_code_is_1() -> None:
     Path("in/0b.jpg").write_bytes(b"no image")
     name = os.fsdecode(b"in/caf\xe9.png")  # Latin-1

@@ -93,7 +93,7 @@ def test_run_is_verified_in_a_clone_and_put_back_whatever_the_workspace_holds(cl
     assert (
         stages == [STAGES[0], *STAGES[2:-1]] and f"epoch {EPOCHS}/{EPOCHS}" in output
     )  # the record was made while the report was
-    outs = 16
+    outs = 17
     assert f"{threads} thread" in output and "as recorded" in output and f"identical: {outs} outs" in output
     assert clone.run(listing) == before
     clone.run("rm -r models")

@@ -42,9 +42,10 @@ def export(
     """
     os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
     from losslab.export.export import ExportOptions, export_model
+    from losslab.project.code import find_in_project
 
     options = ExportOptions(
-        format=to, model=model, path=output, size=size, images=tuple(images or ()), tolerance=tolerance
+        format=to, model=find_in_project(model), path=output, size=size, images=tuple(images or ()), tolerance=tolerance
     )
     _print_export(export_model(options), tolerance)
 

@@ -89,11 +89,13 @@ def predict(
 
 
 def _open_model(model: str) -> "AbstractContextManager[Path]":
+    from losslab.project.code import find_in_project, find_root
+
     if not model.startswith("models:/"):
-        return nullcontext(Path(model))
+        return nullcontext(find_in_project(Path(model)))
     from losslab.tracking import registry
 
-    return registry.open_version(model, Path())
+    return registry.open_version(model, find_root(Path.cwd()) or Path())
 
 
 def _print_summary(summary: "PredictionSummary", out: Path) -> None:

@@ -33,6 +33,7 @@ def ui(
     if (address := pages.find_server()) is not None:
         _show(address + page, browser)
     else:
+        print_line("starting MLflow; Ctrl+C ends it")
         pages.serve(ROOT, port, lambda address: _show(address + page, browser))
 
 

@@ -34,6 +34,12 @@ def find_root(here: Path) -> Path | None:
     return root if root is not None and ((root / ".dvc").is_dir() or (root / "dvc.yaml").is_file()) else None
 
 
+def find_in_project(path: Path) -> Path:
+    """Return a path as it is if it is here, else the same path in the project that the working directory is in."""
+    root = find_root(Path.cwd())
+    return path if root is None or path.exists() or not (root / path).exists() else root / path
+
+
 def is_losslabs_own(repository: Path) -> bool:
     """Return whether a folder is the root of losslab's own repository."""
     return (repository / "src/losslab/project").is_dir()
