@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from losslab.experiments.finished_runs import RunOutputs, UnfinishedRun, _read_run
+from losslab.experiments.finished_runs import RunOutputs, UnfinishedRun, _read_run, read_run_at
+from tests.experiments.repository import Runs
 
 PARAMS = {"dataset": "tiny", "loss": "dice", "train": {"lr": 0.001}}
 RESULTS = ["reports/metrics.json", "reports/report.html", "reports/figures"]
@@ -69,3 +70,16 @@ def test_experiment_without_a_lock_is_left_out() -> None:
 
     read_text: Callable[[str], str] = missing
     assert _read_run(read_text, "saved", None, Path(), "def") == UnfinishedRun("saved", "no dvc.lock or params.yaml")
+
+
+@pytest.mark.parametrize("prepared", [{"dataset.json": "{}"}, {"index.csv": "a"}])
+def test_files_for_mlflow_are_those_that_can_be_had(prepared: dict[str, str], runs: Runs) -> None:
+    """Data of an older losslab have no dataset.json, and the card may be gone."""
+    content = runs.lock()
+    content["stages"]["prepare"]["outs"][0]["md5"] = runs.cached_folder(prepared)
+    revision = runs.run("calm-cat", content, mlflow={"weights": "copy"})
+    outs = read_run_at(runs.root, "calm-cat", None, revision)
+    assert isinstance(outs, RunOutputs)
+    with outs.files(outs.tracked) as folder:
+        assert (folder / "models/model.safetensors").read_text() == "weights"
+        assert (folder / "data/prepared/tiny/dataset.json").exists() == ("dataset.json" in prepared)

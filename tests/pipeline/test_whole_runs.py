@@ -1,7 +1,9 @@
 """Whole runs through DVC, in a temporary clone with tiny data: what a newcomer does, and what must hold of it."""
 
+import json
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -173,6 +175,9 @@ def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> 
     assert "added again" in output and "added workspace" in output
     assert runs["again"].data.params["loss"] == "dice" and "test/miou" in runs["again"].data.metrics
     assert len([run for run in runs.values() if run.data.params["loss"] == "focal"]) == 1
+    inputs: Any = runs["again"].inputs
+    assert [json.loads(each.dataset.profile)["num_images"] for each in inputs.dataset_inputs] == [6, 2, 3]
+    assert all(run.outputs.model_outputs for run in runs.values() if run.outputs is not None)
     assert "prepared-only" not in runs and "skipped prepared-only: not finished" in output
     assert all(run.info.status == "FINISHED" for run in runs.values())
     (clone.folder / "reports/metrics.json").unlink()

@@ -98,8 +98,10 @@ class RunOutputs:
                 elif path.startswith("data/catalog/"):
                     with suppress(FileNotFoundError):
                         write_text(folder / path, read_file_at(self.root, self.revision, path))
-                elif (md5 := md5s.get(str(Path(path).parent))) and (entries := cache.read_entries(md5)):
-                    cache.link(entries[Path(path).name], folder / path)
+                elif (parent := str(Path(path).parent)) in md5s:
+                    entries = cache.read_entries(md5s[parent]) or {}
+                    if (md5 := entries.get(Path(path).name)) is not None:
+                        cache.link(md5, folder / path)
             yield folder
 
 
