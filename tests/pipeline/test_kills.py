@@ -102,7 +102,7 @@ def test_kills_at_any_moment_change_nothing(
 def test_queued_experiment_whose_worker_died_goes_on_when_it_is_queued_again(
     finished: FinishedRun, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    clone = Clone(tmp_path_factory.mktemp("queue"), CHANGES, preloaded=False)
+    clone = Clone(tmp_path_factory.mktemp("queue"), CHANGES)
     clone.run("dvc repro prepare")
     queue = "dvc exp run --queue -n {} train && dvc queue start >/dev/null 2>&1"
     clone.run(queue.format("first"))

@@ -48,7 +48,7 @@ def test_walk_on_the_lock_of_another_machine_loses_nothing(finished: FinishedRun
     assert stages_run(clone.run(first)) == ["plugins", "train", "evaluate", "report"]
     mask.write_text("corrected", encoding="utf-8")
     changes = [line.split()[-1] for line in clone.run("dvc exp diff").splitlines() if line.startswith(METRICS)]
-    assert len(changes) > 20 and all(re.fullmatch(r"-?[\d.e-]+", change) for change in changes), changes
+    assert len(changes) == 5 and all(re.fullmatch(r"-?[\d.e-]+", change) for change in changes), changes
     assert back == "losslab reproduce HEAD"
     clone.run(back)
     assert read_outs(clone) == baseline and clone.run("git status --porcelain") == ""

@@ -92,7 +92,9 @@ class Walk:
         self.clone.run("losslab compare two && dvc exp push -q origin --all-commits")
 
     def register_and_serve(self) -> None:
-        self.clone.run("losslab register jaccard --name lesions")
+        self.clone.run("losslab register jaccard --name lesions --alias champion")
+        self.clone.run("losslab predict data/raw/tiny/fetched/test/images -o masks --model models:/lesions@champion")
+        shutil.rmtree(self.clone.folder / "masks")
         (version,) = self.client.search_model_versions("name='lesions'")
         port = find_port()
         url = f"http://127.0.0.1:{port}"

@@ -194,8 +194,11 @@ def test_study_that_is_ended_leaves_no_process_and_says_how_to_resume(
     root, begun = repository.root, tmp_path_factory.mktemp("signs") / "begun"
     (root / "dvc.yaml").write_text(yaml.safe_dump(SLEEPING, sort_keys=False).replace("{}", str(begun)))
     repository.commit()
+    # A process of its own, whose runs are forks of the server of the test run.
+    forker, arguments = str(start_server() / "python"), ["losslab", "study", "run", "small", "--jobs", "2"]
+    code = f"import sys; sys.executable = {forker!r}; sys.argv = {arguments}; from losslab.__main__ import main; main()"
     process = subprocess.Popen(
-        [Path(sys.executable).with_name("losslab"), "study", "run", "small", "--jobs", "2"],
+        [sys.executable, "-c", code],
         cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

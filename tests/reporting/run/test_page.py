@@ -157,7 +157,7 @@ def test_binary_scores_are_headlines(tmp_path: Path) -> None:
 
 
 def test_metrics_of_plug_ins_are_headlines_and_columns(outs: Path) -> None:
-    evaluation, metrics = (read_json(outs / f"reports/{name}.json") for name in ("evaluation", "metrics"))
+    evaluation, metrics = (read_json(outs / f"reports/{name}.json") for name in ("evaluation", "scores"))
     about = {"higher_is_better": False, "unit": "objects", "of": "images", "title": "miscounted"}
     facts = {"missed": about, "found": {**about, "unit": "points", "of": "classes", "title": "found objects"}}
     write_json(outs / "reports/evaluation.json", {**evaluation, "metrics": {}, "metric_facts": facts})
