@@ -1,10 +1,13 @@
 import math
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from losslab.io.files import (
     atomic_write,
+    iterate_csv,
     make_folder,
     open_scratch_folder,
     read_csv,
@@ -71,6 +74,24 @@ def test_tables_are_the_same_on_every_system_and_nan_is_empty(tmp_path: Path) ->
     assert read_csv(tmp_path / "t.csv") == [{"a": "1", "b": ""}, {"a": "x,y", "b": "0.5"}]
     write_csv(tmp_path / "t.csv", [])
     assert read_csv(tmp_path / "t.csv") == []
+
+
+def test_rows_of_a_large_table_are_written_one_by_one(tmp_path: Path) -> None:
+    alive = list[weakref.ref[set[int]]]()
+
+    class Cell(set[int]):
+        """An object that a weak reference can watch."""
+
+    def make_rows() -> Iterator[dict[str, object]]:
+        for _ in range(50):
+            cell = Cell()
+            alive.append(weakref.ref(cell))
+            yield {"a": cell}
+            del cell
+            assert sum(one() is not None for one in alive) <= 2
+
+    write_csv(tmp_path / "t.csv", make_rows())
+    assert len(list(iterate_csv(tmp_path / "t.csv"))) == 50
 
 
 def test_nan_becomes_null(tmp_path: Path) -> None:

@@ -88,3 +88,16 @@ def test_no_more_than_a_few_numbers_are_kept_of_an_image(kind: Callable[..., Met
         for metric in (build_metric(kind, 0, [range(5)] * count) for count in (1, 2))
     ]
     assert sizes[1] - sizes[0] <= 5 * (3 * CLASSES + 1)
+
+
+def test_few_tensors_are_held_however_many_images_come() -> None:
+    """Thousands of small ones among the blocks of batches would hold gigabytes of memory."""
+    target = torch.arange(CLASSES)[:, None, None].expand(CLASSES, 4, 4)
+    for metric in (SegmentationMetrics(CLASSES), ContourMetrics(CLASSES)):
+        for index in range(300):
+            metric.update(target[index % CLASSES, None], target[index % CLASSES, None])
+        states = {name: state for name, state in metric.metric_state.items() if isinstance(state, list)}
+        assert states and all(len(state) <= 9 and sum(map(len, state)) == 300 for state in states.values())
+        per_image = metric.compute_per_image()
+        kept = per_image["support"] if "support" in per_image else per_image["band"]
+        assert [int(image.argmax()) for image in kept] == [index % CLASSES for index in range(300)]

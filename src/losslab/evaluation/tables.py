@@ -63,9 +63,11 @@ def summarize_results(results: Results) -> Iterator[str]:
 
 
 def _write_rows(path: Path, results: Results, list_rows: Callable[[SplitResult], Iterator[Row]]) -> None:
-    rows = [{"split": split, **row} for split, result in results.items() for row in list_rows(result)]
-    columns = dict.fromkeys(name for row in rows for name in row)
-    write_csv(path, [columns | row for row in rows])
+    """Write rows one by one; those of a split all have the keys of its first."""
+    firsts = [next(list_rows(result), {}) for result in results.values()]
+    columns = dict.fromkeys(["split", *(name for row in firsts for name in row)])
+    rows = ({"split": split, **row} for split, result in results.items() for row in list_rows(result))
+    write_csv(path, (columns | row for row in rows))
 
 
 def _summarize(result: SplitResult, chosen: list[int | None]) -> dict[str, Any]:

@@ -5,8 +5,9 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -155,17 +156,25 @@ def read_json(path: Path) -> JsonObject:
     return content
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
+def write_csv(path: Path, rows: Iterable[Row]) -> None:
     """Write rows that all have the keys of the first; NaN and None become empty cells."""
+    rest = iter(rows)
+    first = [row for row in (next(rest, None),) if row is not None]
     with atomic_write(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]) if rows else [], lineterminator="\n")
+        writer = csv.DictWriter(file, fieldnames=list(first[0]) if first else [], lineterminator="\n")
         writer.writeheader()
-        writer.writerows({key: "" if _is_nan(value) else value for key, value in row.items()} for row in rows)
+        for row in chain(first, rest):
+            writer.writerow({key: "" if _is_nan(value) else value for key, value in row.items()})
 
 
 def read_csv(path: Path) -> list[dict[str, str]]:
+    return list(iterate_csv(path))
+
+
+def iterate_csv(path: Path) -> Iterator[dict[str, str]]:
+    """Yield the rows of a CSV file one by one: all of a large one are hundreds of megabytes."""
     with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+        yield from csv.DictReader(file)
 
 
 def flatten(value: Any, joint: str = ".", with_lists: bool = False) -> dict[str, Any]:

@@ -72,7 +72,7 @@ class SegmentationMetrics(Metric):
     def _add(self, confusions: Tensor) -> None:
         self.confusion = self.confusion + confusions.sum(dim=0)
         hit, truth, guess = confusions.diagonal(dim1=1, dim2=2), confusions.sum(dim=2), confusions.sum(dim=1)
-        self.pixels.append(torch.stack([hit, truth, guess], dim=1))
+        self.append_rows("pixels", torch.stack([hit, truth, guess], dim=1))
 
     def compute(self) -> dict[str, Tensor]:
         """Compute the scores of `compute_scores` for the sum of all images, and some that need each image.

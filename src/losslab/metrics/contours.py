@@ -101,8 +101,8 @@ class ContourMetrics(Metric):
     def _add(self, image: ImageContours) -> None:
         counts = torch.from_numpy(image.counts)
         self.counts = self.counts + counts.to(self.counts.device)
-        self.hd95.append(torch.from_numpy(image.hd95)[None].to(self.counts.device))
-        self.bands.append(counts[None, :, :2].to(self.counts.device))
+        self.append_rows("hd95", torch.from_numpy(image.hd95)[None].to(self.counts.device))
+        self.append_rows("bands", counts[None, :, :2].to(self.counts.device))
 
     def compute(self) -> dict[str, Tensor]:
         """Compute the scores of each class, float64 `[C]`, NaN where no image has it.

@@ -8,6 +8,7 @@ import sys
 from types import ModuleType
 from unittest.mock import patch
 
+import torch
 from lightning_utilities.core.imports import RequirementCache
 
 UNUSED = ("matplotlib", "torchvision")
@@ -25,6 +26,7 @@ if not {"torchmetrics", "scipy.signal"} & sys.modules.keys():
     finally:
         del sys.modules["scipy.signal"]  # later imports get the real one
 
+from torch import Tensor  # noqa: E402
 from torchmetrics import Metric as _Metric  # noqa: E402
 from torchmetrics.utilities import dim_zero_cat  # noqa: E402
 
@@ -38,3 +40,14 @@ class Metric(_Metric):
         """Note that something was counted: what was computed before no longer holds."""
         self._computed = None
         self._update_count += 1
+
+    def append_rows(self, state: str, rows: Tensor) -> None:
+        """Append `[N, …]` to a state that is a list, and join its last tensors where they are of like length.
+
+        So there are few at any time, in memory of their own: thousands of small ones, made by threads between large
+        blocks, would hold gigabytes that the allocator could not use again.
+        """
+        parts = [*getattr(self, state), rows.clone()]
+        while len(parts) > 1 and len(parts[-2]) <= len(parts[-1]):
+            parts[-2:] = [torch.cat(parts[-2:])]
+        setattr(self, state, parts)

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps
 from losslab.data.images import pictures
 from losslab.data.images.decode import UnusableFileError, measure_file, read_image, read_mask
 from losslab.data.images.windows import open_image, open_mask
+from losslab.io import windows
 from losslab.io.windows import read_whole
 
 RED = (200, 30, 30)
@@ -44,6 +45,18 @@ def test_images_are_read_whatever_their_mode_and_name(tmp_path: Path, form: str,
     assert pixels.shape == (40, 60, 3) and pixels.dtype == np.uint8
     expected = np.asarray(red.convert("RGB")).mean(axis=(0, 1))
     assert np.abs(pixels.mean(axis=(0, 1)) - expected).max() < 12
+
+
+@pytest.mark.parametrize(("form", "mode"), [(form, mode) for form, modes in HELD.items() for mode in modes])
+def test_large_images_are_converted_in_strips_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, mode: str
+) -> None:
+    Image.fromarray(noise((41, 61, 3))).convert(mode).save(tmp_path / "a", format=form)
+    whole = read_image(tmp_path / "a").pixels, read_mask(tmp_path / "a", in_colours=True)
+    for module in (windows, pictures):
+        monkeypatch.setattr(module, "STRIP_PIXELS", 5 * 61)
+    parts = read_image(tmp_path / "a").pixels, read_mask(tmp_path / "a", in_colours=True)
+    assert all(np.array_equal(part, pixels) for part, pixels in zip(parts, whole, strict=True))
 
 
 def save_16_bit(path: Path, values: np.ndarray, colour: bool) -> None:

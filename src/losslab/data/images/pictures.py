@@ -22,6 +22,7 @@ from losslab.data.images.files import (
     Values,
     explain_errors,
 )
+from losslab.io.windows import STRIP_PIXELS, iterate_strips
 
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 """Formats that are opened: Pillow knows dozens more, and runs a program on one of them (EPS)."""
@@ -45,10 +46,21 @@ def _decode_rgb(content: bytes) -> tuple[Pixels, int]:
             return _decode_by_opencv(content), orientation
         if opened.mode == "F" or opened.mode.startswith("I") or ";16" in _get_raw_modes(opened):
             raise UncommonFileError
-        pixels = opened.convert("RGB")
         if opened.format == "TIFF" and orientation in _TURNS_BACK:  # which Pillow has turned by its tag
-            pixels = pixels.transpose(_TURNS_BACK[orientation])
-        return np.asarray(pixels), orientation
+            return np.asarray(opened.convert("RGB").transpose(_TURNS_BACK[orientation])), orientation
+        return _convert_to_rgb(opened), orientation
+
+
+def _convert_to_rgb(opened: Image.Image) -> Pixels:
+    """Convert to RGB `[H, W, 3]`, a large image in strips: Pillow would hold it four times."""
+    if opened.height * opened.width <= STRIP_PIXELS:
+        return np.asarray(opened.convert("RGB"))
+    opened.load()
+    pixels: Pixels = np.empty((opened.height, opened.width, 3), np.uint8)
+    for strip in iterate_strips(opened.height, opened.width):
+        rows = opened.crop((0, strip.start, opened.width, strip.stop))
+        pixels[strip.start : strip.stop] = np.asarray(rows.convert("RGB"))
+    return pixels
 
 
 _TURNS_BACK = {
@@ -106,7 +118,7 @@ def decode_stored(content: bytes) -> tuple[Values, bool, int]:
         elif opened.mode.startswith("I") or opened.mode in ("1", "L", "LA", "RGB", "RGBA"):
             pixels = np.asarray(opened) // _count_steps(stored)
         else:
-            pixels = np.asarray(opened.convert("RGB"))
+            pixels = _convert_to_rgb(opened)
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     return pixels.astype(np.uint8) if pixels.dtype == np.bool_ else pixels, pixels.shape[2] in (2, 4), orientation
 
@@ -130,21 +142,26 @@ def _decode_mask(content: bytes, in_colours: bool) -> Values:
             detail = "16 bits per channel; save it as 8-bit colour, or as 16-bit grey"
             raise UnusableFileError("unreadable mask", detail)
         if in_colours:
-            return np.asarray(opened.convert("RGB"))
+            return _convert_to_rgb(opened)
         if opened.mode in ("1", "L", "P"):
             return np.asarray(opened).astype(np.uint8) // _count_steps(stored)
         if opened.mode == "F" or opened.mode.startswith("I"):
             return _take_whole_numbers(np.asarray(opened))
-        return take_numbers(np.asarray(opened.convert("RGB")))
+        return take_numbers(_convert_to_rgb(opened))
 
 
 def take_numbers(values: Values) -> Values:
     """Return the numbers `[H, W]` of a mask `[H, W, B]`: one band, or grey saved as RGB. Raises UnusableFileError."""
     grey = values[..., 0]
-    if values.shape[2] >= 3 and not (values[..., :3] == grey[..., None]).all():
+    strips = iterate_strips(*grey.shape) if values.shape[2] >= 3 else ()
+    if not all(_is_grey(values[strip.start : strip.stop, :, :3]) for strip in strips):
         detail = "is in colours; write colours as the values of the card's classes"
         raise UnusableFileError("label not in the card", detail)
     return grey.astype(np.uint8) if grey.dtype in (np.uint8, np.bool_) else _take_whole_numbers(grey)
+
+
+def _is_grey(values: Values) -> bool:
+    return bool((values == values[..., :1]).all())
 
 
 def take_colours(values: Values) -> Values:
@@ -156,7 +173,7 @@ def take_colours(values: Values) -> Values:
 
 def _take_whole_numbers(values: Values) -> Values:
     """Return whole numbers as uint16. Raises UnusableFileError for others."""
-    if not (np.isfinite(values) & (values == np.rint(values))).all():
+    if values.dtype.kind == "f" and not (np.isfinite(values) & (values == np.rint(values))).all():
         raise UnusableFileError("unreadable mask", "holds fractions; save it in 8 or 16 bits")
     if values.min() < 0 or values.max() > 65535:
         raise UnusableFileError("unreadable mask", f"holds values from {values.min()} to {values.max()}")

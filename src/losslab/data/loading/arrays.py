@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from losslab.cards import IGNORE_INDEX, SplitName
 from losslab.data.loading.tiles import TileGrid
 from losslab.errors import InputError
-from losslab.io.files import read_csv, read_json
+from losslab.io.files import iterate_csv, read_json
 from losslab.io.hashing import compute_folder_md5
 
 Pixels = npt.NDArray[Any]
@@ -69,8 +69,8 @@ class PreparedData:
         groups = [row["group"] for row in self._read_index(split) if "group" in row]
         return groups or None
 
-    def _read_index(self, split: SplitName) -> list[dict[str, str]]:
-        return [row for row in read_csv(self.folder / "index.csv") if row["split"] == split]
+    def _read_index(self, split: SplitName) -> Iterator[dict[str, str]]:
+        return (row for row in iterate_csv(self.folder / "index.csv") if row["split"] == split)
 
 
 class ArrayRows:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,10 +17,11 @@ from losslab.cards import RawValue
 from losslab.data.images.decode import Pixels, UnusableFileError, Values
 from losslab.data.images.files import holds_npy
 from losslab.data.images.labels import Colour, PaletteColours, pack_colours, read_palette
+from losslab.data.images.pictures import FORMATS
 from losslab.data.images.windows import open_mask
 from losslab.errors import InputError
 from losslab.formats import format_list
-from losslab.io.windows import PixelWindows, Strip, iterate_strips, read_whole
+from losslab.io.windows import PixelWindows, Strip, iterate_strips
 from losslab.runtime.parallel import map_ahead
 
 LOSSLESS = "masks must be label images, one value per class, stored without loss (as PNG, BMP or TIFF)"
@@ -32,6 +34,9 @@ HALVES = "0-127,128-255"
 """What --values is to say where one object is white on black, and its edges are not sharp."""
 EDGE_PX = 8
 """Distance from 255 within which smooth edges, and those of a JPEG in disguise, hold other values."""
+MAX_PIXELS_AHEAD = 96 << 20
+"""Pixels of the files that are decoded at a time, however many cores there are; each takes up to seven bytes."""
+SMALL_FILE_BYTES = 16 << 10
 T = TypeVar("T")
 
 
@@ -119,10 +124,19 @@ def _is_stored_in_grey(path: Path) -> bool:
 
 
 def map_files(work: Callable[[Path], T], files: Iterable[Path], what: str) -> list[T]:
-    """Call `work` on files on all cores, with a progress bar."""
+    """Call `work` on files on all cores, with a progress bar; on few large ones at a time."""
     paths = list(files)
-    with map_ahead(work, paths) as results:
+    with map_ahead(work, paths, measure=_count_decoded_pixels, max_size=MAX_PIXELS_AHEAD) as results:
         return list(tqdm(results, total=len(paths), desc=f"read {what}", unit=" files", disable=None))
+
+
+def _count_decoded_pixels(path: Path) -> int:
+    """Count the pixels of a file that is decoded whole; 0 for another file, and for a small one."""
+    with suppress(Exception):  # of a damaged file, which `work` will tell of
+        if path.stat().st_size > SMALL_FILE_BYTES:
+            with Image.open(path, formats=[form for form in FORMATS if form != "TIFF"]) as opened:
+                return opened.width * opened.height
+    return 0
 
 
 def count_values(values: Values, in_colours: bool) -> dict[RawValue, int]:
@@ -151,7 +165,7 @@ def _read_values(path: Path, lossless: bool) -> MaskContent:
     except UnusableFileError as error:
         if error.kind != "label not in the card":  # that kind is a mask in colours
             raise InputError(f"{path}: {error}") from None
-        return _read_colours(path)
+    return _read_colours(path)  # now that the error, which holds what was decoded, is gone
 
 
 def _read_colours(path: Path) -> MaskContent:
@@ -203,15 +217,23 @@ def _find_between(values: Values, in_colours: bool, own: slice) -> Values:
 
 
 def _find_two_opacities(path: Path, mask: PixelWindows, in_colours: bool) -> RawValue | None:
+    """Find the first value that is transparent in some pixels and opaque in others."""
+    alpha = _read_alpha(path)
+    if alpha is None:
+        return None
+    clear, opaque = Counter[RawValue](), Counter[RawValue]()
+    for strip in iterate_strips(mask.height, mask.width):
+        values, alphas = strip.read(mask), alpha[strip.start : strip.stop]
+        clear.update(count_values(values[alphas == 0], in_colours))
+        opaque.update(count_values(values[alphas > OPAQUE], in_colours))
+    return next((value for value in sorted(clear) if value in opaque), None)
+
+
+def _read_alpha(path: Path) -> Pixels | None:
     if holds_npy(path):
         return None
     with Image.open(path) as opened:
-        if opened.mode not in ("RGBA", "LA"):
-            return None
-        alpha = np.asarray(opened.getchannel("A"))
-    values = read_whole(mask)
-    clear, opaque = (count_values(values[place], in_colours) for place in (alpha == 0, alpha > OPAQUE))
-    return next((value for value in clear if value in opaque), None)
+        return np.asarray(opened.getchannel("A")) if opened.mode in ("RGBA", "LA") else None
 
 
 def _check_lossless(path: Path) -> None:
