@@ -196,7 +196,9 @@ def test_study_that_is_ended_leaves_no_process_and_says_how_to_resume(
     repository.commit()
     # A process of its own, whose runs are forks of the server of the test run.
     forker, arguments = str(start_server() / "python"), ["losslab", "study", "run", "small", "--jobs", "2"]
-    script = f"import sys; sys.executable = {forker!r}; sys.argv = {arguments}; from losslab.__main__ import main; main()"
+    script = (
+        f"import sys; sys.executable = {forker!r}; sys.argv = {arguments}; from losslab.__main__ import main; main()"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         cwd=root,
