@@ -2,13 +2,15 @@
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
-from benchmarks import run, study_runs
+from benchmarks import growth, run, study_runs
 from benchmarks.data import make, repeat
 from benchmarks.report import compare, compute_images_per_second, render_markdown, summarise
 from benchmarks.settings import Settings, Work
@@ -179,3 +181,16 @@ def test_runs_of_a_study_are_compared_within_a_run_and_say_when_training_begins(
     table = study_runs.render_table({"processes": [slow, slow], "forks": [quick, slow]})
     assert "| epochs | 4.0 | 2.5 | 0.62 (0.25 to 1.00) |" in table
     assert "| **all but the epochs** | 28.0 | 17.5 | 0.62 (0.25 to 1.00) |" in table
+
+
+def test_growth_is_measured_on_images_unlike_each_other_and_shown_by_step(tmp_path: Path) -> None:
+    growth.draw_images(tmp_path, 5)
+    files = [sorted((tmp_path / kind).iterdir()) for kind in ("images", "masks")]
+    assert len({path.read_bytes() for path in files[0]}) == 5
+    assert {path.name for path in files[0]} == {path.name for path in files[1]}
+    growth.write_params(Path(shutil.copy("params.yaml", tmp_path)))
+    assert yaml.safe_load((tmp_path / "params.yaml").read_text())["train"]["epochs"] == 1
+    cost = growth.measure_step(tmp_path, ["-c", "open('out', 'w').write('a' * 2**20)"], [tmp_path / "out"])
+    assert cost.written_mib == 1 and cost.peak_mib > 1
+    text = growth.render_table({1000: dict.fromkeys(growth.STEPS, growth.Cost(12.4, 9.6, 640.2, 1.25))})
+    assert "| train | 12 s (10 s), 640 MiB, 1.2 MiB |" in text and "plugins" not in text

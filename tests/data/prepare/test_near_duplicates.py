@@ -7,6 +7,7 @@ from PIL import Image
 
 from losslab.data.download.synthetic import RandomStream, draw_lesion
 from losslab.data.images.decode import read_image
+from losslab.data.prepare import near_duplicates
 from losslab.data.prepare.near_duplicates import (
     MAX_PAIRS_LISTED,
     NearDuplicates,
@@ -113,7 +114,31 @@ def test_the_six_pets_that_are_one_photograph_are_all_that_is_found() -> None:
 
 
 def test_more_images_than_a_block_are_all_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("losslab.data.prepare.near_duplicates.BLOCK_IMAGES", 5)
     images = [picture(number) for number in range(13)]
-    images += [changed(images[1], "noisy"), changed(images[12], "noisy")]
-    assert sorted(list_pairs(images, [0] * 13 + [1, 2])) == [(1, 13), (12, 14)]
+    images += [changed(images[1], "noisy"), changed(images[12], "noisy"), changed(images[3], "brighter")]
+    parts, digests = [0] * 8 + [1] * 5 + [1, 2, 2], np.arange(16)
+    whole = compare(images, parts, digests)
+    for name, value in (("BLOCK_IMAGES", 5), ("READ_IMAGES", 2), ("HASHES_AT_ONCE", 3)):
+        monkeypatch.setattr(near_duplicates, name, value)
+    assert compare(images, parts, digests) == whole
+    assert sorted((pair.first, pair.second) for pair in whole.pairs) == [(1, 13), (3, 15), (12, 14)]
+
+
+def test_pairs_that_are_equally_similar_are_listed_in_their_order() -> None:
+    images = [picture(number) for number in range(20)]
+    near = compare(images * 2, [0] * 20 + [1] * 20, np.arange(40))
+    assert [(pair.first, pair.second) for pair in near.pairs[:20]] == [(number, number + 20) for number in range(20)]
+
+
+def test_only_images_that_may_be_alike_are_read_twice() -> None:
+    """Else time grows with the square of their number."""
+    images = [picture(number) for number in range(12)] + [changed(picture(4), "noisy")]
+    thumbnails = np.stack([np.frombuffer(shrink_image(image), np.uint8) for image in images])
+    reads = list[int]()
+
+    def read(numbers: np.ndarray) -> np.ndarray:
+        reads.extend(numbers.tolist())
+        return np.asarray(thumbnails[numbers])
+
+    assert find_near_duplicates(read, [0] * 12 + [1], np.arange(13)).count == 1
+    assert sorted(number for number in range(13) if reads.count(number) > 2) == [4, 12]

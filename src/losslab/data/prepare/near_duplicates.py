@@ -25,8 +25,11 @@ MIN_SPREAD = 0.5
 """What is added to a frequency's spread in the set, as a part of their mean, so that rounding is not taken for content."""
 MAX_PAIRS_LISTED = 100
 """Pairs that are listed one by one; all are counted."""
-BLOCK_IMAGES = 512
+READ_IMAGES, BLOCK_IMAGES, HASHES_AT_ONCE = 512, 4096, 64
+"""Images that are read at a time, among which pairs are looked for at a time, and that are compared with these at a time."""
 Numbers = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+Hashes = npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def shrink_grey(strips: Sequence[Values]) -> bytes:
 
 
 def find_near_duplicates(
-    read_thumbnails: Callable[[slice], Pixels], parts: Sequence[int], digests: npt.NDArray[Any]
+    read_thumbnails: Callable[[Indices], Pixels], parts: Sequence[int], digests: npt.NDArray[Any]
 ) -> NearDuplicates:
     """Find pairs from different parts (splits) that show nearly the same; those of one digest are left out.
 
@@ -73,46 +76,74 @@ def find_near_duplicates(
     thumbnail is measured from the set's mean, in units of its spread in the set, before images are correlated; signs of
     the lowest are a hash that finds the candidates.
 
-    They are compared block by block: neither all pairs nor all thumbnails `[n, THUMBNAIL_PIXELS]` are ever held at once.
+    Hashes of all pairs are compared, a nanosecond each, and the candidates alone are correlated, block by block: neither all
+    pairs nor all thumbnails `[n, THUMBNAIL_PIXELS]` are ever held at once.
     """
     common = _CommonImage(read_thumbnails, len(parts))
     parts_array, same = np.array(parts), np.unique(digests, return_inverse=True)[1]
-    blocks = [slice(start, start + BLOCK_IMAGES) for start in range(0, len(parts), BLOCK_IMAGES)]
-    bits = np.concatenate([_hash_signs(common.compute_rest(rows)) for rows in blocks])
+    bits = np.concatenate([_hash_signs(rest) for rest in map(common.compute_rest, _cut(len(parts), READ_IMAGES))])
     count, best = 0, list[tuple[float, int, int]]()
+    blocks = _cut(len(parts), BLOCK_IMAGES)
     for number, rows in enumerate(blocks):
         for columns in blocks[number:]:
-            near = np.bitwise_count(bits[rows, None] ^ bits[None, columns]) <= MAX_DIFFERING_BITS
-            near &= parts_array[rows, None] != parts_array[None, columns]
-            near &= same[rows, None] != same[None, columns]
-            firsts, seconds = np.nonzero(np.triu(near, 1) if rows == columns else near)
-            if len(firsts):
-                values = (common.compute_rest(rows) @ common.compute_rest(columns).T)[firsts, seconds]
-                kept = np.flatnonzero(values >= MIN_CORRELATION)
-                count += len(kept)
-                # Negative numbers, so that of equal correlations the first pairs are the largest.
-                numbers = (-rows.start - firsts[kept]).tolist(), (-columns.start - seconds[kept]).tolist()
-                best = heapq.nlargest(MAX_PAIRS_LISTED, [*best, *zip(values[kept].tolist(), *numbers, strict=True)])
+            if (parts_array[[*rows, *columns]] == parts[rows[0]]).all():
+                continue
+            firsts, seconds = _find_candidates(bits[rows], bits[columns])
+            firsts, seconds = firsts + rows[0], seconds + columns[0]
+            apart = (firsts < seconds) & (parts_array[firsts] != parts_array[seconds]) & (same[firsts] != same[seconds])
+            firsts, seconds = firsts[apart], seconds[apart]
+            values = common.correlate(firsts, seconds).round(9)  # what is equal but for rounding is equal
+            kept = np.flatnonzero(values >= MIN_CORRELATION)
+            count += len(kept)
+            # Negative numbers, so that of equal correlations the first pairs are the largest.
+            numbers = (-firsts[kept]).tolist(), (-seconds[kept]).tolist()
+            best = heapq.nlargest(MAX_PAIRS_LISTED, [*best, *zip(values[kept].tolist(), *numbers, strict=True)])
     return NearDuplicates(count, [SimilarPair(-first, -second, round(value, 3)) for value, first, second in best])
+
+
+def _cut(images: int, block: int) -> list[Indices]:
+    return [np.arange(start, min(start + block, images)) for start in range(0, images, block)]
+
+
+def _find_candidates(bits: Hashes, others: Hashes) -> tuple[Indices, Indices]:
+    """Find the pairs whose hashes differ in few bits; a few rows at a time, in the same memory, as new pages take longest."""
+    shape = HASHES_AT_ONCE, len(others)
+    differing, counts, found = np.empty(shape, np.uint64), np.empty(shape, np.uint8), [np.zeros(0, np.intp)]
+    for start in range(0, len(bits), HASHES_AT_ONCE):
+        rows = bits[start : start + HASHES_AT_ONCE, None]
+        np.bitwise_count(np.bitwise_xor(rows, others, out=differing[: len(rows)]), out=counts[: len(rows)])
+        found.append(np.flatnonzero(counts[: len(rows)] <= MAX_DIFFERING_BITS) + start * len(others))
+    firsts, seconds = np.divmod(np.concatenate(found), len(others))
+    return firsts, seconds
 
 
 class _CommonImage:
     """Mean and spread of each frequency in the set, and what images are apart from them."""
 
-    def __init__(self, read_thumbnails: Callable[[slice], Pixels], images: int) -> None:
-        self.read, self.images = read_thumbnails, images
+    def __init__(self, read_thumbnails: Callable[[Indices], Pixels], images: int) -> None:
+        self.read = read_thumbnails
         sums = np.zeros((2, FREQUENCIES * FREQUENCIES))
-        for start in range(0, images, BLOCK_IMAGES):
-            values = _transform(read_thumbnails(slice(start, start + BLOCK_IMAGES)))
+        for numbers in _cut(images, READ_IMAGES):
+            values = _transform(read_thumbnails(numbers))
             sums += values.sum(axis=0), (values * values).sum(axis=0)
         self.mean = sums[0] / images
         spread = np.sqrt(np.maximum(sums[1] / images - self.mean * self.mean, 0))
         self.spread = np.maximum(spread + MIN_SPREAD * spread.mean(), np.finfo(float).tiny)
 
-    def compute_rest(self, rows: slice) -> Numbers:
+    def compute_rest(self, images: Indices) -> Numbers:
         """Return vectors of length 1 whose products are correlations; zeros for an image of one grey value."""
-        values = _transform(self.read(rows))
+        values = _transform(self.read(images))
         return _normalise(np.where(values.any(axis=1, keepdims=True), (values - self.mean) / self.spread, 0))
+
+    def correlate(self, firsts: Indices, seconds: Indices) -> Numbers:
+        """Return the correlations of pairs; each image is read once."""
+        images, places = np.unique([firsts, seconds], return_inverse=True)
+        if not len(images):
+            return np.zeros(0)
+        rest = np.concatenate([self.compute_rest(images[part]) for part in _cut(len(images), READ_IMAGES)])
+        left, right = places.reshape(2, -1)
+        products = [np.einsum("ij,ij->i", rest[left[part]], rest[right[part]]) for part in _cut(len(left), READ_IMAGES)]
+        return np.concatenate(products)
 
 
 def _transform(thumbnails: Pixels) -> Numbers:

@@ -162,7 +162,9 @@ def _write_splits(
 
     order = [number for split in SPLITS for number in numbers[split]]
     digests, parts = table.digests[order], [SPLITS.index(split) for split in SPLITS for _ in names[split]]
-    near = find_near_duplicates(lambda rows: spool.read_thumbnails(order[rows]), parts, digests)
+    near = find_near_duplicates(
+        lambda places: spool.read_thumbnails([order[place] for place in places]), parts, digests
+    )
     findings += audit_splits(card, names, groups, totals, near.pairs)
     findings += find_duplicates([(split, name) for split in SPLITS for name in names[split]], digests.tolist())
     audit = {"settings": params.model_dump()} | describe_data(card, totals, rows, near)
