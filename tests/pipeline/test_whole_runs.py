@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from losslab.experiments.clone import STAGES
+from losslab.experiments.finished_runs import list_experiments
 from losslab.io.files import read_json
 from tests.conftest import SHARED
 from tests.pipeline.clone import Clone, stages_run
@@ -109,6 +111,33 @@ def test_impossible_value_ends_the_first_stage_that_runs(clone: Clone) -> None:
     assert stages_run(output) == ["train"]
     assert [line for line in output.splitlines() if "train.batch_size is 0; it must be greater than 0" in line]
     assert "Traceback" not in output
+
+
+def test_two_experiments_at_once_pair_no_loss_with_the_weights_of_the_other(clone: Clone) -> None:
+    """DVC refuses one of them, or both, by its lock; a stage under which params.yaml changes fails."""
+    losses = ["focal", "lovasz"]
+    started = [
+        subprocess.Popen(
+            ["dvc", "exp", "run", "-n", loss, "-S", f"loss={loss}"],
+            cwd=clone.folder,
+            env=clone.preloaded_environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for loss in losses
+    ]
+    for process in started:
+        process.wait(300)
+    clone.run("git reset -q --hard && dvc checkout -q && dvc exp run -n after -S loss=lovasz")
+    locks = [clone.run(f"git show {revision}:dvc.lock") for _, _, revision in list_experiments(clone.folder)]
+    entries = [yaml.safe_load(lock)["stages"]["train"] for lock in locks]
+    entries += [yaml.safe_load(path.read_text()) for path in clone.folder.glob(".dvc/cache/runs/*/*/*")]
+    trained = [entry for entry in entries if "src/train.py" in entry["cmd"]]
+    for entry in trained:
+        (md5,) = (out["md5"] for out in entry["outs"] if out["path"] == "models/model.json")
+        description = read_json(clone.folder / ".dvc/cache/files/md5" / md5[:2] / md5[2:])
+        assert description["run"]["loss"] == entry["params"]["params.yaml"]["loss"]
+    assert any(entry["params"]["params.yaml"]["loss"] == "lovasz" for entry in trained)
 
 
 def test_params_changed_under_a_training_never_label_it(clone: Clone) -> None:
