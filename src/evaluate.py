@@ -25,7 +25,7 @@ def main(params: "Params") -> None:
     results = evaluate_splits(net, description, prepared, params.dataset, settings)
     write_tables(results, reports)
     write_json(reports / "evaluation.json", describe_evaluation(settings, results))
-    write_examples(results["test"], "test", description["palette"], settings.predictions, reports / "predictions")
+    write_examples(results["test"], "test", description, settings.predictions, reports / "predictions")
     tracking.record_stage(Path(), stage.find_main_repo(), stage.print_warning, "evaluate", time.monotonic() - began)
     for line in summarize_results(results):
         stage.print_line(f"evaluate: {line}")

@@ -18,6 +18,7 @@ FLOORS = [
     "schedules",
     "bands",
     "cards",
+    "label_sets",
     "losses",
     "metrics",
     "models",

@@ -13,6 +13,7 @@ import yaml
 from PIL import Image
 
 from losslab.cards import CLASS_LIMIT, MAX_CLASSES, read_card
+from losslab.data.images.class_masks import build_label_reader
 from losslab.data.images.decode import read_mask
 from losslab.data.images.labels import LabelMapping
 from losslab.data.new_dataset.create import create_dataset
@@ -38,7 +39,9 @@ def read(folder: Path, count: int) -> None:
     (folder / "many.yaml").write_text(yaml.safe_dump(TINY_CARD | changes), encoding="utf-8")
     card = read_card("many", folder)
     raw = np.array([[0, 1, count - 1, 1000]], np.uint16)
-    assert card.num_outputs == count and LabelMapping(card).map_values(raw).tolist() == [[0, 1, count - 1, 255]]
+    mapping = build_label_reader(card)
+    assert isinstance(mapping, LabelMapping)
+    assert card.num_outputs == count and mapping.map_values(raw).tolist() == [[0, 1, count - 1, 255]]
 
 
 def describe(folder: Path, count: int) -> None:

@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from unicodedata import normalize
@@ -74,8 +74,8 @@ RawValues = Annotated[list[RawValue], BeforeValidator(_expand_ranges)]
 class GeneratorSource(Section):
     """Images that losslab draws itself, the same bytes on every machine."""
 
-    generator: Literal["lesions"]
-    """What is drawn."""
+    generator: Literal["lesions", "overlapping_lesions"]
+    """What is drawn: in `overlapping_lesions` a hair over a lesion hides none of the lesion's mask."""
     seed: int = Field(ge=0)
     """Number that the drawing follows from."""
     pixels: int = Field(ge=16, le=4096)
@@ -198,8 +198,10 @@ class Card(Section):
     """Ending that a mask's name has and its image's lacks, in the layouts folders and split_folders: _mask, _L."""
     bands: CardBands | None = None
     """Bands, type and scaling of the image files; null for RGB of 8 bits."""
+    labels: Literal["exclusive", "overlapping"] = "exclusive"
+    """Whether each pixel is of one class, or of any number of them: then classes have logits and masks of their own."""
     classes: list[LabelClass] = Field(min_length=2)
-    """Classes in the order of their labels, 0, 1 and so on."""
+    """Classes in the order of their labels, 0, 1 and so on; of overlapping ones, none stands for the background."""
     void: RawValues = Field(default_factory=list)
     """Raw mask values that count nowhere."""
     group: str | None = None
@@ -212,8 +214,12 @@ class Card(Section):
         return RGB if self.bands is None else self.bands.format
 
     @property
+    def is_overlapping(self) -> bool:
+        return self.labels == "overlapping"
+
+    @property
     def num_outputs(self) -> int:
-        return count_outputs(len(self.classes))
+        return count_outputs(len(self.classes), self.is_overlapping)
 
     @property
     def has_official_split(self) -> bool:
@@ -255,6 +261,13 @@ class Card(Section):
         if len({type(value) for value in raw if value != NONZERO}) > 1:
             raise ValueError("classes and void mix numbers and colours; a mask is read as one or the other")
         values = [str(value) for value in raw]
+        if self.is_overlapping:
+            # Each class has a mask of its own, so that classes may share values.
+            values = [str(value) for value in {*raw} if value not in self.void] + [str(value) for value in self.void]
+            if self.in_colours or 0 in raw:
+                raise ValueError(
+                    "labels are overlapping: in a class's mask 0 is outside, and values are numbers above it"
+                )
         names = [label_class.name for label_class in self.classes]
         if "void" in map(str.lower, names):
             raise ValueError("a class is called void; list void values under void instead")
@@ -324,10 +337,21 @@ def check_class_count(count: int) -> int:
     return count
 
 
-def count_outputs(classes: int) -> int:
+def count_outputs(classes: int, overlapping: bool = False) -> int:
     """Return the number of output channels for a number of classes: two need one logit, background against foreground.
 
-    >>> count_outputs(2), count_outputs(3)
-    (1, 3)
+    Overlapping classes have one logit each, whatever their number.
+
+    >>> count_outputs(2), count_outputs(3), count_outputs(2, overlapping=True)
+    (1, 3, 2)
     """
-    return 1 if classes == 2 else classes
+    return 1 if classes == 2 and not overlapping else classes
+
+
+def has_overlapping_labels(description: Mapping[str, Any]) -> bool:
+    """Return whether the classes of a dataset.json or model.json overlap: `labels` is there for such alone.
+
+    >>> has_overlapping_labels({"labels": "overlapping"}), has_overlapping_labels({})
+    (True, False)
+    """
+    return description.get("labels") == "overlapping"

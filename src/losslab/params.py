@@ -205,7 +205,7 @@ def _check_across(params: Params, catalog: Path) -> None:
         raise InputError(
             f"prepare.split.method is 'grouped', but the card of {params.dataset} has no group; use random"
         )
-    params.parsed_loss.check_classes(card.num_outputs)
+    params.parsed_loss.check_classes(card.num_outputs, card.is_overlapping)
     for key, options in {
         "loss_options": params.loss_options,
         "arch_options": params.arch_options,

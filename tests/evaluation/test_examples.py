@@ -43,7 +43,7 @@ def test_pictures_and_their_ranks_are_kept(
     count: int, result: SplitResult, tiny_data: PreparedData, description: dict[str, Any], tmp_path: Path
 ) -> None:
     folder = tmp_path / "predictions"
-    write_examples(result, "test", description["palette"], count, folder)
+    write_examples(result, "test", description, count, folder)
     assert len(list(folder.glob("*.png"))) == 3 * min(count, 3)
     rows = read_csv(folder / "examples.csv")
     groups = {row["group"]: row for row in rows}
@@ -77,7 +77,7 @@ def test_large_pictures_are_shrunk(result: SplitResult, description: dict[str, A
     large = replace(result, targets=Large(), bands=bands)  # type: ignore[arg-type]
     for strip, size in ((10**7, (409, 1024)), (10_000, (300, 750))):
         with mock.patch("losslab.evaluation.examples.STRIP_PIXELS", strip):
-            write_examples(large, "test", description["palette"], 1, tmp_path / "p")
+            write_examples(large, "test", description, 1, tmp_path / "p")
         (image,), (truth,) = (list((tmp_path / "p").glob(f"*.{kind}.png")) for kind in ("image", "truth"))
         assert Image.open(image).size == Image.open(truth).size == size
         assert np.unique(np.asarray(Image.open(truth))).tolist() == [255]

@@ -70,7 +70,7 @@ def test_tables_and_pictures_of_whole_images_are_written(prepared: PreparedData,
     description = describe_model(prepared)
     results = {split: evaluate_split(Threshold(), description, prepared, split, 3) for split in splits}
     write_tables(results, tmp_path)
-    write_examples(results["test"], "test", CLASSES["palette"], 4, tmp_path / "predictions")
+    write_examples(results["test"], "test", CLASSES, 4, tmp_path / "predictions")
     names = [row["image"] for row in read_csv(tmp_path / "per_image.csv") if row["split"] == "test"]
     assert names == prepared.names("test") and len(list((tmp_path / "predictions").glob("*.png"))) == 3 * len(names)
 

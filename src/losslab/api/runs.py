@@ -70,6 +70,8 @@ class Run:
     def predict(self, images: "str | Path | np.ndarray | Iterable[str | Path | np.ndarray]") -> "list[Labels]":
         """Predict a label map uint8 `[H, W]` for each image, at its own size, as `losslab predict` does.
 
+        Of overlapping classes, it is `[H, W, C]`, 1 where a class is.
+
         Args:
             images: files, or arrays of any sizes, `[H, W, B]` of the bands and type of the training images; or a single
                 one. Where the card names no bands, these are uint8 `[H, W, 3]`, RGB.

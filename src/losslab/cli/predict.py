@@ -1,6 +1,7 @@
 """`losslab predict`: masks of images, of any size and from anywhere."""
 
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -46,7 +47,9 @@ def predict(
     ] = False,
     threshold: Annotated[
         float | None,
-        typer.Option(help="Probability above which a pixel is of the second of two classes (default: 0.5)."),
+        typer.Option(
+            help="Probability above which a pixel is of the second of two classes, or of an overlapping one (default: 0.5)."
+        ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per batch at trained size.")] = 16,
     device: Annotated[
@@ -58,6 +61,8 @@ def predict(
 ) -> None:
     """Write a mask for each image: DIR/NAME.png, a palette PNG of the image's size whose pixel values are classes.
 
+    Of overlapping classes, the mask is DIR/NAME.tif, with a band for each class that is 1 where it is.
+
     The mask of a GeoTIFF is a GeoTIFF, DIR/NAME.tif, if rasterio is installed: pip install 'losslab[geo]'.
     """
     again = f"the masks in {out} are complete; run the same command again to write all of them"
@@ -67,9 +72,11 @@ def predict(
         from losslab.prediction.model import check_threshold, load_predictor
 
         jobs = find_jobs(paths, out)
-        check_outputs(jobs, out, overwrite)
         folder = stack.enter_context(_open_model(model))
-        check_threshold(threshold, read_description(folder))
+        described = read_description(folder)
+        check_threshold(threshold, described)
+        jobs = [replace(job, has_overlapping_classes=described.labels is not None) for job in jobs]
+        check_outputs(jobs, out, overwrite)
         if lost := find_lost_georeferences(jobs):
             have = "has a georeference" if len(lost) == 1 else "have a georeference"
             print_warning(f"{format_list(lost, 3)} {have}; pip install 'losslab[geo]' to keep it in predictions")

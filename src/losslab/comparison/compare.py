@@ -28,6 +28,7 @@ from losslab.comparison.tuning import TuningReport
 from losslab.comparison.verdicts import Verdict, judge_all, write_sentence
 from losslab.errors import InputError, suggest_name
 from losslab.io.files import JsonObject
+from losslab.label_sets import list_picture_labels
 from losslab.study.look_record import Look
 from losslab.study.spec import PublishedNumbers
 
@@ -102,7 +103,7 @@ def compare_runs(
         images=sum(len(part[0].images) for part in sets.values()),
         units=sum(len(set(part[0].units)) for part in sets.values()),
         classes=runs[0].classes,
-        palette=[(colour[0], colour[1], colour[2]) for colour in model["palette"]],
+        picture_labels=list(zip(*list_picture_labels(model), strict=True)),
         ignore_index=model["ignore_index"],
         axes={
             axis: [label for label in labels if any(table.get_labels(cell)[axis] == label for cell in table.cells)]

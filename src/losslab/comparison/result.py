@@ -172,7 +172,8 @@ class Comparison:
     units: int
     """Number of independent units: groups of test images, such as patients or videos, where the card names them; else images."""
     classes: Sequence[str]
-    palette: Sequence[tuple[int, int, int]]
+    picture_labels: Sequence[tuple[str, tuple[int, int, int]]]
+    """Name and colour of the labels that pictures have: the classes, or sets of overlapping ones."""
     ignore_index: int | None
     axes: Mapping[str, Sequence[str]]
     """Axis → labels that have runs, in the card's order."""

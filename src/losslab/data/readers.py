@@ -27,6 +27,8 @@ class DatasetListing:
     samples: list[Sample] = field(default_factory=list)
     skipped: "list[tuple[KindName, str]]" = field(default_factory=list)
     """Files that are no samples: the kind of finding, and the path below the dataset's folder."""
+    has_mask_folders: bool = False
+    """Whether a mask may be a folder with a file for each class."""
 
     def skip(self, kind: "KindName", names: Iterable[str]) -> None:
         self.skipped += [(kind, name) for name in sorted(names)]
@@ -50,7 +52,7 @@ def read_layout(card: Card, folder: Path) -> DatasetListing:
     check_not_linked(folder)
     check = check_own if isinstance(card.source, OwnSource) else check_layout
     check(card.layout, folder)
-    listing = DatasetListing()
+    listing = DatasetListing(has_mask_folders=card.is_overlapping)
     _find_reader(card.layout).read(folder, card.mask_suffix, listing)
     _skip_ignored(folder, listing)
     if not listing.samples:
@@ -158,7 +160,7 @@ def _find_reader(layout: str) -> DatasetLayout:
             relative, name = _get_relative(sample.image, folder), normalize_name(sample.name)
             if not is_text(name + relative):
                 listing.skip("name that is no text", [relative.encode("utf-8", "backslashreplace").decode()])
-            elif missing := [path for path in (sample.image, sample.mask) if not path.is_file()]:
+            elif missing := [path for path in (sample.image, sample.mask) if not path.exists()]:
                 listing.skip("listed, but not on disk", [_get_relative(path, folder) for path in missing])
             elif name in names:
                 listing.skip("same name as another", [relative])
@@ -244,7 +246,7 @@ def _pair(
 ) -> None:
     """Pair the images of one folder with the masks of another by stem; `split` is one for all, or one for each stem."""
     image_paths = _list_by_stem(folder, images, "", listing)
-    mask_paths = _list_by_stem(folder, masks, suffix, listing)
+    mask_paths = _list_by_stem(folder, masks, suffix, listing, listing.has_mask_folders)
     for stem in sorted(image_paths.keys() & mask_paths.keys()):
         own_split = split.get(stem) if isinstance(split, Mapping) else split
         # Folders of their own may repeat a name: val/001 is not train/001.
@@ -255,18 +257,21 @@ def _pair(
     listing.skip("mask without an image", (_get_relative(mask_paths[stem], folder) for stem in without_image))
 
 
-def _list_by_stem(folder: Path, name: str, suffix: str, listing: DatasetListing) -> dict[str, Path]:
-    """List the images of a folder by their stem without the suffix."""
+def _list_by_stem(
+    folder: Path, name: str, suffix: str, listing: DatasetListing, takes_folders: bool = False
+) -> dict[str, Path]:
+    """List the images of a folder by their stem without the suffix, with `takes_folders` also the folders in it."""
     paths: dict[str, Path] = {}
     for path in sorted((folder / name).iterdir()):
         relative = _get_relative(path, folder)
-        stem = get_stem(path).removesuffix(normalize_name(suffix))
+        is_folder = takes_folders and path.is_dir()
+        stem = (normalize_name(path.name) if is_folder else get_stem(path)).removesuffix(normalize_name(suffix))
         is_broken_link = path.is_symlink() and not path.exists()  # reported when it is read
         if not is_text(path.name):
             listing.skip("name that is no text", [relative.encode("utf-8", "backslashreplace").decode()])
         elif path.name.startswith("."):
             listing.skip("hidden file", [relative])
-        elif not (path.is_file() or is_broken_link) or path.suffix.lower() not in IMAGE_SUFFIXES:
+        elif not is_folder and (not (path.is_file() or is_broken_link) or path.suffix.lower() not in IMAGE_SUFFIXES):
             listing.skip("not an image", [relative])
         elif stem in paths:
             listing.skip("same name as another", [relative])

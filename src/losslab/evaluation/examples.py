@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from losslab.data.images.fit import resize_bands
 from losslab.evaluation.scoring import SplitResult
 from losslab.io.files import Row, atomic_write, write_csv
 from losslab.io.windows import STRIP_PIXELS, PixelWindows, Values, iterate_strips, read_whole
+from losslab.label_sets import combine_labels, list_picture_labels
 
 GROUPS = ("best", "median", "worst", "random")
 PRIORITIES = ("best", "worst", "median", "random")
@@ -22,11 +23,13 @@ MAX_SIDE_PX = 1024
 """Longest side of a picture, in pixels."""
 
 
-def write_examples(result: SplitResult, split: str, palette: Sequence[Sequence[int]], count: int, folder: Path) -> None:
+def write_examples(result: SplitResult, split: str, description: Mapping[str, Any], count: int, folder: Path) -> None:
     """Write up to `count` images as `NAME.image.png`, `NAME.truth.png`, `NAME.prediction.png`, and their ranks in `examples.csv`.
 
-    Label maps are palette PNGs in the dataset's colours, void black; pictures with a side of more than 1024 pixels are shrunk.
+    Label maps are palette PNGs in the colours of the model's description, void black; those of overlapping classes have a
+    label for each set of them. Pictures with a side of more than 1024 pixels are shrunk.
     """
+    palette = list_picture_labels(description)[1]
     predictions = result.get_details().predictions
     miou = result.pixels.compute_per_image()["miou"].tolist()
     ranked = sorted((index for index in range(len(miou)) if miou[index] == miou[index]), key=lambda i: (-miou[i], i))
@@ -86,7 +89,8 @@ def _resize(pixels: Values, size: tuple[int, int], interpolation: int) -> Values
 
 
 def _save_labels(labels: PixelWindows, palette: Sequence[Sequence[int]], path: Path) -> None:
-    image = Image.fromarray(np.ascontiguousarray(_shrink(labels, cv2.INTER_NEAREST_EXACT)))
+    shown = _shrink(labels, cv2.INTER_NEAREST_EXACT)
+    image = Image.fromarray(np.ascontiguousarray(shown if shown.ndim == 2 else combine_labels(shown)))
     colours = [channel for colour in palette for channel in colour]
     image.putpalette(colours + [0] * (768 - len(colours)))
     image.save(path)

@@ -13,9 +13,11 @@ from losslab.metrics.images import Labels
 
 
 class LabelMapStore:
-    """Label maps uint8 `[H, W]` in the order they were added."""
+    """Label maps uint8 `[H, W]`, or `[H, W, classes]` of overlapping classes, in the order they were added."""
 
-    def __init__(self) -> None:
+    def __init__(self, classes: int | None = None) -> None:
+        self.pixel = () if classes is None else (classes,)
+        """The shape of a pixel."""
         self.file = tempfile.TemporaryFile()  # noqa: SIM115 — closed and removed with this object
         self.lock = threading.Lock()
         """Held while the file is used: one image is scored while the next is predicted."""
@@ -45,7 +47,7 @@ class StoredLabels:
         """First row, the row after the last, offset and length in the file."""
 
     def append(self, rows: Labels) -> None:
-        """Append rows `[rows, width]` below those that are there."""
+        """Append rows `[rows, width, …]` below those that are there."""
         packed = zlib.compress(rows.tobytes(), level=1)
         with self.store.lock, name_errors(Path(tempfile.gettempdir())):
             offset = self.store.file.seek(0, os.SEEK_END)
@@ -55,13 +57,13 @@ class StoredLabels:
         self.parts.append((top, top + len(rows), offset, len(packed)))
 
     def read(self, top: int, left: int, height: int, width: int) -> Labels:
-        """Read a window, `[height, width]`."""
+        """Read a window, `[height, width, …]`."""
         bottom, found = top + height, list[Labels]()
         for first, last, offset, length in self.parts:
             if first < bottom and top < last:
                 with self.store.lock:
                     self.store.file.seek(offset)
                     packed = self.store.file.read(length)
-                rows = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(-1, self.width)
+                rows = np.frombuffer(zlib.decompress(packed), np.uint8).reshape(-1, self.width, *self.store.pixel)
                 found.append(rows[max(top - first, 0) : bottom - first, left : left + width])
         return np.concatenate(found)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from losslab.bands import RGB, Bands, read_bands
-from losslab.cards import SPLITS, SplitName
+from losslab.cards import SPLITS, SplitName, has_overlapping_labels
 from losslab.data.loading.arrays import ArrayRows, ImageRow, PreparedData
 from losslab.errors import InputError
 from losslab.evaluation.label_store import LabelMapStore
@@ -23,6 +23,12 @@ from losslab.io.windows import PixelWindows, read_whole
 from losslab.metrics.calibration import CalibrationMetrics
 from losslab.metrics.confusion import SegmentationMetrics, find_ignored
 from losslab.metrics.contours import ContourMetrics
+from losslab.metrics.overlapping import (
+    OverlappingCalibration,
+    OverlappingContours,
+    OverlappingSegmentation,
+    OverlappingStrata,
+)
 from losslab.metrics.plugin_metric import PluginMetric, load_metric
 from losslab.metrics.strata import StratifiedErrors
 from losslab.params import EvaluateParams
@@ -36,7 +42,7 @@ class SplitResult:
     """Names of the scored images, in the order of their values per image."""
     targets: Targets
     """The masks and images that predictions were compared with, of all images of the split."""
-    pixels: SegmentationMetrics
+    pixels: SegmentationMetrics | OverlappingSegmentation
     details: "SplitDetails | None"
     """The other scores; None if only pixels were scored."""
     groups: list[str] | None = None
@@ -55,9 +61,9 @@ class SplitResult:
 class SplitDetails:
     """Scores that take longer than counting pixels, and the predictions."""
 
-    contours: ContourMetrics
-    calibration: CalibrationMetrics
-    strata: StratifiedErrors
+    contours: ContourMetrics | OverlappingContours
+    calibration: CalibrationMetrics | OverlappingCalibration
+    strata: StratifiedErrors | OverlappingStrata
     predictions: LabelMapStore
     own: dict[str, tuple[PluginMetric, list[float]]]
     """Metrics of plug-ins by name, each with the scores of the images if it is of images."""
@@ -115,19 +121,18 @@ def evaluate_split(
         InputError: the model was trained for other classes or another size than the prepared data have.
     """
     data = prepared.describe()
-    for key in ("classes", "size", "fit", "ignore_index"):
-        if data[key] != description[key]:
-            raise InputError(f"{key}: the model has {description[key]}, {prepared.folder} has {data[key]}; train again")
+    for key in ("labels", "classes", "size", "fit", "ignore_index"):
+        if data.get(key) != description.get(key):
+            raise InputError(
+                f"{key}: the model has {description.get(key)}, {prepared.folder} has {data.get(key)}; train again"
+            )
     keep_freed_memory()
     images, names, groups = prepared.rows(split, "images"), prepared.names(split), prepared.groups(split)
     chosen = choose_spread_indices(len(names), max_images)
     kind = description["num_classes"], description["ignore_index"]
-    pixels = SegmentationMetrics(*kind)
-    details = None
-    if tolerances is not None:
-        contours = ContourMetrics(*kind, tolerances)
-        own = {metric.name: (metric, list[float]()) for metric in metrics}
-        details = SplitDetails(contours, CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore(), own)
+    overlapping = has_overlapping_labels(description)
+    pixels = OverlappingSegmentation(*kind) if overlapping else SegmentationMetrics(*kind)
+    details = None if tolerances is None else _build_details(kind, tolerances, metrics, overlapping)
     targets = targets or PreparedTargets(prepared, split)
     names, groups = [names[index] for index in chosen], groups and [groups[index] for index in chosen]
     result = SplitResult(description["classes"], names, targets, pixels, details, groups, read_bands(data))
@@ -148,6 +153,27 @@ def evaluate_split(
     return result
 
 
+def _build_details(
+    kind: tuple[int, int | None], tolerances: Sequence[int], metrics: Sequence[PluginMetric], overlapping: bool
+) -> SplitDetails:
+    own = {metric.name: (metric, list[float]()) for metric in metrics}
+    if not overlapping:
+        contours = ContourMetrics(*kind, tolerances)
+        return SplitDetails(contours, CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore(), own)
+    if of_images := [metric.name for metric in metrics if not metric.is_of_classes]:
+        raise InputError(
+            f"evaluate.metrics: {of_images[0]} is of images with one label for each pixel, but these classes overlap; only "
+            "metrics of classes can be taken"
+        )
+    return SplitDetails(
+        OverlappingContours(*kind, tolerances),
+        OverlappingCalibration(*kind),
+        OverlappingStrata(*kind),
+        LabelMapStore(kind[0]),
+        own,
+    )
+
+
 def _predict_batches(
     result: SplitResult, predictor: Predictor, images: ArrayRows, chosen: Sequence[int], batch_size: int
 ) -> Iterator[Callable[[], int]]:
@@ -164,14 +190,15 @@ def _predict_whole_images(
     """Predict images of any size by overlapping windows; yield what scores an image, and returns 1."""
     for index in chosen:
         image, truth = ImageRow(images, index), result.targets.open_mask(index)
-        store = LabelMapStore() if result.details is None else result.details.predictions
+        planes = len(result.classes) if predictor.overlapping else None
+        store = LabelMapStore(planes) if result.details is None else result.details.predictions
         prediction, kept = store.begin(image.height, image.width), list[Tensor]()
         for top, logits in split_rows(predict_whole(predictor, image, batch_size)):
-            labels = to_labels(logits)[0].to(torch.uint8).cpu()
+            labels = to_labels(logits, predictor.overlapping)[0].to(torch.uint8).cpu()
             prediction.append(labels.numpy())
             if result.details is not None:
                 target = torch.from_numpy(truth.read(top, 0, len(labels), image.width))
-                probabilities = to_probabilities(logits).cpu()
+                probabilities = to_probabilities(logits, predictor.overlapping).cpu()
                 result.details.calibration.update(probabilities, target[None])
                 kept += [probabilities[0]] if result.details.list_image_metrics() else []
         yield partial(_score_windows, result, prediction, truth, kept)
@@ -187,11 +214,12 @@ def _score_batch(result: SplitResult, logits: Tensor, indices: Sequence[int]) ->
     masks = result.targets.read_masks(indices)
     targets = [torch.from_numpy(mask) for mask in masks]
     predictions, details = list[Tensor](), result.details
+    overlapping = isinstance(result.pixels, OverlappingSegmentation)
     # One image at a time: at the size of large files, the logits of a batch would fill the memory.
     for image, target in zip(result.targets.restore_logits(logits, masks), targets, strict=True):
-        predictions.append(to_labels(image[None])[0].to(torch.uint8).cpu())
+        predictions.append(to_labels(image[None], overlapping)[0].to(torch.uint8).cpu())
         if details is not None:
-            probabilities = to_probabilities(image[None]).cpu()
+            probabilities = to_probabilities(image[None], overlapping).cpu()
             details.calibration.update(probabilities, target[None])
             details.predictions.add(predictions[-1].numpy())
             _score_own_metrics(result.classes, details, predictions[-1], target, probabilities[0])

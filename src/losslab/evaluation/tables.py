@@ -13,6 +13,7 @@ from losslab.evaluation.scoring import SplitDetails, SplitResult
 from losslab.io.files import Row, write_csv, write_json
 from losslab.metrics.calibration import BIN_COUNT, THRESHOLDS, find_best_threshold
 from losslab.metrics.confusion import compute_exact_mean
+from losslab.metrics.overlapping import OverlappingSegmentation
 from losslab.metrics.strata import BORDER_LIMITS_PX, OBJECT_LIMITS, SIZE_LIMITS
 from losslab.params import EvaluateParams
 
@@ -80,6 +81,9 @@ def _summarize(result: SplitResult, chosen: list[int | None]) -> dict[str, Any]:
     if result.pixels.is_binary:
         summary["seed_score"] = _round(pixels["seed_score"])
         summary |= _score_at_threshold(calibration, chosen[1])
+    elif isinstance(result.pixels, OverlappingSegmentation):
+        at = [math.nan if best is None else float(calibration["iou"][label, best]) for label, best in enumerate(chosen)]
+        summary["miou_at_threshold"] = _average(torch.tensor(at, dtype=torch.float64))
     for name, scores in (_score_own_classes(result) | _list_own(details)).items():
         summary[name] = _round(compute_exact_mean(torch.tensor(scores, dtype=torch.float64)))
     return summary | {"iou": _name_classes(result, pixels["iou"])}
@@ -147,7 +151,11 @@ def _list_images(result: SplitResult) -> Iterator[Row]:
 
 def _list_confusion(result: SplitResult) -> Iterator[Row]:
     for name, counts in zip(result.classes, result.pixels.compute()["confusion"].tolist(), strict=True):
-        yield {"truth": name, **dict(zip(result.classes, counts, strict=True))}
+        if isinstance(result.pixels, OverlappingSegmentation):
+            (tn, fp), (fn, tp) = counts
+            yield {"class": name, "tp": tp, "fp": fp, "fn": fn, "tn": tn}
+        else:
+            yield {"truth": name, **dict(zip(result.classes, counts, strict=True))}
 
 
 def _list_bins(result: SplitResult) -> Iterator[Row]:

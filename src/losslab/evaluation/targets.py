@@ -9,7 +9,8 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from losslab.cards import Card, SplitName, read_card
-from losslab.data.images.decode import UnusableFileError, read_image, read_mask
+from losslab.data.images.class_masks import ClassMasks, build_label_reader
+from losslab.data.images.decode import UnusableFileError, read_image
 from losslab.data.images.fit import Fit
 from losslab.data.images.labels import LabelMapping
 from losslab.data.loading.arrays import ArrayRows, ImageRow, Pixels, PreparedData
@@ -26,7 +27,7 @@ class Targets(Protocol):
     """Masks and images of one split at the size that is scored; an index counts the rows of the split in index.csv."""
 
     def read_masks(self, indices: Sequence[int]) -> Sequence[Pixels]:
-        """Read the labels `[H, W]` of each image."""
+        """Read the labels `[H, W]` of each image, or `[H, W, C]` of overlapping classes."""
 
     def open_mask(self, index: int) -> PixelWindows:
         """Open the labels of one image."""
@@ -90,17 +91,17 @@ class OriginalTargets:
     def _read_mask(self, index: int) -> Pixels:
         path, size = self.samples[index].mask, self.sizes[index]
         try:
-            mask = self._mapping.map_values(read_mask(path, self.card.in_colours))
+            mask = self._reader.read(path)
         except UnusableFileError as error:
             raise _explain_change(path, str(error)) from None
-        if mask.shape != size:
+        if mask.shape[:2] != size:
             change = f"{mask.shape[1]} x {mask.shape[0]}, not {size[1]} x {size[0]} (width x height)"
             raise _explain_change(path, change)
         return mask
 
     @cached_property
-    def _mapping(self) -> LabelMapping:
-        return LabelMapping(self.card)
+    def _reader(self) -> LabelMapping | ClassMasks:
+        return build_label_reader(self.card)
 
 
 def build_targets(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from losslab.bands import RGB, read_bands
+from losslab.cards import has_overlapping_labels
 from losslab.inference.tensors import InputScaling
 from losslab.models.grid_pool import GridPool
 from losslab.models.segmentation_net import SegmentationNet
@@ -141,11 +142,15 @@ def describe_input(description: Mapping[str, Any]) -> str:
 def build_metadata(net: SegmentationNet, description: Mapping[str, Any], model_md5: str) -> dict[str, Any]:
     """Build what the file says about itself: model.json without its run, and how to call the net."""
     kept = {key: value for key, value in description.items() if key != "run"}
-    binary = description["num_classes"] == 1
+    meaning = "argmax of the logits over axis 1"
+    if has_overlapping_labels(description):
+        meaning = "each class where its logit is positive; they overlap"
+    elif description["num_classes"] == 1:
+        meaning = "1 where the logit is positive, else 0"
     return {
         "input": f"images: {describe_input(description)}; normalised inside",
         "output": f"logits: float32 [N, {description['num_classes']}, H, W], at the size of the input",
-        "label": "1 where the logit is positive, else 0" if binary else "argmax of the logits over axis 1",
+        "label": meaning,
         **kept,
         "precision": "float32",
         "trained_precision": description["precision"],

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from losslab.cards import has_overlapping_labels
 from losslab.data.images.fit import Fit, compute_placement
 from losslab.errors import InputError
 from losslab.inference.tensors import InputScaling, check_finite
@@ -43,6 +44,7 @@ class Predictor:
         self.net = net.to(self.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
         self.scaling = InputScaling(description).to(self.device)
         self.description, self.tta = description, tta
+        self.overlapping = has_overlapping_labels(description)
 
     def compute_logits(self, images: Tensor) -> Tensor:
         """Compute logits float32 `[N, num_classes, H, W]` of images uint8 `[N, H, W, 3]`, on this predictor's device.
@@ -53,7 +55,7 @@ class Predictor:
         with torch.inference_mode():
             normalised = self.scaling(images.to(self.device))
             views = [self._compute_view(normalised, scale, flip) for scale, flip in VIEWS[self.tta]]
-            return views[0] if len(views) == 1 else _average(views)
+            return views[0] if len(views) == 1 else _average(views, self.overlapping)
 
     def _compute_view(self, images: Tensor, scale: float, flip: bool) -> Tensor:
         height, width = images.shape[-2:]
@@ -103,10 +105,10 @@ def _resize(maps: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(maps, (height, width), mode="bilinear", align_corners=False)
 
 
-def _average(views: list[Tensor]) -> Tensor:
+def _average(views: list[Tensor], overlapping: bool) -> Tensor:
     """Return the logits whose probabilities are the mean of the views' probabilities."""
     stacked, count = torch.stack(views), math.log(len(views))
-    if stacked.shape[2] == 1:
+    if overlapping or stacked.shape[2] == 1:
         positive, negative = (F.logsigmoid(sign * stacked).logsumexp(dim=0) for sign in (1, -1))
         return positive - negative
     return stacked.log_softmax(dim=2).logsumexp(dim=0) - count

@@ -59,18 +59,29 @@ def check_finite(logits: Tensor) -> None:
         raise InputError(f"the model's logits are not finite ({broken} of {logits.numel()}): {reason}")
 
 
-def to_labels(logits: Tensor) -> Tensor:
+def to_labels(logits: Tensor, overlapping: bool = False) -> Tensor:
     """Return the class of the largest logit, `[N, C, H, W]` → int64 `[N, H, W]`; of one logit, 1 if it is positive.
+
+    Of overlapping classes, each that has a positive logit is there: int64 `[N, H, W, C]`, 1 and 0.
 
     >>> to_labels(torch.tensor([-0.5, 2.0]).view(1, 1, 1, 2)).tolist()
     [[[0, 1]]]
+    >>> to_labels(torch.tensor([0.5, 2.0]).view(1, 2, 1, 1), overlapping=True).tolist()
+    [[[[1, 1]]]]
     """
+    if overlapping:
+        return (logits > 0).long().permute(0, 2, 3, 1)
     # argmax gives the same, and on a CPU takes six times as long.
     return (logits.squeeze(1) > 0).long() if logits.shape[1] == 1 else logits.max(dim=1).indices
 
 
-def to_probabilities(logits: Tensor) -> Tensor:
-    """Turn logits `[N, C, H, W]` into probabilities `[N, max(C, 2), H, W]`; one logit is that of class 1 of two."""
+def to_probabilities(logits: Tensor, overlapping: bool = False) -> Tensor:
+    """Turn logits `[N, C, H, W]` into probabilities `[N, max(C, 2), H, W]`; one logit is that of class 1 of two.
+
+    Those of overlapping classes are independent: `[N, C, H, W]`.
+    """
+    if overlapping:
+        return logits.sigmoid()
     if logits.shape[1] == 1:
         return torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=1)
     return logits.softmax(dim=1)

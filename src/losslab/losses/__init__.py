@@ -21,6 +21,7 @@ def build_loss(
     ignore_index: int | None = None,
     class_weights: Sequence[float] | None = None,
     options: dict[str, Any] | None = None,
+    overlapping: bool = False,
 ) -> "TotalLoss":
     """Build the loss that an expression such as `0.5*bce+0.5*dice` or `dice+0.01:0.1*boundary` describes.
 
@@ -32,13 +33,17 @@ def build_loss(
         class_weights: one weight per class (two for binary data) for losses that take them, replacing the option.
         options: options of these losses, such as `{"gamma": 3.0}`; each goes to every loss that takes it, and one in a
             loss's own section, such as `{"focal": {"gamma": 3.0}}`, to that loss.
+        overlapping: whether a pixel may be of several classes. Each is then binary data with a logit of its own, and a loss
+            is its mean over the classes; one that weighs classes against each other is refused.
 
     Shape:
         logits `[N, C, H, W]` float (C = num_classes), target `[N, H, W]` int64; the result is 0-dim float32 (float64
-        for float64 logits, so that gradients can be checked).
+        for float64 logits, so that gradients can be checked). With `overlapping` the target is `[N, C, H, W]`, 1 where a
+        class is and 0 elsewhere.
 
     Raises:
-        InputError: an unknown name or option, a bad weight, class weights that no loss of the expression takes.
+        InputError: an unknown name or option, a bad weight, class weights that no loss of the expression takes, a loss
+            that cannot be of overlapping classes.
 
     >>> import torch
     >>> loss = build_loss("cross_entropy+dice", num_classes=1, ignore_index=255, options={"smooth": 1.0})
@@ -47,4 +52,4 @@ def build_loss(
     """
     from losslab.losses.total import TotalLoss
 
-    return TotalLoss(parse_loss(expression, options or {}, class_weights), num_classes, ignore_index)
+    return TotalLoss(parse_loss(expression, options or {}, class_weights), num_classes, ignore_index, overlapping)

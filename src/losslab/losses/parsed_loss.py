@@ -39,8 +39,18 @@ class ParsedLoss:
         remedy = f"combine {needy.name} with another loss, such as {needy.expression}"
         return f"loss: {self.expression} may not learn anything by itself: {remedy}"
 
-    def check_classes(self, num_classes: int) -> None:
-        """Check the options against the number of classes, 1 for binary data; InputError: one does not fit."""
+    def check_classes(self, num_classes: int, overlapping: bool = False) -> None:
+        """Check losses and options against the number of classes, 1 for binary data; InputError: one does not fit.
+
+        Overlapping classes are binary data each: a loss that weighs them against each other is refused.
+        """
+        for name in self.options if overlapping else ():
+            if (instead := find_loss(name).instead) is not None:
+                raise InputError(
+                    f"loss: {name} weighs classes against each other, but these classes overlap; use {instead}, or another "
+                    "loss of single classes"
+                )
+        num_classes = 1 if overlapping else num_classes
         for name, options in self.options.items():
             for option, complaint in options.find_misfits(num_classes).items():
                 key = self.keys[name].get(option, option)

@@ -39,6 +39,8 @@ class LossSpec:
     binary: str = "sigmoid"
     multiclass: str = "softmax"
     """What turns logits into probabilities for binary and for multiclass data, or what stands in for it."""
+    instead: str | None = None
+    """The loss to take for overlapping classes, where this one weighs each class against the others; None: it may be taken."""
     by_design: dict[str, str] = field(default_factory=dict)
     """Check of `losslab losses check` that the loss does not pass → why it is not meant to."""
 
@@ -68,6 +70,7 @@ class LossSpec:
             "meanings": self.meanings,
             **{key: getattr(self, key) for key in ("binary", "multiclass", "stands_alone", "expression")},
             "absent_class": self.absent,
+            "overlapping_classes": self.instead is None,
             "cost": self.cost,
         }
 
@@ -90,6 +93,7 @@ _SPECS = [
         summary="softmax cross entropy over classes; with one logit, binary cross entropy",
         formula=r"-\frac{1}{\sum_i w_{y_i}} \sum_i w_{y_i} \log p_{i,y_i}",
         **_cite("Szegedy et al. 2016 (label smoothing); Eigen & Fergus 2015 (median frequency)", "1512.00567"),
+        instead="bce",
         absent="adds nothing of its own; predicting it costs the pixels' true classes",
         by_design={"mean of images": "with class_weights, the weighted mean is over the pixels of the batch"},
     ),
@@ -106,6 +110,7 @@ _SPECS = [
         summary="cross entropy with easy pixels turned down by (1 - p_t)^gamma, softmax over classes",
         formula=r"-\frac{1}{N} \sum_i \alpha_t \left(1 - p_t\right)^{\gamma} \log p_t",
         **_cite("Lin et al. 2017", "1708.02002"),
+        instead="focal_ovr",
         absent="adds nothing of its own; predicting it costs the pixels' true classes",
     ),
     LossSpec(
@@ -121,6 +126,7 @@ _SPECS = [
         summary="cross entropy of the hardest k % of pixels (OHEM)",
         formula=r"-\frac{1}{|H|} \sum_{i \in H} \log p_{i,y_i}, \quad H = \text{hardest } k\,\%",
         **_cite("Wu et al. 2016", "1605.06885"),
+        instead="bce",
         absent="adds nothing of its own; predicting it makes pixels hard",
         by_design={"mean of images": "the hardest pixels are those of the batch"},
     ),
@@ -137,6 +143,7 @@ _SPECS = [
         formula=r"1 - \frac{2 \sum_c w_c \sum p y + s}{\sum_c w_c \left(\sum p + \sum y\right) + s}, \quad "
         r"w_c = \frac{1}{\left(\sum y\right)^2}",
         **_cite("Sudre et al. 2017", "1707.03237"),
+        instead="dice",
         absent="takes the largest weight of those present, so a false positive costs",
     ),
     LossSpec(
@@ -184,6 +191,7 @@ _SPECS = [
         formula=r"\lambda\, \delta_c \left(1 - p_t\right)^{\gamma} \left(-\log p_t\right) + "
         r"(1 - \lambda) \left(1 - \frac{TP + s}{TP + \delta FN + (1 - \delta) FP + s}\right)^{1 - \gamma}",
         **_cite("Yeung et al. 2022", "2102.04525"),
+        instead="focal_tversky",
         absent="left out of Tversky's mean; the background and cross entropy carry it",
         cost="two losses in one",
     ),
@@ -211,6 +219,7 @@ _SPECS = [
         formula=r"\frac{\sum e f\, CE}{\sum f}, \quad e = \left| \frac{y - \mu_y + c}{\sigma_y + c} - "
         r"\frac{p - \mu_p + c}{\sigma_p + c} \right|, \quad f = \left[ e > \beta e_{max} \right]",
         **_cite("Zhao et al. 2019", "1910.08711"),
+        instead="ssim",
         absent="counts where the prediction of it has structure; a flat false positive costs nothing",
         partner="cross_entropy+correlation",
         by_design={"mean of images": "the mean is over the pixels of the batch that count"},

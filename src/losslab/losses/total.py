@@ -15,17 +15,21 @@ from losslab.losses.registry import LossSpec, find_loss
 class TotalLoss(nn.Module):
     """Weighted sum of the losses of a plan; see `losslab.losses.build_loss` for shapes and errors.
 
+    Of overlapping classes each is binary data of its own, with one logit, and a loss is its mean over the classes.
+
     >>> from losslab.losses.parsed_loss import parse_loss
     >>> loss = TotalLoss(parse_loss("0.5*bce+2:0*dice", {}), num_classes=1, ignore_index=None)
     >>> loss.set_epoch(1, epochs=3); loss.weights
     {'bce': 0.5, 'dice': 1.0}
     """
 
-    def __init__(self, plan: ParsedLoss, num_classes: int, ignore_index: int | None) -> None:
+    def __init__(self, plan: ParsedLoss, num_classes: int, ignore_index: int | None, overlapping: bool = False) -> None:
         super().__init__()
         if num_classes < 1:
             raise InputError(f"num_classes is {num_classes}; it must be 1 (binary) or more")
-        plan.check_classes(num_classes)
+        plan.check_classes(num_classes, overlapping)
+        self.overlapping = num_classes if overlapping else None
+        num_classes = 1 if overlapping else num_classes
         self.parts = plan.terms
         self.losses = nn.ModuleDict()
         for name, options in plan.options.items():
@@ -45,8 +49,14 @@ class TotalLoss(nn.Module):
         return self.add_up(self.compute_terms(logits, target))
 
     def compute_terms(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
-        """Compute each term by name, unweighted."""
-        return {name: loss(logits, target) for name, loss in self.losses.items()}
+        """Compute each term by name, unweighted; of overlapping classes, its mean over them."""
+        if self.overlapping is None:
+            return {name: loss(logits, target) for name, loss in self.losses.items()}
+        if logits.ndim != 4 or logits.shape[1] != self.overlapping or logits.shape != target.shape:
+            wanted = f"[N, {self.overlapping}, H, W] both"
+            raise ValueError(f"logits and target must be {wanted}, not {list(logits.shape)} and {list(target.shape)}")
+        pairs = [(logits[:, [label]], target[:, label]) for label in range(self.overlapping)]
+        return {name: torch.stack([loss(*pair) for pair in pairs]).mean() for name, loss in self.losses.items()}
 
     def add_up(self, terms: dict[str, Tensor]) -> Tensor:
         """Add up the terms with their present weights."""

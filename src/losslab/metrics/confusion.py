@@ -13,6 +13,9 @@ from losslab.metrics.torchmetrics import Metric, dim_zero_cat
 Images = Tensor | Sequence[Tensor]
 """One batch: a tensor, or one for each image where sizes differ."""
 LABEL_TYPES = (torch.int64, torch.uint8)
+CLASS_SCORES = ("iou", "dice", "precision", "recall", "hit", "support", "predicted")
+CLASS_MEANS = {"miou": "iou", "mdice": "dice", "mprecision": "precision", "mean_accuracy": "recall"}
+"""Mean over classes → the score of a class that it is the mean of."""
 
 
 class SegmentationMetrics(Metric):
@@ -180,6 +183,36 @@ def compute_count_scores(hit: Tensor, truth: Tensor, guess: Tensor) -> dict[str,
     tensor(0.5833, dtype=torch.float64)
     """
     return _compute_pixel_scores(hit, truth, guess) | {"mcc": _compute_mcc(hit, truth, guess)}
+
+
+def count_overlapping(logits: Tensor, target: Tensor, ignore_index: int | None) -> Tensor:
+    """Count the pixels of each class, int64 `[C, 2, 2]`: truth in rows, not there and there.
+
+    Logits are float `[N, C, H, W]`, the target is int64 of the same shape.
+
+    >>> count_overlapping(torch.tensor([[[[2.0, -1.0]]]]), torch.tensor([[[[1, 0]]]]), None).tolist()
+    [[[1, 0], [0, 1]]]
+    """
+    pairs = zip((logits > 0).long().unbind(dim=1), target.unbind(dim=1), strict=True)
+    return torch.stack([count_confusion_per_image(guess, truth, 2, ignore_index).sum(dim=0) for guess, truth in pairs])
+
+
+def compute_overlapping_scores(confusion: Tensor) -> dict[str, Tensor]:
+    """Compute the scores of `losslab.metrics.confusion.compute_scores` of overlapping classes from `[C, 2, 2]` counts.
+
+    >>> compute_overlapping_scores(torch.tensor([[[1, 1], [0, 2]]]))["miou"]
+    tensor(0.6667, dtype=torch.float64)
+    """
+    binary = compute_scores(confusion)
+    scores = {key: binary[key][:, 1] for key in CLASS_SCORES}
+    scores |= {mean: scores[key].nanmean() for mean, key in CLASS_MEANS.items()}
+    total = scores["support"].sum()
+    return scores | {
+        "fwiou": (scores["support"] * scores["iou"]).nansum() / total,
+        "pixel_accuracy": binary["pixel_accuracy"].mean(),
+        "mcc": binary["mcc"].nanmean(),
+        "classes_scored": (~scores["iou"].isnan()).sum(),
+    }
 
 
 def _compute_seed_score(intersection: Tensor, union: Tensor) -> Tensor:

@@ -41,6 +41,8 @@ class ModelDescription(_Described):
     arch_options: dict[str, Any] = {}
     """Not in the file for an arch without options."""
     num_classes: Annotated[int, Field(ge=1), AfterValidator(check_class_count)]
+    labels: Literal["overlapping"] | None = None
+    """Not in the file where each pixel is of one class."""
     classes: list[Name]
     palette: list[Annotated[list[Channel], Field(min_length=3, max_length=3)]]
     ignore_index: Channel | None
@@ -67,7 +69,8 @@ def read_description(folder: Path) -> ModelDescription:
         where = "" if str(error).startswith(str(path)) else f"{path}: "
         hint = "; if an older losslab wrote it, train it again" if ": missing" in str(error) else ""
         raise InputError(f"{where}{error}{hint}") from None
-    if not len(described.classes) == len(described.palette) == max(described.num_classes, 2):
+    least = 1 if described.labels else 2
+    if not len(described.classes) == len(described.palette) == max(described.num_classes, least):
         raise InputError(f"{path}: classes, palette and num_classes do not match")
     if not len(described.mean) == len(described.std) == len((described.bands or RGB).names):
         raise InputError(f"{path}: mean and std need a value for each band")

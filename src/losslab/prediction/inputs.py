@@ -26,6 +26,8 @@ class PredictionJob:
     """Path of the outputs below their folder, without suffix."""
     is_georeferenced: bool = False
     """Whether the image is a TIFF that says where on earth it lies."""
+    has_overlapping_classes: bool = False
+    """Whether the mask has a band for each class, which only a TIFF holds."""
 
     @property
     def has_geotiff_mask(self) -> bool:
@@ -33,7 +35,7 @@ class PredictionJob:
         return self.is_georeferenced and is_rasterio_installed()
 
     def locate_mask(self, out: Path) -> Path:
-        return out / f"{self.name}{'.tif' if self.has_geotiff_mask else '.png'}"
+        return out / f"{self.name}{'.tif' if self.has_geotiff_mask or self.has_overlapping_classes else '.png'}"
 
     def locate_overlay(self, out: Path) -> Path:
         return out / f"{self.name}.overlay.jpg"

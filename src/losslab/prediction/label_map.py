@@ -26,11 +26,14 @@ def restore_in_rows(logits: Tensor, height: int, width: int, fit: Fit) -> Iterat
         yield top, restore_rows(logits, height, width, fit, top, min(top + at_once, height))
 
 
-def compute_row_labels(logits: Tensor, threshold: float = 0.5) -> Labels:
-    """Label logits `[1, K, rows, W]` as uint8 `[rows, W]`; one logit is 1 where its probability is above `threshold`."""
-    if logits.shape[1] == 1 and threshold != 0.5:
+def compute_row_labels(logits: Tensor, threshold: float = 0.5, overlapping: bool = False) -> Labels:
+    """Label logits `[1, K, rows, W]` as uint8 `[rows, W]`; one logit is 1 where its probability is above `threshold`.
+
+    So is each of overlapping classes: uint8 `[rows, W, K]`.
+    """
+    if (overlapping or logits.shape[1] == 1) and threshold != 0.5:
         logits = logits - math.log(threshold / (1 - threshold))
-    return np.asarray(to_labels(logits)[0].to(torch.uint8).cpu().numpy())
+    return np.asarray(to_labels(logits, overlapping)[0].to(torch.uint8).cpu().numpy())
 
 
 def to_pixels(array: npt.NDArray[Any], bands: BandFormat) -> Values:
@@ -49,12 +52,14 @@ def to_pixels(array: npt.NDArray[Any], bands: BandFormat) -> Values:
 def predict_image(predictor: Predictor, image: Values) -> Labels:
     """Label an image `[H, W, B]` of any size as uint8 `[H, W]`, as `losslab predict --scale trained` does.
 
+    Labels of overlapping classes are `[H, W, C]`, 1 where a class is.
+
     Its bands and their type are the model's: uint8 `[H, W, 3]`, RGB, unless model.json says something else.
     """
-    labels = np.empty(image.shape[:2], np.uint8)
-    for top, rows in _predict_rows(predictor, image):
-        labels[top : top + rows.shape[-2]] = compute_row_labels(rows)
-    return labels
+    rows = (
+        compute_row_labels(logits, overlapping=predictor.overlapping) for _, logits in _predict_rows(predictor, image)
+    )
+    return np.concatenate(list(rows))
 
 
 def _predict_rows(predictor: Predictor, image: Values) -> Iterator[Rows]:

@@ -14,9 +14,9 @@ def check_threshold(threshold: float | None, described: "ModelDescription") -> N
     """Raise InputError if a threshold is not a probability, or the model has more than two classes."""
     if threshold is not None and not 0 < threshold < 1:
         raise InputError(f"--threshold must lie between 0 and 1, not {threshold:g}")
-    if threshold is not None and described.num_classes > 1:
+    if threshold is not None and described.num_classes > 1 and described.labels is None:
         reason = f"this one has {described.num_classes} and takes the most likely"
-        raise InputError(f"--threshold needs a model of two classes; {reason}")
+        raise InputError(f"--threshold needs a model of two classes, or of overlapping ones; {reason}")
 
 
 def load_predictor(folder: Path, tta: "TestTimeAugmentation", device: str) -> "Predictor":

@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
+import tifffile
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -16,6 +17,7 @@ from losslab.data.images.decode import Pixels
 from losslab.data.images.georeference import read_georeference
 from losslab.io.files import atomic_write
 from losslab.io.windows import PixelWindows
+from losslab.label_sets import NO_CLASS
 from losslab.prediction.inputs import SOFTWARE
 from losslab.prediction.label_map import Labels
 
@@ -45,24 +47,41 @@ def save_mask(labels: Labels, palette: Palette, path: Path) -> None:
         image.save(partial, format="PNG", pnginfo=info)
 
 
+def save_class_bands(labels: Labels, classes: Sequence[str], path: Path) -> None:
+    """Save labels `[H, W, C]` of overlapping classes as a TIFF with a band for each class, 1 where it is and 0 elsewhere."""
+    with atomic_write(path) as partial:
+        tifffile.imwrite(
+            partial,
+            np.moveaxis(labels, -1, 0),
+            photometric="minisblack",
+            planarconfig="separate",
+            compression="deflate",
+            software=SOFTWARE,
+            description=f"classes: {', '.join(classes)}",
+            metadata=None,
+        )
+
+
 def save_geotiff_mask(labels: Labels, palette: Palette, source: Path, path: Path) -> None:
-    """Save labels as `save_mask` does, but as a GeoTIFF that lies where the image file `source` lies. Needs rasterio."""
+    """Save labels as `save_mask` or `save_class_bands`, but as a GeoTIFF that lies where `source` lies. Needs rasterio."""
     import rasterio
     from rasterio.windows import Window
 
-    height, width = labels.shape
+    height, width, count = *labels.shape[:2], 1 if labels.ndim == 2 else labels.shape[2]
     crs, transform = read_georeference(source) or (None, None)
     with atomic_write(path) as partial, partial.open("wb") as file, rasterio.Env(GDAL_CACHEMAX=GDAL_CACHE_MB):
         layout = {"tiled": True, "blockxsize": BLOCK_PX, "blockysize": BLOCK_PX, "compress": "deflate"}
-        kind = {"driver": "GTiff", "dtype": "uint8", "count": 1, "photometric": "palette", "bigtiff": "if_safer"}
+        meaning = "palette" if labels.ndim == 2 else "minisblack"
+        kind = {"driver": "GTiff", "dtype": "uint8", "count": count, "photometric": meaning, "bigtiff": "if_safer"}
         place = {"height": height, "width": width, "crs": crs, "transform": transform}
         # Into a path GDAL may write half of it on a full disk, and not say so; this way it is written by Python.
         with rasterio.open(file, "w", **kind, **layout, **place) as written:
             written.update_tags(TIFFTAG_SOFTWARE=SOFTWARE)
-            written.write_colormap(1, {label: tuple(colour) for label, colour in enumerate(palette)})
+            if labels.ndim == 2:
+                written.write_colormap(1, {label: tuple(colour) for label, colour in enumerate(palette)})
             for top in range(0, height, BLOCK_PX):
-                rows = labels[top : top + BLOCK_PX]
-                written.write(rows, 1, window=Window(0, top, width, len(rows)))
+                rows = np.atleast_3d(labels[top : top + BLOCK_PX])
+                written.write(np.moveaxis(rows, -1, 0), window=Window(0, top, width, len(rows)))
 
 
 def draw_picture(image: PixelWindows, bands: Bands, step: int = 1) -> Pixels:
@@ -103,7 +122,10 @@ def draw_overlay(image: Pixels, labels: Labels, palette: Palette, tinted: Sequen
 
 def choose_tinted_classes(classes: Sequence[str], num_classes: int) -> list[bool]:
     """Choose the classes that overlays show: all but the background, by name or as the first class of a binary net."""
-    return [name.lower() != BACKGROUND and not (num_classes == 1 and label == 0) for label, name in enumerate(classes)]
+    return [
+        name.lower() not in (BACKGROUND, NO_CLASS) and not (num_classes == 1 and label == 0)
+        for label, name in enumerate(classes)
+    ]
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from losslab.inference.tensors import to_probabilities
 from losslab.inference.tiling import OVERLAP, Rows, Tiling, choose_tiling, predict_tiled, split_rows
 from losslab.io.files import make_folder, name_errors
 from losslab.io.windows import Values
+from losslab.label_sets import combine_labels, list_picture_labels
 from losslab.models.probe import find_fault, shorten_error
 from losslab.prediction.inputs import PredictionJob
 from losslab.prediction.label_map import Labels, compute_row_labels, restore_in_rows
@@ -33,6 +34,7 @@ from losslab.prediction.outputs import (
     choose_tinted_classes,
     draw_picture,
     open_probability_file,
+    save_class_bands,
     save_geotiff_mask,
     save_mask,
     save_overlay,
@@ -179,9 +181,14 @@ class _OutputWriter:
         self, predictor: Predictor, options: PredictOptions, out: Path, summary: PredictionSummary, bar: "tqdm[Any]"
     ) -> None:
         description = predictor.description
-        self.palette, self.num_classes = description["palette"], description["num_classes"]
+        self.overlapping, self.classes, self.num_classes = (
+            predictor.overlapping,
+            description["classes"],
+            description["num_classes"],
+        )
+        names, self.palette = list_picture_labels(description)
         self.bands = read_bands(description)
-        self.tinted = choose_tinted_classes(description["classes"], self.num_classes)
+        self.tinted = choose_tinted_classes(names, self.num_classes)
         self.options, self.out, self.summary, self.bar = options, out, summary, bar
         self.pool = ThreadPoolExecutor(2)
         self.waiting: deque[tuple[LoadedImage, Future[None]]] = deque()
@@ -211,23 +218,24 @@ class _OutputWriter:
             self._await_oldest()
 
     def _collect_labels(self, image: LoadedImage, rows: Iterable[Rows]) -> Labels:
-        """Return the labels `[H, W]` of rows from top to bottom; those of a large image are mapped from a file."""
-        parts = (compute_row_labels(logits, self.options.threshold) for _, logits in rows)
+        """Return the labels `[H, W, …]` of rows from top to bottom; those of a large image are mapped from a file."""
+        parts = (compute_row_labels(logits, self.options.threshold, self.overlapping) for _, logits in rows)
         if image.height * image.width <= LARGE_IMAGE_PIXELS:
             return np.concatenate(list(parts))
         make_folder(self.out)
         with name_errors(self.out), tempfile.TemporaryFile(dir=self.out) as file:
             file.writelines(part.data for part in parts)
             file.flush()
-            return np.memmap(file, np.uint8, "r", shape=(image.height, image.width))
+            pixel = (self.num_classes,) if self.overlapping else ()
+            return np.memmap(file, np.uint8, "r", shape=(image.height, image.width, *pixel))
 
     def _save_with_probabilities(self, image: LoadedImage, rows: Iterable[Rows]) -> None:
-        shape = (max(self.num_classes, 2), image.height, image.width)
+        shape = (len(self.classes), image.height, image.width)
         with open_probability_file(image.job.locate_probabilities(self.out), shape) as write:
 
             def write_rows() -> Iterator[Rows]:
                 for top, logits in rows:
-                    write(top, to_probabilities(logits)[0].cpu().numpy())
+                    write(top, to_probabilities(logits, self.overlapping)[0].cpu().numpy())
                     yield top, logits
 
             labels = self._collect_labels(image, write_rows())
@@ -241,11 +249,15 @@ class _OutputWriter:
         mask, overlay = image.job.locate_mask(self.out), image.job.locate_overlay(self.out)
         if image.job.has_geotiff_mask:
             save_geotiff_mask(labels, self.palette, image.job.image, mask)
+        elif self.overlapping:
+            save_class_bands(labels, self.classes, mask)
         else:
             save_mask(labels, self.palette, mask)
         if self.options.overlays and image.image is not None:
-            step = math.ceil(max(labels.shape) / MAX_SHRUNK_SIDE_PX) if labels.size > LARGE_IMAGE_PIXELS else 1
+            is_large = labels.shape[0] * labels.shape[1] > LARGE_IMAGE_PIXELS
+            step = math.ceil(max(labels.shape) / MAX_SHRUNK_SIDE_PX) if is_large else 1
             picture, shown = draw_picture(image.image, self.bands, step), np.ascontiguousarray(labels[::step, ::step])
+            shown = combine_labels(shown) if self.overlapping else shown
             save_overlay(picture, shown, self.palette, self.tinted, overlay)
 
     def _await_oldest(self) -> None:

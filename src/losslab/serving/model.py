@@ -22,7 +22,10 @@ from losslab.prediction.label_map import Labels, predict_image, to_pixels
 COLUMN = "image"
 """Input column; a value is the bytes of an image file, in base64 over HTTP, or an array `[H, W, B]` as such files hold."""
 PARAMETER, ARRAY, PNG = "masks", "array", "png"
-"""Request parameter and its values: labels uint8 `[H, W]`, or a PNG of them with the card's palette, in base64."""
+"""Request parameter and its values: labels uint8 `[H, W]`, or a PNG of them with the card's palette, in base64.
+
+Overlapping classes have labels `[H, W, C]`, 1 where a class is, and no PNG.
+"""
 
 
 MAX_ROWS, MAX_PIXELS, MAX_BYTES = 64, 20_000_000, 64_000_000
@@ -42,6 +45,8 @@ class ServedModel:
         kind = (params or {}).get(PARAMETER, ARRAY)
         if kind not in (ARRAY, PNG):
             raise InputError(f"params: {PARAMETER} is {kind!r}, but must be {ARRAY} or {PNG}")
+        if kind == PNG and self.predictor.overlapping:
+            raise InputError(f"params: {PARAMETER} is {PNG}, but classes that overlap have no PNG; take {ARRAY}")
         masks = [predict_image(self.predictor, image) for image in _read_images(model_input[COLUMN], self.bands)]
         palette = self.predictor.description["palette"]
         return [_encode_png(mask, palette) if kind == PNG else mask for mask in masks]

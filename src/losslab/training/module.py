@@ -9,13 +9,19 @@ import lightning as L
 import torch
 from torch import Tensor, nn
 
+from losslab.cards import has_overlapping_labels
 from losslab.data.loading.arrays import PreparedData, build_evaluation_loader
 from losslab.data.loading.batches import build_training_loader
 from losslab.data.loading.crops import CropSampler
 from losslab.errors import DivergedError
 from losslab.inference.tensors import InputScaling, to_labels
 from losslab.losses.total import TotalLoss
-from losslab.metrics.confusion import compute_scores, count_confusion_per_image
+from losslab.metrics.confusion import (
+    compute_overlapping_scores,
+    compute_scores,
+    count_confusion_per_image,
+    count_overlapping,
+)
 from losslab.params import Params
 from losslab.runtime.randomness import derive_seed
 from losslab.training.divergence import DivergenceWatch
@@ -52,7 +58,8 @@ class SegmentationModule(L.LightningModule):
         self.classes, self.size = description["classes"], description["size"]
         self.scaling = InputScaling(description)  # on the device, so that no step waits for it to come there
         self.factor: Callable[[int, Sequence[float]], float] = lambda step, scores: 1.0
-        self.labels, self.ignore_index = max(description["num_classes"], 2), description["ignore_index"]
+        self.labels, self.ignore_index = len(self.classes), description["ignore_index"]
+        self.overlapping = has_overlapping_labels(description)
         self.confusion: Tensor | int = 0
         self.means = {phase: _Means(loss.losses) for phase in ("train", "val")}
         self.averaged = 0
@@ -108,7 +115,7 @@ class SegmentationModule(L.LightningModule):
         torch.manual_seed(derive_seed(self.params.seed, "step", self.current_epoch, batch_index, self.global_rank))
         images, target = batch
         logits = self.net(self.scaling(images))
-        terms = self.loss.compute_terms(logits, target.long())
+        terms = self.loss.compute_terms(logits, self._arrange(target))
         total = self.loss.add_up(terms)
         self.watch.note_loss(batch_index, logits, terms, total)
         alone = self.trainer.world_size == 1
@@ -119,8 +126,16 @@ class SegmentationModule(L.LightningModule):
             self.held = self.held + self._count_held(target)
         return total if alone else total * weight
 
+    def _arrange(self, target: Tensor) -> Tensor:
+        """Return a batch's masks as the loss takes them: int64 `[N, H, W]`, or `[N, C, H, W]` of overlapping classes."""
+        return target.permute(0, 3, 1, 2).long() if self.overlapping else target.long()
+
     def _count_held(self, target: Tensor) -> Tensor:
         """Count the crops of a batch that hold each class, and all of them, int64 `[labels + 1]`."""
+        if self.overlapping:
+            return torch.cat(
+                [(target == 1).any(dim=(1, 2)).sum(dim=0), target.new_tensor([len(target)], dtype=torch.int64)]
+            )
         present = torch.zeros(len(target), 256, dtype=torch.int64, device=target.device)
         present.scatter_(1, target.flatten(1).long(), 1)
         return torch.cat([present[:, : self.labels].sum(dim=0), present.new_tensor([len(target)])])
@@ -150,15 +165,19 @@ class SegmentationModule(L.LightningModule):
         loader: Any = self.trainer.val_dataloaders
         if number >= len(loader.batch_sampler.batches):
             return  # another process has it
-        images, target = batch[0], batch[1].long()
+        images, target = batch[0], self._arrange(batch[1])
         logits = self.kept_net(self.scaling(images))
         terms = self.loss.compute_terms(logits, target)
         total = self.loss.add_up(terms)
         if self.trainer.world_size == 1:
             self.watch.note_loss(number, logits, terms, total)
         self.means["val"].add(total, terms, len(images))
-        counts = count_confusion_per_image(to_labels(logits.float()), target, self.labels, self.ignore_index)
-        self.confusion = self.confusion + counts.sum(dim=0)
+        if self.overlapping:
+            counts = count_overlapping(logits.float(), target, self.ignore_index)
+        else:
+            labels = to_labels(logits.float())
+            counts = count_confusion_per_image(labels, target, self.labels, self.ignore_index).sum(dim=0)
+        self.confusion = self.confusion + counts
 
     def on_validation_epoch_end(self) -> None:
         self.watch.drain()
@@ -170,8 +189,10 @@ class SegmentationModule(L.LightningModule):
         if not math.isfinite(means["val"]["total"]):  # all processes see it at once, so that none waits for another
             lower = f"set train.lr below {self.params.train.lr:g}"
             raise DivergedError(f"epoch {self.current_epoch + 1}: the val loss is not finite: {lower}")
-        confusion = torch.zeros(self.labels, self.labels, dtype=torch.int64, device=self.device) + self.confusion
-        scores = compute_scores(self.trainer.strategy.reduce(confusion, reduce_op="sum"))
+        shape = (self.labels, 2, 2) if self.overlapping else (self.labels, self.labels)
+        confusion = torch.zeros(shape, dtype=torch.int64, device=self.device) + self.confusion
+        compute = compute_overlapping_scores if self.overlapping else compute_scores
+        scores = compute(self.trainer.strategy.reduce(confusion, reduce_op="sum"))
         first = {f"{phase}_loss": means[phase]["total"] for phase in means} | {"val_miou": float(scores["miou"])}
         rest = {f"val_iou_{name}": float(iou) for name, iou in zip(self.classes, scores["iou"], strict=True)}
         if self.crops is not None:

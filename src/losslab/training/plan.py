@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from losslab.bands import read_bands
-from losslab.cards import IGNORE_INDEX, SPLITS, count_outputs
+from losslab.cards import IGNORE_INDEX, SPLITS, count_outputs, has_overlapping_labels
 from losslab.data.loading.arrays import PreparedData
 from losslab.data.loading.augmentation import RECIPES_WITHOUT_VOID
 from losslab.data.loading.batches import EpochBatchSampler, TrainingDataset
@@ -65,7 +65,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
     check_encoder(params.arch, params.encoder, params.encoder_weights)
     data, data_md5 = prepared.describe(), prepared.md5()
     check_checkout(prepared.folder, data_md5)
-    outputs, size = count_outputs(len(data["classes"])), data["size"]
+    outputs, size = count_outputs(len(data["classes"]), has_overlapping_labels(data)), data["size"]
     bands = read_bands(data)
     mean, std = find_normalisation(params.encoder, params.encoder_weights, bands) or (data["mean"], data["std"])
     torch.manual_seed(derive_seed(params.seed, "weights"))
@@ -97,6 +97,7 @@ def plan_training(params: Params, prepared: PreparedData) -> TrainingPlan:
         "encoder": params.encoder,
         "num_classes": outputs,
         "parameters": sum(parameter.numel() for parameter in net.parameters()),
+        **({"labels": data["labels"]} if "labels" in data else {}),
         **{key: data[key] for key in ("classes", "palette", "ignore_index", "size", "fit")},
         "mean": mean,
         "std": std,
@@ -158,8 +159,9 @@ def _try_inexact_step(net: nn.Module, loss: TotalLoss, size: int, description: M
             net.to(device).train()
             scaling = InputScaling(description).to(device)
             images = torch.zeros(2, size, size, len(scaling.low), device=device)
-            target = torch.zeros(2, size, size, dtype=torch.int64, device=device)
-            loss.to(device)(net(scaling(images)), target).backward()
+            logits = net(scaling(images))
+            shape = logits.shape if loss.overlapping else (2, size, size)
+            loss.to(device)(logits, torch.zeros(shape, dtype=torch.int64, device=device)).backward()
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         net.cpu().zero_grad(set_to_none=True)
@@ -183,4 +185,5 @@ def _build_loss(params: Params, data: dict[str, Any]) -> TotalLoss:
     ignore_index = data["ignore_index"]
     if ignore_index is None and params.train.augmentation not in RECIPES_WITHOUT_VOID:
         ignore_index = IGNORE_INDEX
-    return TotalLoss(parsed, count_outputs(len(data["classes"])), ignore_index)
+    overlapping = has_overlapping_labels(data)
+    return TotalLoss(parsed, count_outputs(len(data["classes"]), overlapping), ignore_index, overlapping)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from losslab.cards import read_card
+from losslab.data.images.class_masks import build_label_reader
 from losslab.data.images.labels import LabelMapping
 from losslab.data.prepare.prepare import prepare
 from losslab.data.readers import read_layout
@@ -149,7 +150,8 @@ def test_nonzero_colours_are_all_but_black_and_void(tmp_path: Path) -> None:
         {"name": "back", "color": [0, 0, 0], "values": [[0, 0, 0]]},
         {"name": "front", "color": [9, 9, 9], "values": ["nonzero"]},
     ]
-    mapping = LabelMapping(own_card(tmp_path, classes=classes, void=[[255, 255, 255]]))
+    mapping = build_label_reader(own_card(tmp_path, classes=classes, void=[[255, 255, 255]]))
+    assert isinstance(mapping, LabelMapping)
     colours = np.array([[[0, 0, 0], [0, 0, 1], [255, 255, 255], [255, 255, 254]]], np.uint8)
     assert mapping.map_values(colours).tolist() == [[0, 1, 255, 1]]
 

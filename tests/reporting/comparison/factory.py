@@ -105,7 +105,7 @@ def make_comparison(folder: Path, made: MadeUpComparison = MadeUpComparison()) -
         images=made.images,
         units=made.groups or made.images,
         classes=CLASSES,
-        palette=[(240, 200, 170), (150, 50, 90), (20, 60, 160)],
+        picture_labels=list(zip(CLASSES, [(240, 200, 170), (150, 50, 90), (20, 60, 160)], strict=True)),
         ignore_index=255,
         axes=made.axes,
         cells=cells,

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from losslab.cards import GeneratorSource
 
 Plane = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
 SKIN, LESION, HAIR = 0, 1, 2
 
 
@@ -56,31 +57,48 @@ class RandomStream:
 
 
 def generate_dataset(source: GeneratorSource, folder: Path, step: Callable[[], object] = lambda: None) -> None:
-    """Write `{train,val,test}/{images,masks}/NNNN.bmp` below `folder`; `step` is called after each image."""
+    """Write `{train,val,test}/{images,masks}/NNNN.bmp` below `folder`; `step` is called after each image.
+
+    Of overlapping classes, a mask is a folder `NNNN` with a file for each.
+    """
     number = 0
     for split, count in source.images.items():
         for kind in ("images", "masks"):
             (folder / split / kind).mkdir(parents=True)
         for _ in range(count):
-            image, mask = draw_lesion(RandomStream(source.seed, number), source.pixels)
-            for kind, pixels in (("images", image[..., ::-1]), ("masks", mask)):
+            draws = RandomStream(source.seed, number)
+            if source.generator == "lesions":
+                image, mask = draw_lesion(draws, source.pixels)
+                masks = {f"{number:04d}.bmp": mask}
+            else:
+                image, *planes = draw_overlapping_lesion(draws, source.pixels)
+                (folder / split / f"masks/{number:04d}").mkdir()
+                named = zip(("lesion", "hair"), planes, strict=True)
+                masks = {f"{number:04d}/{name}.bmp": plane * np.uint8(255) for name, plane in named}
+            files = {f"masks/{name}": mask for name, mask in masks.items()}
+            for name, pixels in (files | {f"images/{number:04d}.bmp": image[..., ::-1]}).items():
                 # Not cv2.imwrite, which does not see that the disk is full.
                 _, encoded = cv2.imencode(".bmp", np.ascontiguousarray(pixels))
-                (folder / split / kind / f"{number:04d}.bmp").write_bytes(encoded.tobytes())
+                (folder / split / name).write_bytes(encoded.tobytes())
             number += 1
             step()
 
 
 def draw_lesion(draws: RandomStream, size: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Draw an image, RGB `[size, size, 3]`, and its mask `[size, size]` of 0 skin, 1 lesion, 2 hair."""
+    image, lesion, hair = draw_overlapping_lesion(draws, size)
+    return image, np.where(hair, np.uint8(HAIR), np.where(lesion, np.uint8(LESION), np.uint8(SKIN)))
+
+
+def draw_overlapping_lesion(draws: RandomStream, size: int) -> tuple[npt.NDArray[np.uint8], Mask, Mask]:
+    """Draw an image, RGB `[size, size, 3]`, and the masks of its lesion and its hair, bool `[size, size]`."""
     centres = (np.arange(size) + 0.5) / size * 2 - 1
     x, y = centres[None, :], centres[:, None]  # -1..1 across the image
     image = _draw_skin(draws, x, y)
-    mask = np.full((size, size), SKIN, np.uint8)
-    _add_lesion(draws, x, y, image, mask)
-    _add_hairs(draws, size, image, mask)
+    lesion = _add_lesion(draws, x, y, image)
+    hair = _add_hairs(draws, size, image)
     _add_light(draws, x, y, image)
-    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8), mask
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8), lesion, hair
 
 
 def _draw_skin(draws: RandomStream, x: Plane, y: Plane) -> Plane:
@@ -99,8 +117,8 @@ def _draw_skin(draws: RandomStream, x: Plane, y: Plane) -> Plane:
     return image
 
 
-def _add_lesion(draws: RandomStream, x: Plane, y: Plane, image: Plane, mask: npt.NDArray[np.uint8]) -> None:
-    """Add an ellipse with a border bent by noise; it fades over a soft rim whose middle is the mask's border."""
+def _add_lesion(draws: RandomStream, x: Plane, y: Plane, image: Plane) -> Mask:
+    """Add an ellipse with a border bent by noise; it fades over a soft rim whose middle is the border of its mask."""
     size = x.size
     cx, cy = draws.uniform(-0.3, 0.3), draws.uniform(-0.3, 0.3)
     (ux, uy), long = draws.direction(), draws.uniform(0.32, 0.68)
@@ -118,17 +136,19 @@ def _add_lesion(draws: RandomStream, x: Plane, y: Plane, image: Plane, mask: npt
     colour = np.stack([_mix_values(one, two, share) for one, two in zip(first, second, strict=True)], axis=-1)
     colour = colour * (1 + 0.16 * speckles + 0.10 * patches)[..., None]
     image += cover[..., None] * (colour - image)
-    mask[inside > 0] = LESION
+    return np.asarray(inside > 0)
 
 
-def _add_hairs(draws: RandomStream, size: int, image: Plane, mask: npt.NDArray[np.uint8]) -> None:
-    """Add dark bent hairs, one to two pixels wide at 128 x 128, over skin and lesion."""
+def _add_hairs(draws: RandomStream, size: int, image: Plane) -> Mask:
+    """Add dark bent hairs, one to two pixels wide at 128 x 128, over skin and lesion, and return their mask."""
+    mask = np.zeros((size, size), np.bool_)
     dark = tuple(draws.uniform(0.5, 1.2) * channel for channel in (0.20, 0.13, 0.10))
     for _ in range(draws.integer(2, 7)):
         width = draws.uniform(1.1, 2.1) * size / 128
         distance = _draw_distance_to_hair(draws, size)
         _blend(image, np.clip(width / 2 + 0.5 - distance, 0, 1) * draws.uniform(0.6, 0.9), dark)
-        mask[distance < width / 2] = HAIR
+        mask |= distance < width / 2
+    return mask
 
 
 def _draw_distance_to_hair(draws: RandomStream, size: int) -> Plane:

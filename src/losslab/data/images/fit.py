@@ -34,16 +34,16 @@ def compute_placement(height: int, width: int, size: int, fit: Fit) -> Placement
 
 
 def resize_pair(image: Values, mask: Pixels, size: int, fit: Fit) -> tuple[Values, Pixels]:
-    """Resize an image `[H, W, B]` and its labels `[H, W]` without padding or making up labels."""
+    """Resize an image `[H, W, B]` and its labels `[H, W, …]` without padding or making up labels."""
     place = compute_placement(mask.shape[0], mask.shape[1], size, fit)
     return _resize_image(image, place), resize_labels(mask, size, fit)
 
 
 def resize_labels(mask: Pixels, size: int, fit: Fit) -> Pixels:
-    """Resize labels `[H, W]` to the nearest, without padding."""
+    """Resize labels `[H, W]`, or `[H, W, classes]` of overlapping classes, to the nearest, without padding."""
     place = compute_placement(mask.shape[0], mask.shape[1], size, fit)
-    labels = cv2.resize(mask, (place.width, place.height), interpolation=cv2.INTER_NEAREST_EXACT)
-    return np.asarray(labels, np.uint8)
+    bands = resize_bands(np.atleast_3d(mask), (place.width, place.height), cv2.INTER_NEAREST_EXACT)
+    return np.asarray(bands.reshape(place.height, place.width, *mask.shape[2:]), np.uint8)
 
 
 def restore_labels(labels: Pixels, height: int, width: int) -> Pixels:

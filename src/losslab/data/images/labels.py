@@ -1,6 +1,6 @@
 """What raw mask values mean: their labels, as the card has it, and their colours, where a palette has some."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from losslab.cards import IGNORE_INDEX, NONZERO, Card
-from losslab.data.images.decode import Pixels, UnusableFileError, Values
+from losslab.cards import IGNORE_INDEX, NONZERO, RawValue
+from losslab.data.images.decode import Pixels, UnusableFileError, Values, read_mask
 from losslab.data.images.files import holds_npy
 from losslab.formats import format_list
 from losslab.io.windows import PixelWindows
@@ -24,18 +24,24 @@ MAX_KNOWN_SHOWN = 24
 class LabelMapping:
     """A map from raw values to labels: the class's number, or the ignore index."""
 
-    def __init__(self, card: Card) -> None:
-        self.in_colours = card.in_colours
+    def __init__(
+        self, values_by_label: Mapping[int, Sequence[RawValue]], void: Sequence[RawValue], in_colours: bool = False
+    ) -> None:
+        self.in_colours = in_colours
         self.table = np.full(1 << (24 if self.in_colours else 16), UNKNOWN, np.int16)
-        values_by_label = dict(enumerate(one.values for one in card.classes)) | {IGNORE_INDEX: card.void}
-        for label, values in values_by_label.items():
+        all_values = {**values_by_label, IGNORE_INDEX: void}
+        for label, values in all_values.items():
             self.table[[_pack_value(value) for value in values if value != NONZERO]] = label
-        for label, values in values_by_label.items():
+        for label, values in all_values.items():
             if NONZERO in values:
                 rest = self.table[1:]
                 rest[rest == UNKNOWN] = label
         self.bytes = np.where(self.table[:256] == UNKNOWN, 0, self.table[:256]).astype(np.uint8)
         self.unknown_bytes = (self.table[:256] == UNKNOWN).astype(np.uint8)
+
+    def read(self, path: Path) -> Pixels:
+        """Read the labels of a mask, uint8 `[H, W]`. Raises UnusableFileError."""
+        return self.map_values(read_mask(path, self.in_colours))
 
     def map_values(self, values: Values) -> Pixels:
         """Map raw values `[H, W]`, or colours `[H, W, 3]`, to labels uint8 `[H, W]`. Raises UnusableFileError."""

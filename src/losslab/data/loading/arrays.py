@@ -47,7 +47,10 @@ class PreparedData:
         return cast(Pixels, np.load(self.folder / split / "images.npy", mmap_mode="r"))
 
     def masks(self, split: SplitName) -> Pixels:
-        """Map the labels into memory: `[N, H, W]`, or `[pixels]` where images keep their own sizes (fit tile)."""
+        """Map the labels into memory: `[N, H, W]`, or `[pixels]` where images keep their own sizes (fit tile).
+
+        Of overlapping classes, each pixel has a number for each class: `[…, C]`, 1 where it is, 0 where not, 255 void.
+        """
         return cast(Pixels, np.load(self.folder / split / "masks.npy", mmap_mode="r"))
 
     def rows(self, split: SplitName, what: Literal["images", "masks"]) -> "ArrayRows":
@@ -163,7 +166,7 @@ class ImageRow:
 
 
 class EvaluationDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Batches by their numbers: images as prepared, `[N, H, W, B]`, and targets uint8 `[N, H, W]`.
+    """Batches by their numbers: images as prepared, `[N, H, W, B]`, and targets uint8 `[N, H, W]`, or `[N, H, W, C]`.
 
     Of images that keep their own sizes (fit tile), a number is that of a tile, and each pixel counts in one tile alone: in
     the others that hold it, it is void.

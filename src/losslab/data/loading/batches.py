@@ -60,7 +60,7 @@ class EpochBatchSampler(Sampler[list[Key]]):
 
 
 class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Batches by their (epoch, sample) pairs: images as prepared, `[N, H, W, B]`, and targets uint8 `[N, H, W]`.
+    """Batches by their (epoch, sample) pairs: images as prepared, `[N, H, W, B]`, and targets uint8 `[N, H, W]`, or `[…, C]`.
 
     A sample is an image, a tile of one where images keep their own sizes (fit tile), or a crop. Augmented images that are
     not RGB of 8 bits come as float32, in the units of their files.
@@ -99,9 +99,13 @@ class TrainingDataset(Dataset[tuple[Tensor, Tensor]]):
             for (epoch, index), image, mask in zip(keys, images, masks, strict=True):
                 # Without a seed, albumentations draws the same numbers in every worker and epoch.
                 self.augment.set_random_seed(derive_seed(self.seed, "augmentation", epoch, index))
-                changed = self.augment(image=image, mask=mask)
+                if mask.ndim == 2:
+                    changed = self.augment(image=image, mask=mask)
+                    np.copyto(mask, changed["mask"])
+                else:  # of overlapping classes, each on its own: OpenCV moves no more than four planes at once
+                    changed = self.augment(image=image, masks=[np.array(plane) for plane in np.moveaxis(mask, -1, 0)])
+                    np.copyto(mask, np.stack(changed["masks"], axis=-1))
                 np.copyto(image, changed["image"])
-                np.copyto(mask, changed["mask"])
             images = images if self.is_rgb else self.bands.restore(images)
         return torch.from_numpy(images), torch.from_numpy(masks)
 

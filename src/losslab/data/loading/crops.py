@@ -7,6 +7,7 @@ from itertools import accumulate
 import numpy as np
 import numpy.typing as npt
 
+from losslab.cards import IGNORE_INDEX
 from losslab.data.loading.arrays import ArrayRows
 from losslab.params import Sampling
 from losslab.runtime.randomness import derive_seed
@@ -17,7 +18,6 @@ STRIP_PIXELS = 1 << 20
 """Pixels of a mask that are looked at together."""
 MAX_IMAGES_COUNTED = 4096
 """Images whose counts are kept in memory."""
-
 
 Counts = npt.NDArray[np.int32]
 
@@ -36,6 +36,8 @@ class CropSampler:
 
     def __init__(self, masks: ArrayRows, side: int, sampling: Sampling, void: int | None, seed: int) -> None:
         self.masks, self.side, self.sampling, self.void, self.seed = masks, side, sampling, void, seed
+        self.overlapping = bool(masks.bands)
+        """Whether the labels are those of overlapping classes, which have no background among them."""
         counts = [max(1, round(height * width / side**2)) for height, width in masks.sizes]
         self.ends = list(accumulate(counts))
         self._counted = functools.lru_cache(MAX_IMAGES_COUNTED)(self._count)
@@ -73,8 +75,9 @@ class CropSampler:
         if self.sampling == "uniform" or (self.sampling == "foreground" and rng.random() < 0.5):
             return None
         present, counts = self._counted(image)
-        first = 1 if self.sampling == "foreground" else 0
-        wanted = np.flatnonzero((present >= first) & (present != (-1 if self.void is None else self.void)))
+        first = 1 if self.sampling == "foreground" and not self.overlapping else 0
+        nowhere = IGNORE_INDEX if self.overlapping else -1 if self.void is None else self.void
+        wanted = np.flatnonzero((present >= first) & (present != nowhere))
         if not len(wanted):
             return None
         chosen_classes = wanted if self.sampling == "foreground" else wanted[rng.integers(len(wanted))][None]
@@ -85,8 +88,8 @@ class CropSampler:
         strip = int(np.searchsorted(ends, chosen, side="right"))
         first, pixels = self._read_strip(image, strip)
         places = np.flatnonzero(np.isin(pixels, labels))
-        row, column = divmod(int(places[chosen - (ends[strip - 1] if strip else 0)]), pixels.shape[1])
-        return first + row, column
+        row, place = divmod(int(places[chosen - (ends[strip - 1] if strip else 0)]), pixels.shape[1])
+        return first + row, place * self.masks.sizes[image][1] // pixels.shape[1]
 
     def _count(self, image: int) -> tuple[Counts, Counts]:
         """Return the labels of an image, and the pixels that each strip has of them, `[strips, labels]`."""
@@ -96,10 +99,14 @@ class CropSampler:
         return present.astype(np.int32), counts[:, present].astype(np.int32)
 
     def _read_strip(self, image: int, strip: int) -> tuple[int, npt.NDArray[np.uint8]]:
-        """Return the first row of a strip of a mask, and its labels."""
+        """Return the first row of a strip of a mask, and its labels; of overlapping classes each pixel has one for each."""
         (height, width), rows = self.masks.sizes[image], self._count_rows(image)
         top = strip * rows
-        return top, self.masks.read_window(image, top, 0, min(rows, height - top), width)
+        labels = self.masks.read_window(image, top, 0, min(rows, height - top), width)
+        if self.overlapping:
+            numbers = np.arange(labels.shape[2], dtype=np.uint8)
+            labels = np.where(labels == 1, numbers, np.uint8(IGNORE_INDEX)).reshape(len(labels), -1)
+        return top, labels
 
     def _count_rows(self, image: int) -> int:
-        return max(1, STRIP_PIXELS // self.masks.sizes[image][1])
+        return max(1, STRIP_PIXELS // (self.masks.sizes[image][1] * max(self.masks.pixel_bytes, 1)))

@@ -33,7 +33,7 @@ def audit_file(name: str, statistics: ImageStatistics, params: PrepareParams) ->
         findings.append(Finding("image too small", name, f"{width} x {height}; prepare.size is {params.size}"))
     if statistics.is_flat:
         findings.append(Finding("image of one value", name))
-    if (statistics.pixels > 0).sum() == 1:
+    if (statistics.pixels == statistics.known).any():
         findings.append(Finding("one class only", name))
     return findings
 
@@ -104,7 +104,7 @@ def describe_data(
     """Return the part of audit.json that describes the data, without the findings."""
     coverage = {}
     for split, total in totals.items():
-        pixels = int(total.pixels.sum()) + total.void
+        pixels = total.known + total.void
         coverage[split] = {
             one.name: {"share": round(int(count) / pixels, 6), "images": int(images)}
             for one, count, images in zip(card.classes, total.pixels, total.images_with, strict=True)

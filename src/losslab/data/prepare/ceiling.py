@@ -10,9 +10,8 @@ import numpy as np
 
 from losslab.cards import Card
 from losslab.data.findings import Finding
-from losslab.data.images.decode import read_mask
+from losslab.data.images.class_masks import build_label_reader
 from losslab.data.images.fit import resize_labels
-from losslab.data.images.labels import LabelMapping
 from losslab.data.prepare.statistics import Counts, StatisticsTable, measure_overlap
 from losslab.formats import format_score
 from losslab.params import MAX_SIZE_PX, PrepareParams
@@ -40,7 +39,7 @@ def audit_ceiling(
     weak = [label for label, name in enumerate(names) if ceiling.get(name, 1) < MIN_CEILING]
     if not weak:
         return []
-    mapping = LabelMapping(card)
+    reader = build_label_reader(card)
 
     def report(label: int) -> Finding:
         detail = f"IoU of the truth itself {format_score(ceiling[names[label]])}"
@@ -52,7 +51,7 @@ def audit_ceiling(
                 break
             overlap = np.zeros((2, len(names)), np.int64)
             for image in images:
-                stored = mapping.map_values(read_mask(samples[image].mask, card.in_colours))
+                stored = reader.read(samples[image].mask)
                 overlap += measure_overlap(stored, resize_labels(stored, size, params.fit), len(names))
             iou = overlap[0, label] / overlap[1, label]
             if iou >= MIN_CEILING:

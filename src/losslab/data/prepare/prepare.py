@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from losslab.cards import IGNORE_INDEX, SPLITS, Card, SplitName
 from losslab.data.findings import Finding
-from losslab.data.images.decode import DecodedImage, UnusableFileError, read_image, read_mask
+from losslab.data.images.class_masks import ClassMasks, build_label_reader
+from losslab.data.images.decode import DecodedImage, Pixels, UnusableFileError, read_image, read_mask
 from losslab.data.images.fit import Placement, compute_placement, pad_pair, resize_pair
 from losslab.data.images.labels import Colour, LabelMapping, MappedWindows, PaletteColours, read_palette
 from losslab.data.images.windows import ImageWindows, open_image, open_mask
@@ -93,7 +94,8 @@ def prepare(card: Card, raw: Path, params: PrepareParams, out: Path, workers: in
         findings.append(Finding("fewer images than published", card.title, counts))
     with atomic_write(out) as partial:
         partial.mkdir()
-        with Spool(partial, card.format, None if params.fit == "tile" else params.size) as spool:
+        side, planes = None if params.fit == "tile" else params.size, len(card.classes) if card.is_overlapping else None
+        with Spool(partial, card.format, side, planes) as spool:
             kept, table = _decode_all(card, folder, chosen, params, spool, findings, workers)
             audit = describe_findings(findings)
             errors = _check_errors(audit, params, "or leave these files out")
@@ -185,8 +187,9 @@ def _decode_all(
 ) -> tuple[list[Sample], StatisticsTable]:
     """Decode on all cores and store in the order of `samples`; return those that can be used, and their statistics."""
     kept, table = list[Sample](), StatisticsTable(len(samples), len(card.classes))
-    labels, palettes, threads = LabelMapping(card), PaletteColours(), workers or count_cores()
-    stored = (_count_pixel_bytes(card) + 1) * params.size * params.size
+    labels, palettes, threads = build_label_reader(card), PaletteColours(), workers or count_cores()
+    planes = len(card.classes) if card.is_overlapping else 1
+    stored = (_count_pixel_bytes(card) + planes) * params.size * params.size
     ahead = max(min(MAX_IMAGES_AHEAD, MAX_BYTES_AHEAD // stored), 2 * threads)
     ahead = 2 * threads if params.fit == "tile" else ahead
 
@@ -222,7 +225,7 @@ def _count_pixel_bytes(card: Card) -> int:
 
 
 def _decode(
-    card: Card, folder: Path, sample: Sample, labels: LabelMapping, params: PrepareParams
+    card: Card, folder: Path, sample: Sample, labels: LabelMapping | ClassMasks, params: PrepareParams
 ) -> DecodedPair | Finding:
     """Return image and mask at the size that is stored, or why they cannot be used."""
     path, findings = sample.image, list[Finding]()
@@ -231,27 +234,27 @@ def _decode(
             opened = open_image(path, card.format)
             if opened.height * opened.width * _count_pixel_bytes(card) > MAX_BYTES_DECODED:
                 path = sample.mask
+                if isinstance(labels, ClassMasks):
+                    return _pair_large(opened, ArrayWindows(labels.read(path)), sample)
                 return _pair_large(opened, MappedWindows(open_mask(path, card.in_colours), labels), sample)
             picture = DecodedImage(read_whole(opened), opened.orientation)
         else:
             picture = read_image(path, card.format)
         path = sample.mask
-        values = read_mask(path, card.in_colours)
+        stored, palette = _read_labels(labels, path)
         as_stored = picture
-        picture = as_stored.match_shape(values.shape[:2])
+        picture = as_stored.match_shape(stored.shape[:2])
         if picture is not as_stored:
             findings.append(Finding("rotated by its EXIF tag", sample.name))
         elif picture.orientation > 1:
             findings.append(Finding("EXIF turn not applied", sample.name))
-        stored = labels.map_values(values)
-        palette = {} if card.in_colours else read_palette(path, values)
         image, mask = picture.pixels, stored
         if params.fit != "tile":
             image, mask = resize_pair(image, mask, params.size, params.fit)
         measure = ImageMeasure(image.shape, len(card.classes))
         measure.add(image, mask)
         overlap = None if mask.shape == stored.shape else measure_overlap(stored, mask, len(card.classes))
-        statistics = measure.finish(stored.shape, overlap)
+        statistics = measure.finish(stored.shape[:2], overlap)
         check_labels(statistics)
     except UnusableFileError as error:
         return Finding(error.kind, path.relative_to(folder).as_posix(), error.detail)
@@ -260,15 +263,26 @@ def _decode(
     return DecodedPair(ArrayWindows(image), ArrayWindows(mask), statistics, tuple(findings), lambda: palette)
 
 
-def _pair_large(image: ImageWindows, mask: MappedWindows, sample: Sample) -> DecodedPair:
+def _read_labels(labels: LabelMapping | ClassMasks, path: Path) -> tuple[Pixels, dict[int, Colour]]:
+    """Return the labels of a mask, and the colours of its numbers where it has a palette."""
+    if isinstance(labels, ClassMasks) or labels.in_colours:
+        return labels.read(path), {}
+    values = read_mask(path, in_colours=False)
+    return labels.map_values(values), read_palette(path, values)
+
+
+def _pair_large(image: ImageWindows, mask: MappedWindows | ArrayWindows, sample: Sample) -> DecodedPair:
     """Pair an image and a mask that are read by windows, since memory could not hold many of their size."""
     if (mask.height, mask.width) != (image.height, image.width):
         detail = f"{mask.width} x {mask.height}, its image {image.width} x {image.height} (width x height)"
         raise UnusableFileError("size mismatch", detail)
     turned = (Finding("EXIF turn not applied", sample.name),) if image.orientation > 1 else ()
-    return DecodedPair(
-        image, mask, None, turned, lambda: read_palette(sample.mask, np.array(sorted(mask.used), np.uint8))
-    )
+
+    def read_used_colours() -> dict[int, Colour]:
+        used = mask.used if isinstance(mask, MappedWindows) else ()
+        return read_palette(sample.mask, np.array(sorted(used), np.uint8)) if used else {}
+
+    return DecodedPair(image, mask, None, turned, read_used_colours)
 
 
 def _check_palette(palettes: PaletteColours, pair: DecodedPair, file: str) -> None:
@@ -288,6 +302,7 @@ def _describe_dataset(
 ) -> dict[str, Any]:
     return {
         "title": card.title,
+        **({"labels": card.labels} if card.is_overlapping else {}),
         "classes": [label_class.name for label_class in card.classes],
         "palette": [list(label_class.color) for label_class in card.classes],
         "ignore_index": IGNORE_INDEX if card.void or params.fit != "stretch" else None,

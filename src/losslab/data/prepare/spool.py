@@ -1,5 +1,6 @@
 """Prepared images on disk until the splits are known: they may not fit into memory."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
@@ -24,10 +25,13 @@ class Spool:
         folder: where the files are kept, until this context ends.
         form: bands and type of the images.
         side: pixels a side of all images; None where each has a size of its own.
+        planes: number of classes where they overlap, and each has labels of its own.
     """
 
-    def __init__(self, folder: Path, form: BandFormat, side: int | None) -> None:
+    def __init__(self, folder: Path, form: BandFormat, side: int | None, planes: int | None = None) -> None:
         self.paths = {kind: folder / f"{kind}.spool" for kind in KINDS}
+        self.planes = () if planes is None else (planes,)
+        """The shape of a pixel of a mask."""
         self.dtype, self.bands, self.side = np.dtype(form.dtype), len(form.names), side
         self.starts, self.shapes = [0], list[tuple[int, int]]()
         """Pixels before each image, and its height and width."""
@@ -101,13 +105,13 @@ class Spool:
         """Write `images.npy` and `masks.npy` with these images, in this order."""
         pixels = sum(self.starts[number + 1] - self.starts[number] for number in numbers)
         images = (pixels,) if self.side is None else (len(numbers), self.side, self.side)
-        for kind, shape, dtype in (
-            ("images", (*images, self.bands), self.dtype),
-            ("masks", images, np.dtype(np.uint8)),
+        for kind, pixel, dtype in (
+            ("images", (self.bands,), self.dtype),
+            ("masks", self.planes, np.dtype(np.uint8)),
         ):
-            length = dtype.itemsize * (self.bands if kind == "images" else 1)
+            length = dtype.itemsize * math.prod(pixel)
             with (folder / f"{kind}.npy").open("wb") as file:
-                header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
+                header = {"descr": dtype.str, "fortran_order": False, "shape": (*images, *pixel)}
                 np.lib.format.write_array_header_1_0(file, header)
                 for number in numbers:
                     start, stop = self.starts[number : number + 2]

@@ -1,6 +1,7 @@
 """Statistics of prepared images for the audit: counts of labels, and thumbnails."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ class ImageStatistics:
     pixels: Counts
     """Pixels of each class, at the new size."""
     void: int
+    known: int
+    """Pixels that are not void."""
     overlap: Counts
     """Pixels of the file's labels that resized ones give back, see `measure_overlap`: `[2, classes]`."""
     is_flat: bool
@@ -50,14 +53,20 @@ class ImageMeasure:
     def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
         self.shape, self.classes = shape, classes
         self.counts = np.zeros(256, np.int64)
+        self.present, self.void = np.zeros(classes, np.int64), 0
+        """Of overlapping classes, the pixels of each, and those that are void for all."""
         self.content = hashlib.md5(repr(shape).encode(), usedforsecurity=False)
         self.grey: list[Values] = []
         self.ends: list[Values] = []
         self.step = max(1, min(shape[:2]) // MAX_GREY_SIDE_PX)
 
     def add(self, image: Values, labels: Pixels) -> None:
-        """Add the next strip: `[rows, W, B]` and `[rows, W]`."""
-        self.counts += count_labels(labels)
+        """Add the next strip: `[rows, W, B]` and `[rows, W]`, or `[rows, W, classes]` of overlapping classes."""
+        if labels.ndim == 3:
+            self.present += np.count_nonzero(labels == 1, axis=(0, 1))
+            self.void += int((labels == IGNORE_INDEX).all(axis=2).sum())
+        else:
+            self.counts += count_labels(labels)
         self.content.update(np.ascontiguousarray(image).data)
         self.ends += [image.min(axis=(0, 1)), image.max(axis=(0, 1))]
         grey = make_grey(image)
@@ -68,13 +77,16 @@ class ImageMeasure:
 
     def finish(self, stored: tuple[int, int], overlap: Counts | None = None) -> ImageStatistics:
         """Return the statistics of an image whose file has this height and width; `overlap` if it was resized."""
+        pixels = self.counts[: self.classes] + self.present
+        void = int(self.counts[IGNORE_INDEX]) + self.void
         return ImageStatistics(
             width=stored[1],
             height=stored[0],
             is_resized=overlap is not None,
-            pixels=self.counts[: self.classes],
-            void=int(self.counts[IGNORE_INDEX]),
-            overlap=np.stack([self.counts[: self.classes]] * 2) if overlap is None else overlap,
+            pixels=pixels,
+            void=void,
+            known=math.prod(self.shape[:2]) - void,
+            overlap=np.stack([pixels] * 2) if overlap is None else overlap,
             is_flat=bool((np.min(self.ends, axis=0) == np.max(self.ends, axis=0)).all()),
             digest=self.content.hexdigest(),
             thumbnail=shrink_grey(self.grey),
@@ -83,7 +95,7 @@ class ImageMeasure:
 
 def check_labels(statistics: ImageStatistics) -> None:
     """Raise UnusableFileError for an image that is all void."""
-    if not statistics.pixels.any():
+    if not statistics.known:
         raise UnusableFileError("nothing but void", "")
 
 
@@ -100,6 +112,9 @@ def measure_overlap(stored: Pixels, resized: Pixels, classes: int) -> Counts:
 
     Pixels that are void in `stored`, or once brought back, do not count.
     """
+    if stored.ndim == 3:
+        parts = [measure_overlap(stored[..., label], resized[..., label], 2)[:, 1] for label in range(classes)]
+        return np.stack(parts, axis=1)
     pixels = _count_labels(stored, classes)
     if resized.shape == stored.shape:
         return np.stack([pixels, pixels])
@@ -127,7 +142,7 @@ class StatisticsTable:
     def __init__(self, images: int, classes: int) -> None:
         self.images = 0
         self.pixels = np.zeros((images, classes), np.int64)
-        self.void = np.zeros(images, np.int64)
+        self.void, self.known = np.zeros(images, np.int64), np.zeros(images, np.int64)
         self.overlap = np.zeros((2, classes), np.int64)
         self.is_resized = False
         """Whether any image was."""
@@ -137,7 +152,7 @@ class StatisticsTable:
 
     def add(self, one: ImageStatistics) -> None:
         row = self.images
-        self.pixels[row], self.void[row] = one.pixels, one.void
+        self.pixels[row], self.void[row], self.known[row] = one.pixels, one.void, one.known
         self.sizes[row], self.digests[row] = (one.width, one.height), one.digest.encode()
         self.overlap += one.overlap
         self.is_resized |= one.is_resized
@@ -145,13 +160,14 @@ class StatisticsTable:
 
     def compute_totals(self, rows: Sequence[int]) -> "SplitTotals":
         pixels = self.pixels[rows]
-        present, labelled = pixels > 0, pixels.sum(axis=1, keepdims=True)
+        present, known = pixels > 0, self.known[rows]
         return SplitTotals(
             images=len(rows),
             pixels=pixels.sum(axis=0),
             void=int(self.void[rows].sum()),
+            known=int(known.sum()),
             images_with=present.sum(axis=0),
-            pixels_where_present=np.where(present, labelled, 0).sum(axis=0),
+            pixels_where_present=np.where(present, known[:, None], 0).sum(axis=0),
         )
 
 
@@ -162,6 +178,8 @@ class SplitTotals:
     images: int
     pixels: Counts
     void: int
+    known: int
+    """Pixels that are not void."""
     images_with: Counts
     pixels_where_present: Counts
-    """Pixels of all classes in the images that have a class, for frequencies that rare classes can be weighed by."""
+    """Pixels that are not void in the images that have a class, for frequencies that rare classes can be weighed by."""

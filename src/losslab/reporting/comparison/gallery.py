@@ -64,4 +64,4 @@ def _build_strip(comparison: Comparison, image: GalleryImage, side: int) -> Gall
 
 def _encode_labels(comparison: Comparison, path: Path, side: int) -> str:
     labels = np.asarray(read_shrunk(path, side, Image.Resampling.NEAREST), np.uint8)
-    return encode_labels(labels, comparison.palette, VOID_COLOUR)
+    return encode_labels(labels, [colour for _, colour in comparison.picture_labels], VOID_COLOUR)

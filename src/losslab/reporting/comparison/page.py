@@ -76,7 +76,7 @@ def build_comparison_page(comparison: Comparison) -> str:
         published=build_published_table(comparison),
         diagram=None if comparison.ranks is None else build_diagram(comparison.ranks),
         how_to_read=build_reading_guide(comparison),
-        legend=list(zip(comparison.classes, comparison.palette, strict=True)),
+        legend=comparison.picture_labels,
         void_colour=VOID_COLOUR,
     )
 

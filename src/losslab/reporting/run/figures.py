@@ -18,7 +18,8 @@ def draw_figures(outs: ReportInputs, folder: Path) -> None:
     """Write curves.png, confusion.png, iou_by_class.png, iou_by_image.png and reliability.png, whatever matplotlibrc says."""
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, "text.parse_math": False}):  # names are no formulas
         draw_curves(outs, folder / "curves.png")
-        draw_confusion(select_split(outs.confusion, "test"), folder / "confusion.png")
+        if not outs.has_overlapping_classes:
+            draw_confusion(select_split(outs.confusion, "test"), folder / "confusion.png")
         draw_iou_by_class(outs.per_class, folder / "iou_by_class.png")
         draw_iou_by_image(outs.read_image_scores("test"), folder / "iou_by_image.png")
         draw_reliability(outs.calibration, folder / "reliability.png")

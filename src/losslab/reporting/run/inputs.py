@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from losslab.cards import has_overlapping_labels
 from losslab.io.files import JsonObject, parse_number, read_csv, read_json
+from losslab.label_sets import list_picture_labels
 
 Line = Mapping[str, str]
 Table = Sequence[Line]
@@ -35,6 +37,15 @@ class ReportInputs:
     @property
     def classes(self) -> list[str]:
         return list(self.model["classes"])
+
+    @property
+    def has_overlapping_classes(self) -> bool:
+        return has_overlapping_labels(self.model)
+
+    @cached_property
+    def picture_labels(self) -> tuple[list[str], list[tuple[int, int, int]]]:
+        """Names and colours of the labels that pictures have."""
+        return list_picture_labels(self.model)
 
     @property
     def own_metrics(self) -> JsonObject:

@@ -85,7 +85,7 @@ def _count_bytes(examples: Iterable[GalleryExample]) -> int:
 
 
 def _build_example(outs: ReportInputs, row: Line, side: int) -> GalleryExample:
-    model = outs.model
+    palette = outs.picture_labels[1]
     image = read_shrunk(outs.predictions / f"{row['file']}.image.png", side, Image.Resampling.LANCZOS)
     truth, prediction = (
         np.asarray(read_shrunk(outs.predictions / f"{row['file']}.{kind}.png", side, Image.Resampling.NEAREST))
@@ -97,7 +97,7 @@ def _build_example(outs: ReportInputs, row: Line, side: int) -> GalleryExample:
         width=image.width,
         height=image.height,
         image=encode_photo(image.convert("RGB")),
-        truth=encode_labels(truth, model["palette"], VOID_COLOUR),
-        prediction=encode_labels(prediction, model["palette"], VOID_COLOUR),
-        errors=encode_mask(find_errors(truth, prediction, model["ignore_index"]), ERROR_COLOUR),
+        truth=encode_labels(truth, palette, VOID_COLOUR),
+        prediction=encode_labels(prediction, palette, VOID_COLOUR),
+        errors=encode_mask(find_errors(truth, prediction, outs.model["ignore_index"]), ERROR_COLOUR),
     )

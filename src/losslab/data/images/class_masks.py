@@ -1,0 +1,72 @@
+"""Masks of overlapping classes: one file for each class, or one file with a band for each."""
+
+from pathlib import Path
+
+import numpy as np
+
+from losslab.cards import Card
+from losslab.data.images.decode import Pixels, UnusableFileError, Values, read_mask
+from losslab.data.images.files import map_content
+from losslab.data.images.labels import LabelMapping
+from losslab.data.images.windows import read_stored
+from losslab.formats import format_list
+from losslab.io.windows import read_whole
+
+
+class ClassMasks:
+    """A reader of masks of overlapping classes, as the card has them.
+
+    A mask is a folder with a file for each class, named as the class is, or one TIFF or NPY file, or other picture, whose
+    bands are the classes in the card's order. In a folder, a class without a file is nowhere in the image.
+    """
+
+    in_colours = False
+
+    def __init__(self, card: Card) -> None:
+        self.names = [one.name for one in card.classes]
+        self.mappings = [LabelMapping({0: [0], 1: one.values}, card.void) for one in card.classes]
+
+    def read(self, path: Path) -> Pixels:
+        """Read labels uint8 `[H, W, classes]`: 1 where a class is, 0 where it is not, 255 where that is void.
+
+        Raises UnusableFileError.
+        """
+        planes = self._read_files(path) if path.is_dir() else self._read_bands(path)
+        return np.stack(
+            [mapping.map_values(plane) for mapping, plane in zip(self.mappings, planes, strict=True)], axis=2
+        )
+
+    def _read_files(self, folder: Path) -> list[Values]:
+        files = {path.stem: path for path in sorted(folder.iterdir()) if not path.name.startswith(".")}
+        if unknown := [path.name for name, path in files.items() if name not in self.names]:
+            detail = f"holds {format_list(unknown)}; the card has {format_list(self.names)}"
+            raise UnusableFileError("label not in the card", detail)
+        planes = {name: read_mask(path, in_colours=False) for name, path in files.items()}
+        if not planes:
+            raise UnusableFileError("unreadable mask", "a folder without a file of a class")
+        first, shape = next((name, plane.shape) for name, plane in planes.items())
+        for name, plane in planes.items():
+            if plane.shape != shape:
+                detail = f"{name} is {plane.shape[1]} x {plane.shape[0]}, {first} {shape[1]} x {shape[0]}"
+                raise UnusableFileError("unreadable mask", f"{detail} (width x height)")
+        absent: Values = np.zeros(shape, np.uint8)
+        return [planes.get(name, absent) for name in self.names]
+
+    def _read_bands(self, path: Path) -> list[Values]:
+        try:
+            stored = read_stored(map_content(path, "mask"), len(self.names))
+            if stored.bands != len(self.names) or stored.dtype.name not in ("bool", "uint8", "uint16"):
+                detail = f"holds {stored.describe()}; the card has {len(self.names)} overlapping classes"
+                raise UnusableFileError("unreadable mask", detail)
+            values = read_whole(stored.windows)
+        except UnusableFileError as error:
+            raise UnusableFileError("unreadable mask", error.detail) from None
+        values = values.astype(np.uint8) if values.dtype == np.bool_ else values
+        return [np.ascontiguousarray(values[..., band]) for band in range(len(self.names))]
+
+
+def build_label_reader(card: Card) -> "LabelMapping | ClassMasks":
+    """Build what reads a card's masks: labels uint8 `[H, W]`, or `[H, W, classes]` of overlapping classes."""
+    if card.is_overlapping:
+        return ClassMasks(card)
+    return LabelMapping(dict(enumerate(one.values for one in card.classes)), card.void, card.in_colours)
