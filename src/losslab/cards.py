@@ -263,7 +263,8 @@ class Card(Section):
         values = [str(value) for value in raw]
         if self.is_overlapping:
             # Each class has a mask of its own, so that classes may share values.
-            values = [str(value) for value in {*raw} if value not in self.void] + [str(value) for value in self.void]
+            of_classes = {value for label_class in self.classes for value in label_class.values}
+            values = [str(value) for value in [*of_classes, *self.void]]
             if self.in_colours or 0 in raw:
                 raise ValueError(
                     "labels are overlapping: in a class's mask 0 is outside, and values are numbers above it"

@@ -108,7 +108,9 @@ def check_metric(metric: str, study: Study, root: Path) -> None:
     kinds = [(run.params["dataset"], tuple(run.params["evaluate"]["metrics"])) for run in list_kinds_of_runs(study)]
     for dataset, own in dict.fromkeys(kinds):
         card = read_card(dataset, root / CATALOG)
-        listed = list_judged_metrics([each.name for each in card.classes], card.num_outputs == 1, own)
+        listed = list_judged_metrics(
+            [each.name for each in card.classes], card.num_outputs == 1, own, card.is_overlapping
+        )
         judged = [key for key in judged or listed if key in listed]
     if metric not in (judged or ()):
         is_shown = metric in TITLES or metric.startswith("surface_dice_")

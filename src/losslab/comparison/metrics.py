@@ -165,6 +165,8 @@ CLASS_MEANS = {"miou": "iou", "mdice": "dice", "mean_accuracy": "recall", "mprec
 CONTOUR_SCORES = {"boundary_iou": _average_ratios("overlap", "band"), "hd95": _average_ratios("hd95", "known")}
 POOLED_SCORES = ("pixel_accuracy", "fwiou", "mcc")
 """Metrics of the pixels of all images and classes together."""
+EXCLUSIVE_SCORES = ("pixel_accuracy", "mcc")
+"""Those of them that need each pixel to be of one class."""
 PER_IMAGE_COLUMNS = {"miou_per_image": "iou", "seed_score": "score"}
 """Metric → column of per_image.csv, for metrics that are means over images."""
 
@@ -227,19 +229,23 @@ def list_metrics(
     return {key: _describe_metric(key, classes, (own or {}).get(key)) for key in keys}
 
 
-def list_judged_metrics(classes: Sequence[str], is_binary: bool, own: Iterable[str] = ()) -> list[str]:
+def list_judged_metrics(
+    classes: Sequence[str], is_binary: bool, own: Iterable[str] = (), overlapping: bool = False
+) -> list[str]:
     """List the metrics that runs can be judged by, as single test images or their pixels have them.
 
     Args:
         is_binary: whether nets have one output, so that there is a seed_score.
         own: names of metrics of plug-ins.
+        overlapping: whether a pixel may be of several classes, so that scores of all pixels together are not there.
 
     >>> list_judged_metrics(["skin", "hair"], is_binary=False)[:4]
     ['miou', 'mdice', 'mean_accuracy', 'mprecision']
     """
     of_images = [key for key in PER_IMAGE_COLUMNS if key != "seed_score" or is_binary]
     by_class = [f"{kind}_{name}" for kind in CLASS_SCORES for name in classes]
-    return [*CLASS_MEANS, *POOLED_SCORES, *of_images, *CONTOUR_SCORES, *own, *by_class]
+    pooled = [key for key in POOLED_SCORES if not (overlapping and key in EXCLUSIVE_SCORES)]
+    return [*CLASS_MEANS, *pooled, *of_images, *CONTOUR_SCORES, *own, *by_class]
 
 
 def _describe_metric(key: str, classes: Sequence[str], own: JsonObject | None) -> ComparedMetric:

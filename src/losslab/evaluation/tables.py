@@ -74,7 +74,7 @@ def _write_rows(path: Path, results: Results, list_rows: Callable[[SplitResult],
 def _summarize(result: SplitResult, chosen: list[int | None]) -> dict[str, Any]:
     pixels, details = result.pixels.compute(), result.get_details()
     contours, calibration = details.contours.compute(), details.calibration.compute()
-    summary: dict[str, Any] = {name: _round(pixels[name]) for name in SUMMARY}
+    summary: dict[str, Any] = {name: _round(pixels[name]) for name in SUMMARY if name in pixels}
     distances = {"boundary_iou": contours["boundary_iou"], **_name_surface_dice(details, contours)}
     summary |= {name: _average(scores) for name, scores in (distances | {"hd95": contours["hd95"]}).items()}
     summary |= {"ece": _round(calibration["ece"]), "classes_scored": int(pixels["classes_scored"])}

@@ -198,7 +198,10 @@ def count_overlapping(logits: Tensor, target: Tensor, ignore_index: int | None) 
 
 
 def compute_overlapping_scores(confusion: Tensor) -> dict[str, Tensor]:
-    """Compute the scores of `losslab.metrics.confusion.compute_scores` of overlapping classes from `[C, 2, 2]` counts.
+    """Compute the scores of `compute_scores` of overlapping classes from `[C, 2, 2]` counts, truth in rows.
+
+    Each class is scored against the rest of the image. Pixel accuracy and MCC, which need each pixel to be of one class, are
+    left out.
 
     >>> compute_overlapping_scores(torch.tensor([[[1, 1], [0, 2]]]))["miou"]
     tensor(0.6667, dtype=torch.float64)
@@ -209,8 +212,6 @@ def compute_overlapping_scores(confusion: Tensor) -> dict[str, Tensor]:
     total = scores["support"].sum()
     return scores | {
         "fwiou": (scores["support"] * scores["iou"]).nansum() / total,
-        "pixel_accuracy": binary["pixel_accuracy"].mean(),
-        "mcc": binary["mcc"].nanmean(),
         "classes_scored": (~scores["iou"].isnan()).sum(),
     }
 
