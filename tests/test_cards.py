@@ -62,9 +62,10 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
         ({"source": {"folder": None, "url": "x"}}, r"source.url: unknown key; allowed here: folder$"),
         (
             {"source": {"archives": [{"nam": 1}]}},
-            r"source.archives.0.nam: unknown key; allowed here: name, md5, bytes, unpacked, urls; did you mean name\?$",
+            r"source.archives.0.nam: unknown key; allowed here: name, md5, sha256, bytes, unpacked, urls; did you mean name\?$",
         ),
-        ({"source": {"archives": [ARCHIVE | {"md5": None}]}}, r"a.zip has urls, so it needs an md5"),
+        ({"source": {"archives": [ARCHIVE | {"md5": None}]}}, r"a.zip has urls, so it needs an md5 or sha256"),
+        ({"source": {"archives": [ARCHIVE | {"sha256": "0" * 63}]}}, r"archives.0.sha256 is '0+'; it must match"),
         ({"source": {"archives": [ARCHIVE | {"urls": []}]}}, r"a.zip has no urls, so source.manual must say how"),
         ({"source": {"archives": [ARCHIVE | {"urls": ["ftp://x/y"]}]}}, r"urls.0 is 'ftp://x/y'; it must match"),
         ({"source": {"archives": [ARCHIVE | {"name": "../a.zip"}]}}, r"name is '../a.zip'; it must match"),

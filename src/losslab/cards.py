@@ -87,8 +87,10 @@ class GeneratorSource(Section):
 class Archive(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]*$")
     """Name of the file."""
-    md5: str | None = Field(pattern=r"^[0-9a-f]{32}$")
-    """None if nobody publishes it; then only a file that the user provides is accepted."""
+    md5: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    """Checksum of the file; null if nobody publishes it."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Checksum of the file, beside md5 or instead of it; without either, only a file that the user provides is accepted."""
     bytes: int | None = Field(gt=0)
     """Size of the download; None if it is not known."""
     unpacked: int = Field(gt=0)
@@ -98,8 +100,8 @@ class Archive(Section):
 
     @model_validator(mode="after")
     def _require_checksum(self) -> Self:
-        if self.urls and self.md5 is None:
-            raise ValueError(f"{self.name} has urls, so it needs an md5 to check the download")
+        if self.urls and self.md5 is None and self.sha256 is None:
+            raise ValueError(f"{self.name} has urls, so it needs an md5 or sha256 to check the download")
         return self
 
 
