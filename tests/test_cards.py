@@ -33,7 +33,7 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
     ("changes", "complaint"),
     [
         ({"colour": 1}, "colour: unknown key"),
-        ({"layout": "pets"}, "layout: 'pets' is not one of split_folders, folders, oxford_pet, camvid, ph2"),
+        ({"layout": "pets"}, "layout: 'pets' is not one of split_folders, ade20k, camvid, "),
         ({"classes": [{"name": "a", "color": [0, 0, 256], "values": [0]}]}, "classes.0.color.2 is 256"),
         ({"void": [2]}, "raw value 2 appears twice"),
         ({"void": [70000]}, "void.0: 70000 is not a mask value; use a number from 0 to 65535, a colour such as"),

@@ -161,7 +161,20 @@ Source = Annotated[
 ]
 
 
-LAYOUT_NAMES = ("split_folders", "folders", "oxford_pet", "camvid", "ph2")
+SPLIT_LAYOUTS = (
+    "split_folders",
+    "ade20k",
+    "camvid",
+    "cityscapes",
+    "drive",
+    "isic2018",
+    "loveda",
+    "oxford_pet",
+    "voc2012",
+)
+UNSPLIT_LAYOUTS = ("folders", "cvc_clinicdb", "dsb2018", "ph2")
+"""Layouts with an official split, and without one."""
+LAYOUT_NAMES = (*SPLIT_LAYOUTS, *UNSPLIT_LAYOUTS)
 """The layouts that losslab itself reads."""
 
 
@@ -220,7 +233,7 @@ class Card(Section):
     @property
     def has_official_split(self) -> bool:
         entry = find_entry("reader", self.layout, LAYOUT_NAMES)
-        return self.layout not in ("folders", "ph2") if entry is None else entry.facts.get("official_split", False)
+        return self.layout not in UNSPLIT_LAYOUTS if entry is None else entry.facts.get("official_split", False)
 
     @property
     def in_colours(self) -> bool:

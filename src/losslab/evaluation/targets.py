@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from losslab.cards import Card, SplitName, read_card
-from losslab.data.images.decode import UnusableFileError, read_image, read_mask
+from losslab.data.images.decode import UnusableFileError, read_image
 from losslab.data.images.fit import Fit
 from losslab.data.images.labels import LabelMapping
 from losslab.data.loading.arrays import ArrayRows, ImageRow, Pixels, PreparedData
@@ -90,7 +90,7 @@ class OriginalTargets:
     def _read_mask(self, index: int) -> Pixels:
         path, size = self.samples[index].mask, self.sizes[index]
         try:
-            mask = self._mapping.map_values(read_mask(path, self.card.in_colours))
+            mask = self._mapping.read(self.samples[index])
         except UnusableFileError as error:
             raise _explain_change(path, str(error)) from None
         if mask.shape != size:

@@ -11,10 +11,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from losslab.cards import IGNORE_INDEX, NONZERO, Card
-from losslab.data.images.decode import Pixels, UnusableFileError, Values
+from losslab.data.images.decode import Pixels, UnusableFileError, Values, read_mask
 from losslab.data.images.files import holds_npy
 from losslab.formats import format_list
 from losslab.io.windows import PixelWindows
+from losslab.plugins import Sample
 
 Colour = tuple[int, int, int]
 UNKNOWN = -1
@@ -49,6 +50,10 @@ class LabelMapping:
             self._complain(np.unique(numbers[labels == UNKNOWN]))
         return labels.astype(np.uint8)
 
+    def read(self, sample: Sample) -> Pixels:
+        """Read the labels uint8 `[H, W]` of a sample, void where it says nothing. Raises UnusableFileError."""
+        return keep_valid(self.map_values(read_mask(sample.mask, self.in_colours)), sample.valid)
+
     def _complain(self, present: npt.NDArray[Any]) -> NoReturn:
         unknown = format_list([self._format(int(value)) for value in present[self.table[present] == UNKNOWN]])
         known = [self._format(int(value)) for value in np.flatnonzero(self.table != UNKNOWN)]
@@ -57,6 +62,21 @@ class LabelMapping:
 
     def _format(self, number: int) -> str:
         return str([number >> 16, number >> 8 & 255, number & 255] if self.in_colours else number)
+
+
+def keep_valid(labels: Pixels, valid: Path | None) -> Pixels:
+    """Make labels void where the file `valid`, if there is one, is 0. Raises UnusableFileError."""
+    if valid is None:
+        return labels
+    try:
+        inside = read_mask(valid, in_colours=False)
+    except UnusableFileError as error:
+        raise UnusableFileError(error.kind, f"{valid.name}: {error.detail}") from None
+    if inside.shape != labels.shape:
+        (height, width), (own_height, own_width) = inside.shape, labels.shape
+        detail = f"{valid.name}: {width} x {height}, its mask {own_width} x {own_height} (width x height)"
+        raise UnusableFileError("size mismatch", detail)
+    return np.where(inside == 0, np.uint8(IGNORE_INDEX), labels)
 
 
 @dataclass
@@ -102,7 +122,7 @@ class PaletteColours:
 
 def read_palette(path: Path, values: Values) -> dict[int, Colour]:
     """Return the colours of a mask's numbers; none where there is no palette, or all used are greys of that number."""
-    if values.dtype != np.uint8 or holds_npy(path):
+    if values.dtype != np.uint8 or path.is_dir() or holds_npy(path):
         return {}
     try:
         with Image.open(path) as opened:

@@ -10,7 +10,6 @@ import numpy as np
 
 from losslab.cards import Card
 from losslab.data.findings import Finding
-from losslab.data.images.decode import read_mask
 from losslab.data.images.fit import resize_labels
 from losslab.data.images.labels import LabelMapping
 from losslab.data.prepare.statistics import Counts, StatisticsTable, measure_overlap
@@ -52,7 +51,7 @@ def audit_ceiling(
                 break
             overlap = np.zeros((2, len(names)), np.int64)
             for image in images:
-                stored = mapping.map_values(read_mask(samples[image].mask, card.in_colours))
+                stored = mapping.read(samples[image])
                 overlap += measure_overlap(stored, resize_labels(stored, size, params.fit), len(names))
             iou = overlap[0, label] / overlap[1, label]
             if iou >= MIN_CEILING:

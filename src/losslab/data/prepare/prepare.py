@@ -14,7 +14,7 @@ from losslab.cards import IGNORE_INDEX, SPLITS, Card, SplitName
 from losslab.data.findings import Finding
 from losslab.data.images.decode import DecodedImage, UnusableFileError, read_image, read_mask
 from losslab.data.images.fit import Placement, compute_placement, pad_pair, resize_pair
-from losslab.data.images.labels import Colour, LabelMapping, MappedWindows, PaletteColours, read_palette
+from losslab.data.images.labels import Colour, LabelMapping, MappedWindows, PaletteColours, keep_valid, read_palette
 from losslab.data.images.windows import ImageWindows, open_image, open_mask
 from losslab.data.prepare.audit import (
     AuditError,
@@ -229,7 +229,8 @@ def _decode(
     try:
         if params.fit == "tile":
             opened = open_image(path, card.format)
-            if opened.height * opened.width * _count_pixel_bytes(card) > MAX_BYTES_DECODED:
+            is_large = opened.height * opened.width * _count_pixel_bytes(card) > MAX_BYTES_DECODED
+            if is_large and sample.valid is None and not sample.mask.is_dir():
                 path = sample.mask
                 return _pair_large(opened, MappedWindows(open_mask(path, card.in_colours), labels), sample)
             picture = DecodedImage(read_whole(opened), opened.orientation)
@@ -243,7 +244,7 @@ def _decode(
             findings.append(Finding("rotated by its EXIF tag", sample.name))
         elif picture.orientation > 1:
             findings.append(Finding("EXIF turn not applied", sample.name))
-        stored = labels.map_values(values)
+        stored = keep_valid(labels.map_values(values), sample.valid)
         palette = {} if card.in_colours else read_palette(path, values)
         image, mask = picture.pixels, stored
         if params.fit != "tile":
@@ -286,11 +287,12 @@ def _find_content(file_size: Sequence[int], params: PrepareParams) -> Placement 
 def _describe_dataset(
     card: Card, params: PrepareParams, totals: dict[SplitName, SplitTotals], normalisation: Normalisation
 ) -> dict[str, Any]:
+    has_void = any(total.void for total in totals.values())  # outside of a field of view
     return {
         "title": card.title,
         "classes": [label_class.name for label_class in card.classes],
         "palette": [list(label_class.color) for label_class in card.classes],
-        "ignore_index": IGNORE_INDEX if card.void or params.fit != "stretch" else None,
+        "ignore_index": IGNORE_INDEX if has_void or card.void or params.fit != "stretch" else None,
         "size": params.size,
         "fit": params.fit,
         "images": {name: total.images for name, total in totals.items()},
