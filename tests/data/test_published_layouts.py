@@ -92,7 +92,7 @@ def put_objects(folder: Path, *masks: Any) -> Path:
 
 def test_mask_of_a_file_per_object_is_their_union(tmp_path: Path) -> None:
     folder = put_objects(tmp_path / "masks", [[0, 0, 255, 255]], [[0, 255, 255, 0]], [[7, 0, 0, 0]])
-    by_opencv = np.max([cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in folder.iterdir()], axis=0)
+    by_opencv = np.max([np.asarray(cv2.imread(str(path), -1)) for path in folder.iterdir()], axis=0)
     (folder / "notes.txt").write_text("")
     (folder / "._o0.png").write_bytes(b"junk")
     assert read_mask(folder, in_colours=False).tolist() == by_opencv.tolist() == [[7, 255, 255, 255]]
