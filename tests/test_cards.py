@@ -33,7 +33,7 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
     ("changes", "complaint"),
     [
         ({"colour": 1}, "colour: unknown key"),
-        ({"layout": "pets"}, "layout: 'pets' is not one of split_folders, folders, oxford_pet, camvid, ph2"),
+        ({"layout": "pets"}, "layout: 'pets' is not one of split_folders, ade20k, camvid, "),
         ({"classes": [{"name": "a", "color": [0, 0, 256], "values": [0]}]}, "classes.0.color.2 is 256"),
         ({"void": [2]}, "raw value 2 appears twice"),
         ({"void": [70000]}, "void.0: 70000 is not a mask value; use a number from 0 to 65535, a colour such as"),
@@ -62,9 +62,10 @@ OTHER = {"name": "overall", "color": [9, 9, 9], "values": [1]}
         ({"source": {"folder": None, "url": "x"}}, r"source.url: unknown key; allowed here: folder$"),
         (
             {"source": {"archives": [{"nam": 1}]}},
-            r"source.archives.0.nam: unknown key; allowed here: name, md5, bytes, unpacked, urls; did you mean name\?$",
+            r"source.archives.0.nam: unknown key; allowed here: name, md5, sha256, bytes, unpacked, urls; did you mean name\?$",
         ),
-        ({"source": {"archives": [ARCHIVE | {"md5": None}]}}, r"a.zip has urls, so it needs an md5"),
+        ({"source": {"archives": [ARCHIVE | {"md5": None}]}}, r"a.zip has urls, so it needs an md5 or sha256"),
+        ({"source": {"archives": [ARCHIVE | {"sha256": "0" * 63}]}}, r"archives.0.sha256 is '0+'; it must match"),
         ({"source": {"archives": [ARCHIVE | {"urls": []}]}}, r"a.zip has no urls, so source.manual must say how"),
         ({"source": {"archives": [ARCHIVE | {"urls": ["ftp://x/y"]}]}}, r"urls.0 is 'ftp://x/y'; it must match"),
         ({"source": {"archives": [ARCHIVE | {"name": "../a.zip"}]}}, r"name is '../a.zip'; it must match"),

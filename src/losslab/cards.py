@@ -87,8 +87,10 @@ class GeneratorSource(Section):
 class Archive(Section):
     name: str = Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_. -]*$")
     """Name of the file."""
-    md5: str | None = Field(pattern=r"^[0-9a-f]{32}$")
-    """None if nobody publishes it; then only a file that the user provides is accepted."""
+    md5: str | None = Field(default=None, pattern=r"^[0-9a-f]{32}$")
+    """Checksum of the file; null if nobody publishes it."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Checksum of the file, beside md5 or instead of it; without either, only a file that the user provides is accepted."""
     bytes: int | None = Field(gt=0)
     """Size of the download; None if it is not known."""
     unpacked: int = Field(gt=0)
@@ -98,8 +100,8 @@ class Archive(Section):
 
     @model_validator(mode="after")
     def _require_checksum(self) -> Self:
-        if self.urls and self.md5 is None:
-            raise ValueError(f"{self.name} has urls, so it needs an md5 to check the download")
+        if self.urls and self.md5 is None and self.sha256 is None:
+            raise ValueError(f"{self.name} has urls, so it needs an md5 or sha256 to check the download")
         return self
 
 
@@ -159,7 +161,20 @@ Source = Annotated[
 ]
 
 
-LAYOUT_NAMES = ("split_folders", "folders", "oxford_pet", "camvid", "ph2")
+SPLIT_LAYOUTS = (
+    "split_folders",
+    "ade20k",
+    "camvid",
+    "cityscapes",
+    "drive",
+    "isic2018",
+    "loveda",
+    "oxford_pet",
+    "voc2012",
+)
+UNSPLIT_LAYOUTS = ("folders", "cvc_clinicdb", "dsb2018", "ph2")
+"""Layouts with an official split, and without one."""
+LAYOUT_NAMES = (*SPLIT_LAYOUTS, *UNSPLIT_LAYOUTS)
 """The layouts that losslab itself reads."""
 
 
@@ -224,7 +239,7 @@ class Card(Section):
     @property
     def has_official_split(self) -> bool:
         entry = find_entry("reader", self.layout, LAYOUT_NAMES)
-        return self.layout not in ("folders", "ph2") if entry is None else entry.facts.get("official_split", False)
+        return self.layout not in UNSPLIT_LAYOUTS if entry is None else entry.facts.get("official_split", False)
 
     @property
     def in_colours(self) -> bool:

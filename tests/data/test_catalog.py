@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,3 +111,30 @@ def test_card_of_the_docs_is_one(tmp_path: Path) -> None:
     (tmp_path / "cells.yaml").write_text(docs.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
     card = read_card("cells", tmp_path)
     assert (card.find_groups(["p12_3"])["p12_3"], card.mask_suffix, card.void) == ("p12", "_mask", [128])
+
+
+def test_docs_list_the_shipped_cards_with_their_images() -> None:
+    table = (ROOT / "docs/reference/cards.md").read_text(encoding="utf-8").split("## The sets that ship")[1]
+    rows = [row.split("|")[1:3] for row in table.split("\n- ")[0].splitlines() if row.startswith("| `")]
+    listed = {name: int(images) for names, images in rows for name in names.replace("`", "").replace(",", " ").split()}
+    assert listed == {entry.name: entry.images for entry in read_catalog(ROOT)}
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "void"),
+    [
+        ("ade20k", range(1, 151), [0]),
+        ("cityscapes", [7, 8, 11, 12, 13, 17, *range(19, 29), 31, 32, 33], [*range(7), 9, 10, 14, 15, 16, 18, 29, 30]),
+        ("loveda", range(1, 8), [0]),
+        ("voc2012", range(21), [255]),
+    ],
+)
+def test_cards_of_scenes_have_the_published_numbers(name: str, classes: Sequence[int], void: list[int]) -> None:
+    card = read_card(name, ROOT / "data/catalog")
+    assert [one.values for one in card.classes] == [[number] for number in classes] and card.void == void
+
+
+def test_colours_of_voc_are_those_that_its_rule_makes() -> None:
+    for number, one in enumerate(read_card("voc2012", ROOT / "data/catalog").classes):
+        bits = [[number >> (3 * place + band) & 1 for place in range(3)] for band in range(3)]
+        assert one.color == tuple(sum(bit << (7 - place) for place, bit in enumerate(band)) for band in bits)

@@ -45,6 +45,7 @@ PAIRS = {  # layout → the folders of images and masks, and what a mask's name 
         for name in ("I1", "I2", "I3", "I4")
     ],
     "listed": [("a/photos", "b", "")],
+    "dsb2018": [(f"{name}/images", f"{name}/masks", "") for name in ("I1", "I2", "I3", "I4")],
 }
 opened: set[Path] | None = None
 """Files that were opened while they are noted."""
@@ -82,7 +83,7 @@ def make_data(raw: Path, layout: str, own: bool) -> Card:
     for images, masks, suffix in PAIRS[layout]:
         folders = len(PAIRS[layout])
         for number in range(4 if folders == 1 else 2 if folders == 3 else 1):
-            name = Path(images).parent.name if layout == "ph2" else f"{Path(images).parts[0]}{number}"
+            name = Path(images).parent.name if layout in ("ph2", "dsb2018") else f"{Path(images).parts[0]}{number}"
             names.append(name)
             save(folder / images / f"{name}.png", generator.integers(0, 256, (16, 16, 3), np.uint8))
             save(folder / masks / f"{name}{suffix}.png", generator.integers(0, 3, (16, 16), np.uint8))

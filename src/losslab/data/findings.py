@@ -38,6 +38,8 @@ KindName = Literal[
     "too fine for prepare.size",
     "listed, but not on disk",
     "split without a folder",
+    "split without masks",
+    "image without a field of view",
     "fewer images than published",
     "EXIF turn not applied",
     "rotated by its EXIF tag",
@@ -56,6 +58,9 @@ class FindingKind:
 FINDING_KINDS: dict[KindName, FindingKind] = {
     "image without a mask": FindingKind("error", "add a mask of the same name, or remove the image"),
     "mask without an image": FindingKind("error", "add the image, or remove the mask"),
+    "image without a field of view": FindingKind(
+        "error", "get the complete dataset: what lies outside of the field of view is void"
+    ),
     "same name as another": FindingKind("error", "give it a name that differs by more than the ending"),
     "name that is no text": FindingKind("error", "rename it; the name is not UTF-8"),
     "ignored by DVC": FindingKind(
@@ -106,6 +111,7 @@ FINDING_KINDS: dict[KindName, FindingKind] = {
         "warning",
         "get the complete dataset; if it has no such split, one drawn from the training images takes its place",
     ),
+    "split without masks": FindingKind("note", "nothing, if nobody publishes them; the images are not used"),
     "EXIF turn not applied": FindingKind(
         "warning", "check that its mask fits the pixels as stored, then save it without the tag"
     ),

@@ -36,8 +36,12 @@ def _check(sample: Any, entry: PluginEntry, folder: Path) -> Sample:
     if sample.split is not None and not entry.facts.get("official_split"):
         raise InputError(f"{where} a split; write @reader(official_split=True)")
     root = folder.absolute()
-    image, mask = (Path(os.path.normpath(root / path)) for path in (sample.image, sample.mask))
-    for path in (image, mask):
-        if not path.is_relative_to(root):
-            raise InputError(f"{where} {path}, which is not below {root}: DVC would not see it change")
-    return replace(sample, image=folder / image.relative_to(root), mask=folder / mask.relative_to(root))
+
+    def place(path: Path) -> Path:
+        whole = Path(os.path.normpath(root / path))
+        if not whole.is_relative_to(root):
+            raise InputError(f"{where} {whole}, which is not below {root}: DVC would not see it change")
+        return folder / whole.relative_to(root)
+
+    valid = None if sample.valid is None else place(sample.valid)
+    return replace(sample, image=place(sample.image), mask=place(sample.mask), valid=valid)

@@ -91,7 +91,7 @@ class OriginalTargets:
     def _read_mask(self, index: int) -> Pixels:
         path, size = self.samples[index].mask, self.sizes[index]
         try:
-            mask = self._reader.read(path)
+            mask = self._reader.read(self.samples[index])
         except UnusableFileError as error:
             raise _explain_change(path, str(error)) from None
         if mask.shape[:2] != size:

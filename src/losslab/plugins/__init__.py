@@ -42,8 +42,11 @@ class Sample:
     """What tells the image from all others of the dataset."""
     image: Path
     mask: Path
+    """A file; or a folder with a file for each object, whose union is the mask: at each pixel, the largest of their numbers."""
     split: Literal["train", "val", "test"] | None = None
     """The split that the dataset's authors put it in, where they did."""
+    valid: Path | None = None
+    """A file that is 0 where the mask says nothing, such as outside of a camera's field of view: those pixels are void."""
 
 
 @overload

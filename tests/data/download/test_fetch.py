@@ -270,6 +270,10 @@ def test_file_put_there_by_hand_is_checked_where_its_checksum_is_known(tmp_path:
     assert get(manual_card(tmp_path, md5=md5), tmp_path) == FILES
     with pytest.raises(InputError, match=rf"data/manual/mine/data.rar: md5 is {md5}, but mine's card says {'0' * 32}"):
         get(manual_card(tmp_path, md5="0" * 32), tmp_path)
+    with pytest.raises(
+        InputError, match=rf"data.rar: sha256 is [0-9a-f]{{64}}, but mine's card says {'0' * 64}. Is it"
+    ):
+        get(manual_card(tmp_path, md5=md5, sha256="0" * 64), tmp_path)
     assert archive.exists()
 
 

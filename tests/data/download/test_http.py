@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,8 +25,11 @@ def site() -> Iterator[Site]:
         yield server
 
 
-def archive(*urls: str, size: int | None = len(BODY), md5: str = hashlib.md5(BODY).hexdigest()) -> Archive:
-    return Archive(name="data.tar.gz", md5=md5, bytes=size, unpacked=2 * len(BODY), urls=list(urls))
+MD5, SHA256 = hashlib.md5(BODY).hexdigest(), hashlib.sha256(BODY).hexdigest()
+
+
+def archive(*urls: str, size: int | None = len(BODY), md5: str | None = MD5, sha256: str | None = None) -> Archive:
+    return Archive(name="data.tar.gz", md5=md5, sha256=sha256, bytes=size, unpacked=2 * len(BODY), urls=list(urls))
 
 
 def get(folder: Path, *urls: str, size: int | None = len(BODY), retries: RetryPolicy = IMPATIENT) -> list[str]:
@@ -206,6 +210,19 @@ def test_bad_address_is_reported_and_the_next_one_used(
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "data.tar.gz").exists()
     get(tmp_path, url, site.put("good", Answer(BODY, ranges=True)), size=size)
+
+
+@pytest.mark.parametrize("right", [{"md5": None, "sha256": SHA256}, {"md5": MD5, "sha256": SHA256}])
+def test_each_checksum_of_the_card_is_checked(tmp_path: Path, site: Site, right: dict[str, Any]) -> None:
+    url, said = site.put("data", Answer(BODY)), list[str]()
+    assert download(archive(url, **right), tmp_path, said.append, IMPATIENT)[0].read_bytes() == BODY
+    download(archive(url, **right), tmp_path, said.append, IMPATIENT)
+    assert said[-1] == "data.tar.gz is already downloaded"
+    for name in (name for name, checksum in right.items() if checksum):
+        wrong = right | {name: "0" * len(right[name])}
+        with pytest.raises(InputError, match=rf"wrong file: its {name} is {right[name]}, but the card says 0+\)"):
+            download(archive(url, **wrong), tmp_path, said.append, IMPATIENT)
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

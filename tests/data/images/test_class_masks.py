@@ -12,6 +12,7 @@ from losslab.cards import Card
 from losslab.data.images.class_masks import build_label_reader
 from losslab.data.images.decode import UnusableFileError
 from losslab.errors import InputError
+from losslab.plugins import Sample
 from tests.data.own_data import own_card, save
 
 CELL = np.array([[9, 9, 0], [0, 5, 0]], np.uint8)
@@ -28,7 +29,7 @@ def card_of_overlapping(folder: Path, **changes: Any) -> Card:
 
 
 def read(folder: Path, name: str, **changes: Any) -> Any:
-    return build_label_reader(card_of_overlapping(folder, **changes)).read(folder / name)
+    return build_label_reader(card_of_overlapping(folder, **changes)).read(Sample(name, folder, folder / name))
 
 
 def write(path: Path) -> None:

@@ -12,10 +12,10 @@ import urllib3
 from tqdm import tqdm
 
 from losslab.cards import Archive
+from losslab.data.download.checksums import find_mismatch
 from losslab.errors import InputError
 from losslab.formats import format_bytes
 from losslab.io.files import make_folder, name_errors
-from losslab.io.hashing import compute_file_md5
 
 Say = Callable[[str], object]
 """A function that shows the user a line."""
@@ -58,7 +58,7 @@ def download(archive: Archive, folder: Path, say: Say, retries: RetryPolicy) -> 
     target, part = folder / archive.name, folder / f"{archive.name}.part"
     hosts = {url: urlsplit(url).hostname or url for url in archive.urls}
     make_folder(folder)
-    if target.is_file() and compute_file_md5(target) == archive.md5:
+    if target.is_file() and find_mismatch(archive, target) is None:
         say(f"{archive.name} is already downloaded")
         return target, next(iter(hosts.values()))
     target.unlink(missing_ok=True)
@@ -80,7 +80,7 @@ def download(archive: Archive, folder: Path, say: Say, retries: RetryPolicy) -> 
 
 
 def _fill(part: Path, url: str, archive: Archive, say: Say, retries: RetryPolicy) -> None:
-    """Try until `part` is complete and has the right checksum."""
+    """Try until `part` is complete and has the card's checksums."""
     furthest, failures = _get_size(part), 0
     while True:
         begun_at = _get_size(part)
@@ -96,12 +96,12 @@ def _fill(part: Path, url: str, archive: Archive, say: Say, retries: RetryPolicy
             say(f"{archive.name}: {hitch}, trying again in {wait_s:g} s")
             sleep(wait_s)
             continue
-        md5 = compute_file_md5(part) if part.exists() else "none"
-        if md5 == archive.md5:
+        part.touch()
+        if not (mismatch := find_mismatch(archive, part)):
             return
-        part.unlink(missing_ok=True)
+        part.unlink()
         if not begun_at:
-            raise _RefusedError(f"{_describe_wrong_file(kind)}: its md5 is {md5}, but the card says {archive.md5}")
+            raise _RefusedError(f"{_describe_wrong_file(kind)}: its {mismatch}")
         say(f"{archive.name}: the resumed download is corrupt, starting over")
 
 

@@ -7,10 +7,10 @@ from tqdm import tqdm
 
 from losslab.cards import Archive, ArchiveSource, Card
 from losslab.data.download.archives import unpack
+from losslab.data.download.checksums import find_mismatch
 from losslab.data.readers import find_layout
 from losslab.errors import InputError
 from losslab.io.files import walk_files
-from losslab.io.hashing import compute_file_md5
 
 
 def copy_local(dataset: str, card: Card, source: Path, folder: Path, out: Path) -> None:
@@ -48,8 +48,8 @@ def copy_local(dataset: str, card: Card, source: Path, folder: Path, out: Path) 
 
 def unpack_checked(dataset: str, archive: Archive, path: Path, folder: Path) -> None:
     """Unpack a file of the user. Raises InputError if it is not the card's archive, or cannot be unpacked."""
-    if archive.md5 is not None and (md5 := compute_file_md5(path)) != archive.md5:
-        raise InputError(f"{path}: md5 is {md5}, but {dataset}'s card says {archive.md5}. Is it complete?")
+    if mismatch := find_mismatch(archive, path, f"{dataset}'s card"):
+        raise InputError(f"{path}: {mismatch}. Is it complete?")
     unpack(path, folder, archive.unpacked)
 
 

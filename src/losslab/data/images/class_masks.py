@@ -7,10 +7,11 @@ import numpy as np
 from losslab.cards import Card
 from losslab.data.images.decode import Pixels, UnusableFileError, Values, read_mask
 from losslab.data.images.files import map_content
-from losslab.data.images.labels import LabelMapping
+from losslab.data.images.labels import LabelMapping, keep_valid
 from losslab.data.images.windows import read_stored
 from losslab.formats import format_list
 from losslab.io.windows import read_whole
+from losslab.plugins import Sample
 
 
 class ClassMasks:
@@ -26,15 +27,14 @@ class ClassMasks:
         self.names = [one.name for one in card.classes]
         self.mappings = [LabelMapping({0: [0], 1: one.values}, card.void) for one in card.classes]
 
-    def read(self, path: Path) -> Pixels:
+    def read(self, sample: Sample) -> Pixels:
         """Read labels uint8 `[H, W, classes]`: 1 where a class is, 0 where it is not, 255 where that is void.
 
         Raises UnusableFileError.
         """
-        planes = self._read_files(path) if path.is_dir() else self._read_bands(path)
-        return np.stack(
-            [mapping.map_values(plane) for mapping, plane in zip(self.mappings, planes, strict=True)], axis=2
-        )
+        planes = self._read_files(sample.mask) if sample.mask.is_dir() else self._read_bands(sample.mask)
+        labels = [mapping.map_values(plane) for mapping, plane in zip(self.mappings, planes, strict=True)]
+        return keep_valid(np.stack(labels, axis=2), sample.valid)
 
     def _read_files(self, folder: Path) -> list[Values]:
         files = {path.stem: path for path in sorted(folder.iterdir()) if not path.name.startswith(".")}

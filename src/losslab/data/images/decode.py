@@ -9,6 +9,7 @@ from losslab.bands import RGB, BandFormat
 from losslab.data.images.files import Pixels, UnusableFileError, Values, is_npy, map_content, read_content
 from losslab.data.images.pictures import decode_mask, decode_rgb, is_tiff, measure_rgb
 from losslab.data.images.windows import open_content, open_mask, refuse_uncommon
+from losslab.data.readers.listing import list_mask_files
 
 __all__ = [
     "DecodedImage",
@@ -84,13 +85,36 @@ def read_mask(path: Path, in_colours: bool) -> Values:
     """Read the values of a mask: numbers uint8 or uint16 `[H, W]`, or with `in_colours` RGB `[H, W, 3]`.
 
     Masks of 1, 2 and 4 bits hold 0 to 1, 3 and 15, of floats (32 or 64 bits) whole numbers, of palettes their indices (or
-    colours), grey saved as RGB its grey.
+    colours), grey saved as RGB its grey. A folder with a file for each object is their union: at each pixel, the largest of
+    their numbers, so that objects which touch become one.
 
     Raises:
-        UnusableFileError: it is unreadable, truncated, or in colours where numbers are expected.
+        UnusableFileError: it is unreadable, truncated, or in colours where numbers are expected; or the files of a folder
+            differ in size.
     """
+    if path.is_dir():
+        return _unite_objects(path, in_colours)
     content = read_content(path, "mask")
     if is_npy(content):
         with open_mask(path, in_colours) as mask:
             return mask.read_all()
     return decode_mask(content, in_colours)
+
+
+def _unite_objects(folder: Path, in_colours: bool) -> Values:
+    if in_colours:
+        raise UnusableFileError("unreadable mask", "a folder of objects holds numbers; the card has colours")
+    united: Values | None = None
+    for path in list_mask_files(folder):
+        try:
+            values = read_mask(path, in_colours)
+        except UnusableFileError as error:
+            raise UnusableFileError(error.kind, f"{path.name}: {error.detail}") from None
+        if united is not None and values.shape != united.shape:
+            sizes = " x ".join(map(str, values.shape[::-1])), " x ".join(map(str, united.shape[::-1]))
+            detail = f"{path.name}: {sizes[0]}, the objects before it {sizes[1]} (width x height)"
+            raise UnusableFileError("size mismatch", detail)
+        united = values if united is None else np.maximum(united, values)
+    if united is None:
+        raise UnusableFileError("unreadable mask", "a folder without a file of an object")
+    return united

@@ -15,6 +15,7 @@ from losslab.data.images.decode import Pixels, UnusableFileError, Values, read_m
 from losslab.data.images.files import holds_npy
 from losslab.formats import format_list
 from losslab.io.windows import PixelWindows
+from losslab.plugins import Sample
 
 Colour = tuple[int, int, int]
 UNKNOWN = -1
@@ -39,10 +40,6 @@ class LabelMapping:
         self.bytes = np.where(self.table[:256] == UNKNOWN, 0, self.table[:256]).astype(np.uint8)
         self.unknown_bytes = (self.table[:256] == UNKNOWN).astype(np.uint8)
 
-    def read(self, path: Path) -> Pixels:
-        """Read the labels of a mask, uint8 `[H, W]`. Raises UnusableFileError."""
-        return self.map_values(read_mask(path, self.in_colours))
-
     def map_values(self, values: Values) -> Pixels:
         """Map raw values `[H, W]`, or colours `[H, W, 3]`, to labels uint8 `[H, W]`. Raises UnusableFileError."""
         if values.dtype == np.uint8 and not self.in_colours:  # nearly all masks are so, and this is quicker
@@ -55,6 +52,10 @@ class LabelMapping:
             self._complain(np.unique(numbers[labels == UNKNOWN]))
         return labels.astype(np.uint8)
 
+    def read(self, sample: Sample) -> Pixels:
+        """Read the labels uint8 `[H, W]` of a sample, void where it says nothing. Raises UnusableFileError."""
+        return keep_valid(self.map_values(read_mask(sample.mask, self.in_colours)), sample.valid)
+
     def _complain(self, present: npt.NDArray[Any]) -> NoReturn:
         unknown = format_list([self._format(int(value)) for value in present[self.table[present] == UNKNOWN]])
         known = [self._format(int(value)) for value in np.flatnonzero(self.table != UNKNOWN)]
@@ -63,6 +64,23 @@ class LabelMapping:
 
     def _format(self, number: int) -> str:
         return str([number >> 16, number >> 8 & 255, number & 255] if self.in_colours else number)
+
+
+def keep_valid(labels: Pixels, valid: Path | None) -> Pixels:
+    """Make labels void where the file `valid`, if there is one, is 0. Raises UnusableFileError."""
+    if valid is None:
+        return labels
+    try:
+        inside = read_mask(valid, in_colours=False)
+    except UnusableFileError as error:
+        raise UnusableFileError(error.kind, f"{valid.name}: {error.detail}") from None
+    if inside.shape != labels.shape[:2]:
+        (height, width), (own_height, own_width) = inside.shape, labels.shape[:2]
+        detail = f"{valid.name}: {width} x {height}, its mask {own_width} x {own_height} (width x height)"
+        raise UnusableFileError("size mismatch", detail)
+    labels = labels.copy()
+    labels[inside == 0] = IGNORE_INDEX
+    return labels
 
 
 @dataclass
@@ -108,7 +126,7 @@ class PaletteColours:
 
 def read_palette(path: Path, values: Values) -> dict[int, Colour]:
     """Return the colours of a mask's numbers; none where there is no palette, or all used are greys of that number."""
-    if values.dtype != np.uint8 or holds_npy(path):
+    if values.dtype != np.uint8 or path.is_dir() or holds_npy(path):
         return {}
     try:
         with Image.open(path) as opened:

@@ -51,7 +51,7 @@ def audit_ceiling(
                 break
             overlap = np.zeros((2, len(names)), np.int64)
             for image in images:
-                stored = reader.read(samples[image].mask)
+                stored = reader.read(samples[image])
                 overlap += measure_overlap(stored, resize_labels(stored, size, params.fit), len(names))
             iou = overlap[0, label] / overlap[1, label]
             if iou >= MIN_CEILING:

@@ -232,16 +232,16 @@ def _decode(
     try:
         if params.fit == "tile":
             opened = open_image(path, card.format)
-            if opened.height * opened.width * _count_pixel_bytes(card) > MAX_BYTES_DECODED:
+            is_large = opened.height * opened.width * _count_pixel_bytes(card) > MAX_BYTES_DECODED
+            is_one_file = sample.valid is None and not sample.mask.is_dir()
+            if is_large and is_one_file and isinstance(labels, LabelMapping):
                 path = sample.mask
-                if isinstance(labels, ClassMasks):
-                    return _pair_large(opened, ArrayWindows(labels.read(path)), sample)
                 return _pair_large(opened, MappedWindows(open_mask(path, card.in_colours), labels), sample)
             picture = DecodedImage(read_whole(opened), opened.orientation)
         else:
             picture = read_image(path, card.format)
         path = sample.mask
-        stored, palette = _read_labels(labels, path)
+        stored, palette = _read_labels(labels, sample)
         as_stored = picture
         picture = as_stored.match_shape(stored.shape[:2])
         if picture is not as_stored:
@@ -263,26 +263,23 @@ def _decode(
     return DecodedPair(ArrayWindows(image), ArrayWindows(mask), statistics, tuple(findings), lambda: palette)
 
 
-def _read_labels(labels: LabelMapping | ClassMasks, path: Path) -> tuple[Pixels, dict[int, Colour]]:
-    """Return the labels of a mask, and the colours of its numbers where it has a palette."""
+def _read_labels(labels: LabelMapping | ClassMasks, sample: Sample) -> tuple[Pixels, dict[int, Colour]]:
+    """Return the labels of a sample, and the colours of its mask's numbers where it has a palette."""
     if isinstance(labels, ClassMasks) or labels.in_colours:
-        return labels.read(path), {}
-    values = read_mask(path, in_colours=False)
-    return labels.map_values(values), read_palette(path, values)
+        return labels.read(sample), {}
+    values = read_mask(sample.mask, in_colours=False)
+    return keep_valid(labels.map_values(values), sample.valid), read_palette(sample.mask, values)
 
 
-def _pair_large(image: ImageWindows, mask: MappedWindows | ArrayWindows, sample: Sample) -> DecodedPair:
+def _pair_large(image: ImageWindows, mask: MappedWindows, sample: Sample) -> DecodedPair:
     """Pair an image and a mask that are read by windows, since memory could not hold many of their size."""
     if (mask.height, mask.width) != (image.height, image.width):
         detail = f"{mask.width} x {mask.height}, its image {image.width} x {image.height} (width x height)"
         raise UnusableFileError("size mismatch", detail)
     turned = (Finding("EXIF turn not applied", sample.name),) if image.orientation > 1 else ()
-
-    def read_used_colours() -> dict[int, Colour]:
-        used = mask.used if isinstance(mask, MappedWindows) else ()
-        return read_palette(sample.mask, np.array(sorted(used), np.uint8)) if used else {}
-
-    return DecodedPair(image, mask, None, turned, read_used_colours)
+    return DecodedPair(
+        image, mask, None, turned, lambda: read_palette(sample.mask, np.array(sorted(mask.used), np.uint8))
+    )
 
 
 def _check_palette(palettes: PaletteColours, pair: DecodedPair, file: str) -> None:
@@ -300,12 +297,13 @@ def _find_content(file_size: Sequence[int], params: PrepareParams) -> Placement 
 def _describe_dataset(
     card: Card, params: PrepareParams, totals: dict[SplitName, SplitTotals], normalisation: Normalisation
 ) -> dict[str, Any]:
+    has_void = any(total.void for total in totals.values())  # outside of a field of view
     return {
         "title": card.title,
         **({"labels": card.labels} if card.is_overlapping else {}),
         "classes": [label_class.name for label_class in card.classes],
         "palette": [list(label_class.color) for label_class in card.classes],
-        "ignore_index": IGNORE_INDEX if card.void or params.fit != "stretch" else None,
+        "ignore_index": IGNORE_INDEX if has_void or card.void or params.fit != "stretch" else None,
         "size": params.size,
         "fit": params.fit,
         "images": {name: total.images for name, total in totals.items()},
