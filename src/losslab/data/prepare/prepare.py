@@ -15,7 +15,7 @@ from losslab.data.findings import Finding
 from losslab.data.images.class_masks import ClassMasks, build_label_reader
 from losslab.data.images.decode import DecodedImage, Pixels, UnusableFileError, read_image, read_mask
 from losslab.data.images.fit import Placement, compute_placement, pad_pair, resize_pair
-from losslab.data.images.labels import Colour, LabelMapping, MappedWindows, PaletteColours, read_palette
+from losslab.data.images.labels import Colour, LabelMapping, MappedWindows, PaletteColours, keep_valid, read_palette
 from losslab.data.images.windows import ImageWindows, open_image, open_mask
 from losslab.data.prepare.audit import (
     AuditError,
