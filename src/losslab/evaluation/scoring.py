@@ -160,11 +160,9 @@ def _build_details(
     if not overlapping:
         contours = ContourMetrics(*kind, tolerances)
         return SplitDetails(contours, CalibrationMetrics(*kind), StratifiedErrors(*kind), LabelMapStore(), own)
-    if of_images := [metric.name for metric in metrics if not metric.is_of_classes]:
-        raise InputError(
-            f"evaluate.metrics: {of_images[0]} is of images with one label for each pixel, but these classes overlap; only "
-            "metrics of classes can be taken"
-        )
+    for metric in metrics:
+        if not metric.is_of_classes:
+            metric.refuse_overlapping()
     return SplitDetails(
         OverlappingContours(*kind, tolerances),
         OverlappingCalibration(*kind),

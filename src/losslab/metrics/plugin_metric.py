@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +68,13 @@ class PluginMetric:
         if np.isinf(scores).any():
             raise InputError(f"{self.entry.place}: {self.name} returned inf; NaN stands for no score")
         return scores
+
+    def refuse_overlapping(self) -> NoReturn:
+        """Raise InputError: a metric of images takes one label for each pixel."""
+        raise InputError(
+            f"evaluate.metrics: {self.name} is of images with one label for each pixel, but these classes overlap; take metrics "
+            "of classes"
+        )
 
     def describe(self) -> JsonObject:
         """Describe the metric for evaluation.json, so that scores can be read without the plug-in."""

@@ -26,13 +26,16 @@ def try_plugins(params: Params, catalog: Path = Path("data/catalog")) -> None:
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, outputs, HEIGHT, WIDTH, generator=generator, requires_grad=True)
     target = torch.randint(0, labels, (2, HEIGHT, WIDTH), generator=generator)
+    labelled = target
     if any(find_loss(term.name).kind == "plug-in" for term in params.parsed_loss.terms):
+        if card.is_overlapping:
+            labelled = torch.randint(0, 2, (2, outputs, HEIGHT, WIDTH), generator=generator)
         named = isinstance(getattr(params.parsed_loss.options.get("cross_entropy"), "class_weights", None), str)
         parsed = parse_loss(params.loss, params.loss_options, [1.0] * labels) if named else params.parsed_loss
-        with_void = target.clone()
-        with_void[0, :4] = IGNORE_INDEX
+        with_void = labelled.clone()
+        with_void[0, ..., :4, :] = IGNORE_INDEX
         try:
-            TotalLoss(parsed, outputs, IGNORE_INDEX)(logits, with_void).backward()
+            TotalLoss(parsed, outputs, IGNORE_INDEX, card.is_overlapping)(logits, with_void).backward()
         except RuntimeError as error:
             if find_exhausted_memory(error):
                 raise
@@ -54,5 +57,7 @@ def try_plugins(params: Params, catalog: Path = Path("data/catalog")) -> None:
         metric = load_metric(name, options)
         if metric.is_of_classes:
             metric.score_classes(counts)
+        elif card.is_overlapping:
+            metric.refuse_overlapping()
         else:
             metric.score_image(inputs)
