@@ -76,6 +76,7 @@ def _describe_loss(spec: "LossSpec") -> None:
         "kind": spec.kind,
         "binary, multiclass": f"{spec.binary}, {spec.multiclass}",
         "absent class": spec.absent,
+        "overlapping classes": f"not possible; take {spec.instead}" if spec.instead else "each with a sigmoid",
         "slow because": spec.cost,
         "source": ", ".join(filter(None, (spec.paper, spec.url))),
     }

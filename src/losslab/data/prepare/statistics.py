@@ -54,7 +54,7 @@ class ImageMeasure:
         self.shape, self.classes = shape, classes
         self.counts = np.zeros(256, np.int64)
         self.present, self.void = np.zeros(classes, np.int64), 0
-        """Of overlapping classes, the pixels of each, and those that are void for all."""
+        """Pixels of each overlapping class, and those that are void for all of them."""
         self.content = hashlib.md5(repr(shape).encode(), usedforsecurity=False)
         self.grey: list[Values] = []
         self.ends: list[Values] = []
