@@ -105,6 +105,7 @@ def test_new_prints_what_the_masks_hold_and_what_to_do_next(root: Path) -> None:
         "  255: void, 25.0 % of all pixels (by convention; --void none makes it a class)",
         "  in 4 groups",
         f"copied 8 files, {size} bytes, to data/raw/cells/own",
+        "drew 4 images with their classes on data/raw/cells/overlays.png; look at it before you train",
         "wrote data/catalog/cells.yaml; check it, then run:",
         "  dvc add data/raw/cells/own",
         '  git add data/catalog/cells.yaml data/raw/cells/own.dvc && git commit -m "Add cells"',

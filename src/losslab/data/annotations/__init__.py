@@ -1,0 +1,1 @@
+"""Annotation files of other tools, read into one form and drawn as masks."""

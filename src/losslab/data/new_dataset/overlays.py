@@ -1,0 +1,107 @@
+"""A sheet of images with their masks drawn over them, to look at before training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw
+
+from losslab.cards import IGNORE_INDEX, Card
+from losslab.data.images.decode import DecodedImage, Pixels, UnusableFileError, read_image, read_mask
+from losslab.data.images.labels import LabelMapping
+from losslab.data.readers import read_layout
+from losslab.io.files import atomic_write
+from losslab.plugins import Sample
+
+MAX_IMAGES, COLUMNS, SIDE_PX, GAP_PX, LINE_PX = 24, 6, 220, 6, 16
+"""Images on the sheet and in a row, the longer side of each, the space between them, and the height of a line of text."""
+TINT = 0.45
+"""Weight of a class's colour in the picture; contours have it in full."""
+VOID_COLOUR = (255, 255, 255)
+
+
+def draw_overlays(card: Card, own: Path, sheet: Path) -> int:
+    """Draw up to 24 images, spread over all, with contours and colours of their classes, and a legend; return how many.
+
+    The first class is not tinted, as it mostly is the background. Images that cannot be read are left out; nothing is written
+    without any.
+    """
+    samples = read_layout(card, own).samples
+    chosen = [
+        samples[place] for place in np.linspace(0, len(samples) - 1, min(MAX_IMAGES, len(samples))).round().astype(int)
+    ]
+    mapping = LabelMapping(card)
+    tiles = [(sample, tile) for sample in chosen if (tile := _draw_tile(card, mapping, sample)) is not None]
+    if not tiles:
+        return 0
+    columns = min(COLUMNS, len(tiles))
+    legend = [(each.name, each.color) for each in card.classes] + [("void", VOID_COLOUR)] * bool(card.void)
+    width = columns * (SIDE_PX + GAP_PX) + GAP_PX
+    places = _place_legend([name for name, _ in legend], width)
+    top = places[-1][1] + LINE_PX + GAP_PX
+    rows = [tiles[start : start + columns] for start in range(0, len(tiles), columns)]
+    heights = [max(tile.height for _, tile in row) + LINE_PX + GAP_PX for row in rows]
+    canvas = Image.new("RGB", (width, top + sum(heights)), "white")
+    draw = ImageDraw.Draw(canvas)
+    for (name, colour), (left, line) in zip(legend, places, strict=True):
+        draw.rectangle((left, line + 2, left + 11, line + 13), fill=tuple(colour), outline="black")
+        draw.text((left + 16, line + 2), name, fill="black")
+    for row, height in zip(rows, heights, strict=True):
+        for column, (sample, tile) in enumerate(row):
+            left = GAP_PX + column * (SIDE_PX + GAP_PX)
+            canvas.paste(tile, (left, top))
+            draw.text((left, top + tile.height + 1), _shorten(sample.name, draw), fill="black")
+        top += height
+    with atomic_write(sheet) as partial:
+        canvas.save(partial, format="png")
+    return len(tiles)
+
+
+def _draw_tile(card: Card, mapping: LabelMapping, sample: Sample) -> Image.Image | None:
+    try:
+        labels = mapping.map_values(read_mask(sample.mask, card.in_colours))
+        image = _draw_picture(card, read_image(sample.image, card.format).match_shape(labels.shape))
+    except UnusableFileError:
+        return None
+    scale = SIDE_PX / max(labels.shape)
+    size = max(1, round(labels.shape[1] * scale)), max(1, round(labels.shape[0] * scale))
+    picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    labels = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
+    palette = np.full((IGNORE_INDEX + 1, 3), VOID_COLOUR, np.float32)
+    palette[: len(card.classes)] = [each.color for each in card.classes]
+    colours, around = palette[labels], np.ones((3, 3), np.uint8)
+    edge = cv2.dilate(labels, around) != cv2.erode(labels, around)
+    weight = np.where(edge & (labels != 0), 1.0, np.where(labels == 0, 0.0, TINT))[..., None]
+    return Image.fromarray((picture * (1 - weight) + colours * weight + 0.5).astype(np.uint8))
+
+
+def _draw_picture(card: Card, image: DecodedImage) -> Pixels:
+    """Return the bands that pictures show, stretched to what this image holds unless they are of 8 bits."""
+    shown = image.pixels[..., card.format.shown]
+    if shown.dtype == np.uint8:
+        return np.asarray(shown)
+    low, high = np.nanmin(shown, axis=(0, 1)), np.nanmax(shown, axis=(0, 1))
+    scaled = (shown - low.astype(np.float64)) / np.maximum(high.astype(np.float64) - low, 1e-9)
+    return np.asarray(np.nan_to_num(scaled * 255).astype(np.uint8))
+
+
+def _place_legend(names: Sequence[str], width: int) -> list[tuple[int, int]]:
+    """Return the upper left corner of each entry of the legend, in as many lines as it takes."""
+    places, left, top = list[tuple[int, int]](), GAP_PX, GAP_PX
+    font = ImageDraw.Draw(Image.new("L", (1, 1)))
+    for name in names:
+        length = int(font.textlength(name)) + 32
+        if left > GAP_PX and left + length > width:
+            left, top = GAP_PX, top + LINE_PX
+        places.append((left, top))
+        left += length
+    return places
+
+
+def _shorten(name: str, draw: ImageDraw.ImageDraw) -> str:
+    """Cut the beginning of a name that is wider than a picture."""
+    name = name.encode("ascii", "replace").decode()
+    while draw.textlength(name) > SIDE_PX:
+        name = f"..{name[3:]}"
+    return name
