@@ -17,7 +17,7 @@ from losslab.data.annotations.model import (
     parse_points,
     require_object,
 )
-from losslab.data.annotations.paths import find_split
+from losslab.data.annotations.paths import SPLITS_BY_FOLDER, find_split
 from losslab.data.annotations.shapes import Polygons, RunLengths
 from losslab.errors import InputError
 from losslab.io.files import read_json
@@ -68,7 +68,7 @@ def _describe(path: Path, image: dict[str, Any]) -> dict[str, Any]:
             "names": [name],
             "place": place,
             "size": size,
-            "split": find_split(path.stem) or find_split(path.parent.name),
+            "split": find_split(path.stem) or SPLITS_BY_FOLDER.get(path.parent.name.lower()),
         }
 
 

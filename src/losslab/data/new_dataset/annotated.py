@@ -21,7 +21,7 @@ from losslab.data.images.windows import read_stored
 from losslab.data.new_dataset.classes import pick_colours
 from losslab.data.new_dataset.masks import map_files
 from losslab.data.new_dataset.options import NewDatasetOptions
-from losslab.data.new_dataset.pairs import FilePairs, find_split, list_images, name_samples
+from losslab.data.new_dataset.pairs import FilePairs, are_official, find_split, list_images, name_samples
 from losslab.errors import InputError
 from losslab.formats import format_list, format_plural
 from losslab.io.files import open_scratch_folder
@@ -93,7 +93,9 @@ def draw_annotations(options: NewDatasetOptions, source: Path, folder: Path) -> 
         raise InputError(f"--annotations: {source} annotates no image in {options.images} {named}")
     kept, unannotated = _keep_images(images, votes, annotations, options)
     splits = {file: next((vote[file].split for vote in votes if file in vote), None) for file in kept}
-    names, has_splits = name_samples(kept, {file: splits[file] or find_split(file) for file in kept}, options.images)
+    if not are_official(splits.values()):
+        splits = {file: find_split(file) for file in kept}
+    names, has_splits = name_samples(kept, splits, options.images)
     numbers = _number_labels(annotations)
     rest = IGNORE_INDEX if annotations.is_dense else 0
 

@@ -66,6 +66,7 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
     """
     card, own = root / CATALOG / f"{options.name}.yaml", root / "data/raw" / options.name / "own"
     in_place = _check_options(options, card, own, root)
+    from losslab.data.new_dataset.annotated import draw_annotations, open_masks_folder
     from losslab.data.new_dataset.bands import choose_bands
     from losslab.data.new_dataset.pairs import find_pairs
     from losslab.data.new_dataset.scan import scan_pairs  # heavy, and not needed for the checks before
@@ -74,8 +75,6 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
     drawn, merged, unused = None, None, list[str]()
     with ExitStack() as stack:
         if options.annotations is not None:
-            from losslab.data.new_dataset.annotated import draw_annotations, open_masks_folder
-
             drawn = draw_annotations(options, options.annotations, stack.enter_context(open_masks_folder(own)))
             if drawn is None:  # a folder of masks
                 options = replace(options, masks=options.annotations, annotations=None)

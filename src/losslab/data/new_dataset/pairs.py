@@ -141,15 +141,20 @@ def find_split(file: str) -> SplitName | None:
     return SPLITS_BY_FOLDER.get(folder.lower()) if rest else None
 
 
+def are_official(splits: Iterable[SplitName | None]) -> bool:
+    """Tell whether the splits of all images are official ones: none is missing, and there are train and another."""
+    found = set(splits)
+    return None not in found and "train" in found and len(found) > 1
+
+
 def name_samples(
     files: Sequence[str], splits: Mapping[str, SplitName | None], folder: Path
 ) -> tuple[dict[str, str], bool]:
     """Name samples by the files of their images below a folder; return also whether names begin with an official split.
 
-    They do if each file has one, there is train, and another. Raises InputError for two that would have one name.
+    Raises InputError for two that would have one name.
     """
-    found = set(splits.values())
-    has_splits = None not in found and "train" in found and len(found) > 1
+    has_splits = are_official(splits.values())
     names = {file: _name(file, splits[file] if has_splits else None) for file in files}
     for name, count in Counter(names.values()).items():
         if count > 1:
