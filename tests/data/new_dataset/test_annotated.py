@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,6 +18,7 @@ from losslab.data.new_dataset.options import NewDatasetOptions
 from losslab.data.new_dataset.overlays import draw_overlays
 from losslab.data.readers import read_layout
 from losslab.errors import InputError
+from tests.data.annotations.outlines import export_coco
 from tests.data.annotations.scenes import (
     HEIGHT,
     LABELS,
@@ -397,3 +399,24 @@ def test_sheet_shows_classes_over_the_images(root: Path, tmp_path: Path, images:
     for each in card.classes:  # in the legend, and but for the background as contours
         assert (pixels == each.color).all(axis=2).sum() > (100 if each.name == "background" else 300)
     assert pixels.shape[1] < 1000
+
+
+def test_trimaps_that_become_polygons_come_back_to_the_pixel(root: Path, tmp_path: Path) -> None:
+    """As Oxford-IIIT Pet has them: 1 is the pet, 2 the background, which also shows through it, and 3 the border."""
+    generator, trimaps = np.random.default_rng(0), {}
+    for number in range(4):
+        trimap = np.full((60, 80), 2, np.uint8)
+        noise = cv2.GaussianBlur(generator.normal(size=trimap.shape), (0, 0), 4)
+        trimap[noise > -0.02] = 3
+        trimap[noise > 0.02] = 1
+        trimaps[f"im{number}.jpg"] = trimap
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(np.stack([trimap] * 3, axis=2)).save(tmp_path / f"images/im{number}.jpg")
+    content = export_coco(trimaps, {1: "pet", 2: "background", 3: "border"})
+    assert len(content["annotations"]) > 40
+    _, card = make(root, tmp_path / "images", write_json(tmp_path / "coco.json", content), classes=["pet", "border"])
+    assert [(each.name, each.values) for each in card.classes] == [("background", [0]), ("pet", [1]), ("border", [2])]
+    for name, mask in read_masks(card, root).items():
+        np.testing.assert_array_equal(
+            np.array([0, 1, 3])[mask], np.where(trimaps[f"{name}.jpg"] == 2, 0, trimaps[f"{name}.jpg"])
+        )

@@ -203,9 +203,10 @@ def _number_labels(annotations: Annotations) -> dict[str, int]:
         )
         labels = [label for label in labels if label in used]
     others = [label for label in labels if label not in background]
+    first = 0 if annotations.is_dense and not background else 1  # so that Cityscapes keeps its ids
     if len(others) > MAX_LABELS:
         raise InputError(f"{len(others)} labels are annotated; {CLASS_LIMIT}")
-    return dict.fromkeys(background, 0) | {label: number for number, label in enumerate(others, start=1)}
+    return dict.fromkeys(background, 0) | {label: number for number, label in enumerate(others, start=first)}
 
 
 def _measure(path: Path) -> ImageSize | None:

@@ -19,12 +19,14 @@ MAX_IMAGES, COLUMNS, SIDE_PX, GAP_PX, LINE_PX = 24, 6, 220, 6, 16
 TINT = 0.45
 """Weight of a class's colour in the picture; contours have it in full."""
 VOID_COLOUR = (255, 255, 255)
+PLAIN = "background"
+"""Name of the class that is not tinted, if it is the first."""
 
 
 def draw_overlays(card: Card, own: Path, sheet: Path) -> int:
     """Draw up to 24 images, spread over all, with contours and colours of their classes, and a legend; return how many.
 
-    The first class is not tinted, as it mostly is the background. Images that cannot be read are left out; nothing is written
+    The background is not tinted. Images that cannot be read are left out; nothing is written
     without any.
     """
     samples = read_layout(card, own).samples
@@ -72,7 +74,8 @@ def _draw_tile(card: Card, mapping: LabelMapping, sample: Sample) -> Image.Image
     palette[: len(card.classes)] = [each.color for each in card.classes]
     colours, around = palette[labels], np.ones((3, 3), np.uint8)
     edge = cv2.dilate(labels, around) != cv2.erode(labels, around)
-    weight = np.where(edge & (labels != 0), 1.0, np.where(labels == 0, 0.0, TINT))[..., None]
+    is_plain = (labels == 0) & (card.classes[0].name == PLAIN)
+    weight = np.where(is_plain, 0.0, np.where(edge, 1.0, TINT))[..., None]
     return Image.fromarray((picture * (1 - weight) + colours * weight + 0.5).astype(np.uint8))
 
 
