@@ -26,7 +26,8 @@ def trace_outline(region: npt.NDArray[np.bool_]) -> list[list[int]]:
 
 def export_coco(masks: dict[str, Any], labels: dict[int, str]) -> dict[str, Any]:
     """COCO instances of label maps, whose files are named by the keys; larger pieces come first, and so lie below."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for number, (name, mask) in enumerate(masks.items()):
         images.append({"id": number, "file_name": name, "width": mask.shape[1], "height": mask.shape[0]})
         pieces = []

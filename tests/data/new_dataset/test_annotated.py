@@ -420,3 +420,31 @@ def test_trimaps_that_become_polygons_come_back_to_the_pixel(root: Path, tmp_pat
         np.testing.assert_array_equal(
             np.array([0, 1, 3])[mask], np.where(trimaps[f"{name}.jpg"] == 2, 0, trimaps[f"{name}.jpg"])
         )
+
+
+def test_dense_annotations_have_no_background_but_void(root: Path, tmp_path: Path, images: Path) -> None:
+    """In COCO panoptic, 0 is void; all categories are classes, the first one too."""
+    annotations = []
+    for number, scene in enumerate(SCENES):
+        segments = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+        for place in range(3):
+            segments[:, 10 * place : 10 * place + 10] = (number, place, 5)
+        (tmp_path / "panoptic").mkdir(exist_ok=True)
+        Image.fromarray(segments).save(tmp_path / f"panoptic/{scene.name}.png")
+        described = [{"id": number + 256 * place + 65536 * 5, "category_id": 3 + place} for place in range(3)]
+        annotations.append({"image_id": 10 + number, "file_name": f"{scene.name}.png", "segments_info": described})
+    content = describe_coco(SCENES) | {"annotations": annotations}
+    write_images(images, [Scene("alone", [])])
+    made, card = make(root, images, write_json(tmp_path / "panoptic.json", content))
+    assert [(each.name, each.values) for each in card.classes] == [
+        (label, [place]) for place, label in enumerate(LABELS)
+    ]
+    assert card.void == [255] and made.pairs.images_alone == ["alone.png"]
+    assert all(mask[0, ::10].tolist() == [0, 1, 2, 255] for mask in read_masks(card, root).values())
+    (tmp_path / "panoptic/im1.png").unlink()
+    (root / "data/catalog/cells.yaml").unlink()
+    (root / "data/raw/cells").rename(root / "before")
+    with pytest.raises(
+        InputError, match=r"panoptic.json, annotation of image 11: im1.png is neither in .*panoptic nor in"
+    ):
+        make(root, images, tmp_path / "panoptic.json")

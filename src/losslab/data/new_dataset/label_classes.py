@@ -47,10 +47,14 @@ def choose_label_classes(
             f"annotations; name them too, join them to a class (pet=dog+cat, background={unlisted[0]}), or give --void "
             f"{unlisted[0]} or --void {REST}"
         )
-    if BACKGROUND not in groups and 0 in pixels:
+    has_ground = not drawn.annotations.is_dense or any(label in numbers for label in BACKGROUND_LABELS)
+    if BACKGROUND not in groups and 0 in pixels and has_ground:
         groups = {BACKGROUND: []} | groups
     values: list[list[RawValue]] = [
-        [*([0] if name == BACKGROUND else []), *sorted({numbers[label] for label in labels if numbers.get(label)})]
+        sorted(
+            {numbers[label] for label in labels if label in numbers}
+            | ({0} if name == BACKGROUND and has_ground else set())
+        )
         for name, labels in groups.items()
     ]
     void_values: list[RawValue] = [numbers[label] for label in numbers if label in void and label in present]
