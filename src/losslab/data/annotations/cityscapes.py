@@ -9,6 +9,7 @@ from losslab.data.annotations.model import (
     Annotations,
     LabelledShape,
     LabelMap,
+    list_objects,
     name_place,
     parse_points,
     require_object,
@@ -86,7 +87,7 @@ def _read_polygons(path: Path) -> tuple[list[LabelledShape], tuple[int, int]]:
     shapes = []
     with name_place(path, FORM):
         content = require_object(read_json(path))
-        for number, each in enumerate(content["objects"], start=1):
+        for number, each in enumerate(list_objects(content, "objects"), start=1):
             with name_place(f"{path}, object {number}", FORM):
                 label = str(each["label"])
                 if label not in LABELS and label.removesuffix("group") in LABELS:

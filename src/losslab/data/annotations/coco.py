@@ -12,6 +12,7 @@ from losslab.data.annotations.model import (
     LabelledShape,
     LabelMap,
     Shape,
+    list_objects,
     name_place,
     normalize_slashes,
     parse_points,
@@ -38,9 +39,9 @@ def read_coco(files: Sequence[Path]) -> Annotations:
             content = require_object(read_json(path))
             categories = {
                 int(each["id"]): str(each["name"])
-                for each in sorted(content["categories"], key=lambda each: each["id"])
+                for each in sorted(list_objects(content, "categories"), key=lambda each: int(each["id"]))
             }
-            is_panoptic = any("segments_info" in each for each in content["annotations"][:1])
+            is_panoptic = any("segments_info" in each for each in list_objects(content, "annotations")[:1])
             is_dense |= is_panoptic
             read = _read_panoptic if is_panoptic else _read_instances
             images += read(path, content, categories, left_out)
@@ -51,7 +52,7 @@ def read_coco(files: Sequence[Path]) -> Annotations:
 
 def _index_images(path: Path, content: dict[str, Any]) -> dict[Any, dict[str, Any]]:
     images: dict[Any, dict[str, Any]] = {}
-    for each in content["images"]:
+    for each in list_objects(content, "images"):
         with name_place(f"{path}, image {each.get('id')}", FORM):
             if images.setdefault(each["id"], each) is not each:
                 raise InputError(f"{path}: two images have the id {each['id']}")
@@ -122,7 +123,7 @@ def _read_panoptic(
         place = f"{path}, annotation of image {each.get('image_id')}"
         with name_place(place, FORM):
             labels: dict[RawValue, str | None] = {UNLABELLED: None}
-            for segment in each["segments_info"]:
+            for segment in list_objects(each, "segments_info"):
                 number = int(segment["id"])
                 if segment["category_id"] not in categories:
                     raise InputError(f"{place}: has category {segment['category_id']}, which the file does not list")

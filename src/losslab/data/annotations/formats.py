@@ -100,8 +100,10 @@ def _require_files(source: Path, suffix: str) -> list[Path]:
     return files
 
 
-def _find_folder(source: Path) -> Path:
-    return source if source.is_dir() else source.parent
+def _require_folder(source: Path) -> Path:
+    if not source.is_dir():
+        raise InputError(f"--annotations: {source} is not a folder, which this format needs")
+    return source
 
 
 def _read_coco(source: Path) -> Annotations:
@@ -122,9 +124,12 @@ def _read_coco(source: Path) -> Annotations:
 
 
 def _read_yolo(source: Path) -> Annotations:
-    annotations = read_yolo(_find_folder(source), source if source.is_file() else None)
+    folder = source if source.is_dir() else source.parent
+    if source.is_file() and source.suffix not in (".yaml", ".yml", ".txt", ".names"):
+        raise InputError(f"--annotations: {source} is neither a folder of YOLO nor its data.yaml")
+    annotations = read_yolo(folder, source if source.is_file() else None)
     if not annotations.images:
-        raise InputError(f"--annotations: {_find_folder(source)} holds no .txt file of labels")
+        raise InputError(f"--annotations: {folder} holds no .txt file of labels")
     return annotations
 
 
@@ -135,7 +140,7 @@ def _read_voc(source: Path) -> Annotations:
 
 
 def _read_cityscapes(source: Path) -> Annotations:
-    annotations = read_cityscapes(_find_folder(source))
+    annotations = read_cityscapes(_require_folder(source))
     if not annotations.images:
         raise InputError(f"--annotations: {source} holds no *_labelIds.png or *_polygons.json of Cityscapes")
     return annotations
@@ -143,10 +148,12 @@ def _read_cityscapes(source: Path) -> Annotations:
 
 READERS: Mapping[FormatName, Callable[[Path], Annotations]] = {
     "coco": _read_coco,
-    "labelme": lambda source: read_labelme(_require_files(source, ".json"), _find_folder(source)),
+    "labelme": lambda source: read_labelme(
+        _require_files(source, ".json"), source if source.is_dir() else source.parent
+    ),
     "cvat": lambda source: read_cvat(_require_files(source, ".xml")),
     "voc": _read_voc,
     "cityscapes": _read_cityscapes,
     "yolo": _read_yolo,
-    "masks": lambda source: read_object_masks(_find_folder(source)),
+    "masks": lambda source: read_object_masks(_require_folder(source)),
 }

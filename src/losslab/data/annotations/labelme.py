@@ -15,6 +15,7 @@ from losslab.data.annotations.model import (
     Annotations,
     LabelledShape,
     Shape,
+    list_objects,
     name_place,
     normalize_slashes,
     parse_points,
@@ -42,7 +43,7 @@ def _read_file(path: Path, folder: Path, left_out: Counter[str]) -> AnnotatedIma
         named = normalize_slashes(str(content.get("imagePath") or ""))
         size = content.get("imageWidth"), content.get("imageHeight")
         shapes = []
-        for number, each in enumerate(content["shapes"], start=1):
+        for number, each in enumerate(list_objects(content, "shapes"), start=1):
             with name_place(f"{path}, shape {number}", FORM):
                 shape = _parse_shape(each)
                 if shape is None:

@@ -116,6 +116,14 @@ def require_object(content: Any) -> dict[str, Any]:
     return content
 
 
+def list_objects(content: Any, key: str) -> list[dict[str, Any]]:
+    """Return the list of objects that a JSON object has under a key. Raises KeyError and ValueError."""
+    objects = require_object(content)[key]
+    if not isinstance(objects, list) or not all(isinstance(each, dict) for each in objects):
+        raise ValueError(f"{key!r} is no list of objects")
+    return objects
+
+
 def normalize_slashes(name: str) -> str:
     r"""Write a path of any system with forward slashes.
 
