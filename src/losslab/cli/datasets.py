@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from losslab.cli.console import AsJson, cli_errors, exit_with_errors, print_json, print_table
+from losslab.data.annotations import FormatName
 from losslab.errors import InputError
 from losslab.formats import format_bytes, format_plural
 from losslab.stage import print_line, print_warning
@@ -57,7 +58,7 @@ def new(
         Path | None, typer.Option(help="Instead of masks: a file or folder of annotations, which masks are drawn from.")
     ] = None,
     format: Annotated[  # noqa: A002
-        Literal["coco", "labelme", "cvat", "voc", "cityscapes", "yolo", "masks"] | None,
+        FormatName | None,
         typer.Option(help="Format of the annotations (default: what the files tell)."),
     ] = None,
     unannotated: Annotated[
@@ -246,6 +247,7 @@ def _print_data(made: "NewDataset") -> None:
     naming = f"named like the images, plus {suffix}" if suffix else "named like the images"
     if made.drawn is not None:
         naming = f"drawn from {format_plural(made.drawn.shapes, 'shape')} of {made.drawn.annotations.kind}"
+        naming = naming.removesuffix(" of masks")
         naming = naming if made.drawn.shapes else f"taken from those of {made.drawn.annotations.kind}"
     low, high = (f"{width}x{height}" for width, height in (made.scan.smallest, made.scan.largest))
     sizes = low if low == high else f"{low} to {high}"

@@ -379,6 +379,7 @@ def test_turned_photographs_get_the_mask_of_what_is_shown(root: Path, tmp_path: 
     assert all(mask[:5, :10].all() and mask.sum() == 50 for mask in upright.values())
     assert masks["im3"][-5:, -10:].all() and masks["im3"].sum() == 50  # the image is read as it is stored
     assert made.scan.other_sizes == []
+    assert draw_overlays(card, made.own, tmp_path / "sheet.png") == 4
 
 
 def test_same_annotations_give_the_same_bytes(root: Path, tmp_path: Path, images: Path) -> None:
@@ -399,6 +400,21 @@ def test_sheet_shows_classes_over_the_images(root: Path, tmp_path: Path, images:
     for each in card.classes:  # in the legend, and but for the background as contours
         assert (pixels == each.color).all(axis=2).sum() > (100 if each.name == "background" else 300)
     assert pixels.shape[1] < 1000
+
+
+def test_sheet_of_large_images_with_other_bands_is_drawn_from_strips(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    pixels = np.zeros((3000, 2500), np.uint16)
+    pixels[:, 1200:] = 4000
+    Image.fromarray(pixels).save(tmp_path / "images/im0.tif")
+    square = {"label": "cell", "points": [[0, 0], [1199, 2999]], "shape_type": "rectangle"}
+    write_json(tmp_path / "json/im0.json", {"imagePath": "im0.tif", "shapes": [square]})
+    made, card = make(root, tmp_path / "images", tmp_path / "json")
+    assert card.bands is not None and card.bands.dtype == "uint16"
+    assert draw_overlays(card, made.own, tmp_path / "sheet.png") == 1
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        row = np.asarray(sheet)[sheet.height // 2].astype(int)
+    assert row[20].tolist() == [104, 72, 0] and row[160].tolist() == [255, 255, 255]  # tinted black, and plain white
 
 
 def test_trimaps_that_become_polygons_come_back_to_the_pixel(root: Path, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
+from losslab.data.annotations import FormatName
 from losslab.data.annotations.cityscapes import read_cityscapes
 from losslab.data.annotations.coco import read_coco
 from losslab.data.annotations.cvat import read_cvat
@@ -17,7 +18,6 @@ from losslab.data.readers import IMAGE_SUFFIXES
 from losslab.errors import InputError
 from losslab.formats import format_list
 
-FormatName = Literal["coco", "labelme", "cvat", "voc", "cityscapes", "yolo", "masks"]
 FORMATS: Sequence[FormatName] = get_args(FormatName)
 PEEKED_BYTES = 1 << 16
 """Bytes from both ends of a JSON file in which its keys are looked for."""

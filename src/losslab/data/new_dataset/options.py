@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from losslab.cards import RawValue
-from losslab.data.annotations.formats import FormatName
+from losslab.data.annotations import FormatName
 
 
 @dataclass(frozen=True, kw_only=True)

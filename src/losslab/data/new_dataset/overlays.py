@@ -8,8 +8,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from losslab.cards import IGNORE_INDEX, Card
-from losslab.data.images.decode import DecodedImage, Pixels, UnusableFileError, read_image, read_mask
+from losslab.data.images.decode import DecodedImage, Pixels, UnusableFileError, Values
 from losslab.data.images.labels import LabelMapping
+from losslab.data.images.shrinking import shrink_windows
+from losslab.data.images.windows import open_image, open_mask
 from losslab.data.readers import read_layout
 from losslab.io.files import atomic_write
 from losslab.plugins import Sample
@@ -62,13 +64,19 @@ def draw_overlays(card: Card, own: Path, sheet: Path) -> int:
 
 def _draw_tile(card: Card, mapping: LabelMapping, sample: Sample) -> Image.Image | None:
     try:
-        labels = mapping.map_values(read_mask(sample.mask, card.in_colours))
-        image = _draw_picture(card, read_image(sample.image, card.format).match_shape(labels.shape))
+        with open_image(sample.image, card.format) as image, open_mask(sample.mask, card.in_colours) as mask:
+            height, width, orientation = mask.height, mask.width, image.orientation
+            is_turned = (image.height, image.width) != (height, width)
+            pixels = shrink_windows(image, SIDE_PX, cv2.INTER_AREA)
+            labels = mapping.map_values(shrink_windows(mask, SIDE_PX, cv2.INTER_NEAREST_EXACT))
+            if is_turned and (orientation < 5 or (image.width, image.height) != (height, width)):
+                return None
     except UnusableFileError:
         return None
-    scale = SIDE_PX / max(labels.shape)
-    size = max(1, round(labels.shape[1] * scale)), max(1, round(labels.shape[0] * scale))
-    picture = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_NEAREST)
+    scale = SIDE_PX / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    pixels = DecodedImage(pixels, orientation).turn().pixels if is_turned else pixels
+    picture = cv2.resize(_draw_picture(card, pixels), size, interpolation=cv2.INTER_NEAREST)
     labels = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST_EXACT), np.uint8)
     palette = np.full((IGNORE_INDEX + 1, 3), VOID_COLOUR, np.float32)
     palette[: len(card.classes)] = [each.color for each in card.classes]
@@ -79,9 +87,9 @@ def _draw_tile(card: Card, mapping: LabelMapping, sample: Sample) -> Image.Image
     return Image.fromarray((picture * (1 - weight) + colours * weight + 0.5).astype(np.uint8))
 
 
-def _draw_picture(card: Card, image: DecodedImage) -> Pixels:
+def _draw_picture(card: Card, pixels: Values) -> Pixels:
     """Return the bands that pictures show, stretched to what this image holds unless they are of 8 bits."""
-    shown = image.pixels[..., card.format.shown]
+    shown = pixels[..., card.format.shown]
     if shown.dtype == np.uint8:
         return np.asarray(shown)
     low, high = np.nanmin(shown, axis=(0, 1)), np.nanmax(shown, axis=(0, 1))
