@@ -18,6 +18,7 @@ from losslab.data.prepare.prepare import prepare
 from losslab.formats import format_bytes
 from losslab.params import PrepareParams, SplitParams
 from tests.conftest import ROOT, TINY_CARD, write_params
+from tests.data.annotations.scenes import describe_coco, draw_scenes, write_images, write_json
 
 
 @pytest.fixture
@@ -105,6 +106,7 @@ def test_new_prints_what_the_masks_hold_and_what_to_do_next(root: Path) -> None:
         "  255: void, 25.0 % of all pixels (by convention; --void none makes it a class)",
         "  in 4 groups",
         f"copied 8 files, {size} bytes, to data/raw/cells/own",
+        "drew 4 images with their classes on data/raw/cells/overlays.png; look at it before you train",
         "wrote data/catalog/cells.yaml; check it, then run:",
         "  dvc add data/raw/cells/own",
         '  git add data/catalog/cells.yaml data/raw/cells/own.dvc && git commit -m "Add cells"',
@@ -368,3 +370,37 @@ def test_letters_that_the_terminal_lacks_are_escaped(root: Path, encoding: str) 
 )
 def test_bytes_are_counted_as_in_browsers(count: int, text: str) -> None:
     assert format_bytes(count) == text
+
+
+def test_new_draws_masks_from_annotations_and_says_how(root: Path) -> None:
+    scenes = draw_scenes()
+    content = describe_coco(scenes)
+    content["images"].append(content["images"][0] | {"id": 99, "file_name": "gone.png"})
+    write_images(Path("i"), scenes)
+    write_json(Path("coco.json"), content)
+    given = ("new", "cells", "--images", "i", "--annotations", "coco.json")
+    done = run(*given, "--classes", "cell,other=vessel", "--void", "rest")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert lines[:2] == [
+        "4 images of 40x30, with masks drawn from 20 shapes of coco",
+        "  where shapes overlap, the later annotation lies on top",
+    ]
+    assert [line.partition(",")[0] for line in lines[2:6]] == [
+        "  0: background",
+        "  1: cell",
+        "  2: other",
+        "  3: void",
+    ]
+    assert "drew 4 images with their classes on data/raw/cells/overlays.png; look at it before you train" in lines
+    assert "WARNING: annotated, but not in the folder of images: 1 (gone.png)" in warnings(done)
+    with Image.open("data/raw/cells/overlays.png") as sheet:
+        assert sheet.width > 600
+    given = ("new", "more", *given[2:])
+    for arguments, wrong in (
+        ((*given, "--classes", "cell"), "--classes lacks vessel and dirt"),
+        ((*given[:4], "--masks", "i", *given[4:]), "give --masks or --annotations, one of the two"),
+        (given[:4], "give --masks or --annotations, one of the two"),
+    ):
+        done = run(*arguments)
+        assert done.exit_code == 1 and wrong in done.stderr and len(done.stderr.splitlines()) == 1

@@ -76,7 +76,7 @@ def test_large_pictures_are_shrunk(result: SplitResult, description: dict[str, A
     bands = Bands(names=names, dtype="uint16", shown=[0, 0, 1], **ends)  # type: ignore[arg-type]
     large = replace(result, targets=Large(), bands=bands)  # type: ignore[arg-type]
     for strip, size in ((10**7, (409, 1024)), (10_000, (300, 750))):
-        with mock.patch("losslab.evaluation.examples.STRIP_PIXELS", strip):
+        with mock.patch("losslab.data.images.shrinking.STRIP_PIXELS", strip):
             write_examples(large, "test", description, 1, tmp_path / "p")
         (image,), (truth,) = (list((tmp_path / "p").glob(f"*.{kind}.png")) for kind in ("image", "truth"))
         assert Image.open(image).size == Image.open(truth).size == size

@@ -1,15 +1,16 @@
 """Images of other bands, bits and sizes, from `losslab datasets new` to a report and to predictions that know their place."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import rasterio
-from PIL import Image
 
 from losslab.experiments.clone import STAGES
 from losslab.io.files import read_json
+from tests.data.annotations.outlines import export_coco
 from tests.pipeline.clone import Clone, stages_run
 
 pytestmark = pytest.mark.pipeline
@@ -22,10 +23,10 @@ TINY: dict[str, Any] = {
 
 
 def draw_scenes(folder: Path) -> None:
-    """Scenes of five bands of 16 bits and several sizes, as GeoTIFFs, and masks of bright patches."""
+    """Scenes of five bands of 16 bits and several sizes, as GeoTIFFs, and polygons of bright patches."""
     rng = np.random.default_rng(0)
-    for kind in ("scenes", "fields"):
-        (folder / kind).mkdir()
+    (folder / "scenes").mkdir()
+    masks = dict[str, Any]()
     for number in range(9):
         mask = np.kron(rng.integers(0, 2, (4, 5)), np.ones((9 + number, 12), int)).astype(np.uint8)
         image = (rng.normal(300, 40, (5, *mask.shape)) + 500.0 * mask).astype(np.uint16)
@@ -33,13 +34,14 @@ def draw_scenes(folder: Path) -> None:
         place = {"crs": "EPSG:32632", "transform": rasterio.Affine(10, 0, 5e5 + 600 * number, 0, -10, 5.2e6)}
         with rasterio.open(folder / f"scenes/s{number}.tif", "w", **layout, **place, compress="lzw") as file:
             file.write(image)
-        Image.fromarray(mask).save(folder / f"fields/s{number}.png")
+        masks[f"s{number}.tif"] = mask
+    (folder / "fields.json").write_text(json.dumps(export_coco(masks, {0: "background", 1: "field"})), encoding="utf-8")
 
 
 def test_scenes_of_any_bands_and_size_become_a_report_and_maps(tmp_path: Path) -> None:
     clone = Clone(tmp_path / "clone", TINY)
     draw_scenes(tmp_path)
-    output = clone.run(f"losslab datasets new scenes --images {tmp_path}/scenes --masks {tmp_path}/fields")
+    output = clone.run(f"losslab datasets new scenes --images {tmp_path}/scenes --annotations {tmp_path}/fields.json")
     assert "band1, band2, band3, band4, band5: uint16, scaled by {percentiles: [0.1, 99.9]}" in output
     add, commit, experiment = [line.strip() for line in output.splitlines() if line.startswith("  ")][-3:]
     clone.run(f"{add} && {commit}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from losslab.cli.console import AsJson, cli_errors, exit_with_errors, print_json, print_table
+from losslab.data.annotations import FormatName
 from losslab.errors import InputError
 from losslab.formats import format_bytes, format_plural
 from losslab.stage import print_line, print_warning
@@ -51,20 +52,44 @@ def new(
     name: Annotated[str, typer.Argument(help="Name of the dataset: letters, digits, _ and -.")],
     images: Annotated[Path, typer.Option(help="Folder of images.")],
     masks: Annotated[
-        Path, typer.Option(help="Folder of masks, named like the images (im1.jpg: im1.png or im1_mask.png).")
-    ],
+        Path | None, typer.Option(help="Folder of masks, named like the images (im1.jpg: im1.png or im1_mask.png).")
+    ] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Instead of masks: a file or folder of annotations, which masks are drawn from.")
+    ] = None,
+    format: Annotated[  # noqa: A002
+        FormatName | None,
+        typer.Option(help="Format of the annotations (default: what the files tell)."),
+    ] = None,
+    unannotated: Annotated[
+        Literal["empty", "skip"] | None,
+        typer.Option(help="Take images without an annotation as background, or leave them out."),
+    ] = None,
+    annotators: Annotated[
+        bool,
+        typer.Option(
+            "--annotators",
+            help="Masks or annotations lie in a folder for each annotator: take the majority, and void without one.",
+        ),
+    ] = False,
     pair: Annotated[
         str | None,
         typer.Option(help="Regular expression whose brackets capture the same in the names of an image and its mask."),
     ] = None,
     classes: Annotated[
-        str | None, typer.Option(help="Class names in the order of mask values: background,cell")
+        str | None,
+        typer.Option(
+            help="Class names in the order of mask values: background,cell; of annotations, labels: cell,other=dirt+air"
+        ),
     ] = None,
     values: Annotated[
         str | None,
         typer.Option(help="Mask values of each class, joined by +: 0,1+255; 0-127,128-255; #000000,#ff0000+#00ff00"),
     ] = None,
-    void: Annotated[str | None, typer.Option(help="Mask values to ignore: 9,255; #e0e0c0; none")] = None,
+    void: Annotated[
+        str | None,
+        typer.Option(help="Mask values to ignore: 9,255; #e0e0c0; none; of annotations, labels, or rest"),
+    ] = None,
     foreground: Annotated[
         Literal["nonzero"] | None,
         typer.Option(
@@ -92,7 +117,7 @@ def new(
     ] = None,
     title: Annotated[str | None, typer.Option(help="Title of the dataset (default: NAME).")] = None,
 ) -> None:
-    """Inspect your own images and masks and write their card, data/catalog/NAME.yaml.
+    """Inspect your own images and masks, or draw masks from annotations, and write their card, data/catalog/NAME.yaml.
 
     Files outside data/raw/NAME/own are copied there.
     """
@@ -102,11 +127,16 @@ def new(
     options = NewDatasetOptions(
         name=name,
         images=_locate(images, context.obj),
-        masks=_locate(masks, context.obj),
+        masks=None if masks is None else _locate(masks, context.obj),
+        annotations=None if annotations is None else _locate(annotations, context.obj),
+        format=format,
+        annotators=annotators,
+        unannotated=unannotated,
         title=title,
         classes=_split(classes),
         values=_parse_values(values),
-        void=_parse_void(void),
+        void=None if annotations else _parse_void(void),
+        void_labels=([] if void == "none" else _split(void)) if annotations else None,
         pair=pair,
         foreground=foreground is not None,
         group=group,
@@ -120,6 +150,7 @@ def new(
         files, size = made.copied
         print_line(f"copied {files} files, {format_bytes(size)}, to {made.own}")
     _print_warnings(made)
+    _print_overlays(made, name)
     where = f" in {Path.cwd()}" if context.obj else ""
     print_line(f"wrote {made.card}; check it, then run{where}:")
     print_line(f"  dvc add {made.own}")
@@ -209,13 +240,20 @@ def _parse_part(option: str, text: str, other: str = "") -> "list[RawValue]":
 def _print_data(made: "NewDataset") -> None:
     from losslab.data.new_dataset.card import format_scaling
     from losslab.data.new_dataset.classes import format_share
+    from losslab.data.new_dataset.drawing_notes import describe_drawing
     from losslab.data.new_dataset.values import format_raw_value, format_raw_values
 
     suffix = made.pairs.suffix
     naming = f"named like the images, plus {suffix}" if suffix else "named like the images"
+    if made.drawn is not None:
+        naming = f"drawn from {format_plural(made.drawn.shapes, 'shape')} of {made.drawn.annotations.kind}"
+        naming = naming.removesuffix(" of masks")
+        naming = naming if made.drawn.shapes else f"taken from those of {made.drawn.annotations.kind}"
     low, high = (f"{width}x{height}" for width, height in (made.scan.smallest, made.scan.largest))
     sizes = low if low == high else f"{low} to {high}"
     print_line(f"{format_plural(len(made.pairs.images), 'image')} of {sizes}, with masks {naming}")
+    for line in describe_drawing(made):
+        print_line(f"  {line}")
     if made.bands is not None:
         print_line(f"  {', '.join(made.bands.names)}: {made.bands.dtype}, scaled by {format_scaling(made.bands)}")
     for each in made.classes:
@@ -231,6 +269,10 @@ def _print_data(made: "NewDataset") -> None:
 
 def _print_warnings(made: "NewDataset") -> None:
     """Warn of what a person should look at, and of what prepare would stop at in data/raw/NAME/own."""
+    from losslab.data.new_dataset.drawing_notes import list_drawing_doubts
+
+    for doubt in list_drawing_doubts(made):
+        print_warning(doubt)
     pairs, scan = made.pairs, made.scan
     alone = {
         "images without a mask": pairs.images_alone,
@@ -265,6 +307,15 @@ def _print_warnings(made: "NewDataset") -> None:
     elif made.groups is not None and made.groups < MIN_IMAGES:
         count = format_plural(made.groups, "group")
         print_warning(f"{count} cannot be split into train, val and test; a random split tears groups apart")
+
+
+def _print_overlays(made: "NewDataset", name: str) -> None:
+    from losslab.cards import read_card
+    from losslab.data.new_dataset.overlays import draw_overlays
+
+    sheet = made.own.with_name("overlays.png")
+    if count := draw_overlays(read_card(name), made.own, sheet):
+        print_line(f"drew {format_plural(count, 'image')} with their classes on {sheet}; look at it before you train")
 
 
 def _format_names(names: Sequence[str]) -> str:

@@ -1,7 +1,6 @@
 """Example pictures: the best, median and worst images by mIoU, and random ones, beside their truth and prediction."""
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from losslab.data.images.fit import resize_bands
+from losslab.data.images.shrinking import shrink_windows
 from losslab.evaluation.scoring import SplitResult
 from losslab.io.files import Row, atomic_write, write_csv
-from losslab.io.windows import STRIP_PIXELS, PixelWindows, Values, iterate_strips, read_whole
+from losslab.io.windows import PixelWindows
 from losslab.label_sets import combine_labels, list_picture_labels
 
 GROUPS = ("best", "median", "worst", "random")
@@ -40,7 +39,7 @@ def write_examples(result: SplitResult, split: str, description: Mapping[str, An
         for group, indices in choose_examples(ranked, result.names, count).items():
             for index in indices:
                 name = f"{split}-{index:05d}"
-                image = _shrink(result.targets.open_image(index), cv2.INTER_AREA)
+                image = shrink_windows(result.targets.open_image(index), MAX_SIDE_PX, cv2.INTER_AREA)
                 Image.fromarray(result.bands.draw(image)).save(partial / f"{name}.image.png")
                 _save_labels(result.targets.open_mask(index), palette, partial / f"{name}.truth.png")
                 _save_labels(predictions[index], palette, partial / f"{name}.prediction.png")
@@ -68,28 +67,8 @@ def choose_examples(ranked: Sequence[int], names: Sequence[str], count: int) -> 
     return {group: groups[group] for group in GROUPS}
 
 
-def _shrink(image: PixelWindows, interpolation: int) -> Values:
-    """Return an image whose sides have at most `MAX_SIDE_PX` pixels, `[H, W, …]`; a large one is read by strips."""
-    height, width = image.height, image.width
-    scale = MAX_SIDE_PX / max(height, width)
-    if scale >= 1:
-        return read_whole(image)
-    size = max(1, math.floor(width * scale)), max(1, math.floor(height * scale))
-    if height * width <= STRIP_PIXELS:
-        return _resize(read_whole(image), size, interpolation)
-    step = math.ceil(1 / scale)
-    strips = iterate_strips(height, width, rows=step * max(1, STRIP_PIXELS // (step * width)))
-    parts = [(strip.read(image), max(1, (strip.stop - strip.start) // step)) for strip in strips]
-    return np.concatenate([_resize(part, (max(1, width // step), rows), interpolation) for part, rows in parts])
-
-
-def _resize(pixels: Values, size: tuple[int, int], interpolation: int) -> Values:
-    image = pixels if pixels.ndim == 3 else pixels[..., None]
-    return resize_bands(image, size, interpolation).reshape(size[1], size[0], *pixels.shape[2:])
-
-
 def _save_labels(labels: PixelWindows, palette: Sequence[Sequence[int]], path: Path) -> None:
-    shown = _shrink(labels, cv2.INTER_NEAREST_EXACT)
+    shown = shrink_windows(labels, MAX_SIDE_PX, cv2.INTER_NEAREST_EXACT)
     image = Image.fromarray(np.ascontiguousarray(shown if shown.ndim == 2 else combine_labels(shown)))
     colours = [channel for colour in palette for channel in colour]
     image.putpalette(colours + [0] * (768 - len(colours)))

@@ -142,6 +142,14 @@ def read_palette(path: Path, values: Values) -> dict[int, Colour]:
     return {} if all(colour == (number, number, number) for number, colour in colours.items()) else colours
 
 
+def is_stored_in_grey(path: Path) -> bool:
+    """Tell whether a mask has one band without a palette, so that its values are numbers rather than colours."""
+    if holds_npy(path):
+        return bool(np.load(path, mmap_mode="r").ndim == 2)
+    with Image.open(path) as opened:
+        return opened.mode not in ("RGB", "RGBA", "P", "CMYK")
+
+
 def _pack_value(value: int | tuple[int, int, int]) -> int:
     return value if isinstance(value, int) else value[0] << 16 | value[1] << 8 | value[2]
 

@@ -84,7 +84,7 @@ def choose_classes(
         )
     if len(shares) > MAX_CLASSES:
         raise InputError(f"the masks hold {len(shares)} values{besides}; {CLASS_LIMIT}")
-    named = zip(names or picked or _name_values(list(shares)), _pick_colours(len(shares)), shares.items(), strict=True)
+    named = zip(names or picked or _name_values(list(shares)), pick_colours(len(shares)), shares.items(), strict=True)
     classes = [
         MaskClass(name, values[0] if isinstance(values[0], tuple) else colour, values, share)
         for name, colour, (values, share) in named
@@ -172,7 +172,7 @@ def _name_values(values: Sequence[tuple[RawValue, ...]]) -> list[str]:
     return ["background", "foreground"] if is_binary else [f"class_{index}" for index in range(len(values))]
 
 
-def _pick_colours(count: int) -> list[tuple[int, int, int]]:
+def pick_colours(count: int) -> list[tuple[int, int, int]]:
     """Return different colours; beyond eight nobody can tell all of them apart, but neighbours differ."""
     colours, bright = list(DISTINCT_COLOURS), DISTINCT_COLOURS[1:]
     for index in range(count - len(DISTINCT_COLOURS)):

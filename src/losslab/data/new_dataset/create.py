@@ -3,8 +3,8 @@
 import re
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,8 @@ from losslab.io.files import atomic_write, write_text
 from losslab.io.yaml import parse_yaml, validate
 
 if TYPE_CHECKING:
+    from losslab.data.new_dataset.annotated import DrawnMasks
+    from losslab.data.new_dataset.annotators import MergedMasks
     from losslab.data.new_dataset.pairs import FilePairs
     from losslab.data.new_dataset.scan import ScanResult
 
@@ -49,6 +51,12 @@ class NewDataset:
     """A file of class names beside the masks."""
     has_listed_names: bool
     """Whether the classes have the names of that file, because they fit."""
+    drawn: "DrawnMasks | None"
+    """The masks that were drawn from annotations, if any were."""
+    unused_labels: list[str]
+    """Labels of annotations that no pixel has, which are no classes."""
+    merged: "MergedMasks | None"
+    """The masks of several annotators that were made one, if any were."""
 
 
 def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDataset:
@@ -58,37 +66,58 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
     """
     card, own = root / CATALOG / f"{options.name}.yaml", root / "data/raw" / options.name / "own"
     in_place = _check_options(options, card, own, root)
+    from losslab.data.new_dataset.annotated import draw_annotations, open_masks_folder
     from losslab.data.new_dataset.bands import choose_bands
     from losslab.data.new_dataset.pairs import find_pairs
     from losslab.data.new_dataset.scan import scan_pairs  # heavy, and not needed for the checks before
 
     pattern = _compile("--pair", options.pair) if options.pair is not None else None
-    pairs = find_pairs(options.images, options.masks, pattern, deep=not in_place)
-    if (
-        in_place
-        and pattern
-        and any(get_stem(path) != get_stem(pairs.images[name]) for name, path in pairs.masks.items())
-    ):
-        raise InputError(
-            "--pair: data in place are not renamed; give each mask its image's name, or name other folders"
-        )
-    groups = _count_groups(options.group, list(pairs.images))
-    stated = [value for values in options.values or () for value in values]
-    bands = choose_bands(pairs.images, options)
-    scan = scan_pairs(pairs, max(len(options.void or ()), 1), stated, RGB if bands is None else bands.format)
-    listed_names = find_class_names(options.masks) if options.classes is None else None
-    classes, void, by_custom = choose_classes(scan, options, listed_names)
-    title = " ".join((options.title or "").split()) or options.name
-    text = build_card_text(options.name, title, pairs, classes, void, options.group, bands)
-    validate(Card, parse_yaml(text), card)
-    copied = None
-    if in_place:
-        write_text(card, text)
-    else:
-        with _remove_on_failure(own, card):
-            with atomic_write(own) as folder:
-                copied = _copy_pairs(pairs, folder)
+    drawn, merged, unused = None, None, list[str]()
+    with ExitStack() as stack:
+        if options.annotations is not None:
+            drawn = draw_annotations(options, options.annotations, stack.enter_context(open_masks_folder(own)))
+            if drawn is None:  # a folder of masks
+                options = replace(options, masks=options.annotations, annotations=None)
+        if drawn is None and options.annotators:
+            from losslab.data.new_dataset.annotators import merge_masks
+
+            merged = merge_masks(options, stack.enter_context(open_masks_folder(own)), pattern)
+            options = replace(options, void=merged.void)
+        given = drawn or merged
+        if given is not None:
+            pairs = given.pairs
+        else:
+            assert options.masks is not None
+            pairs = find_pairs(options.images, options.masks, pattern, deep=not in_place)
+        if (
+            in_place
+            and pattern
+            and any(get_stem(path) != get_stem(pairs.images[name]) for name, path in pairs.masks.items())
+        ):
+            raise InputError(
+                "--pair: data in place are not renamed; give each mask its image's name, or name other folders"
+            )
+        groups = _count_groups(options.group, list(pairs.images))
+        stated = [value for values in options.values or () for value in values] or [0] * (drawn is not None)
+        bands = choose_bands(pairs.images, options)
+        scan = scan_pairs(pairs, max(len(options.void or ()), 1), stated, RGB if bands is None else bands.format)
+        if drawn is not None:
+            from losslab.data.new_dataset.label_classes import choose_label_classes
+
+            options, unused = choose_label_classes(options, drawn, scan.pixels)
+        listed_names = find_class_names(options.masks) if options.masks and options.classes is None else None
+        classes, void, by_custom = choose_classes(scan, options, listed_names)
+        title = " ".join((options.title or "").split()) or options.name
+        text = build_card_text(options.name, title, pairs, classes, void, options.group, bands)
+        validate(Card, parse_yaml(text), card)
+        copied = None
+        if in_place:
             write_text(card, text)
+        else:
+            with _remove_on_failure(own, card):
+                with atomic_write(own) as folder:
+                    copied = _copy_pairs(pairs, folder)
+                write_text(card, text)
     return NewDataset(
         card=card,
         own=own,
@@ -102,6 +131,9 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
         groups=groups,
         names_file=listed_names.path if listed_names else None,
         has_listed_names=bool(listed_names and listed_names.pick([one.values[0] for one in classes])),
+        drawn=drawn,
+        unused_labels=unused,
+        merged=merged,
     )
 
 
@@ -114,18 +146,20 @@ def _check_options(options: NewDatasetOptions, card: Path, own: Path, root: Path
         )
     if card.exists():
         raise InputError(f"{card} already exists: edit it, or choose another name")
-    for name in options.classes or []:
+    _check_annotations(options)
+    names = [each.partition("=")[0].strip() if options.annotations else each for each in options.classes or []]
+    for name in names:
         if name.lower() == "void":
             raise InputError("--classes: void is not a class; give its values with --void")
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_ -]*", name):
             raise InputError(f"--classes: {name!r} cannot name a class: use letters, digits, _, - and spaces")
-        if list(options.classes or []).count(name) > 1:
+        if names.count(name) > 1:
             raise InputError(f"--classes names {name} twice")
     if options.foreground and options.values is not None:
         raise InputError("--foreground and --values: give one of them; --values says which values are one class")
     check_not_linked(own, root)
     places = {own / "images": options.images, own / "masks": options.masks}
-    if all(place.resolve() == given.resolve() for place, given in places.items()):
+    if all(given is not None and place.resolve() == given.resolve() for place, given in places.items()):
         return True
     tracked = own.with_name(f"{own.name}.dvc")
     if own.exists():
@@ -136,6 +170,18 @@ def _check_options(options: NewDatasetOptions, card: Path, own: Path, root: Path
         remedy = f"get its data with `dvc checkout {tracked}`, or choose another name"
         raise InputError(f"{tracked} already exists: {remedy}")
     return False
+
+
+def _check_annotations(options: NewDatasetOptions) -> None:
+    """Raise InputError for none or both of masks and annotations, and for options of the other."""
+    if (options.masks is None) == (options.annotations is None):
+        raise InputError("give --masks or --annotations, one of the two")
+    of_masks = {"--pair": options.pair, "--values": options.values, "--foreground": options.foreground or None}
+    of_annotations = {"--format": options.format, "--unannotated": options.unannotated}
+    others = of_annotations if options.annotations is None else of_masks
+    for option, given in others.items():
+        if given is not None:
+            raise InputError(f"{option} is for {'--annotations' if options.annotations is None else '--masks'}")
 
 
 def _count_groups(group: str | None, names: Sequence[str]) -> int | None:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from losslab.cards import RawValue
 from losslab.data.images.decode import Pixels, UnusableFileError, Values
 from losslab.data.images.files import holds_npy
-from losslab.data.images.labels import Colour, PaletteColours, pack_colours, read_palette
+from losslab.data.images.labels import Colour, PaletteColours, is_stored_in_grey, pack_colours, read_palette
 from losslab.data.images.pictures import FORMATS
 from losslab.data.images.windows import open_mask
 from losslab.errors import InputError
@@ -108,19 +108,12 @@ def _check_greys(masks: Sequence[MaskContent], are_grey: Sequence[bool], coloure
         strange = [
             str(value[0]) for value in mask.pixels if isinstance(value, tuple) and value not in known and any(value)
         ]
-        if is_grey and strange and _is_stored_in_grey(mask.path):
+        if is_grey and strange and is_stored_in_grey(mask.path):
             example = next(one for one in (*coloured, *masks) if one is not mask)
             raise InputError(
                 f"{mask.path}: holds {format_list(strange)} in grey, which no mask in colours has ({example.path.name} is one): "
                 "save all masks in the same way, or give --values with the colours of each class, such as #ff0000+#010101"
             )
-
-
-def _is_stored_in_grey(path: Path) -> bool:
-    if holds_npy(path):
-        return bool(np.load(path, mmap_mode="r").ndim == 2)
-    with Image.open(path) as opened:
-        return opened.mode not in ("RGB", "RGBA", "P", "CMYK")
 
 
 def map_files(work: Callable[[Path], T], files: Iterable[Path], what: str) -> list[T]:

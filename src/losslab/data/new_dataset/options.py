@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from losslab.cards import RawValue
+from losslab.data.annotations import FormatName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,10 +15,21 @@ class NewDatasetOptions:
 
     name: str
     images: Path
-    masks: Path
+    masks: Path | None = None
+    """A folder of masks; None where there are annotations."""
+    annotations: Path | None = None
+    """A file or folder that masks are drawn from."""
+    format: FormatName | None = None
+    """The format of annotations; None to detect it."""
+    annotators: bool = False
+    """Whether masks or annotations lie in a folder for each of several annotators."""
+    unannotated: Literal["empty", "skip"] | None = None
+    """What images without an annotation are: background, or left out; None to stop at them."""
+    void_labels: Sequence[str] | None = None
+    """Labels of annotations that are void, or `rest`; None for those that the format has for it."""
     title: str | None = None
     classes: Sequence[str] | None = None
-    """Names, in the order of values; None to make them up."""
+    """Names, in the order of values; None to make them up. Of annotations, labels, or name=label+label."""
     void: Sequence[RawValue] | None = None
     """Values that are void; None for 255, if there are two other values or more."""
     values: Sequence[Sequence[RawValue]] | None = None

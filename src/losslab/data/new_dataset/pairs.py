@@ -2,26 +2,18 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from losslab.cards import SplitName
+from losslab.data.annotations.paths import SPLITS_BY_FOLDER
+from losslab.data.annotations.paths import find_split as find_words_split
 from losslab.data.readers import IMAGE_SUFFIXES, is_text, normalize_name
 from losslab.errors import InputError
 from losslab.io.files import walk_files
 
 KINDS = ("images", "masks")
-SPLITS_BY_FOLDER: dict[str, SplitName] = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-"""Official splits by the folders, in lower case, that hold them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +45,11 @@ def find_pairs(images: Path, masks: Path, pattern: re.Pattern[str] | None = None
             raise InputError(
                 f"{images}: --images and --masks must be different folders, or hold train/images, train/masks"
             )
-        all_images, all_masks = (_keep_kind(_list_files(images, f"--{kind}", None, deep), kind) for kind in KINDS)
+        all_images, all_masks = (_keep_kind(list_images(images, f"--{kind}", None, deep), kind) for kind in KINDS)
     else:
         all_images, all_masks = (
-            _list_files(images, "--images", masks, deep),
-            _list_files(masks, "--masks", images, deep),
+            list_images(images, "--images", masks, deep),
+            list_images(masks, "--masks", images, deep),
         )
     for with_folders in (True, False):
         by_key, doubles = _index(all_images, "", pattern, with_folders)
@@ -73,14 +65,9 @@ def find_pairs(images: Path, masks: Path, pattern: re.Pattern[str] | None = None
         raise InputError(
             f"{named}; a mask needs its image's name, or the same suffix as all others: im1.jpg, im1_mask.png; or give --pair"
         )
-    splits = {by_key[key]: _find_split(by_key[key]) for key in keys}
-    found = set(splits.values())
-    has_splits = None not in found and "train" in found and len(found) > 1
-    names = {key: _name(by_key[key], splits[by_key[key]] if has_splits else None) for key in keys}
-    for name, count in Counter(names.values()).items():
-        if count > 1:
-            same = [by_key[key] for key in keys if names[key] == name]
-            raise InputError(f"{images}: {' and '.join(same)} would both be called {name}; rename one of them")
+    files = [by_key[key] for key in keys]
+    names_by_file, has_splits = name_samples(files, {file: find_split(file) for file in files}, images)
+    names = {key: names_by_file[by_key[key]] for key in keys}
     paired = {by_key[key] for key in keys} | set(doubles)
     masks_paired = {masks_by_key[key] for key in keys} | set(mask_doubles)
     return FilePairs(
@@ -100,7 +87,7 @@ def _keep_kind(files: Mapping[str, Path], kind: str) -> dict[str, Path]:
     return {"/".join((one[0], *one[2:])): files[file] for file, one in parts.items() if len(one) > 2 and one[1] == kind}
 
 
-def _list_files(folder: Path, option: str, other: Path | None, deep: bool) -> dict[str, Path]:
+def list_images(folder: Path, option: str, other: Path | None, deep: bool = True) -> dict[str, Path]:
     """List the images by their path below the folder, through links too, without the other folder, should it lie in this.
 
     Raises InputError for a link that is broken, or leads in a circle.
@@ -141,22 +128,47 @@ def _index(
             match = pattern.search(stem)
             if match is None:
                 continue
-            split = _find_split(file) if with_folders else None
+            split = find_split(file) if with_folders else None
             key = "/".join([split or "", *(part or "" for part in match.groups())])
         if by_key.setdefault(key.removesuffix(suffix), file) != file:
             doubles.append(file)
     return by_key, doubles
 
 
-def _find_split(file: str) -> SplitName | None:
+def find_split(file: str) -> SplitName | None:
+    """Return the official split that the first folder of a path below the images names."""
     folder, _, rest = file.partition("/")
     return SPLITS_BY_FOLDER.get(folder.lower()) if rest else None
+
+
+def are_official(splits: Iterable[SplitName | None]) -> bool:
+    """Tell whether the splits of all images are official ones: none is missing, and there are train and another."""
+    found = set(splits)
+    return None not in found and "train" in found and len(found) > 1
+
+
+def name_samples(
+    files: Sequence[str], splits: Mapping[str, SplitName | None], folder: Path
+) -> tuple[dict[str, str], bool]:
+    """Name samples by the files of their images below a folder; return also whether names begin with an official split.
+
+    Raises InputError for two that would have one name.
+    """
+    has_splits = are_official(splits.values())
+    names = {file: _name(file, splits[file] if has_splits else None) for file in files}
+    for name, count in Counter(names.values()).items():
+        if count > 1:
+            same = [file for file in files if names[file] == name]
+            raise InputError(f"{folder}: {' and '.join(same)} would both be called {name}; rename one of them")
+    return names, has_splits
 
 
 def _name(file: str, split: SplitName | None) -> str:
     """Name a sample by its path, whose folders become part of the name, except that of its split."""
     parts = normalize_name(str(Path(file).with_suffix(""))).split("/")
-    return f"{split}/{'_'.join(parts[1:])}" if split else "_".join(parts)
+    if place := next((each for each in parts[:-1] if split and find_words_split(each) == split), None):
+        parts.remove(place)
+    return f"{split}/{'_'.join(parts)}" if split else "_".join(parts)
 
 
 def _find_suffix(images: Iterable[str], masks: Iterable[str]) -> str:
