@@ -72,6 +72,13 @@ def new(
             help="Masks or annotations lie in a folder for each annotator: take the majority, and void without one.",
         ),
     ] = False,
+    overlapping: Annotated[
+        bool,
+        typer.Option(
+            "--overlapping",
+            help="A pixel may be of several classes: masks/CLASS/im1.png, masks/im1/CLASS.png, or files with a band for each.",
+        ),
+    ] = False,
     pair: Annotated[
         str | None,
         typer.Option(help="Regular expression whose brackets capture the same in the names of an image and its mask."),
@@ -132,6 +139,7 @@ def new(
         format=format,
         annotators=annotators,
         unannotated=unannotated,
+        overlapping=overlapping,
         title=title,
         classes=_split(classes),
         values=_parse_values(values),

@@ -1,10 +1,11 @@
 """Masks of overlapping classes: one file for each class, or one file with a band for each."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from losslab.cards import Card
+from losslab.cards import Card, RawValue
 from losslab.data.images.decode import Pixels, UnusableFileError, Values, read_mask
 from losslab.data.images.files import map_content
 from losslab.data.images.labels import LabelMapping, keep_valid
@@ -23,9 +24,9 @@ class ClassMasks:
 
     in_colours = False
 
-    def __init__(self, card: Card) -> None:
-        self.names = [one.name for one in card.classes]
-        self.mappings = [LabelMapping({0: [0], 1: one.values}, card.void) for one in card.classes]
+    def __init__(self, names: Sequence[str], values: Sequence[Sequence[RawValue]], void: Sequence[RawValue]) -> None:
+        self.names = list(names)
+        self.mappings = [LabelMapping({0: [0], 1: each}, void) for each in values]
 
     def read(self, sample: Sample) -> Pixels:
         """Read labels uint8 `[H, W, classes]`: 1 where a class is, 0 where it is not, 255 where that is void.
@@ -68,5 +69,5 @@ class ClassMasks:
 def build_label_reader(card: Card) -> "LabelMapping | ClassMasks":
     """Build what reads a card's masks: labels uint8 `[H, W]`, or `[H, W, classes]` of overlapping classes."""
     if card.is_overlapping:
-        return ClassMasks(card)
+        return ClassMasks([one.name for one in card.classes], [one.values for one in card.classes], card.void)
     return LabelMapping(dict(enumerate(one.values for one in card.classes)), card.void, card.in_colours)

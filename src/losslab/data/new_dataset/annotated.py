@@ -39,6 +39,8 @@ class DrawnMasks:
     annotations: Annotations
     numbers: Mapping[str, int]
     shapes: int
+    groups: Mapping[str, Sequence[str]] | None = None
+    """Labels of each class where classes overlap: a mask is then a folder with a file for each."""
     annotators: Sequence[str] = ()
     """Names of the folders of several annotators."""
     lost: Counter[str] = field(default_factory=Counter)
@@ -99,12 +101,34 @@ def draw_annotations(options: NewDatasetOptions, source: Path, folder: Path) -> 
     numbers = _number_labels(annotations)
     rest = IGNORE_INDEX if annotations.is_dense else 0
 
+    groups, void = None, list[str]()
+    if options.overlapping:
+        from losslab.data.new_dataset.overlapping import group_labels
+
+        groups = group_labels(options, annotations)
+        of_classes = [label for each in groups.values() for label in each]
+        void = [label for label in annotations.labels if label not in (*of_classes, *BACKGROUND_LABELS)]
+
     def draw(path: Path) -> tuple[Counter[str], float]:
         file = by_path[path]
-        records = [vote[file] for vote in votes if file in vote]
+        records = [vote[file] for vote in votes if file in vote] or [AnnotatedImage(names=[file], place=file)]
         size = _measure(path)
-        if not records:
-            records = [AnnotatedImage(names=[file], place=file)]
+        if groups is None:
+            mask, found, disputed = draw_records(records, size, numbers)
+            _save(mask, folder / f"{file}.png")
+            return found, disputed
+        found, shares = Counter[str](), list[float]()
+        for name, labels in groups.items():
+            own = [_keep_labels(record, labels, void) for record in records]
+            mask, lost, disputed = draw_records(own, size, dict.fromkeys(labels, 1))
+            _save(mask, folder / file / f"{name}.png")
+            found += lost
+            shares.append(disputed)
+        return found, sum(shares) / len(shares)
+
+    def draw_records(
+        records: Sequence[AnnotatedImage], size: ImageSize | None, numbers: Mapping[str, int]
+    ) -> tuple[Pixels, Counter[str], float]:
         drawn = [draw_mask(record, size, numbers, rest) for record in records]
         for (mask, _), record in zip(drawn, records, strict=True):
             if mask.shape != drawn[0][0].shape:
@@ -113,15 +137,15 @@ def draw_annotations(options: NewDatasetOptions, source: Path, folder: Path) -> 
         disputed = mask == IGNORE_INDEX
         for one, _ in drawn:
             disputed &= one != IGNORE_INDEX
-        _save(mask, folder / f"{file}.png")
-        return sum((found for _, found in drawn), Counter[str]()), float(disputed.mean()) if mask.size else 0.0
+        found = sum((found for _, found in drawn), Counter[str]())
+        return mask, found, float(disputed.mean()) if mask.size else 0.0
 
     by_path = {images[file]: file for file in kept}
     done = map_files(draw, by_path, "annotations")
     return DrawnMasks(
         pairs=FilePairs(
             images={names[file]: images[file] for file in kept},
-            masks={names[file]: folder / f"{file}.png" for file in kept},
+            masks={names[file]: folder / (f"{file}.png" if groups is None else file) for file in kept},
             suffix="",
             has_splits=has_splits,
             images_alone=[] if options.unannotated == "skip" else [file for file in images if file not in kept],
@@ -130,6 +154,7 @@ def draw_annotations(options: NewDatasetOptions, source: Path, folder: Path) -> 
         ),
         annotations=annotations,
         numbers=numbers,
+        groups=groups,
         shapes=sum(len(vote[file].shapes) for vote in votes for file in kept if file in vote),
         annotators=[each.name for each in sources] if options.annotators else [],
         lost=sum((found for found, _ in done), annotations.left_out),
@@ -139,6 +164,14 @@ def draw_annotations(options: NewDatasetOptions, source: Path, folder: Path) -> 
         fewer_votes=sum(0 < sum(file in vote for vote in votes) < len(votes) for file in kept),
         disputed=sum(share for _, share in done) / len(done),
     )
+
+
+def _keep_labels(record: AnnotatedImage, labels: Sequence[str], void: Sequence[str]) -> AnnotatedImage:
+    """Return the record with the shapes of these labels, and void."""
+    if record.label_map is not None:
+        raise InputError(f"{record.place}: has one label for each pixel; --overlapping takes shapes")
+    shapes = [replace(each, label=None) if each.label in void else each for each in record.shapes]
+    return replace(record, shapes=[each for each in shapes if each.label is None or each.label in labels])
 
 
 def list_annotators(folder: Path) -> list[Path]:

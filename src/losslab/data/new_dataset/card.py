@@ -23,6 +23,7 @@ def build_card_text(
     void: Mapping[RawValue, float],
     group: str | None,
     bands: CardBands | None = None,
+    overlapping: bool = False,
 ) -> str:
     """Return the YAML of a card whose data lie in data/raw/<name>/own; `void` is each value's share of all pixels."""
     lines = [
@@ -36,6 +37,7 @@ def build_card_text(
     ]
     lines += [f"mask_suffix: {_quote_where_needed(pairs.suffix)}"] if pairs.suffix else []
     lines += _describe_bands(bands) if bands is not None else []
+    lines += ["labels: overlapping # each class has a file, or a band, of its own"] if overlapping else []
     lines.append("classes:")
     for each in classes:
         fields = f"name: {_quote_where_needed(each.name)}, color: {list(each.color)}, values: {_format(each.values)}"

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from losslab.bands import RGB, CardBands
-from losslab.cards import Card, RawValue, find_groups
+from losslab.cards import IGNORE_INDEX, Card, RawValue, find_groups
 from losslab.data.catalog import CATALOG, check_root
 from losslab.data.new_dataset.card import build_card_text
 from losslab.data.new_dataset.class_names import find_class_names
 from losslab.data.new_dataset.classes import MaskClass, choose_classes
 from losslab.data.new_dataset.options import NewDatasetOptions
 from losslab.data.readers import check_not_linked, get_stem, normalize_name
+from losslab.data.readers.listing import list_mask_files
 from losslab.errors import InputError
 from losslab.io.files import atomic_write, write_text
 from losslab.io.yaml import parse_yaml, validate
@@ -83,8 +84,15 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
 
             merged = merge_masks(options, stack.enter_context(open_masks_folder(own)), pattern)
             options = replace(options, void=merged.void)
-        given = drawn or merged
-        if given is not None:
+        names: list[str] | None = None
+        if drawn is None and options.overlapping and options.masks is not None:
+            from losslab.data.new_dataset.overlapping import find_class_masks
+
+            given_masks = find_class_masks(
+                options, options.masks, stack.enter_context(open_masks_folder(own)), in_place
+            )
+            pairs, names = given_masks.pairs, given_masks.names
+        elif (given := drawn or merged) is not None:
             pairs = given.pairs
         else:
             assert options.masks is not None
@@ -98,17 +106,27 @@ def create_dataset(options: NewDatasetOptions, root: Path = Path()) -> NewDatase
                 "--pair: data in place are not renamed; give each mask its image's name, or name other folders"
             )
         groups = _count_groups(options.group, list(pairs.images))
-        stated = [value for values in options.values or () for value in values] or [0] * (drawn is not None)
         bands = choose_bands(pairs.images, options)
-        scan = scan_pairs(pairs, max(len(options.void or ()), 1), stated, RGB if bands is None else bands.format)
-        if drawn is not None:
-            from losslab.data.new_dataset.label_classes import choose_label_classes
+        form = RGB if bands is None else bands.format
+        listed_names, by_custom = None, False
+        if options.overlapping:
+            from losslab.data.new_dataset.overlapping import ANY, DRAWN, scan_overlapping
 
-            options, unused = choose_label_classes(options, drawn, scan.pixels)
-        listed_names = find_class_names(options.masks) if options.masks and options.classes is None else None
-        classes, void, by_custom = choose_classes(scan, options, listed_names)
+            is_drawn = drawn is not None and drawn.groups is not None
+            void_values = [IGNORE_INDEX] if is_drawn else list(options.void or ())
+            classes_named = list(drawn.groups) if drawn is not None and drawn.groups is not None else names or []
+            scan, classes, void = scan_overlapping(pairs, classes_named, DRAWN if is_drawn else ANY, void_values, form)
+        else:
+            stated = [value for values in options.values or () for value in values] or [0] * (drawn is not None)
+            scan = scan_pairs(pairs, max(len(options.void or ()), 1), stated, form)
+            if drawn is not None:
+                from losslab.data.new_dataset.label_classes import choose_label_classes
+
+                options, unused = choose_label_classes(options, drawn, scan.pixels)
+            listed_names = find_class_names(options.masks) if options.masks and options.classes is None else None
+            classes, void, by_custom = choose_classes(scan, options, listed_names)
         title = " ".join((options.title or "").split()) or options.name
-        text = build_card_text(options.name, title, pairs, classes, void, options.group, bands)
+        text = build_card_text(options.name, title, pairs, classes, void, options.group, bands, options.overlapping)
         validate(Card, parse_yaml(text), card)
         copied = None
         if in_place:
@@ -177,6 +195,11 @@ def _check_annotations(options: NewDatasetOptions) -> None:
     if (options.masks is None) == (options.annotations is None):
         raise InputError("give --masks or --annotations, one of the two")
     of_masks = {"--pair": options.pair, "--values": options.values, "--foreground": options.foreground or None}
+    if options.overlapping:
+        taken = [option for option, given in of_masks.items() if given is not None]
+        taken += ["--annotators with masks"] * (options.annotators and options.masks is not None)
+        if taken:
+            raise InputError(f"--overlapping takes no {taken[0]}")
     of_annotations = {"--format": options.format, "--unannotated": options.unannotated}
     others = of_annotations if options.annotations is None else of_masks
     for option, given in others.items():
@@ -226,7 +249,11 @@ def _copy_pairs(pairs: "FilePairs", folder: Path) -> tuple[int, int]:
         split, _, stem = name.rpartition("/")
         image, mask = pairs.images[name], pairs.masks[name]
         files.append((image, folder / split / "images" / f"{stem}{image.suffix}"))
-        files.append((mask, folder / split / "masks" / f"{stem}{pairs.suffix}{mask.suffix}"))
+        target = folder / split / "masks" / f"{stem}{pairs.suffix}{mask.suffix}"
+        if mask.is_dir():
+            files += [(path, folder / split / "masks" / stem / path.name) for path in list_mask_files(mask)]
+        else:
+            files.append((mask, target))
     for path, target in tqdm(files, desc="copy", unit=" files", disable=None):
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)

@@ -14,7 +14,7 @@ def describe_drawing(made: NewDataset) -> list[str]:
     """Say how masks were drawn, a fact a line."""
     lines = list[str]()
     drawn, votes = made.drawn, made.merged or made.drawn
-    if drawn is not None and drawn.shapes:
+    if drawn is not None and drawn.shapes and drawn.groups is None:
         kind = drawn.annotations.kind
         lines.append(f"where shapes overlap, {ORDERS.get(kind, 'the later annotation lies on top')}")
     if drawn is not None and drawn.empty:

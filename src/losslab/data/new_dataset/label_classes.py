@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 from losslab.cards import IGNORE_INDEX, RESERVED_NAMES, RawValue
-from losslab.data.annotations.model import BACKGROUND_LABELS
+from losslab.data.annotations.model import BACKGROUND_LABELS, Annotations
 from losslab.data.annotations.object_masks import LABEL
 from losslab.data.new_dataset.annotated import DrawnMasks
 from losslab.data.new_dataset.options import NewDatasetOptions
@@ -37,10 +37,10 @@ def choose_label_classes(
             raise InputError(f"--classes: no annotation has the label {label}{_list_labels(label, numbers)}")
         if named.count(label) > 1:
             raise InputError(f"--classes gives {label} to two classes")
-    void = _choose_void(options, drawn, named)
+    void = choose_void_labels(options, drawn.annotations, named)
     if not groups:
         groups = {label: [label] for label in present if label not in void and label not in BACKGROUND_LABELS}
-        _check_names(groups)
+        check_label_names(groups)
     elif unlisted := [label for label in present if label not in (*named, *void, *BACKGROUND_LABELS)]:
         raise InputError(
             f"--classes lacks {format_list(unlisted, MAX_LABELS_SHOWN)}, which {'is' if len(unlisted) == 1 else 'are'} in the "
@@ -79,16 +79,17 @@ def parse_groups(classes: Sequence[str]) -> dict[str, list[str]]:
     return {name: [label.strip() for label in (labels or name).split("+")] for name, labels in parts.items()}
 
 
-def _choose_void(options: NewDatasetOptions, drawn: DrawnMasks, named: Collection[str]) -> list[str]:
-    given = options.void_labels
-    custom = [label for label in drawn.numbers if label in drawn.annotations.void and label not in named]
+def choose_void_labels(options: NewDatasetOptions, annotations: Annotations, named: Collection[str]) -> list[str]:
+    """Return the labels that are void: those that the user gives, and the format's own that no class has."""
+    given, labels = options.void_labels, annotations.labels
+    custom = [label for label in labels if label in annotations.void and label not in named]
     if given is None or not given:
         return custom if given is None else []
     if given == [REST]:
-        return [label for label in drawn.numbers if label not in (*named, *BACKGROUND_LABELS)]
+        return [label for label in labels if label not in (*named, *BACKGROUND_LABELS)]
     for label in given:
-        if label not in drawn.numbers:
-            raise InputError(f"--void: no annotation has the label {label}{_list_labels(label, drawn.numbers)}")
+        if label not in labels:
+            raise InputError(f"--void: no annotation has the label {label}{_list_labels(label, labels)}")
         if label in named:
             raise InputError(f"--void: {label} is in --classes too")
     return [*given, *(label for label in custom if label not in given)]
@@ -98,7 +99,8 @@ def _list_labels(label: str, labels: Collection[str]) -> str:
     return f"{suggest_name(label, labels)}; there are {format_list(list(labels), MAX_LABELS_SHOWN)}"
 
 
-def _check_names(labels: Collection[str]) -> None:
+def check_label_names(labels: Collection[str]) -> None:
+    """Raise InputError for a label that cannot be the name of a class."""
     for label in labels:
         if not re.fullmatch("[A-Za-z0-9][A-Za-z0-9_ -]*", label) or label.lower() in ("void", *RESERVED_NAMES):
             raise InputError(

@@ -25,6 +25,8 @@ class NewDatasetOptions:
     """Whether masks or annotations lie in a folder for each of several annotators."""
     unannotated: Literal["empty", "skip"] | None = None
     """What images without an annotation are: background, or left out; None to stop at them."""
+    overlapping: bool = False
+    """Whether a pixel may be of several classes, which then have a mask each."""
     void_labels: Sequence[str] | None = None
     """Labels of annotations that are void, or `rest`; None for those that the format has for it."""
     title: str | None = None

@@ -2,8 +2,8 @@
 
 import math
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -18,14 +18,14 @@ from losslab.errors import InputError
 
 @dataclass(frozen=True, kw_only=True)
 class ScanResult:
-    pixels: dict[RawValue, int]
+    pixels: dict[RawValue, int] = field(default_factory=dict)
     """Number of pixels of each raw value in all masks, in ascending order; colours where masks are in colours."""
-    in_colours: bool
-    masks: Sequence[MaskContent]
+    in_colours: bool = False
+    masks: Sequence[MaskContent] = ()
     """What each mask holds."""
-    palettes: str | None
+    palettes: str | None = None
     """Palettes that give one number several colours, so that colours were read."""
-    has_instances: bool
+    has_instances: bool = False
     """Whether each object seems to have a value of its own."""
     smallest: tuple[int, int]
     """Width and height."""
@@ -56,7 +56,23 @@ def scan_pairs(
         if len(most.pixels) > most_values:
             raise InputError(f"{most.path}: holds {len(most.pixels)} {kind}; {LOSSLESS}, and {CLASS_LIMIT}")
         raise InputError(f"{most.path.parent}: masks hold {len(pixels)} {kind}; {LOSSLESS}, and {CLASS_LIMIT}")
-    mask_sizes = {mask.path: mask.size for mask in masks}
+    sizes = {mask.path: mask.size for mask in masks}
+    measured = measure_images(pairs, {name: sizes[path] for name, path in pairs.masks.items()}, bands)
+    return replace(
+        measured,
+        pixels=dict(sorted(pixels.items())),
+        in_colours=in_colours,
+        masks=masks,
+        palettes=palettes,
+        has_instances=has_instances,
+    )
+
+
+def measure_images(pairs: FilePairs, mask_sizes: Mapping[str, tuple[int, int]], bands: BandFormat) -> ScanResult:
+    """Measure all images, on all cores; `mask_sizes` are width and height of their masks, by name.
+
+    Raises InputError if none can be read.
+    """
     read = dict(
         zip(pairs.images, map_files(partial(_list_sizes, bands=bands), pairs.images.values(), "images"), strict=True)
     )
@@ -67,14 +83,9 @@ def scan_pairs(
         path = pairs.images[name]
         raise InputError(f"{path.parent}: none of the {len(read)} images can be read; {path.name}: {error}")
     return ScanResult(
-        pixels=dict(sorted(pixels.items())),
-        in_colours=in_colours,
-        masks=masks,
-        palettes=palettes,
-        has_instances=has_instances,
         smallest=min((size[0] for size in known.values()), key=math.prod),
         largest=max((size[0] for size in known.values()), key=math.prod),
-        other_sizes=[name for name, size in known.items() if mask_sizes[pairs.masks[name]] not in size],
+        other_sizes=[name for name, size in known.items() if mask_sizes[name] not in size],
         unusable=unusable,
     )
 
