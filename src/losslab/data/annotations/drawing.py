@@ -57,7 +57,7 @@ def draw_mask(
     mask, found = np.full((height, width), rest, np.uint8), Counter[str]()
     for each in image.shapes:
         covered = each.shape.cover(height, width)
-        mask[covered] = IGNORE_INDEX if each.label is None else numbers[each.label]
+        np.copyto(mask, np.uint8(IGNORE_INDEX if each.label is None else numbers[each.label]), where=covered)
         found[NO_PIXEL] += not covered.any()
         found[CUT_OFF] += each.shape.exceeds(height, width)
     if size is not None and size.orientation > 1 and (width, height) == size.displayed == (size.width, size.height):
