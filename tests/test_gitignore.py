@@ -18,7 +18,6 @@ from tests.conftest import ROOT
         ("data/raw/cells/fetched", True),
         ("data/raw/cells/.own.partial/", True),
         ("data/raw/cells/.own.masks.partial/", True),
-        ("data/raw/cells/overlays.png", True),
         ("data/catalog/cells.yaml", False),
     ],
 )

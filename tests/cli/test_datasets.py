@@ -106,7 +106,7 @@ def test_new_prints_what_the_masks_hold_and_what_to_do_next(root: Path) -> None:
         "  255: void, 25.0 % of all pixels (by convention; --void none makes it a class)",
         "  in 4 groups",
         f"copied 8 files, {size} bytes, to data/raw/cells/own",
-        "drew 4 images with their classes on data/raw/cells/overlays.png; look at it before you train",
+        "drew 4 images with their classes on .losslab/overlays/cells.png; look at it before you train",
         "wrote data/catalog/cells.yaml; check it, then run:",
         "  dvc add data/raw/cells/own",
         '  git add data/catalog/cells.yaml data/raw/cells/own.dvc && git commit -m "Add cells"',
@@ -392,9 +392,9 @@ def test_new_draws_masks_from_annotations_and_says_how(root: Path) -> None:
         "  2: other",
         "  3: void",
     ]
-    assert "drew 4 images with their classes on data/raw/cells/overlays.png; look at it before you train" in lines
+    assert "drew 4 images with their classes on .losslab/overlays/cells.png; look at it before you train" in lines
     assert "WARNING: annotated, but not in the folder of images: 1 (gone.png)" in warnings(done)
-    with Image.open("data/raw/cells/overlays.png") as sheet:
+    with Image.open(".losslab/overlays/cells.png") as sheet:
         assert sheet.width > 600
     given = ("new", "more", *given[2:])
     for arguments, wrong in (

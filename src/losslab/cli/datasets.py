@@ -12,6 +12,7 @@ from losslab.cli.console import AsJson, cli_errors, exit_with_errors, print_json
 from losslab.data.annotations import FormatName
 from losslab.errors import InputError
 from losslab.formats import format_bytes, format_plural
+from losslab.io.files import PRIVATE
 from losslab.stage import print_line, print_warning
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 MAX_CLASSES_SHOWN = 6
+OVERLAYS = Path(PRIVATE, "overlays")
+"""Folder of sheets to look at: data/raw/NAME has what stages depend on, and nothing else."""
 MIN_IMAGES = 3
 """Images, or groups, that three splits need."""
 MAX_PLAUSIBLE_CLASSES = 32
@@ -321,7 +324,7 @@ def _print_overlays(made: "NewDataset", name: str) -> None:
     from losslab.cards import read_card
     from losslab.data.new_dataset.overlays import draw_overlays
 
-    sheet = made.own.with_name("overlays.png")
+    sheet = OVERLAYS / f"{name}.png"
     if count := draw_overlays(read_card(name), made.own, sheet):
         print_line(f"drew {format_plural(count, 'image')} with their classes on {sheet}; look at it before you train")
 

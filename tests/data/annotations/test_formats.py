@@ -267,8 +267,9 @@ def test_one_mask_for_each_object_is_read(tmp_path: Path) -> None:
 
 def test_majority_of_two_is_both_and_of_three_two() -> None:
     votes = [np.array([row], np.uint8) for row in ([0, 1, 1, 2, 255], [0, 1, 2, 2, 255], [0, 2, 3, 1, 0])]
-    assert take_majority(votes).tolist() == [[0, 1, 255, 2, 255]]
-    assert take_majority(votes[:2]).tolist() == [[0, 1, 255, 2, 255]]
+    for masks in (votes, votes[:2]):
+        majority, disputed = take_majority(masks)
+        assert majority.tolist() == [[0, 1, 255, 2, 255]] and round(disputed, 6) == 0.2  # the last is void by majority
 
 
 def change_coco(**changes: Any) -> Callable[[Path], Path]:

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from losslab.data.annotations import shapes
 from losslab.data.annotations.shapes import Ellipse, Polygons, RunLengths, decode_counts, paste
 from tests.data.annotations.scenes import encode_counts
 
@@ -47,9 +48,11 @@ def draw_ring(generator: np.random.Generator, number: int, height: int, width: i
     return [ring, np.round(ring, 1), np.round(ring), np.repeat(np.round(2 * ring) / 2, 2, axis=0)][number % 4]
 
 
-def test_polygon_covers_what_the_rule_of_coco_says() -> None:
+@pytest.mark.parametrize("block", [1, 100, 1 << 22])
+def test_polygon_covers_what_the_rule_of_coco_says(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr(shapes, "BLOCK_PIXELS", block)
     generator = np.random.default_rng(0)
-    for number in range(60):
+    for number in range(20):
         height, width = generator.integers(1, 30, 2).tolist()
         ring = draw_ring(generator, number, height, width)
         np.testing.assert_array_equal(

@@ -172,6 +172,8 @@ def name_others(content: dict[str, Any]) -> None:
         (rename("all"), {}, "the label 'all' cannot name a class"),
         (drop(), {}, r"1 image of 4 has no annotation \(1 named without a shape: im0.png\); give --unannotated empty"),
         (drop(images=True), {}, r"2 images of 4 have no annotation \(2 not named: im0.png and im1.png\)"),
+        (lambda content: content["annotations"].clear(), {"unannotated": "skip"}, "no image in .* is left, as none has a shape"),
+        (lambda content: content["annotations"].clear(), {"unannotated": "empty"}, "annotates only background besides void"),
         (resize, {}, "annotations.json, image 11: is for an image of 41 x 30 pixels, but im1.png has 40 x 30"),
         (name_twice, {}, "im0.png is annotated twice, in annotations.json, image 10 and in .*, image 11; .*--annotators"),
         (name_others, {}, r"annotates no image in .*images \(otherim0.png and im0.png\)"),

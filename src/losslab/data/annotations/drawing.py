@@ -57,7 +57,7 @@ def draw_mask(
     mask, found = np.full((height, width), rest, np.uint8), Counter[str]()
     for each in image.shapes:
         covered = each.shape.cover(height, width)
-        mask[covered] = IGNORE_INDEX if each.label is None else numbers[each.label]
+        np.copyto(mask, np.uint8(IGNORE_INDEX if each.label is None else numbers[each.label]), where=covered)
         found[NO_PIXEL] += not covered.any()
         found[CUT_OFF] += each.shape.exceeds(height, width)
     if size is not None and size.orientation > 1 and (width, height) == size.displayed == (size.width, size.height):
@@ -84,17 +84,23 @@ def _draw_label_map(label_map: LabelMap, numbers: Mapping[str, int]) -> Pixels:
     return np.asarray(table[np.searchsorted(present, packed)])
 
 
-def take_majority(masks: Sequence[Pixels], void: int = IGNORE_INDEX) -> Pixels:
-    """Return the value that more than half of the masks `[H, W]` have in a pixel, and void where none is.
+def take_majority(masks: Sequence[Pixels], void: int = IGNORE_INDEX) -> tuple[Pixels, float]:
+    """Return the value that more than half of the masks `[H, W]` have in a pixel, and the share of pixels without one, 0 to 1.
+
+    These get the value `void`.
 
     >>> a, b, c = np.array([[1, 1, 1]], np.uint8), np.array([[1, 2, 0]], np.uint8), np.array([[2, 2, 3]], np.uint8)
-    >>> take_majority([a, b, c]).tolist(), take_majority([a, b]).tolist()
+    >>> take_majority([a, b, c])[0].tolist(), take_majority([a, b])[0].tolist()
     ([[1, 2, 255]], [[1, 255, 255]])
     """
-    majority = np.full_like(masks[0], void)
+    if len(masks) == 1:
+        return masks[0], 0.0
+    majority, decided = np.full_like(masks[0], void), np.zeros(masks[0].shape, np.bool_)
     for value in sorted({int(value) for mask in masks for value in np.unique(mask)}):
         votes = np.zeros(majority.shape, np.uint16)
         for mask in masks:
             votes += mask == value
-        majority[2 * votes > len(masks)] = value
-    return majority
+        wins = 2 * votes > len(masks)
+        majority[wins] = value
+        decided |= wins
+    return majority, 1 - float(decided.mean()) if decided.size else 0.0

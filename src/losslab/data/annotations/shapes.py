@@ -22,6 +22,8 @@ from losslab.errors import InputError
 
 STEPS = 5
 """The part of a pixel to which COCO's rule rounds corners."""
+BLOCK_PIXELS = 1 << 22
+"""Pixels of a polygon that are filled at a time."""
 DIGITS = 12
 """Decimals of a sine that are the same on every machine."""
 
@@ -90,11 +92,17 @@ def _add_polygon(covered: Cover, ring: Points) -> None:
     row = np.clip((np.minimum(y[turns + 1], y[turns]) + STEPS // 2) // STEPS, 0, height)
     counts = (column % STEPS == STEPS // 2) & (column >= 0) & (column < STEPS * width)
     column, row = column[counts] // STEPS, row[counts]
-    if len(column):
-        first, last = int(column.min()), int(column.max())
-        switches = np.bincount((column - first) * height + row, minlength=(last + 1 - first) * height + 1)
+    ends = (int(column.min()), int(column.max()) + 1) if len(column) else (0, 0)
+    block = max(1, BLOCK_PIXELS // height)
+    for left in range(*ends, block):
+        right = min(left + block, ends[1])
+        here = (column >= left) & (column < right)
+        places = (column[here] - left) * height + row[
+            here
+        ]  # switches of a column are even, so that none reach the next
+        switches = np.bincount(places, minlength=(right - left) * height + 1)
         inside = np.cumsum(switches[:-1]) % 2 == 1
-        covered[:, first : last + 1] |= inside.reshape(-1, height).T
+        covered[:, left:right] |= inside.reshape(-1, height).T
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,9 @@ def draw_annotations(options: NewDatasetOptions, source: Path, folder: Path) -> 
         named = f"({next(iter(absent))} and {next(iter(images))})" if absent and images else "(it names none)"
         raise InputError(f"--annotations: {source} annotates no image in {options.images} {named}")
     kept, unannotated = _keep_images(images, votes, annotations, options)
+    if not kept:
+        raise InputError(f"--unannotated skip: no image in {options.images} is left, as none has a shape")
+    left_out = images.keys() - {*kept} if options.unannotated != "skip" else set()
     splits = {file: next((vote[file].split for vote in votes if file in vote), None) for file in kept}
     if not are_official(splits.values()):
         splits = {file: find_split(file) for file in kept}
@@ -133,12 +136,8 @@ def draw_annotations(options: NewDatasetOptions, source: Path, folder: Path) -> 
         for (mask, _), record in zip(drawn, records, strict=True):
             if mask.shape != drawn[0][0].shape:
                 raise InputError(f"{record.place}: is for an image of another size than {records[0].place}")
-        mask = drawn[0][0] if len(drawn) == 1 else take_majority([one for one, _ in drawn])
-        disputed = mask == IGNORE_INDEX
-        for one, _ in drawn:
-            disputed &= one != IGNORE_INDEX
-        found = sum((found for _, found in drawn), Counter[str]())
-        return mask, found, float(disputed.mean()) if mask.size else 0.0
+        mask, disputed = take_majority([one for one, _ in drawn])
+        return mask, sum((found for _, found in drawn), Counter[str]()), disputed
 
     by_path = {images[file]: file for file in kept}
     done = map_files(draw, by_path, "annotations")
@@ -148,7 +147,7 @@ def draw_annotations(options: NewDatasetOptions, source: Path, folder: Path) -> 
             masks={names[file]: folder / (f"{file}.png" if groups is None else file) for file in kept},
             suffix="",
             has_splits=has_splits,
-            images_alone=[] if options.unannotated == "skip" else [file for file in images if file not in kept],
+            images_alone=sorted(left_out),
             masks_alone=[],
             doubles=[],
         ),
@@ -210,7 +209,7 @@ def _keep_images(
     if annotations.is_dense:
         return listed, 0
     bare = [file for file in listed if not any(vote[file].shapes for vote in votes if file in vote)]
-    alone = [file for file in images if file not in set(listed)]
+    alone = sorted(images.keys() - {*listed})
     if not bare and not alone:
         return listed, 0
     if options.unannotated is None:
@@ -223,7 +222,7 @@ def _keep_images(
         )
     if options.unannotated == "empty":
         return list(images), len(alone) + len(bare)
-    return [file for file in listed if file not in set(bare)], len(alone) + len(bare)
+    return sorted({*listed} - {*bare}), len(alone) + len(bare)
 
 
 def _number_labels(annotations: Annotations) -> dict[str, int]:

@@ -58,11 +58,11 @@ def merge_masks(options: NewDatasetOptions, folder: Path, pattern: re.Pattern[st
         masks = [_read(path) for path in masks_by_image[image]]
         if len({mask.shape for mask in masks}) > 1:
             raise InputError(f"{masks_by_image[image][1]}: differs in size from {masks_by_image[image][0]}")
-        majority = take_majority(masks, disagreed)
+        majority, disputed = take_majority(masks, disagreed)
         path = targets[names[image]]
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(majority).save(path)
-        return float((majority == disagreed).mean() - np.all([mask == disagreed for mask in masks], axis=0).mean())
+        return disputed
 
     targets = {name: folder / f"{name}.png" for name in names.values()}
     disputed = map_files(merge, masks_by_image, "annotators")
