@@ -354,6 +354,9 @@ def test_masks_of_several_annotators_are_one_majority(
             mask[:rows] = full
             (tmp_path / f"votes/{name}").mkdir(parents=True, exist_ok=True)
             Image.fromarray(mask).save(tmp_path / f"votes/{name}/{scene.name}_mask.png")
+    with pytest.raises(InputError, match="--annotators: masks in place are not merged; name other folders"):
+        own = root / "data/raw/cells/own"
+        make(root, own / "images", None, masks=own / "masks", annotators=True)
     made, card = make(root, images, None, masks=tmp_path / "votes", annotators=True)
     assert card.void == [void] and [each.values for each in card.classes] == [[0], [full]]
     assert read_masks(card, root)["im2"][:, 5].tolist() == [full] * 10 + [void] * 10 + [0] * 10

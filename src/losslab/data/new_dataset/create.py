@@ -178,6 +178,8 @@ def _check_options(options: NewDatasetOptions, card: Path, own: Path, root: Path
     check_not_linked(own, root)
     places = {own / "images": options.images, own / "masks": options.masks}
     if all(given is not None and place.resolve() == given.resolve() for place, given in places.items()):
+        if options.annotators:
+            raise InputError("--annotators: masks in place are not merged; name other folders")
         return True
     tracked = own.with_name(f"{own.name}.dvc")
     if own.exists():
