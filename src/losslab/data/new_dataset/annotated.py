@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,7 @@ from losslab.data.images.decode import Pixels, UnusableFileError, measure_file
 from losslab.data.images.files import map_content
 from losslab.data.images.windows import read_stored
 from losslab.data.new_dataset.classes import pick_colours
+from losslab.data.new_dataset.drawn import DrawnMasks
 from losslab.data.new_dataset.masks import map_files
 from losslab.data.new_dataset.options import NewDatasetOptions
 from losslab.data.new_dataset.pairs import FilePairs, are_official, find_split, list_images, name_samples
@@ -29,32 +30,6 @@ from losslab.io.files import open_scratch_folder
 MAX_LABELS = IGNORE_INDEX - 1
 Records = Mapping[str, AnnotatedImage]
 """The annotation of each image file."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class DrawnMasks:
-    """Masks that were drawn from annotations: a mask holds the number of a label, 0 for background, and 255 for void."""
-
-    pairs: FilePairs
-    annotations: Annotations
-    numbers: Mapping[str, int]
-    shapes: int
-    groups: Mapping[str, Sequence[str]] | None = None
-    """Labels of each class where classes overlap: a mask is then a folder with a file for each."""
-    annotators: Sequence[str] = ()
-    """Names of the folders of several annotators."""
-    lost: Counter[str] = field(default_factory=Counter)
-    """What was left out or cut off, and how many of it there are."""
-    absent: Sequence[str] = ()
-    """Annotated images that are not in the folder of images."""
-    empty: int = 0
-    """Images without an annotation that are taken as background."""
-    skipped: int = 0
-    """Images without an annotation that are left out."""
-    fewer_votes: int = 0
-    """Images that not all annotators annotated."""
-    disputed: float = 0.0
-    """Share of all pixels of which no majority has one opinion, 0 to 1."""
 
 
 @contextmanager

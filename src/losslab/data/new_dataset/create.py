@@ -24,8 +24,8 @@ from losslab.io.files import atomic_write, write_text
 from losslab.io.yaml import parse_yaml, validate
 
 if TYPE_CHECKING:
-    from losslab.data.new_dataset.annotated import DrawnMasks
     from losslab.data.new_dataset.annotators import MergedMasks
+    from losslab.data.new_dataset.drawn import DrawnMasks
     from losslab.data.new_dataset.pairs import FilePairs
     from losslab.data.new_dataset.scan import ScanResult
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from losslab.cards import IGNORE_INDEX, RESERVED_NAMES, RawValue
 from losslab.data.annotations.model import BACKGROUND_LABELS, Annotations
 from losslab.data.annotations.object_masks import LABEL
-from losslab.data.new_dataset.annotated import DrawnMasks
+from losslab.data.new_dataset.drawn import DrawnMasks
 from losslab.data.new_dataset.options import NewDatasetOptions
 from losslab.errors import InputError, suggest_name
 from losslab.formats import format_list
