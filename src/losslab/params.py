@@ -42,13 +42,13 @@ class DownloadParams(Section):
 
 
 class SplitParams(Section):
-    method: Literal["official", "random", "stratified", "grouped", "kfold"]
+    method: Literal["official", "random", "stratified", "grouped", "kfold", "crossval"]
     val: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
     folds: int = Field(ge=2)
     fold: int = Field(ge=0)
-    """Fold that is the test split, for the method kfold."""
+    """Fold that is the test split with the method kfold, and the val split with crossval."""
 
     @model_validator(mode="after")
     def _check_split(self) -> Self:
