@@ -57,7 +57,7 @@ def choose(average: str, count: int, **changes: Any) -> EvaluateParams:
 
 
 def name_all(data: PreparedData) -> dict[str, str]:
-    return {name: split for split in ("train", "val", "test") for name in data.names(split)}  # type: ignore[arg-type]
+    return {name: split for split in ("train", "val", "test") for name in data.names(split)}
 
 
 def fold(data: PreparedData, number: int, folds: int = 2) -> dict[str, str]:
@@ -147,7 +147,7 @@ def test_members_of_other_data_are_refused(tiny_data: PreparedData, changes: dic
 
 
 def build_nets(count: int, dropout: bool = False) -> list[nn.Module]:
-    nets = []
+    nets: list[nn.Module] = []
     for seed in range(count):
         torch.manual_seed(seed)
         net: nn.Module = build_model("simple_cnn", 3)

@@ -31,7 +31,7 @@ class Member:
     @property
     def kind(self) -> dict[str, Any]:
         """What decides the tensors of the net."""
-        return {key: self.description.get(key) for key in KIND}
+        return {key: self.description.get(key, {} if key == "arch_options" else None) for key in KIND}
 
     def has_trained_on(self, image: str) -> bool:
         return self.splits.get(image) == "train"
