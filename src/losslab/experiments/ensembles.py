@@ -12,6 +12,7 @@ from dvc.utils.serialize import dumps_yaml
 
 from losslab.errors import InputError
 from losslab.experiments.clone import (
+    SCORES,
     commit_run,
     make_clone,
     open_clone_folder,
@@ -26,7 +27,7 @@ from losslab.experiments.member_files import open_members
 from losslab.experiments.run_finder import RunFinder, RunRecord
 from losslab.experiments.verify import find_changed_code
 from losslab.formats import format_plural
-from losslab.io.files import flatten, write_text
+from losslab.io.files import flatten, read_json, write_text
 from losslab.io.git import find_prefix
 from losslab.params import RECORDING, EnsembleParams
 from losslab.tracking.store import LOCK
@@ -177,6 +178,46 @@ def load_ensemble(
                 "remote: run dvc exp pull, or dvc repro prepare"
             )
         return combine(members, checked.average, PreparedData(data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenedEnsemble:
+    """Runs as one net, ready for a predictor."""
+
+    what: str
+    members: list[str]
+    net: "nn.Module"
+    description: dict[str, Any]
+    threshold: float | None
+    """Threshold of two classes that was chosen on val; None where the runs were not scored together."""
+
+
+def open_ensemble(names: Sequence[str], root: Path) -> OpenedEnsemble:
+    """Load an experiment of `losslab ensemble`, or several runs, whose probabilities are then averaged.
+
+    Raises InputError if it is one run and no ensemble, or as `describe_ensemble` and `load_ensemble` do.
+    """
+    finder = RunFinder(root)
+    records = [finder.find(name) for name in finder.expand(names)]
+    threshold = None
+    if len(records) == 1:
+        ensemble = get_ensemble(records[0].params)
+        if ensemble is None:
+            raise InputError(
+                f"{records[0].name} is no ensemble: name an experiment of `losslab ensemble`, or several runs"
+            )
+        with records[0].files() as folder:
+            threshold = read_json(folder / SCORES)["val"].get("threshold")
+    else:
+        ensemble = describe_ensemble(records, "probabilities", root)
+    net, description = load_ensemble(ensemble, find_prepared(records[0]), root)
+    return OpenedEnsemble(
+        what=describe_members(ensemble),
+        members=[member["run"] for member in ensemble["members"]],
+        net=net,
+        description=description,
+        threshold=threshold,
+    )
 
 
 def find_prepared(record: RunRecord) -> str | None:
