@@ -22,15 +22,21 @@ def record(name: str, members: str = "", average: str = "probabilities", **setti
 def test_ensembles_that_share_a_member_are_no_repeats_of_each_other() -> None:
     runs = [record("one"), record("x", "ab"), record("y", "cd"), record("z", "de"), record("s", "ab", "weights")]
     labels = [each["ensemble"] for each in label_ensembles(runs)]
-    assert labels == ["single net", "2 nets", "2 nets (y)", "2 nets (z)", "soup of 2 nets"]
+    assert labels == [
+        "single net",
+        "ensemble of 2 nets",
+        "ensemble of 2 nets (y)",
+        "ensemble of 2 nets (z)",
+        "soup of 2 nets",
+    ]
     twice = label_ensembles([record("x", "ab"), record("again", "ba")])
-    assert [each["ensemble"] for each in twice] == ["2 nets"] * 2
+    assert [each["ensemble"] for each in twice] == ["ensemble of 2 nets"] * 2
     assert identify_model(record("x", "ab")) == identify_model(record("again", "ba")) != identify_model(runs[4])
     assert identify_model(runs[0]) == "a" * 32
 
 
 def test_params_in_which_members_differ_are_mixed() -> None:
-    assert label_ensembles([record("x", "ab", loss=True)]) == [{"loss": "mixed", "ensemble": "2 nets"}]
+    assert label_ensembles([record("x", "ab", loss=True)]) == [{"loss": "mixed", "ensemble": "ensemble of 2 nets"}]
 
 
 def test_a_fold_is_a_repeat_and_an_ensemble_takes_the_time_of_its_members() -> None:

@@ -248,6 +248,6 @@ def _list_trained_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_members(ensemble: Mapping[str, Any]) -> str:
-    """Describe what the members of an ensemble are, in a few words: `5 nets`, or `soup of 5 nets`."""
-    nets = format_plural(len(ensemble["members"]), "net")
-    return nets if ensemble["average"] == "probabilities" else f"soup of {nets}"
+    """Describe an ensemble in a few words: `ensemble of 5 nets`, or `soup of 5 nets`."""
+    kind = "ensemble" if ensemble["average"] == "probabilities" else "soup"
+    return f"{kind} of {format_plural(len(ensemble['members']), 'net')}"

@@ -4,10 +4,20 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from losslab.errors import InputError
 from losslab.models import DESCRIPTION, WEIGHTS
 from losslab.params import EnsembleParams
+
+FILES = {WEIGHTS: "weights", DESCRIPTION: "description", "index.csv": "images"}
+"""Files of a member, and the keys in `evaluate.ensemble` that have their md5s."""
+
+
+def list_member_md5s(params: Mapping[str, Any]) -> list[str]:
+    """List the md5s of the files that evaluate reads of the members of an ensemble; none without one."""
+    ensemble = params.get("evaluate", {}).get("ensemble") or {"members": []}
+    return [member[key] for member in ensemble["members"] for key in FILES.values()]
 
 
 @contextmanager
@@ -27,8 +37,8 @@ def open_members(ensemble: EnsembleParams | None, root: Path) -> Iterator[Mappin
         folders = {}
         for number, member in enumerate(ensemble.members):
             folder = folders[member.run] = Path(name) / str(number)
-            files = {WEIGHTS: member.weights, DESCRIPTION: member.description, "index.csv": member.images}
-            for file, md5 in files.items():
+            for file, key in FILES.items():
+                md5 = getattr(member, key)
                 if not cache.link(md5, folder / file):
                     raise InputError(
                         f"evaluate.ensemble: {file} of {member.run} (md5 {md5}) is neither in DVC's cache nor in its remote: run "
