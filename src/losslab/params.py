@@ -145,6 +145,7 @@ class EnsembleParams(Section):
     average: Literal["probabilities", "weights"]
     """Whether the members' probabilities are averaged, or their weights, which makes one net of them (a soup)."""
     members: list[EnsembleMember] = Field(min_length=2)
+    """The runs, of which no two have the same net."""
 
     @model_validator(mode="after")
     def _check_members(self) -> Self:
