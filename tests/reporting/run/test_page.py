@@ -256,7 +256,7 @@ def test_page_shows_what_the_truth_itself_scores_only_where_images_were_resized(
             "probabilities",
             [1, 1],
             "the ensemble of 2 nets, the mean of their probabilities: a (seed 0) and b (seed 1). None was trained on a test image. "
-            "Val here is the 40 images outside test, each predicted by the 1 net that had not trained on it",
+            "Val here is the 40 images outside test, each predicted by the one net that had not trained on it",
         ),
         (
             "weights",

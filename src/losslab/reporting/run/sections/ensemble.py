@@ -42,7 +42,7 @@ def describe_ensemble(outs: ReportInputs) -> list[str]:
 
 
 def _describe_member(member: JsonObject) -> str:
-    settings = ", ".join(f"{key} {value}" for key, value in member["settings"].items())
+    settings = ", ".join(f"{key.rpartition('.')[2]} {value}" for key, value in member["settings"].items())
     return f"{member['run']} ({settings})" if settings else str(member["run"])
 
 
@@ -50,7 +50,7 @@ def _describe_val(facts: JsonObject) -> str:
     images, (fewest, most) = format_count(facts["val"]["images"]), facts["val"]["members"]
     if fewest == len(facts["members"]):
         return f"None was trained on a test image, nor on one of the {images} of val."
-    number = format_plural(most, "net") if fewest == most else f"{fewest} to {most} nets"
+    number = f"{fewest} to {most} nets" if fewest != most else "one net" if most == 1 else f"{most} nets"
     return (
         f"None was trained on a test image. Val here is the {images} images outside test, each predicted by the {number} that "
         "had not trained on it; thresholds are chosen there."
