@@ -76,7 +76,7 @@ def list_commands(name: str, command: Any) -> Iterator[tuple[str, list[str]]]:
 
 
 def test_params_are_all_described(site: Path) -> None:
-    rows = re.findall(r"<tr>\s*<td><code>([\w.]+)</code></td>(.*?)</tr>", read_page(site, "reference/params"), re.S)
+    rows = re.findall(r"<tr>\s*<td><code>([\w.\[\]]+)</code></td>(.*?)</tr>", read_page(site, "reference/params"), re.S)
     described = {key: re.findall(r"<td>(.*?)</td>", cells, re.S) for key, cells in rows}
     sections = {"download", "prepare", "train", "evaluate", "report", "split", "mlflow"}
     assert {key.rpartition(".")[2] for key in described} >= set(list_keys(Params)) - sections

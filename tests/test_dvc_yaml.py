@@ -25,6 +25,8 @@ PLUMBING = {
     "data/loading/__init__",
     "data/prepare/__init__",
     "errors",
+    "experiments/__init__",
+    "experiments/member_files",
     "inference/__init__",
     "io/__init__",
     "io/faults",
@@ -53,7 +55,7 @@ PLUMBING = {
 }
 """Carries data and messages but shapes no out: params and io hold no default and write what they are given, hub only
 finds out whether weights can be had, http brings the file with the card's checksum or none, windows gives parts of
-what is read whole, trial runs plug-ins and writes nothing."""
+what is read whole, trial runs plug-ins and writes nothing, member_files brings the files with the params' md5s or none."""
 
 
 @cache

@@ -42,13 +42,13 @@ class DownloadParams(Section):
 
 
 class SplitParams(Section):
-    method: Literal["official", "random", "stratified", "grouped", "kfold"]
+    method: Literal["official", "random", "stratified", "grouped", "kfold", "crossval"]
     val: float = Field(gt=0, lt=1)
     test: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
     folds: int = Field(ge=2)
     fold: int = Field(ge=0)
-    """Fold that is the test split, for the method kfold."""
+    """Fold that is the test split with the method kfold, and the val split with crossval."""
 
     @model_validator(mode="after")
     def _check_split(self) -> Self:
@@ -121,6 +121,44 @@ class TrainParams(Section):
         return self
 
 
+Md5 = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
+
+
+class EnsembleMember(Section):
+    """A trained run, by the bytes that its part in an ensemble depends on."""
+
+    run: str = Field(min_length=1)
+    """Name of the run, for readers."""
+    weights: Md5
+    """Md5 of its model.safetensors, by which DVC's cache has it."""
+    description: Md5
+    """Md5 of its model.json."""
+    images: Md5
+    """Md5 of the index.csv of its prepared data, which names the images that it was trained on."""
+    settings: dict[str, Any]
+    """Params in which the members differ, by dotted key, for readers."""
+
+
+class EnsembleParams(Section):
+    """Several trained runs that are scored as one; `losslab ensemble` writes it."""
+
+    average: Literal["probabilities", "weights"]
+    """Whether the members' probabilities are averaged, or their weights, which makes one net of them (a soup)."""
+    members: list[EnsembleMember] = Field(min_length=2)
+    """The runs, of which no two have the same net."""
+
+    @model_validator(mode="after")
+    def _check_members(self) -> Self:
+        known: dict[str, str] = {}
+        for member in self.members:
+            same = known.setdefault(member.weights, member.run)
+            if same is not member.run:
+                raise ValueError(f"members {quote(same)} and {quote(member.run)} are the same net")
+        if len({member.run for member in self.members}) < len(self.members):
+            raise ValueError("two members have the same name")
+        return self
+
+
 class EvaluateParams(Section):
     batch_size: int = Field(gt=0)
     resolution: Literal["prepared", "original"]
@@ -131,6 +169,8 @@ class EvaluateParams(Section):
     metrics: dict[str, dict[str, Any]]
     """Options of each metric of a plug-in, by its name."""
     predictions: int = Field(ge=0)
+    ensemble: EnsembleParams | None
+    """Trained runs that are scored together in place of this run's net; `losslab ensemble` sets it."""
 
 
 class ReportParams(Section):

@@ -94,7 +94,8 @@ def check_model(description: Mapping[str, Any], params: Any) -> None:
 
 def check_evaluation(settings: Mapping[str, Any], params: Any) -> None:
     """Raise InputError unless the scores were computed with these params, by their evaluation.json."""
-    recorded = {"metrics": {}} | {key: value for key, value in settings.items() if key != "metric_facts"}
+    facts = ("metric_facts", "ensemble_facts")
+    recorded = {"metrics": {}, "ensemble": None} | {key: value for key, value in settings.items() if key not in facts}
     _check_record("reports/evaluation.json: the scores were computed", "evaluate", {"evaluate": recorded}, params)
 
 

@@ -150,7 +150,9 @@ def test_model_json_that_is_no_json_ends_with_one_line(content: bytes) -> None:
 def test_threshold_of_a_model_of_more_classes_is_refused() -> None:
     change_model(num_classes=3, classes=["a", "b", "c"], palette=[[0, 0, 0]] * 3)
     done = run("in", "-o", "out", "--threshold", "0.4")
-    assert done.output.startswith("ERROR: --threshold needs a model of two classes; this one has 3")
+    assert done.output.startswith(
+        "ERROR: --threshold needs a model of two classes, or of overlapping ones; this one has 3"
+    )
 
 
 def test_foreign_masks_are_replaced_only_with_overwrite() -> None:

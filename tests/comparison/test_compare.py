@@ -442,3 +442,20 @@ def test_headline_has_at_most_three_lines_none_of_which_repeats_another(tmp_path
 def test_headline_by_the_metric_of_a_class_does_not_say_it_twice(tmp_path: Path) -> None:
     (line,) = compare(make_pair(tmp_path), "iou_hair", LOSSES).headline
     assert line.startswith("dice is best: IoU of hair 0.")
+
+
+def test_an_ensemble_is_a_cell_of_its_own_that_costs_as_much_as_its_nets(tmp_path: Path) -> None:
+    runs = [make_run(tmp_path, {"ensemble": "single net"}, 0.8, seed) for seed in range(3)]
+    one = make_run(tmp_path, {"ensemble": "3 nets"}, 0.9, 7)
+    net: dict[str, Any] = {"arch": "simple_cnn", "arch_options": {}, "encoder": None, "parameters": 7217}
+    members = [{"run": f"m{n}", "weights": str(n) * 32, "settings": {}} for n in range(3)]
+    ensemble = {"average": "probabilities", "members": members}
+    about = {"ensemble": ensemble, "ensemble_facts": {"members": [{"run": f"m{n}", **net} for n in range(3)]}}
+    params = {**one.params, "evaluate": {"ensemble": ensemble}}
+    both = [replace(one, evaluation={**one.evaluation, **about}, params=params), *runs]
+    spec = ComparisonSpec(name="x", title="x", question="?", metric="miou", axes={"ensemble": ["single net", "3 nets"]})
+    compared = compare_runs(both, spec, CostMeter(timed=False))
+    cells = {cell.name: cell for cell in compared.cells}
+    assert cells["3 nets"].parameters == 3 * cells["single net"].parameters == 3 * 7217
+    assert compared.verdict is not None and not any(pair.is_real for pair in compared.verdict.pairs)
+    assert "one seed cannot tell" in compared.sentences[0] and "no difference can be claimed" in compared.headline[0]

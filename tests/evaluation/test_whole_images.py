@@ -76,7 +76,7 @@ def test_tables_and_pictures_of_whole_images_are_written(prepared: PreparedData,
 
 
 def test_list_of_images_is_not_read_anew_for_each(prepared: PreparedData) -> None:
-    with mock.patch.object(PreparedData, "_read_index", autospec=True, side_effect=PreparedData._read_index) as read:
+    with mock.patch.object(PreparedData, "read_index", autospec=True, side_effect=PreparedData.read_index) as read:
         targets = PreparedTargets(prepared, "train")
         for index in range(len(prepared.names("train"))):
             targets.open_mask(index)

@@ -17,6 +17,7 @@ from losslab.bands import Bands, read_bands
 from losslab.errors import InputError, mask_credentials, quote
 from losslab.experiments.clone import SCORES, find_reason, open_clone_folder, was_killed
 from losslab.experiments.dvc_cache import find_cache_folder
+from losslab.experiments.ensembles import find_prepared, get_ensemble, load_ensemble
 from losslab.experiments.finished_runs import open_model
 from losslab.experiments.run_finder import RunFinder, RunRecord
 from losslab.formats import format_list, format_score
@@ -34,8 +35,9 @@ from losslab.study.results import find_finished_runs
 from losslab.study.worker import WorkerJob, execute_job
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from losslab.inference.predictor import Predictor
-    from losslab.models.segmentation_net import SegmentationNet
     from losslab.prediction.label_map import Labels
 
 RUNS = Path(".losslab/runs")
@@ -60,8 +62,10 @@ class Run:
         return f"<Run {self.name}: test mIoU {format_score(self.metrics['test']['miou'])}>"
 
     @property
-    def model(self) -> "SegmentationNet":
+    def model(self) -> "nn.Module":
         """The trained net, in eval mode: normalised images `[N, B, H, W]` in, logits `[N, C, H, W]` out.
+
+        That of an ensemble is one net too, which answers with the logits of the members' mean probabilities.
 
         Raises InputError if its weights are neither in the workspace nor in DVC's cache or remote.
         """
@@ -89,11 +93,14 @@ class Run:
         return [predict_image(self._predictor, image) for image in pixels]
 
     @cached_property
-    def _loaded(self) -> "tuple[SegmentationNet, dict[str, Any]]":
+    def _loaded(self) -> "tuple[nn.Module, dict[str, Any]]":
         from losslab import models
 
-        with open_project(self.record.root) as root, open_model(self.record.model_md5, root) as folder:
-            return models.load(folder)
+        with open_project(self.record.root) as root:
+            if (ensemble := get_ensemble(self.params)) is not None:
+                return load_ensemble(ensemble, find_prepared(self.record), root)
+            with open_model(self.record.model_md5, root) as folder:
+                return models.load(folder)
 
     @cached_property
     def _predictor(self) -> "Predictor":

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import losslab
-from losslab.cli import compare, datasets, docs, doubt, losses, models, predict, project, runs, study, ui
+from losslab.cli import compare, datasets, docs, doubt, ensemble, losses, models, predict, project, runs, study, ui
 from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
 from losslab.formats import format_plural
@@ -22,6 +22,7 @@ app.command()(predict.predict)
 app.add_typer(models.app)
 app.add_typer(study.app, name="study")
 app.command()(compare.compare)
+app.command()(ensemble.ensemble)
 app.command()(doubt.doubt)
 app.command()(docs.docs)
 app.command()(runs.verify)
@@ -33,6 +34,7 @@ AT_ROOT = (
     "archs",
     "compare",
     "datasets",
+    "ensemble",
     "losses",
     "register",
     "reproduce",

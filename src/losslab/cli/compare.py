@@ -25,7 +25,10 @@ DEFAULT_METRIC = "miou"
 @cli_errors()
 def compare(
     names: Annotated[
-        list[str], typer.Argument(help="A study; with --runs: DVC experiments, MLflow runs, `workspace`.")
+        list[str],
+        typer.Argument(
+            help="A study; with --runs: DVC experiments or patterns of their names, MLflow runs, `workspace`."
+        ),
     ],
     runs: Annotated[bool, typer.Option("--runs", help="Compare runs instead of a study.")] = False,
     metric: Annotated[str, typer.Option(help="Score in scores.json, or iou_CLASS.")] = DEFAULT_METRIC,

@@ -3,15 +3,18 @@
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from losslab.cli.console import cli_errors, exit_with_errors
+from losslab.errors import InputError
 from losslab.formats import format_list, format_plural
 from losslab.stage import print_line, print_warning
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from losslab.prediction.predict import PredictionSummary
 
 
@@ -24,6 +27,14 @@ def predict(
         str,
         typer.Option(help="Folder with model.safetensors and model.json, or models:/NAME@ALIAS in MLflow's registry."),
     ] = "models",
+    ensemble: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN",
+            help="In place of --model: an experiment of `losslab ensemble`; or repeated, runs or patterns such as 'fold-*', "
+            "whose probabilities are averaged.",
+        ),
+    ] = None,
     scale: Annotated[
         Literal["trained", "original"],
         typer.Option(
@@ -67,15 +78,21 @@ def predict(
     """
     again = f"the masks in {out} are complete; run the same command again to write all of them"
     with cli_errors(again, "lower --batch-size, or --tile with --scale original", out), ExitStack() as stack:
+        from losslab.cards import has_overlapping_labels
         from losslab.models.description import read_description
         from losslab.prediction.inputs import check_outputs, find_jobs, find_lost_georeferences
-        from losslab.prediction.model import check_threshold, load_predictor
+        from losslab.prediction.model import build_predictor, check_threshold, load_predictor
 
         jobs = find_jobs(paths, out)
-        folder = stack.enter_context(_open_model(model))
-        described = read_description(folder)
-        check_threshold(threshold, described)
-        jobs = [replace(job, has_overlapping_classes=described.labels is not None) for job in jobs]
+        if ensemble:
+            net, description, calibrated = _load_ensemble(ensemble)
+            check_threshold(threshold, description)
+            threshold = threshold or calibrated
+        else:
+            folder = stack.enter_context(_open_model(model))
+            description = read_description(folder).model_dump()
+            check_threshold(threshold, description)
+        jobs = [replace(job, has_overlapping_classes=has_overlapping_labels(description)) for job in jobs]
         check_outputs(jobs, out, overwrite)
         if lost := find_lost_georeferences(jobs):
             have = "has a georeference" if len(lost) == 1 else "have a georeference"
@@ -92,7 +109,8 @@ def predict(
             overlays=overlays,
             probabilities=probabilities,
         )
-        _print_summary(predict_images(load_predictor(folder, tta, device), jobs, out, options), out)
+        predictor = build_predictor(net, description, tta, device) if ensemble else load_predictor(folder, tta, device)
+        _print_summary(predict_images(predictor, jobs, out, options), out)
 
 
 def _open_model(model: str) -> "AbstractContextManager[Path]":
@@ -103,6 +121,22 @@ def _open_model(model: str) -> "AbstractContextManager[Path]":
     from losslab.tracking import registry
 
     return registry.open_version(model, find_root(Path.cwd()) or Path())
+
+
+def _load_ensemble(names: list[str]) -> "tuple[nn.Module, dict[str, Any], float | None]":
+    """Load runs as one net, and return it with its description and the threshold that was chosen on val, if one was."""
+    from losslab.experiments.ensembles import open_ensemble
+    from losslab.project.code import find_root
+
+    if (root := find_root(Path.cwd())) is None:
+        raise InputError("--ensemble names runs of a project, and this folder is in none; change to one")
+    found = open_ensemble(names, root)
+    print_line(f"predict: {found.what}: {format_list(found.members, 8)}")
+    if found.description["num_classes"] == 1:
+        chosen = f"threshold {found.threshold}, chosen on its val images" if found.threshold else "threshold 0.5"
+        why = "" if found.threshold else "; an experiment of `losslab ensemble` has one of its own"
+        print_line(f"predict: {chosen}{why} (--threshold sets another)")
+    return found.net, found.description, found.threshold
 
 
 def _print_summary(summary: "PredictionSummary", out: Path) -> None:

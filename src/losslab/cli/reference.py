@@ -27,9 +27,9 @@ def describe_params() -> str:
     meanings = read_field_docs(Path(params.__file__))
     rows = []
     for key, owner, name, schema in list_fields(params.Params):
-        value, comment = defaults[key]
+        value, comment = defaults.get(key, ("", ""))  # what lies in a section that is not there
         meaning = BRACES.sub(r"`\g<0>`", meanings.get((owner, name)) or comment[:1].upper() + comment[1:])
-        rows.append((f"`{key}`", f"`{value}`", format_schema(schema), meaning))
+        rows.append((f"`{key}`", f"`{value}`" if key in defaults else "–", format_schema(schema), meaning))
     return format_table(("key", "shipped value", "allowed", "meaning"), rows)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from losslab.comparison.breakdowns import break_down_by_class, break_down_by_strata
-from losslab.comparison.cost import NetCost
+from losslab.comparison.cost import NetCost, measure_run
+from losslab.comparison.ensembles import describe_draw
 from losslab.comparison.evidence import RunEvidence, check_judgeable, compute_score, group_test_sets
 from losslab.comparison.headlines import find_warnings, write_changes, write_headline
 from losslab.comparison.looks import ONE_LOOK, LookPlan
@@ -147,10 +148,10 @@ def drop_duplicates(runs: Sequence[RunEvidence]) -> tuple[list[RunEvidence], lis
         same = kept.setdefault((run.cell, run.model_md5), run)
         if same is not run:
             warnings.append(f"{run.name} is the same model as {same.name} and counts once.")
-    seeds = Counter((run.cell, run.seed) for run in kept.values())
+    draws = Counter((run.cell, describe_draw(run.params)) for run in kept.values())
     warnings += [
-        f"{count} runs of {cell} have seed {seed} but different weights, from other code or hardware; they count as separate seeds."
-        for (cell, seed), count in seeds.items()
+        f"{count} runs of {cell} have {draw} but different weights, from other code or hardware; they count as separate seeds."
+        for (cell, draw), count in draws.items()
         if count > 1
     ]
     return list(kept.values()), warnings
@@ -221,7 +222,7 @@ def _build_cell(
     measure_cost: Callable[[JsonObject], NetCost],
 ) -> ComparedCell:
     runs = sorted(table.cells[name], key=lambda run: run.seed)
-    cost = measure_cost(runs[0].model)
+    cost = measure_run(runs[0].model, runs[0].evaluation, measure_cost)
     compared = [
         ComparedRun(
             name=run.name,

@@ -49,6 +49,26 @@ class CostMeter:
         return self.known[key]
 
 
+def measure_run(model: JsonObject, evaluation: JsonObject, measure: Callable[[JsonObject], NetCost]) -> NetCost:
+    """Measure what predicts in a run: its net, or all members of an ensemble, of which each sees every image.
+
+    Args:
+        model: the content of its model.json.
+        evaluation: that of its evaluation.json.
+        measure: measures one net, as `CostMeter` does.
+    """
+    ensemble = evaluation.get("ensemble")
+    if ensemble is None or ensemble["average"] == "weights":
+        return measure(model)
+    costs = [measure({**model, **member}) for member in evaluation["ensemble_facts"]["members"]]
+    gflops, times = [cost.gflops for cost in costs], [cost.image_ms for cost in costs]
+    return NetCost(
+        sum(cost.parameters for cost in costs),
+        sum(each for each in gflops if each is not None) if None not in gflops else None,
+        sum(each for each in times if each is not None) if None not in times else None,
+    )
+
+
 def _time_forward_ms(net: JsonObject) -> float:
     import torch
 

@@ -50,6 +50,7 @@ class RunEvidence:
     """Scores on test, from scores.json."""
     evaluation: JsonObject
     history: Sequence[TextRow]
+    """Rows of history.csv; none for an ensemble."""
     images: Sequence[TextRow]
     """Rows of per_image.csv for test, sorted by image."""
     strata: Sequence[TextRow]
@@ -212,6 +213,7 @@ def read_evidence(
     reports, predictions = folder / "reports", folder / "reports/predictions"
     try:
         images = [row for row in read_csv(reports / "per_image.csv") if row["split"] == "test"]
+        evaluation = read_json(reports / "evaluation.json")
         evidence = RunEvidence(
             name=name,
             labels=labels,
@@ -220,8 +222,8 @@ def read_evidence(
             model_md5=model_md5,
             model=read_json(folder / "models/model.json"),
             metrics=read_json(reports / "scores.json")["test"],
-            evaluation=read_json(reports / "evaluation.json"),
-            history=read_csv(reports / "history.csv"),
+            evaluation=evaluation,
+            history=[] if evaluation.get("ensemble") else read_csv(reports / "history.csv"),  # that of its first member
             images=sorted(images, key=lambda row: row["image"]),
             strata=[row for row in read_csv(reports / "strata.csv") if row["split"] == "test"],
             examples=read_csv(predictions / "examples.csv") if (predictions / "examples.csv").exists() else [],

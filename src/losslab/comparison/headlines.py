@@ -96,8 +96,8 @@ def write_changes(verdict: Verdict | None, table: ScoreTable) -> list[str]:
 
 
 def _count_rising(table: ScoreTable) -> tuple[int, int]:
-    """Count the runs whose last epoch was their best, and all runs."""
-    runs = list(itertools.chain.from_iterable(table.cells.values()))
+    """Count the runs whose last epoch was their best, and all runs that have epochs, which ensembles do not."""
+    runs = [run for run in itertools.chain.from_iterable(table.cells.values()) if run.history]
     return sum(map(_is_best_last, runs)), len(runs)
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from losslab.comparison.compare import ComparisonSpec
+from losslab.comparison.ensembles import AXIS, identify_model, label_ensembles, sum_training_seconds
 from losslab.comparison.evidence import RunEvidence, read_evidence
 from losslab.comparison.looks import ONE_LOOK, LookPlan
 from losslab.comparison.tuning import report_tuning
 from losslab.comparison.verdicts import MIN_SEEDS
 from losslab.errors import InputError
+from losslab.experiments.ensembles import get_ensemble
 from losslab.experiments.finished_runs import RunOutputs
 from losslab.experiments.run_finder import RunFinder, RunRecord
 from losslab.formats import format_plural
@@ -26,9 +28,9 @@ from losslab.study.state import list_states
 
 IRRELEVANT_PARAMS = (
     *("seed", "download", "report", "prepare.audit", "train.workers", RECORDING),
-    *("evaluate.batch_size", "evaluate.predictions", "evaluate.metrics"),
+    *("evaluate.batch_size", "evaluate.predictions", "evaluate.metrics", "evaluate.ensemble"),
 )
-"""Params that change no score, and the seed."""
+"""Params that change no score, the seed, and what has an axis of another name."""
 SHOWN_PARAMS = (
     *("dataset", "loss", "arch", "encoder", "encoder_weights", "prepare.size", "prepare.fit", "prepare.limit"),
     *("train.epochs", "train.batch_size", "train.lr", "train.optimizer", "train.schedule", "train.augmentation"),
@@ -48,6 +50,7 @@ class RunSelection:
     @contextmanager
     def open_evidence(self) -> Iterator[list[RunEvidence]]:
         """Open the runs' tables and pictures, which stay as long as this context."""
+        known = {record.model_md5: record.train_seconds for record, _ in self.records}
         with ExitStack() as stack:
             yield [
                 read_evidence(
@@ -55,8 +58,8 @@ class RunSelection:
                     name=record.name,
                     labels=labels,
                     params=record.params,
-                    model_md5=record.model_md5,
-                    train_seconds=record.train_seconds,
+                    model_md5=identify_model(record),
+                    train_seconds=sum_training_seconds(record, known),
                     mlflow_run=record.mlflow_run,
                 )
                 for record, labels in self.records
@@ -97,19 +100,21 @@ def select_runs(names: Sequence[str | RunRecord], metric: str, root: Path, name:
     """Select runs by name; cells are told apart by the params that differ, but for the seed.
 
     Args:
-        names: DVC experiments, MLflow runs, `workspace`, or records of such; InputError: one is unknown, or there is
-            only one.
+        names: DVC experiments or patterns of their names, MLflow runs, `workspace`, or records of such; InputError: one
+            is unknown, or there is only one.
         metric: key of the metric by which they are compared.
         root: the repository.
         name: name of the comparison; None: one made from those of the runs.
     """
-    if len(names) < 2:
-        raise InputError("--runs needs at least two runs")
     finder = RunFinder(root)
-    records = [finder.find(each) if isinstance(each, str) else each for each in names]
-    axes = _find_differences([record.params for record in records])
+    chosen = [part for each in names for part in (finder.expand([each]) if isinstance(each, str) else [each])]
+    if len(chosen) < 2:
+        raise InputError("--runs needs at least two runs")
+    records = [finder.find(each) if isinstance(each, str) else each for each in chosen]
+    axes = _find_differences(records)
     labels = [{axis: values[place] for axis, values in axes.items()} for place in range(len(records))]
     look_plan, points, warnings = _find_looks_at_runs(records, root)
+    warnings = (*warnings, *_warn_about_repeats(records))
     digest = hashlib.sha256("\n".join(sorted(record.name for record in records)).encode()).hexdigest()[:6]
     spec = ComparisonSpec(
         name=name or f"runs.{digest}",
@@ -125,9 +130,11 @@ def select_runs(names: Sequence[str | RunRecord], metric: str, root: Path, name:
     return RunSelection(spec, list(zip(records, labels, strict=True)))
 
 
-def _find_differences(every: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
+def _find_differences(records: Sequence[RunRecord]) -> dict[str, list[str]]:
     """Find the params that differ, and their labels in each run."""
-    flat = [_flatten_params(params) for params in every]
+    flat = [_flatten_params(record.params) for record in records]
+    for leaves, own in zip(flat, label_ensembles(records), strict=True):
+        leaves.update({key: label for key, label in own.items() if key in leaves or key == AXIS})
     keys = [key for key in dict.fromkeys(key for leaves in flat for key in leaves) if not _is_irrelevant(key)]
     table = {key: [cards.format_label(leaves[key]) if key in leaves else "-" for leaves in flat] for key in keys}
     return {key: values for key, values in table.items() if len(set(values)) > 1}
@@ -135,11 +142,28 @@ def _find_differences(every: Sequence[Mapping[str, Any]]) -> dict[str, list[str]
 
 def _flatten_params(params: Mapping[str, Any]) -> dict[str, Any]:
     leaves = {key: value for key, value in flatten(params).items() if value != {}}
+    if leaves.get("prepare.split.method") == "crossval":  # folds with the same test images are repeats, as seeds are
+        leaves = {key: value for key, value in leaves.items() if key not in ("prepare.split.fold", "prepare.split.val")}
     return {key: " ".join(map(str, value)) if isinstance(value, list) else value for key, value in leaves.items()}
 
 
 def _is_irrelevant(key: str) -> bool:
     return any(key == name or key.startswith(f"{name}.") for name in IRRELEVANT_PARAMS)
+
+
+def _warn_about_repeats(records: Sequence[RunRecord]) -> Iterator[str]:
+    """Yield a line for each kind of run that counts as a seed and is none."""
+    splits = [record.params["prepare"]["split"] for record in records]
+    if len({split["fold"] for split in splits if split["method"] == "crossval"}) > 1:
+        yield (
+            "Folds of crossval count as seeds: nets of two folds share most of their training images, so what other training "
+            "images would change is seen in part."
+        )
+    if any(get_ensemble(record.params) is not None for record in records):
+        yield (
+            "An ensemble counts as one seed, however many nets it has: only several ensembles without a common member show how "
+            "much such ensembles vary."
+        )
 
 
 def _warn_about_missing_runs(

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ from losslab.bands import RGB, Bands, read_bands
 from losslab.cards import SPLITS, SplitName, has_overlapping_labels
 from losslab.data.loading.arrays import ArrayRows, ImageRow, PreparedData
 from losslab.errors import InputError
+from losslab.evaluation.ensemble import Ensemble
 from losslab.evaluation.label_store import LabelMapStore
 from losslab.evaluation.targets import PreparedTargets, Targets, build_targets
 from losslab.inference.predictor import Predictor, TestTimeAugmentation
@@ -73,23 +76,36 @@ class SplitDetails:
 
 
 def evaluate_splits(
-    net: nn.Module, description: dict[str, Any], prepared: PreparedData, dataset: str, settings: EvaluateParams
+    net: nn.Module,
+    description: dict[str, Any],
+    prepared: PreparedData,
+    dataset: str,
+    settings: EvaluateParams,
+    ensemble: Ensemble | None = None,
 ) -> dict[SplitName, SplitResult]:
     """Predict and score val and test, and the pixels of as many training images as val has; show progress.
 
+    An ensemble predicts in place of the net, and says which images val has.
     Raises InputError if the model was trained for other data, or files have changed since they were prepared.
     """
+    sample = min(len(prepared.names("train")), len(prepared.names("val")))
+    prepared = prepared if ensemble is None else ensemble.data
     score = partial(evaluate_split, net, description, prepared, batch_size=settings.batch_size, tta=settings.tta)
     metrics = [load_metric(name, options) for name, options in settings.metrics.items()]
     results: dict[SplitName, SplitResult] = {}
-    counts = {split: len(prepared.names(split)) for split in SPLITS}
-    counts["train"] = min(counts["train"], counts["val"])
+    counts = {split: len(prepared.names(split)) for split in SPLITS} | {"train": sample}
     for split, images in counts.items():
         targets = build_targets(prepared, split, dataset, settings.resolution)
         with tqdm(total=images, desc=f"evaluate {split}", unit=" images", disable=None) as bar:
             tolerances = None if split == "train" else settings.tolerances
             results[split] = score(
-                split, step=bar.update, targets=targets, tolerances=tolerances, metrics=metrics, max_images=images
+                split,
+                step=bar.update,
+                targets=targets,
+                tolerances=tolerances,
+                metrics=metrics,
+                max_images=images,
+                pick=None if ensemble is None else partial(ensemble.pick, split),
             )
     return results
 
@@ -107,6 +123,7 @@ def evaluate_split(
     tolerances: Sequence[int] | None = (1, 3),
     metrics: Sequence[PluginMetric] = (),
     max_images: int | None = None,
+    pick: Callable[[str], Predictor] | None = None,
 ) -> SplitResult:
     """Predict and score the images of a split.
 
@@ -116,6 +133,7 @@ def evaluate_split(
         tolerances: distances in pixels by which a contour may be off; None scores only pixels.
         metrics: those of plug-ins, which are scored where tolerances are given.
         max_images: score no more images than these, chosen at even distance.
+        pick: returns what predicts an image, by its name, in place of the net.
 
     Raises:
         InputError: the model was trained for other classes or another size than the prepared data have.
@@ -136,11 +154,13 @@ def evaluate_split(
     targets = targets or PreparedTargets(prepared, split)
     names, groups = [names[index] for index in chosen], groups and [groups[index] for index in chosen]
     result = SplitResult(description["classes"], names, targets, pixels, details, groups, read_bands(data))
-    predictor = Predictor(net, description, tta)
-    if description["fit"] == "tile":
-        predicted = _predict_whole_images(result, predictor, images, chosen, batch_size)
+    if pick is None:
+        alone = Predictor(net, description, tta)
+        predictors = [alone] * len(names)
     else:
-        predicted = _predict_batches(result, predictor, images, chosen, batch_size)
+        predictors = list(map(pick, names))
+    predict = _predict_whole_images if description["fit"] == "tile" else _predict_batches
+    predicted = predict(result, list(zip(predictors, chosen, strict=True)), images, batch_size)
     # A thread scores each batch while the net predicts the next.
     with ThreadPoolExecutor(1, "scoring") as pool:
         scored: Future[int] | None = None
@@ -173,20 +193,22 @@ def _build_details(
 
 
 def _predict_batches(
-    result: SplitResult, predictor: Predictor, images: ArrayRows, chosen: Sequence[int], batch_size: int
+    result: SplitResult, chosen: Sequence[tuple[Predictor, int]], images: ArrayRows, batch_size: int
 ) -> Iterator[Callable[[], int]]:
     """Predict images batch by batch; yield what scores a batch, and returns its number of images."""
-    for start in range(0, len(chosen), batch_size):
-        indices = chosen[start : start + batch_size]
-        logits = predictor.compute_logits(torch.from_numpy(images.read(indices)))
-        yield partial(_score_batch, result, logits, indices)
+    for predictor, same in groupby(chosen, key=itemgetter(0)):
+        indices = [index for _, index in same]
+        for start in range(0, len(indices), batch_size):
+            batch = indices[start : start + batch_size]
+            logits = predictor.compute_logits(torch.from_numpy(images.read(batch)))
+            yield partial(_score_batch, result, logits, batch)
 
 
 def _predict_whole_images(
-    result: SplitResult, predictor: Predictor, images: ArrayRows, chosen: Sequence[int], batch_size: int
+    result: SplitResult, chosen: Sequence[tuple[Predictor, int]], images: ArrayRows, batch_size: int
 ) -> Iterator[Callable[[], int]]:
     """Predict images of any size by overlapping windows; yield what scores an image, and returns 1."""
-    for index in chosen:
+    for predictor, index in chosen:
         image, truth = ImageRow(images, index), result.targets.open_mask(index)
         planes = len(result.classes) if predictor.overlapping else None
         store = LabelMapStore(planes) if result.details is None else result.details.predictions

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from losslab.cards import SplitName
+from losslab.evaluation.ensemble import Ensemble
 from losslab.evaluation.scoring import SplitDetails, SplitResult
 from losslab.io.files import Row, write_csv, write_json
 from losslab.metrics.calibration import BIN_COUNT, THRESHOLDS, find_best_threshold
@@ -47,11 +48,13 @@ def write_tables(results: Results, folder: Path) -> None:
     _write_rows(folder / "thresholds.csv", detailed, lambda result: _list_thresholds(result, chosen))
 
 
-def describe_evaluation(settings: EvaluateParams, results: Results) -> dict[str, Any]:
-    """Describe how was scored, for evaluation.json: params, and facts about the metrics of plug-ins where there are any."""
+def describe_evaluation(settings: EvaluateParams, results: Results, ensemble: Ensemble | None = None) -> dict[str, Any]:
+    """Describe how was scored, for evaluation.json: params, and facts about an ensemble and the metrics of plug-ins, if any."""
     described = settings.model_dump(include={"resolution", "tta", "tolerances"})
     own = results["test"].get_details().own
     facts = {name: metric.describe() for name, (metric, _) in own.items()}
+    if ensemble is not None:
+        described |= {"ensemble": ensemble.params.model_dump(), "ensemble_facts": ensemble.describe()}
     return described | ({"metrics": settings.metrics, "metric_facts": facts} if own else {})
 
 

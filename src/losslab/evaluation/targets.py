@@ -17,7 +17,6 @@ from losslab.data.loading.arrays import ArrayRows, ImageRow, Pixels, PreparedDat
 from losslab.data.readers import find_dataset_folder, read_layout
 from losslab.errors import InputError
 from losslab.inference.predictor import restore_size
-from losslab.io.files import read_csv
 from losslab.io.windows import ArrayWindows, PixelWindows
 from losslab.plugins import Sample
 from losslab.runtime.parallel import parallel_map
@@ -117,7 +116,7 @@ def build_original_targets(prepared: PreparedData, split: SplitName, card: Card,
     """Find the files of the prepared samples by name in `raw`, data/raw/<dataset>. Raises InputError if one is gone."""
     folder = find_dataset_folder(card, raw)
     by_name = {sample.name: sample for sample in read_layout(card, folder).samples}
-    rows = [row for row in read_csv(prepared.folder / "index.csv") if row["split"] == split]
+    rows = list(prepared.read_index(split))
     if missing := [row["image"] for row in rows if row["image"] not in by_name]:
         raise _explain_change(folder, f"no longer holds {', '.join(missing[:3])}{' …' if len(missing) > 3 else ''}")
     sizes = [(int(row["height"]), int(row["width"])) for row in rows]

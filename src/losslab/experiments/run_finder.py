@@ -1,11 +1,13 @@
 """Records of finished runs, by any of their names: a DVC experiment, a commit, an MLflow run, or the workspace."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from fnmatch import fnmatchcase
 from functools import cached_property
+from glob import has_magic
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -124,6 +126,21 @@ class RunFinder:
         if revision is not None:
             return self._build_commit(revision, text)
         raise self._build_error(text)
+
+    def expand(self, texts: Iterable[str]) -> list[str]:
+        """Return names of runs, with the experiments that match it in the place of each pattern, such as `fold-*`.
+
+        Raises InputError if none matches.
+        """
+        names = list[str]()
+        for text in texts:
+            if not has_magic(text):
+                names.append(text)
+            elif matching := sorted({name for name, *_ in self.experiments if fnmatchcase(name, text)}):
+                names += matching
+            else:
+                raise self._build_error(text)
+        return list(dict.fromkeys(names))
 
     def build_record(self, outs: RunOutputs) -> RunRecord:
         """Build the record of a run whose outs are known."""

@@ -14,6 +14,7 @@ from losslab.experiments.clone import METRICS, STAGES, make_clone, open_clone_fo
 from losslab.experiments.differences import describe_difference
 from losslab.experiments.dvc_cache import DvcCache
 from losslab.experiments.finished_runs import compute_md5
+from losslab.experiments.member_files import list_member_md5s
 from losslab.experiments.run_finder import RunRecord
 from losslab.formats import format_list, format_plural
 from losslab.io.files import write_text
@@ -81,6 +82,8 @@ def verify_run(record: RunRecord, root: Path, say: Say, threads: int | None = No
             )
         write_params(clone / "params.yaml", record.params)
         stages = _place_data(record, lock, clone, cache, say)
+        for md5 in list_member_md5s(record.params):
+            cache.link(md5, places[0] / "files/md5" / md5[:2] / md5[2:])
         environment = {"DVC_ROOT": str(clone), "MLFLOW_TRACKING_URI": build_sqlite_uri(folder / "mlflow.db")}
         environment |= {"OMP_NUM_THREADS": str(threads)} if threads is not None else {}
         how = ["--force", "--no-run-cache", "--no-commit", "--single-item"]

@@ -1,6 +1,5 @@
 """A trained net, ready for images of any size: test-time augmentation, and logits at the original size."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -11,7 +10,7 @@ from torch.nn import functional as F
 from losslab.cards import has_overlapping_labels
 from losslab.data.images.fit import Fit, compute_placement
 from losslab.errors import InputError
-from losslab.inference.tensors import InputScaling, check_finite
+from losslab.inference.tensors import InputScaling, average_logits, check_finite
 from losslab.models.probe import shorten_error
 from losslab.runtime.devices import build_autocast, pick_model_device
 
@@ -54,8 +53,8 @@ class Predictor:
         """
         with torch.inference_mode():
             normalised = self.scaling(images.to(self.device))
-            views = [self._compute_view(normalised, scale, flip) for scale, flip in VIEWS[self.tta]]
-            return views[0] if len(views) == 1 else _average(views, self.overlapping)
+            views = (self._compute_view(normalised, scale, flip) for scale, flip in VIEWS[self.tta])
+            return average_logits(views, self.overlapping)
 
     def _compute_view(self, images: Tensor, scale: float, flip: bool) -> Tensor:
         height, width = images.shape[-2:]
@@ -103,12 +102,3 @@ def _compute_centres(length: int, start: int, stop: int) -> Tensor:
 
 def _resize(maps: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(maps, (height, width), mode="bilinear", align_corners=False)
-
-
-def _average(views: list[Tensor], overlapping: bool) -> Tensor:
-    """Return the logits whose probabilities are the mean of the views' probabilities."""
-    stacked, count = torch.stack(views), math.log(len(views))
-    if overlapping or stacked.shape[2] == 1:
-        positive, negative = (F.logsigmoid(sign * stacked).logsumexp(dim=0) for sign in (1, -1))
-        return positive - negative
-    return stacked.log_softmax(dim=2).logsumexp(dim=0) - count

@@ -1,10 +1,12 @@
 """The tensors that go into a net, and the meaning of its logits."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from losslab.bands import read_bands
 from losslab.errors import InputError
@@ -85,3 +87,29 @@ def to_probabilities(logits: Tensor, overlapping: bool = False) -> Tensor:
     if logits.shape[1] == 1:
         return torch.cat([torch.sigmoid(-logits), torch.sigmoid(logits)], dim=1)
     return logits.softmax(dim=1)
+
+
+def average_logits(several: Iterable[Tensor], overlapping: bool = False) -> Tensor:
+    """Return the logits `[N, C, H, W]` whose probabilities are the mean of those of several such logits.
+
+    Probabilities of overlapping classes are independent. Memory holds one of the logits at a time, and a sum. A single one comes
+    back as it is. Raises ValueError for none.
+
+    >>> mean = average_logits(torch.logit(torch.tensor(p)).view(1, 1, 1, 1) for p in (0.25, 0.75, 0.8))
+    >>> round(torch.sigmoid(mean).item(), 6)
+    0.6
+    """
+    only: Tensor | None = None
+    total: Tensor | None = None
+    count, has_sigmoid = 0, False
+    for logits in several:
+        count += 1
+        has_sigmoid = overlapping or logits.shape[1] == 1
+        both = [F.logsigmoid(-logits), F.logsigmoid(logits)] if has_sigmoid else [logits.log_softmax(dim=1)]
+        logs = torch.stack(both)
+        only, total = logits, logs if total is None else torch.logaddexp(total, logs)
+    if only is None or total is None:
+        raise ValueError("there are no logits to average")
+    if count == 1:
+        return only
+    return total[1] - total[0] if has_sigmoid else total[0] - math.log(count)

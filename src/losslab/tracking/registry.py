@@ -121,6 +121,11 @@ def find_trained_run(run: str, root: Path) -> RegistryRun:
     if len({each.data.tags[MODEL_MD5] for each in runs}) > 1:
         ids = [each.info.run_id for each in runs]
         raise InputError(f"{len(runs)} runs are called {run!r}; give the id of one: {_format_runs(ids)}")
+    if any(key.startswith("evaluate.ensemble.") for key in runs[0].data.params):
+        raise InputError(
+            f"{run} is an ensemble, and what is registered is one net: register a member, or export what `losslab ensemble "
+            "--average weights --output DIR` writes"
+        )
     return _build_registry_run(runs[0])
 
 

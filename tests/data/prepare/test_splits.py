@@ -96,6 +96,12 @@ def test_complete_official_split_is_taken_as_it_is() -> None:
             "'grouped', but 2 groups cannot be split in three .*: use random, or a group in the card",
         ),
         (samples(4, None, "x"), split_by("kfold", folds=2), "folds is 2, too many for 1 group: make it 2 or less"),
+        (samples(9), split_by("crossval"), "'crossval', but 1 group cannot be split into test and 2 folds"),
+        (
+            samples(4) + samples(4, None, "x") + samples(4, None, "y"),
+            split_by("crossval"),
+            "folds is 5, too many for the 2 groups outside test: make it 2 or less",
+        ),
         (
             samples(4) + samples(4, None, "x"),
             split_by("kfold", folds=2, fold=1),
@@ -197,6 +203,35 @@ def test_kfold_tests_each_image_once_and_takes_val_from_the_rest() -> None:
     assert sorted(tested) == [sample.name for sample in samples(23)]
 
 
+def test_crossval_holds_the_same_images_out_of_all_folds_and_validates_each_other_once() -> None:
+    folds = [deal(samples(23), split_by("crossval", test=0.2, fold=fold)) for fold in range(5)]
+    assert {tuple(dealt["test"]) for dealt in folds} == {tuple(folds[0]["test"])} and len(folds[0]["test"]) == 5
+    assert sorted(sizes(dealt)[:2] for dealt in folds) == [(14, 4)] * 3 + [(15, 3)] * 2
+    validated = [name for dealt in folds for name in dealt["val"]]
+    assert sorted(validated + folds[0]["test"]) == [sample.name for sample in samples(23)]
+    assert deal(samples(23), split_by("crossval", test=0.2, folds=3))["test"] == folds[0]["test"]
+
+
+def test_crossval_takes_the_official_test_list_and_drops_what_no_list_names() -> None:
+    lists = samples(8, "train", "a") + samples(2, "val", "b") + samples(3, "test", "t")
+    given = lists + samples(4, None, "x")
+    split = split_by("crossval", fold=1)
+    for each in (given, choose_samples(given, None, split)):
+        dealt = deal(each, split)
+        assert sizes(dealt) == (8, 2, 3) and {name[0] for name in dealt["test"]} == {"t"}
+        assert {name[0] for name in dealt["train"] + dealt["val"]} == {"a", "b"}
+    drawn = Counter(sample.split for sample in choose_samples(given, 7, split))
+    assert drawn == {"train": 4, "val": 1, "test": 2}
+
+
+def test_crossval_keeps_groups_whole() -> None:
+    given = [sample for prefix in "abcdefgh" for sample in samples(4, None, prefix)]
+    for fold in range(3):
+        dealt = deal(given, split_by("crossval", folds=3, fold=fold), find_group=by_letter)
+        letters = [{name[0] for name in names} for names in dealt.values()]
+        assert sum(map(len, letters)) == len(set.union(*letters)) == 8
+
+
 def test_all_are_worth_decoding_without_a_limit() -> None:
     given = samples(4, "train") + samples(2, None, "x")
     assert choose_samples(given[::-1], None, RANDOM) == choose_samples(given, 6, RANDOM) == given
@@ -234,7 +269,7 @@ def test_limit_keeps_the_proportion_of_the_official_lists(
 
 
 @given(
-    st.sampled_from(["official", "random", "stratified", "grouped", "kfold"]),
+    st.sampled_from(["official", "random", "stratified", "grouped", "kfold", "crossval"]),
     st.lists(st.integers(1, 9), min_size=3, max_size=12),
     st.integers(0, 3),
     st.sampled_from([(0.2, 0.2), (0.05, 0.4), (0.3, 0.1)]),
@@ -253,10 +288,13 @@ def test_every_method_deals_each_image_once_whatever_the_order(
     try:
         dealt = deal(given, split, labels, by_letter)
     except InputError:
+        if method == "crossval":
+            assert sum(group % 4 < 2 for group in range(len(groups))) < 3  # groups outside test
+            return
         assert method in ("official", "kfold") and (groups[0] + groups[1] < 3 or fractions[0] == 0.3)
         return
     names = [name for part in dealt.values() for name in part]
-    expected = {sample.name for sample in given if method != "official" or sample.split}
+    expected = {sample.name for sample in given if method not in ("official", "crossval") or sample.split}
     assert len(names) == len(expected) and set(names) == expected
     assert all(dealt[name] == sorted(dealt[name]) and dealt[name] for name in SPLITS)
     if method in ("grouped", "kfold"):

@@ -1,3 +1,4 @@
+import html
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -246,3 +247,33 @@ def test_page_shows_what_the_truth_itself_scores_only_where_images_were_resized(
     del audit["ceiling"]
     write_json(outs / "prepared/audit.json", audit)
     assert "IoU of the truth" not in render_report(outs)
+
+
+@pytest.mark.parametrize(
+    ("average", "judges", "said"),
+    [
+        (
+            "probabilities",
+            [1, 1],
+            "the ensemble of 2 nets, the mean of their probabilities: a (seed 0) and b (seed 1). None was trained on a test image. "
+            "Val here is the 40 images outside test, each predicted by the one net that had not trained on it",
+        ),
+        (
+            "weights",
+            [2, 2],
+            "None was trained on a test image, nor on one of the 40 of val. The nets began with different random weights",
+        ),
+    ],
+)
+def test_page_of_an_ensemble_says_whose_scores_these_are(
+    outs: Path, average: str, judges: list[int], said: str
+) -> None:
+    evaluation = read_json(outs / "reports/evaluation.json")
+    members = [{"run": name, "settings": {"seed": seed}} for seed, name in enumerate("ab")]
+    facts = {"members": members, "common_start": "none", "val": {"images": 40, "members": judges}}
+    about = {"ensemble": {"average": average, "members": members}, "ensemble_facts": facts}
+    write_json(outs / "reports/evaluation.json", evaluation | about)
+    page = " ".join(html.unescape(re.sub("<[^>]+>", " ", render_report(outs))).split())
+    assert said in page and "The training below is that of this run's own net." in page
+    name = "ensemble of 2 nets" if average == "probabilities" else "soup of 2 nets"
+    assert f"the {name} reaches a mean IoU" in page and f"{name[0].upper()}{name[1:]}: " in page

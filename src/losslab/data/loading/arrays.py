@@ -57,7 +57,7 @@ class PreparedData:
         """Open an array to be read image by image."""
         sizes = None
         if self.describe()["fit"] == "tile":
-            sizes = [(int(row["height"]), int(row["width"])) for row in self._read_index(split)]
+            sizes = [(int(row["height"]), int(row["width"])) for row in self.read_index(split)]
         return ArrayRows(self.folder / split / f"{what}.npy", sizes)
 
     def md5(self) -> str:
@@ -65,14 +65,15 @@ class PreparedData:
         return compute_folder_md5(self.folder)
 
     def names(self, split: SplitName) -> list[str]:
-        return [row["image"] for row in self._read_index(split)]
+        return [row["image"] for row in self.read_index(split)]
 
     def groups(self, split: SplitName) -> list[str] | None:
         """Return the group of each image, in the order of names; None where the card names no groups."""
-        groups = [row["group"] for row in self._read_index(split) if "group" in row]
+        groups = [row["group"] for row in self.read_index(split) if "group" in row]
         return groups or None
 
-    def _read_index(self, split: SplitName) -> Iterator[dict[str, str]]:
+    def read_index(self, split: SplitName) -> Iterator[dict[str, str]]:
+        """Read the rows of index.csv of a split, in the order of its arrays."""
         return (row for row in iterate_csv(self.folder / "index.csv") if row["split"] == split)
 
 

@@ -34,7 +34,7 @@ from losslab.data.prepare.scaling import (
     is_scaled_by_ends,
     measure_normalisation,
 )
-from losslab.data.prepare.splits import choose_samples, split_samples
+from losslab.data.prepare.splits import choose_samples, keeps_official_test, split_samples
 from losslab.data.prepare.spool import Spool
 from losslab.data.prepare.statistics import (
     ImageMeasure,
@@ -87,7 +87,7 @@ def prepare(card: Card, raw: Path, params: PrepareParams, out: Path, workers: in
     listing = read_layout(card, folder)
     chosen = choose_samples(listing.samples, params.limit, params.split)
     findings = [Finding(kind, name) for kind, name in listing.skipped]
-    if params.split.method == "official":
+    if params.split.method == "official" or keeps_official_test(listing.samples, params.split):
         findings += [Finding("in no official list", sample.name) for sample in listing.samples if sample.split is None]
     if card.images is not None and len(listing.samples) < card.images:
         counts = f"{len(listing.samples)} of {card.images}"

@@ -19,20 +19,26 @@ NO_OFFICIAL_SPLIT = (
 def choose_samples(samples: Sequence[Sample], limit: int | None, split: SplitParams) -> list[Sample]:
     """Return the samples worth decoding, sorted by name.
 
-    Under `official` these are the ones that an official list names, else all. `limit` is the most that are kept, drawn by
-    the split's seed: under `official` in proportion to the lists, and enough of each that no split need stay empty.
-    Raises InputError if the method is `official`, and no list names any.
+    Under `official`, and `crossval` with an official test list, these are the ones that an official list names, else all.
+    `limit` is the most that are kept, drawn by the split's seed: of official lists in proportion to these, and enough of
+    each that no split need stay empty. Raises InputError if the method is `official`, and no list names any.
     """
-    kept = [sample for sample in samples if sample.split is not None] if split.method == "official" else list(samples)
+    by_lists = split.method == "official" or keeps_official_test(samples, split)
+    kept = [sample for sample in samples if sample.split is not None] if by_lists else list(samples)
     if not kept:
         raise InputError(NO_OFFICIAL_SPLIT)
     if limit is not None and limit < len(kept):
         ranked = _rank_samples(kept, split)
-        quotas = _compute_quotas(kept, limit) if split.method == "official" else {None: limit}
+        quotas = _compute_quotas(kept, limit) if by_lists else {None: limit}
         kept = []
         for name, quota in quotas.items():
             kept += [sample for sample in ranked if name in (None, sample.split)][:quota]
     return _sort_by_name(kept)
+
+
+def keeps_official_test(samples: Sequence[Sample], split: SplitParams) -> bool:
+    """Tell whether `crossval` holds out the images of an official list for testing."""
+    return split.method == "crossval" and any(sample.split == "test" for sample in samples)
 
 
 def split_samples(
@@ -52,6 +58,9 @@ def split_samples(
     - `grouped` keeps groups whole; sizes are as near to the fractions as whole groups allow.
     - `kfold` deals all into folds of nearly one size, groups whole; fold `split.fold` is for testing, and of the others
       `split.val` of all is for validation.
+    - `crossval` holds the same test images out of all folds: the official list's, or drawn as `grouped` does, whatever the
+      folds. The rest is dealt into folds of nearly one size, groups whole; fold `split.fold` is for validation, the others
+      are for training.
 
     `split.val` and `split.test` are fractions of what is drawn from.
 
@@ -72,6 +81,8 @@ def split_samples(
         dealt = _draw(_rank_samples(samples, split), split)
     elif split.method == "stratified":
         dealt = _stratify(_rank_samples(samples, split), split, presence)
+    elif split.method == "crossval":
+        dealt = _cross_validate(samples, split, find_group)
     else:
         groups = _list_groups(samples, split, find_group)
         deal_groups = _split_groups if split.method == "grouped" else _split_in_folds
@@ -179,6 +190,32 @@ def _split_in_folds(groups: list[list[Sample]], total: int, split: SplitParams) 
         )
     train, validation = _deal(rest, [outside - val, val])
     return {"train": train, "val": validation, "test": folds[split.fold]}
+
+
+def _cross_validate(samples: Sequence[Sample], split: SplitParams, find_group: Callable[[str], str]) -> Dealt:
+    if keeps_official_test(samples, split):
+        samples = [sample for sample in samples if sample.split is not None]
+        test = [sample for sample in samples if sample.split == "test"]
+    else:
+        size = _compute_sizes(len(samples), split)["test"]
+        groups = _list_groups(samples, split, find_group)
+        if len(groups) < len(SPLITS):
+            raise InputError(
+                f"prepare.split.method is 'crossval', but {format_plural(len(groups), 'group')} cannot be split into test and "
+                "2 folds: use random, or a group in the card that makes more of them"
+            )
+        _, test = _deal(groups, [len(samples) - size, size])
+    tested = {sample.name for sample in test}
+    rest = [sample for sample in samples if sample.name not in tested]
+    groups = _list_groups(rest, split, find_group)
+    if split.folds > len(groups):
+        what = format_plural(len(groups), "group" if len(groups) < len(rest) else "image")
+        raise InputError(
+            f"prepare.split.folds is {split.folds}, too many for the {what} outside test: make it {max(len(groups), 2)} or less"
+        )
+    folds = _deal(groups, [(len(rest) + index) // split.folds for index in range(split.folds)])
+    val = folds.pop(split.fold)
+    return {"train": [sample for fold in folds for sample in fold], "val": val, "test": test}
 
 
 def _list_groups(samples: Sequence[Sample], split: SplitParams, find_group: Callable[[str], str]) -> list[list[Sample]]:

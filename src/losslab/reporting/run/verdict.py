@@ -1,4 +1,4 @@
-"""The verdict in two paragraphs: the score and whether to trust it, and what limits it."""
+"""The verdict in two paragraphs: the score and whether to trust it, and what limits it; of an ensemble, who its nets are."""
 
 import math
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from losslab.formats import format_plural, format_score
 from losslab.reporting.components.intervals import compute_mean
 from losslab.reporting.run.inputs import ReportInputs
 from losslab.reporting.run.notes import ReportNote
+from losslab.reporting.run.sections.ensemble import describe_ensemble, name_subject
 from losslab.reporting.run.sections.errors import compute_near_border, describe_near_border
 
 MAX_NOTES = 2
@@ -17,13 +18,13 @@ LOW_MIOU = 0.6
 
 
 def build_verdict(outs: ReportInputs, notes: Sequence[ReportNote]) -> list[str]:
-    return [_describe_score(outs, notes), _describe_limits(outs, notes)]
+    return [_describe_score(outs, notes), *describe_ensemble(outs), _describe_limits(outs, notes)]
 
 
 def _describe_score(outs: ReportInputs, notes: Sequence[ReportNote]) -> str:
     mean = compute_mean(outs.read_image_scores("test"))
     miou = format_score(outs.read_score("test", "miou"))
-    score = f"On {format_plural(mean.images, 'test image')} the net reaches a mean IoU of {miou}"
+    score = f"On {format_plural(mean.images, 'test image')} {name_subject(outs)} reaches a mean IoU of {miou}"
     if mean.images > 1:
         score += f" ({format_score(mean.value)} ± {format_score(mean.half_width)} as the mean over images)"
     doubts = [note.title for note in notes if note.about == "trust"]

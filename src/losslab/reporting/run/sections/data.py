@@ -49,7 +49,7 @@ def _describe_settings(how: JsonObject) -> str:
     """Describe prepare's settings in the names of params.yaml."""
     split = how["split"]
     settings = {"split": split["method"], "split seed": split["seed"], "val": split["val"], "test": split["test"]}
-    if split["method"] == "kfold":
+    if split["method"] in ("kfold", "crossval"):
         settings |= {"fold": f"{split['fold']} of {split['folds']}"}
     settings |= {"fit": how["fit"], "audit": how["audit"]} | ({"limit": how["limit"]} if how["limit"] else {})
     return ", ".join(f"{key}: {value}" for key, value in settings.items())

@@ -6,6 +6,7 @@ from losslab.bands import read_bands
 from losslab.formats import format_count, format_percent
 from losslab.io.files import JsonObject
 from losslab.reporting.run.inputs import ReportInputs
+from losslab.reporting.run.sections.ensemble import name_subject
 
 MACHINE_SETTINGS = ("precision", "device", "devices", "nodes", "strategy", "workers")
 
@@ -95,4 +96,6 @@ def _format_value(value: object) -> str:
 
 
 def build_title(outs: ReportInputs) -> str:
-    return f"{outs.model['run']['loss']} with {describe_net(outs.model)} on {outs.model['run']['dataset']}"
+    subject = name_subject(outs).removeprefix("the ")
+    of = "" if subject == "net" else f"{subject[0].upper()}{subject[1:]}: "
+    return f"{of}{outs.model['run']['loss']} with {describe_net(outs.model)} on {outs.model['run']['dataset']}"
