@@ -33,6 +33,7 @@ FLOORS = [
     "experiments",
     "study",
     "comparison",
+    "suspects",
     "export",
     "serving",
     "reporting",
