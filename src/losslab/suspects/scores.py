@@ -37,7 +37,7 @@ class CheckedMask:
     @property
     def valid(self) -> npt.NDArray[np.bool_]:
         """Return which pixels are not void."""
-        return self.given != IGNORE_INDEX
+        return np.not_equal(self.given, IGNORE_INDEX)
 
     @property
     def contradicted(self) -> npt.NDArray[np.bool_]:

@@ -32,7 +32,7 @@ class SuspectImage:
     """Its place among the images of its fold."""
     scores: MaskScores
     regions: list[SuspectRegion]
-    """With boxes in pixels of the image's file."""
+    """Its contradicted regions, with boxes in pixels of the image's file."""
     stands_out: bool = False
 
 
@@ -99,8 +99,8 @@ def find_warnings(folds: Sequence[Fold], images: Sequence[SuspectImage]) -> list
     elif poor:
         names = format_list([str(number) for number in poor])
         warnings.append(
-            f"The {format_plural(len(poor), 'net')} of fold {names} {'is' if len(poor) == 1 else 'are'} poor ({shown}): what is said "
-            "of their images means little"
+            f"The {format_plural(len(poor), 'net')} of fold {names} {'is' if len(poor) == 1 else 'are'} poor ({shown}): what is "
+            "said of their images means little"
         )
     known = [miou for miou in mious.values() if miou is not None]
     if not poor and max(known) - min(known) > UNEQUAL_MIOU:
@@ -108,7 +108,7 @@ def find_warnings(folds: Sequence[Fold], images: Sequence[SuspectImage]) -> list
     for fold in folds:
         if unseen := fold.list_unseen_classes():
             warnings.append(
-                f"The net of fold {fold.number} never saw {format_list(unseen)} in training, so it contradicts every mask that has it"
+                f"The net of fold {fold.number} never saw {format_list(unseen)} in training, so it contradicts all masks of it"
             )
     if len(images) < FEW_IMAGES:
         warnings.append(

@@ -23,23 +23,24 @@ def build_survey_page(survey: Survey, masks: Mapping[str, Path], remedy: Sequenc
     """Build the page; `masks` and `remedy` are as in `write_survey`."""
     ranked = [image for image in survey.images if not np.isnan(image.scores.surprise)]
     count = min(max(survey.number_standing_out, MIN_SHOWN), MAX_SHOWN)
+    reasons = [explain_image(image, survey.classes) for image in ranked]
     rows = [
         (
             image,
             *(format_score(value) for value in (image.scores.surprise, image.scores.softmin, image.scores.dice)),
             f"{format_percent(image.scores.contradicted)} %",
-            explain_image(image, survey.classes),
+            why,
             masks.get(image.name),
         )
-        for image in ranked
+        for image, why in zip(ranked[:MAX_ROWS], reasons, strict=False)
     ]
-    pictures = [(build_example(survey, row[0], rank), row[5], row[6]) for rank, row in enumerate(rows[:count], start=1)]
+    pictures = [build_example(survey, image, rank) for rank, image in enumerate(ranked[:count], start=1)]
     return render_template(
         "suspects/index.html.j2",
         survey=survey,
         headline=describe_survey(survey),
-        gallery=pictures,
-        rows=rows[:MAX_ROWS],
+        gallery=list(zip(pictures, reasons, strict=False)),
+        rows=rows,
         remedy=remedy,
         folds=[(fold.number, fold.run, len(fold.rows), format_score(fold.miou)) for fold in survey.folds],
         legend=list(zip(survey.classes, survey.palette, strict=True)),
