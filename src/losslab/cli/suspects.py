@@ -126,7 +126,8 @@ def _describe_cost(study: "Study", dataset: "DoubtedDataset", runs: int, jobs: i
     if train.device == "cuda" or (train.device == "auto" and torch.cuda.is_available()):
         return what
     count = len(card.format.names)
-    bands = Bands(**card.format.model_dump(), low=[0.0] * count, high=[1.0] * count, clip=False).model_dump()
+    facts = card.format.model_dump(include={"names", "dtype", "shown"})
+    bands = Bands(**facts, low=[0.0] * count, high=[1.0] * count, clip=False).model_dump()
     net = {"arch": params.arch, "encoder": params.encoder, "arch_options": params.arch_options, "parameters": 0}
     net |= {"num_classes": card.num_outputs, "size": size, "bands": bands}
     pass_ms = CostMeter(timed=True)(net).image_ms or 0

@@ -118,9 +118,9 @@ def write_study(dataset: DoubtedDataset, folds: int, sets: Sequence[str], root: 
     """
     base = read_committed_params(root)
     changes = [parse_assignment(text, "train.epochs=3") for text in sets]
+    if twice := [key for key, _ in changes if [other for other, _ in changes].count(key) > 1]:
+        raise InputError(f"--set: {twice[0]} is set twice")
     given = flatten_overrides(dict(changes), "--set")
-    if len(given) < len(changes):
-        raise InputError("--set: a key is set twice")
     if clash := find_clash(given, {tuple(key.split(".")): None for key in FIXED}):
         raise InputError(f"--set {clash}: doubt sets it itself; --folds is the number of folds")
     content: dict[str, Any] = {

@@ -62,7 +62,7 @@ def survey_masks(dataset: str, folds: Sequence[Fold], step: Callable[[], object]
         for index, row in enumerate(fold.rows):
             checked = fold.check(index)
             size = int(row["height"]), int(row["width"])
-            regions = [_place_region(region, size, checked.given.shape[0], fit) for region in find_regions(checked)]
+            regions = [place_region(region, size, checked.given.shape[0], fit) for region in find_regions(checked)]
             scores = score_mask(checked, int(pixels.argmax()))
             images.append(SuspectImage(name=row["image"], fold=fold, index=index, scores=scores, regions=regions))
             step()
@@ -99,8 +99,7 @@ def find_warnings(folds: Sequence[Fold], images: Sequence[SuspectImage]) -> list
     elif poor:
         names = format_list([str(number) for number in poor])
         warnings.append(
-            f"The {format_plural(len(poor), 'net')} of fold {names} {'is' if len(poor) == 1 else 'are'} poor ({shown}): what is "
-            "said of their images means little"
+            f"What is said of images of fold {names} means little, as the nets there are poor (mIoU: {shown})"
         )
     known = [miou for miou in mious.values() if miou is not None]
     if not poor and max(known) - min(known) > UNEQUAL_MIOU:
@@ -133,7 +132,7 @@ def explain_image(image: SuspectImage, classes: Sequence[str]) -> str:
     return "; ".join(parts) + (f"; {format_plural(more, 'smaller region')}" if more else "")
 
 
-def _place_region(region: SuspectRegion, size: tuple[int, int], side: int, fit: Fit) -> SuspectRegion:
+def place_region(region: SuspectRegion, size: tuple[int, int], side: int, fit: Fit) -> SuspectRegion:
     """Return a region with its box in pixels of the file, of this height and width."""
     if fit == "tile":
         return region
