@@ -20,14 +20,16 @@ if TYPE_CHECKING:
     from losslab.suspects.folds import DoubtedDataset
 
 ROOT, PAGES = Path(), Path("reports/doubt")
-ROWS_SHOWN = 10
+DEFAULT_FOLDS, ROWS_SHOWN = 5, 10
 PASSES_OF_A_STEP = 3
 """A training step takes about as long as so many forward passes."""
 
 
 def doubt(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the dataset.")],
-    folds: Annotated[int, typer.Option(min=2, help="Nets to train, each on the images of all other folds.")] = 5,
+    folds: Annotated[
+        int, typer.Option(min=2, help="Nets to train, each on the images of all other folds.")
+    ] = DEFAULT_FOLDS,
     sets: Annotated[
         list[str] | None, typer.Option("--set", "-S", help="KEY=VALUE to override in params.yaml; repeatable.")
     ] = None,
@@ -62,7 +64,7 @@ def doubt(
             total = sum(len(fold.rows) for fold in opened)
             with tqdm(total=total, desc="doubt", unit=" images", disable=None, leave=False) as bar:
                 survey = survey_masks(name, opened, bar.update)
-            write_survey(survey, masks, dataset.describe_remedy(), ROOT / page)
+            write_survey(survey, masks, dataset.describe_remedy(options), ROOT / page)
             images = describe_images(survey, masks)
             facts = [
                 {"fold": fold.number, "run": fold.run, "images": len(fold.rows), "miou": fold.miou} for fold in opened

@@ -49,24 +49,25 @@ class DoubtedDataset:
             return {}
         return {sample.name: sample.mask.relative_to(root) for sample in read_layout(self.card, folder).samples}
 
-    def describe_remedy(self) -> list[str]:
-        """Say how to correct a mask and go on, a step each."""
-        again = f"losslab datasets doubt {self.name}"
+    def describe_remedy(self, options: str = "") -> list[str]:
+        """Say how to correct a mask and go on, a step each; `options` are those that the command was given."""
+        again = "losslab datasets doubt"
         if self.own is not None:
             return [
                 f"Correct the mask's file below {self.own} in place, with any editor that keeps its values: same size, a number or "
                 "colour for each class, no smooth edges. To leave an image out, remove it and its mask.",
-                f"Make that the next version: dvc add {self.own}, then git add {self.own}.dvc, then git commit. The version "
-                "before stays in DVC's cache; losslab docs data-versions says how to go back.",
-                f"Run {again} again: it trains on the corrected version, and what was hidden behind worse masks may show.",
+                f"Make that the next version: `dvc add {self.own}`, then `git add {self.own}.dvc`, then `git commit`. The version "
+                "before stays in DVC's cache; `losslab docs data-versions` says how to go back.",
+                f"Run `{again} {self.name}{options}` again: it trains on the corrected version, and what was hidden behind worse "
+                "masks may show.",
             ]
         raw = f"data/raw/{self.name}/fetched"
         return [
             f"The masks of {self.name} are fetched or drawn, so a change in {raw} would be undone. Copy them to data of your own: "
-            f"losslab datasets new {self.name}_corrected --images FOLDER --masks FOLDER, with the folders of images and masks in "
-            f"{raw} (dvc repro download brings it back if it is not there).",
-            "Correct the mask's file in the copy, then dvc add, git add and git commit as losslab datasets new says.",
-            f"Run {again}_corrected.",
+            f"`losslab datasets new {self.name}_corrected --images FOLDER --masks FOLDER`, with the folders of images and masks in "
+            f"{raw} (where that is not on this disk: `dvc repro download`, with dataset: {self.name} in params.yaml).",
+            "Correct the mask's file in the copy, then `dvc add`, `git add` and `git commit` as `losslab datasets new` says.",
+            f"Run `{again} {self.name}_corrected{options}`.",
         ]
 
 

@@ -1,11 +1,14 @@
 """The folder of a survey: a page that loads nothing, and tables."""
 
 import csv
+from dataclasses import replace
+from math import nan
 from pathlib import Path
 
 from losslab.data.loading.arrays import PreparedData
 from losslab.reporting.suspects.folder import describe_images, write_survey
 from losslab.reporting.suspects.page import build_survey_page
+from losslab.suspects.scores import MaskScores
 from losslab.suspects.survey import Survey, survey_masks
 from tests.suspects.made_up import build_fold
 
@@ -43,6 +46,15 @@ def test_page_is_one_file_that_escapes_names_and_is_the_same_each_time(tiny_data
     assert "<tiny>" not in page and "&lt;tiny&gt;" in page and "Run &lt;it&gt;." in page
     assert "http://" not in page and "https://" not in page and page.count('class="example"') == 3
     assert "There are 3 images only" in page and page.index("Before you believe") < page.index('id="masks"')
+
+
+def test_image_without_a_score_is_described_without_one(tiny_data: PreparedData) -> None:
+    survey = build_survey(tiny_data)
+    nothing = MaskScores(surprise=nan, softmin=nan, dice=nan, contradicted=nan)
+    void = replace(survey, images=[*survey.images[:2], replace(survey.images[2], scores=nothing)])
+    described = describe_images(void, {})
+    assert described[2]["surprise"] is None and described[2]["why"] == "void everywhere"
+    assert build_survey_page(void, {}, []).count('class="example"') == 2
 
 
 def test_images_are_described_with_their_regions(tiny_data: PreparedData) -> None:

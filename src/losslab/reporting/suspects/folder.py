@@ -1,6 +1,8 @@
 """Folder of a survey: a gallery of the most doubtful masks, and all scores as tables."""
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +55,9 @@ def _describe_image(survey: Survey, image: SuspectImage, rank: int, mask: Path |
         "image": image.name,
         "fold": image.fold.number,
         "stands_out": image.stands_out,
-        "surprise": round(scores.surprise, 6),
-        "softmin": round(scores.softmin, 6),
-        "dice": round(scores.dice, 6),
-        "contradicted": round(scores.contradicted, 6),
+        **{key: None if math.isnan(value) else round(value, 6) for key, value in asdict(scores).items()},
         "why": explain_image(image, survey.classes),
-        "mask": "" if mask is None else mask.as_posix(),
+        "mask": None if mask is None else mask.as_posix(),
         "regions": [
             {
                 "given": survey.classes[one.given],
