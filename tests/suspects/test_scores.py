@@ -5,11 +5,16 @@ import math
 import numpy as np
 import numpy.typing as npt
 import pytest
-import torch
 
-from losslab.suspects.checking import compare_mask
 from losslab.suspects.regions import find_regions
-from losslab.suspects.scores import CheckedMask, compare_probabilities, compute_softmin, score_mask
+from losslab.suspects.scores import (
+    CheckedMask,
+    compare_probabilities,
+    compute_softmin,
+    compute_trust,
+    measure_thresholds,
+    score_mask,
+)
 
 Labels = npt.NDArray[np.uint8]
 RIGHT = np.zeros((16, 16), np.uint8)
@@ -22,8 +27,12 @@ def predict(labels: Labels, sure: float = 0.95, classes: int = 2) -> npt.NDArray
     return np.where(np.arange(classes)[:, None, None] == labels, sure, rest).astype(np.float32)
 
 
-def check(given: Labels, sure: float = 0.95, classes: int = 2) -> CheckedMask:
-    return compare_probabilities(given, predict(RIGHT, sure, classes))
+def compare(given: Labels, probabilities: npt.NDArray[np.float32], threshold: float = 0.8) -> CheckedMask:
+    return compare_probabilities(given, probabilities, np.full(len(probabilities), threshold, np.float32))
+
+
+def check(given: Labels, sure: float = 0.95, threshold: float = 0.8) -> CheckedMask:
+    return compare(given, predict(RIGHT, sure), threshold)
 
 
 def spoil(kind: str) -> Labels:
@@ -52,46 +61,53 @@ def test_softmin_is_cleanlabs() -> None:
     }
     for temperature, scores in cleanlab.items():
         assert [compute_softmin(each.ravel(), temperature) for each in trust] == pytest.approx(scores, rel=1e-12)
-    checked = compare_probabilities(labels[0].astype(np.uint8), probabilities[0].astype(np.float32))
+    checked = compare(labels[0].astype(np.uint8), probabilities[0].astype(np.float32))
     assert score_mask(checked, 0).softmin == pytest.approx(cleanlab[0.1][0], rel=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["shifted", "missing", "swapped", "sloppy"])
-def test_wrong_mask_surprises_and_the_right_one_does_not(kind: str) -> None:
+def test_wrong_mask_is_doubted_and_the_right_one_is_not(kind: str) -> None:
     right, wrong = score_mask(check(RIGHT), 0), score_mask(check(spoil(kind)), 0)
-    assert right.surprise < 0 < 0.5 < wrong.surprise
-    assert (
-        wrong.dice < right.dice == 1 and wrong.softmin < right.softmin and wrong.contradicted > right.contradicted == 0
-    )
+    assert right.doubt == 0 and 0.4 < wrong.doubt <= 1
+    assert wrong.dice < right.dice == 1 and wrong.softmin < right.softmin
 
 
-def test_where_the_net_is_unsure_nothing_surprises_it() -> None:
-    """Twice the same mask: contradicted by a net that is sure, and by one for which both classes are about as likely."""
-    sure, unsure = (score_mask(check(spoil("shifted"), each), 0) for each in (0.95, 0.55))
-    assert unsure.surprise < 0.15 < sure.surprise and unsure.contradicted == 0
+def test_where_the_net_is_less_sure_than_elsewhere_it_claims_nothing() -> None:
+    assert score_mask(check(spoil("shifted"), sure=0.7), 0).doubt == 0
+    assert score_mask(check(spoil("shifted"), sure=0.7, threshold=0.65), 0).doubt > 0.4
 
 
-def test_expected_surprise_of_a_calibrated_net_is_nothing() -> None:
-    rng = np.random.default_rng(0)
-    foreground = rng.uniform(0.1, 0.9, (400, 400)).astype(np.float32)
-    drawn = (rng.uniform(size=foreground.shape) < foreground).astype(np.uint8)
-    checked = compare_probabilities(drawn, np.stack([1 - foreground, foreground]))
-    assert checked.surprise.mean() == pytest.approx(0, abs=0.01)
+def test_thresholds_are_how_sure_a_net_is_where_masks_have_a_class() -> None:
+    """By hand: pixels of class 0 have 0.9 and 0.5, the one of class 1 has 0.6, void has nothing, and no pixel is of class 2."""
+    given = np.array([[0, 0], [1, 255]], np.uint8)
+    first = np.array([[0.9, 0.5], [0.3, 0.1]], np.float32)
+    second = np.array([[0.1, 0.3], [0.6, 0.1]], np.float32)
+    probabilities = np.stack([first, second, 1 - first - second])
+    assert measure_thresholds([(given, probabilities)], 3).tolist() == pytest.approx([0.7, 0.6, 0.5])
+    rows = [(given[row : row + 1], probabilities[:, row : row + 1]) for row in range(2)]
+    assert measure_thresholds(rows, 3).tolist() == pytest.approx([0.7, 0.6, 0.5])
 
 
-def test_small_object_that_is_missing_surprises_as_much_as_a_large_one() -> None:
-    surprises = []
+def test_class_of_which_a_net_is_never_sure_can_be_claimed() -> None:
+    """Two classes reach their thresholds in the last pixel: the more probable of them is claimed."""
+    probabilities = np.array([[[0.5, 0.6, 0.55]], [[0.4, 0.3, 0.45]], [[0.1, 0.1, 0.0]]], np.float32)
+    thresholds = np.array([0.54, 0.4, 0.3], np.float32)
+    checked = compare_probabilities(np.array([[0, 1, 2]], np.uint8), probabilities, thresholds)
+    assert checked.claimed.tolist() == [[1, 0, 0]] and checked.predicted.tolist() == [[0, 0, 0]]
+    assert checked.contradicted.all()
+
+
+def test_small_object_that_is_missing_is_doubted_as_much_as_a_large_one() -> None:
     for side in (12, 40):
         found, given = np.zeros((100, 100), np.uint8), np.zeros((100, 100), np.uint8)
         found[:side, :side] = 1
-        surprises.append(score_mask(compare_probabilities(given, predict(found, 0.999)), 0).surprise)
-    assert surprises[0] == pytest.approx(surprises[1], rel=0.3)
+        assert score_mask(compare(given, predict(found)), 0).doubt == 1
 
 
 def test_few_wrong_pixels_in_an_empty_image_are_no_object() -> None:
     given = np.zeros((100, 100), np.uint8)
     given[0, 0] = 1
-    assert score_mask(compare_probabilities(given, predict(np.zeros_like(given), 0.999)), 0).surprise < 0.1
+    assert score_mask(compare(given, predict(np.zeros_like(given))), 0).doubt == pytest.approx(0.01)
 
 
 def test_void_counts_nowhere() -> None:
@@ -99,33 +115,30 @@ def test_void_counts_nowhere() -> None:
     given = spoil("missing")
     given[RIGHT == 1] = 255
     checked = check(given)
-    assert score_mask(checked, 0).surprise < 0 and score_mask(checked, 0).dice == 1 and find_regions(checked) == []
+    assert score_mask(checked, 0).doubt == 0 and score_mask(checked, 0).dice == 1 and find_regions(checked) == []
     nothing = score_mask(check(np.full_like(RIGHT, 255)), 0)
-    assert math.isnan(nothing.surprise) and math.isnan(nothing.softmin) and math.isnan(nothing.dice)
+    assert math.isnan(nothing.doubt) and math.isnan(nothing.softmin) and math.isnan(nothing.dice)
 
 
-def test_one_logit_is_that_of_the_second_class() -> None:
-    logit = torch.from_numpy(np.where(RIGHT == 1, 3.0, -3.0).astype(np.float32))[None, None]
-    checked = compare_mask(RIGHT, [(0, logit[:, :, :7]), (7, logit[:, :, 7:])])
-    np.testing.assert_array_equal(checked.predicted, RIGHT)
-    np.testing.assert_allclose(checked.trust, 1 / (1 + math.exp(-3)), rtol=1e-5)
+def test_trust_is_the_probability_of_the_given_class() -> None:
+    probabilities = predict(RIGHT, 0.9, 3)
+    trust = compute_trust(RIGHT, probabilities)
+    np.testing.assert_allclose(trust, 0.9, rtol=1e-6)
+    assert compute_trust(np.full_like(RIGHT, 255), probabilities).min() == 1
 
 
-def test_regions_name_both_classes_and_their_box_the_heaviest_first() -> None:
+def test_regions_name_both_classes_and_their_box_the_largest_first() -> None:
     given = np.full((20, 20), 2, np.uint8)
     found = given.copy()
     found[2:6, 3:9] = 1
     found[10:20, 10:20] = 3
-    first, second = find_regions(compare_probabilities(given, predict(found, 0.9, 4)))
-    assert (first.given, first.predicted, first.pixels) == (2, 3, 100) and first.weight > second.weight
+    first, second = find_regions(compare(given, predict(found, 0.9, 4)))
+    assert (first.given, first.claimed, first.pixels) == (2, 3, 100)
     assert (second.left, second.top, second.width, second.height) == (3, 2, 6, 4)
-    assert second.confidence == pytest.approx(0.9) and second.weight == pytest.approx(24 * (0.9 - 0.1 / 3), rel=1e-4)
+    assert (second.given, second.claimed) == (2, 1) and second.confidence == pytest.approx(0.9)
 
 
 def test_two_objects_are_two_regions_and_specks_are_none() -> None:
     found = np.zeros((20, 20), np.uint8)
     found[0:4, 0:4] = found[10:14, 10:14] = found[18, 18] = 1
-    assert [region.pixels for region in find_regions(compare_probabilities(np.zeros_like(found), predict(found)))] == [
-        16,
-        16,
-    ]
+    assert [region.pixels for region in find_regions(compare(np.zeros_like(found), predict(found)))] == [16, 16]

@@ -15,8 +15,8 @@ from losslab.suspects.survey import SuspectImage, explain_image, find_warnings, 
 from tests.suspects.made_up import build_fold
 
 
-def build_image(prepared: PreparedData, name: str, surprise: float) -> SuspectImage:
-    scores = MaskScores(surprise=surprise, softmin=0.5, dice=0.5, contradicted=0.1)
+def build_image(prepared: PreparedData, name: str, doubt: float) -> SuspectImage:
+    scores = MaskScores(doubt=doubt, softmin=0.5, dice=0.5)
     return SuspectImage(name=name, fold=build_fold(prepared), index=0, scores=scores, regions=[])
 
 
@@ -25,14 +25,19 @@ def test_contradicted_mask_comes_first_and_says_where(tiny_data: PreparedData) -
     survey = survey_masks("tiny", [build_fold(tiny_data, shifted=(1,))], lambda: steps.append(1))
     assert survey.images[0].name == tiny_data.names("test")[1] and len(survey.images) == len(steps) == 3
     assert "lesion in the mask, skin by the net" in explain_image(survey.images[0], survey.classes)
-    assert explain_image(survey.images[1], survey.classes) == "no region is contradicted with confidence"
+    assert explain_image(survey.images[1], survey.classes) == "no region is contradicted"
 
 
 def test_images_stand_out_of_the_others_and_those_without_a_score_come_last(tiny_data: PreparedData) -> None:
-    surprises = [*np.linspace(-0.3, -0.1, 20).tolist(), 0.9, float("nan"), -0.05]
-    ranked = rank_images([build_image(tiny_data, f"i{number:02d}", each) for number, each in enumerate(surprises)])
+    doubts = [*np.linspace(0.01, 0.03, 20).tolist(), 0.9, float("nan"), 0.04]
+    ranked = rank_images([build_image(tiny_data, f"i{number:02d}", each) for number, each in enumerate(doubts)])
     assert [image.name for image in ranked[:2]] == ["i20", "i22"] and ranked[-1].name == "i21"
     assert [image.name for image in ranked if image.stands_out] == ["i20"]
+
+
+def test_little_doubt_never_stands_out(tiny_data: PreparedData) -> None:
+    doubts = [0.0] * 9 + [0.04]
+    assert not any(each.stands_out for each in rank_images([build_image(tiny_data, str(d), d) for d in doubts]))
 
 
 def test_all_alike_none_stands_out(tiny_data: PreparedData) -> None:
@@ -74,9 +79,7 @@ def test_few_images_void_and_unseen_classes_are_named(tiny_data: PreparedData, t
 
 
 def test_boxes_are_in_pixels_of_the_file() -> None:
-    region = SuspectRegion(
-        given=0, predicted=1, pixels=8, top=20, left=16, height=2, width=4, confidence=0.9, weight=6.0
-    )
+    region = SuspectRegion(given=0, claimed=1, pixels=8, top=20, left=16, height=2, width=4, confidence=0.9)
     stretched = place_region(region, (128, 256), 64, "stretch")
     assert (stretched.top, stretched.left, stretched.height, stretched.width) == (40, 64, 4, 16)
     boxed = place_region(region, (128, 256), 64, "letterbox")

@@ -11,7 +11,7 @@ import typer
 
 from losslab.cli.console import AsJson, cli_errors, print_json, print_table
 from losslab.errors import InputError
-from losslab.formats import format_duration, format_plural, format_score
+from losslab.formats import format_duration, format_percent, format_plural, format_score
 from losslab.stage import print_line, print_warning
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def doubt(
     jobs: Annotated[int, typer.Option(min=1, help="Nets to train at once.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Rank the masks of a dataset by how much nets contradict that never saw them, and write reports/doubt/NAME/.
+    """Rank the masks of a dataset by how much of them nets contradict that never saw them, and write reports/doubt/NAME/.
 
     Trains a net for each fold, as a study whose finished runs are kept: the same command resumes after a kill, and
     trains nothing when all is done. Runs take the last commit.
@@ -78,10 +78,10 @@ def doubt(
         for warning in survey.warnings:
             print_warning(warning)
         rows = [
-            (f"{row['rank']}", row["image"], format_score(row["surprise"]), format_score(row["dice"]), row["why"])
+            (f"{row['rank']}", row["image"], f"{format_percent(row['doubt'])} %", format_score(row["dice"]), row["why"])
             for row in images[:ROWS_SHOWN]
         ]
-        print_table(("rank", "image", "surprise", "Dice", "why"), rows)
+        print_table(("rank", "image", "doubt", "Dice", "why"), rows)
         print_line(describe_survey(survey))
         print_line(f"wrote {page}/index.html, which shows them and says how to correct them")
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from losslab.inference.predictor import Predictor
 from losslab.inference.tensors import to_probabilities
 from losslab.inference.tiling import Rows, predict_whole, split_rows
 from losslab.io.files import read_csv
+from losslab.io.windows import read_whole
 from losslab.study.plan import StudyRun
 from losslab.study.results import read_scores
-from losslab.suspects.scores import CheckedMask, Labels, compare_probabilities
+from losslab.suspects.scores import CheckedMask, Labels, Shares, compare_probabilities, measure_thresholds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +39,7 @@ class Fold:
     def description(self) -> Mapping[str, Any]:
         return self.predictor.description
 
-    @property
+    @cached_property
     def rows(self) -> list[dict[str, str]]:
         """Return the lines of index.csv of its test images."""
         return [row for row in read_csv(self.prepared.folder / "index.csv") if row["split"] == "test"]
@@ -47,33 +49,33 @@ class Fold:
         data = self.prepared.describe()
         return [name for name, pixels in zip(data["classes"], data["pixels"]["train"], strict=True) if not pixels]
 
+    @cached_property
+    def thresholds(self) -> Shares:
+        """Return the probability from which on the net claims a class, `[C]`, as all its images suggest."""
+        parts = (part for index in range(len(self.rows)) for part in self._predict(index))
+        return measure_thresholds(parts, len(self.description["classes"]))
+
     def check(self, index: int) -> CheckedMask:
         """Predict a test image, and compare that with its mask."""
+        parts = [compare_probabilities(*part, self.thresholds) for part in self._predict(index)]
+        names = [plane.name for plane in fields(CheckedMask)]
+        return CheckedMask(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+    def _predict(self, index: int) -> Iterator[tuple[Labels, Shares]]:
+        """Yield the mask of a test image, and the probabilities of its classes, some rows at a time."""
         image, mask = (ImageRow(self.prepared.rows("test", what), index) for what in ("images", "masks"))
-        given = np.asarray(mask.read(0, 0, mask.height, mask.width), np.uint8)
+        parts: Iterable[Rows]
         if self.description["fit"] == "tile":
-            return compare_mask(given, split_rows(predict_whole(self.predictor, image)))
-        pixels = torch.from_numpy(image.read(0, 0, image.height, image.width))
-        return compare_mask(given, [(0, self.predictor.compute_logits(pixels[None]))])
+            parts = split_rows(predict_whole(self.predictor, image))
+        else:
+            parts = [(0, self.predictor.compute_logits(torch.from_numpy(read_whole(image)[None])))]
+        for top, logits in parts:
+            yield mask.read(top, 0, logits.shape[2], mask.width), to_probabilities(logits)[0].float().cpu().numpy()
 
     def draw(self, index: int) -> Labels:
         """Draw a test image as RGB `[H, W, 3]`."""
         image = ImageRow(self.prepared.rows("test", "images"), index)
-        return read_bands(self.description).draw(image.read(0, 0, image.height, image.width))
-
-
-def compare_mask(given: Labels, parts: Iterable[Rows]) -> CheckedMask:
-    """Compare a mask `[H, W]` with a net's logits `[1, K, rows, W]`, some rows at a time, each part with its first row.
-
-    >>> compare_mask(np.array([[0, 1, 255]], np.uint8), [(0, torch.tensor([[[[-2.0, -2.0, 2.0]]]]))]).predicted.tolist()
-    [[0, 0, 1]]
-    """
-    checked = []
-    for top, logits in parts:
-        probabilities = to_probabilities(logits)[0].float().cpu().numpy()
-        checked.append(compare_probabilities(given[top : top + probabilities.shape[1]], probabilities))
-    planes = (np.concatenate([getattr(part, plane.name) for part in checked]) for plane in fields(CheckedMask))
-    return CheckedMask(**dict(zip((plane.name for plane in fields(CheckedMask)), planes, strict=True)))
+        return read_bands(self.description).draw(read_whole(image))
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """Scores of a mask against the probabilities of a net that never saw it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,14 +10,12 @@ from losslab.cards import IGNORE_INDEX
 
 Labels = npt.NDArray[np.uint8]
 Shares = npt.NDArray[np.float32]
-FLOOR = 0.05
-"""Probability below which a class that is given counts as no less probable: one pixel must not decide."""
 MIN_OBJECT_SHARE = 0.01
 """Share of an image that its objects are taken to fill at least: else a few pixels in an empty one would count as many."""
 TEMPERATURE = 0.1
 """cleanlab's own choice for its softmin."""
-MARGIN = 0.5
-"""Difference of two probabilities from which on a pixel is contradicted: that of another class, and that of the given one."""
+DEFAULT_THRESHOLD = 0.5
+"""Threshold of a class that no mask has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,12 +26,12 @@ class CheckedMask:
     """The mask, 255 where it is void."""
     predicted: Labels
     """The most probable class."""
+    claimed: Labels
+    """The most probable of the classes that reach their threshold; 255 where none does."""
     trust: Shares
     """The probability of the given class; 1 where the mask is void."""
     certainty: Shares
-    """The probability of the predicted class."""
-    surprise: Shares
-    """How much less probable the given class is than the net expects of a right mask, in nats; 0 where the mask is void."""
+    """The probability of the claimed class; 0 where there is none."""
 
     @property
     def valid(self) -> npt.NDArray[np.bool_]:
@@ -41,52 +40,72 @@ class CheckedMask:
 
     @property
     def contradicted(self) -> npt.NDArray[np.bool_]:
-        """Return which pixels have another class that is more probable than the given one by MARGIN."""
-        return np.asarray(self.valid & (self.certainty - self.trust > MARGIN))
+        """Return which pixels are claimed for another class than the given one."""
+        return self.valid & np.not_equal(self.claimed, IGNORE_INDEX) & np.not_equal(self.claimed, self.given)
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskScores:
-    """Scores of a mask; all are NaN where it is void everywhere."""
+    """Scores of a mask from 0 to 1; all are NaN where it is void everywhere."""
 
-    surprise: float
-    """What masks are ranked by, see `score_mask`; about 0 if the mask is right, whatever the net finds hard."""
+    doubt: float
+    """Share of the pixels of objects that are contradicted: what masks are ranked by."""
     softmin: float
-    """cleanlab's label quality, 0 to 1, low where a mask is doubtful."""
+    """cleanlab's label quality, low where a mask is doubtful."""
     dice: float
     """Mean Dice of mask and prediction over the classes that either has."""
-    contradicted: float
-    """Share of the pixels that are contradicted."""
 
 
-def compare_probabilities(given: Labels, probabilities: Shares) -> CheckedMask:
-    """Compare a mask `[H, W]` with probabilities `[C, H, W]`.
-
-    The surprise of a pixel is -log p(given) - H, where H = -sum of p log p over the classes is what that is on average if the
-    probabilities are right: so a border of which a net is unsure surprises nobody.
-
-    >>> checked = compare_probabilities(np.array([[0, 1, 255]], np.uint8), np.array([[[0.9] * 3], [[0.1] * 3]], np.float32))
-    >>> checked.predicted.tolist(), [round(value, 2) for value in checked.surprise[0].tolist()]
-    ([[0, 0, 0]], [-0.22, 1.98, 0.0])
-    """
+def compute_trust(given: Labels, probabilities: Shares) -> Shares:
+    """Return the probability of the given class `[H, W]` from probabilities `[C, H, W]`; 1 where the mask is void."""
     valid = given != IGNORE_INDEX
     labels = np.where(valid, given, 0)[None].astype(np.intp)
-    trust = np.where(valid, np.take_along_axis(probabilities, labels, axis=0)[0], np.float32(1))
-    entropy = -(probabilities * np.log(np.maximum(probabilities, 1e-12))).sum(axis=0)
-    surprise = np.where(valid, -np.log(np.maximum(trust, FLOOR)) - entropy, 0)
+    return np.where(valid, np.take_along_axis(probabilities, labels, axis=0)[0], np.float32(1)).astype(np.float32)
+
+
+def measure_thresholds(parts: Iterable[tuple[Labels, Shares]], classes: int) -> Shares:
+    """Measure how sure a net is of each class where it is given: the mean of its probability over those pixels, `[C]`.
+
+    Another class is claimed for a pixel where the net is as sure of it as it is where masks have it. So a net that is never
+    sure of a class can claim it too, and one that is always sure must be so. Northcutt, Jiang and Chuang, Confident learning:
+    estimating uncertainty in dataset labels, JAIR 70, 2021, arXiv 1911.00068.
+
+    >>> sure = np.array([[0.9, 0.7, 0.0]], np.float32)
+    >>> measure_thresholds([(np.array([[0, 0, 255]], np.uint8), np.stack([sure, 1 - sure]))], 2).round(2)
+    array([0.8, 0.5], dtype=float32)
+    """
+    sums, counts = np.zeros(classes), np.zeros(classes)
+    for given, probabilities in parts:
+        valid = given != IGNORE_INDEX
+        counts += np.bincount(given[valid], minlength=classes)
+        sums += np.bincount(given[valid], compute_trust(given, probabilities)[valid], minlength=classes)
+    means = np.divide(sums, counts, out=np.full(classes, DEFAULT_THRESHOLD), where=counts > 0)
+    return means.astype(np.float32)
+
+
+def compare_probabilities(given: Labels, probabilities: Shares, thresholds: Shares) -> CheckedMask:
+    """Compare a mask `[H, W]` with probabilities `[C, H, W]`, of which a class is claimed from its threshold on, `[C]`.
+
+    >>> thresholds, sure = np.array([0.8, 0.8], np.float32), np.array([0.9, 0.7, 0.1, 0.1], np.float32)
+    >>> checked = compare_probabilities(np.array([[0, 1, 0, 255]], np.uint8), np.stack([[sure], [1 - sure]]), thresholds)
+    >>> checked.claimed.tolist(), checked.contradicted.tolist()
+    ([[0, 255, 1, 1]], [[False, False, True, False]])
+    """
+    reaching = np.where(probabilities >= thresholds[:, None, None], probabilities, 0)
+    certainty = reaching.max(axis=0)
     return CheckedMask(
         given=given,
         predicted=probabilities.argmax(axis=0).astype(np.uint8),
-        trust=trust.astype(np.float32),
-        certainty=probabilities.max(axis=0),
-        surprise=surprise.astype(np.float32),
+        claimed=np.where(certainty > 0, reaching.argmax(axis=0), IGNORE_INDEX).astype(np.uint8),
+        trust=compute_trust(given, probabilities),
+        certainty=certainty,
     )
 
 
 def score_mask(checked: CheckedMask, background: int) -> MaskScores:
     """Score a mask.
 
-    `surprise` is the sum over its pixels, divided by the number of pixels that are not background in the mask or the
+    `doubt` is the number of contradicted pixels, divided by that of the pixels that are not background in the mask or the
     prediction: a small object that is missing counts as much as a large one.
 
     Args:
@@ -95,13 +114,13 @@ def score_mask(checked: CheckedMask, background: int) -> MaskScores:
     valid = checked.valid
     count = int(np.count_nonzero(valid))
     if not count:
-        return MaskScores(surprise=np.nan, softmin=np.nan, dice=np.nan, contradicted=np.nan)
+        return MaskScores(doubt=np.nan, softmin=np.nan, dice=np.nan)
     objects = np.count_nonzero(valid & ((checked.given != background) | (checked.predicted != background)))
+    doubt = np.count_nonzero(checked.contradicted) / max(objects, MIN_OBJECT_SHARE * count)
     return MaskScores(
-        surprise=float(checked.surprise.sum(dtype=np.float64) / max(objects, MIN_OBJECT_SHARE * count)),
+        doubt=min(float(doubt), 1.0),
         softmin=compute_softmin(checked.trust[valid]),
         dice=_compute_dice(checked.given[valid], checked.predicted[valid]),
-        contradicted=float(np.count_nonzero(checked.contradicted) / count),
     )
 
 

@@ -1,4 +1,4 @@
-"""All masks of a dataset, ranked by how much they surprise nets that never saw them."""
+"""All masks of a dataset, ranked by how much of them nets contradict that never saw them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,8 +16,8 @@ POOR_MIOU = 0.5
 UNEQUAL_MIOU = 0.15
 """Difference of two folds' mean IoU from which on their images do not compare."""
 FEW_IMAGES = 50
-OUTLYING = 4.0
-"""Robust standard deviations above the median from which on an image stands out."""
+OUTLYING, MIN_DOUBT = 5.0, 0.05
+"""Robust standard deviations above the median from which on an image stands out, and the doubt that it must have."""
 SD_PER_MAD = 1.4826
 """Standard deviation of a normal distribution with a median absolute deviation of 1."""
 
@@ -77,12 +77,12 @@ def survey_masks(dataset: str, folds: Sequence[Fold], step: Callable[[], object]
 
 
 def rank_images(images: Sequence[SuspectImage]) -> list[SuspectImage]:
-    """Rank images by surprise, and mark those that stand out: by OUTLYING robust standard deviations above the median."""
-    known = np.array([each.scores.surprise for each in images if not np.isnan(each.scores.surprise)])
+    """Rank images by doubt, and mark those that stand out: by OUTLYING robust standard deviations above the median."""
+    known = np.array([each.scores.doubt for each in images if not np.isnan(each.scores.doubt)])
     middle = np.median(known) if known.size else 0.0
     limit = middle + OUTLYING * SD_PER_MAD * (np.median(np.abs(known - middle)) if known.size else 0.0)
-    marked = [replace(each, stands_out=bool(each.scores.surprise > limit)) for each in images]
-    return sorted(marked, key=lambda each: (np.isnan(each.scores.surprise), -each.scores.surprise, each.name))
+    marked = [replace(each, stands_out=bool(each.scores.doubt > max(limit, MIN_DOUBT))) for each in images]
+    return sorted(marked, key=lambda each: (np.isnan(each.scores.doubt), -each.scores.doubt, each.name))
 
 
 def find_warnings(folds: Sequence[Fold], images: Sequence[SuspectImage]) -> list[str]:
@@ -113,19 +113,19 @@ def find_warnings(folds: Sequence[Fold], images: Sequence[SuspectImage]) -> list
         warnings.append(
             f"There are {format_plural(len(images), 'image')} only: nets that learn from so few are often wrong themselves"
         )
-    if void := [each.name for each in images if np.isnan(each.scores.surprise)]:
+    if void := [each.name for each in images if np.isnan(each.scores.doubt)]:
         warnings.append(f"Void everywhere, so not ranked: {format_list(void)}")
     return warnings
 
 
 def explain_image(image: SuspectImage, classes: Sequence[str]) -> str:
-    """Say in words what speaks against a mask: its heaviest regions."""
-    if np.isnan(image.scores.surprise):
+    """Say in words what speaks against a mask: its largest regions."""
+    if np.isnan(image.scores.doubt):
         return "void everywhere"
     if not image.regions:
-        return "no region is contradicted with confidence"
+        return "no region is contradicted"
     parts = [
-        f"{classes[one.given]} in the mask, {classes[one.predicted]} by the net: {one.pixels:,} px"
+        f"{classes[one.given]} in the mask, {classes[one.claimed]} by the net: {one.pixels:,} px"
         for one in image.regions[:2]
     ]
     more = len(image.regions) - len(parts)

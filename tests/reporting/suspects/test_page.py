@@ -30,13 +30,13 @@ def test_folder_has_page_and_tables_in_one_order(tiny_data: PreparedData, tmp_pa
     assert [row["rank"] for row in images] == ["1", "2", "3"] and images[0]["image"] == name
     assert images[0]["mask"] == "data/raw/tiny/own/masks/a.png" and images[1]["mask"] == ""
     assert {row["image"] for row in regions} == {name} and regions[0]["given"] in survey.classes
-    weights = [float(row["weight"]) for row in regions]
-    assert weights == sorted(weights, reverse=True)
+    sizes = [int(row["pixels"]) for row in regions]
+    assert sizes == sorted(sizes, reverse=True)
 
 
 def test_no_region_gives_a_table_of_headings(tiny_data: PreparedData, tmp_path: Path) -> None:
     write_survey(build_survey(tiny_data, ()), {}, [], tmp_path / "doubt")
-    assert (tmp_path / "doubt/regions.csv").read_text(encoding="utf-8").startswith("rank,image,given,predicted,pixels")
+    assert (tmp_path / "doubt/regions.csv").read_text(encoding="utf-8").startswith("rank,image,given,claimed,pixels")
 
 
 def test_page_is_one_file_that_escapes_names_and_is_the_same_each_time(tiny_data: PreparedData) -> None:
@@ -50,13 +50,13 @@ def test_page_is_one_file_that_escapes_names_and_is_the_same_each_time(tiny_data
 
 def test_image_without_a_score_is_described_without_one(tiny_data: PreparedData) -> None:
     survey = build_survey(tiny_data)
-    nothing = MaskScores(surprise=nan, softmin=nan, dice=nan, contradicted=nan)
+    nothing = MaskScores(doubt=nan, softmin=nan, dice=nan)
     void = replace(survey, images=[*survey.images[:2], replace(survey.images[2], scores=nothing)])
     described = describe_images(void, {})
-    assert described[2]["surprise"] is None and described[2]["why"] == "void everywhere"
+    assert described[2]["doubt"] is None and described[2]["why"] == "void everywhere"
     assert build_survey_page(void, {}, []).count('class="example"') == 2
 
 
 def test_images_are_described_with_their_regions(tiny_data: PreparedData) -> None:
     first, *rest = describe_images(build_survey(tiny_data), {})
-    assert first["regions"] and not rest[0]["regions"] and first["surprise"] > rest[0]["surprise"]
+    assert first["regions"] and not rest[0]["regions"] and first["doubt"] > rest[0]["doubt"]

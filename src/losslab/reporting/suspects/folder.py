@@ -10,20 +10,8 @@ from losslab.io.files import Row, atomic_write, write_csv, write_text
 from losslab.reporting.suspects.page import build_survey_page
 from losslab.suspects.survey import Survey, SuspectImage, explain_image
 
-IMAGE_COLUMNS = ("rank", "image", "fold", "stands_out", "surprise", "softmin", "dice", "contradicted", "why", "mask")
-REGION_COLUMNS = (
-    "rank",
-    "image",
-    "given",
-    "predicted",
-    "pixels",
-    "left",
-    "top",
-    "width",
-    "height",
-    "confidence",
-    "weight",
-)
+IMAGE_COLUMNS = ("rank", "image", "fold", "stands_out", "doubt", "softmin", "dice", "why", "mask")
+REGION_COLUMNS = ("rank", "image", "given", "claimed", "pixels", "left", "top", "width", "height", "confidence")
 
 
 def write_survey(survey: Survey, masks: Mapping[str, Path], remedy: Sequence[str], folder: Path) -> None:
@@ -61,10 +49,9 @@ def _describe_image(survey: Survey, image: SuspectImage, rank: int, mask: Path |
         "regions": [
             {
                 "given": survey.classes[one.given],
-                "predicted": survey.classes[one.predicted],
+                "claimed": survey.classes[one.claimed],
                 **{key: getattr(one, key) for key in ("pixels", "left", "top", "width", "height")},
                 "confidence": round(one.confidence, 4),
-                "weight": round(one.weight, 2),
             }
             for one in image.regions
         ],
@@ -72,9 +59,9 @@ def _describe_image(survey: Survey, image: SuspectImage, rank: int, mask: Path |
 
 
 def _list_regions(images: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """List the regions of all images, the heaviest first."""
+    """List the regions of all images, the largest first."""
     regions = [{"image": image["image"], **region} for image in images for region in image["regions"]]
-    regions.sort(key=lambda region: (-region["weight"], region["image"]))
+    regions.sort(key=lambda region: (-region["pixels"], region["image"]))
     if not regions:
         return [dict.fromkeys(REGION_COLUMNS, "")]
     return [

@@ -21,14 +21,15 @@ MAX_ROWS = 500
 
 def build_survey_page(survey: Survey, masks: Mapping[str, Path], remedy: Sequence[str]) -> str:
     """Build the page; `masks` and `remedy` are as in `write_survey`."""
-    ranked = [image for image in survey.images if not np.isnan(image.scores.surprise)]
+    ranked = [image for image in survey.images if not np.isnan(image.scores.doubt)]
     count = min(max(survey.number_standing_out, MIN_SHOWN), MAX_SHOWN)
     reasons = [explain_image(image, survey.classes) for image in ranked]
     rows = [
         (
             image,
-            *(format_score(value) for value in (image.scores.surprise, image.scores.softmin, image.scores.dice)),
-            f"{format_percent(image.scores.contradicted)} %",
+            f"{format_percent(image.scores.doubt)} %",
+            format_score(image.scores.softmin),
+            format_score(image.scores.dice),
             why,
             masks.get(image.name),
         )
@@ -54,9 +55,7 @@ def describe_survey(survey: Survey) -> str:
     """Say in a sentence how many masks stand out."""
     count = len(survey.images)
     if not survey.number_standing_out:
-        return (
-            f"No mask of {format_plural(count, 'image')} stands out: nets that never saw them find all about as likely."
-        )
+        return f"No mask of {format_plural(count, 'image')} stands out: nets that never saw them contradict little of them."
     verb = "stands" if survey.number_standing_out == 1 else "stand"
     return f"{survey.number_standing_out} of {format_plural(count, 'mask')} {verb} out: nets that never saw them contradict them."
 
@@ -73,7 +72,7 @@ def build_example(survey: Survey, image: SuspectImage, rank: int) -> GalleryExam
     differing: npt.NDArray[np.bool_] = find_errors(given, predicted, survey.folds[0].description["ignore_index"])
     return GalleryExample(
         name=image.name,
-        score=f"{rank}. surprise {format_score(image.scores.surprise)}, Dice {format_score(image.scores.dice)}",
+        score=f"{rank}. doubt {format_percent(image.scores.doubt)} %, Dice {format_score(image.scores.dice)}",
         width=size[0],
         height=size[1],
         image=encode_photo(photo.resize(size, Image.Resampling.LANCZOS)),
