@@ -60,7 +60,7 @@ def compute_trust(given: Labels, probabilities: Shares) -> Shares:
     """Return the probability of the given class `[H, W]` from probabilities `[C, H, W]`; 1 where the mask is void."""
     valid = given != IGNORE_INDEX
     labels = np.where(valid, given, 0)[None].astype(np.intp)
-    return np.where(valid, np.take_along_axis(probabilities, labels, axis=0)[0], np.float32(1)).astype(np.float32)
+    return np.asarray(np.where(valid, np.take_along_axis(probabilities, labels, axis=0)[0], 1), np.float32)
 
 
 def measure_thresholds(parts: Iterable[tuple[Labels, Shares]], classes: int) -> Shares:
@@ -115,10 +115,11 @@ def score_mask(checked: CheckedMask, background: int) -> MaskScores:
     count = int(np.count_nonzero(valid))
     if not count:
         return MaskScores(doubt=np.nan, softmin=np.nan, dice=np.nan)
-    objects = np.count_nonzero(valid & ((checked.given != background) | (checked.predicted != background)))
-    doubt = np.count_nonzero(checked.contradicted) / max(objects, MIN_OBJECT_SHARE * count)
+    is_object = valid & ((checked.given != background) | (checked.predicted != background))
+    objects = max(float(np.count_nonzero(is_object)), MIN_OBJECT_SHARE * count)
+    doubt = float(np.count_nonzero(checked.contradicted)) / objects
     return MaskScores(
-        doubt=min(float(doubt), 1.0),
+        doubt=min(doubt, 1.0),
         softmin=compute_softmin(checked.trust[valid]),
         dice=_compute_dice(checked.given[valid], checked.predicted[valid]),
     )
