@@ -134,4 +134,5 @@ def _describe_cost(study: "Study", dataset: "DoubtedDataset", runs: int, jobs: i
     net |= {"num_classes": card.num_outputs, "size": size, "bands": bands}
     pass_ms = CostMeter(timed=True)(net).image_ms or 0
     seconds = runs * train.epochs * (PASSES_OF_A_STEP * learnt + params.prepare.split.val * images) * pass_ms / 1000
-    return f"{what}: about {format_duration(seconds / jobs)}, by the time of a forward pass here"
+    duration = format_duration(seconds / jobs)
+    return f"{what}: about {duration} of training, by the time of a forward pass here, and some seconds a net besides"

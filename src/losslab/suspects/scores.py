@@ -60,7 +60,8 @@ def compute_trust(given: Labels, probabilities: Shares) -> Shares:
     """Return the probability of the given class `[H, W]` from probabilities `[C, H, W]`; 1 where the mask is void."""
     valid = given != IGNORE_INDEX
     labels = np.where(valid, given, 0)[None].astype(np.intp)
-    return np.asarray(np.where(valid, np.take_along_axis(probabilities, labels, axis=0)[0], 1), np.float32)
+    chosen: Shares = np.take_along_axis(probabilities, labels, axis=0)[0]
+    return np.where(valid, chosen, np.float32(1))
 
 
 def measure_thresholds(parts: Iterable[tuple[Labels, Shares]], classes: int) -> Shares:
