@@ -55,7 +55,7 @@ def describe_survey(survey: Survey) -> str:
     """Say in a sentence how many masks stand out."""
     count = len(survey.images)
     if not survey.number_standing_out:
-        return f"No mask of {format_plural(count, 'image')} stands out: nets that never saw them contradict little of them."
+        return f"No mask of {format_plural(count, 'image')} stands out from the others."
     verb = "stands" if survey.number_standing_out == 1 else "stand"
     return f"{survey.number_standing_out} of {format_plural(count, 'mask')} {verb} out: nets that never saw them contradict them."
 
