@@ -61,7 +61,8 @@ def compute_trust(given: Labels, probabilities: Shares) -> Shares:
     valid = given != IGNORE_INDEX
     labels = np.where(valid, given, 0)[None].astype(np.intp)
     chosen: Shares = np.take_along_axis(probabilities, labels, axis=0)[0]
-    return np.where(valid, chosen, np.float32(1))
+    trust: Shares = np.where(valid, chosen, np.float32(1))
+    return trust
 
 
 def measure_thresholds(parts: Iterable[tuple[Labels, Shares]], classes: int) -> Shares:
