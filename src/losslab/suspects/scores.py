@@ -58,11 +58,10 @@ class MaskScores:
 
 def compute_trust(given: Labels, probabilities: Shares) -> Shares:
     """Return the probability of the given class `[H, W]` from probabilities `[C, H, W]`; 1 where the mask is void."""
-    valid = given != IGNORE_INDEX
+    valid = np.not_equal(given, IGNORE_INDEX)
     labels = np.where(valid, given, 0)[None].astype(np.intp)
     chosen: Shares = np.take_along_axis(probabilities, labels, axis=0)[0]
-    trust: Shares = np.where(valid, chosen, np.float32(1))
-    return trust
+    return np.asarray(np.where(valid, chosen, 1), np.float32)
 
 
 def measure_thresholds(parts: Iterable[tuple[Labels, Shares]], classes: int) -> Shares:
@@ -82,7 +81,7 @@ def measure_thresholds(parts: Iterable[tuple[Labels, Shares]], classes: int) -> 
         counts += np.bincount(given[valid], minlength=classes)
         sums += np.bincount(given[valid], compute_trust(given, probabilities)[valid], minlength=classes)
     means = np.divide(sums, counts, out=np.full(classes, DEFAULT_THRESHOLD), where=counts > 0)
-    return means.astype(np.float32)
+    return np.asarray(means, np.float32)
 
 
 def compare_probabilities(given: Labels, probabilities: Shares, thresholds: Shares) -> CheckedMask:
