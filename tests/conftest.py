@@ -69,6 +69,7 @@ LONGEST_FILES = [
     "test_studies.py",
     "test_readme.py",
     "test_versions.py",
+    "test_suspects.py",
     "test_benchmarks.py",
     "test_processes.py",
 ]

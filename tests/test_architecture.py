@@ -34,6 +34,7 @@ FLOORS = [
     "experiments",
     "study",
     "comparison",
+    "suspects",
     "export",
     "serving",
     "reporting",

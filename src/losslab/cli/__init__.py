@@ -8,7 +8,21 @@ from typing import Annotated
 import typer
 
 import losslab
-from losslab.cli import compare, datasets, docs, doubt, ensemble, losses, models, predict, project, runs, study, ui
+from losslab.cli import (
+    compare,
+    datasets,
+    docs,
+    doubt,
+    ensemble,
+    losses,
+    models,
+    predict,
+    project,
+    runs,
+    study,
+    suspects,
+    ui,
+)
 from losslab.cli.console import AsJson, cli_errors, collect_errors, exit_with_errors, print_json, print_table
 from losslab.errors import InputError
 from losslab.formats import format_plural
@@ -16,6 +30,7 @@ from losslab.stage import escape_unknown_letters, print_line
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 app.add_typer(project.app)
+datasets.app.command()(suspects.doubt)
 app.add_typer(datasets.app, name="datasets")
 app.add_typer(losses.app, name="losses")
 app.command()(predict.predict)

@@ -3,6 +3,7 @@
 import json
 import shlex
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +18,7 @@ from losslab.stage import print_line, print_warning
 if TYPE_CHECKING:
     from losslab.study.engine import Engine
     from losslab.study.plan import Study, StudyRun
-    from losslab.study.scheduler import StudyProgress
+    from losslab.study.scheduler import Budget, FixedGrid, StudyOutcome, StudyProgress
     from losslab.study.state import StudyState
     from losslab.study.until_decided import UntilDecided
 
@@ -108,11 +109,9 @@ def run(
 
     After a kill or an interrupt, the same command resumes the study.
     """
-    from losslab.cli.study_display import StudyDisplay
     from losslab.io.git import find_head
-    from losslab.study.scheduler import FixedGrid, parse_budget, run_study
+    from losslab.study.scheduler import FixedGrid, parse_budget
     from losslab.study.state import StudyState, find_study
-    from losslab.study.tracked import StudyRecorder
     from losslab.study.until_decided import UntilDecided
 
     command = f"losslab study run {_format_arguments(name, tuple(sets or ()), alias)}"
@@ -137,28 +136,18 @@ def run(
         study = find_study(name, ROOT, tuple(sets or ()), alias)
         state, baseline = StudyState(ROOT, study.key), find_head(ROOT)
         _refuse_taken_alias(study, state)
-        _check_committed(study)
+        check_committed(study)
         planner: FixedGrid | UntilDecided = FixedGrid(study)
         if until_decided:
             planner = _build_decider(study, max_seeds, points, metric)
-        with (
-            state.claim(study, jobs, options) as write_running,
-            closing(StudyDisplay(planner.study, state)) as display,
-            StudyRecorder(lambda: planner.study, ROOT, COMPARISONS / study.key, print_warning) as recorder,
-        ):
-
-            def idle(working: "list[StudyRun]") -> None:
-                if display.show_working(working):
-                    write_running([run.name for run in working])
-
-            def end(progress: "StudyProgress") -> None:
-                display.show_result(progress)
-                if progress.ended.reason is None:
-                    recorder.add(progress.ended.run)
-
-            show = end, idle, display.show_preparing
-            with closing(_build_engine(engine, address, slurm or [], state, baseline, jobs)) as workers:
-                outcome = run_study(study, ROOT, state, workers, jobs, *show, planner=planner, budget=limit)
+        outcome = execute_study(
+            planner,
+            state,
+            lambda: choose_engine(engine, address, slurm or [], state, baseline, jobs),
+            jobs,
+            options,
+            limit,
+        )
         failed = f", {outcome.failed} failed: see losslab study status {study.alias or study.name}"
         print_line(f"{study.key}: {outcome.done} of {outcome.total} done{failed if outcome.failed else ''}")
         if isinstance(planner, UntilDecided):
@@ -217,6 +206,40 @@ def stop(name: Name) -> None:
         print_line(f"{name} was not running")
 
 
+def execute_study(
+    planner: "FixedGrid | UntilDecided",
+    state: "StudyState",
+    build_engine: "Callable[[], Engine]",
+    jobs: int,
+    options: str = "",
+    budget: "Budget | None" = None,
+) -> "StudyOutcome":
+    """Run what is missing of a study, show it, and keep MLflow up to date."""
+    from losslab.cli.study_display import StudyDisplay
+    from losslab.study.scheduler import run_study
+    from losslab.study.tracked import StudyRecorder
+
+    study = planner.study
+    with (
+        state.claim(study, jobs, options) as write_running,
+        closing(StudyDisplay(study, state)) as display,
+        StudyRecorder(lambda: planner.study, ROOT, COMPARISONS / study.key, print_warning) as recorder,
+    ):
+
+        def idle(working: "list[StudyRun]") -> None:
+            if display.show_working(working):
+                write_running([run.name for run in working])
+
+        def end(progress: "StudyProgress") -> None:
+            display.show_result(progress)
+            if progress.ended.reason is None:
+                recorder.add(progress.ended.run)
+
+        show = end, idle, display.show_preparing
+        with closing(build_engine()) as workers:
+            return run_study(study, ROOT, state, workers, jobs, *show, planner=planner, budget=budget)
+
+
 def _build_decider(study: "Study", max_seeds: int | None, points: float | None, metric: str | None) -> "UntilDecided":
     """Build the planner of a study that goes on until it is decided, which prints what each look saw."""
     from losslab.comparison.looking import StudyJudge
@@ -241,7 +264,7 @@ def _refuse_taken_alias(study: "Study", state: "StudyState") -> None:
         )
 
 
-def _build_engine(
+def choose_engine(
     kind: str, address: str | None, slurm: list[str], state: "StudyState", baseline: str, jobs: int
 ) -> "Engine":
     from losslab.experiments.dvc_cache import find_cache_folder
@@ -322,7 +345,7 @@ def _describe_study(study: "Study") -> dict[str, Any]:
     return {"name": study.name, "key": study.key, **study.card.model_dump(), "runs": runs}
 
 
-def _check_committed(study: "Study") -> None:
+def check_committed(study: "Study") -> None:
     """Warn of files that are not committed. Raises InputError for a plug-in among them that the study needs."""
     from losslab.io.git import list_changes
     from losslab.plugins.usage import list_used_files

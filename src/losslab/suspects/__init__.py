@@ -1,0 +1,1 @@
+"""Masks that are probably wrong, found by nets that never saw them."""
