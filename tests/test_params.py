@@ -57,7 +57,10 @@ def test_shipped_params_are_short() -> None:
         ({"loss": "focal", "loss_options": {"gama": 2}}, r"has no such option; .*; did you mean gamma\?$"),
         ({"dataset": "camvit"}, r"; did you mean camvid\?$"),
         ({"encoder": None}, r"encoder is null, but arch unet needs one"),
-        ({"dataset": "lesions"}, r"dataset: 'lesions' is not one of camvid, .*, tiny \(the cards in data/catalog\)"),
+        (
+            {"dataset": "lesions"},
+            r"dataset: 'lesions' is not one of ade20k, .*, tiny, voc2012 \(the cards in data/catalog\)",
+        ),
         ({"encoder": None, "arch": "segnet", "encoder_weights": "imagenet"}, r"encoder_weights is 'imagenet'; without"),
         ({"arch": "segnet"}, r"encoder is 'resnet18', but arch segnet takes none; set it to null"),
         ({"prepare": {"size": 0}}, r"prepare.size is 0; it must be greater than 0"),
