@@ -17,6 +17,9 @@ from typer.testing import CliRunner
 
 from losslab import models
 from losslab.cli import app
+from losslab.experiments import ensembles
+from losslab.experiments.ensembles import OpenedEnsemble
+from losslab.inference.ensemble import EnsembleNet
 from losslab.inference.predictor import Predictor
 from losslab.models import build_model
 from tests.export.small_model import save_small_model
@@ -223,3 +226,40 @@ def test_interrupt_ends_with_one_line_and_leaves_complete_files(folder: Path) ->
     for path in written:
         with Image.open(path) as opened:
             opened.load()
+
+
+def test_an_ensemble_predicts_at_its_own_threshold_and_says_so(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    (folder / "params.yaml").touch()
+    (folder / "dvc.yaml").touch()
+    net, description = models.load(folder / "models")
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.zero_()  # every probability is 0.5
+    opened = OpenedEnsemble(
+        what="ensemble of 2 nets",
+        members=["a", "b"],
+        net=EnsembleNet([net, net], [description] * 2),
+        description=description,
+        threshold=0.3,
+    )
+    asked = list[Any]()
+
+    def open_ensemble(*given: Any) -> OpenedEnsemble:
+        asked.append(given)
+        return opened
+
+    monkeypatch.setattr(ensembles, "open_ensemble", open_ensemble)
+    done = run("in", "-o", "out", "--ensemble", "mine")
+    assert asked == [(["mine"], folder)]
+    assert "predict: ensemble of 2 nets: a and b" in done.stdout
+    assert "threshold 0.3, chosen on its val images (--threshold sets another)" in done.stdout
+    assert np.asarray(Image.open("out/0.png")).min() == 1
+    run("in", "-o", "out", "--ensemble", "mine", "--threshold", "0.6")
+    assert np.asarray(Image.open("out/0.png")).max() == 0
+    done = run("in", "-o", "out", "--ensemble", "mine", "--threshold", "1.5")
+    assert done.exit_code == 1 and "--threshold must lie between 0 and 1" in done.stderr
+
+
+def test_ensemble_outside_of_a_project_is_one_line() -> None:
+    done = run("in", "-o", "out", "--ensemble", "mine")
+    assert done.exit_code == 1 and "--ensemble names runs of a project, and this folder is in none" in done.stderr

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -144,6 +145,17 @@ def test_members_of_other_data_are_refused(tiny_data: PreparedData, changes: dic
     members = [make_member(tiny_data, f"m{n}", Voter(1, 1, 1), names, **(changes if n else {})) for n in range(2)]
     with pytest.raises(InputError, match=complaint):
         Ensemble(members, choose("probabilities", 2), tiny_data, "tiny")
+
+
+def test_the_code_of_one_plug_in_alone_is_known_to_dvc(
+    tiny_data: PreparedData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("losslab.evaluation.members.find_arch", lambda arch: SimpleNamespace(is_plugin=arch == "mine"))
+    archs = {"m0": "simple_cnn", "m1": "mine"}
+    members = [make_member(tiny_data, n, Voter(1, 1, 1), name_all(tiny_data), arch=arch) for n, arch in archs.items()]
+    with pytest.raises(InputError, match=r"m1 has arch mine of plugins/, .* name m1 first"):
+        Ensemble(members, choose("probabilities", 2), tiny_data, "tiny")
+    Ensemble(members[::-1], choose("probabilities", 2), tiny_data, "tiny")
 
 
 def build_nets(count: int, dropout: bool = False) -> list[nn.Module]:

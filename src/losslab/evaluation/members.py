@@ -10,6 +10,7 @@ from torch import nn
 from losslab import models
 from losslab.errors import InputError
 from losslab.io.files import iterate_csv
+from losslab.models.registry import find_arch
 
 AGREED = ("labels", "classes", "num_classes", "ignore_index", "bands", "size", "fit", "precision")
 """Fields of model.json that must be the same for all members."""
@@ -49,6 +50,12 @@ def check_members(members: Sequence[Member], dataset: str) -> None:
     for member in members:
         if (other := member.description["run"]["dataset"]) != dataset:
             raise InputError(f"evaluate.ensemble: {member.name} was trained on {other}, but dataset is {dataset}")
+        arch = member.description["arch"]
+        if arch != first.description["arch"] and find_arch(arch).is_plugin:
+            raise InputError(
+                f"evaluate.ensemble: {member.name} has arch {arch} of plugins/, whose code DVC sees for the first member alone, "
+                f"{first.name}; name {member.name} first, or train it with an arch of losslab"
+            )
         for key in AGREED:
             one, own = first.description.get(key), member.description.get(key)
             if one != own:
