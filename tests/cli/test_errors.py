@@ -40,6 +40,7 @@ COMMANDS = [
     ("compare", "demo", FIND_STUDY),
     ("ui", "", "losslab.tracking.pages.choose_page"),
     ("doubt", "table.yaml", "losslab.comparison.paper_table.read_paper_table"),
+    ("ensemble", "fold-0 fold-1", "losslab.experiments.run_finder.RunFinder"),
     ("verify", "demo-dice-unet-s0", FIND_RECORD),
     ("reproduce", "demo-dice-unet-s0", FIND_RECORD),
 ]
