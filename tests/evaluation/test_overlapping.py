@@ -25,10 +25,12 @@ from losslab.data.prepare.prepare import prepare
 from losslab.errors import InputError
 from losslab.evaluation import build_original_targets, evaluate_split, evaluate_splits, write_examples, write_tables
 from losslab.export.deployable import build_metadata
+from losslab.inference.ensemble import EnsembleNet
 from losslab.inference.predictor import Predictor
 from losslab.io.files import read_csv, write_csv, write_json
 from losslab.io.windows import read_whole
 from losslab.label_sets import combine_labels, list_picture_labels
+from losslab.models import build_model
 from losslab.models.segmentation_net import SegmentationNet
 from losslab.params import Params, load
 from losslab.plugins import Sample
@@ -211,6 +213,15 @@ def test_averaged_views_are_of_independent_probabilities(trained: TrainedNet, pr
     mirrored = plain.compute_logits(images.flip(2)).flip(3)
     expected = (plain.compute_logits(images).sigmoid() + mirrored.sigmoid()) / 2
     assert torch.allclose(flip.compute_logits(images).sigmoid(), expected, atol=1e-5)
+
+
+def test_ensemble_averages_independent_probabilities(trained: TrainedNet) -> None:
+    other = build_model("simple_cnn", 2)
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    ensemble = EnsembleNet([trained.net, other], [trained.description] * 2).eval()
+    with torch.no_grad():
+        expected = (trained.net.eval()(images).sigmoid() + other.eval()(images).sigmoid()) / 2
+        assert torch.allclose(ensemble(images).sigmoid(), expected, atol=1e-5)
 
 
 def test_exported_file_says_that_classes_overlap(trained: TrainedNet) -> None:

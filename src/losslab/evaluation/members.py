@@ -12,7 +12,7 @@ from losslab.errors import InputError
 from losslab.io.files import iterate_csv
 from losslab.models.registry import find_arch
 
-AGREED = ("labels", "classes", "num_classes", "ignore_index", "bands", "size", "fit", "precision")
+AGREED = ("labels", "classes", "num_classes", "size", "fit", "bands", "ignore_index", "precision")
 """Fields of model.json that must be the same for all members."""
 KIND = ("arch", "arch_options", "encoder")
 """Fields of model.json that must be the same for nets whose weights are averaged."""
