@@ -32,6 +32,10 @@ def read(folder: Path, name: str, **changes: Any) -> Any:
     return build_label_reader(card_of_overlapping(folder, **changes)).read(Sample(name, folder, folder / name))
 
 
+def name_classes(*names: str) -> list[dict[str, Any]]:
+    return [{"name": name, "color": [0, 0, 0], "values": [1]} for name in names]
+
+
 def write(path: Path) -> None:
     both = np.stack([CELL, NUCLEUS], axis=2)
     if path.suffix == ".npy":
@@ -136,6 +140,8 @@ def test_mask_that_does_not_fit_says_why(tmp_path: Path, put: Any, name: str, me
         ({"void": [0]}, "in a class's mask 0 is outside"),
         ({"void": [9]}, "raw value 9 appears twice"),
         ({"void": [[1, 2, 3]]}, "mix numbers and colours"),
+        ({"classes": name_classes("cell", "None")}, "a class is called None; pictures"),
+        ({"classes": name_classes(*map(str, range(254)))}, "254 overlapping classes; at most 253"),
     ],
 )
 def test_card_with_values_that_cannot_be_is_refused(tmp_path: Path, changes: Any, message: str) -> None:
