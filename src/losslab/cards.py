@@ -26,6 +26,9 @@ SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 RESERVED_NAMES = ("split", "truth", "all")
 """Names that no class may have: reports use them for columns of confusion.csv, and for all classes in strata.csv."""
+NO_CLASS, SEVERAL = PICTURE_NAMES = ("none", "several classes")
+"""What pictures call pixels of no overlapping class, and of several; no such class may have these names."""
+MAX_OVERLAPPING = IGNORE_INDEX - len(PICTURE_NAMES)
 GROUPS_TIMEOUT_S = 20
 Byte = Annotated[int, Field(ge=0, le=255)]
 
@@ -284,6 +287,12 @@ class Card(Section):
                 raise ValueError(
                     "labels are overlapping: in a class's mask 0 is outside, and values are numbers above it"
                 )
+            if len(self.classes) > MAX_OVERLAPPING:
+                raise ValueError(
+                    f"{len(self.classes)} overlapping classes; at most {MAX_OVERLAPPING} have a colour in pictures"
+                )
+            if taken := [one.name for one in self.classes if one.name.lower() in PICTURE_NAMES]:
+                raise ValueError(f"a class is called {taken[0]}; pictures call so what is of no class, or of several")
         names = [label_class.name for label_class in self.classes]
         if "void" in map(str.lower, names):
             raise ValueError("a class is called void; list void values under void instead")

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from losslab.cards import IGNORE_INDEX, has_overlapping_labels
+from losslab.cards import IGNORE_INDEX, NO_CLASS, SEVERAL, has_overlapping_labels
 
 if TYPE_CHECKING:
     import numpy as np
@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
 MAX_CLASSES_COMBINED = 6
 """Classes of which each set has a label; of more, all sets of several classes share one."""
-NO_CLASS, NO_COLOUR = "none", (225, 225, 225)
-SEVERAL, SEVERAL_COLOUR = "several classes", (40, 40, 40)
+NO_COLOUR, SEVERAL_COLOUR = (225, 225, 225), (40, 40, 40)
 Colour = tuple[int, int, int]
 
 

@@ -175,6 +175,13 @@ def test_tables_are_of_each_class_against_the_rest(reports: Path) -> None:
     assert scores["miou_at_threshold"] == pytest.approx(sum(float(row["iou"]) for row in chosen) / 2, abs=1e-6)
 
 
+def test_errors_by_distance_of_all_classes_count_what_is_found_where_nothing_is(reports: Path) -> None:
+    counts = [row for row in read_csv(reports / "confusion.csv") if row["split"] == "test"]
+    strata = [row for row in read_csv(reports / "strata.csv") if row["split"] == "test" and row["class"] == "all"]
+    assert sum(int(row["wrong"]) for row in strata) == sum(int(row["fp"]) + int(row["fn"]) for row in counts)
+    assert sum(int(row["pixels"]) for row in strata) == 2 * 3 * 32 * 32
+
+
 def test_report_shows_sets_of_classes_and_no_confusion(reports: Path, folder: Path, prepared: PreparedData) -> None:
     write_report(folder / "models", reports, prepared.folder, 3)
     page = (reports / "report.html").read_text(encoding="utf-8")

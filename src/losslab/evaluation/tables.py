@@ -190,7 +190,10 @@ def _list_strata(result: SplitResult) -> Iterator[Row]:
             row = _build_stratum("object_count", name, stratum, place, pixels, pixels - hit, objects, images)
             yield row | {"iou": _divide(hit, union)}
     borders = counts["borders"]
-    for name, counted in [*zip(result.classes, borders, strict=True), ("all", borders.sum(dim=0))]:
+    everywhere = borders.sum(dim=0) + counts.get(
+        "elsewhere", 0
+    )  # of overlapping classes, each pixel once for each class
+    for name, counted in [*zip(result.classes, borders, strict=True), ("all", everywhere)]:
         for place, (stratum, (pixels, wrong)) in enumerate(zip(BORDER_LIMITS_PX, counted.tolist(), strict=True)):
             row = _build_stratum("border_distance", name, stratum, place, pixels, wrong, None, None)
             yield row if name != "all" else row | {"recall": None}

@@ -119,14 +119,18 @@ class OverlappingContours(_PerClass[ContourMetrics]):
 
 
 class OverlappingStrata(_PerClass[StratifiedErrors]):
-    """`StratifiedErrors` of overlapping classes: of each, the pixels and objects that are there in truth."""
+    """`StratifiedErrors` of overlapping classes: of each, the pixels and objects that are there in truth.
+
+    Also `elsewhere`, `borders` of the pixels that a class is not at, summed over classes.
+    """
 
     def __init__(self, num_classes: int, ignore_index: int | None = None) -> None:
         super().__init__(lambda: StratifiedErrors(1, ignore_index), num_classes)
 
     def compute(self) -> dict[str, Tensor]:
         parts = [metric.compute() for metric in self.metrics]
-        return {key: torch.stack([part[key][1] for part in parts]) for key in parts[0]}
+        elsewhere = torch.stack([part["borders"][0] for part in parts]).sum(dim=0)
+        return {key: torch.stack([part[key][1] for part in parts]) for key in parts[0]} | {"elsewhere": elsewhere}
 
 
 class OverlappingCalibration:

@@ -13,11 +13,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from losslab.bands import Bands
+from losslab.cards import NO_CLASS
 from losslab.data.images.decode import Pixels
 from losslab.data.images.georeference import read_georeference
 from losslab.io.files import atomic_write
 from losslab.io.windows import PixelWindows
-from losslab.label_sets import NO_CLASS
 from losslab.prediction.inputs import SOFTWARE
 from losslab.prediction.label_map import Labels
 
@@ -123,7 +123,7 @@ def draw_overlay(image: Pixels, labels: Labels, palette: Palette, tinted: Sequen
 def choose_tinted_classes(classes: Sequence[str], num_classes: int) -> list[bool]:
     """Choose the classes that overlays show: all but the background, by name or as the first class of a binary net."""
     return [
-        name.lower() not in (BACKGROUND, NO_CLASS) and not (num_classes == 1 and label == 0)
+        name.lower() != BACKGROUND and not (label == 0 and (num_classes == 1 or name == NO_CLASS))
         for label, name in enumerate(classes)
     ]
 

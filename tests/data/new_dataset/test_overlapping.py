@@ -103,6 +103,29 @@ def test_masks_are_found_and_copied_however_they_lie(root: Path, put: Callable[[
     assert draw_overlays(card, made.own, root / "sheet.png") == COUNT
 
 
+@pytest.mark.parametrize("put", [put_class_folders, put_image_folders, put_bands])
+def test_official_splits_are_kept(root: Path, put: Callable[[Path], None]) -> None:
+    images, masks = root.parent / "images", root.parent / "masks"
+    put(masks)
+    for number, name in enumerate(PLANES):
+        split = "train" if number < 2 else "val"
+        (images / split).mkdir(exist_ok=True)
+        (images / f"{name}.png").rename(images / split / f"{name}.png")
+        for path in sorted(masks.glob(f"*/{name}_mask.png" if put is put_class_folders else f"{name}*")):
+            (path.parent / split).mkdir(exist_ok=True)
+            path.rename(path.parent / split / path.name)
+    made, card = make(root, masks=masks, classes=["cell", "nucleus"])
+    samples = read_layout(card, made.own).samples
+    assert [(sample.name, sample.split) for sample in samples] == [
+        *((f"train/{name}", "train") for name in ("im0", "im1")),
+        *((f"val/{name}", "val") for name in ("im2", "im3")),
+    ]
+    reader = build_label_reader(card)
+    for sample in samples:
+        expected = np.stack([plane // 255 for plane in PLANES[sample.name[-3:]].values()], axis=2)
+        assert np.array_equal(reader.read(sample), expected)
+
+
 def test_shapes_of_annotations_that_overlap_hide_nothing(root: Path) -> None:
     write_json(root.parent / "coco.json", describe_coco())
     made, card = make(root, annotations=root.parent / "coco.json")
@@ -132,6 +155,22 @@ def test_data_in_place_stay_there(root: Path) -> None:
     check(root, read_card("cells", root / "data/catalog"))
 
 
+def test_folders_of_classes_cannot_stay_in_place(root: Path) -> None:
+    own = root / "data/raw/cells/own"
+    put_class_folders(own / "masks")
+    for name in PLANES:
+        save(own / f"images/{name}.png", np.full((HEIGHT, WIDTH, 3), 9, np.uint8))
+    options = NewDatasetOptions(name="cells", images=own / "images", masks=own / "masks", overlapping=True)
+    with pytest.raises(InputError, match="no folder with the name of an image"):
+        create_dataset(options, root)
+    assert not list((root / "data/catalog").iterdir()) and (own / "masks/cell").is_dir()
+
+
+def put_splits_before_classes(folder: Path) -> None:
+    for split in ("train", "val"):
+        put_class_folders(folder / split)
+
+
 def put_other_file(folder: Path) -> None:
     put_image_folders(folder)
     save(folder / "im0/nucleos.png", PLANES["im0"]["cell"])
@@ -145,7 +184,12 @@ def put_other_file(folder: Path) -> None:
         (put_image_folders, {"classes": ["cell"]}, "--classes lacks nucleus, of which .*masks has masks"),
         (put_other_file, {"classes": ["cell", "nucleus"]}, "--classes lacks nucleos"),
         (put_class_folders, {"classes": ["cell", "wall"]}, "--classes: .*masks has no folder wall"),
+        (put_splits_before_classes, {}, "folders of classes come first: cell/train/im1.png"),
+        (lambda folder: None, {}, "--masks: .*masks does not exist"),
+        (lambda folder: folder.write_bytes(b""), {}, "--masks: .*masks is not a folder"),
+        (put_class_folders, {"classes": ["cell"]}, "--overlapping takes two classes or more"),
         (put_class_folders, {"values": [[1]]}, "--overlapping takes no --values"),
+        (put_class_folders, {"void": [(255, 0, 0)]}, "--void: masks of overlapping classes hold numbers"),
     ],
 )
 def test_what_does_not_fit_is_told_and_nothing_is_left(

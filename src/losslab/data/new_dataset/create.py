@@ -202,6 +202,8 @@ def _check_annotations(options: NewDatasetOptions) -> None:
         taken += ["--annotators with masks"] * (options.annotators and options.masks is not None)
         if taken:
             raise InputError(f"--overlapping takes no {taken[0]}")
+        if any(isinstance(value, tuple) for value in options.void or ()):
+            raise InputError("--void: masks of overlapping classes hold numbers, not colours")
     of_annotations = {"--format": options.format, "--unannotated": options.unannotated}
     others = of_annotations if options.annotations is None else of_masks
     for option, given in others.items():

@@ -1,7 +1,7 @@
 """Masks of overlapping classes of your own data: a folder for each image, a folder for each class, or bands of a file."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,13 +10,14 @@ import numpy as np
 from losslab.bands import BandFormat
 from losslab.cards import IGNORE_INDEX, NONZERO, RawValue
 from losslab.data.annotations.model import BACKGROUND_LABELS, Annotations
+from losslab.data.annotations.paths import SPLITS_BY_FOLDER
 from losslab.data.images.class_masks import ClassMasks
 from losslab.data.images.decode import UnusableFileError
 from losslab.data.new_dataset.classes import MaskClass, pick_colours
 from losslab.data.new_dataset.label_classes import check_label_names, choose_void_labels, parse_groups
 from losslab.data.new_dataset.masks import map_files
 from losslab.data.new_dataset.options import NewDatasetOptions
-from losslab.data.new_dataset.pairs import FilePairs, find_pairs, list_images
+from losslab.data.new_dataset.pairs import FilePairs, find_pairs, list_images, pair_files
 from losslab.data.new_dataset.scan import ScanResult, measure_images
 from losslab.data.readers import get_stem, normalize_name
 from losslab.errors import InputError
@@ -25,6 +26,8 @@ from losslab.plugins import Sample
 
 DRAWN, ANY = 1, NONZERO
 """The value of a class in masks that are drawn from annotations, and in those that are given."""
+FOLDER_END = ".folder"
+"""What stands for the ending of a file in the names of folders, which may have dots of their own."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,13 @@ def group_labels(options: NewDatasetOptions, annotations: Annotations) -> dict[s
             f"--classes lacks {format_list(unlisted, 12)}, which the annotations have; name them too, join them to a class "
             f"(pet=dog+cat), or give --void {unlisted[0]} or --void rest"
         )
-    if len(groups) < 2:
-        raise InputError("--overlapping takes two classes or more; of one alone, nothing can overlap")
+    _check_number(groups)
     return groups
+
+
+def _check_number(names: Collection[str]) -> None:
+    if len(names) < 2:
+        raise InputError("--overlapping takes two classes or more; of one alone, nothing can overlap")
 
 
 def find_class_masks(options: NewDatasetOptions, masks: Path, folder: Path, in_place: bool) -> GivenMasks:
@@ -60,16 +67,40 @@ def find_class_masks(options: NewDatasetOptions, masks: Path, folder: Path, in_p
 
     Raises InputError if classes have no name, or images and masks do not belong together.
     """
-    if in_place and not any(path.is_dir() for path in masks.iterdir()):
-        return _find_bands(options, masks, deep=False)
-    below = [path for path in sorted(masks.iterdir()) if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
+    if not masks.is_dir():
+        raise InputError(f"--masks: {masks} {'is not a folder' if masks.exists() else 'does not exist'}")
+    if options.images.resolve() == masks.resolve():
+        raise InputError(f"{masks}: with --overlapping, --images and --masks must be different folders")
+    given = _find_masks(options, masks, folder, in_place)
+    _check_number(given.names)
+    return given
+
+
+def _find_masks(options: NewDatasetOptions, masks: Path, folder: Path, in_place: bool) -> GivenMasks:
+    below = _list_folders(masks)
+    if below and all(path.name.lower() in SPLITS_BY_FOLDER for path in below):
+        below = [inner for path in below for inner in _list_folders(path)]
     if not below:
-        return _find_bands(options, masks, deep=True)
-    stems = {get_stem(path): path for path in list_images(options.images, "--images", masks).values()}
-    by_image = {normalize_name(path.name): path for path in below if normalize_name(path.name) in stems}
-    if by_image:
-        return _find_image_folders(options, masks, stems, by_image, below)
+        return _find_bands(options, masks, deep=not in_place)
+    images = list_images(options.images, "--images", masks)
+    stems = {get_stem(path) for path in images.values()}
+    if any(normalize_name(path.name) in stems for path in below):
+        return _find_image_folders(options, masks, images, below)
+    if in_place:
+        raise InputError(
+            f"--overlapping: {masks} has no folder with the name of an image; masks that stay in place lie in a folder for each "
+            "image, or are files with a band for each class; name another folder to have them copied"
+        )
+    if below[0].parent != masks:
+        raise InputError(
+            f"--overlapping: {below[0].parent} has no folder with the name of an image; folders of classes come first: "
+            f"{below[0].name}/{below[0].parent.name}/im1.png"
+        )
     return _find_class_folders(options, folder, below)
+
+
+def _list_folders(folder: Path) -> list[Path]:
+    return [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
 
 
 def _find_bands(options: NewDatasetOptions, masks: Path, deep: bool) -> GivenMasks:
@@ -81,27 +112,16 @@ def _find_bands(options: NewDatasetOptions, masks: Path, deep: bool) -> GivenMas
 
 
 def _find_image_folders(
-    options: NewDatasetOptions,
-    masks: Path,
-    stems: Mapping[str, Path],
-    by_image: Mapping[str, Path],
-    below: Sequence[Path],
+    options: NewDatasetOptions, masks: Path, images: Mapping[str, Path], below: Sequence[Path]
 ) -> GivenMasks:
-    found = {get_stem(path) for folder in by_image.values() for path in folder.iterdir() if path.name[0] != "."}
+    folders = {f"{path.relative_to(masks).as_posix()}{FOLDER_END}": path for path in below}
+    pairs = pair_files(images, folders, options.images, masks)
+    pairs = replace(pairs, masks_alone=[name.removesuffix(FOLDER_END) for name in pairs.masks_alone])
+    found = {get_stem(path) for each in pairs.masks.values() for path in each.iterdir() if path.name[0] != "."}
     names = list(options.classes or sorted(found))
     check_label_names(names)
     if unlisted := sorted(found - set(names)):
         raise InputError(f"--classes lacks {format_list(unlisted, 12)}, of which {masks} has masks")
-    alone = [path.name for path in below if normalize_name(path.name) not in stems]
-    pairs = FilePairs(
-        images={stem: stems[stem] for stem in by_image},
-        masks=dict(by_image),
-        suffix="",
-        has_splits=False,
-        images_alone=[path.name for stem, path in stems.items() if stem not in by_image],
-        masks_alone=alone,
-        doubles=[],
-    )
     return GivenMasks(pairs, names)
 
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw
 
-from losslab.cards import IGNORE_INDEX, Card
+from losslab.cards import IGNORE_INDEX, NO_CLASS, Card
 from losslab.data.images.class_masks import ClassMasks, build_label_reader
 from losslab.data.images.decode import DecodedImage, Pixels, UnusableFileError, Values
 from losslab.data.images.labels import LabelMapping, MappedWindows
@@ -17,7 +17,7 @@ from losslab.data.images.windows import open_image, open_mask
 from losslab.data.readers import read_layout
 from losslab.io.files import atomic_write
 from losslab.io.windows import ArrayWindows, PixelWindows
-from losslab.label_sets import NO_CLASS, combine_labels, list_picture_labels
+from losslab.label_sets import combine_labels, list_picture_labels
 from losslab.plugins import Sample
 
 MAX_IMAGES, COLUMNS, SIDE_PX, GAP_PX, LINE_PX = 24, 6, 220, 6, 16

@@ -51,6 +51,17 @@ def find_pairs(images: Path, masks: Path, pattern: re.Pattern[str] | None = None
             list_images(images, "--images", masks, deep),
             list_images(masks, "--masks", images, deep),
         )
+    return pair_files(all_images, all_masks, images, masks, pattern)
+
+
+def pair_files(
+    all_images: Mapping[str, Path],
+    all_masks: Mapping[str, Path],
+    images: Path,
+    masks: Path,
+    pattern: re.Pattern[str] | None = None,
+) -> FilePairs:
+    """Pair files by their paths below the folders of images and masks, as `find_pairs` does. Raises InputError for no pair."""
     for with_folders in (True, False):
         by_key, doubles = _index(all_images, "", pattern, with_folders)
         suffix = "" if pattern else _find_suffix(by_key, _index(all_masks, "", None, with_folders)[0])
