@@ -305,7 +305,7 @@ def test_spent_budget_is_told_with_the_command_that_goes_on(
     inside: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inside.study("small", CARD)
-    monkeypatch.setattr("losslab.cli.study._build_engine", lambda *given: FakeEngine(inside, {}, slots=1))
+    monkeypatch.setattr("losslab.cli.study.choose_engine", lambda *given: FakeEngine(inside, {}, slots=1))
     *_, done, judged, spent = call("study", "run", "small", "--until-decided", "--budget", "4").splitlines()
     assert done == "small: 4 of 9 done"
     assert judged == "not judged yet: small is looked at when all of its first 9 runs have ended"

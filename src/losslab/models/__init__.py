@@ -213,7 +213,7 @@ def load(folder: Path | str) -> "tuple[SegmentationNet, dict[str, Any]]":
         if find_exhausted_memory(error):
             raise
         raise InputError(f"{folder}: {WEIGHTS} and {DESCRIPTION} do not match: {shorten_error(error)}") from None
-    absent = {"arch_options": described.arch_options, "bands": described.bands}
+    absent = {"arch_options": described.arch_options, "bands": described.bands, "labels": described.labels}
     return net.eval(), described.model_dump(exclude={key for key, value in absent.items() if not value})
 
 

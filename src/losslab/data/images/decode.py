@@ -7,9 +7,9 @@ import numpy as np
 
 from losslab.bands import RGB, BandFormat
 from losslab.data.images.files import Pixels, UnusableFileError, Values, is_npy, map_content, read_content
+from losslab.data.images.names import list_mask_files
 from losslab.data.images.pictures import decode_mask, decode_rgb, is_tiff, measure_rgb
 from losslab.data.images.windows import open_content, open_mask, refuse_uncommon
-from losslab.data.readers.listing import list_mask_files
 
 __all__ = [
     "DecodedImage",

@@ -13,12 +13,12 @@ from tqdm import tqdm
 from losslab.bands import RGB, CardBands
 from losslab.cards import IGNORE_INDEX, Card, RawValue, find_groups
 from losslab.data.catalog import CATALOG, check_root
+from losslab.data.images.names import list_mask_files
 from losslab.data.new_dataset.card import build_card_text
 from losslab.data.new_dataset.class_names import find_class_names
 from losslab.data.new_dataset.classes import MaskClass, choose_classes
 from losslab.data.new_dataset.options import NewDatasetOptions
 from losslab.data.readers import check_not_linked, get_stem, normalize_name
-from losslab.data.readers.listing import list_mask_files
 from losslab.errors import InputError
 from losslab.io.files import atomic_write, write_text
 from losslab.io.yaml import parse_yaml, validate

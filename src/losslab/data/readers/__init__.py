@@ -6,17 +6,9 @@ from itertools import chain, takewhile
 from pathlib import Path
 
 from losslab.cards import Card, OwnSource
+from losslab.data.images.names import IMAGE_SUFFIXES, get_stem, is_text, list_mask_files, normalize_name
 from losslab.data.readers import folders, medical, scenes
-from losslab.data.readers.listing import (
-    IMAGE_SUFFIXES,
-    DatasetLayout,
-    DatasetListing,
-    get_relative,
-    get_stem,
-    is_text,
-    list_mask_files,
-    normalize_name,
-)
+from losslab.data.readers.listing import DatasetLayout, DatasetListing, get_relative
 from losslab.errors import InputError
 from losslab.plugins import Sample
 from losslab.plugins.manifest import find_plugins

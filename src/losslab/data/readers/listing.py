@@ -1,19 +1,17 @@
 """What a reader lists: pairs of image and mask, and the files that it skips; and how files are paired by their names."""
 
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from losslab.cards import SplitName
+from losslab.data.images.names import IMAGE_SUFFIXES, get_stem, is_text, normalize_name
 from losslab.errors import InputError
 from losslab.plugins import Sample
 
 if TYPE_CHECKING:
     from losslab.data.findings import KindName
-
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".npy"}
 
 
 @dataclass
@@ -126,30 +124,6 @@ def list_by_stem(
         else:
             paths[stem] = path
     return paths
-
-
-def list_mask_files(mask: Path) -> list[Path]:
-    """List the files of a mask: itself, or those of a folder that has one for each object, sorted by name."""
-    if not mask.is_dir():
-        return [mask]
-    return sorted(
-        path for path in mask.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-    )
-
-
-def get_stem(path: Path) -> str:
-    """Return a file's name without its ending, in the one spelling by which images and masks are paired."""
-    return normalize_name(path.stem)
-
-
-def normalize_name(name: str) -> str:
-    """Spell letters with accents as one character (NFC), whichever of two ways the system that wrote the name has."""
-    return unicodedata.normalize("NFC", name)
-
-
-def is_text(name: str) -> bool:
-    """Tell whether a name is UTF-8: old archives hold names in other codes, which no table or JSON can hold."""
-    return name.encode("utf-8", "ignore").decode() == name
 
 
 def get_relative(path: Path, folder: Path) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from losslab.cards import SplitName
+from losslab.data.images.names import normalize_name
 from losslab.data.readers.listing import (
     DatasetLayout,
     DatasetListing,
@@ -13,7 +14,6 @@ from losslab.data.readers.listing import (
     find_split,
     get_relative,
     list_by_stem,
-    normalize_name,
     pair_files,
 )
 from losslab.plugins import Sample

@@ -8,13 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from losslab.cards import SPLITS, SplitName
+from losslab.data.images.names import get_stem, normalize_name
 from losslab.data.readers.listing import (
     DatasetLayout,
     DatasetListing,
     find_pair,
     find_split,
-    get_stem,
-    normalize_name,
     pair_files,
 )
 
