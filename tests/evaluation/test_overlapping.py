@@ -32,6 +32,7 @@ from losslab.label_sets import combine_labels, list_picture_labels
 from losslab.models.segmentation_net import SegmentationNet
 from losslab.params import Params, load
 from losslab.plugins import Sample
+from losslab.prediction import predict as predicting
 from losslab.prediction.label_map import predict_image
 from losslab.reporting.run.page import write_report
 from losslab.serving.model import ServedModel
@@ -188,7 +189,7 @@ def test_report_shows_sets_of_classes_and_no_confusion(reports: Path, folder: Pa
 
 
 def test_predicted_masks_have_a_band_for_each_class_and_are_masks_again(
-    reports: Path, folder: Path, trained: TrainedNet, tmp_path: Path
+    reports: Path, folder: Path, trained: TrainedNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = min((folder / "data/raw/both/fetched/test/images").iterdir())
     out = tmp_path / image.stem
@@ -204,6 +205,10 @@ def test_predicted_masks_have_a_band_for_each_class_and_are_masks_again(
     pixels = np.asarray(Image.open(image).convert("RGB"))
     labels = predict_image(Predictor(trained.net, trained.description), pixels)
     assert np.array_equal(labels, mask.transpose(1, 2, 0))
+    monkeypatch.setattr(predicting, "LARGE_IMAGE_PIXELS", 1000)
+    large = CliRunner().invoke(app, ["predict", *arguments])
+    assert large.exit_code == 0, large.output
+    assert np.array_equal(tifffile.imread(out.with_suffix(".tif")), mask)
     changed = CliRunner().invoke(app, ["predict", *arguments, "--threshold", "0.01"])
     assert changed.exit_code == 0 and tifffile.imread(out.with_suffix(".tif")).sum() > mask.sum()
     card = read_card("both", folder / "data/catalog")
