@@ -296,5 +296,12 @@ def test_more_classes_than_can_be_combined_share_one_colour() -> None:
     assert names == ["none", *classes, "several classes"] and len(colours) == 10
     planes = np.zeros((1, 4, 8), np.uint8)
     planes[0, 1, 7] = planes[0, 2, [0, 3]] = 1
-    planes[0, 3, 0] = 255
+    planes[0, 3] = 255
     assert combine_labels(planes).tolist() == [[0, 8, 9, 255]]
+
+
+def test_class_that_alone_is_void_hides_no_other_in_pictures() -> None:
+    truth = np.array([[[255, 1], [255, 0], [255, 255], [1, 0]]], np.uint8)
+    guess = np.array([[[1, 1], [1, 1], [1, 0], [0, 0]]], np.uint8)
+    assert combine_labels(truth).tolist() == [[2, 0, 255, 1]]
+    assert combine_labels(guess, truth).tolist() == [[2, 2, 1, 0]]
