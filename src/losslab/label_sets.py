@@ -35,8 +35,14 @@ def list_picture_labels(description: Mapping[str, Any]) -> tuple[list[str], list
     return names, [_mix([palette[label] for label in one]) for one in sets]
 
 
-def combine_labels(planes: "npt.NDArray[np.uint8]") -> "npt.NDArray[np.uint8]":
-    """Turn labels of overlapping classes `[H, W, C]` into those of pictures `[H, W]`; 255 where any class is void.
+def combine_labels(
+    planes: "npt.NDArray[np.uint8]", truth: "npt.NDArray[np.uint8] | None" = None
+) -> "npt.NDArray[np.uint8]":
+    """Turn labels of overlapping classes `[H, W, C]` into those of pictures `[H, W]`; 255 where all classes are void.
+
+    Args:
+        truth: for predicted labels, the true ones: a class is left out where it alone is void in them, since it is in their
+            picture too, and nothing there is an error.
 
     >>> import numpy as np
     >>> combine_labels(np.array([[[0, 0], [1, 0], [1, 1], [255, 255]]], np.uint8)).tolist()
@@ -45,12 +51,15 @@ def combine_labels(planes: "npt.NDArray[np.uint8]") -> "npt.NDArray[np.uint8]":
     import numpy as np
 
     there, classes = planes == 1, planes.shape[-1]
+    if truth is not None:
+        is_void = truth == IGNORE_INDEX
+        there = there & (~is_void | is_void.all(axis=-1, keepdims=True))
     if classes > MAX_CLASSES_COMBINED:
         counts = there.sum(axis=-1)
         labels = np.where(counts == 0, 0, np.where(counts == 1, there.argmax(axis=-1) + 1, classes + 1))
     else:
         labels = (there << np.arange(classes)).sum(axis=-1)
-    return np.where((planes == IGNORE_INDEX).any(axis=-1), IGNORE_INDEX, labels).astype(np.uint8)
+    return np.where((planes == IGNORE_INDEX).all(axis=-1), IGNORE_INDEX, labels).astype(np.uint8)
 
 
 def _mix(colours: Sequence[Colour]) -> Colour:

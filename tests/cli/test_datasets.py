@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import unicodedata
@@ -404,3 +405,13 @@ def test_new_draws_masks_from_annotations_and_says_how(root: Path) -> None:
     ):
         done = run(*arguments)
         assert done.exit_code == 1 and wrong in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+def test_new_names_a_loss_that_overlapping_classes_can_be_trained_with(root: Path) -> None:
+    draw()
+    for label in ("cell", "nucleus"):
+        shutil.copytree("m", f"masks/{label}")
+    done = run("new", "cells", "--images", "i", "--masks", "masks", "--overlapping")
+    assert done.exit_code == 0, done.output
+    last = done.stdout.splitlines()[-1]
+    assert last == "  dvc exp run -S dataset=cells -S prepare.split.method=random -S loss=bce+dice"

@@ -34,6 +34,7 @@ from losslab.models import build_model
 from losslab.models.segmentation_net import SegmentationNet
 from losslab.params import Params, load
 from losslab.plugins import Sample
+from losslab.prediction import predict as predicting
 from losslab.prediction.label_map import predict_image
 from losslab.reporting.run.page import write_report
 from losslab.serving.model import ServedModel
@@ -190,7 +191,7 @@ def test_report_shows_sets_of_classes_and_no_confusion(reports: Path, folder: Pa
 
 
 def test_predicted_masks_have_a_band_for_each_class_and_are_masks_again(
-    reports: Path, folder: Path, trained: TrainedNet, tmp_path: Path
+    reports: Path, folder: Path, trained: TrainedNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = min((folder / "data/raw/both/fetched/test/images").iterdir())
     out = tmp_path / image.stem
@@ -206,6 +207,10 @@ def test_predicted_masks_have_a_band_for_each_class_and_are_masks_again(
     pixels = np.asarray(Image.open(image).convert("RGB"))
     labels = predict_image(Predictor(trained.net, trained.description), pixels)
     assert np.array_equal(labels, mask.transpose(1, 2, 0))
+    monkeypatch.setattr(predicting, "LARGE_IMAGE_PIXELS", 1000)
+    large = CliRunner().invoke(app, ["predict", *arguments])
+    assert large.exit_code == 0, large.output
+    assert np.array_equal(tifffile.imread(out.with_suffix(".tif")), mask)
     changed = CliRunner().invoke(app, ["predict", *arguments, "--threshold", "0.01"])
     assert changed.exit_code == 0 and tifffile.imread(out.with_suffix(".tif")).sum() > mask.sum()
     card = read_card("both", folder / "data/catalog")
@@ -302,5 +307,12 @@ def test_more_classes_than_can_be_combined_share_one_colour() -> None:
     assert names == ["none", *classes, "several classes"] and len(colours) == 10
     planes = np.zeros((1, 4, 8), np.uint8)
     planes[0, 1, 7] = planes[0, 2, [0, 3]] = 1
-    planes[0, 3, 0] = 255
+    planes[0, 3] = 255
     assert combine_labels(planes).tolist() == [[0, 8, 9, 255]]
+
+
+def test_class_that_alone_is_void_hides_no_other_in_pictures() -> None:
+    truth = np.array([[[255, 1], [255, 0], [255, 255], [1, 0]]], np.uint8)
+    guess = np.array([[[1, 1], [1, 1], [1, 0], [0, 0]]], np.uint8)
+    assert combine_labels(truth).tolist() == [[2, 0, 255, 1]]
+    assert combine_labels(guess, truth).tolist() == [[2, 2, 1, 0]]

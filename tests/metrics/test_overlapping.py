@@ -95,6 +95,16 @@ def test_class_in_neither_truth_nor_prediction_has_no_score() -> None:
     assert metric.compute_per_image()["miou"].tolist() == [1]
 
 
+def test_class_that_is_void_in_an_image_changes_no_score_of_it() -> None:
+    metric, without = OverlappingSegmentation(3, 255), OverlappingSegmentation(2, 255)
+    target = TARGET.clone()
+    target[..., 2] = 255
+    metric.update(PREDICTION, target)
+    without.update(PREDICTION[..., :2], target[..., :2])
+    for key in ("miou", "mdice", "mean_accuracy", "pixel_accuracy"):
+        assert torch.equal(metric.compute_per_image()[key], without.compute_per_image()[key]), key
+
+
 def test_calibration_counts_each_pixel_for_each_class() -> None:
     metric = OverlappingCalibration(3, 255)
     metric.update(PROBABILITIES, TARGET)

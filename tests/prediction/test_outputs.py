@@ -47,6 +47,15 @@ def test_geotiff_mask_lies_where_its_image_lies(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "sub").iterdir()] == ["a.tif"]
 
 
+def test_geotiff_mask_of_overlapping_classes_has_a_named_band_for_each(tmp_path: Path) -> None:
+    labels = draw_noise((300, 31, 2)) % 2
+    write_geotiff(tmp_path / "a.tif", draw_noise((300, 31, 1)))
+    save_geotiff_mask(labels, PALETTE, tmp_path / "a.tif", tmp_path / "b.tif", ["cell", "nucleus"])
+    with rasterio.open(tmp_path / "b.tif") as mask:
+        assert mask.descriptions == ("cell", "nucleus") and mask.crs.to_epsg() == 32632
+        assert np.array_equal(np.moveaxis(mask.read(), 0, -1), labels)
+
+
 def test_picture_shows_the_ranges_of_the_bands() -> None:
     image = np.array([[[0, 100], [255, 1000]]], np.uint16)
     assert draw_picture(ArrayWindows(image), read_bands(TWO_BANDS)).tolist() == [[[0, 0, 0], [255, 255, 255]]]

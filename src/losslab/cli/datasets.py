@@ -167,7 +167,8 @@ def new(
     print_line(f"  dvc add {made.own}")
     print_line(f'  git add {made.card} {made.own}.dvc && git commit -m "Add {name}"')
     method = "official" if made.pairs.has_splits else "grouped" if (made.groups or 0) >= MIN_IMAGES else "random"
-    print_line(f"  dvc exp run -S dataset={name} -S prepare.split.method={method}")
+    loss = " -S loss=bce+dice" if overlapping else ""  # that of a new project weighs classes against each other
+    print_line(f"  dvc exp run -S dataset={name} -S prepare.split.method={method}{loss}")
 
 
 def _locate(path: Path, start: Path | None) -> Path:

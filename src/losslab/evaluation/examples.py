@@ -12,7 +12,7 @@ from PIL import Image
 from losslab.data.images.shrinking import shrink_windows
 from losslab.evaluation.scoring import SplitResult
 from losslab.io.files import Row, atomic_write, write_csv
-from losslab.io.windows import PixelWindows
+from losslab.io.windows import Values
 from losslab.label_sets import combine_labels, list_picture_labels
 
 GROUPS = ("best", "median", "worst", "random")
@@ -41,8 +41,14 @@ def write_examples(result: SplitResult, split: str, description: Mapping[str, An
                 name = f"{split}-{index:05d}"
                 image = shrink_windows(result.targets.open_image(index), MAX_SIDE_PX, cv2.INTER_AREA)
                 Image.fromarray(result.bands.draw(image)).save(partial / f"{name}.image.png")
-                _save_labels(result.targets.open_mask(index), palette, partial / f"{name}.truth.png")
-                _save_labels(predictions[index], palette, partial / f"{name}.prediction.png")
+                truth, prediction = (
+                    shrink_windows(labels, MAX_SIDE_PX, cv2.INTER_NEAREST_EXACT)
+                    for labels in (result.targets.open_mask(index), predictions[index])
+                )
+                if truth.ndim == 3:
+                    truth, prediction = combine_labels(truth), combine_labels(prediction, truth)
+                _save_labels(truth, palette, partial / f"{name}.truth.png")
+                _save_labels(prediction, palette, partial / f"{name}.prediction.png")
                 row: dict[str, Any] = {"file": name, "image": result.names[index], "group": group}
                 rows.append(row | {"rank": ranks[index], "of": len(ranked), "iou": round(miou[index], 6)})
         write_csv(partial / "examples.csv", rows)
@@ -67,9 +73,8 @@ def choose_examples(ranked: Sequence[int], names: Sequence[str], count: int) -> 
     return {group: groups[group] for group in GROUPS}
 
 
-def _save_labels(labels: PixelWindows, palette: Sequence[Sequence[int]], path: Path) -> None:
-    shown = shrink_windows(labels, MAX_SIDE_PX, cv2.INTER_NEAREST_EXACT)
-    image = Image.fromarray(np.ascontiguousarray(shown if shown.ndim == 2 else combine_labels(shown)))
+def _save_labels(labels: Values, palette: Sequence[Sequence[int]], path: Path) -> None:
+    image = Image.fromarray(np.ascontiguousarray(labels))
     colours = [channel for colour in palette for channel in colour]
     image.putpalette(colours + [0] * (768 - len(colours)))
     image.save(path)

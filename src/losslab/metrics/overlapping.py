@@ -95,7 +95,7 @@ class OverlappingSegmentation(_PerClass[SegmentationMetrics]):
         parts = [metric.compute_per_image() for metric in self.metrics]
         scores = {key: torch.stack([part[key][:, 1] for part in parts], dim=1) for key in CLASS_SCORES}
         scores |= {mean: scores[key].nanmean(dim=1) for mean, key in CLASS_MEANS.items()}
-        return scores | {"pixel_accuracy": torch.stack([part["pixel_accuracy"] for part in parts]).mean(dim=0)}
+        return scores | {"pixel_accuracy": torch.stack([part["pixel_accuracy"] for part in parts]).nanmean(dim=0)}
 
 
 class OverlappingContours(_PerClass[ContourMetrics]):

@@ -33,7 +33,7 @@ def compute_row_labels(logits: Tensor, threshold: float = 0.5, overlapping: bool
     """
     if (overlapping or logits.shape[1] == 1) and threshold != 0.5:
         logits = logits - math.log(threshold / (1 - threshold))
-    return np.asarray(to_labels(logits, overlapping)[0].to(torch.uint8).cpu().numpy())
+    return np.ascontiguousarray(to_labels(logits, overlapping)[0].to(torch.uint8).cpu().numpy())
 
 
 def to_pixels(array: npt.NDArray[Any], bands: BandFormat) -> Values:

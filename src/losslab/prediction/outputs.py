@@ -62,8 +62,12 @@ def save_class_bands(labels: Labels, classes: Sequence[str], path: Path) -> None
         )
 
 
-def save_geotiff_mask(labels: Labels, palette: Palette, source: Path, path: Path) -> None:
-    """Save labels as `save_mask` or `save_class_bands`, but as a GeoTIFF that lies where `source` lies. Needs rasterio."""
+def save_geotiff_mask(labels: Labels, palette: Palette, source: Path, path: Path, classes: Sequence[str] = ()) -> None:
+    """Save labels as `save_mask` or `save_class_bands`, but as a GeoTIFF that lies where `source` lies. Needs rasterio.
+
+    Args:
+        classes: names of the bands of overlapping classes.
+    """
     import rasterio
     from rasterio.windows import Window
 
@@ -77,7 +81,9 @@ def save_geotiff_mask(labels: Labels, palette: Palette, source: Path, path: Path
         # Into a path GDAL may write half of it on a full disk, and not say so; this way it is written by Python.
         with rasterio.open(file, "w", **kind, **layout, **place) as written:
             written.update_tags(TIFFTAG_SOFTWARE=SOFTWARE)
-            if labels.ndim == 2:
+            if labels.ndim == 3:
+                written.descriptions = classes
+            else:
                 written.write_colormap(1, {label: tuple(colour) for label, colour in enumerate(palette)})
             for top in range(0, height, BLOCK_PX):
                 rows = np.atleast_3d(labels[top : top + BLOCK_PX])

@@ -248,7 +248,7 @@ class _OutputWriter:
     def _save(self, image: LoadedImage, labels: Labels) -> None:
         mask, overlay = image.job.locate_mask(self.out), image.job.locate_overlay(self.out)
         if image.job.has_geotiff_mask:
-            save_geotiff_mask(labels, self.palette, image.job.image, mask)
+            save_geotiff_mask(labels, self.palette, image.job.image, mask, self.classes)
         elif self.overlapping:
             save_class_bands(labels, self.classes, mask)
         else:

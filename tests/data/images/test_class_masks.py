@@ -108,11 +108,11 @@ def put_unknown_value_in_a_band(folder: Path) -> None:
     ("put", "name", "message"),
     [
         (put_unknown, "im", "label not in the card: holds nucleos.png; the card has cell and nucleus"),
-        (put_other_size, "im", "unreadable mask: nucleus is 2 x 3, cell 3 x 2 (width x height)"),
-        (lambda folder: (folder / "im").mkdir(), "im", "unreadable mask: a folder without a file of a class"),
+        (put_other_size, "im", "size mismatch: nucleus is 2 x 3, cell 3 x 2 (width x height)"),
+        (lambda folder: (folder / "im").mkdir(), "im", "image without a mask: a folder without a file of a class"),
         (put_three_bands, "im.npy", "unreadable mask: holds 3 bands of uint8; the card has 2 overlapping classes"),
         (put_unknown_value, "im", "label not in the card: cell.png: holds 1, 6 and 10; the card has 0, 5 and 9"),
-        (put_two_of_a_class, "im", "unreadable mask: cell.bmp and cell.png are both of one class"),
+        (put_two_of_a_class, "im", "same name as another: cell.bmp and cell.png are both of one class"),
         (put_broken, "im", "unreadable mask: nucleus.png: unknown image format"),
         (
             put_unknown_value_in_a_band,

@@ -46,19 +46,19 @@ class ClassMasks:
         for path in sorted(path for path in folder.iterdir() if not path.name.startswith(".")):
             if path.stem in files:
                 detail = f"{files[path.stem].name} and {path.name} are both of one class"
-                raise UnusableFileError("unreadable mask", detail)
+                raise UnusableFileError("same name as another", detail)
             files[path.stem] = path
         if unknown := [path.name for name, path in files.items() if name not in self.names]:
             detail = f"holds {format_list(unknown)}; the card has {format_list(self.names)}"
             raise UnusableFileError("label not in the card", detail)
         planes = {name: _read_file(path) for name, path in files.items()}
         if not planes:
-            raise UnusableFileError("unreadable mask", "a folder without a file of a class")
+            raise UnusableFileError("image without a mask", "a folder without a file of a class")
         first, shape = next((name, plane.shape) for name, plane in planes.items())
         for name, plane in planes.items():
             if plane.shape != shape:
                 detail = f"{name} is {plane.shape[1]} x {plane.shape[0]}, {first} {shape[1]} x {shape[0]}"
-                raise UnusableFileError("unreadable mask", f"{detail} (width x height)")
+                raise UnusableFileError("size mismatch", f"{detail} (width x height)")
         absent: Values = np.zeros(shape, np.uint8)
         return [(files[name].name, planes[name]) if name in files else ("", absent) for name in self.names]
 
