@@ -1,5 +1,6 @@
 """Ensembles are planned from runs by the md5s of their files, and refused in one line where they cannot be."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,13 @@ def test_another_experiment_of_that_name_is_not_replaced(runs: Runs, folds: list
     assert find_ensemble(plan_ensemble(folds, "weights", "mine", runs.root), runs.root)
 
 
+def test_name_that_no_experiment_can_have_is_refused_before_anything_runs(runs: Runs, folds: list[RunRecord]) -> None:
+    for name in ("two words", "a..b", "a.", "-a", "a.lock", "a/b", ""):
+        with pytest.raises(InputError, match=r"--name .*: use only letters, digits"):
+            plan_ensemble(folds, "probabilities", name, runs.root)
+    assert plan_ensemble(folds, "probabilities", "lr-0.1_a", runs.root).name == "lr-0.1_a"
+
+
 def test_runs_that_make_no_ensemble_are_refused(runs: Runs, folds: list[RunRecord]) -> None:
     def describe(*names: str) -> dict[str, Any]:
         return describe_ensemble([RunFinder(runs.root).find(name) for name in names], "probabilities", runs.root)
@@ -57,6 +65,10 @@ def test_runs_that_make_no_ensemble_are_refused(runs: Runs, folds: list[RunRecor
     runs.run("again", runs.lock(weights="weights 0"), seed=3)
     with pytest.raises(InputError, match="fold-0 and again are the same net, which would count twice"):
         describe("fold-0", "again")
+    with pytest.raises(InputError, match="fold-0 is named twice"):
+        describe("fold-0", str(folds[2].revision))
+    with pytest.raises(InputError, match=r"two runs are called fold-0; `dvc exp rename` gives one another name"):
+        describe_ensemble([folds[2], replace(folds[1], name="fold-0")], "probabilities", runs.root)
     params = plan_ensemble(folds, "probabilities", "mine", runs.root).params
     runs.run("mine", runs.lock(), **params)
     with pytest.raises(InputError, match="mine is an ensemble itself; name its members"):

@@ -1,16 +1,19 @@
 """The study behind `losslab datasets doubt`, and what the command refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 from typer.testing import CliRunner
 
+from losslab.cards import read_card
 from losslab.cli import app
 from losslab.errors import InputError
-from losslab.suspects.folds import find_dataset, write_study
+from losslab.suspects.folds import DoubtedDataset, find_dataset, write_study
 from tests.conftest import TINY_CARD
 from tests.study.repository import Repository
 
@@ -74,6 +77,29 @@ def test_bad_input_is_one_line_and_leaves_nothing(
     studies = sorted(Path("studies").iterdir())
     assert error in doubt(*arguments)
     assert sorted(Path("studies").iterdir()) == studies and not Path("reports/doubt").exists()
+
+
+def test_more_folds_than_images_or_groups_are_refused_before_any_run(repository: Repository) -> None:
+    write_own(repository)
+    own = repository.root / "data/raw/mine/own"
+    for folder in (own / "images", own / "masks"):
+        folder.mkdir(parents=True)
+        for number in range(6):
+            Image.new("L", (8, 8)).save(folder / f"p{number // 2}_{number}.png")
+    card = read_card("mine", repository.root / "data/catalog")
+    dataset, path = DoubtedDataset("mine", card, own, "v"), repository.root / "params.yaml"
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content["prepare"]["split"]["fold"] = 4  # of a run with more folds
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
+    repository.commit()
+    studies = sorted((repository.root / "studies").iterdir())
+    with pytest.raises(InputError, match=r"^prepare.split.folds is 7, too many for 6 images: make it 6 or less"):
+        write_study(dataset, 7, [], repository.root)
+    grouped = replace(dataset, card=card.model_copy(update={"group": "^(p[0-9]+)_"}))
+    with pytest.raises(InputError, match=r"^prepare.split.folds is 6, too many for 3 groups: make it 3 or less"):
+        write_study(grouped, 6, [], repository.root)
+    assert sorted((repository.root / "studies").iterdir()) == studies
+    assert len(write_study(dataset, 3, [], repository.root).cells) == 3
 
 
 def test_data_that_are_not_committed_are_refused(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:

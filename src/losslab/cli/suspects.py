@@ -116,7 +116,7 @@ def _describe_cost(study: "Study", dataset: "DoubtedDataset", runs: int, jobs: i
     from losslab.comparison.cost import CostMeter
     from losslab.params import Params
 
-    params = Params.model_validate(study.params)
+    params = Params.model_validate(study.build_run(study.cells[0], None, study.card.seeds[0]).params)
     train, size, card = params.train, params.prepare.size, dataset.card
     images = len(dataset.list_masks(ROOT)) or card.images
     what = f"{format_plural(runs, 'net')} to train, {format_plural(train.epochs, 'epoch')} each at {size} px"

@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 CLONES = Path(".losslab/ensembles")
+EXPERIMENT_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)*(?<!\.lock)")
+"""Names that Git takes as the last part of a ref."""
 Average = Literal["probabilities", "weights"]
 TRAINING_STAGES = ("plugins", "download", "prepare", "train")
 """Stages whose outs an ensemble takes from its first member."""
@@ -62,8 +66,11 @@ def plan_ensemble(records: Sequence[RunRecord], average: Average, name: str | No
         name: of the experiment; None: one made from those of the members.
 
     Raises:
-        InputError: a run is an ensemble itself, its files are lost, or the first one's code knows no ensembles.
+        InputError: a run is an ensemble itself, its files are lost, the first one's code knows no ensembles, or no experiment
+            can have that name.
     """
+    if name is not None and not EXPERIMENT_NAME.fullmatch(name):
+        raise InputError(f"--name {name}: use only letters, digits, _ and -, and single dots between them")
     first = records[0]
     if "ensemble" not in first.params.get("evaluate", {}):
         raise InputError(
@@ -95,10 +102,16 @@ def describe_ensemble(records: Sequence[RunRecord], average: Average, root: Path
             for record, own in zip(records, leaves, strict=True)
         ],
     }
-    md5s = dict[str, str]()
-    for member in ensemble["members"]:
-        if (same := md5s.setdefault(member["weights"], member["run"])) != member["run"]:
-            raise InputError(f"{same} and {member['run']} are the same net, which would count twice; name one of them")
+    for one, other in combinations(ensemble["members"], 2):
+        name, is_same = one["run"], one["weights"] == other["weights"]
+        if name == other["run"]:
+            raise InputError(
+                f"{name} is named twice"
+                if is_same
+                else f"two runs are called {name}; `dvc exp rename` gives one another name"
+            )
+        if is_same:
+            raise InputError(f"{name} and {other['run']} are the same net, which would count twice; name one of them")
     return EnsembleParams.model_validate(ensemble).model_dump()
 
 

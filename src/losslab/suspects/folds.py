@@ -10,12 +10,14 @@ import yaml
 
 from losslab.cards import Card, OwnSource, read_card
 from losslab.data.catalog import CATALOG, check_root
+from losslab.data.prepare.splits import choose_samples, split_samples
 from losslab.data.readers import find_dataset_folder, read_layout
 from losslab.errors import InputError, quote
 from losslab.experiments.dvc_cache import open_repository
 from losslab.io.files import write_text
 from losslab.io.git import find_head, list_changes, read_file_at
 from losslab.io.yaml import parse_assignment
+from losslab.params import PrepareParams
 from losslab.plugins.manifest import explain_unknown
 from losslab.study.overrides import find_clash, flatten_overrides
 from losslab.study.plan import Study, read_committed_params, read_study
@@ -112,7 +114,7 @@ def write_study(dataset: DoubtedDataset, folds: int, sets: Sequence[str], root: 
     """Write the file of the study that predicts each image by a net that never saw it, and return the study.
 
     The same dataset, version, folds and sets give the same study, so that its finished runs count again. Raises InputError
-    if a set is wrong, or is of a key that the study itself sets.
+    if a set is wrong, or is of a key that the study itself sets, or there are too few images for so many folds.
 
     Args:
         sets: `key=value` each, over the committed params.yaml.
@@ -143,10 +145,23 @@ def write_study(dataset: DoubtedDataset, folds: int, sets: Sequence[str], root: 
     path = root / STUDIES / f"{name}.yaml"
     write_text(path, HEADING.format(dataset=dataset.name, folds=folds) + text)
     try:
-        return read_study(name, root)
+        study = read_study(name, root)
+        _check_folds(dataset, study, root)
+        return study
     except InputError as error:
         path.unlink()
         raise InputError(str(error).removeprefix(f"studies/{name}.yaml: ")) from None
+
+
+def _check_folds(dataset: DoubtedDataset, study: Study, root: Path) -> None:
+    """Raise InputError if the images, where they are on this disk, cannot be dealt into the folds."""
+    folder = find_dataset_folder(dataset.card, root / "data/raw" / dataset.name)
+    if folder.is_dir():
+        first = study.build_run(study.cells[0], None, study.card.seeds[0])
+        prepare = PrepareParams.model_validate(first.params["prepare"])
+        samples = choose_samples(read_layout(dataset.card, folder).samples, prepare.limit, prepare.split)
+        groups = dataset.card.find_groups([sample.name for sample in samples])
+        split_samples(samples, prepare.split, {}, groups.__getitem__)
 
 
 def _has_changes(root: Path, dvc_file: str) -> bool:

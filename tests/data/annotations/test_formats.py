@@ -312,6 +312,14 @@ def change_labelme(**changes: Any) -> Callable[[Path], Path]:
     [
         (write("a.json", '{"images": [], "annotations": [{"id": 1,]}'), "coco", "a.json: not valid JSON: .*line 1 column 41"),
         (write("a.json", '{"images": [], "annotations": []}'), "coco", "a.json: lacks 'categories', which COCO has there"),
+        (
+            write(
+                "a.json",
+                '{"images": [], "annotations": [], "categories": [{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]}',
+            ),
+            "coco",
+            "a.json: the categories cat and dog have the same id, 1",
+        ),
         (write("a.json", "[1]"), "coco", "a.json: is not as COCO has it: a list, not an object"),
         (write("a.json", '{"images": 5, "annotations": [], "categories": []}'), "coco", "COCO has it: 'images' is no list"),
         (write("a.json", '{"images": [], "annotations": [1], "categories": []}'), "coco", "a.json: .* 'annotations' is no list of"),

@@ -37,10 +37,7 @@ def read_coco(files: Sequence[Path]) -> Annotations:
     for path in files:
         with name_place(path, FORM):
             content = require_object(read_json(path))
-            categories = {
-                int(each["id"]): str(each["name"])
-                for each in sorted(list_objects(content, "categories"), key=lambda each: int(each["id"]))
-            }
+            categories = _name_categories(path, content)
             is_panoptic = any("segments_info" in each for each in list_objects(content, "annotations")[:1])
             is_dense |= is_panoptic
             read = _read_panoptic if is_panoptic else _read_instances
@@ -48,6 +45,15 @@ def read_coco(files: Sequence[Path]) -> Annotations:
         labels += [label for label in categories.values() if label not in labels]
     kind = "coco panoptic" if is_dense else "coco"
     return Annotations(kind=kind, images=images, labels=labels, is_dense=is_dense, left_out=left_out)
+
+
+def _name_categories(path: Path, content: dict[str, Any]) -> dict[int, str]:
+    """Return the name of each category, in the order of their ids."""
+    categories: dict[int, str] = {}
+    for each in sorted(list_objects(content, "categories"), key=lambda each: int(each["id"])):
+        if (name := categories.setdefault(int(each["id"]), str(each["name"]))) != str(each["name"]):
+            raise InputError(f"{path}: the categories {name} and {each['name']} have the same id, {each['id']}")
+    return categories
 
 
 def _index_images(path: Path, content: dict[str, Any]) -> dict[Any, dict[str, Any]]:
