@@ -344,6 +344,7 @@ def change_labelme(**changes: Any) -> Callable[[Path], Path]:
         (write("a.xml", '<annotations><image name="b"/></annotations>'), "cvat", "a.xml, image b: lacks 'width'"),
         (write_yolo_line("7 0 0 1 1 0 1"), "yolo", "im0.txt, line 1: class 7 is none of the 3 that are named, 0 to 2"),
         (write_yolo_line("\n1 0 0 1 1 0"), "yolo", "im0.txt, line 2: .* 5 coordinates, which are no pairs"),
+        (write_yolo_line("1 0 0 12 0 12 9"), "yolo", "im0.txt, line 1: .*a coordinate is 12; all are parts of the image's width"),
         (write_yolo_line("cell 0 0 1 1"), "yolo", "im0.txt, line 1: .*could not convert string to float: 'cell'"),
     ],
 )  # fmt: skip
