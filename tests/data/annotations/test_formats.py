@@ -337,6 +337,7 @@ def change_labelme(**changes: Any) -> Callable[[Path], Path]:
         (change_coco(segmentation={"size": [30, 40], "counts": [12]}), "coco", "run lengths of 12 pixels for 40 x 30"),
         (change_labelme(shape_type="blob"), "labelme", "a.json, shape 1: is not as LabelMe has it: no shape_type is called 'blob'"),
         (change_labelme(points=[[1, 2]], shape_type="circle"), "labelme", "shape 1: .*a circle of 1 points, not two"),
+        (change_labelme(label=None), "labelme", "shape 1: .*a label is None, not a name"),
         (change_labelme(points=[[1, 2], [3, 4]], shape_type="mask", mask="AAAA"), "labelme", "shape 1: .*its mask is no PNG"),
         (write("a.xml", "<annotations>\n<image"), "cvat", "a.xml: not valid XML: .*line 2"),
         (write("a.xml", "<annotation/>"), "cvat", "a.xml: holds <annotation>, not the <annotations> of CVAT"),
