@@ -93,8 +93,8 @@ def find_warnings(folds: Sequence[Fold], images: Sequence[SuspectImage]) -> list
     shown = ", ".join(f"fold {number} {format_score(miou)}" for number, miou in mious.items())
     if len(poor) == len(folds):
         warnings.append(
-            f"All nets are poor (mIoU on images they never saw: {shown}), so the ranking means little: train longer, or another "
-            "net, with -S"
+            f"All nets are poor (mIoU on images they never saw: {shown}), so the ranking means little: train longer, or try "
+            "another net, with -S"
         )
     elif poor:
         names = format_list([str(number) for number in poor])

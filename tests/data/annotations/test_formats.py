@@ -337,6 +337,7 @@ def change_labelme(**changes: Any) -> Callable[[Path], Path]:
         (change_coco(segmentation={"size": [30, 40], "counts": [12]}), "coco", "run lengths of 12 pixels for 40 x 30"),
         (change_labelme(shape_type="blob"), "labelme", "a.json, shape 1: is not as LabelMe has it: no shape_type is called 'blob'"),
         (change_labelme(points=[[1, 2]], shape_type="circle"), "labelme", "shape 1: .*a circle of 1 points, not two"),
+        (change_labelme(label=None), "labelme", "shape 1: .*a label is None, not a name"),
         (change_labelme(points=[[1, 2], [3, 4]], shape_type="mask", mask="AAAA"), "labelme", "shape 1: .*its mask is no PNG"),
         (write("a.xml", "<annotations>\n<image"), "cvat", "a.xml: not valid XML: .*line 2"),
         (write("a.xml", "<annotation/>"), "cvat", "a.xml: holds <annotation>, not the <annotations> of CVAT"),
@@ -344,6 +345,7 @@ def change_labelme(**changes: Any) -> Callable[[Path], Path]:
         (write("a.xml", '<annotations><image name="b"/></annotations>'), "cvat", "a.xml, image b: lacks 'width'"),
         (write_yolo_line("7 0 0 1 1 0 1"), "yolo", "im0.txt, line 1: class 7 is none of the 3 that are named, 0 to 2"),
         (write_yolo_line("\n1 0 0 1 1 0"), "yolo", "im0.txt, line 2: .* 5 coordinates, which are no pairs"),
+        (write_yolo_line("1 0 0 12 0 12 9"), "yolo", "im0.txt, line 1: .*a coordinate is 12; all are parts of the image's width"),
         (write_yolo_line("cell 0 0 1 1"), "yolo", "im0.txt, line 1: .*could not convert string to float: 'cell'"),
     ],
 )  # fmt: skip

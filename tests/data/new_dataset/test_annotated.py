@@ -344,6 +344,22 @@ def test_several_annotators_are_one_majority(root: Path, tmp_path: Path, images:
     assert "2 images not annotated by all of them: a majority of those who did" in lines
 
 
+@pytest.mark.parametrize(("unannotated", "value"), [("skip", 1), ("empty", 255), (None, 255)])
+def test_annotator_who_drew_nothing_votes_unless_such_images_are_skipped(
+    root: Path, tmp_path: Path, images: Path, unannotated: Any, value: int
+) -> None:
+    shape = {"label": "cell", "points": [[0, 0], [39, 9]], "shape_type": "rectangle"}
+    for name, idle in (("a1", ""), ("a2", "im0")):
+        for scene in SCENES:
+            content = describe_labelme(scene, shapes=[] if scene.name == idle else [shape])
+            write_json(tmp_path / f"votes/{name}/{scene.name}.json", content)
+    made, card = make(root, images, tmp_path / "votes", annotators=True, unannotated=unannotated)
+    masks = read_masks(card, root)
+    assert masks["im0"][:, 0].tolist() == [value] * 10 + [0] * 20 and masks["im1"][0, 0] == 1
+    told = "1 image not annotated by all of them" in " ".join(describe_drawing(made))
+    assert told == (unannotated == "skip")
+
+
 @pytest.mark.parametrize(("full", "void"), [(1, 255), (255, 254)])
 def test_masks_of_several_annotators_are_one_majority(
     root: Path, tmp_path: Path, images: Path, full: int, void: int

@@ -11,6 +11,7 @@ from losslab.data.annotations.model import (
     LabelMap,
     list_objects,
     name_place,
+    parse_label,
     parse_points,
     require_object,
 )
@@ -89,7 +90,7 @@ def _read_polygons(path: Path) -> tuple[list[LabelledShape], tuple[int, int]]:
         content = require_object(read_json(path))
         for number, each in enumerate(list_objects(content, "objects"), start=1):
             with name_place(f"{path}, object {number}", FORM):
-                label = str(each["label"])
+                label = parse_label(each["label"])
                 if label not in LABELS and label.removesuffix("group") in LABELS:
                     label = label.removesuffix("group")
                 if not each.get("deleted") and label != NOT_DRAWN:

@@ -15,6 +15,7 @@ from losslab.data.annotations.model import (
     list_objects,
     name_place,
     normalize_slashes,
+    parse_label,
     parse_points,
     require_object,
 )
@@ -51,8 +52,9 @@ def _name_categories(path: Path, content: dict[str, Any]) -> dict[int, str]:
     """Return the name of each category, in the order of their ids."""
     categories: dict[int, str] = {}
     for each in sorted(list_objects(content, "categories"), key=lambda each: int(each["id"])):
-        if (name := categories.setdefault(int(each["id"]), str(each["name"]))) != str(each["name"]):
-            raise InputError(f"{path}: the categories {name} and {each['name']} have the same id, {each['id']}")
+        name = parse_label(each["name"])
+        if (other := categories.setdefault(int(each["id"]), name)) != name:
+            raise InputError(f"{path}: the categories {other} and {name} have the same id, {each['id']}")
     return categories
 
 

@@ -18,6 +18,7 @@ from losslab.data.annotations.model import (
     list_objects,
     name_place,
     normalize_slashes,
+    parse_label,
     parse_points,
     require_object,
 )
@@ -49,7 +50,7 @@ def _read_file(path: Path, folder: Path, left_out: Counter[str]) -> AnnotatedIma
                 if shape is None:
                     left_out[f"shapes without an area ({each['shape_type']})"] += 1
                 else:
-                    shapes.append(LabelledShape(str(each["label"]), shape))
+                    shapes.append(LabelledShape(parse_label(each["label"]), shape))
         return AnnotatedImage(
             names=[
                 *([(beside.parent / named.split("/")[-1]).as_posix(), named] if named else []),

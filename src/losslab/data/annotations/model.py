@@ -109,6 +109,17 @@ def parse_points(numbers: Any) -> Points:
     return points.reshape(-1, 2)
 
 
+def parse_label(value: Any) -> str:
+    """Return the name of a label, which may be a number. Raises ValueError for anything else, and for no name.
+
+    >>> parse_label("cell"), parse_label(3)
+    ('cell', '3')
+    """
+    if not isinstance(value, str | int) or value == "":
+        raise ValueError(f"a label is {value!r}, not a name")
+    return str(value)
+
+
 def require_object(content: Any) -> dict[str, Any]:
     """Return what a JSON file holds, if it is an object. Raises ValueError."""
     if not isinstance(content, dict):

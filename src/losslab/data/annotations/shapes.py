@@ -249,8 +249,8 @@ class EncodedBitmap:
         """Raise ValueError if the bytes are no PNG."""
         try:
             self._decode()
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"its mask is no PNG: {error}") from None
+        except (OSError, SyntaxError):
+            raise ValueError("its mask is no PNG that can be read") from None
 
     def _decode(self) -> Cover:
         with Image.open(io.BytesIO(self.content), formats=["PNG"]) as opened:

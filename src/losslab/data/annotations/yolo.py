@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from losslab.data.annotations.model import AnnotatedImage, Annotations, LabelledShape, name_place, parse_points
+from losslab.data.annotations.model import AnnotatedImage, Annotations, LabelledShape, Points, name_place, parse_points
 from losslab.data.annotations.paths import find_split
 from losslab.data.annotations.shapes import ScaledPolygon
 from losslab.errors import InputError
@@ -13,6 +13,8 @@ from losslab.io.yaml import read_yaml
 FORM = "YOLO segmentation"
 NAMES_FILES = ("classes.txt", "obj.names")
 BOX_NUMBERS = 5
+PIXELS_FROM = 2
+"""Coordinate that is no part of a side any more; outlines may reach a little beyond 1."""
 WITHOUT_OUTLINE = "objects without an outline (boxes)"
 
 
@@ -59,6 +61,14 @@ def _read_names(path: Path) -> list[str]:
         return [str(name) for name in names]
 
 
+def _parse_outline(numbers: Sequence[float]) -> Points:
+    """Return the corners of an outline. Raises ValueError for numbers that must be pixels."""
+    points = parse_points(numbers)
+    if points.size and points.max() >= PIXELS_FROM:
+        raise ValueError(f"a coordinate is {points.max():g}; all are parts of the image's width and height, 0 to 1")
+    return points
+
+
 def _read_file(path: Path, folder: Path, labels: Sequence[str], left_out: Counter[str]) -> AnnotatedImage:
     shapes = []
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
@@ -74,7 +84,7 @@ def _read_file(path: Path, folder: Path, labels: Sequence[str], left_out: Counte
             if len(numbers) == BOX_NUMBERS - 1:
                 left_out[WITHOUT_OUTLINE] += 1
             else:
-                shapes.append(LabelledShape(labels[int(label)], ScaledPolygon(parse_points(numbers))))
+                shapes.append(LabelledShape(labels[int(label)], ScaledPolygon(_parse_outline(numbers))))
     stem = path.relative_to(folder).with_suffix("").as_posix()
     parts = stem.split("/")
     beside = ["images" if part == "labels" else part for part in parts]

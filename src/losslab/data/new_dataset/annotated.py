@@ -68,6 +68,8 @@ def draw_annotations(options: NewDatasetOptions, source: Path, folder: Path) -> 
             return None
         named = f"({next(iter(absent))} and {next(iter(images))})" if absent and images else "(it names none)"
         raise InputError(f"--annotations: {source} annotates no image in {options.images} {named}")
+    if options.unannotated == "skip" and not annotations.is_dense:  # who drew nothing did not look
+        votes = [{file: image for file, image in vote.items() if image.shapes} for vote in votes]
     kept, unannotated = _keep_images(images, votes, annotations, options)
     if not kept:
         raise InputError(f"--unannotated skip: no image in {options.images} is left, as none has a shape")
