@@ -246,3 +246,19 @@ def test_interrupt_while_the_commands_are_imported_is_one_line(
     with pytest.raises(SystemExit) as ended:
         metadata.EntryPoint("losslab", scripts["losslab"], "console_scripts").load()()
     assert ended.value.code == 130 and capsys.readouterr().err == "ERROR: interrupted: run the same command again\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["-o", "soup"], "--output needs --average weights: averaged probabilities are of no single net"),
+        (["--average", "weights", "-o", "models"], "--output: models holds the net of the workspace's run"),
+    ],
+)
+def test_soup_is_written_where_it_can_be(
+    options: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(app, ["ensemble", "a", "b", *options])
+    assert done.exit_code == 1 and done.stderr.startswith(f"ERROR: {message}")
+    assert not list(tmp_path.iterdir())

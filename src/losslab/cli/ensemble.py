@@ -42,6 +42,11 @@ def ensemble(
         raise InputError(
             "--output needs --average weights: averaged probabilities are of no single net; `losslab predict --ensemble` uses them"
         )
+    folder = None if output is None else (context.obj or Path()) / output
+    if folder is not None and folder.resolve() == (ROOT / "models").resolve():
+        raise InputError(
+            f"--output: {output} holds the net of the workspace's run, which DVC tracks; choose another folder"
+        )
     finder = RunFinder(ROOT)
     planned = plan_ensemble([finder.find(run) for run in finder.expand(runs)], average, name, ROOT)
     if find_ensemble(planned, ROOT):
@@ -49,8 +54,7 @@ def ensemble(
     else:
         run_ensemble(planned, ROOT)
         print_line(f"{planned.name}: an experiment beside {planned.first.name}")
-    if output is not None:
-        folder = (context.obj or Path()) / output
+    if folder is not None:
         settings = planned.params["evaluate"]["ensemble"]
         net, description = load_ensemble(settings, find_prepared(planned.first), ROOT)
         models.save(folder, net, {**description, "soup": [member["run"] for member in settings["members"]]})

@@ -93,7 +93,7 @@ def _read_instances(
             if each["image_id"] not in images:
                 raise InputError(f"{place}: belongs to image {each['image_id']}, which the file does not list")
             if each["category_id"] not in categories:
-                raise InputError(f"{place}: has category {each['category_id']}, which the file does not list")
+                raise InputError(f"{place}: has category {each['category_id']!r}, which the file does not list")
             shape = _parse_segmentation(each.get("segmentation"), images[each["image_id"]])
             if shape is None:
                 left_out[WITHOUT_OUTLINE] += 1
@@ -134,7 +134,7 @@ def _read_panoptic(
             for segment in list_objects(each, "segments_info"):
                 number = int(segment["id"])
                 if segment["category_id"] not in categories:
-                    raise InputError(f"{place}: has category {segment['category_id']}, which the file does not list")
+                    raise InputError(f"{place}: has category {segment['category_id']!r}, which the file does not list")
                 label = None if segment.get("iscrowd") else categories[segment["category_id"]]
                 labels[number & 255, number >> 8 & 255, number >> 16 & 255] = label
             name = normalize_slashes(str(each["file_name"]))
