@@ -188,6 +188,24 @@ def test_queue_from_an_empty_store_loses_nothing(clone: Clone) -> None:
         assert (artifacts / "report.html").is_file() and (artifacts / "figures/confusion.png").is_file()
 
 
+def test_experiments_become_an_ensemble_that_is_compared_with_them(clone: Clone) -> None:
+    """After the queue: its experiments share their test images, so they can be scored as one."""
+    state = "git status --porcelain; cat params.yaml dvc.lock; git rev-parse HEAD"
+    before = clone.run(state)
+    output = clone.run("losslab ensemble 'q-*' --name both")
+    assert stages_run(output) == ["evaluate", "report"] and "both: an experiment beside q-dice" in output
+    assert clone.run(state) == before
+    compared = clone.run("losslab compare --runs 'q-*' both --no-timing --name ensembles")
+    assert "ensemble of 2 nets" in compared and "no difference can be claimed" in compared
+    content = read_json(clone.folder / "reports/comparisons/ensembles/comparison.json")
+    assert [len(cell["runs"]) for cell in content["cells"]] == [1, 1, 1]
+    clone.run("losslab reproduce both --force")
+    facts = read_json(clone.folder / "reports/evaluation.json")["ensemble_facts"]
+    assert [member["run"] for member in facts["members"]] == ["q-dice", "q-focal"]
+    assert facts["val"] == {"images": 2, "members": [2, 2]}
+    clone.run("git reset -q --hard && dvc checkout -q && dvc exp remove both")
+
+
 def test_runs_that_dvc_took_from_its_cache_are_rebuilt_by_sync(clone: Clone) -> None:
     """After the queue: the store is lost, and an experiment is repeated under a new name, which runs nothing.
 
