@@ -13,10 +13,12 @@ from torch.optim.swa_utils import update_bn
 
 from losslab.data.loading.arrays import PreparedData
 from losslab.data.loading.batches import build_training_loader
+from losslab.data.loading.crops import CropSampler
 from losslab.errors import InputError
 from losslab.evaluation import describe_evaluation, evaluate_splits
 from losslab.evaluation.ensemble import Ensemble
 from losslab.evaluation.members import Member, find_start
+from losslab.evaluation.regrouped import RegroupedData
 from losslab.evaluation.soup import build_soup
 from losslab.inference.tensors import InputScaling
 from losslab.io.windows import read_whole
@@ -202,6 +204,17 @@ def test_a_soup_of_folds_predicts_val_by_the_soup_of_those_that_did_not_train_on
         assert ensemble.pick("val", name).net is nets[judge]
     assert ensemble.pick("test", "any").net not in nets
     assert ensemble.pick("test", "any") is ensemble.pick("train", "any")
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "foreground", "balanced"])
+def test_crops_of_images_from_several_splits_are_those_of_one_array(tiny_data: PreparedData, sampling: Any) -> None:
+    names = tiny_data.names("train")
+    joined = RegroupedData(tiny_data.folder, {"train": names}).rows("train", "masks")
+    stored = tiny_data.rows("train", "masks")
+    one, other = (CropSampler(masks, 16, sampling, None, seed=0) for masks in (joined, stored))
+    assert [one.place(0, number) for number in range(len(one))] == [
+        other.place(0, number) for number in range(len(other))
+    ]
 
 
 def test_weights_of_other_nets_are_not_averaged(tiny_data: PreparedData) -> None:

@@ -43,7 +43,7 @@ def doubt(
     """
     options = "".join(f" -S {shlex.quote(text)}" for text in sets or ())
     with cli_errors(
-        f"run `losslab datasets doubt {name}{f' --folds {folds}' if folds != 5 else ''}{options}` to resume"
+        f"run `losslab datasets doubt {name}{f' --folds {folds}' if folds != DEFAULT_FOLDS else ''}{options}` to resume"
     ):
         from tqdm import tqdm
 

@@ -43,6 +43,9 @@ class JoinedRows(ArrayRows):
 
     def __init__(self, places: Sequence[tuple[ArrayRows, int]]) -> None:
         self.places = places
+        if places:
+            first = places[0][0]
+            self.dtype, self.bands, self.pixel_bytes = first.dtype, first.bands, first.pixel_bytes
         self.sizes = [array.sizes[index] for array, index in places]
 
     def read(self, indices: Sequence[int]) -> Pixels:

@@ -23,8 +23,6 @@ class ClassMasks:
     bands are the classes in the card's order. In a folder, a class without a file is nowhere in the image.
     """
 
-    in_colours = False
-
     def __init__(self, names: Sequence[str], values: Sequence[Sequence[RawValue]], void: Sequence[RawValue]) -> None:
         self.names = list(names)
         self.mappings = [LabelMapping({0: [0], 1: each}, void) for each in values]
