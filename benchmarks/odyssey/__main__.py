@@ -1,0 +1,66 @@
+"""`python -m benchmarks.odyssey collect | cost | page`: rows in results/odyssey/, and docs/explanation/odyssey.md from them."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.odyssey.tables import RESULTS
+from losslab.errors import InputError, describe_error
+
+COST_DATASETS = ("synthetic_nuclei", "synthetic_roads")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse_options(arguments)
+    try:
+        options.act(options)
+    except (InputError, OSError) as error:
+        print(f"ERROR: {' '.join(describe_error(error).split())}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.odyssey", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    collecting = commands.add_parser("collect", help="read the finished runs of the studies odyssey_KIND of a project")
+    collecting.add_argument("kinds", nargs="+", metavar="KIND", help="such as lesions, for the study odyssey_lesions")
+    collecting.add_argument("--project", type=Path, default=Path(), help="the folder that they ran in, by default this")
+    collecting.set_defaults(act=collect_kinds)
+    costing = commands.add_parser("cost", help="time a training step of each loss against one with cross entropy")
+    costing.add_argument("datasets", nargs="*", default=COST_DATASETS, metavar="DATASET", help="cards of drawn data")
+    costing.add_argument("--study", default="odyssey_small", help="the study whose losses, first net and size are taken")
+    costing.add_argument("--rounds", type=int, default=5, help="pairs of each loss with cross entropy")
+    costing.set_defaults(act=time_losses)
+    paging = commands.add_parser("page", help="write docs/explanation/odyssey.md and its figure from results/odyssey/")
+    paging.add_argument("--check", action="store_true", help="write nothing; fail if the page is not what the rows give")
+    paging.set_defaults(act=make_page)
+    return parser.parse_args(arguments)
+
+
+def collect_kinds(options: argparse.Namespace) -> None:
+    from benchmarks.odyssey.collect import collect
+
+    for kind in options.kinds:
+        for line in collect(kind, options.project, RESULTS):
+            print(line, flush=True)
+
+
+def time_losses(options: argparse.Namespace) -> None:
+    from benchmarks.odyssey.cost import time_study
+
+    time_study(options.study, options.datasets, options.rounds, Path(), RESULTS)
+
+
+def make_page(options: argparse.Namespace) -> None:
+    from benchmarks.odyssey.page import check_page, write_page
+
+    if options.check:
+        check_page(Path())
+    else:
+        write_page(Path())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

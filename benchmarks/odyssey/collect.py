@@ -1,0 +1,305 @@
+"""The finished runs of one study of the odyssey as rows, and losslab's own verdicts on them."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from benchmarks.odyssey.tables import (
+    DATASETS,
+    REFERENCE,
+    RUN_COLUMNS,
+    VERDICT_COLUMNS,
+    Row,
+    format_number,
+    write_table,
+)
+from losslab.cards import read_card
+from losslab.comparison.breakdowns import break_down_by_strata
+from losslab.comparison.compare import ComparisonSpec, build_table, drop_duplicates, find_metric, judge_table
+from losslab.comparison.evidence import RunEvidence, check_judgeable, read_evidence
+from losslab.comparison.selection import select_study
+from losslab.comparison.verdicts import JudgedPair, Verdict
+from losslab.errors import InputError
+from losslab.experiments.run_finder import RunFinder, RunRecord
+from losslab.io.files import JsonObject, read_csv
+from losslab.study.plan import Study, StudyRun, plan_final_runs
+from losslab.study.results import follow_searches, read_progress
+from losslab.study.state import StudyState, find_study
+from losslab.tracking.lookup import list_trained_runs
+from losslab.tracking.runs import DURATION
+from losslab.tracking.store import TrackingStore, store_exists
+
+METRICS = ("miou", "boundary_iou")
+"""Metrics by which losses are judged, beside the IoU of the rarest class."""
+CELL_METRICS = ("miou",)
+"""Metrics by which losses are judged on each net too."""
+RARE = 0.1
+"""Share of the test pixels below which a class is rare."""
+STRATA = {"recall_tiny": ("object_size", "tiny"), "recall_small": ("object_size", "small")}
+STRATA |= {"border_error": ("border_distance", "1")}
+"""Column → breakdown and stratum of strata.csv."""
+
+
+@dataclass(frozen=True)
+class CollectedStudy:
+    """A study of the odyssey, as far as it has come."""
+
+    kind: str
+    study: Study
+    root: Path
+    final: frozenset[StudyRun]
+    """Runs that count: those with the values that were chosen."""
+    searched: frozenset[StudyRun]
+    """Runs of searches that have ended."""
+    failed: Mapping[StudyRun, JsonObject]
+    missing: int
+    evidence: Mapping[StudyRun, RunEvidence]
+    records: Mapping[StudyRun, RunRecord]
+    spec: ComparisonSpec
+
+    @cached_property
+    def classes(self) -> list[str]:
+        return next(iter(self.evidence.values())).classes
+
+    @cached_property
+    def rare_class(self) -> str | None:
+        """The rarest class that can be judged, if it is rare."""
+        runs = list(self.evidence.values())
+        pixels = dict(zip(self.classes, map(sum, zip(*runs[0].truth.values(), strict=True)), strict=True))
+        known = runs[0].list_metrics()
+        judged = [name for name in self.classes if check_judgeable(known[f"iou_{name}"], runs).has_images]
+        rarest = min(judged, key=lambda name: pixels[name], default=None)
+        return rarest if rarest is not None and pixels[rarest] < RARE * sum(pixels.values()) else None
+
+    @cached_property
+    def stage_seconds(self) -> dict[str, float]:
+        """MLflow run → seconds of its train, evaluate and report stages."""
+        known = list_trained_runs(TrackingStore(self.root)) if store_exists(self.root) else []
+        tags = {run.info.run_id: run.data.tags for run in known}
+        return {
+            run: sum(float(text) for key, text in each.items() if key.startswith(f"{DURATION}."))
+            for run, each in tags.items()
+            if f"{DURATION}.train" in each
+        }
+
+
+def collect(kind: str, root: Path, folder: Path) -> list[str]:
+    """Write KIND.runs.csv, KIND.verdicts.csv and the row of datasets.csv; return lines that say what was found.
+
+    Raises:
+        InputError: there is no such study, none of its runs has finished, or nothing can be judged yet.
+    """
+    collected = read_collected(kind, root)
+    runs, verdicts = list(list_runs(collected)), list(list_verdicts(collected))
+    if not verdicts:
+        raise InputError(f"odyssey_{kind}: nothing can be judged yet: two losses need a run on every net")
+    write_table(folder / f"{kind}.runs.csv", runs)
+    write_table(folder / f"{kind}.verdicts.csv", verdicts)
+    about = describe_dataset(collected)
+    path = folder / DATASETS
+    others = [row for row in read_csv(path) if row["kind"] != kind] if path.exists() else []
+    columns = dict.fromkeys([*about, *(name for row in others for name in row)], "")
+    write_table(path, sorted((columns | row for row in [about, *others]), key=lambda row: row["kind"]))
+    left_out = sorted({row["loss"] for row in runs} - {row["loss"] for row in verdicts})
+    lines = [f"{kind}: {about['runs']} runs, {about['failed']} failed, {about['missing']} missing"]
+    return lines + [f"{kind}: {name} has no run that counts on some net, and is not judged" for name in left_out]
+
+
+def read_collected(kind: str, root: Path) -> CollectedStudy:
+    """Read the study odyssey_KIND of a project. Raises InputError: there is none, or no run has finished."""
+    key = f"odyssey_{kind}"
+    name, _, alias = StudyState(root, key).read_origin()
+    if alias != key:
+        remedy = f"run `losslab study run odyssey_small --set dataset=NAME --as {key}` there"
+        raise InputError(f"{root}: no study was run as {key}; {remedy}")
+    study = find_study(key, root)
+    planned, done, failed = read_progress(study, root)
+    if not done:
+        raise InputError(f"{key}: no run has finished yet: see `losslab study status {key}`")
+    searches = follow_searches(study, done, failed)
+    finder, evidence, records = RunFinder(root), {}, {}
+    for run, outs in done.items():
+        records[run] = finder.build_record(outs)
+        with records[run].files() as folder:
+            evidence[run] = read_evidence(
+                folder, run.name, dict(run.cell.labels), run.params, outs.model_md5, records[run].train_seconds
+            )
+    if axes := [axis for axis in ("loss", "net") if axis not in study.card.axes]:
+        raise InputError(f"studies/{name}.yaml: no axis {' and '.join(axes)}")
+    return CollectedStudy(
+        kind=kind,
+        study=study,
+        root=root,
+        final=frozenset(plan_final_runs(study, searches)),
+        searched=frozenset(run for each in searches if each.chosen for batch in each.batches for run in batch),
+        failed=failed,
+        missing=study.number_of_runs - len(done) - len(failed),
+        evidence=evidence,
+        records=records,
+        spec=select_study(study, METRICS[0], root).spec,
+    )
+
+
+def list_runs(collected: CollectedStudy) -> Iterator[Row]:
+    """Yield a row for each run, in the order of losses and nets in the study's file, trials included."""
+    cells = {cell: place for place, cell in enumerate(collected.study.cells)}
+    runs = sorted(
+        [*collected.evidence, *collected.failed], key=lambda run: (cells[run.cell], run.seed, _format_tuned(run))
+    )
+    columns = [*RUN_COLUMNS]
+    place = columns.index("recall_tiny")
+    columns[place:place] = [f"iou_{name}" for name in collected.classes]
+    strata = read_strata(list(collected.evidence.values()))
+    for run in runs:
+        row: dict[str, str] = {"run": run.name, **dict(run.cell.labels), "seed": str(run.seed)}
+        row |= {"lr": _format_tuned(run), "chosen": _describe_choice(run, collected)}
+        if run in collected.evidence:
+            row |= describe_run(collected.evidence[run], collected.records[run]) | strata[run.name] | {"state": "done"}
+        else:
+            row |= {"state": "failed", "reason": str(collected.failed[run]["reason"])}
+        yield {name: row.get(name, "") for name in columns}
+
+
+def describe_run(run: RunEvidence, record: RunRecord) -> dict[str, str]:
+    """Describe a finished run: where it comes from, its training and its scores on test."""
+    scored = [float(row["val_miou"] or "nan") for row in run.history]
+    best = max(range(len(scored)), key=lambda epoch: -math.inf if math.isnan(scored[epoch]) else scored[epoch])
+    row = {
+        "commit": (record.baseline or "")[:10],
+        "model_md5": run.model_md5,
+        "epochs": str(len(run.history)),
+        "best_epoch": run.history[best]["epoch"],
+        "val_miou": format_number(scored[best]),
+        "train_seconds": format_number(run.train_seconds, 1),
+    }
+    for name in ("miou", "mdice", "boundary_iou", "hd95", "surface_dice_1", "ece", "mcc"):
+        row[name] = format_number(run.compute_score(name), 2 if name == "hd95" else 4)
+    return row | {f"iou_{name}": format_number(run.compute_score(f"iou_{name}")) for name in run.classes}
+
+
+def read_strata(runs: Sequence[RunEvidence]) -> dict[str, dict[str, str]]:
+    """Read recall of tiny and small objects, and the share of wrong pixels at borders: run → column → number."""
+    numbers: dict[str, dict[str, str]] = {run.name: {} for run in runs}
+    breakdowns = {each.id: each for each in break_down_by_strata({run.name: [run] for run in runs})}
+    for column, (by, stratum) in STRATA.items():
+        if by in breakdowns and stratum in breakdowns[by].columns:
+            place = breakdowns[by].columns.index(stratum)
+            for name, values in breakdowns[by].rows:
+                numbers[name][column] = format_number(values[place].mean)
+    return numbers
+
+
+def list_verdicts(collected: CollectedStudy) -> Iterator[Row]:
+    """Yield the standing of each loss by each metric: as a mean over nets, and on each net.
+
+    Losses that lack a run on some net are left out, so that all are averaged over the same nets.
+    """
+    final = [collected.evidence[run] for run in collected.evidence if run in collected.final]
+    nets: dict[str, set[str]] = {}
+    for run in final:
+        nets.setdefault(run.labels["loss"], set()).add(run.labels["net"])
+    every = set[str]().union(*nets.values())
+    runs, _ = drop_duplicates([run for run in final if nets[run.labels["loss"]] == every])
+    if len({run.labels["loss"] for run in runs}) < 2:
+        return
+    spec = collected.spec
+    table = build_table(runs, spec.name, spec.axes)
+    rare = [f"iou_{collected.rare_class}"] if collected.rare_class else []
+    for key in (*METRICS, *rare):
+        metric = find_metric(key, table.sets, "metric")
+        verdicts = judge_table(table, metric, spec.look_plan, spec.points)
+        if not verdicts:
+            continue
+        yield from _list_standings(verdicts["loss"], key, "", {name: name for name in nets}, metric.higher_is_better)
+        for net in [label for label in spec.axes["net"] if label in every and key in CELL_METRICS]:
+            labels = {name: table.get_labels(name) for name in table.cells}
+            cells = {name: each["loss"] for name, each in labels.items() if each["net"] == net}
+            yield from _list_standings(verdicts[""], key, net, cells, metric.higher_is_better)
+
+
+def _list_standings(
+    verdict: Verdict, metric: str, net: str, losses: Mapping[str, str], higher_is_better: bool
+) -> Iterator[Row]:
+    """Yield the rows of the standings whose names `losses` has, name → loss; all pairs of the verdict share its level."""
+    standings = [standing for standing in verdict.standings if standing.name in losses]
+    pairs = [pair for pair in verdict.pairs if pair.better in losses and pair.worse in losses]
+    worse: dict[str, list[str]] = {}
+    for pair in pairs:
+        if pair.is_real:
+            worse.setdefault(pair.better, []).append(losses[pair.worse])
+    beaten = {name for names in worse.values() for name in names}
+    gains = {losses[name]: gain for name, gain in _list_gains(pairs, losses)}
+    for rank, standing in enumerate(standings, start=1):
+        loss, interval = losses[standing.name], standing.interval or (math.nan, math.nan)
+        leads = any(pair.may_be_claimed for pair in pairs) and loss not in beaten
+        gain = gains.get(loss, (math.nan, math.nan, math.nan))
+        numbers = [format_number(number) for number in (standing.mean, *interval, standing.sd)]
+        row = [metric, net, loss, str(rank), *numbers, str(standing.seeds), "yes" if leads else "no"]
+        row += [*map(format_number, gain), ";".join(worse.get(standing.name, []))]
+        yield dict(zip(VERDICT_COLUMNS, row, strict=True))
+
+
+def _list_gains(
+    pairs: Sequence[JudgedPair], losses: Mapping[str, str]
+) -> Iterator[tuple[str, tuple[float, float, float]]]:
+    """Yield what each loss gains over cross entropy, with the adjusted interval, above zero where it is better."""
+    for pair in pairs:
+        low, high = (pair.estimate.low, pair.estimate.high) if pair.estimate is not None else (math.nan, math.nan)
+        if losses[pair.worse] == REFERENCE:
+            yield pair.better, (pair.gap, low, high)
+        elif losses[pair.better] == REFERENCE:
+            yield pair.worse, (-pair.gap, -high, -low)
+
+
+def describe_dataset(collected: CollectedStudy) -> Row:
+    """Describe the data, how nets were trained on them, and what that cost."""
+    runs, records = list(collected.evidence.values()), list(collected.records.values())
+    params, study = runs[0].params, collected.study
+    name, sets, alias = StudyState(collected.root, study.key).read_origin()
+    timed = [record for record in records if record.mlflow_run in collected.stage_seconds]
+    seconds = sum(collected.stage_seconds[record.mlflow_run or ""] * (record.threads or 1) for record in timed)
+    return {
+        "kind": collected.kind,
+        "dataset": str(params["dataset"]),
+        "title": read_card(str(params["dataset"]), collected.root / "data/catalog").title,
+        "classes": str(len(collected.classes)),
+        "rare_class": collected.rare_class or "",
+        "test_images": str(len(runs[0].images)),
+        "size": str(params["prepare"]["size"]),
+        "epochs": str(params["train"]["epochs"]),
+        "batch_size": str(params["train"]["batch_size"]),
+        "seeds": str(len(study.seeds)),
+        "losses": str(len(study.card.axes["loss"])),
+        "nets": ";".join(study.card.axes["net"]),
+        "runs": str(len(runs)),
+        "failed": str(len(collected.failed)),
+        "missing": str(collected.missing),
+        "commit": _join(sorted({(record.baseline or "")[:10] for record in records})),
+        "hardware": _join(sorted({record.hardware for record in records if record.hardware})),
+        "precision": _join(sorted({run.model.get("precision", "") for run in runs})),
+        "threads": _join(sorted({str(record.threads) for record in records if record.threads})),
+        "cpu_hours": format_number(seconds / 3600, 2) if timed else "",
+        "timed_runs": str(len(timed)),
+        "command": " ".join(["losslab study run", name, *(f"--set {text}" for text in sets), f"--as {alias}"]),
+    }
+
+
+def _format_tuned(run: StudyRun) -> str:
+    """Format the values that a run has from its search, mostly one learning rate."""
+    return " ".join(str(value) for value in run.tuned.values.values()) if run.tuned is not None else ""
+
+
+def _describe_choice(run: StudyRun, collected: CollectedStudy) -> str:
+    """Say whether a run counts; `open`: a trial whose search has not ended."""
+    if run in collected.final:
+        return "yes"
+    return "no" if run in collected.searched or run in collected.failed else "open"
+
+
+def _join(names: Sequence[Any]) -> str:
+    return "; ".join(filter(None, names))
+
+
