@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from losslab.data.download.synthetic import HAIR, LESION, SKIN, RandomStream, draw_lesion
+from losslab.data.download.synthetic.lesions import HAIR, LESION, SKIN, draw_lesion
+from losslab.data.download.synthetic.stream import RandomStream
 
 KINDS = ("shifted", "missing", "swapped", "sloppy")
 SHARE = 0.1

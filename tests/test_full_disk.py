@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from losslab.cards import GeneratorSource
-from losslab.data.download.synthetic import generate_dataset
+from losslab.data.download.synthetic.dataset import generate_dataset
 from losslab.errors import InputError, describe_error
 from losslab.evaluation.label_store import LabelMapStore
 from losslab.export.formats import FormatName, write_net

@@ -77,8 +77,10 @@ RawValues = Annotated[list[RawValue], BeforeValidator(_expand_ranges)]
 class GeneratorSource(Section):
     """Images that losslab draws itself, the same bytes on every machine."""
 
-    generator: Literal["lesions", "overlapping_lesions"]
+    generator: Literal["lesions", "overlapping_lesions", "nuclei", "vessels", "roads"]
     """What is drawn: in `overlapping_lesions` a hair over a lesion hides none of the lesion's mask."""
+    difficulty: float = Field(default=0.5, ge=0, le=1, allow_inf_nan=False)
+    """How hard the drawing is to segment, 0 to 1: lower contrast, softer borders, fainter things and more that distracts."""
     seed: int = Field(ge=0)
     """Number that the drawing follows from."""
     pixels: int = Field(ge=16, le=4096)

@@ -13,7 +13,7 @@ from losslab.cards import ArchiveSource, Card, GeneratorSource, OwnSource
 from losslab.data.download.archives import unpack
 from losslab.data.download.http import RetryPolicy, Say, download
 from losslab.data.download.local import copy_local, unpack_checked
-from losslab.data.download.synthetic import generate_dataset
+from losslab.data.download.synthetic.dataset import generate_dataset
 from losslab.data.readers import check_not_linked, check_own, find_layout, is_text
 from losslab.errors import InputError, quote
 from losslab.io.files import atomic_write, make_folder, open_scratch_folder
