@@ -47,7 +47,7 @@ class Canvas:
     def cut(self, left: float, top: float, right: float, bottom: float) -> Patch:
         """Return the window around a box given in pixels; it is empty where the box is outside of the image."""
         columns, rows = (slice(*find_window(*ends, 2, self.size)) for ends in ((left, right), (top, bottom)))
-        x, y = (np.arange(each.start, max(each.start, each.stop)) + 0.5 for each in (columns, rows))
+        x, y = (np.arange(each.start, max(each.start, each.stop), dtype=np.float64) + 0.5 for each in (columns, rows))
         return Patch(x[None, :], y[:, None], self.image[rows, columns], self.labels[rows, columns], (rows, columns))
 
 

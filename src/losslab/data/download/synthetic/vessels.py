@@ -53,7 +53,7 @@ def draw_vessels(draws: RandomStream, size: int, difficulty: float = 0.5) -> tup
     A vessel thinner than a pixel is fainter in the image, and one pixel wide in the mask, so that it is unbroken there.
     """
     eye = _place_eye(draws, size)
-    place = np.arange(size) + 0.5
+    place = np.arange(size, dtype=np.float64) + 0.5
     x, y = place[None, :], place[:, None]
     image = _draw_fundus(draws, eye, x, y, difficulty)
     mask = np.zeros((size, size), np.bool_)
