@@ -30,11 +30,15 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     collecting.set_defaults(act=collect_kinds)
     costing = commands.add_parser("cost", help="time a training step of each loss against one with cross entropy")
     costing.add_argument("datasets", nargs="*", default=COST_DATASETS, metavar="DATASET", help="cards of drawn data")
-    costing.add_argument("--study", default="odyssey_small", help="the study whose losses, first net and size are taken")
+    costing.add_argument(
+        "--study", default="odyssey_small", help="the study whose losses, first net and size are taken"
+    )
     costing.add_argument("--rounds", type=int, default=5, help="pairs of each loss with cross entropy")
     costing.set_defaults(act=time_losses)
     paging = commands.add_parser("page", help="write docs/explanation/odyssey.md and its figure from results/odyssey/")
-    paging.add_argument("--check", action="store_true", help="write nothing; fail if the page is not what the rows give")
+    paging.add_argument(
+        "--check", action="store_true", help="write nothing; fail if the page is not what the rows give"
+    )
     paging.set_defaults(act=make_page)
     return parser.parse_args(arguments)
 

@@ -21,7 +21,7 @@ from losslab.comparison.breakdowns import break_down_by_strata
 from losslab.comparison.compare import ComparisonSpec, build_table, drop_duplicates, find_metric, judge_table
 from losslab.comparison.evidence import RunEvidence, check_judgeable, read_evidence
 from losslab.comparison.selection import select_study
-from losslab.comparison.verdicts import JudgedPair, Verdict
+from losslab.comparison.verdicts import MIN_SEEDS, JudgedPair, Verdict
 from losslab.errors import InputError
 from losslab.experiments.run_finder import RunFinder, RunRecord
 from losslab.io.files import JsonObject, read_csv
@@ -94,8 +94,11 @@ def collect(kind: str, root: Path, folder: Path) -> list[str]:
     """
     collected = read_collected(kind, root)
     runs, verdicts = list(list_runs(collected)), list(list_verdicts(collected))
-    if not verdicts:
-        raise InputError(f"odyssey_{kind}: nothing can be judged yet: two losses need a run on every net")
+    if not any(row["leading"] == "yes" for row in verdicts):
+        raise InputError(
+            f"odyssey_{kind}: nothing can be claimed yet, which takes two losses with {MIN_SEEDS} seeds on every "
+            f"net: see `losslab study status odyssey_{kind}`"
+        )
     write_table(folder / f"{kind}.runs.csv", runs)
     write_table(folder / f"{kind}.verdicts.csv", verdicts)
     about = describe_dataset(collected)
@@ -116,7 +119,7 @@ def read_collected(kind: str, root: Path) -> CollectedStudy:
         remedy = f"run `losslab study run odyssey_small --set dataset=NAME --as {key}` there"
         raise InputError(f"{root}: no study was run as {key}; {remedy}")
     study = find_study(key, root)
-    planned, done, failed = read_progress(study, root)
+    _, done, failed = read_progress(study, root)
     if not done:
         raise InputError(f"{key}: no run has finished yet: see `losslab study status {key}`")
     searches = follow_searches(study, done, failed)
@@ -169,7 +172,7 @@ def describe_run(run: RunEvidence, record: RunRecord) -> dict[str, str]:
     best = max(range(len(scored)), key=lambda epoch: -math.inf if math.isnan(scored[epoch]) else scored[epoch])
     row = {
         "commit": (record.baseline or "")[:10],
-        "model_md5": run.model_md5,
+        "model_md5": run.model_md5[:12],
         "epochs": str(len(run.history)),
         "best_epoch": run.history[best]["epoch"],
         "val_miou": format_number(scored[best]),
@@ -213,16 +216,14 @@ def list_verdicts(collected: CollectedStudy) -> Iterator[Row]:
         verdicts = judge_table(table, metric, spec.look_plan, spec.points)
         if not verdicts:
             continue
-        yield from _list_standings(verdicts["loss"], key, "", {name: name for name in nets}, metric.higher_is_better)
+        yield from _list_standings(verdicts["loss"], key, "", {name: name for name in nets})
         for net in [label for label in spec.axes["net"] if label in every and key in CELL_METRICS]:
             labels = {name: table.get_labels(name) for name in table.cells}
             cells = {name: each["loss"] for name, each in labels.items() if each["net"] == net}
-            yield from _list_standings(verdicts[""], key, net, cells, metric.higher_is_better)
+            yield from _list_standings(verdicts[""], key, net, cells)
 
 
-def _list_standings(
-    verdict: Verdict, metric: str, net: str, losses: Mapping[str, str], higher_is_better: bool
-) -> Iterator[Row]:
+def _list_standings(verdict: Verdict, metric: str, net: str, losses: Mapping[str, str]) -> Iterator[Row]:
     """Yield the rows of the standings whose names `losses` has, name → loss; all pairs of the verdict share its level."""
     standings = [standing for standing in verdict.standings if standing.name in losses]
     pairs = [pair for pair in verdict.pairs if pair.better in losses and pair.worse in losses]
@@ -230,14 +231,14 @@ def _list_standings(
     for pair in pairs:
         if pair.is_real:
             worse.setdefault(pair.better, []).append(losses[pair.worse])
-    beaten = {name for names in worse.values() for name in names}
+    claimable = {name for pair in pairs if pair.may_be_claimed for name in (pair.better, pair.worse)}
+    leading = {losses[name] for name in claimable} - {name for names in worse.values() for name in names}
     gains = {losses[name]: gain for name, gain in _list_gains(pairs, losses)}
     for rank, standing in enumerate(standings, start=1):
         loss, interval = losses[standing.name], standing.interval or (math.nan, math.nan)
-        leads = any(pair.may_be_claimed for pair in pairs) and loss not in beaten
         gain = gains.get(loss, (math.nan, math.nan, math.nan))
         numbers = [format_number(number) for number in (standing.mean, *interval, standing.sd)]
-        row = [metric, net, loss, str(rank), *numbers, str(standing.seeds), "yes" if leads else "no"]
+        row = [metric, net, loss, str(rank), *numbers, str(standing.seeds), "yes" if loss in leading else "no"]
         row += [*map(format_number, gain), ";".join(worse.get(standing.name, []))]
         yield dict(zip(VERDICT_COLUMNS, row, strict=True))
 
@@ -269,7 +270,7 @@ def describe_dataset(collected: CollectedStudy) -> Row:
         "rare_class": collected.rare_class or "",
         "test_images": str(len(runs[0].images)),
         "size": str(params["prepare"]["size"]),
-        "epochs": str(params["train"]["epochs"]),
+        "epochs": ";".join(sorted({str(run.params["train"]["epochs"]) for run in runs}, key=int)),
         "batch_size": str(params["train"]["batch_size"]),
         "seeds": str(len(study.seeds)),
         "losses": str(len(study.card.axes["loss"])),
@@ -301,5 +302,3 @@ def _describe_choice(run: StudyRun, collected: CollectedStudy) -> str:
 
 def _join(names: Sequence[Any]) -> str:
     return "; ".join(filter(None, names))
-
-

@@ -112,6 +112,16 @@ class Kind:
         """Pairs of losses of which the first has a really better mIoU than the second."""
         return {(row["loss"], worse) for row in self.list_standings("miou") for worse in split_names(row["beats"])}
 
+    @cached_property
+    def worse(self) -> set[str]:
+        """Losses than which some other has a really better mIoU."""
+        return {worse for _, worse in self.beaten}
+
+    @cached_property
+    def leading(self) -> list[str]:
+        """Losses than which no other has a really better mIoU, the best mean first."""
+        return [row["loss"] for row in self.list_standings("miou") if row["leading"] == "yes"]
+
 
 def split_names(text: str) -> list[str]:
     return text.split(";") if text else []

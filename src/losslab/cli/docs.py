@@ -37,7 +37,8 @@ def docs(page: Annotated[str | None, typer.Argument(help="A page to show, such a
 
 
 def _read_title(path: Path) -> str:
-    heading = path.read_text(encoding="utf-8").partition("\n")[0]
+    lines = path.read_text(encoding="utf-8").splitlines()
+    heading = next((line for line in lines if line.startswith("# ")), "")
     return heading.removeprefix("# ").replace("`", "")
 
 

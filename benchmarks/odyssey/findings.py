@@ -1,0 +1,252 @@
+"""What the rows of all kinds of data say together, as numbers and sentences: by rules, so that nobody's taste is in "
+"it."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, product
+from statistics import mean, median
+
+import numpy as np
+
+from benchmarks.odyssey.effects import POINT
+from benchmarks.odyssey.tables import DATASET_COLUMNS, REFERENCE, Kind, Row, get_number, split_names
+from benchmarks.odyssey.wording import join_losses, name_loss, write_mean, write_points
+from losslab.comparison.ranks import rank_cells
+from losslab.formats import format_list, format_plural
+
+BASELINE = "dice+cross_entropy"
+"""The loss that people take without thinking."""
+MIN_RANKED_KINDS = 5
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All kinds of data that have results."""
+
+    kinds: Sequence[Kind]
+
+    @cached_property
+    def gaps(self) -> dict[str, dict[str, float]]:
+        """Kind → loss → points of mean IoU below the best mean, of the losses that are judged."""
+        gaps = {}
+        for kind in self.kinds:
+            means = {row["loss"]: get_number(row, "mean") for row in kind.list_standings("miou")}
+            gaps[kind.name] = {loss: (max(means.values()) - value) / POINT for loss, value in means.items()}
+        return gaps
+
+    @cached_property
+    def order(self) -> list[str]:
+        """All losses by their mean distance to the best, the least first; where one is not judged, the greatest "
+        "counts."""
+        losses = dict.fromkeys(loss for kind in self.kinds for loss in kind.losses)
+        distances = {loss: mean(each.get(loss, max(each.values())) for each in self.gaps.values()) for loss in losses}
+        return sorted(losses, key=lambda loss: (distances[loss], loss))
+
+    @cached_property
+    def nets(self) -> list[str]:
+        return list(dict.fromkeys(net for kind in self.kinds for net in split_names(kind.about["nets"])))
+
+    @property
+    def seeds(self) -> str:
+        return self.describe_range("seeds")
+
+    @property
+    def hours(self) -> str:
+        """CPU hours of all kinds."""
+        return _format_hours(self.kinds)
+
+    def count(self, column: str) -> int:
+        return sum(int(kind.about[column]) for kind in self.kinds)
+
+    def describe_range(self, column: str) -> str:
+        """Describe the numbers in a column of datasets.csv: `64`, or `8 to 16`."""
+        numbers = sorted({int(part) for kind in self.kinds for part in split_names(kind.about[column])})
+        return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
+
+    def find_leading_kinds(self, loss: str) -> list[Kind]:
+        """Find the kinds of data on which no other loss is really better."""
+        return [kind for kind in self.kinds if loss in kind.leading]
+
+    def find_reach(self, kind: Kind) -> float:
+        """Find the points by which a loss must typically differ from cross entropy to be told apart; NaN: unknown."""
+        rows = [row for row in kind.list_standings("miou") if row["gain_low"]]
+        widths = [(get_number(row, "gain_high") - get_number(row, "gain_low")) / 2 / POINT for row in rows]
+        return median(widths) if widths else math.nan
+
+    def summarize_kind(self, kind: Kind) -> list[str]:
+        """Summarize a kind of data: its title, the best loss, those that lead too, how many are worse, and the reach."""
+        best, reach = kind.list_standings("miou")[0], self.find_reach(kind)
+        others = [loss for loss in kind.leading if loss != best["loss"]]
+        worse = f"{len(kind.worse)} of {len(kind.list_standings('miou'))}"
+        first = f"{name_loss(best['loss'])}, {write_mean(best, with_interval=False)}"
+        shown = "–" if math.isnan(reach) else f"{reach:.1f} points"
+        return [kind.title, first, join_losses(others, 3) or "none", worse, shown]
+
+    def describe_gap(self, kind: Kind, loss: str) -> str:
+        """Describe how far a loss is below the best mean, bold if it leads."""
+        if loss not in self.gaps[kind.name]:
+            return "–"
+        text = write_points(-self.gaps[kind.name][loss])
+        return f"**{text}**" if loss in kind.leading else text
+
+    def list_lessons(self) -> Iterator[str]:
+        """Yield sentences to take home."""
+        number, counts = len(self.kinds), {loss: len(self.find_leading_kinds(loss)) for loss in self.order}
+        every = [loss for loss in self.order if counts[loss] == number]
+        if every:
+            where = "it" if number == 1 else f"all {number} kinds of data"
+            yield (
+                f"**Safe first choices**: {join_losses(every, 8)} {'leads' if len(every) == 1 else 'lead'} on "
+                f"{where}: nothing here is really better than any of them. Take the one that you know, or the "
+                "cheapest."
+            )
+        else:
+            most = max(counts.values())
+            often = [loss for loss in self.order if counts[loss] == most]
+            yield (
+                f"**No loss leads everywhere**: {join_losses(often)} {'lead' if len(often) > 1 else 'leads'} on "
+                f"{most} of {number} kinds."
+            )
+        known = [loss for loss in (BASELINE, REFERENCE) if loss in counts]
+        yield (
+            "**The usual choices**: "
+            f"{format_list([f'{name_loss(loss)} leads on {counts[loss]} of {number}' for loss in known])}."
+        )
+        if seldom := [loss for loss in reversed(self.order) if counts[loss] * 2 < number]:
+            yield (
+                f"**Take with a reason only**: {join_losses(seldom, 8)}: on more than half of the data some other "
+                "loss is really better, with these settings."
+            )
+        yield self._describe_doubt()
+        if (turned := self._find_turned_pairs()) or number > 1:
+            example = f", such as {name_loss(turned[0][0])} and {name_loss(turned[0][1])}" if turned else ""
+            yield (
+                f"**The data decide**: {format_plural(len(turned), 'pair')} of losses really change places from one "
+                f"kind to another{example}."
+            )
+
+    def _describe_doubt(self) -> str:
+        pairs = list(combinations(self.order, 2))
+        apart = [pair for pair in pairs if any({pair, pair[::-1]} & kind.beaten for kind in self.kinds)]
+        reaches = [reach for reach in map(self.find_reach, self.kinds) if not math.isnan(reach)]
+        sentence = (
+            f"**Doubt**: {len(pairs) - len(apart)} of {len(pairs)} pairs of losses are told apart on none of the data."
+        )
+        if not reaches:
+            return sentence
+        low, high = f"{min(reaches):.1f}", f"{max(reaches):.1f}"
+        return (
+            f"{sentence} Here two losses must differ by about {low if low == high else f'{low} to {high}'} points to "
+            "be told apart."
+        )
+
+    def _find_turned_pairs(self) -> list[tuple[str, str]]:
+        """Find pairs of which each is really better on some kind of data."""
+        beaten = set[tuple[str, str]]().union(*(kind.beaten for kind in self.kinds))
+        return [pair for pair in combinations(self.order, 2) if pair in beaten and pair[::-1] in beaten]
+
+    def describe_ranks(self) -> str | None:
+        """Describe Friedman's test over kinds of data, the losses that are judged on all; None: there are too few."""
+        losses = [loss for loss in self.order if all(loss in each for each in self.gaps.values())]
+        if len(self.kinds) < MIN_RANKED_KINDS or len(losses) < 3:
+            return None
+        test = rank_cells(np.array([[-each[loss] for loss in losses] for each in self.gaps.values()]))
+        ranks = sorted(zip(test.mean_ranks, losses, strict=True))
+        best, last = ranks[0], ranks[-1]
+        near = sum(rank - best[0] < test.critical_difference for rank, _ in ranks) - 1
+        return (
+            f"Over the {len(self.kinds)} kinds of data mean ranks go from {best[0]:.1f} ({name_loss(best[1])}) to "
+            f"{last[0]:.1f} ({name_loss(last[1])}); Friedman's test that all are alike has p = "
+            f"{max(test.p, 0.0001):.2g}, and by Nemenyi's the first is not told apart from {near} others (critical "
+            f"difference {test.critical_difference:.1f})."
+        )
+
+    def describe_data(self, kind: Kind) -> str:
+        """Describe what was measured of the data, from further columns of datasets.csv."""
+        measures = [(name, text) for name, text in kind.about.items() if name not in DATASET_COLUMNS and text]
+        words = [f"{name} {text}".replace("_", " ") for name, text in measures]
+        return f"Measured: {', '.join(words)}." if words else ""
+
+    def describe_kind(self, kind: Kind) -> Iterator[str]:
+        """Yield sentences on one kind of data."""
+        standings = kind.list_standings("miou")
+        best = standings[0]
+        yield (
+            f"{name_loss(best['loss'])} has the best mean, {write_mean(best)}; "
+            f"{_count_leading(kind.leading, standings)}."
+        )
+        if worse := [row for row in reversed(standings) if row["loss"] in kind.worse]:
+            shown = [f"{name_loss(row['loss'])} ({write_points(-self.gaps[kind.name][row['loss']])})" for row in worse]
+            yield f"Really worse than some, the last first, in points below the best mean: {format_list(shown, 4)}."
+        for metric, title in (
+            ("boundary_iou", "boundary IoU"),
+            (kind.rare_metric, f"IoU of {kind.about['rare_class']}"),
+        ):
+            if metric is not None and (own := kind.list_standings(metric)):
+                names = [row["loss"] for row in own if row["leading"] == "yes"]
+                yield f"By {title} {name_loss(own[0]['loss'])} has the best mean; {_count_leading(names, own)}."
+        nets = [(net, kind.list_standings("miou", net)) for net in self.nets]
+        counts = [
+            f"on `{net}` {sum(row['leading'] == 'yes' for row in rows)} lead (best mean: {name_loss(rows[0]['loss'])})"
+            for net, rows in nets
+            if rows
+        ]
+        if len(counts) > 1:
+            yield f"Each net alone: {format_list(counts)}."
+        if lost := [loss for loss in kind.losses if loss not in self.gaps[kind.name]]:
+            yield f"Not judged, as no run counts on some net: {join_losses(lost)}."
+
+    def list_failures(self) -> Iterator[list[str]]:
+        """Yield for each loss that fails somewhere: its name, failed runs, classes never found, and where it is "
+        "last."""
+        for loss in self.order:
+            failed, unfound, last = list[str](), list[str](), list[str]()
+            for kind in self.kinds:
+                own = [row for row in kind.runs if row["loss"] == loss]
+                if number := sum(row["state"] == "failed" for row in own):
+                    failed.append(f"{number} of {len(own)} on {kind.title}")
+                unfound += [f"{name} on {kind.title} (`{net}`)" for net, name in _find_unfound(kind, loss)]
+                if loss in kind.worse and loss == kind.list_standings("miou")[-1]["loss"]:
+                    last.append(kind.title)
+            if failed or unfound or last:
+                yield [name_loss(loss), *(format_list(names, 4) or "–" for names in (failed, unfound, last))]
+
+    def list_hardware(self) -> Iterator[str]:
+        """Yield on what all was run, and what that cost, a sentence for each kind of machine."""
+        groups: dict[tuple[str, str, str, str], list[Kind]] = {}
+        for kind in self.kinds:
+            key = (kind.about["hardware"], kind.about["precision"], kind.about["threads"], kind.about["commit"])
+            groups.setdefault(key, []).append(kind)
+        for (hardware, precision, threads, commit), kinds in groups.items():
+            timed, runs = (sum(int(kind.about[name]) for kind in kinds) for name in ("timed_runs", "runs"))
+            yield (
+                f"{format_list([kind.title for kind in kinds], 9)}: {hardware or 'unknown hardware'}, {precision}, "
+                f"{threads or '?'} thread a run, commit {commit.replace('; ', ', ')}; {_format_hours(kinds)} CPU "
+                f"hours for {timed} of {runs} runs, which are seconds of train, evaluate and report by the clock, "
+                "times threads."
+            )
+
+
+def _format_hours(kinds: Sequence[Kind]) -> str:
+    hours = sum(get_number(kind.about, "cpu_hours") for kind in kinds if kind.about["cpu_hours"])
+    return f"{hours:.{0 if hours >= 10 else 1}f}"
+
+
+def _count_leading(leading: Sequence[str], standings: Sequence[Row]) -> str:
+    if len(leading) == len(standings):
+        return f"none of the {len(standings)} losses is told apart from it as really worse"
+    return f"{len(leading)} of {len(standings)} losses lead" if len(leading) > 1 else "it alone leads"
+
+
+def _find_unfound(kind: Kind, loss: str) -> list[tuple[str, str]]:
+    """Find the nets and classes of which no run of a loss found a pixel."""
+    rows = [row for row in kind.chosen if row["loss"] == loss]
+    columns = [name for name in (rows[0] if rows else {}) if name.startswith("iou_")]
+    nets = list(dict.fromkeys(row["net"] for row in rows))
+    return [
+        (net, column.removeprefix("iou_"))
+        for net, column in product(nets, columns)
+        if all(get_number(row, column) == 0 for row in rows if row["net"] == net)
+    ]

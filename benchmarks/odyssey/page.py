@@ -1,0 +1,290 @@
+"""docs/explanation/odyssey.md and its figure, made of the rows in results/odyssey/ alone."""
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from benchmarks.odyssey.effects import POINT
+from benchmarks.odyssey.figure import draw_intervals
+from benchmarks.odyssey.findings import Findings
+from benchmarks.odyssey.respects import write_respects
+from benchmarks.odyssey.tables import (
+    COLLECT,
+    COST,
+    COST_COLUMNS,
+    RESULTS,
+    Kind,
+    Row,
+    get_number,
+    read_kinds,
+    read_table,
+)
+from benchmarks.odyssey.wording import fold, name_loss, write_mean, write_points, write_table_lines
+from losslab.errors import InputError
+from losslab.formats import format_list, format_plural
+from losslab.io.files import write_text
+
+PAGE, FIGURE = Path("docs/explanation/odyssey.md"), Path("docs/pictures/odyssey.svg")
+COMMAND = "PYTHONPATH=. python -m benchmarks.odyssey page"
+DEAR = 1.1
+"""Ratio to cross entropy's step from which on a loss is called dearer."""
+
+
+def write_page(root: Path) -> None:
+    """Write the page and its figure. Raises InputError if a table is missing, or lacks a column."""
+    findings = Findings(read_kinds(root / RESULTS))
+    text = render_page(findings, root)
+    draw_intervals(findings.kinds, findings.order, root / FIGURE)
+    write_text(root / PAGE, text)
+
+
+def check_page(root: Path) -> None:
+    """Raise InputError if the page or its figure is not what the rows give."""
+    findings = Findings(read_kinds(root / RESULTS))
+    with tempfile.TemporaryDirectory() as name:
+        figure = Path(name, FIGURE.name)
+        draw_intervals(findings.kinds, findings.order, figure)
+        made = {PAGE: render_page(findings, root).encode(), FIGURE: figure.read_bytes()}
+    for path, content in made.items():
+        if not (root / path).is_file() or (root / path).read_bytes() != content:
+            raise InputError(f"{path} is not what {RESULTS}/ gives: write it again with `{COMMAND}`")
+
+
+def render_page(findings: Findings, root: Path) -> str:
+    """Render the page as Markdown."""
+    parts = [
+        write_head(findings),
+        write_summary(findings),
+        write_overview(findings),
+        *(write_kind(findings, kind) for kind in findings.kinds),
+        write_respects(findings),
+        write_failures(findings),
+        write_cost(root / RESULTS / COST),
+        write_method(findings),
+    ]
+    return "\n".join(line for part in parts for line in [*part, ""] if line is not None).rstrip() + "\n"
+
+
+def write_head(findings: Findings) -> Iterator[str]:
+    """Yield the title, and what was done."""
+    kinds = findings.kinds
+    yield f"<!-- Written by `{COMMAND}` from {RESULTS}/*.csv: change those, not this page. -->"
+    yield "# Which loss? The odyssey"
+    yield ""
+    nets = format_list([f"`{net}`" for net in findings.nets])
+    yield (
+        f"{format_plural(len(findings.order), 'loss', 'losses')} on {format_plural(len(kinds), 'kind')} of data "
+        f"({format_list([kind.title for kind in kinds], 9)}), each with {len(findings.nets)} nets ({nets}) and "
+        f"{findings.seeds} seeds: {findings.count('runs'):,} runs, {findings.hours} CPU hours. Each loss on each net "
+        "had its own learning rate, chosen on validation images among the same values; a loss that is no use alone "
+        "has a partner."
+    )
+    yield ""
+    yield (
+        "A difference is *real* if it would hold for other seeds and other test images too, counting all pairs that "
+        "are compared ([how](verdicts.md)). A loss *leads* if no other is really better: it need not be good, only "
+        "not shown to be worse."
+    )
+
+
+def write_summary(findings: Findings) -> Iterator[str]:
+    """Yield what to take home."""
+    yield "## In short"
+    yield ""
+    yield from (f"- {line}" for line in findings.list_lessons())
+    if unfinished := [kind for kind in findings.kinds if int(kind.about["missing"])]:
+        lacking = format_list([f"{kind.title} ({kind.about['missing']} runs)" for kind in unfinished])
+        yield f"- **Not finished**: runs are missing of {lacking}; what is said of them may change."
+    yield ""
+    header = ["data", "best mean IoU", "also lead", "really worse than some", "seen are differences above"]
+    yield from write_table_lines(header, map(findings.summarize_kind, findings.kinds))
+
+
+def write_overview(findings: Findings) -> Iterator[str]:
+    """Yield the table of losses and kinds of data, and the figure."""
+    kinds = findings.kinds
+    yield "## All losses on all kinds of data"
+    yield ""
+    yield (
+        "Points of mean IoU below the best mean of each column, both nets averaged. **Bold** losses lead: no other "
+        "is really better. Differences among bold ones mean nothing by themselves."
+    )
+    yield ""
+    header = ["loss", *(kind.title for kind in kinds), "leads on"]
+    rows = []
+    for loss in findings.order:
+        cells = [findings.describe_gap(kind, loss) for kind in kinds]
+        rows.append([name_loss(loss), *cells, f"{len(findings.find_leading_kinds(loss))} of {len(kinds)}"])
+    yield from write_table_lines(header, rows)
+    yield ""
+    yield f"![Mean IoU of each loss with its interval, a panel for each kind of data](../pictures/{FIGURE.name})"
+    yield ""
+    yield (
+        "Losses that lead are in colour. Each interval is of one mean alone, over other seeds and other test "
+        "images; test images are shared, so two losses may differ really although their intervals overlap."
+    )
+    if (sentence := findings.describe_ranks()) is not None:
+        yield ""
+        yield sentence
+    yield ""
+    yield from ("```sh", COMMAND, "```")
+
+
+def write_kind(findings: Findings, kind: Kind) -> Iterator[str]:
+    """Yield what is known of one kind of data: the losses in order, and how to run it again."""
+    about = kind.about
+    yield f"## {kind.title[0].upper()}{kind.title[1:]}"
+    yield ""
+    images, classes = format_plural(int(about["test_images"]), "test image"), int(about["classes"])
+    rare = f", the rarest {about['rare_class']}" if about["rare_class"] else ""
+    yield f"`{about['dataset']}` ({about['title']}) at {about['size']} pixels: {classes} classes{rare}; {images}."
+    if facts := findings.describe_data(kind):
+        yield facts
+    yield ""
+    yield from findings.describe_kind(kind)
+    yield ""
+    yield from fold(f"All losses on {kind.title}, in order", write_kind_table(kind))
+    yield ""
+    yield (
+        f"[Rows of all runs](../../{RESULTS}/{kind.name}.runs.csv), "
+        f"[verdicts](../../{RESULTS}/{kind.name}.verdicts.csv), from:"
+    )
+    yield ""
+    yield from ("```sh", about["command"], f"{COLLECT} {kind.name}", "```")
+
+
+def write_kind_table(kind: Kind) -> Iterator[str]:
+    """Yield the losses of one kind of data in order, with intervals and what they gain over cross entropy."""
+    header = ["", "loss", "mean IoU [95 %]", "over cross entropy [adjusted]", "boundary IoU"]
+    others = {"boundary_iou": {row["loss"]: row for row in kind.list_standings("boundary_iou")}}
+    if kind.rare_metric is not None:
+        others[kind.rare_metric] = {row["loss"]: row for row in kind.list_standings(kind.rare_metric)}
+        header.append(f"IoU of {kind.about['rare_class']}")
+    rows = []
+    for row in kind.list_standings("miou"):
+        mark = f"**{row['rank']}**" if row["leading"] == "yes" else row["rank"]
+        cells = [write_mean(row), _write_gain(row), *(_write_other(each.get(row["loss"])) for each in others.values())]
+        rows.append([mark, name_loss(row["loss"]), *cells])
+    return write_table_lines(header, rows)
+
+
+def _write_other(row: Row | None) -> str:
+    if row is None:
+        return "–"
+    text = write_mean(row, with_interval=False)
+    return f"**{text}**" if row["leading"] == "yes" else text
+
+
+def _write_gain(row: Row) -> str:
+    if not row["gain"]:
+        return ""
+    gain, low, high = (write_points(get_number(row, name) / POINT) for name in ("gain", "gain_low", "gain_high"))
+    return f"{gain} [{low}, {high}]" if row["gain_low"] else gain
+
+
+def write_failures(findings: Findings) -> Iterator[str]:
+    """Yield where losses fail: runs that diverged, classes that no run found, last places."""
+    yield "## Where they fail"
+    yield ""
+    rows = list(findings.list_failures())
+    if not rows:
+        yield "No run diverged, and every class was found by every loss."
+        return
+    yield (
+        "*Failed*: runs that ended in an error, such as a loss that was not finite; the rate may have been too high "
+        "for it. *Never found*: classes whose IoU on test is 0 in every run of a net. *Last*: on which data its "
+        "mean is the lowest, and really worse than some."
+    )
+    yield ""
+    yield from write_table_lines(["loss", "failed", "never found", "last"], rows)
+
+
+def write_cost(path: Path) -> Iterator[str]:
+    """Yield what a step costs with each loss, if that was measured."""
+    yield "## What a training step costs"
+    yield ""
+    command = "PYTHONPATH=. python -m benchmarks.odyssey cost"
+    if not path.exists():
+        yield f"Not measured yet: `{command}`."
+        return
+    rows = read_table(path, COST_COLUMNS, f"write it again with `{command}`")
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    ratios = {loss: [get_number(row, "ratio") for row in rows if row["loss"] == loss] for loss in _list_losses(rows)}
+    cheap = [loss for loss, known in ratios.items() if max(known) < DEAR]
+    dear = sorted((loss for loss in ratios if loss not in cheap), key=lambda loss: -max(ratios[loss]))
+    first = rows[0]
+    yield (
+        f"Times a step with cross entropy, net and optimizer included: `{first['net']}`, batches of "
+        f"{first['batch_size']} images of {first['size']} pixels, {first['threads']} thread of {first['hardware']}, "
+        f"{first['precision']}; processor time, pairs of steps in turn in one process, lowest and highest of the "
+        "rounds in brackets. On a larger net, or a GPU, most ratios are nearer to 1."
+    )
+    yield ""
+    yield (
+        f"{len(cheap)} of {len(ratios)} cost less than {DEAR:g} times as much everywhere. The dearest: "
+        f"{_write_dear(dear[:3], ratios)}."
+    )
+    yield ""
+    table = []
+    for loss in sorted(ratios, key=lambda loss: max(ratios[loss])):
+        own = {row["dataset"]: row for row in rows if row["loss"] == loss}
+        cells = [
+            f"{own[d]['ratio']} ({own[d]['lowest']} to {own[d]['highest']}), {own[d]['ms']} ms" if d in own else "–"
+            for d in datasets
+        ]
+        table.append([name_loss(loss), *cells])
+    counts = {row["dataset"]: row["classes"] for row in rows}
+    header = ["loss", *(f"{dataset}, {counts[dataset]} classes" for dataset in datasets)]
+    yield from fold("All losses by cost", write_table_lines(header, table))
+    yield ""
+    yield from ("```sh", command, "```")
+
+
+def _list_losses(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["loss"] for row in rows))
+
+
+def _write_dear(losses: Sequence[str], ratios: dict[str, list[float]]) -> str:
+    parts = []
+    for loss in losses:
+        low, high = min(ratios[loss]), max(ratios[loss])
+        parts.append(
+            f"{name_loss(loss)} ({low:.1f} to {high:.1f} times)"
+            if low < high
+            else f"{name_loss(loss)} ({high:.1f} times)"
+        )
+    return format_list(parts) or "none"
+
+
+def write_method(findings: Findings) -> Iterator[str]:
+    """Yield how all was measured, and its limits."""
+    yield "## How far to trust this"
+    yield ""
+    sizes, epochs = (findings.describe_range(column) for column in ("size", "epochs"))
+    drawn = [kind.title for kind in findings.kinds if kind.about["dataset"].startswith("synthetic_")]
+    yield (
+        f"- Small: images of {sizes} pixels, small nets, {epochs} epochs, {findings.seeds} seeds. Larger nets and "
+        "longer training may change the order; `studies/odyssey.yaml` is the same study for a GPU."
+    )
+    if drawn:
+        yield f"- Drawn data ({format_list(drawn, 9)}) are cleaner than photographs, and their masks have no errors."
+    yield (
+        "- Differences smaller than the interval mean nothing, and *not told apart* is not *equal*: with so many "
+        f"pairs and {findings.seeds} seeds only large differences can be shown."
+    )
+    yield (
+        "- Losses have the options that losslab ships, and partners the weights named here; only the learning rate "
+        "was tuned."
+    )
+    yield (
+        "- Mean IoU decides here. Boundary IoU and the IoU of a class are judged in the same way; recall of small "
+        "objects and ECE are compared over seeds alone, so those statements hold for these test images."
+    )
+    for hardware in findings.list_hardware():
+        yield f"- {hardware}"
+    yield ""
+    yield "To repeat one kind of data, run its command, then:"
+    yield ""
+    yield from ("```sh", f"{COLLECT} KIND       # rows and verdicts", f"{COMMAND}               # this page", "```")
+    yield ""
+    yield "`losslab verify RUN` runs a single row again from its record, and compares all its bytes."
