@@ -52,6 +52,23 @@ def test_shown_scores_are_those_that_are_judged(tmp_path: Path) -> None:
         assert sum(run.score for run in cell.runs) / 3 == pytest.approx(standing.mean)
 
 
+def test_more_cells_cost_no_run_more_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    losses = ["dice", "bce", "focal", "mcc"]
+    runs = [make_run(tmp_path, {"loss": loss}, 0.8, seed) for loss in losses for seed in (0, 1)]
+    calls, compute = list[str](), RunEvidence.compute_shares
+
+    def count(run: RunEvidence, metric: str) -> Any:
+        calls.append(run.name)
+        return compute(run, metric)
+
+    monkeypatch.setattr(RunEvidence, "compute_shares", count)
+    compare(runs[:4], axes={"loss": losses[:2]})
+    few = calls.count(runs[0].name)
+    calls.clear()
+    compare(runs, axes={"loss": losses})
+    assert calls.count(runs[0].name) == few > 0
+
+
 def test_axes_are_judged_over_what_the_others_have_in_common(tmp_path: Path) -> None:
     runs = [one for one in make_grid(tmp_path) if one.cell != "bce + segnet"]
     factors = {factor.axis: factor for factor in compare(runs).factors}

@@ -67,9 +67,15 @@ class ScoreTable:
         return IndependentUnits(noun, effective) if noun is not None else SINGLE_IMAGES
 
     def find_scored_images(self, label: str, metric: str) -> npt.NDArray[np.bool_]:
-        """Find the images of a test set that every run has a score of, as a mask `[images]`."""
-        shares = [run.compute_shares(metric) for run in self.sets[label] if self.name_cell(run) in self.cells]
-        return np.asarray(~np.isnan(shares).any(axis=0))
+        """Find the images of a test set that every run has a score of, as a mask `[images]`; each mask once."""
+        if (label, metric) not in self._scored:
+            shares = [run.compute_shares(metric) for run in self.sets[label] if self.name_cell(run) in self.cells]
+            self._scored[label, metric] = np.asarray(~np.isnan(shares).any(axis=0))
+        return self._scored[label, metric]
+
+    @cached_property
+    def _scored(self) -> dict[tuple[str, str], npt.NDArray[np.bool_]]:
+        return {}
 
     def compute_score(self, run: RunEvidence, metric: ComparedMetric) -> float:
         """Compute a run's score on the images that are judged."""

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -140,7 +141,7 @@ class JudgedPair:
         """Number of seeds in the cell that has the fewest."""
         return self.estimate.spread.seeds if self.estimate is not None else 1
 
-    @property
+    @cached_property
     def seeds_to_see_a_point(self) -> tuple[int | None, int | None]:
         """Fewest and most seeds per cell that show a true point with a power of 80 %; None: no number does, or none is known."""
         if self.estimate is None:
