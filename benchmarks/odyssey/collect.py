@@ -30,7 +30,7 @@ from losslab.study.results import follow_searches, read_progress
 from losslab.study.state import StudyState, find_study
 from losslab.tracking.lookup import list_trained_runs
 from losslab.tracking.runs import DURATION
-from losslab.tracking.store import TrackingStore, store_exists
+from losslab.tracking.store import TrackingStore, store_errors, store_exists
 
 METRICS = ("miou", "boundary_iou")
 """Metrics by which losses are judged, beside the IoU of the rarest class."""
@@ -76,8 +76,12 @@ class CollectedStudy:
 
     @cached_property
     def stage_seconds(self) -> dict[str, float]:
-        """MLflow run → seconds of its train, evaluate and report stages."""
-        known = list_trained_runs(TrackingStore(self.root)) if store_exists(self.root) else []
+        """MLflow run → seconds of its train, evaluate and report stages; nothing where the store cannot be used."""
+        try:
+            with store_errors():
+                known = list_trained_runs(TrackingStore(self.root)) if store_exists(self.root) else []
+        except InputError:
+            return {}
         tags = {run.info.run_id: run.data.tags for run in known}
         return {
             run: sum(float(text) for key, text in each.items() if key.startswith(f"{DURATION}."))
