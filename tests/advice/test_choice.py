@@ -4,7 +4,7 @@ import pytest
 
 from losslab.advice import advise, read_results
 from losslab.advice.choice import weigh_kinds
-from losslab.advice.wording import explain_loss, list_doubts
+from losslab.advice.wording import explain_kind, explain_loss, list_doubts
 from losslab.errors import InputError
 from tests.advice.rows import KINDS, MEASURES, THIN, measure, write_rows
 
@@ -47,12 +47,11 @@ def test_reasons_and_doubts_are_said(tmp_path: Path) -> None:
     kinds = read_results(write_rows(tmp_path / "rows"))
     measured = measure(**THIN | {"width_px": 1.8})
     advice = advise(measured, kinds)
-    reason = explain_loss(advice.losses[0], advice, measured, "focal")
-    assert reason.startswith("on vessels, like yours in number of classes (2; yours 2) and ")
-    assert reason.endswith("it was the best of 5, 8.0 above focal")
-    assert "2.0 above cross_entropy" in explain_loss(
-        advise(measure(), kinds).losses[0], advise(measure(), kinds), measure(), "mine"
-    )
+    assert explain_loss(advice.losses[0], advice, "focal") == "on vessels the best of 5, 8.0 above focal"
+    said = explain_kind(advice.kinds[0], measured)
+    assert said.startswith("vessels, ") and "width of objects (2.5 % of the side; yours 2.8 % of the side)" in said
+    usual = advise(measure(), kinds)
+    assert "on lesions the best of 5, 2.0 above cross_entropy" in explain_loss(usual.losses[0], usual, "mine")
     assert list_doubts(advice, measured, overlapping=False) == []
     far = measure(classes=100, rarest_share=1e-5)
     doubts = list_doubts(advise(far, kinds), far, overlapping=True)

@@ -64,7 +64,7 @@ class LeanedKind:
     weight: float
     """Share of 1 in all kinds."""
     alike: tuple[Aspect, ...]
-    """Aspects from the most to the least alike."""
+    """Aspects by how much nearer this kind is than kinds are on average: what sets it apart comes first."""
 
 
 @dataclass(frozen=True)
@@ -143,15 +143,17 @@ def weigh_kinds(measured: DatasetMeasures, kinds: Sequence[KindResults]) -> list
     """Weigh kinds of data by how near their measures are, the nearest first."""
     distances = [max(measure_distance(measured, kind.measures), MIN_DISTANCE) for kind in kinds]
     raw = [math.exp(-((distance / min(distances)) ** 2) / 2) for distance in distances]
-    leaned = [
-        LeanedKind(
-            kind,
-            distance,
-            weight / sum(raw),
-            tuple(sorted(ASPECTS, key=lambda aspect: aspect.measure_distance(measured, kind.measures))),
-        )
-        for kind, distance, weight in zip(kinds, distances, raw, strict=True)
-    ]
+    average = {
+        aspect.name: sum(aspect.measure_distance(measured, kind.measures) for kind in kinds) / len(kinds)
+        for aspect in ASPECTS
+    }
+    leaned = []
+    for kind, distance, weight in zip(kinds, distances, raw, strict=True):
+        apart = {
+            aspect.name: aspect.measure_distance(measured, kind.measures) - average[aspect.name] for aspect in ASPECTS
+        }
+        alike = sorted(ASPECTS, key=lambda aspect: apart[aspect.name])
+        leaned.append(LeanedKind(kind, distance, weight / sum(raw), tuple(alike)))
     return sorted(leaned, key=lambda kind: kind.distance)
 
 

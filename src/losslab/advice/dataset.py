@@ -9,7 +9,7 @@ from losslab.advice.choice import ASPECTS, Advice, advise
 from losslab.advice.regret import MIN_KINDS, Regret, measure_regret, summarise_regret
 from losslab.advice.results import find_results, read_results
 from losslab.advice.study_file import write_study
-from losslab.advice.wording import explain_loss, list_doubts
+from losslab.advice.wording import explain_kind, explain_loss, list_doubts
 from losslab.cards import Card, read_card
 from losslab.data.measures import DatasetMeasures, measure_dataset
 from losslab.errors import InputError
@@ -31,7 +31,12 @@ class DatasetAdvice:
     @property
     def reasons(self) -> list[str]:
         """Why each loss was chosen, a line each."""
-        return [explain_loss(loss, self.advice, self.measures, self.params.loss) for loss in self.advice.losses]
+        return [explain_loss(loss, self.advice, self.params.loss) for loss in self.advice.losses]
+
+    @property
+    def leanings(self) -> list[str]:
+        """The kinds of data that the advice leans on most, and why, a line each."""
+        return [explain_kind(kind, self.measures) for kind in self.advice.leading_kinds]
 
     @property
     def doubts(self) -> list[str]:
@@ -61,6 +66,7 @@ class DatasetAdvice:
             "dataset": self.name,
             "measures": asdict(self.measures),
             "kinds": kinds,
+            "leanings": self.leanings,
             "losses": losses,
             "noise": self.advice.noise,
             "left_out": self.advice.left_out,

@@ -52,7 +52,7 @@ def write_study(name: str, dataset: str, advice: Advice, params: Params, fits: F
         "tune": {"train.lr": [float(f"{rate / 3:.1g}"), rate, float(f"{rate * 3:.1g}")]},
     }
     heading = HEADING.format(dataset=dataset, name=name, baseline=baseline)
-    return heading + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
+    return heading + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, default_flow_style=None, width=120)
 
 
 def _replace(loss: str) -> str:

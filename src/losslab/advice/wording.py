@@ -1,6 +1,6 @@
 """The advice in words: why each loss, and what there is to doubt."""
 
-from losslab.advice.choice import Advice, ChosenLoss, LeanedKind
+from losslab.advice.choice import Advice, Aspect, ChosenLoss, LeanedKind
 from losslab.advice.regret import BASELINE
 from losslab.data.measures import DatasetMeasures
 from losslab.formats import format_list, format_percent
@@ -10,22 +10,24 @@ COMPARED = ("cross_entropy", BASELINE)
 ASPECTS_SHOWN = 2
 
 
-def explain_loss(chosen: ChosenLoss, advice: Advice, measured: DatasetMeasures, present: str) -> str:
+def explain_kind(kind: LeanedKind, measured: DatasetMeasures) -> str:
+    """Say how much the advice leans on a kind of data, what makes it nearer than others, and where it differs most."""
+    alike, unlike = kind.alike[:ASPECTS_SHOWN], _find_most_unlike(kind, measured)
+    likeness = format_list([_compare(aspect, kind, measured) for aspect in alike])
+    said = f"{kind.results.kind}, {format_percent(kind.weight)} %: like yours in {likeness}"
+    return said if unlike in alike else f"{said}, unlike in {_compare(unlike, kind, measured)}"
+
+
+def explain_loss(chosen: ChosenLoss, advice: Advice, present: str) -> str:
     """Say how a loss did on the kinds of data that the advice leans on; `present` is the loss that is used now."""
     parts = []
     for kind in advice.leading_kinds:
         gaps = kind.results.gaps
-        other = next((loss for loss in (present, *COMPARED) if loss in gaps and loss != chosen.loss), None)
         best = min(gaps, key=lambda loss: gaps[loss])
-        gap = (
-            f"the best of {len(gaps)}"
-            if best == chosen.loss
-            else f"{gaps[chosen.loss]:.1f} points below the best ({best})"
-        )
+        other = next((loss for loss in (present, *COMPARED) if loss in gaps and loss not in (chosen.loss, best)), None)
+        gap = f"the best of {len(gaps)}" if best == chosen.loss else f"{gaps[chosen.loss]:.1f} below the best ({best})"
         against = "" if other is None else f", {write_difference(gaps[other] - gaps[chosen.loss])} {other}"
-        parts.append(
-            f"on {kind.results.kind}, like yours in {_explain_likeness(kind, measured)}, it was {gap}{against}"
-        )
+        parts.append(f"on {kind.results.kind} {gap}{against}")
     return "; ".join(parts)
 
 
@@ -40,14 +42,13 @@ def write_difference(points: float) -> str:
     return f"{abs(points):.1f} {'above' if points > 0 else 'below'}"
 
 
-def _explain_likeness(kind: LeanedKind, measured: DatasetMeasures) -> str:
-    theirs = kind.results.measures
-    return format_list(
-        [
-            f"{aspect.name} ({aspect.show(aspect.read(theirs))}; yours {aspect.show(aspect.read(measured))})"
-            for aspect in kind.alike[:ASPECTS_SHOWN]
-        ]
-    )
+def _find_most_unlike(kind: LeanedKind, measured: DatasetMeasures) -> Aspect:
+    return max(kind.alike, key=lambda aspect: aspect.measure_distance(measured, kind.results.measures))
+
+
+def _compare(aspect: Aspect, kind: LeanedKind, measured: DatasetMeasures) -> str:
+    theirs, yours = (aspect.show(aspect.read(each)) for each in (kind.results.measures, measured))
+    return f"{aspect.name} ({theirs}; yours {yours})"
 
 
 def list_doubts(advice: Advice, measured: DatasetMeasures, overlapping: bool) -> list[str]:
@@ -58,11 +59,9 @@ def list_doubts(advice: Advice, measured: DatasetMeasures, overlapping: bool) ->
             f"There are rows of one kind of data alone, {nearest.results.kind}: the measures choose nothing yet."
         )
     elif advice.is_far:
-        aspect = nearest.alike[-1]
-        theirs = aspect.show(aspect.read(nearest.results.measures))
+        unlike = _compare(_find_most_unlike(nearest, measured), nearest, measured)
         doubts.append(
-            f"No kind of data is much like this one: the nearest, {nearest.results.kind}, differs most in {aspect.name} "
-            f"({theirs}; yours {aspect.show(aspect.read(measured))})."
+            f"No kind of data is much like this one: the nearest, {nearest.results.kind}, differs most in {unlike}."
         )
     if overlapping:
         doubts.append("No kind of data has overlapping classes: the losses left were compared on others.")
@@ -77,8 +76,3 @@ def list_doubts(advice: Advice, measured: DatasetMeasures, overlapping: bool) ->
             f"Left out, as the dataset refuses them or they lack runs: {format_list(advice.left_out, max_shown=8)}."
         )
     return doubts
-
-
-def describe_kinds(advice: Advice) -> str:
-    """Say which kinds of data the advice leans on, and how much."""
-    return ", ".join(f"{kind.results.kind} {format_percent(kind.weight)} %" for kind in advice.kinds)

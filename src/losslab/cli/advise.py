@@ -28,7 +28,6 @@ def advise(
     is worth is measured by leaving each kind out in turn. A file that is there already stays as it is.
     """
     from losslab.advice.dataset import advise_dataset, build_comparison, choose_study_file
-    from losslab.advice.wording import describe_kinds
     from losslab.io.files import write_text
 
     path = choose_study_file(name, ROOT, None if output is None else (context.obj or ROOT) / output)
@@ -44,9 +43,12 @@ def advise(
         images = format_plural(measured.images, "training image")
         print_line(f"{advised.card.title}: {images} of about {measured.side_px:.0f} pixels a side")
         print_table(*build_comparison(advised))
-        print_line(f"Leaned on: {describe_kinds(advised.advice)}")
+        print_line("It leans on:")
+        for leaning in advised.leanings:
+            print_line(f"  {leaning}")
+        print_line("Try first, by the points of mIoU that each is expected to be below the best loss:")
         for loss, reason in zip(advised.advice.losses, advised.reasons, strict=True):
-            print_line(f"  {loss.loss}: {loss.expected:.1f} points of mIoU below the best loss, expected; {reason}")
+            print_line(f"  {loss.loss}, {loss.expected:.1f}: {reason}")
         for line in [*advised.doubts, advised.worth]:
             print_line(line)
     if is_other:
