@@ -7,7 +7,7 @@ from statistics import mean, median, variance
 
 from scipy import special
 
-from benchmarks.odyssey.tables import REFERENCE, Kind, get_number, split_names
+from benchmarks.odyssey.tables import REFERENCE, Kind, get_number
 from losslab.comparison.statistics import ALPHA, MEDIAN_SHARE
 from losslab.comparison.verdicts import MIN_SEEDS
 
@@ -51,9 +51,8 @@ def find_gains(kind: Kind, respect: Respect) -> dict[str, Gain]:
         return compare_seeds(kind, respect.column, -1 if respect.lower_is_better else 1)
     metric = kind.rare_metric if respect.column == "rare" else respect.column
     standings = {row["loss"]: row for row in kind.list_standings(metric)} if metric is not None else {}
-    worse = split_names(standings[REFERENCE]["beats"]) if REFERENCE in standings else []
     return {
-        loss: Gain(get_number(row, "gain") / POINT, REFERENCE in split_names(row["beats"]) or loss in worse)
+        loss: Gain(get_number(row, "gain") / POINT, row["gain_real"] == "yes")
         for loss, row in standings.items()
         if row["gain"]
     }
