@@ -33,6 +33,7 @@ FLOORS = [
     "tracking",
     "experiments",
     "study",
+    "advice",
     "comparison",
     "suspects",
     "export",

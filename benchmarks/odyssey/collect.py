@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks.odyssey.tables import (
@@ -22,7 +23,10 @@ from losslab.comparison.compare import ComparisonSpec, build_table, drop_duplica
 from losslab.comparison.evidence import RunEvidence, check_judgeable, read_evidence
 from losslab.comparison.selection import select_study
 from losslab.comparison.verdicts import MIN_SEEDS, JudgedPair, Verdict
+from losslab.data.measures import measure_dataset
 from losslab.errors import InputError
+from losslab.experiments.dvc_cache import DvcCache
+from losslab.experiments.ensembles import find_prepared
 from losslab.experiments.run_finder import RunFinder, RunRecord
 from losslab.io.files import JsonObject, read_csv
 from losslab.study.plan import Study, StudyRun, plan_final_runs
@@ -30,7 +34,7 @@ from losslab.study.results import follow_searches, read_progress
 from losslab.study.state import StudyState, find_study
 from losslab.tracking.lookup import list_trained_runs
 from losslab.tracking.runs import DURATION
-from losslab.tracking.store import TrackingStore, store_exists
+from losslab.tracking.store import TrackingStore, store_errors, store_exists
 
 METRICS = ("miou", "boundary_iou")
 """Metrics by which losses are judged, beside the IoU of the rarest class."""
@@ -76,8 +80,12 @@ class CollectedStudy:
 
     @cached_property
     def stage_seconds(self) -> dict[str, float]:
-        """MLflow run → seconds of its train, evaluate and report stages."""
-        known = list_trained_runs(TrackingStore(self.root)) if store_exists(self.root) else []
+        """MLflow run → seconds of its train, evaluate and report stages; nothing where the store cannot be used."""
+        try:
+            with store_errors():
+                known = list_trained_runs(TrackingStore(self.root)) if store_exists(self.root) else []
+        except InputError:
+            return {}
         tags = {run.info.run_id: run.data.tags for run in known}
         return {
             run: sum(float(text) for key, text in each.items() if key.startswith(f"{DURATION}."))
@@ -210,20 +218,21 @@ def list_verdicts(collected: CollectedStudy) -> Iterator[Row]:
         return
     spec = collected.spec
     table = build_table(runs, spec.name, spec.axes)
+    factor = spec.look_plan.compute_factor(len(table.cells), min(map(len, table.cells.values())))
     rare = [f"iou_{collected.rare_class}"] if collected.rare_class else []
     for key in (*METRICS, *rare):
         metric = find_metric(key, table.sets, "metric")
         verdicts = judge_table(table, metric, spec.look_plan, spec.points)
         if not verdicts:
             continue
-        yield from _list_standings(verdicts["loss"], key, "", {name: name for name in nets})
+        yield from _list_standings(verdicts["loss"], key, "", {name: name for name in nets}, factor)
         for net in [label for label in spec.axes["net"] if label in every and key in CELL_METRICS]:
             labels = {name: table.get_labels(name) for name in table.cells}
             cells = {name: each["loss"] for name, each in labels.items() if each["net"] == net}
-            yield from _list_standings(verdicts[""], key, net, cells)
+            yield from _list_standings(verdicts[""], key, net, cells, factor)
 
 
-def _list_standings(verdict: Verdict, metric: str, net: str, losses: Mapping[str, str]) -> Iterator[Row]:
+def _list_standings(verdict: Verdict, metric: str, net: str, losses: Mapping[str, str], factor: float) -> Iterator[Row]:
     """Yield the rows of the standings whose names `losses` has, name → loss; all pairs of the verdict share its level."""
     standings = [standing for standing in verdict.standings if standing.name in losses]
     pairs = [pair for pair in verdict.pairs if pair.better in losses and pair.worse in losses]
@@ -233,26 +242,31 @@ def _list_standings(verdict: Verdict, metric: str, net: str, losses: Mapping[str
             worse.setdefault(pair.better, []).append(losses[pair.worse])
     claimable = {name for pair in pairs if pair.may_be_claimed for name in (pair.better, pair.worse)}
     leading = {losses[name] for name in claimable} - {name for names in worse.values() for name in names}
-    gains = {losses[name]: gain for name, gain in _list_gains(pairs, losses)}
+    gains = dict(_list_gains(pairs, losses, factor))
     for rank, standing in enumerate(standings, start=1):
         loss, interval = losses[standing.name], standing.interval or (math.nan, math.nan)
-        gain = gains.get(loss, (math.nan, math.nan, math.nan))
         numbers = [format_number(number) for number in (standing.mean, *interval, standing.sd)]
         row = [metric, net, loss, str(rank), *numbers, str(standing.seeds), "yes" if loss in leading else "no"]
-        row += [*map(format_number, gain), ";".join(worse.get(standing.name, []))]
+        row += [*gains.get(standing.name, ("", "", "", "")), ";".join(worse.get(standing.name, []))]
         yield dict(zip(VERDICT_COLUMNS, row, strict=True))
 
 
 def _list_gains(
-    pairs: Sequence[JudgedPair], losses: Mapping[str, str]
-) -> Iterator[tuple[str, tuple[float, float, float]]]:
-    """Yield what each loss gains over cross entropy, with the adjusted interval, above zero where it is better."""
-    for pair in pairs:
-        low, high = (pair.estimate.low, pair.estimate.high) if pair.estimate is not None else (math.nan, math.nan)
-        if losses[pair.worse] == REFERENCE:
-            yield pair.better, (pair.gap, low, high)
-        elif losses[pair.better] == REFERENCE:
-            yield pair.worse, (-pair.gap, -high, -low)
+    pairs: Sequence[JudgedPair], losses: Mapping[str, str], factor: float
+) -> Iterator[tuple[str, tuple[str, str, str, str]]]:
+    """Yield what each loss gains over cross entropy, above zero where it is better, its interval, and whether that is real.
+
+    To hold each loss against cross entropy alone is a question of its own, so these pairs share the level among
+    themselves; `factor` is what few seeds and looks leave of it.
+    """
+    own = [pair for pair in pairs if REFERENCE in (losses[pair.better], losses[pair.worse])]
+    for pair in own:
+        sign, loss = (1, pair.better) if losses[pair.worse] == REFERENCE else (-1, pair.worse)
+        estimate = pair.estimate.adjust(factor / len(own)) if pair.estimate is not None else None
+        ends = (math.nan, math.nan) if estimate is None else (sign * estimate.low, sign * estimate.high)
+        is_real = pair.may_be_claimed and estimate is not None and estimate.low > 0
+        low, high = map(format_number, sorted(ends))
+        yield loss, (format_number(sign * pair.gap), low, high, "yes" if is_real else "no")
 
 
 def describe_dataset(collected: CollectedStudy) -> Row:
@@ -284,8 +298,20 @@ def describe_dataset(collected: CollectedStudy) -> Row:
         "threads": _join(sorted({str(record.threads) for record in records if record.threads})),
         "cpu_hours": format_number(seconds / 3600, 2) if timed else "",
         "timed_runs": str(len(timed)),
+        **measure_data(collected),
         "command": " ".join(["losslab study run", name, *(f"--set {text}" for text in sets), f"--as {alias}"]),
     }
+
+
+def measure_data(collected: CollectedStudy) -> Row:
+    """Measure the prepared data that the runs share, from DVC's cache. Raises InputError if they are lost."""
+    record = next(iter(collected.records.values()))
+    prepared = find_prepared(record)
+    with TemporaryDirectory(prefix="losslab-odyssey-") as name:
+        if prepared is None or not DvcCache(collected.root).link(prepared, Path(name, "prepared")):
+            raise InputError(f"{record.name}: its prepared data are not in DVC's cache: run dvc fetch")
+        measures = asdict(measure_dataset(Path(name, "prepared")))
+    return {name: f"{value:.6g}" for name, value in measures.items()}
 
 
 def _format_tuned(run: StudyRun) -> str:

@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import mean, median, variance
 
-import numpy as np
 from scipy import special
 
-from benchmarks.odyssey.tables import REFERENCE, Kind, get_number, split_names
+from benchmarks.odyssey.tables import REFERENCE, Kind, get_number
 from losslab.comparison.statistics import ALPHA, MEDIAN_SHARE
 from losslab.comparison.verdicts import MIN_SEEDS
 
@@ -51,9 +51,8 @@ def find_gains(kind: Kind, respect: Respect) -> dict[str, Gain]:
         return compare_seeds(kind, respect.column, -1 if respect.lower_is_better else 1)
     metric = kind.rare_metric if respect.column == "rare" else respect.column
     standings = {row["loss"]: row for row in kind.list_standings(metric)} if metric is not None else {}
-    worse = split_names(standings[REFERENCE]["beats"]) if REFERENCE in standings else []
     return {
-        loss: Gain(get_number(row, "gain") / POINT, REFERENCE in split_names(row["beats"]) or loss in worse)
+        loss: Gain(get_number(row, "gain") / POINT, row["gain_real"] == "yes")
         for loss, row in standings.items()
         if row["gain"]
     }
@@ -69,20 +68,19 @@ def compare_seeds(kind: Kind, column: str, sign: int) -> dict[str, Gain]:
     for row in kind.chosen:
         cells.setdefault((row["loss"], row["net"]), []).append(get_number(row, column))
     nets = sorted({net for _, net in cells})
-    floor = MEDIAN_SHARE * float(
-        np.median([np.var(values, ddof=1) for values in cells.values() if len(values) > 1] or 0)
-    )
-    if math.isnan(floor) or not _has_all(cells, REFERENCE, nets):
+    known = [variance(runs) for runs in cells.values() if len(runs) > 1 and not any(map(math.isnan, runs))]
+    if not known or not _has_all(cells, REFERENCE, nets):
         return {}
+    floor = MEDIAN_SHARE * median(known)
     losses = [loss for loss in kind.losses if loss != REFERENCE and _has_all(cells, loss, nets)]
     gains = {}
     for loss in losses:
         both = [cells[name, net] for name in (loss, REFERENCE) for net in nets]
-        mean = sum(np.mean(cells[loss, net]) - np.mean(cells[REFERENCE, net]) for net in nets) / len(nets)
-        parts = [max(float(np.var(each, ddof=1)), floor) / len(each) / len(nets) ** 2 for each in both]
+        gained = mean(mean(cells[loss, net]) - mean(cells[REFERENCE, net]) for net in nets)
+        parts = [max(variance(each), floor) / len(each) / len(nets) ** 2 for each in both]
         degrees = sum(parts) ** 2 / max(sum(p**2 / (len(e) - 1) for p, e in zip(parts, both, strict=True)), 1e-30)
         limit = float(special.stdtrit(max(degrees, 1.0), 1 - ALPHA / len(losses) / 2)) * math.sqrt(sum(parts))
-        gains[loss] = Gain(sign * float(mean) / POINT, abs(mean) > limit)
+        gains[loss] = Gain(sign * gained / POINT, abs(gained) > limit)
     return gains
 
 

@@ -22,8 +22,7 @@ def draw_intervals(kinds: Sequence[Kind], order: Sequence[str], path: Path) -> N
     columns = min(COLUMNS, len(kinds))
     rows = math.ceil(len(kinds) / columns)
     places = {loss: place for place, loss in enumerate(order)}
-    style = {"svg.hashsalt": "losslab", "svg.fonttype": "none", "font.size": 8}
-    with rc_context(style):
+    with rc_context({"svg.hashsalt": "losslab", "svg.fonttype": "none", "font.size": 8}):
         figure = Figure(figsize=(1.6 + 2.1 * columns, 0.6 + (0.17 * len(order) + 0.6) * rows), layout="constrained")
         panels = figure.subplots(rows, columns, sharey=True, squeeze=False).flat
         for kind, panel in zip(kinds, panels, strict=False):

@@ -11,14 +11,21 @@ from statistics import mean, median
 import numpy as np
 
 from benchmarks.odyssey.effects import POINT
-from benchmarks.odyssey.tables import DATASET_COLUMNS, REFERENCE, Kind, Row, get_number, split_names
+from benchmarks.odyssey.tables import REFERENCE, Kind, Row, get_number, split_names
 from benchmarks.odyssey.wording import join_losses, name_loss, write_mean, write_points
+from losslab.advice.regret import BASELINE
 from losslab.comparison.ranks import rank_cells
 from losslab.formats import format_list, format_plural
 
-BASELINE = "dice+cross_entropy"
-"""The loss that people take without thinking."""
 MIN_RANKED_KINDS = 5
+MEASURES = {
+    "foreground_share": "{:.0f} % foreground",
+    "rarest_share": "{:.1f} % of the rarest class",
+    "objects_per_image": "{:.1f} objects an image",
+    "thinnest_px": "{:.1f} pixels wide where they are thinnest",
+    "border_share": "{:.0f} % of the pixels at a border",
+}
+"""Column of datasets.csv → words."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,7 @@ class Findings:
         return [kind for kind in self.kinds if loss in kind.leading]
 
     def find_reach(self, kind: Kind) -> float:
-        """Find the points by which a loss must typically differ from cross entropy to be told apart; NaN: unknown."""
+        """Find the points by which a loss must typically differ from cross entropy to be told from it; NaN: unknown."""
         rows = [row for row in kind.list_standings("miou") if row["gain_low"]]
         widths = [(get_number(row, "gain_high") - get_number(row, "gain_low")) / 2 / POINT for row in rows]
         return median(widths) if widths else math.nan
@@ -109,6 +116,7 @@ class Findings:
                 f"**No loss leads everywhere**: {join_losses(often)} {'lead' if len(often) > 1 else 'leads'} on "
                 f"{most} of {number} kinds."
             )
+        yield self._describe_gains()
         known = [loss for loss in (BASELINE, REFERENCE) if loss in counts]
         yield (
             "**The usual choices**: "
@@ -126,6 +134,20 @@ class Findings:
                 f"**The data decide**: {format_plural(len(turned), 'pair')} of losses really change places from one "
                 f"kind to another{example}."
             )
+
+    def _describe_gains(self) -> str:
+        """Say which losses are really better or worse than cross entropy, and where."""
+        real: dict[bool, dict[str, list[str]]] = {True: {}, False: {}}
+        for kind in self.kinds:
+            for row in kind.list_standings("miou"):
+                if row["gain_real"] == "yes":
+                    real[get_number(row, "gain") > 0].setdefault(row["loss"], []).append(kind.title)
+        parts = []
+        for is_better, losses in real.items():
+            ranked = sorted(losses.items(), key=lambda one: (-len(one[1]), self.order.index(one[0])))
+            named = [f"{name_loss(loss)} ({', '.join(titles)})" for loss, titles in ranked]
+            parts.append(f"really {'better' if is_better else 'worse'}: {format_list(named, 6) or 'none'}")
+        return f"**Held against `cross_entropy` alone**, {'; '.join(parts)}."
 
     def _describe_doubt(self) -> str:
         pairs = list(combinations(self.order, 2))
@@ -164,10 +186,12 @@ class Findings:
         )
 
     def describe_data(self, kind: Kind) -> str:
-        """Describe what was measured of the data, from further columns of datasets.csv."""
-        measures = [(name, text) for name, text in kind.about.items() if name not in DATASET_COLUMNS and text]
-        words = [f"{name} {text}".replace("_", " ") for name, text in measures]
-        return f"Measured: {', '.join(words)}." if words else ""
+        """Describe the measures of the data that losses are sensitive to; an empty text if they were not measured."""
+        values = {name: get_number(kind.about, name) for name in MEASURES}
+        if any(map(math.isnan, values.values())):
+            return ""
+        words = [text.format(100 * values[name] if "%" in text else values[name]) for name, text in MEASURES.items()]
+        return f"Its training labels: {format_list(words, len(words))}."
 
     def describe_kind(self, kind: Kind) -> Iterator[str]:
         """Yield sentences on one kind of data."""

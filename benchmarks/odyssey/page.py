@@ -19,7 +19,8 @@ from benchmarks.odyssey.tables import (
     read_kinds,
     read_table,
 )
-from benchmarks.odyssey.wording import fold, name_loss, write_mean, write_points, write_table_lines
+from benchmarks.odyssey.wording import fold, join_losses, name_loss, write_mean, write_points, write_table_lines
+from losslab.advice.regret import BASELINE, MIN_KINDS, measure_regret, summarise_regret
 from losslab.errors import InputError
 from losslab.formats import format_list, format_plural
 from losslab.io.files import write_text
@@ -60,6 +61,7 @@ def render_page(findings: Findings, root: Path) -> str:
         write_respects(findings),
         write_failures(findings),
         write_cost(root / RESULTS / COST),
+        write_regret(root / RESULTS, findings),
         write_method(findings),
     ]
     return "\n".join(line for part in parts for line in [*part, ""] if line is not None).rstrip() + "\n"
@@ -96,7 +98,7 @@ def write_summary(findings: Findings) -> Iterator[str]:
         lacking = format_list([f"{kind.title} ({kind.about['missing']} runs)" for kind in unfinished])
         yield f"- **Not finished**: runs are missing of {lacking}; what is said of them may change."
     yield ""
-    header = ["data", "best mean IoU", "also lead", "really worse than some", "seen are differences above"]
+    header = ["data", "best mean IoU", "also lead", "really worse than some", "seen against cross entropy"]
     yield from write_table_lines(header, map(findings.summarize_kind, findings.kinds))
 
 
@@ -155,7 +157,7 @@ def write_kind(findings: Findings, kind: Kind) -> Iterator[str]:
 
 def write_kind_table(kind: Kind) -> Iterator[str]:
     """Yield the losses of one kind of data in order, with intervals and what they gain over cross entropy."""
-    header = ["", "loss", "mean IoU [95 %]", "over cross entropy [adjusted]", "boundary IoU"]
+    header = ["", "loss", "mean IoU [95 %]", "over cross entropy [all of them 95 %]", "boundary IoU"]
     others = {"boundary_iou": {row["loss"]: row for row in kind.list_standings("boundary_iou")}}
     if kind.rare_metric is not None:
         others[kind.rare_metric] = {row["loss"]: row for row in kind.list_standings(kind.rare_metric)}
@@ -179,7 +181,8 @@ def _write_gain(row: Row) -> str:
     if not row["gain"]:
         return ""
     gain, low, high = (write_points(get_number(row, name) / POINT) for name in ("gain", "gain_low", "gain_high"))
-    return f"{gain} [{low}, {high}]" if row["gain_low"] else gain
+    text = f"{gain} [{low}, {high}]" if row["gain_low"] else gain
+    return f"**{text}**" if row["gain_real"] == "yes" else text
 
 
 def write_failures(findings: Findings) -> Iterator[str]:
@@ -254,6 +257,38 @@ def _write_dear(losses: Sequence[str], ratios: dict[str, list[float]]) -> str:
             else f"{name_loss(loss)} ({high:.1f} times)"
         )
     return format_list(parts) or "none"
+
+
+def write_regret(folder: Path, findings: Findings) -> Iterator[str]:
+    """Yield what the advice of `losslab advise` loses on data that it has not seen, against a loss that is always taken."""
+    yield "## What `losslab advise` is worth"
+    yield ""
+    if len(findings.kinds) < MIN_KINDS:
+        yield f"Its regret takes {MIN_KINDS} kinds of data: there are {len(findings.kinds)} yet."
+        return
+    rows = measure_regret(folder)
+    yield (
+        "Each kind of data is left out in turn, and advised on by the others. A column says how many points of mean IoU a choice "
+        "loses against the loss that was best there, in hindsight and partly by chance; the last one, how far seeds alone move "
+        f"the difference of two losses. {summarise_regret(rows)}"
+    )
+    yield ""
+    header = ["data", "advised", "first", "best of three", f"always `{BASELINE}`", "best elsewhere", "seeds"]
+    yield from write_table_lines(
+        header,
+        [
+            [
+                row.kind.replace("_", " "),
+                join_losses(row.advised),
+                *(f"{number:.1f}" for number in (row.first, row.best_of_three, row.baseline)),
+                f"{row.average:.1f} ({name_loss(row.favourite)})",
+                f"{row.noise:.1f}",
+            ]
+            for row in rows
+        ],
+    )
+    yield ""
+    yield "`losslab advise DATASET` says the same of your own data: [how](../how-to/advise.md)."
 
 
 def write_method(findings: Findings) -> Iterator[str]:

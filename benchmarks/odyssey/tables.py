@@ -27,7 +27,7 @@ RUN_COLUMNS = (
 """Columns that every KIND.runs.csv has; `iou_<class>` stand between `mcc` and `recall_tiny`."""
 VERDICT_COLUMNS = (
     *("metric", "net", "loss", "rank", "mean", "low", "high", "sd", "seeds", "leading"),
-    *("gain", "gain_low", "gain_high", "beats"),
+    *("gain", "gain_low", "gain_high", "gain_real", "beats"),
 )
 DATASET_COLUMNS = (
     *("kind", "dataset", "title", "classes", "rare_class", "test_images", "size", "epochs", "batch_size", "seeds"),

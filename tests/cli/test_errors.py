@@ -30,6 +30,7 @@ COMMANDS = [
     ("datasets", "", "losslab.data.catalog.read_catalog"),
     ("datasets new", "cells --images i --masks m", "losslab.data.new_dataset.create.create_dataset"),
     ("datasets doubt", "cells", "losslab.suspects.folds.find_dataset"),
+    ("advise", "cells", "losslab.advice.dataset.read_card"),
     ("predict", "a.png -o masks", "losslab.prediction.inputs.find_jobs"),
     ("ensemble", "fold-0 fold-1", "losslab.experiments.run_finder.RunFinder"),
     ("export", "--format onnx", "losslab.export.export.export_model"),

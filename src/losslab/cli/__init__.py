@@ -9,6 +9,7 @@ import typer
 
 import losslab
 from losslab.cli import (
+    advise,
     compare,
     datasets,
     docs,
@@ -37,6 +38,7 @@ app.command()(predict.predict)
 app.add_typer(models.app)
 app.add_typer(study.app, name="study")
 app.command()(compare.compare)
+app.command()(advise.advise)
 app.command()(ensemble.ensemble)
 app.command()(doubt.doubt)
 app.command()(docs.docs)
@@ -46,6 +48,7 @@ app.command()(ui.ui)
 
 
 AT_ROOT = (
+    "advise",
     "archs",
     "compare",
     "datasets",
