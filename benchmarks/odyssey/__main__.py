@@ -1,4 +1,4 @@
-"""`python -m benchmarks.odyssey collect | cost | page`: rows in results/odyssey/, and docs/explanation/odyssey.md from them."""
+"""`python -m benchmarks.odyssey collect | cost | repeat | page`: rows in results/odyssey/, and docs/explanation/odyssey.md."""
 
 import argparse
 import sys
@@ -35,6 +35,11 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     costing.add_argument("--rounds", type=int, default=5, help="pairs of each loss with cross entropy")
     costing.set_defaults(act=time_losses)
+    repeating = commands.add_parser("repeat", help="train the run of a row again, and compare it to the last byte")
+    repeating.add_argument("kind", metavar="KIND")
+    repeating.add_argument("run", nargs="?", metavar="RUN", help="its name; without one, a run is drawn")
+    repeating.add_argument("--draw", type=int, default=0, help="seed of the draw")
+    repeating.set_defaults(act=repeat)
     paging = commands.add_parser("page", help="write docs/explanation/odyssey.md and its figure from results/odyssey/")
     paging.add_argument(
         "--check", action="store_true", help="write nothing; fail if the page is not what the rows give"
@@ -55,6 +60,19 @@ def time_losses(options: argparse.Namespace) -> None:
     from benchmarks.odyssey.cost import time_study
 
     time_study(options.study, options.datasets, options.rounds, Path(), RESULTS)
+
+
+def repeat(options: argparse.Namespace) -> None:
+    from benchmarks.odyssey.repeat import choose_run, repeat_run
+    from benchmarks.odyssey.tables import read_kinds
+
+    kinds = {kind.name: kind for kind in read_kinds(RESULTS)}
+    if options.kind not in kinds:
+        raise InputError(f"{options.kind}: {RESULTS} has no such kind of data; it has {', '.join(kinds)}")
+    repeated = repeat_run(kinds[options.kind], choose_run(kinds[options.kind], options.run, options.draw), Path())
+    if repeated.differences:
+        raise InputError(f"{repeated.run} differs: {'; '.join(repeated.differences)}")
+    print(f"identical: {repeated.run}, model {repeated.model_md5}, test mIoU {repeated.miou}")
 
 
 def make_page(options: argparse.Namespace) -> None:

@@ -113,7 +113,7 @@ def collect(kind: str, root: Path, folder: Path) -> list[str]:
     path = folder / DATASETS
     others = [row for row in read_csv(path) if row["kind"] != kind] if path.exists() else []
     columns = dict.fromkeys([*about, *(name for row in others for name in row)], "")
-    write_table(path, sorted((columns | row for row in [about, *others]), key=lambda row: row["kind"]))
+    write_table(path, sorted(({**columns, **row} for row in [about, *others]), key=lambda row: row["kind"]))
     left_out = sorted({row["loss"] for row in runs} - {row["loss"] for row in verdicts})
     lines = [f"{kind}: {about['runs']} runs, {about['failed']} failed, {about['missing']} missing"]
     return lines + [f"{kind}: {name} has no run that counts on some net, and is not judged" for name in left_out]
@@ -186,9 +186,14 @@ def describe_run(run: RunEvidence, record: RunRecord) -> dict[str, str]:
         "val_miou": format_number(scored[best]),
         "train_seconds": format_number(run.train_seconds, 1),
     }
-    for name in ("miou", "mdice", "boundary_iou", "hd95", "surface_dice_1", "ece", "mcc"):
-        row[name] = format_number(run.compute_score(name), 2 if name == "hd95" else 4)
+    row |= describe_scores(run.metrics)
     return row | {f"iou_{name}": format_number(run.compute_score(f"iou_{name}")) for name in run.classes}
+
+
+def describe_scores(scores: JsonObject) -> dict[str, str]:
+    """Write the scores of a test set, from scores.json, as they stand in a row."""
+    names = ("miou", "mdice", "boundary_iou", "hd95", "surface_dice_1", "ece", "mcc")
+    return {name: format_number(scores.get(name), 2 if name == "hd95" else 4) for name in names}
 
 
 def read_strata(runs: Sequence[RunEvidence]) -> dict[str, dict[str, str]]:

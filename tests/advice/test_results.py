@@ -1,11 +1,12 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from losslab.advice import find_results, read_results
-from losslab.advice.results import REPOSITORY
 from losslab.errors import InputError
 from losslab.io.files import read_csv, write_csv
+from losslab.project.code import REPOSITORY
 from tests.advice.rows import KINDS, write_rows
 
 
@@ -42,6 +43,11 @@ def test_project_without_rows_takes_those_that_come_with_losslab(
     assert find_results(tmp_path / "project") == own
 
 
+def empty_rows(folder: Path) -> None:
+    for path in folder.glob("*.runs.csv"):
+        write_csv(path, [])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -59,14 +65,11 @@ def test_project_without_rows_takes_those_that_come_with_losslab(
             ),
             "r: miou is '\\?'; it must be a number",
         ),
-        (
-            lambda folder: [write_csv(path, []) for path in folder.glob("*.runs.csv")],
-            "no kind of data has a finished run",
-        ),
+        (empty_rows, "no kind of data has a finished run"),
     ],
     ids=["no table", "no rows of a kind", "no measures", "no column", "no number", "no finished run"],
 )
-def test_tables_that_lack_something_are_refused(change, message: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_tables_that_lack_something_are_refused(change: Callable[[Path], object], message: str, tmp_path: Path) -> None:
     folder = write_rows(tmp_path / "rows")
     change(folder)
     with pytest.raises(InputError, match=message):

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from click.testing import Result
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
 from losslab.cli import app
 from losslab.study.spec import read_spec
