@@ -49,7 +49,7 @@ class Stopwatch:
             finally:
                 self._waited += time.perf_counter() - began
 
-        _BaseDataLoaderIter.__next__ = load  # type: ignore[method-assign]
+        _BaseDataLoaderIter.__next__ = load  # type: ignore[assignment, method-assign]
 
     def _note_step(self, *_: Any) -> None:
         if self.first_step_at is None:
