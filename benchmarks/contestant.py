@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.settings import Settings, Work
 
-MODULES = {"notebook": "notebook", "lightning": "lightning_example", "losslab": "losslab_run"}
+MODULES = {"notebook": "notebook", "lightning": "lightning_example", "losslab": "losslab_run", "bare": "bare_step"}
 
 
 def main(name: str, folder: str, settings: str, out: str) -> None:

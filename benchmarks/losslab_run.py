@@ -15,8 +15,9 @@ from losslab.params import Params, load
 def run(work: Work, settings: Settings, num_classes: int, stopwatch: Stopwatch) -> None:
     params, prepared = load(work.params), PreparedData(work.prepared)
     trained = train_with(params, prepared, EpochClock(stopwatch), settings.deterministic)
+    stopwatch.precision = trained.description["precision"]
     for _ in range(1 + settings.epochs):
-        with stopwatch.time_epoch(stopwatch.evaluation, len(prepared.images("test"))):
+        with stopwatch.time_evaluation(len(prepared.images("test"))):
             evaluate_split(trained.net, trained.description, prepared, "test", params.evaluate.batch_size)
 
 

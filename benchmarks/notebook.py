@@ -64,9 +64,9 @@ def run(work: Work, settings: Settings, num_classes: int, stopwatch: Stopwatch) 
     optimizer = torch.optim.Adam(model.parameters(), lr=LR)
 
     for _ in range(1 + settings.epochs):
-        with stopwatch.time_epoch(stopwatch.train, len(train_set)):
+        with stopwatch.time_training(len(train_set)):
             train_epoch(model, train_loader, loss_fn, optimizer, device, num_classes)
-        with stopwatch.time_epoch(stopwatch.evaluation, len(test_set)):
+        with stopwatch.time_evaluation(len(test_set)):
             evaluate(model, test_loader, loss_fn, device, num_classes)
 
 

@@ -9,10 +9,14 @@ TITLES = {
     "notebook": "a. notebook loop",
     "lightning": "b. smp's Lightning example",
     "losslab": "c. losslab",
+    "bare": "d. bare step",
     "losslab_free": "c. losslab, not deterministic",
 }
 MIN_RATIO_NATIVE_BF16, MIN_RATIO, MIN_RATIO_GPU, MAX_MEMORY_RATIO, MAX_FIRST_STEP_S = 4.0, 1.5, 5.0, 1.1, 12.0
+MIN_RATIO_BARE = 0.95
 MIN_PREPARED_PER_S, MAX_PREPARE_MEMORY_RATIO = 250, 1.5  # names and counts add to the 40 MiB or so of prepare
+
+PRECISIONS = {"32-true": "float32", "bf16-mixed": "bf16"}
 
 Round = Mapping[str, Mapping[str, Any]]
 """Contestant → the measurements of its stopwatch, and `first_step_s`."""
@@ -49,9 +53,15 @@ class SpeedComparison:
     """The results of some rounds of all contestants with the same settings."""
 
     figures: dict[str, dict[str, Spread]]
-    """Contestant → train and evaluation in img/s, peak_mib, peak_worker_mib, first_step_s, and gpu_busy with a GPU."""
+    """Contestant → train and evaluation in img/s, peak_mib, peak_worker_mib, first_step_s, the shares loader_busy and
+    gemm_share, and gpu_busy with a GPU. The bare step evaluates nothing."""
     ratios: dict[str, dict[str, Spread]]
     """Train and evaluation → contestant → ratio of losslab's img/s to the contestant's, round by round."""
+    precisions: dict[str, str]
+    step_gflops: float
+    """10^9 operations of a training step for an image."""
+    gemm_gflops_per_s: dict[str, Spread]
+    """The machine's rate in products of large matrices, by precision."""
 
 
 def compute_images_per_second(epochs: Sequence[Sequence[float]]) -> float:
@@ -67,10 +77,14 @@ def compare(rounds: Sequence[Round]) -> SpeedComparison:
     for name in names:
         own = [measured[name] for measured in rounds]
         figures[name] = {
-            kind: compute_spread(compute_images_per_second(m[kind]) for m in own) for kind in ("train", "evaluation")
+            kind: compute_spread(compute_images_per_second(m[kind]) for m in own)
+            for kind in ("train", "evaluation")
+            if own[0][kind]
         }
         for kind in ("peak_mib", "peak_worker_mib", "first_step_s"):
             figures[name][kind] = compute_spread(m[kind] for m in own)
+        figures[name]["loader_busy"] = compute_spread(share for m in own for share in m["loader_busy"][1:])
+        figures[name]["gemm_share"] = compute_spread(compute_gemm_share(measured, name) for measured in rounds)
         busy = [share for m in own for share in m["gpu_busy"][1:] if share is not None]
         if busy:
             figures[name]["gpu_busy"] = compute_spread(busy)
@@ -81,9 +95,27 @@ def compare(rounds: Sequence[Round]) -> SpeedComparison:
                 for measured in rounds
             )
             for name in names
-            if name != "losslab"
+            if name != "losslab" and kind in figures[name]
         }
-    return SpeedComparison(figures, ratios)
+    bare = [measured["bare"] for measured in rounds]
+    return SpeedComparison(
+        figures,
+        ratios,
+        precisions={name: rounds[0][name]["precision"] for name in names},
+        step_gflops=bare[0]["step_gflops"],
+        gemm_gflops_per_s={
+            precision: compute_spread(m["gemm_gflops_per_s"][precision] for m in bare)
+            for precision in bare[0]["gemm_gflops_per_s"]
+        },
+    )
+
+
+def compute_gemm_share(measured: Round, name: str) -> float:
+    """Compute the share of the machine's rate of matrix products, in the contestant's precision, that its training reached."""
+    bare, own = measured["bare"], measured[name]
+    rate: float = bare["gemm_gflops_per_s"][own["precision"]]
+    gflops: float = bare["step_gflops"]
+    return compute_images_per_second(own["train"]) * gflops / rate
 
 
 def summarise(results: Mapping[str, Any]) -> dict[str, Any]:
@@ -136,13 +168,14 @@ def _judge_claims(
         return ClaimVerdict(f"{what}: at most {wanted:g}{unit}", f"{value:.2f}{unit}", median <= wanted)
 
     native = results["machine"]["native_bf16"]
-    kind = "with" if native else "without"
+    kind = f"with native bf16 ({results['machine']['bf16_unit']})" if native else "without native bf16"
     wanted = MIN_RATIO_NATIVE_BF16 if native else MIN_RATIO
     if not results["machine"]["cuda"]:
         yield check_at_least(
-            f"training over the notebook loop, on a CPU {kind} native bf16", cpu.ratios["train"]["notebook"], wanted
+            f"training over the notebook loop, on a CPU {kind}", cpu.ratios["train"]["notebook"], wanted
         )
     yield check_at_least("training over smp's example", cpu.ratios["train"]["lightning"], 1.0)
+    yield check_at_least("training over the bare step", cpu.ratios["train"]["bare"], MIN_RATIO_BARE)
     yield check_at_least("evaluation over smp's example", cpu.ratios["evaluation"]["lightning"], 1.0)
     memory = results["memory"]
     yield check_at_most(
@@ -167,17 +200,20 @@ def _judge_claims(
             "on the GPU, training over the notebook loop", gpu.ratios["train"]["notebook"], MIN_RATIO_GPU
         )
         yield check_at_least("on the GPU, training over smp's example", gpu.ratios["train"]["lightning"], 1.0)
+        yield check_at_least("on the GPU, training over the bare step", gpu.ratios["train"]["bare"], MIN_RATIO_BARE)
 
 
 def render_markdown(summary: Mapping[str, Any]) -> str:
     machine, settings, memory = summary["machine"], summary["settings"], summary["memory"]
     preparing = summary["preparing"]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    bf16 = "native bf16" if machine["native_bf16"] else "no native bf16"
+    units = {"AMX": "amx_bf16", "AVX-512 bf16": "avx512_bf16"}
+    has = ", ".join(f"{unit}: {'yes' if name in machine['features'] else 'no'}" for unit, name in units.items())
+    bf16 = f"bf16 by {machine['bf16_unit']}" if machine["bf16_unit"] else "no native bf16"
     lines = [
         "# losslab's speed",
         "",
-        f"{machine['hardware']}; {' '.join(machine['features'])}, {bf16}; {machine['threads']} threads; {versions}. "
+        f"{machine['hardware']}; {' '.join(machine['features'])}; {has}, {bf16}; {machine['threads']} threads; {versions}. "
         + ("" if machine["load"] is None else f"Load before the start: {machine['load']:.1f}. ")
         + " ".join(f"{name}={value}" for name, value in machine["environment"].items()),
         f"{summary['data']}. Unet on {settings['encoder']}, {settings['size']} x {settings['size']}, "
@@ -236,9 +272,12 @@ def render_markdown(summary: Mapping[str, Any]) -> str:
 
 def _render_comparison(comparison: Mapping[str, Any]) -> Iterator[str]:
     columns: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
+        "training in": lambda name, _: PRECISIONS[comparison["precisions"][name]],
         "training, img/s": lambda _, own: _format_spread(own["train"], ".2f"),
         "losslab/this": lambda name, _: _format_ratio(comparison["ratios"]["train"], name),
-        "evaluation, img/s": lambda _, own: _format_spread(own["evaluation"], ".2f"),
+        "of GEMM's rate": lambda _, own: _format_spread(own["gemm_share"], ".0%"),
+        "loader busy": lambda _, own: _format_spread(own["loader_busy"], ".1%"),
+        "evaluation, img/s": lambda _, own: _format_spread(own["evaluation"], ".2f") if "evaluation" in own else "",
         "losslab/this ": lambda name, _: _format_ratio(comparison["ratios"]["evaluation"], name),
         "first step, s": lambda _, own: _format_spread(own["first_step_s"], ".1f"),
         "peak memory, MiB": lambda _, own: f"{own['peak_mib']['median']:.0f}",
@@ -249,6 +288,12 @@ def _render_comparison(comparison: Mapping[str, Any]) -> Iterator[str]:
     yield "|---" * (len(columns) + 1) + "|"
     for name, own in comparison["figures"].items():
         yield f"| {TITLES[name]} | {' | '.join(column(name, own) for column in columns.values())} |"
+    rates = ", ".join(
+        f"{_format_spread(rate, '.0f')} GFLOP/s in {PRECISIONS[name]}"
+        for name, rate in comparison["gemm_gflops_per_s"].items()
+    )
+    yield ""
+    yield f"A training step is {comparison['step_gflops']:.1f} GFLOP for an image; products of large matrices (GEMM) reach {rates}."
 
 
 def _format_mib(value: float | None) -> str:

@@ -23,7 +23,7 @@ from benchmarks.report import render_markdown, summarise
 from benchmarks.settings import CAMVID, ROOT, Settings, Work
 from losslab.io.files import write_json, write_text
 
-CONTESTANTS = ("notebook", "lightning", "losslab")
+CONTESTANTS = ("notebook", "lightning", "losslab", "bare")
 GPU = Settings(size=256, batch_size=32, images=320, epochs=2, encoder="resnet18")
 MEMORY = Settings(size=128, batch_size=4, images=48, epochs=0, encoder="tu-mobilenetv3_small_050")
 

@@ -111,8 +111,12 @@ class SegmentationModule(L.LightningModule):
             group["lr"] = group["base_lr"] * factor
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        # What a net draws (dropout) depends on seed, epoch and step, not on what ran before.
-        torch.manual_seed(derive_seed(self.params.seed, "step", self.current_epoch, batch_index, self.global_rank))
+        # What a net draws (dropout) depends on seed, epoch and step, not on what ran before. torch.manual_seed would do
+        # the same for every kind of device, and note a stack trace for each that there is not: milliseconds a step.
+        seed = derive_seed(self.params.seed, "step", self.current_epoch, batch_index, self.global_rank)
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
         images, target = batch
         logits = self.net(self.scaling(images))
         terms = self.loss.compute_terms(logits, self._arrange(target))
@@ -142,7 +146,8 @@ class SegmentationModule(L.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.trainer.precision != "16-mixed":  # there the scaler skips such a step and scales down
-            gradients = [parameter.grad for parameter in self.net.parameters() if parameter.grad is not None]
+            groups = optimizer.param_groups  # quicker to go through than the modules of the net
+            gradients = [one.grad for group in groups for one in group["params"] if one.grad is not None]
             self.watch.note_gradient(torch.nn.utils.get_total_norm(gradients))
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_index: int) -> None:
