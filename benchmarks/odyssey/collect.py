@@ -113,7 +113,7 @@ def collect(kind: str, root: Path, folder: Path) -> list[str]:
     path = folder / DATASETS
     others = [row for row in read_csv(path) if row["kind"] != kind] if path.exists() else []
     columns = dict.fromkeys([*about, *(name for row in others for name in row)], "")
-    write_table(path, sorted((columns | row for row in [about, *others]), key=lambda row: row["kind"]))
+    write_table(path, sorted(({**columns, **row} for row in [about, *others]), key=lambda row: row["kind"]))
     left_out = sorted({row["loss"] for row in runs} - {row["loss"] for row in verdicts})
     lines = [f"{kind}: {about['runs']} runs, {about['failed']} failed, {about['missing']} missing"]
     return lines + [f"{kind}: {name} has no run that counts on some net, and is not judged" for name in left_out]

@@ -220,7 +220,7 @@ def test_page_that_was_typed_in_fails_the_check(
 
 def test_losses_that_fail_are_named() -> None:
     found = {"iou_hair": "0.0000"}
-    runs = [row | (found if row["loss"] == "dice" and row["net"] == "unet" else {}) for row in NUCLEI.runs]
+    runs = [{**row, **(found if (row["loss"], row["net"]) == ("dice", "unet") else {})} for row in NUCLEI.runs]
     lost = dict.fromkeys(RUN_COLUMNS, "") | {"loss": "focal", "net": "unet", "state": "failed", "reason": "not finite"}
     failures = {row[0]: row[1:] for row in Findings([replace(NUCLEI, runs=[*runs, lost])]).list_failures()}
     assert failures["`dice`"] == ["–", "hair on nuclei (`unet`)", "–"]
@@ -241,7 +241,7 @@ def test_gains_over_seeds_are_real_only_where_runs_show_them() -> None:
 def test_gains_over_seeds_of_equal_losses_are_seldom_real() -> None:
     rng, false = np.random.default_rng(0), 0
     for _ in range(200):
-        runs = [row | {"ece": f"{rng.normal(0.1, 0.01):.6f}"} for row in NUCLEI.runs]
+        runs = [{**row, "ece": f"{rng.normal(0.1, 0.01):.6f}"} for row in NUCLEI.runs]
         false += any(gain.is_real for gain in compare_seeds(replace(NUCLEI, runs=runs), "ece", -1).values())
     assert false <= 20
 
