@@ -107,9 +107,9 @@ def collect(kind: str, root: Path, folder: Path) -> list[str]:
             f"odyssey_{kind}: nothing can be claimed yet, which takes two losses with {MIN_SEEDS} seeds on every "
             f"net: see `losslab study status odyssey_{kind}`"
         )
+    about = describe_dataset(collected)
     write_table(folder / f"{kind}.runs.csv", runs)
     write_table(folder / f"{kind}.verdicts.csv", verdicts)
-    about = describe_dataset(collected)
     path = folder / DATASETS
     others = [row for row in read_csv(path) if row["kind"] != kind] if path.exists() else []
     columns = dict.fromkeys([*about, *(name for row in others for name in row)], "")

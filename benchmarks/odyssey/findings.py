@@ -44,12 +44,15 @@ class Findings:
         return gaps
 
     @cached_property
-    def order(self) -> list[str]:
-        """All losses by their mean distance to the best, the least first; where one is not judged, the greatest "
-        "counts."""
+    def distances(self) -> dict[str, float]:
+        """Loss → mean points below the best over kinds of data; where it is not judged, the greatest of the kind counts."""
         losses = dict.fromkeys(loss for kind in self.kinds for loss in kind.losses)
-        distances = {loss: mean(each.get(loss, max(each.values())) for each in self.gaps.values()) for loss in losses}
-        return sorted(losses, key=lambda loss: (distances[loss], loss))
+        return {loss: mean(each.get(loss, max(each.values())) for each in self.gaps.values()) for loss in losses}
+
+    @cached_property
+    def order(self) -> list[str]:
+        """All losses, those that are nearest to the best on average first."""
+        return sorted(self.distances, key=lambda loss: (self.distances[loss], loss))
 
     @cached_property
     def nets(self) -> list[str]:
@@ -102,12 +105,13 @@ class Findings:
         """Yield sentences to take home."""
         number, counts = len(self.kinds), {loss: len(self.find_leading_kinds(loss)) for loss in self.order}
         every = [loss for loss in self.order if counts[loss] == number]
-        if every:
-            where = "it" if number == 1 else f"all {number} kinds of data"
+        where = self.kinds[0].title if number == 1 else f"all {number} kinds of data"
+        if len(every) == len(self.order):
+            yield f"**No loss is shown to be better than any other** on {where}. That is doubt, not equality."
+        elif every:
             yield (
-                f"**Safe first choices**: {join_losses(every, 8)} {'leads' if len(every) == 1 else 'lead'} on "
-                f"{where}: nothing here is really better than any of them. Take the one that you know, or the "
-                "cheapest."
+                f"**Not shown to be worse anywhere**: {join_losses(every, 4)} ({len(every)} of {len(self.order)} losses) lead on "
+                f"{where}. That is no proof that they are equal."
             )
         else:
             most = max(counts.values())
@@ -116,6 +120,7 @@ class Findings:
                 f"**No loss leads everywhere**: {join_losses(often)} {'lead' if len(often) > 1 else 'leads'} on "
                 f"{most} of {number} kinds."
             )
+        yield self._describe_means()
         yield self._describe_gains()
         known = [loss for loss in (BASELINE, REFERENCE) if loss in counts]
         yield (
@@ -128,12 +133,21 @@ class Findings:
                 "loss is really better, with these settings."
             )
         yield self._describe_doubt()
-        if (turned := self._find_turned_pairs()) or number > 1:
+        if number > 1:
+            turned = self._find_turned_pairs()
             example = f", such as {name_loss(turned[0][0])} and {name_loss(turned[0][1])}" if turned else ""
             yield (
                 f"**The data decide**: {format_plural(len(turned), 'pair')} of losses really change places from one "
                 f"kind to another{example}."
             )
+
+    def _describe_means(self) -> str:
+        """Say with which losses the order by means alone begins and ends."""
+        shown = [f"{name_loss(loss)} ({write_points(-self.distances[loss])})" for loss in self.order]
+        return (
+            f"**By means alone**, which seeds may turn, the order begins with {format_list(shown[:3])}, and ends with "
+            f"{format_list(shown[-2:])}: points of mean IoU below the best, on average of the data."
+        )
 
     def _describe_gains(self) -> str:
         """Say which losses are really better or worse than cross entropy, and where."""
@@ -160,8 +174,8 @@ class Findings:
             return sentence
         low, high = f"{min(reaches):.1f}", f"{max(reaches):.1f}"
         return (
-            f"{sentence} Here two losses must differ by about {low if low == high else f'{low} to {high}'} points to "
-            "be told apart."
+            f"{sentence} To be told from `cross_entropy` a loss must typically differ by "
+            f"{low if low == high else f'{low} to {high}'} points."
         )
 
     def _find_turned_pairs(self) -> list[tuple[str, str]]:
@@ -260,7 +274,7 @@ def _format_hours(kinds: Sequence[Kind]) -> str:
 
 def _count_leading(leading: Sequence[str], standings: Sequence[Row]) -> str:
     if len(leading) == len(standings):
-        return f"none of the {len(standings)} losses is told apart from it as really worse"
+        return f"all {len(standings)} losses lead: none is shown to be worse than another"
     return f"{len(leading)} of {len(standings)} losses lead" if len(leading) > 1 else "it alone leads"
 
 
