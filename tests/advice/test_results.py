@@ -3,10 +3,10 @@ from pathlib import Path
 import pytest
 
 from losslab.advice import find_results, read_results
-from losslab.advice.results import REPOSITORY
 from losslab.errors import InputError
 from losslab.io.files import read_csv, write_csv
 from tests.advice.rows import KINDS, write_rows
+from tests.conftest import ROOT
 
 
 def test_points_are_means_over_seeds_and_nets_of_the_runs_that_count(tmp_path: Path) -> None:
@@ -35,7 +35,7 @@ def test_kind_without_finished_runs_is_left_out(tmp_path: Path) -> None:
 def test_project_without_rows_takes_those_that_come_with_losslab(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert find_results(tmp_path) == REPOSITORY / "results/odyssey"
+    assert find_results(tmp_path) == ROOT / "results/odyssey"
     monkeypatch.setattr("losslab.advice.results.CARRIED", tmp_path)  # as in a wheel
     assert find_results(tmp_path / "project") == tmp_path
     own = write_rows(tmp_path / "project/results/odyssey")
@@ -60,7 +60,7 @@ def test_project_without_rows_takes_those_that_come_with_losslab(
             "r: miou is '\\?'; it must be a number",
         ),
         (
-            lambda folder: [write_csv(path, []) for path in folder.glob("*.runs.csv")],
+            lambda folder: [path.write_text("loss\n", encoding="utf-8") for path in folder.glob("*.runs.csv")],
             "no kind of data has a finished run",
         ),
     ],
