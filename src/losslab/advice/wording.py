@@ -15,7 +15,8 @@ def explain_kind(kind: LeanedKind, measured: DatasetMeasures) -> str:
     alike, unlike = kind.alike[:ASPECTS_SHOWN], _find_most_unlike(kind, measured)
     likeness = format_list([_compare(aspect, kind, measured) for aspect in alike])
     said = f"{kind.results.kind}, {format_percent(kind.weight)} %: nearest to yours in {likeness}"
-    return said if unlike in alike else f"{said}, furthest in {_compare(unlike, kind, measured)}"
+    is_level = unlike.measure_distance(measured, kind.results.measures) < 0.01
+    return said if unlike in alike or is_level else f"{said}, furthest in {_compare(unlike, kind, measured)}"
 
 
 def explain_loss(chosen: ChosenLoss, advice: Advice, present: str) -> str:
