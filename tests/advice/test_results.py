@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -6,8 +5,8 @@ import pytest
 from losslab.advice import find_results, read_results
 from losslab.errors import InputError
 from losslab.io.files import read_csv, write_csv
-from losslab.project.code import REPOSITORY
 from tests.advice.rows import KINDS, write_rows
+from tests.conftest import ROOT
 
 
 def test_points_are_means_over_seeds_and_nets_of_the_runs_that_count(tmp_path: Path) -> None:
@@ -36,16 +35,11 @@ def test_kind_without_finished_runs_is_left_out(tmp_path: Path) -> None:
 def test_project_without_rows_takes_those_that_come_with_losslab(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert find_results(tmp_path) == REPOSITORY / "results/odyssey"
+    assert find_results(tmp_path) == ROOT / "results/odyssey"
     monkeypatch.setattr("losslab.advice.results.CARRIED", tmp_path)  # as in a wheel
     assert find_results(tmp_path / "project") == tmp_path
     own = write_rows(tmp_path / "project/results/odyssey")
     assert find_results(tmp_path / "project") == own
-
-
-def empty_rows(folder: Path) -> None:
-    for path in folder.glob("*.runs.csv"):
-        write_csv(path, [])
 
 
 @pytest.mark.parametrize(
@@ -65,11 +59,14 @@ def empty_rows(folder: Path) -> None:
             ),
             "r: miou is '\\?'; it must be a number",
         ),
-        (empty_rows, "no kind of data has a finished run"),
+        (
+            lambda folder: [path.write_text("loss\n", encoding="utf-8") for path in folder.glob("*.runs.csv")],
+            "no kind of data has a finished run",
+        ),
     ],
     ids=["no table", "no rows of a kind", "no measures", "no column", "no number", "no finished run"],
 )
-def test_tables_that_lack_something_are_refused(change: Callable[[Path], object], message: str, tmp_path: Path) -> None:
+def test_tables_that_lack_something_are_refused(change, message: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = write_rows(tmp_path / "rows")
     change(folder)
     with pytest.raises(InputError, match=message):

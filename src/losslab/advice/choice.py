@@ -152,7 +152,9 @@ def weigh_kinds(measured: DatasetMeasures, kinds: Sequence[KindResults]) -> list
         apart = {
             aspect.name: aspect.measure_distance(measured, kind.measures) - average[aspect.name] for aspect in ASPECTS
         }
-        alike = sorted(ASPECTS, key=lambda aspect: apart[aspect.name])
+        alike = sorted(
+            ASPECTS, key=lambda aspect: (apart[aspect.name], aspect.measure_distance(measured, kind.measures))
+        )
         leaned.append(LeanedKind(kind, distance, weight / sum(raw), tuple(alike)))
     return sorted(leaned, key=lambda kind: kind.distance)
 

@@ -14,8 +14,9 @@ def explain_kind(kind: LeanedKind, measured: DatasetMeasures) -> str:
     """Say how much the advice leans on a kind of data, what makes it nearer than others, and where it differs most."""
     alike, unlike = kind.alike[:ASPECTS_SHOWN], _find_most_unlike(kind, measured)
     likeness = format_list([_compare(aspect, kind, measured) for aspect in alike])
-    said = f"{kind.results.kind}, {format_percent(kind.weight)} %: like yours in {likeness}"
-    return said if unlike in alike else f"{said}, unlike in {_compare(unlike, kind, measured)}"
+    said = f"{kind.results.kind}, {format_percent(kind.weight)} %: nearest to yours in {likeness}"
+    is_level = unlike.measure_distance(measured, kind.results.measures) < 0.01
+    return said if unlike in alike or is_level else f"{said}, furthest in {_compare(unlike, kind, measured)}"
 
 
 def explain_loss(chosen: ChosenLoss, advice: Advice, present: str) -> str:
