@@ -32,21 +32,22 @@ class BareTraining:
             for kind in ("images", "masks")
         )
         net = build_model("unet", num_classes, settings.encoder, None)
-        self.net = net.to(self.device, memory_format=torch.channels_last)
+        self.net = net.to(self.device).to(memory_format=torch.channels_last)
         self.optimizer = torch.optim.Adam(self.net.parameters(), lr=LR, fused=True)
         self.shift, self.scale = (255 * torch.tensor(values, device=self.device) for values in (MEAN, STD))
         self.batch_size = settings.batch_size
 
     def draw_batches(self) -> Sequence[Tensor]:
         """Draw the numbers of the images of each step of an epoch."""
-        return torch.randperm(len(self.images), device=self.device).split(self.batch_size)
+        return torch.split(torch.randperm(len(self.images), device=self.device), self.batch_size)
 
     def step(self, batch: Tensor) -> None:
         images, target = flip(self.images[batch], self.masks[batch])
         scaled = ((images.float() - self.shift) / self.scale).permute(0, 3, 1, 2)  # lies in memory as channels_last
         with build_autocast(self.precision, self.device):
             logits = self.net(scaled)
-        F.cross_entropy(logits.float(), target.long(), ignore_index=IGNORE_INDEX).backward()
+        loss = F.cross_entropy(logits.float(), target.long(), ignore_index=IGNORE_INDEX)
+        torch.autograd.backward(loss)
         self.optimizer.step()
         self.optimizer.zero_grad()
 

@@ -189,8 +189,9 @@ def test_operations_of_a_step_are_those_of_forward_and_backward_and_gemm_has_a_r
 
 
 def test_pairs_of_steps_are_compared_one_by_one() -> None:
+    both = [(10, 9), (20, 19), (5, 5)]
     pairs = [
-        tuple(dict.fromkeys(paired_steps.CLOCKS, ms / 1000) for ms in times) for times in ((10, 9), (20, 19), (5, 5))
+        (dict.fromkeys(paired_steps.CLOCKS, a / 1000), dict.fromkeys(paired_steps.CLOCKS, b / 1000)) for a, b in both
     ]
     assert "| processor time | 10.0 | 9.0 | 0.950 (0.900 to 1.000) |" in paired_steps.render_pairs(pairs)
 
