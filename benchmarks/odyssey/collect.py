@@ -248,6 +248,9 @@ def _list_standings(verdict: Verdict, metric: str, net: str, losses: Mapping[str
     claimable = {name for pair in pairs if pair.may_be_claimed for name in (pair.better, pair.worse)}
     leading = {losses[name] for name in claimable} - {name for names in worse.values() for name in names}
     gains = dict(_list_gains(pairs, losses, factor))
+    for loss, (gain, *_, is_real) in gains.items():
+        if is_real == "yes":  # held against cross entropy alone, one of the two is really worse
+            leading.discard(REFERENCE if float(gain) > 0 else losses[loss])
     for rank, standing in enumerate(standings, start=1):
         loss, interval = losses[standing.name], standing.interval or (math.nan, math.nan)
         numbers = [format_number(number) for number in (standing.mean, *interval, standing.sd)]

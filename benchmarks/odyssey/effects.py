@@ -27,12 +27,16 @@ class Respect:
     lower_is_better: bool = False
 
 
+RECALL = (
+    "Share found of the pixels of objects of 0.1 to 1 % of an image; a loss that calls too much an object finds them too, "
+    "so read it beside the mean IoU"
+)
 RESPECTS = (
     Respect("Borders", "boundary_iou", "Boundary IoU", is_judged=True),
     Respect(
         "Thin and rare classes", "rare", "IoU of the rarest class, if it has less than a tenth of the pixels", True
     ),
-    Respect("Small objects", "recall_small", "Share found of the pixels of objects of 0.1 to 1 % of an image", False),
+    Respect("Small objects", "recall_small", RECALL, is_judged=False),
     Respect("Calibration", "ece", "Expected calibration error (ECE)", is_judged=False, lower_is_better=True),
 )
 

@@ -1,5 +1,4 @@
-"""What the rows of all kinds of data say together, as numbers and sentences: by rules, so that nobody's taste is in "
-"it."""
+"""What the rows of all kinds of data say together, as numbers and sentences that rules write, so nobody's taste does."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -18,6 +17,8 @@ from losslab.comparison.ranks import rank_cells
 from losslab.formats import format_list, format_plural
 
 MIN_RANKED_KINDS = 5
+UNFOUND = 0.05
+"""IoU below which a class is called never found."""
 MEASURES = {
     "foreground_share": "{:.0f} % foreground",
     "rarest_share": "{:.1f} % of the rarest class",
@@ -237,8 +238,7 @@ class Findings:
             yield f"Not judged, as no run counts on some net: {join_losses(lost)}."
 
     def list_failures(self) -> Iterator[list[str]]:
-        """Yield for each loss that fails somewhere: its name, failed runs, classes never found, and where it is "
-        "last."""
+        """Yield for each loss that fails somewhere: its name, failed runs, classes never found, and where it is last."""
         for loss in self.order:
             failed, unfound, last = list[str](), list[str](), list[str]()
             for kind in self.kinds:
@@ -279,12 +279,12 @@ def _count_leading(leading: Sequence[str], standings: Sequence[Row]) -> str:
 
 
 def _find_unfound(kind: Kind, loss: str) -> list[tuple[str, str]]:
-    """Find the nets and classes of which no run of a loss found a pixel."""
+    """Find the nets and classes of which no run of a loss found more than next to nothing."""
     rows = [row for row in kind.chosen if row["loss"] == loss]
     columns = [name for name in (rows[0] if rows else {}) if name.startswith("iou_")]
     nets = list(dict.fromkeys(row["net"] for row in rows))
     return [
         (net, column.removeprefix("iou_"))
         for net, column in product(nets, columns)
-        if all(get_number(row, column) == 0 for row in rows if row["net"] == net)
+        if all(get_number(row, column) < UNFOUND for row in rows if row["net"] == net)
     ]

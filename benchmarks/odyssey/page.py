@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.odyssey.effects import POINT
 from benchmarks.odyssey.figure import draw_intervals
-from benchmarks.odyssey.findings import Findings
+from benchmarks.odyssey.findings import UNFOUND, Findings
 from benchmarks.odyssey.respects import write_respects
 from benchmarks.odyssey.tables import (
     COLLECT,
@@ -27,6 +27,7 @@ from losslab.io.files import write_text
 
 PAGE, FIGURE = Path("docs/explanation/odyssey.md"), Path("docs/pictures/odyssey.svg")
 COMMAND = "PYTHONPATH=. python -m benchmarks.odyssey page"
+REPEAT = "PYTHONPATH=. python -m benchmarks.odyssey repeat"
 DEAR = 1.1
 """Ratio to cross entropy's step from which on a loss is called dearer."""
 
@@ -84,8 +85,8 @@ def write_head(findings: Findings) -> Iterator[str]:
     yield ""
     yield (
         "A difference is *real* if it would hold for other seeds and other test images too, counting all pairs that "
-        "are compared ([how](verdicts.md)). A loss *leads* if no other is really better: it need not be good, only "
-        "not shown to be worse."
+        "are compared ([how](verdicts.md)). A loss *leads* if no other is really better, among all pairs or held "
+        "against `cross_entropy` alone: it need not be good, only not shown to be worse."
     )
 
 
@@ -195,8 +196,8 @@ def write_failures(findings: Findings) -> Iterator[str]:
         return
     yield (
         "*Failed*: runs that ended in an error, such as a loss that was not finite; the rate may have been too high "
-        "for it. *Never found*: classes whose IoU on test is 0 in every run of a net. *Last*: on which data its "
-        "mean is the lowest, and really worse than some."
+        f"for it. *Never found*: classes whose IoU on test is below {UNFOUND} in every run of a net. *Last*: on which "
+        "data its mean is the lowest, and really worse than some."
     )
     yield ""
     yield from write_table_lines(["loss", "failed", "never found", "last"], rows)
@@ -322,4 +323,7 @@ def write_method(findings: Findings) -> Iterator[str]:
     yield ""
     yield from ("```sh", f"{COLLECT} KIND       # rows and verdicts", f"{COMMAND}               # this page", "```")
     yield ""
-    yield "`losslab verify RUN` runs a single row again from its record, and compares all its bytes."
+    yield (
+        f"`{REPEAT} KIND [RUN]` trains the run of one row again, at its commit, and compares model and scores to the last "
+        "byte; on a processor of another kind the last bits differ."
+    )

@@ -45,8 +45,7 @@ def write_respects(findings: Findings) -> Iterator[str]:
 
 
 def list_real(losses: list[str], gains: Mapping[str, Mapping[str, Gain]], sign: int) -> dict[str, dict[str, float]]:
-    """List losses with real gains (sign 1) or real damage (−1): loss → kind → points, those on most kinds of data "
-    "first."""
+    """List losses with real gains (sign 1) or real damage (−1): loss → kind → points, those on most kinds first."""
     real = {
         loss: {kind: found[loss].points for kind, found in gains.items() if _is_real(found.get(loss), sign)}
         for loss in losses
