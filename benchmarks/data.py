@@ -10,8 +10,7 @@ import yaml
 from benchmarks.settings import CAMVID, DATASET, ROOT, Settings, Work
 from losslab.cards import SPLITS, read_card
 from losslab.data.download.fetch import fetch
-from losslab.data.download.synthetic.lesions import draw_lesion
-from losslab.data.download.synthetic.stream import RandomStream
+from losslab.data.download.synthetic import RandomStream, draw_lesion
 from losslab.data.prepare.prepare import prepare
 from losslab.params import load
 

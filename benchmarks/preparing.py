@@ -17,8 +17,7 @@ import yaml
 from benchmarks.anonymous_peak import AnonymousPeak
 from benchmarks.settings import PETS
 from losslab.cards import read_card
-from losslab.data.download.synthetic.lesions import draw_lesion
-from losslab.data.download.synthetic.stream import RandomStream
+from losslab.data.download.synthetic import RandomStream, draw_lesion
 from losslab.data.prepare.prepare import prepare
 from losslab.params import PrepareParams, SplitParams
 

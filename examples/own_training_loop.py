@@ -2,8 +2,7 @@
 
 import torch
 
-from losslab.data.download.synthetic.lesions import draw_lesion
-from losslab.data.download.synthetic.stream import RandomStream
+from losslab.data.download.synthetic import RandomStream, draw_lesion
 from losslab.losses import build_loss
 from losslab.metrics import SegmentationMetrics
 from losslab.models import build_model

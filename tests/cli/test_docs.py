@@ -19,7 +19,7 @@ PAGES = {path.stem: path for path in (ROOT / "docs").glob("*/*.md")}
 def test_every_page_has_a_name_of_its_own_and_a_line() -> None:
     assert len(PAGES) == len(list((ROOT / "docs").glob("*/*.md")))
     lines = CliRunner().invoke(app, ["docs"]).stdout.splitlines()
-    assert [line.split()[0] for line in lines[1:3]] == ["own-loss", "check-a-loss"]
+    assert [line.split()[0] for line in lines[1:3]] == ["own-loss", "advise"]
     assert {line.split()[0] for line in lines[1:-1]} == set(PAGES)
     assert any(re.match(r"losses +reference +Losses\s*$", line) for line in lines)
 

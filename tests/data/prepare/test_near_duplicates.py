@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from losslab.data.download.synthetic.lesions import draw_lesion
-from losslab.data.download.synthetic.stream import RandomStream
+from losslab.data.download.synthetic import RandomStream, draw_lesion
 from losslab.data.images.decode import read_image
 from losslab.data.prepare import near_duplicates
 from losslab.data.prepare.near_duplicates import (

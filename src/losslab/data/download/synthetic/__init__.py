@@ -4,3 +4,8 @@ Random numbers are integer hashes, and floating point is elementwise +, -, *, / 
 the last bit. No sums over arrays, no sin or exp, no threads. Images are stored as BMP: compressors differ between builds,
 BMP has none.
 """
+
+from losslab.data.download.synthetic.lesions import draw_lesion
+from losslab.data.download.synthetic.stream import RandomStream
+
+__all__ = ["RandomStream", "draw_lesion"]
