@@ -114,6 +114,18 @@ def test_stages_run_the_code_of_their_clone(repository: Repository, monkeypatch:
     assert (root / "path.txt").read_text() == str(package)
 
 
+def test_clone_whose_dvc_was_killed_while_it_wrote_its_record_runs_again(repository: Repository) -> None:
+    record = repository.root / ".dvc/tmp/rwlock"
+    record.parent.mkdir(exist_ok=True)
+    for whole in ('{"read": {}}', "{}"):  # it may be another process's
+        record.write_text(whole)
+        clone.drop_torn_lock(repository.root)
+        assert record.read_text() == whole
+    record.write_text("")
+    (repository.root / "dvc.yaml").write_text("stages: {stage: {cmd: echo done > done.txt}}")
+    assert run_dvc_repro(repository.root, [], {"DVC_SITE_CACHE_DIR": str(repository.root / ".dvc/site")}) == 0
+
+
 def test_commit_needs_no_identity(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
     monkeypatch.setenv("GIT_CONFIG_SYSTEM", "/dev/null")

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from losslab.experiments.clone import drop_torn_lock
 from tests.pipeline.clone import Clone
 from tests.pipeline.conftest import EPOCHS, FinishedRun
 
@@ -46,6 +47,8 @@ def kill_dvc(clone: Clone, moment: Callable[[str], bool], group: bool) -> str:
                 break
             time.sleep(0.001)
         assert process.wait() == -signal.SIGKILL, f"it ended before the moment to kill it: {log.read_text()}"
+    # DVC writes this file in place, so a kill can leave it empty: the docs tell users to remove it then.
+    drop_torn_lock(clone.folder)
     return log.read_text()
 
 

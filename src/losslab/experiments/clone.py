@@ -6,6 +6,7 @@ and then is one of the clone too; the repository may be shallow.
 """
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -151,6 +152,7 @@ def run_dvc_repro(
         own_group: give DVC its own process group, and end the group if an exception such as Ctrl+C comes in between.
         output: file for what it prints; None: where this process prints.
     """
+    drop_torn_lock(folder)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     inherited = {key: value for key, value in os.environ.items() if key not in ("DVC_STAGE", "DVC_EXP_NAME")}
     # Run the clone's code, even if Python does not look beside the script first (PYTHONSAFEPATH).
@@ -174,6 +176,17 @@ def run_dvc_repro(
             end_groups([process])
         raise
     return KILLED_EXIT_CODE if code < 0 else code
+
+
+def drop_torn_lock(folder: Path) -> None:
+    """Remove DVC's record of who reads and writes what if a killed DVC left it half-written: no DVC runs with such a file."""
+    record = folder / ".dvc/tmp/rwlock"
+    try:
+        json.loads(record.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except ValueError:
+        record.unlink()
 
 
 def commit_run(folder: Path, message: str) -> None:
