@@ -1,7 +1,10 @@
+import os
+import signal
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+import safetensors.torch
 import segmentation_models_pytorch as smp
 import torch
 from safetensors import SafetensorError
@@ -101,6 +104,19 @@ def test_full_disk_is_an_error_and_leaves_the_old_model(tmp_path: Path, monkeypa
     with pytest.raises(InputError, match=r"model.safetensors cannot be written: I/O error: No space left on device"):
         models.save(tmp_path, nn.Linear(1, 1), {})
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("model.safetensors", b"old")]
+
+
+def test_what_a_killed_save_left_is_cleared_by_the_next(tmp_path: Path) -> None:
+    def die(tensors: Any, path: Path) -> None:
+        (path.parent / ".tmpabc").touch()  # as safetensors does, which renames it when it is whole
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    if (child := os.fork()) == 0:
+        safetensors.torch.save_file = die  # type: ignore[assignment]
+        models.save(tmp_path, nn.Linear(1, 1), {})
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL and any(tmp_path.rglob(".tmpabc"))
+    models.save(tmp_path, nn.Linear(1, 1), {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
 
 
 class TestUnet(BaseModelTester):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from losslab.bands import RGB, Bands
 from losslab.errors import InputError, find_exhausted_memory
-from losslab.io.files import atomic_write, write_json
+from losslab.io.files import make_folder, open_scratch_folder, write_json
 from losslab.io.hashing import compute_file_sha256
 from losslab.models import hub
 from losslab.models.description import DESCRIPTION, read_description
@@ -166,9 +166,12 @@ def save(folder: Path, net: "nn.Module", description: dict[str, Any]) -> None:
     inner = net.net if isinstance(net, SegmentationNet) else net
     # Saved weights are plain row-major: channels_last is a matter of the run, not of the model.
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in inner.state_dict().items()}
-    with atomic_write(folder / WEIGHTS) as partial:
+    make_folder(folder)
+    # safetensors writes a file of a random name beside the one that is asked for: after a kill nobody would know it.
+    with open_scratch_folder(folder / f".{WEIGHTS}.partial") as scratch:
         try:
-            save_file(weights, partial)
+            save_file(weights, scratch / WEIGHTS)
+            (scratch / WEIGHTS).replace(folder / WEIGHTS)
         except SafetensorError as error:  # a full disk, for example
             raise InputError(f"{folder / WEIGHTS} cannot be written: {error}") from error
     write_json(folder / DESCRIPTION, description)
