@@ -86,13 +86,7 @@ def measure(work: Work, settings: Settings) -> list[Pair]:
 
 def main() -> None:
     options = parse_options(sys.argv[1:])
-    settings = Settings(
-        size=options.size,
-        batch_size=options.batch_size,
-        images=options.images,
-        epochs=options.epochs,
-        encoder=options.encoder,
-    )
+    settings = Settings.from_options(options)
     with tempfile.TemporaryDirectory(prefix="losslab-pairs-") as folder:
         work = Work(Path(folder))
         data = make(work, settings, options.drawn or not CAMVID.is_dir())

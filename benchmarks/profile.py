@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -71,13 +72,7 @@ class PhaseTimer(Callback):
 
 def main() -> None:
     options = parse_options(sys.argv[1:])
-    settings = Settings(
-        size=options.size,
-        batch_size=options.batch_size,
-        images=options.images,
-        epochs=PROFILED_EPOCH,
-        encoder=options.encoder,
-    )
+    settings = replace(Settings.from_options(options), epochs=PROFILED_EPOCH)
     phases = PhaseTimer()
     with tempfile.TemporaryDirectory(prefix="losslab-profile-") as folder:
         work = Work(Path(folder))

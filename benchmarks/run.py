@@ -30,13 +30,7 @@ MEMORY = Settings(size=128, batch_size=4, images=48, epochs=0, encoder="tu-mobil
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse_options(arguments)
-    settings = Settings(
-        size=options.size,
-        batch_size=options.batch_size,
-        images=options.images,
-        epochs=options.epochs,
-        encoder=options.encoder,
-    )
+    settings = Settings.from_options(options)
     drawn = options.drawn or not CAMVID.is_dir()
     with tempfile.TemporaryDirectory(prefix="losslab-bench-") as folder:
         results = measure(settings, options.rounds, drawn, Path(folder))

@@ -1,8 +1,10 @@
 """Settings that all contestants share: data, net and batch size."""
 
 import json
+from argparse import Namespace
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
 ROOT = Path(__file__).parent.parent
 CAMVID = ROOT.parent / "shared/datasets/camvid"
@@ -26,6 +28,11 @@ class Settings:
     encoder: str
     deterministic: bool = True
     """Whether losslab trains deterministically, as it does by default; False shows the price of that on a GPU."""
+
+    @classmethod
+    def from_options(cls, options: Namespace) -> Self:
+        """Take the settings from the options of a command."""
+        return cls(**{name: getattr(options, name) for name in ("size", "batch_size", "images", "epochs", "encoder")})
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))
