@@ -1,5 +1,6 @@
 """A project that the built wheel makes, in a subfolder of a repository whose path has spaces."""
 
+import json
 import zipfile
 from pathlib import Path
 
@@ -61,6 +62,9 @@ def test_project_of_the_wheel_runs_and_follows_upgrades(project: Project) -> Non
     project.run("git add -A .. && git commit -q -m 'First run'")
     assert project.run("dvc repro -q") == "" and project.run("git status --porcelain") == ""
     assert project.run("losslab docs splits") == (ROOT / "docs/reference/splits.md").read_text(encoding="utf-8")
+    advice = json.loads(project.run("losslab advise tiny --json"))  # by the rows in the wheel
+    assert [kind["kind"] for kind in advice["kinds"]] and len(advice["losses"]) == 3
+    assert advice["losses"][0]["loss"] in project.run("losslab study show advise_tiny && rm studies/advise_tiny.yaml")
 
     (project.folder / "plugins/brier.py").write_text(BRIER)
     assert stages_run(project.run("dvc repro")) == ["plugins"]  # nothing uses it
