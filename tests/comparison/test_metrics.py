@@ -71,6 +71,7 @@ def test_every_metric_is_that_of_scores_json(
         wanted = float("nan" if told in ("", None) else told)
         if not metric.has_images:
             continue
+        assert np.isnan(wanted) or metric.limits[0] <= wanted <= metric.limits[1], key
         if key not in PER_IMAGE_COLUMNS:
             assert compute_pooled_score(rows, classes, key) == pytest.approx(wanted, abs=2e-6, nan_ok=True), key
         shares = compute_shares(rows, classes, key)
@@ -142,6 +143,7 @@ def test_every_score_of_evaluate_can_be_compared_by() -> None:
     assert not {"classes_scored", "iou"} & metrics.keys()
     assert [key for key, metric in metrics.items() if not metric.higher_is_better] == ["hd95", "ece"]
     assert (metrics["hd95"].unit, metrics["miou"].unit) == ("pixels", "points")
+    assert (metrics["hd95"].limits, metrics["miou"].limits) == ((0, np.inf), (0, 1))
     assert not metrics["ece"].has_images and not metrics["surface_dice_1"].has_images and metrics["iou_sky"].has_images
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from losslab.comparison.outlook import estimate_images_needed
+from losslab.comparison.sentences import write_sentence
 from losslab.comparison.statistics import Estimate, VariancePart, VarianceParts
-from losslab.comparison.verdicts import JudgedPair, judge, write_sentence
+from losslab.comparison.verdicts import JudgedPair, judge
 
 
 def make_estimate(run_variance: float, image_variance: float, seeds: int = 5, images: int = 50) -> Estimate:

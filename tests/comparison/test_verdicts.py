@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 
 from benchmarks.verdicts.processes import Process
+from losslab.comparison.sentences import LOOK_ONCE, write_outlook, write_sentence
 from losslab.comparison.statistics import Blocks, compute_variance_floor, estimate_difference
-from losslab.comparison.verdicts import LOOK_ONCE, IndependentUnits, judge, judge_all, write_outlook, write_sentence
+from losslab.comparison.verdicts import IndependentUnits, judge, judge_all
 
 
 def draw_cells(seeds: int = 3, images: int = 60, seed_sd: float = 0.005, **true: float) -> dict[str, Blocks]:
@@ -81,6 +82,25 @@ def test_one_seed_concludes_nothing_about_losses() -> None:
 def test_one_image_says_nothing() -> None:
     (pair,) = judge(draw_cells(images=1, dice=0.80, bce=0.70)).pairs
     assert write_sentence(pair) == "dice and bce cannot be compared: there is only one test image."
+
+
+def test_intervals_hold_no_impossible_values() -> None:
+    """Three runs of which one collapsed know so little that the interval of a mean reaches beyond all scores."""
+    scores = np.array([0.9, 0.9, 0.1])[:, None] + np.linspace(-0.02, 0.02, 60)
+    open_ended = judge(draw_cells(dice=0.9) | {"collapsed": [[scores]]})
+    clipped = open_ended.clip_intervals(0, 1)
+    (_, (low, high)), (_, whole) = (
+        [one.interval or (0, 0) for one in each.standings] for each in (clipped, open_ended)
+    )
+    assert whole[0] < 0 and whole[1] > 1 and (low, high) == (0, 1)
+    pair, before = clipped.pairs[0], open_ended.pairs[0]
+    assert (
+        before.estimate is not None
+        and before.estimate.high > 1
+        and (pair.p, pair.is_real) == (before.p, before.is_real)
+    )
+    assert "95 % CI -100.0 to 100.0" in write_sentence(pair)
+    assert (clipped.standings[0].interval or (0, 0))[0] == (open_ended.standings[0].interval or (0, 0))[0]  # possible
 
 
 def test_where_less_is_better_the_lowest_wins() -> None:

@@ -10,8 +10,9 @@ from losslab.comparison.evidence import RunEvidence, TextRow, check_judgeable
 from losslab.comparison.looks import ONE_LOOK, LookPlan
 from losslab.comparison.metrics import CLASS_MEANS
 from losslab.comparison.result import Breakdown, BreakdownValue, ComparedMetric
+from losslab.comparison.sentences import write_sentence
 from losslab.comparison.statistics import Blocks
-from losslab.comparison.verdicts import IndependentUnits, Verdict, judge_all, write_sentence
+from losslab.comparison.verdicts import IndependentUnits, Verdict, judge_all
 from losslab.formats import format_list
 
 CellRuns = Mapping[str, Sequence[RunEvidence]]

@@ -24,9 +24,10 @@ from losslab.comparison.result import (
     PredictedImage,
 )
 from losslab.comparison.score_table import ScoreTable
+from losslab.comparison.sentences import write_sentence
 from losslab.comparison.statistics import Blocks, compute_variance_floor
 from losslab.comparison.tuning import TuningReport
-from losslab.comparison.verdicts import Verdict, judge_all, write_sentence
+from losslab.comparison.verdicts import Verdict, judge_all
 from losslab.errors import InputError, suggest_name
 from losslab.io.files import JsonObject
 from losslab.label_sets import list_picture_labels
@@ -199,7 +200,8 @@ def judge_table(
     questions = _build_questions(table, metric.key, list(table.cells))
     floor = compute_variance_floor(scores for blocks in questions[""].values() for cells in blocks for scores in cells)
     units, margin = table.describe_units(metric.key), points * metric.point
-    return judge_all(questions, metric.higher_is_better, floor, metric.point, units, looks, margin)
+    verdicts = judge_all(questions, metric.higher_is_better, floor, metric.point, units, looks, margin)
+    return {question: verdict.clip_intervals(*metric.limits) for question, verdict in verdicts.items()}
 
 
 def _sort_by_mean(table: ScoreTable, metric: ComparedMetric) -> list[str]:

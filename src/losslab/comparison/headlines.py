@@ -9,14 +9,8 @@ import numpy as np
 from losslab.comparison.evidence import RunEvidence
 from losslab.comparison.result import Breakdown, ComparedMetric, FactorResult
 from losslab.comparison.score_table import ScoreTable
-from losslab.comparison.verdicts import (
-    MIN_SEEDS,
-    MIN_UNITS,
-    Verdict,
-    describe_margin,
-    list_needs,
-    write_sentence,
-)
+from losslab.comparison.sentences import describe_margin, list_needs, write_sentence
+from losslab.comparison.verdicts import MIN_SEEDS, MIN_UNITS, Verdict
 from losslab.formats import format_list, format_mean_sd, format_plural, format_score
 
 OUTLYING_POINTS, OUTLYING_RANGES = 5, 5

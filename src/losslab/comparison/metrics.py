@@ -275,4 +275,5 @@ def _describe_metric(key: str, classes: Sequence[str], own: JsonObject | None) -
         why_not=f"single test images have no {title}",
         has_images=own is not None or key in list_judged_metrics(classes, True),
         about=about,
+        is_own=own is not None,
     )

@@ -30,6 +30,15 @@ class ComparedMetric:
     """Words that say over what it is a mean."""
     why_not: str = ""
     """Reason why nothing is judged, where `has_images` is false."""
+    is_own: bool = False
+    """Whether it is a plug-in's."""
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Lowest and highest value that is possible; infinite where it is a plug-in's, which does not say."""
+        if self.is_own:
+            return -math.inf, math.inf
+        return -1.0 if self.key == "mcc" else 0.0, 1.0 if self.point < 1 else math.inf
 
     @property
     def digits(self) -> int:

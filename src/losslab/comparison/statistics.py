@@ -20,7 +20,7 @@ would undo; tests over seeds alone do not see that the test images are a sample.
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -181,6 +181,10 @@ class Estimate:
         0.66 to 0.79
         """
         return _build_estimate(self.mean, self.spread, 1 - ALPHA * share, share)
+
+    def clip(self, low: float, high: float) -> "Estimate":
+        """Return it with its interval cut to the values that are possible."""
+        return replace(self, low=max(self.low, low), high=min(self.high, high))
 
     def lies_within(self, margin: float, share: float) -> bool:
         """Return whether two one-sided tests at that share of the level show that the mean is closer to 0 than `margin`.

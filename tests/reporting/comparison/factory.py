@@ -20,8 +20,9 @@ from losslab.comparison.result import (
     GalleryImage,
     PredictedImage,
 )
+from losslab.comparison.sentences import write_sentence
 from losslab.comparison.statistics import Scores
-from losslab.comparison.verdicts import Verdict, judge, write_sentence
+from losslab.comparison.verdicts import Verdict, judge
 from losslab.study.spec import PublishedNumbers, PublishedRow
 
 MIOU = ComparedMetric(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from losslab.comparison.result import ComparedMetric
-from losslab.comparison.verdicts import JudgedPair, describe_margin
+from losslab.comparison.sentences import describe_margin
+from losslab.comparison.verdicts import JudgedPair
 from losslab.formats import format_brief, format_interval, format_p_value, format_score
 from losslab.reporting.components.axes import Axis
 

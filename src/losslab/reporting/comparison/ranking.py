@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from losslab.comparison.result import ComparedCell, Comparison
-from losslab.comparison.verdicts import Standing, Verdict, describe_margin
+from losslab.comparison.sentences import describe_margin
+from losslab.comparison.verdicts import Standing, Verdict
 
 Mark = Literal["best", "equivalent", "together", ""]
 """best: distinguishably so, and printed bold; equivalent: within the margin of the best mean; together: cannot be told apart."""

@@ -1,7 +1,7 @@
 """Guide to the numbers for readers who know segmentation better than statistics, and reasons why nothing is judged."""
 
 from losslab.comparison.result import Comparison
-from losslab.comparison.verdicts import describe_margin
+from losslab.comparison.sentences import describe_margin
 from losslab.formats import format_count
 
 
