@@ -12,7 +12,7 @@ from losslab.errors import InputError
 from losslab.io.files import parse_number, read_csv, write_csv
 
 RESULTS = Path("results/odyssey")
-DATASETS, COST, REGRET = "datasets.csv", "cost.csv", "regret.csv"
+DATASETS, COST = "datasets.csv", "cost.csv"
 REFERENCE = "cross_entropy"
 """The loss that all others are held against."""
 MAX_BYTES = 60_000
@@ -109,8 +109,11 @@ class Kind:
 
     @cached_property
     def beaten(self) -> set[tuple[str, str]]:
-        """Pairs of losses of which the first has a really better mIoU than the second."""
-        return {(row["loss"], worse) for row in self.list_standings("miou") for worse in split_names(row["beats"])}
+        """Pairs of losses of which the first has a really better mIoU than the second: among all, or one is cross entropy."""
+        rows = self.list_standings("miou")
+        pairs = {(row["loss"], worse) for row in rows for worse in split_names(row["beats"])}
+        held = {(row["loss"], REFERENCE): get_number(row, "gain") > 0 for row in rows if row["gain_real"] == "yes"}
+        return pairs | {pair if is_better else pair[::-1] for pair, is_better in held.items()}
 
     @cached_property
     def worse(self) -> set[str]:
