@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -124,6 +125,16 @@ class Kind:
     def leading(self) -> list[str]:
         """Losses than which no other has a really better mIoU, the best mean first."""
         return [row["loss"] for row in self.list_standings("miou") if row["leading"] == "yes"]
+
+
+def write_command(name: str, sets: Iterable[str], alias: str | None) -> str:
+    """Write the command that ran a study, as a shell takes it.
+
+    >>> write_command("odyssey_small", ["dataset=camvid", "tune={train.lr: [0.01]}"], "odyssey_camvid")
+    "losslab study run odyssey_small --set dataset=camvid --set 'tune={train.lr: [0.01]}' --as odyssey_camvid"
+    """
+    options = [word for text in sets for word in ("--set", text)] + (["--as", alias] if alias else [])
+    return shlex.join(["losslab", "study", "run", name, *options])
 
 
 def split_names(text: str) -> list[str]:

@@ -1,6 +1,7 @@
 """`python -m benchmarks.odyssey`: studies become rows, and rows a page; nothing is trained here but for a step's cost."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from benchmarks.odyssey.tables import (
     VERDICT_COLUMNS,
     Kind,
     read_kinds,
+    write_command,
     write_table,
 )
 from losslab.comparison.compare import build_table, find_metric, judge_table
@@ -281,6 +283,13 @@ def test_step_of_each_loss_is_timed_against_cross_entropy(repository: Repository
         ("tiny", "dice", "small"),
     ]
     assert all(0 < float(row["lowest"]) <= float(row["ratio"]) <= float(row["highest"]) for row in rows)
+
+
+def test_commands_keep_values_with_spaces_whole() -> None:
+    sets = ["dataset=camvid", "tune={train.lr: [0.01]}"]
+    command = write_command("odyssey_small", sets, "odyssey_camvid")
+    assert shlex.split(command)[3:] == ["odyssey_small", "--set", sets[0], "--set", sets[1], "--as", "odyssey_camvid"]
+    assert write_command("pets_losses", [], None) == "losslab study run pets_losses"
 
 
 def test_tables_too_large_for_git_are_refused(tmp_path: Path) -> None:
