@@ -14,7 +14,7 @@ from benchmarks.odyssey.tables import REFERENCE, Kind, Row, get_number, split_na
 from benchmarks.odyssey.wording import join_losses, name_loss, name_precision, write_mean, write_points
 from losslab.advice.regret import BASELINE
 from losslab.comparison.ranks import rank_cells
-from losslab.formats import format_list, format_percent, format_plural, format_score
+from losslab.formats import format_list, format_p_statement, format_percent, format_plural, format_score
 
 MIN_RANKED_KINDS = 5
 MAX_UNFOUND = 3
@@ -206,9 +206,9 @@ class Findings:
         near = sum(rank - best[0] < test.critical_difference for rank, _ in ranks) - 1
         return (
             f"Over the {len(self.kinds)} kinds of data mean ranks go from {best[0]:.1f} ({name_loss(best[1])}) to "
-            f"{last[0]:.1f} ({name_loss(last[1])}); Friedman's test that all are alike has p = "
-            f"{max(test.p, 0.0001):.2g}, and by Nemenyi's the first is not told apart from {near} others (critical "
-            f"difference {test.critical_difference:.1f})."
+            f"{last[0]:.1f} ({name_loss(last[1])}); Friedman's test that all are alike has p "
+            f"{format_p_statement(test.p)}, and by Nemenyi's the first is not told apart from "
+            f"{format_plural(near, 'other')} (critical difference {test.critical_difference:.1f})."
         )
 
     def describe_data(self, kind: Kind) -> str:

@@ -150,6 +150,8 @@ def write_kind(findings: Findings, kind: Kind) -> Iterator[str]:
     yield f"## {kind.title[0].upper()}{kind.title[1:]}"
     yield ""
     images, classes = format_plural(int(about["test_images"]), "test image"), int(about["classes"])
+    if about.get("images"):
+        images = f"{format_plural(int(about['images']), 'training image')}, {images}"
     rare = f", the rarest {about['rare_class']}" if about["rare_class"] else ""
     yield f"`{about['dataset']}` ({about['title']}) at {about['size']} pixels: {classes} classes{rare}; {images}."
     if facts := findings.describe_data(kind):

@@ -227,9 +227,17 @@ def test_loss_that_is_worse_than_cross_entropy_alone_is_worse() -> None:
     """All pairs share a level that tells nothing apart here; of those with cross entropy alone, two do."""
     vessels = build_kind("vessels", {"cross_entropy": 0.60, "dice": 0.70, "focal": 0.50}, {})
     assert vessels.worse == {"cross_entropy", "focal"}
-    said = [*Findings([vessels, vessels]).describe_kind(vessels)]
+    said = [*Findings([vessels]).describe_kind(vessels)]
     assert "points below the best mean: `focal` (−20.0) and `cross_entropy` (−10.0)." in said[1]
     assert any(line.startswith("**No two losses are shown to") for line in Findings([vessels] * 2).list_lessons())
+
+
+def test_ranks_are_tested_over_five_kinds_of_data() -> None:
+    kinds = [replace(NUCLEI, name=f"kind {number}") for number in range(5)]
+    assert Findings(kinds[:4]).describe_ranks() is None
+    said = Findings(kinds).describe_ranks()
+    assert said is not None and "mean ranks go from 1.0 (`dice`) to 3.0 (`cross_entropy`)" in said
+    assert "has p = 0.007, and by Nemenyi's the first is not told apart from 1 other (critical" in said
 
 
 def test_classes_that_no_net_found_are_counted_where_they_are_many() -> None:
