@@ -37,6 +37,8 @@ from losslab.io.files import write_text
 PAGE, FIGURE = Path("docs/explanation/odyssey.md"), Path("docs/pictures/odyssey.svg")
 COMMAND = "PYTHONPATH=. python -m benchmarks.odyssey page"
 REPEAT = "PYTHONPATH=. python -m benchmarks.odyssey repeat"
+THIN_PX = 1.5
+"""Mean width of a class, in pixels, below which its lines do not stay whole when masks are shrunk."""
 DEAR = 1.1
 """Ratio to cross entropy's step from which on a loss is called dearer."""
 
@@ -328,6 +330,13 @@ def write_method(findings: Findings) -> Iterator[str]:
     )
     if drawn:
         yield f"- Drawn data ({format_list(drawn, 9)}) are cleaner than photographs, and their masks have no errors."
+    if broken := [kind for kind in findings.kinds if get_number(kind.about, "thinnest_px") < THIN_PX]:
+        pieces = [f"{get_number(kind.about, 'objects_per_image'):.0f} on {kind.title}" for kind in broken]
+        yield (
+            f"- Thin lines are broken: masks are shrunk to {sizes} pixels by taking nearest pixels, so that a line of less than "
+            f"{THIN_PX:g} pixels falls into pieces ({format_list(pieces, 9)} in a mean image, other objects counted). What losses "
+            "on connected structures, such as `cldice` and `topology`, do for whole lines is not seen here."
+        )
     yield (
         "- Differences smaller than the interval mean nothing, and *not told apart* is not *equal*: with so many "
         f"pairs and {findings.seeds} seeds only large differences can be shown."

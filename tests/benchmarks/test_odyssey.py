@@ -14,7 +14,7 @@ from benchmarks.odyssey import collect, cost
 from benchmarks.odyssey.__main__ import main
 from benchmarks.odyssey.effects import RESPECTS, compare_seeds, find_gains
 from benchmarks.odyssey.findings import Findings
-from benchmarks.odyssey.page import COMMAND, FIGURE, PAGE, check_page
+from benchmarks.odyssey.page import COMMAND, FIGURE, PAGE, check_page, write_method
 from benchmarks.odyssey.tables import (
     DATASET_COLUMNS,
     RESULTS,
@@ -221,6 +221,15 @@ def test_page_that_was_typed_in_fails_the_check(
     (tmp_path / RESULTS / "nuclei.verdicts.csv").write_text("metric,net\nmiou,\n", encoding="utf-8")
     assert main(["page"]) == 1
     assert "nuclei.verdicts.csv: no column loss, rank, mean" in capsys.readouterr().err
+
+
+def test_page_says_whose_lines_are_broken() -> None:
+    vessels = build_kind(
+        "vessels", {"cross_entropy": 0.6, "dice": 0.6}, {}, thinnest_px="1.2", objects_per_image="46.36"
+    )
+    (line,) = (line for line in write_method(Findings([NUCLEI, vessels])) if line.startswith("- Thin lines are broken"))
+    assert "falls into pieces (46 on vessels in a mean image" in line
+    assert not any("broken" in line for line in write_method(Findings([NUCLEI])))
 
 
 def test_loss_that_is_worse_than_cross_entropy_alone_is_worse() -> None:
