@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from benchmarks.odyssey.tables import read_table, write_command
 from losslab.comparison.compare import compare_runs
 from losslab.comparison.cost import CostMeter
 from losslab.comparison.result import Comparison
@@ -35,7 +36,6 @@ Row = dict[str, str]
 
 def collect(key: str, project: Path) -> str:
     """Write the rows of a finished study, by its alias or name; return a line that says what there is."""
-    name, sets, alias = StudyState(project, key).read_origin()
     study = find_study(key, project)
     if study.card.published is None:
         raise InputError(f"studies/{study.name}.yaml has no published numbers to stand beside")
@@ -43,8 +43,8 @@ def collect(key: str, project: Path) -> str:
     with selection.open_evidence() as evidence:
         comparison = compare_runs(evidence, selection.spec, CostMeter(timed=False))
     write_csv(RESULTS / f"{study.name}.csv", list_cells(comparison))
-    command = ["losslab study run", name, *(f"--set {text}" for text in sets), *([f"--as {alias}"] if alias else [])]
-    about = describe_study(study, selection, comparison) | {"command": " ".join(command)}
+    command = write_command(*StudyState(project, key).read_origin())
+    about = describe_study(study, selection, comparison) | {"command": command}
     path = RESULTS / STUDIES
     rows = {row["study"]: row for row in read_csv(path)} if path.exists() else {}
     rows[study.name] = about
@@ -112,11 +112,10 @@ def list_cuts(study: Study) -> list[str]:
 
 
 def write_page() -> None:
-    """Write the page from the committed rows. Raises InputError: there are none."""
-    path = RESULTS / STUDIES
-    if not path.exists():
-        raise InputError(f"{path}: no such file; `{COMMAND} collect STUDY` writes it")
-    write_text(PAGE, build_page(read_csv(path)))
+    """Write the page from the committed rows. Raises InputError: there are none, or a table lacks something."""
+    columns = ("study", "title", "verdict", "cuts", "nearest", "training_hours", "command")
+    studies = read_table(RESULTS / STUDIES, columns, f"`{COMMAND} collect STUDY` writes it")
+    write_text(PAGE, build_page(studies))
 
 
 def build_page(studies: Sequence[Row]) -> str:
@@ -136,7 +135,8 @@ def build_page(studies: Sequence[Row]) -> str:
 
 def describe_result(about: Row) -> list[str]:
     """Describe one study: the question, the table, what was cut, and what cannot be compared."""
-    rows = read_csv(RESULTS / f"{about['study']}.csv")
+    remedy = f"`{COMMAND} collect {about['study']}` writes it"
+    rows = read_table(RESULTS / f"{about['study']}.csv", ("seeds", "miou", "low", "high", "nearest"), remedy)
     parts = [f"## {about['title']}", about["question"], about["verdict"], "\n".join(build_table(about, rows))]
     cuts = [*about["cuts"].split("; "), f"tested on {about['test_images']} images of `{about['dataset']}`"]
     notes = [f"Cut down: {', '.join(filter(None, cuts))}.", f"Theirs: {about['source']}; {about['how']}."]

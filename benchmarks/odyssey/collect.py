@@ -15,6 +15,7 @@ from benchmarks.odyssey.tables import (
     VERDICT_COLUMNS,
     Row,
     format_number,
+    write_command,
     write_table,
 )
 from losslab.cards import read_card
@@ -281,7 +282,6 @@ def describe_dataset(collected: CollectedStudy) -> Row:
     """Describe the data, how nets were trained on them, and what that cost."""
     runs, records = list(collected.evidence.values()), list(collected.records.values())
     params, study = runs[0].params, collected.study
-    name, sets, alias = StudyState(collected.root, study.key).read_origin()
     timed = [record for record in records if record.mlflow_run in collected.stage_seconds]
     seconds = sum(collected.stage_seconds[record.mlflow_run or ""] * (record.threads or 1) for record in timed)
     return {
@@ -307,7 +307,7 @@ def describe_dataset(collected: CollectedStudy) -> Row:
         "cpu_hours": format_number(seconds / 3600, 2) if timed else "",
         "timed_runs": str(len(timed)),
         **measure_data(collected),
-        "command": " ".join(["losslab study run", name, *(f"--set {text}" for text in sets), f"--as {alias}"]),
+        "command": write_command(*StudyState(collected.root, study.key).read_origin()),
     }
 
 

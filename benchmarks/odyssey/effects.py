@@ -37,7 +37,13 @@ RESPECTS = (
         "Thin and rare classes", "rare", "IoU of the rarest class, if it has less than a tenth of the pixels", True
     ),
     Respect("Small objects", "recall_small", RECALL, is_judged=False),
-    Respect("Calibration", "ece", "Expected calibration error (ECE)", is_judged=False, lower_is_better=True),
+    Respect(
+        "Calibration",
+        "ece",
+        "Expected calibration error (ECE), of which a point less is a gain of 1",
+        is_judged=False,
+        lower_is_better=True,
+    ),
 )
 
 

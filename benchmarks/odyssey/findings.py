@@ -4,29 +4,25 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import combinations, product
+from itertools import combinations
 from statistics import mean, median
 
 import numpy as np
 
 from benchmarks.odyssey.effects import POINT
 from benchmarks.odyssey.tables import REFERENCE, Kind, Row, get_number, split_names
-from benchmarks.odyssey.wording import join_losses, name_loss, write_mean, write_points
+from benchmarks.odyssey.wording import join_losses, name_loss, name_precision, write_mean, write_points
 from losslab.advice.regret import BASELINE
 from losslab.comparison.ranks import rank_cells
-from losslab.formats import format_list, format_plural
+from losslab.formats import format_list, format_p_statement, format_percent, format_plural, format_score
 
 MIN_RANKED_KINDS = 5
+MAX_UNFOUND = 3
+"""Classes beyond which they are counted, not named."""
 UNFOUND = 0.05
 """IoU below which a class is called never found."""
-MEASURES = {
-    "foreground_share": "{:.0f} % foreground",
-    "rarest_share": "{:.1f} % of the rarest class",
-    "objects_per_image": "{:.1f} objects an image",
-    "thinnest_px": "{:.1f} pixels wide where they are thinnest",
-    "border_share": "{:.0f} % of the pixels at a border",
-}
-"""Column of datasets.csv → words."""
+MEASURES = ("foreground_share", "rarest_share", "border_share", "objects_per_image", "thinnest_px")
+"""Columns of datasets.csv that describe the data."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +58,20 @@ class Findings:
     @property
     def seeds(self) -> str:
         return self.describe_range("seeds")
+
+    @cached_property
+    def rates(self) -> list[str]:
+        """The learning rates that were tried."""
+        rates = {row["lr"] for kind in self.kinds for row in kind.runs} - {""}
+        return sorted(rates, key=lambda rate: float(rate.split()[0]))
+
+    def describe_highest_rate(self) -> str:
+        """Say how often the highest learning rate was the best of those tried: often, if the rates are too low."""
+        if not self.rates:
+            return ""
+        chosen = {(kind.name, row["loss"], row["net"]): row["lr"] for kind in self.kinds for row in kind.chosen}
+        highest = sum(rate == self.rates[-1] for rate in chosen.values())
+        return f". Of the rates the highest was the best {highest} of {len(chosen)} times, so a higher one may be better still"
 
     @property
     def hours(self) -> str:
@@ -106,27 +116,27 @@ class Findings:
         """Yield sentences to take home."""
         number, counts = len(self.kinds), {loss: len(self.find_leading_kinds(loss)) for loss in self.order}
         every = [loss for loss in self.order if counts[loss] == number]
-        where = self.kinds[0].title if number == 1 else f"all {number} kinds of data"
         if len(every) == len(self.order):
-            yield f"**No loss is shown to be better than any other** on {where}. That is doubt, not equality."
+            yield "**No loss is shown to be better than any other**, on any of the data. That is doubt, not equality."
         elif every:
             yield (
-                f"**Not shown to be worse anywhere**: {join_losses(every, 4)} ({len(every)} of {len(self.order)} losses) lead on "
-                f"{where}. That is no proof that they are equal."
+                f"**Not shown to be worse anywhere**: {join_losses(every, 4)} ({len(every)} of {len(self.order)} losses). "
+                "That is no proof that they are equal."
             )
         else:
             most = max(counts.values())
             often = [loss for loss in self.order if counts[loss] == most]
             yield (
                 f"**No loss leads everywhere**: {join_losses(often)} {'lead' if len(often) > 1 else 'leads'} on "
-                f"{most} of {number} kinds."
+                f"{most} of {number} kinds of data."
             )
         yield self._describe_means()
         yield self._describe_gains()
         known = [loss for loss in (BASELINE, REFERENCE) if loss in counts]
         yield (
             "**The usual choices**: "
-            f"{format_list([f'{name_loss(loss)} leads on {counts[loss]} of {number}' for loss in known])}."
+            f"{format_list([f'{name_loss(loss)} leads on {counts[loss]}' for loss in known])} of "
+            f"{format_plural(number, 'kind')} of data."
         )
         if seldom := [loss for loss in reversed(self.order) if counts[loss] * 2 < number]:
             yield (
@@ -136,18 +146,19 @@ class Findings:
         yield self._describe_doubt()
         if number > 1:
             turned = self._find_turned_pairs()
-            example = f", such as {name_loss(turned[0][0])} and {name_loss(turned[0][1])}" if turned else ""
             yield (
                 f"**The data decide**: {format_plural(len(turned), 'pair')} of losses really change places from one "
-                f"kind to another{example}."
+                f"kind of data to another, such as {join_losses(turned[0])}."
+                if turned
+                else "**No two losses are shown to change places** from one kind of data to another."
             )
 
     def _describe_means(self) -> str:
         """Say with which losses the order by means alone begins and ends."""
         shown = [f"{name_loss(loss)} ({write_points(-self.distances[loss])})" for loss in self.order]
         return (
-            f"**By means alone**, which seeds may turn, the order begins with {format_list(shown[:3])}, and ends with "
-            f"{format_list(shown[-2:])}: points of mean IoU below the best, on average of the data."
+            f"**By means alone**, an order that other seeds may turn, the first are {format_list(shown[:3])}, and the last "
+            f"{format_list(shown[-2:])}; in brackets, points of mean IoU below the best, on average of the data."
         )
 
     def _describe_gains(self) -> str:
@@ -195,18 +206,23 @@ class Findings:
         near = sum(rank - best[0] < test.critical_difference for rank, _ in ranks) - 1
         return (
             f"Over the {len(self.kinds)} kinds of data mean ranks go from {best[0]:.1f} ({name_loss(best[1])}) to "
-            f"{last[0]:.1f} ({name_loss(last[1])}); Friedman's test that all are alike has p = "
-            f"{max(test.p, 0.0001):.2g}, and by Nemenyi's the first is not told apart from {near} others (critical "
-            f"difference {test.critical_difference:.1f})."
+            f"{last[0]:.1f} ({name_loss(last[1])}); Friedman's test that all are alike has p "
+            f"{format_p_statement(test.p)}, and by Nemenyi's the first is not told apart from "
+            f"{format_plural(near, 'other')} (critical difference {test.critical_difference:.1f})."
         )
 
     def describe_data(self, kind: Kind) -> str:
         """Describe the measures of the data that losses are sensitive to; an empty text if they were not measured."""
-        values = {name: get_number(kind.about, name) for name in MEASURES}
-        if any(map(math.isnan, values.values())):
+        values = [get_number(kind.about, name) for name in MEASURES]
+        if any(map(math.isnan, values)):
             return ""
-        words = [text.format(100 * values[name] if "%" in text else values[name]) for name, text in MEASURES.items()]
-        return f"Its training labels: {format_list(words, len(words))}."
+        foreground, rarest, border = (f"{format_percent(share)} %" for share in values[:3])
+        objects, width = (format_score(number, 1) for number in values[3:])
+        return (
+            f"Of the pixels of its training masks {foreground} are foreground, which is all but the most frequent class, "
+            f"{rarest} are of the rarest class, and {border} are at most 2 pixels away from another class. An image has "
+            f"{objects} objects, and the thinnest class is {width} pixels wide, both on average."
+        )
 
     def describe_kind(self, kind: Kind) -> Iterator[str]:
         """Yield sentences on one kind of data."""
@@ -245,7 +261,7 @@ class Findings:
                 own = [row for row in kind.runs if row["loss"] == loss]
                 if number := sum(row["state"] == "failed" for row in own):
                     failed.append(f"{number} of {len(own)} on {kind.title}")
-                unfound += [f"{name} on {kind.title} (`{net}`)" for net, name in _find_unfound(kind, loss)]
+                unfound += [f"{names} on {kind.title} ({nets})" for names, nets in _find_unfound(kind, loss)]
                 if loss in kind.worse and loss == kind.list_standings("miou")[-1]["loss"]:
                     last.append(kind.title)
             if failed or unfound or last:
@@ -260,7 +276,7 @@ class Findings:
         for (hardware, precision, threads, commit), kinds in groups.items():
             timed, runs = (sum(int(kind.about[name]) for kind in kinds) for name in ("timed_runs", "runs"))
             yield (
-                f"{format_list([kind.title for kind in kinds], 9)}: {hardware or 'unknown hardware'}, {precision}, "
+                f"{format_list([kind.title for kind in kinds], 9)}: {hardware or 'unknown hardware'}, {name_precision(precision)}, "
                 f"{threads or '?'} thread a run, commit {commit.replace('; ', ', ')}; {_format_hours(kinds)} CPU "
                 f"hours for {timed} of {runs} runs, which are seconds of train, evaluate and report by the clock, "
                 "times threads."
@@ -279,12 +295,16 @@ def _count_leading(leading: Sequence[str], standings: Sequence[Row]) -> str:
 
 
 def _find_unfound(kind: Kind, loss: str) -> list[tuple[str, str]]:
-    """Find the nets and classes of which no run of a loss found more than next to nothing."""
+    """Find the classes of which no run of a loss found more than next to nothing, and the nets of these runs, as words."""
     rows = [row for row in kind.chosen if row["loss"] == loss]
     columns = [name for name in (rows[0] if rows else {}) if name.startswith("iou_")]
-    nets = list(dict.fromkeys(row["net"] for row in rows))
-    return [
-        (net, column.removeprefix("iou_"))
-        for net, column in product(nets, columns)
-        if all(get_number(row, column) < UNFOUND for row in rows if row["net"] == net)
-    ]
+    nets: dict[str, list[str]] = {}
+    for net in dict.fromkeys(row["net"] for row in rows):
+        own = [row for row in rows if row["net"] == net]
+        names = [
+            column.removeprefix("iou_") for column in columns if all(get_number(row, column) < UNFOUND for row in own)
+        ]
+        if names:
+            shown = f"{len(names)} of {len(columns)} classes" if len(names) > MAX_UNFOUND else format_list(names)
+            nets.setdefault(shown, []).append(f"`{net}`")
+    return [(names, format_list(own)) for names, own in nets.items()]

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from benchmarks.odyssey.effects import RESPECTS, Gain, find_gains
 from benchmarks.odyssey.findings import Findings
 from benchmarks.odyssey.wording import fold, name_loss, write_points, write_table_lines
+from losslab.formats import format_list
 
 SHOWN = 4
 """Losses that a sentence names."""
@@ -16,7 +17,7 @@ def write_respects(findings: Findings) -> Iterator[str]:
     yield ""
     yield (
         "Gains over `cross_entropy` with the same nets and seeds, in points (a hundredth); above zero is better. "
-        "Only real ones are named."
+        "Only real ones are named; in the tables `·` is one that is not."
     )
     for respect in RESPECTS:
         gains = {kind.title: found for kind in findings.kinds if (found := find_gains(kind, respect))}
@@ -27,12 +28,18 @@ def write_respects(findings: Findings) -> Iterator[str]:
             yield f"{respect.about}: no data here have it, or nothing could be judged."
             continue
         losses = [loss for loss in findings.order if any(loss in found for found in gains.values())]
+        about = respect.about
+        if respect.column == "rare":
+            classes = [f"{kind.about['rare_class']} on {kind.title}" for kind in findings.kinds if kind.title in gains]
+            about += f": {format_list(classes, 9)}"
+        if not respect.is_judged:
+            about += "; told by seeds alone, so for these test images"
         better, worse = (list_real(losses, gains, sign) for sign in (1, -1))
         pairs = sum(len(found) for found in gains.values())
         open_pairs = sum(not gain.is_real for found in gains.values() for gain in found.values())
         yield (
-            f"{respect.about}. Really better: {_write_real(better)}. Really worse: {_write_real(worse)}. "
-            f"{open_pairs} of {pairs} not told apart."
+            f"{about}. Really better: {_write_real(better)}. Really worse: {_write_real(worse)}. Not told from "
+            f"`cross_entropy`: {open_pairs} of {pairs}, each a loss on a kind of data."
         )
         if better or worse:
             rows = [

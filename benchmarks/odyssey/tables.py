@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +13,7 @@ from losslab.errors import InputError
 from losslab.io.files import parse_number, read_csv, write_csv
 
 RESULTS = Path("results/odyssey")
-DATASETS, COST, REGRET = "datasets.csv", "cost.csv", "regret.csv"
+DATASETS, COST = "datasets.csv", "cost.csv"
 REFERENCE = "cross_entropy"
 """The loss that all others are held against."""
 MAX_BYTES = 60_000
@@ -109,8 +110,11 @@ class Kind:
 
     @cached_property
     def beaten(self) -> set[tuple[str, str]]:
-        """Pairs of losses of which the first has a really better mIoU than the second."""
-        return {(row["loss"], worse) for row in self.list_standings("miou") for worse in split_names(row["beats"])}
+        """Pairs of losses of which the first has a really better mIoU than the second: among all, or one is cross entropy."""
+        rows = self.list_standings("miou")
+        pairs = {(row["loss"], worse) for row in rows for worse in split_names(row["beats"])}
+        held = {(row["loss"], REFERENCE): get_number(row, "gain") > 0 for row in rows if row["gain_real"] == "yes"}
+        return pairs | {pair if is_better else pair[::-1] for pair, is_better in held.items()}
 
     @cached_property
     def worse(self) -> set[str]:
@@ -121,6 +125,16 @@ class Kind:
     def leading(self) -> list[str]:
         """Losses than which no other has a really better mIoU, the best mean first."""
         return [row["loss"] for row in self.list_standings("miou") if row["leading"] == "yes"]
+
+
+def write_command(name: str, sets: Iterable[str], alias: str | None) -> str:
+    """Write the command that ran a study, as a shell takes it.
+
+    >>> write_command("odyssey_small", ["dataset=camvid", "tune={train.lr: [0.01]}"], "odyssey_camvid")
+    "losslab study run odyssey_small --set dataset=camvid --set 'tune={train.lr: [0.01]}' --as odyssey_camvid"
+    """
+    options = [word for text in sets for word in ("--set", text)] + (["--as", alias] if alias else [])
+    return shlex.join(["losslab", "study", "run", name, *options])
 
 
 def split_names(text: str) -> list[str]:

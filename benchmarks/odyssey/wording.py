@@ -4,11 +4,21 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 
 from benchmarks.odyssey.tables import Row, get_number
+from benchmarks.report import PRECISIONS
 from losslab.formats import format_interval, format_list, format_score
 
 
 def name_loss(loss: str) -> str:
     return f"`{loss}`"
+
+
+def name_precision(precision: str) -> str:
+    """Name a precision of Lightning's.
+
+    >>> name_precision("32-true")
+    'float32'
+    """
+    return PRECISIONS.get(precision, precision)
 
 
 def join_losses(losses: Sequence[str], shown: int = 5) -> str:

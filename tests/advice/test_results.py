@@ -5,7 +5,7 @@ import pytest
 from losslab.advice import find_results, read_results
 from losslab.errors import InputError
 from losslab.io.files import read_csv, write_csv
-from tests.advice.rows import KINDS, write_rows
+from tests.advice.rows import KINDS, MEASURES, write_rows
 from tests.conftest import ROOT
 
 
@@ -51,6 +51,11 @@ def test_project_without_rows_takes_those_that_come_with_losslab(
             lambda folder: write_csv(folder / "datasets.csv", [{"kind": "lesions", "title": "L", "classes": "2"}]),
             "datasets.csv: lesions: images is None; it must be a number",
         ),
+        (
+            lambda folder: write_csv(folder / "datasets.csv", [{"kind": "lesions", **MEASURES, "width_px": 0}]),
+            "datasets.csv: lesions: width_px is '0'; it must be above 0",
+        ),
+        (lambda folder: write_csv(folder / "datasets.csv", [{"name": "lesions"}]), "datasets.csv: no column kind"),
         (lambda folder: write_csv(folder / "lesions.runs.csv", [{"loss": "dice"}]), "lesions.runs.csv: no column net"),
         (
             lambda folder: write_csv(
@@ -64,7 +69,16 @@ def test_project_without_rows_takes_those_that_come_with_losslab(
             "no kind of data has a finished run",
         ),
     ],
-    ids=["no table", "no rows of a kind", "no measures", "no column", "no number", "no finished run"],
+    ids=[
+        "no table",
+        "no rows of a kind",
+        "no measures",
+        "no width",
+        "no kind",
+        "no column",
+        "no number",
+        "no finished run",
+    ],
 )
 def test_tables_that_lack_something_are_refused(change, message: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = write_rows(tmp_path / "rows")

@@ -71,6 +71,9 @@ def test_missing_rows_and_studies_without_numbers_are_one_line(
         capsys.readouterr().err
         == f"ERROR: results/notebooks/studies.csv: no such file; `{COMMAND} collect STUDY` writes it\n"
     )
+    write_csv(RESULTS / "studies.csv", [dict.fromkeys(("study", "title"), "s")])
+    assert main(["page"]) == 1
+    assert f"no column verdict, cuts, nearest, training_hours, command; `{COMMAND}" in capsys.readouterr().err
     assert main(["collect", "odyssey_small", "--project", str(ROOT)]) == 1
     assert "has no published numbers" in capsys.readouterr().err
 

@@ -1,6 +1,7 @@
 """`python -m benchmarks.odyssey`: studies become rows, and rows a page; nothing is trained here but for a step's cost."""
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from benchmarks.odyssey import collect, cost
 from benchmarks.odyssey.__main__ import main
 from benchmarks.odyssey.effects import RESPECTS, compare_seeds, find_gains
 from benchmarks.odyssey.findings import Findings
-from benchmarks.odyssey.page import COMMAND, FIGURE, PAGE, check_page
+from benchmarks.odyssey.page import COMMAND, FIGURE, PAGE, check_page, write_method
 from benchmarks.odyssey.tables import (
     DATASET_COLUMNS,
     RESULTS,
@@ -21,6 +22,7 @@ from benchmarks.odyssey.tables import (
     VERDICT_COLUMNS,
     Kind,
     read_kinds,
+    write_command,
     write_table,
 )
 from losslab.comparison.compare import build_table, find_metric, judge_table
@@ -154,6 +156,7 @@ def build_kind(name: str, means: Mapping[str, float], beats: Mapping[str, str], 
                 score = f"{means[loss] + 0.002 * (seed - 1):.4f}"
                 row = dict.fromkeys(RUN_COLUMNS, "") | {"run": f"{name}-{loss}-{net}-s{seed}", "loss": loss, "net": net}
                 row |= {"seed": str(seed), "chosen": "yes", "state": "done", "iou_hair": score, "iou_rest": score}
+                row["lr"] = "0.01" if net == "unet" else "0.002"
                 runs.append(row | dict.fromkeys(("miou", "recall_small", "ece"), score))
     for metric in ("miou", "boundary_iou"):
         for rank, loss in enumerate(ranked, start=1):
@@ -194,14 +197,16 @@ def test_page_says_what_the_rows_say(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "3 losses on 2 kinds of data (nuclei and roads)" in text and "36 runs, 3.0 CPU hours" in text
     assert "| `focal` | −7.9 | **0.0** | 1 of 2 |" in text
     assert "| `dice` | **0.0** | −11.0 | 1 of 2 |" in text
-    assert "**No loss leads everywhere**: `focal`, `cross_entropy` and `dice` lead on 1 of 2 kinds." in text
-    assert "1 pair of losses really change places from one kind to another, such as `focal` and `dice`" in text
+    assert "**No loss leads everywhere**: `focal`, `cross_entropy` and `dice` lead on 1 of 2 kinds of data." in text
+    assert "**The usual choices**: `cross_entropy` leads on 1 of 2 kinds of data." in text
+    assert "learning rate, the best on validation images of 0.002 and 0.01;" in text
+    assert "Of the rates the highest was the best 6 of 12 times" in text
+    assert "2 pairs of losses really change places from one kind of data to another, such as `focal` and `dice`" in text
     assert "Really worse than some, the last first, in points below the best mean: `cross_entropy` (−8.0) and" in text
     assert "Really better: `dice` (nuclei +8.0)." in text
     assert "images of 64 pixels, small nets, 8 to 16 epochs, 3 seeds" in text
     assert "losslab study run odyssey_small --as odyssey_nuclei" in text
     assert "Not measured yet: `PYTHONPATH=. python -m benchmarks.odyssey cost`" in text
-    assert (tmp_path / FIGURE).stat().st_size < 60_000
 
 
 def test_page_that_was_typed_in_fails_the_check(
@@ -216,6 +221,41 @@ def test_page_that_was_typed_in_fails_the_check(
     (tmp_path / RESULTS / "nuclei.verdicts.csv").write_text("metric,net\nmiou,\n", encoding="utf-8")
     assert main(["page"]) == 1
     assert "nuclei.verdicts.csv: no column loss, rank, mean" in capsys.readouterr().err
+
+
+def test_page_says_whose_lines_are_broken() -> None:
+    vessels = build_kind(
+        "vessels", {"cross_entropy": 0.6, "dice": 0.6}, {}, thinnest_px="1.2", objects_per_image="46.36"
+    )
+    (line,) = (line for line in write_method(Findings([NUCLEI, vessels])) if line.startswith("- Thin lines are broken"))
+    assert "falls into pieces (46 on vessels in a mean image" in line
+    assert not any("broken" in line for line in write_method(Findings([NUCLEI])))
+
+
+def test_loss_that_is_worse_than_cross_entropy_alone_is_worse() -> None:
+    """All pairs share a level that tells nothing apart here; of those with cross entropy alone, two do."""
+    vessels = build_kind("vessels", {"cross_entropy": 0.60, "dice": 0.70, "focal": 0.50}, {})
+    assert vessels.worse == {"cross_entropy", "focal"}
+    said = [*Findings([vessels]).describe_kind(vessels)]
+    assert "points below the best mean: `focal` (−20.0) and `cross_entropy` (−10.0)." in said[1]
+    assert any(line.startswith("**No two losses are shown to") for line in Findings([vessels] * 2).list_lessons())
+
+
+def test_ranks_are_tested_over_five_kinds_of_data() -> None:
+    kinds = [replace(NUCLEI, name=f"kind {number}") for number in range(5)]
+    assert Findings(kinds[:4]).describe_ranks() is None
+    said = Findings(kinds).describe_ranks()
+    assert said is not None and "mean ranks go from 1.0 (`dice`) to 3.0 (`cross_entropy`)" in said
+    assert "has p = 0.007, and by Nemenyi's the first is not told apart from 1 other (critical" in said
+
+
+def test_classes_that_no_net_found_are_counted_where_they_are_many() -> None:
+    columns = [f"iou_{name}" for name in ("car", "pole", "sign", "tree")]
+    scored = [{**row, **dict.fromkeys(columns, "0.5" if row["loss"] == "focal" else "0.01")} for row in ROADS.runs]
+    lost = [{**row, "iou_hair": "0.01"} if (row["loss"], row["net"]) == ("focal", "unet") else row for row in scored]
+    failures = {row[0]: row[2] for row in Findings([replace(ROADS, runs=lost)]).list_failures()}
+    assert failures["`dice`"] == "4 of 6 classes on roads (`unet` and `segnet`)"
+    assert failures["`focal`"] == "hair on roads (`unet`)"
 
 
 def test_losses_that_fail_are_named() -> None:
@@ -262,6 +302,13 @@ def test_step_of_each_loss_is_timed_against_cross_entropy(repository: Repository
     assert all(0 < float(row["lowest"]) <= float(row["ratio"]) <= float(row["highest"]) for row in rows)
 
 
+def test_commands_keep_values_with_spaces_whole() -> None:
+    sets = ["dataset=camvid", "tune={train.lr: [0.01]}"]
+    command = write_command("odyssey_small", sets, "odyssey_camvid")
+    assert shlex.split(command)[3:] == ["odyssey_small", "--set", sets[0], "--set", sets[1], "--as", "odyssey_camvid"]
+    assert write_command("pets_losses", [], None) == "losslab study run pets_losses"
+
+
 def test_tables_too_large_for_git_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"bytes are too many to commit, at most 60,000"):
         write_table(tmp_path / "a.csv", [{"reason": "x" * 60_000}])
@@ -273,5 +320,7 @@ def test_committed_page_is_what_the_committed_rows_give() -> None:
     check_page(ROOT)
     sizes = {path.name: path.stat().st_size for path in (ROOT / RESULTS).iterdir()}
     assert max(sizes.values()) < 60_000
-    for kind in read_kinds(ROOT / RESULTS):
+    kinds = read_kinds(ROOT / RESULTS)
+    assert (ROOT / FIGURE).stat().st_size < 15_000 * len(kinds)  # all pictures share a limit
+    for kind in kinds:
         assert {row["state"] for row in kind.runs} <= {"done", "failed"}

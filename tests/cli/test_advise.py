@@ -45,7 +45,7 @@ def test_advice_is_printed_and_its_study_can_run(project: Path) -> None:
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "Tiny lesions: 2 training images of about 95 pixels a side"
-    assert any(line.startswith("  vessels, 50.6 %: nearest to yours in ") for line in lines)
+    assert any(line.startswith("  vessels, 50.6 %: for it speaks ") for line in lines)
     assert any(line.startswith("  bce, 1.3: on vessels the best of 5, 8.0 above focal") for line in lines)
     assert any(line.startswith("Left-out kinds: the first advice loses ") for line in lines)
     assert lines[-1].startswith("wrote studies/advise_tiny.yaml")
@@ -70,9 +70,9 @@ def test_json_has_everything(project: Path) -> None:
 
 def test_study_that_is_there_stays(project: Path) -> None:
     path = project / "studies/advise_tiny.yaml"
-    path.write_text("mine", encoding="utf-8")
+    path.write_bytes(b"m\xefne")
     done = advise("tiny")
-    assert (done.exit_code, path.read_text(encoding="utf-8")) == (0, "mine")
+    assert (done.exit_code, path.read_bytes()) == (0, b"m\xefne")
     assert "studies/advise_tiny.yaml is there with other content and stays as it is" in done.stderr
 
 

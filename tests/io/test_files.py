@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from losslab.errors import InputError
 from losslab.io.files import (
     atomic_write,
     iterate_csv,
@@ -92,6 +93,9 @@ def test_rows_of_a_large_table_are_written_one_by_one(tmp_path: Path) -> None:
 
     write_csv(tmp_path / "t.csv", make_rows())
     assert len(list(iterate_csv(tmp_path / "t.csv"))) == 50
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,\xff\n")
+    with pytest.raises(InputError, match=r"t\.csv: not readable as CSV: 'utf-8' codec can't decode"):
+        read_csv(tmp_path / "t.csv")
 
 
 def test_nan_becomes_null(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def advise(
         chosen.append(next((loss for loss in nearly if find_sorts(loss) not in sorts), ranked[0]))
         ranked.remove(chosen[-1])
     return Advice(
-        losses=tuple(ChosenLoss(loss, expected[loss]) for loss in chosen),
+        losses=tuple(ChosenLoss(loss, expected[loss]) for loss in sorted(chosen, key=expected.__getitem__)),
         kinds=tuple(leaned),
         noise=noise,
         left_out=tuple(loss for loss in names if loss not in usable),

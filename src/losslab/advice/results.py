@@ -14,6 +14,7 @@ from losslab.io.files import iterate_csv, parse_number
 from losslab.project.code import REPOSITORY
 
 RESULTS, DATASETS = Path("results/odyssey"), "datasets.csv"
+MAY_BE_ZERO = ("empty_share", "tiny_share", "small_share", "border_share")
 CARRIED = Path(__file__).parents[1] / "odyssey"
 """Folder in the wheel with the rows of losslab's own repository."""
 
@@ -23,7 +24,6 @@ class KindResults:
     """The runs that count of one kind of data: those with the learning rates that were chosen."""
 
     kind: str
-    title: str
     measures: DatasetMeasures
     scores: Mapping[str, Mapping[str, tuple[float, ...]]]
     """Loss → net → mIoU on test of each seed, 0..1."""
@@ -70,12 +70,13 @@ def read_results(folder: Path) -> list[KindResults]:
     path = folder / DATASETS
     if not path.is_file():
         raise InputError(f"{path}: no such file; advice needs the odyssey's rows, which come with losslab")
-    kinds = [
-        KindResults(
-            kind=row["kind"], title=row["title"], measures=_parse_measures(row, path), scores=_read_scores(folder, row)
+    kinds = []
+    for row in iterate_csv(path):
+        if row.get("kind") is None:
+            raise InputError(f"{path}: no column kind")
+        kinds.append(
+            KindResults(kind=row["kind"], measures=_parse_measures(row, path), scores=_read_scores(folder, row))
         )
-        for row in iterate_csv(path)
-    ]
     known = [kind for kind in kinds if kind.points]
     if not known:
         raise InputError(f"{folder}: no kind of data has a finished run; advice needs the odyssey's rows")
@@ -85,7 +86,10 @@ def read_results(folder: Path) -> list[KindResults]:
 def _parse_measures(row: Mapping[str, str], path: Path) -> DatasetMeasures:
     values = {}
     for field in fields(DatasetMeasures):
-        value = _parse(row.get(field.name), f"{path}: {row['kind']}: {field.name}")
+        where = f"{path}: {row['kind']}: {field.name}"
+        value = _parse(row.get(field.name), where)
+        if value < 0 or (value == 0 and field.name not in MAY_BE_ZERO):
+            raise InputError(f"{where} is {quote(row[field.name])}; it must be above 0")
         values[field.name] = int(value) if field.type is int else value
     return DatasetMeasures(**values)  # type: ignore[arg-type]
 

@@ -11,12 +11,12 @@ ASPECTS_SHOWN = 2
 
 
 def explain_kind(kind: LeanedKind, measured: DatasetMeasures) -> str:
-    """Say how much the advice leans on a kind of data, what makes it nearer than others, and where it differs most."""
+    """Say how much the advice leans on a kind of data, in what it is nearer than others, and in what it differs most."""
     alike, unlike = kind.alike[:ASPECTS_SHOWN], _find_most_unlike(kind, measured)
     likeness = format_list([_compare(aspect, kind, measured) for aspect in alike])
-    said = f"{kind.results.kind}, {format_percent(kind.weight)} %: nearest to yours in {likeness}"
+    said = f"{kind.results.kind}, {format_percent(kind.weight)} %: for it speaks {likeness}"
     is_level = unlike.measure_distance(measured, kind.results.measures) < 0.01
-    return said if unlike in alike or is_level else f"{said}, furthest in {_compare(unlike, kind, measured)}"
+    return said if unlike in alike or is_level else f"{said}, against it {_compare(unlike, kind, measured)}"
 
 
 def explain_loss(chosen: ChosenLoss, advice: Advice, present: str) -> str:
@@ -69,7 +69,7 @@ def list_doubts(advice: Advice, measured: DatasetMeasures, overlapping: bool) ->
     spread = advice.losses[-1].expected - advice.losses[0].expected
     if len(advice.losses) > 1 and advice.noise and spread < 2 * advice.noise:
         doubts.append(
-            f"The three differ by {spread:.1f} points, which seeds alone can make (standard error {advice.noise:.1f}): their "
+            f"They differ by {spread:.1f} points, which seeds alone can make (standard error {advice.noise:.1f}): their "
             "order says nothing."
         )
     if advice.left_out:

@@ -33,7 +33,7 @@ def advise(
     path = choose_study_file(name, ROOT, None if output is None else (context.obj or ROOT) / output)
     advised = advise_dataset(name, ROOT)
     text = advised.write_study(path.stem)
-    is_other = path.exists() and path.read_text(encoding="utf-8") != text
+    is_other = path.exists() and path.read_bytes() != text.encode()
     if not is_other:
         write_text(path, text)
     if as_json:

@@ -172,9 +172,12 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def iterate_csv(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file one by one: all of a large one are hundreds of megabytes."""
+    """Yield the rows of a CSV file one by one: all of a large one are hundreds of megabytes. InputError: it is none."""
     with path.open(encoding="utf-8", newline="") as file:
-        yield from csv.DictReader(file)
+        try:
+            yield from csv.DictReader(file)
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise InputError(f"{path}: not readable as CSV: {error}") from None
 
 
 def flatten(value: Any, joint: str = ".", with_lists: bool = False) -> dict[str, Any]:
