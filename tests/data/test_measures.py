@@ -39,7 +39,7 @@ def draw() -> Masks:
 def test_stripe_and_speck_are_measured(tmp_path: Path) -> None:
     measured = measure_dataset(write(tmp_path, draw()))
     assert (measured.classes, measured.images, measured.objects_per_image) == (2, 2, 1)
-    assert measured.side_px == pytest.approx(9000**0.5)
+    assert measured.side_px == 100
     assert measured.rarest_share == measured.foreground_share == pytest.approx(241 / 18000)
     assert measured.empty_share == 0.5
     assert measured.object_share == pytest.approx((240 + 1) / 2 / 9000)
@@ -53,6 +53,16 @@ def test_disc_is_as_wide_as_its_radius(tmp_path: Path) -> None:
     rows, columns = np.ogrid[:200, :200]
     disc = ((rows - 100) ** 2 + (columns - 100) ** 2 <= 60**2).astype(np.uint8)
     assert measure_dataset(write(tmp_path, disc[None])).width_px == pytest.approx(60, rel=0.02)
+
+
+def test_object_within_a_band_of_void_is_as_wide_as_without(tmp_path: Path) -> None:
+    """Trimaps of pets and borders of VOC are void: the object's contour is there all the same."""
+    masks = np.zeros((1, 100, 100), np.uint8)
+    masks[0, 10:90, 40:50] = 1
+    bare = measure_dataset(write(tmp_path / "bare", masks))
+    masks[0, 8:92, 38:52] = np.where(masks[0, 8:92, 38:52] == 1, 1, 255)
+    banded = measure_dataset(write(tmp_path / "banded", masks))
+    assert (banded.width_px, banded.side_px) == (bare.width_px, bare.side_px) == (pytest.approx(9, rel=0.1), 100)
 
 
 def test_images_of_their_own_sizes_and_strips_measure_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

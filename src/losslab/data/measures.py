@@ -34,7 +34,7 @@ class DatasetMeasures:
     images: int
     """Images of the training split."""
     side_px: float
-    """Side, in pixels, of a square with as many pixels as a mean image has."""
+    """Side, in pixels, of a square with as many pixels as a mean image has, void too."""
     rarest_share: float
     """Share of the pixels that have the rarest class, of those that occur at all."""
     effective_classes: float
@@ -91,7 +91,7 @@ def measure_dataset(prepared: Path) -> DatasetMeasures:
     return DatasetMeasures(
         classes=len(names),
         images=len(masks),
-        side_px=math.sqrt(np.mean([image.counts[:, 1].max() for image in images])),
+        side_px=math.sqrt(np.mean([image.size for image in images])),
         rarest_share=float((pixels[present] / known[present]).min()),
         effective_classes=math.exp(-np.sum(of_classes * np.log(of_classes))),
         foreground_share=float(pixels[foreground].sum() / (known.sum() if background is None else known[0])),
@@ -112,6 +112,8 @@ class _ImageMeasures:
     """`[C, (pixels, known pixels, those near a border, length of the contours)]`."""
     areas: list[Counts]
     """Pixels of each object, class by class."""
+    size: int
+    """Number of its pixels, void too."""
 
 
 def _measure_image(image: ImageRow, classes: int) -> _ImageMeasures:
@@ -125,7 +127,7 @@ def _measure_image(image: ImageRow, classes: int) -> _ImageMeasures:
             pair, parts = np.zeros((2, 4)), [[], areas[label]]
             _add_strip(pair, parts, np.ascontiguousarray(labels[..., label]), strip.own)
             counts[label] += pair[1]
-    return _ImageMeasures(counts, [np.concatenate(parts) for parts in areas])
+    return _ImageMeasures(counts, [np.concatenate(parts) for parts in areas], image.height * image.width)
 
 
 def _add_strip(counts: Numbers, areas: list[list[Counts]], labels: Labels, own: slice) -> None:
@@ -142,7 +144,7 @@ def _add_strip(counts: Numbers, areas: list[list[Counts]], labels: Labels, own: 
 
 
 def _measure_contours(labels: Labels, rows: int, classes: int) -> Numbers:
-    """Measure the length in pixels of each class's contours against other classes, `[C]`.
+    """Measure the length in pixels of each class's contours against other classes and void, `[C]`.
 
     Crofton's formula over four directions: contours that run along the rows come out 5 % too short, at most.
 
@@ -157,12 +159,12 @@ def _measure_contours(labels: Labels, rows: int, classes: int) -> Numbers:
         (labels[: len(ahead), :-1], ahead[:, 1:], math.sqrt(0.5)),
         (labels[: len(ahead), 1:], ahead[:, :-1], math.sqrt(0.5)),
     ):
-        differs = (one != other) & (one != VOID) & (other != VOID)
-        ends = np.bincount(one[differs], minlength=classes) + np.bincount(other[differs], minlength=classes)
-        lengths += math.pi / 8 * weight * ends
+        differs = one != other
+        ends = np.bincount(np.concatenate([one[differs], other[differs]]), minlength=VOID + 1)
+        lengths += math.pi / 8 * weight * ends[:classes]
     return lengths
 
 
 def _measure_width(pixels: float, contour: float) -> float:
-    """Return the width of a stripe with so many pixels and such a contour; a class that only void surrounds has its own side."""
+    """Return the width of a stripe with so many pixels and such a contour; a class that fills its images has its own side."""
     return float(2 * pixels / contour) if contour else math.sqrt(pixels)
