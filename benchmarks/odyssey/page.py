@@ -27,6 +27,7 @@ from benchmarks.odyssey.wording import (
     name_precision,
     write_mean,
     write_points,
+    write_ranks,
     write_table_lines,
 )
 from losslab.advice.regret import BASELINE, MIN_KINDS, measure_regret, summarise_regret
@@ -161,7 +162,10 @@ def write_kind(findings: Findings, kind: Kind) -> Iterator[str]:
     yield ""
     yield from findings.describe_kind(kind)
     yield ""
-    legend = "Bold are ranks and scores of losses that lead by them, and gains that are real."
+    legend = (
+        "Bold are ranks and scores of losses that lead by them, and gains that are real. Two losses are told apart if one "
+        "has the rank of the other in *really better than*; no other two are."
+    )
     yield from fold(f"All losses on {kind.title}, in order", [legend, "", *write_kind_table(kind)])
     yield ""
     yield (
@@ -175,16 +179,17 @@ def write_kind(findings: Findings, kind: Kind) -> Iterator[str]:
 def write_kind_table(kind: Kind) -> Iterator[str]:
     """Yield the losses of one kind of data in order, with intervals and what they gain over cross entropy."""
     gain = "points over `cross_entropy` [95 % for all at once]"
-    header = ["", "loss", "mean IoU [95 % interval]", gain, "boundary IoU"]
+    header = ["", "loss", "mean IoU [95 % interval]", "really better than", gain, "boundary IoU"]
     others = {"boundary_iou": {row["loss"]: row for row in kind.list_standings("boundary_iou")}}
     if kind.rare_metric is not None:
         others[kind.rare_metric] = {row["loss"]: row for row in kind.list_standings(kind.rare_metric)}
         header.append(f"IoU of {kind.about['rare_class']}")
-    rows = []
+    ranks, rows = {row["loss"]: int(row["rank"]) for row in kind.list_standings("miou")}, []
     for row in kind.list_standings("miou"):
         mark = f"**{row['rank']}**" if row["leading"] == "yes" else row["rank"]
-        cells = [write_mean(row), _write_gain(row), *(_write_other(each.get(row["loss"])) for each in others.values())]
-        rows.append([mark, name_loss(row["loss"]), *cells])
+        beaten = write_ranks([ranks[worse] for better, worse in kind.beaten if better == row["loss"]])
+        scores = [_write_other(each.get(row["loss"])) for each in others.values()]
+        rows.append([mark, name_loss(row["loss"]), write_mean(row), beaten, _write_gain(row), *scores])
     return write_table_lines(header, rows)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
 
 from benchmarks.odyssey.tables import Row, get_number
 from benchmarks.report import PRECISIONS
@@ -39,6 +40,16 @@ def write_mean(row: Row, with_interval: bool = True) -> str:
     ends = (get_number(row, "low"), get_number(row, "high"))
     shown = f" {format_interval(ends, 3)}" if with_interval and row["low"] else ""
     return f"{format_score(get_number(row, 'mean'))}{shown}"
+
+
+def write_ranks(ranks: Iterable[int]) -> str:
+    """Write ranks in order, neighbours as a range.
+
+    >>> write_ranks([18, 3, 20, 19]), write_ranks([4, 3]), write_ranks([])
+    ('3, 18–20', '3, 4', '')
+    """
+    runs = [[rank for _, rank in group] for _, group in groupby(enumerate(sorted(ranks)), lambda one: one[1] - one[0])]
+    return ", ".join(f"{run[0]}–{run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs)
 
 
 def write_points(points: float) -> str:

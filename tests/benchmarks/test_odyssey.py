@@ -203,6 +203,7 @@ def test_page_says_what_the_rows_say(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "Of the rates the highest was the best 6 of 12 times" in text
     assert "2 pairs of losses really change places from one kind of data to another, such as `focal` and `dice`" in text
     assert "Really worse than some, the last first, in points below the best mean: `cross_entropy` (−8.0) and" in text
+    assert "| **1** | `dice` | 0.780 [0.770, 0.790] | 2, 3 | **+8.0 [+6.0, +10.0]** |" in text
     assert "Really better: `dice` (nuclei +8.0)." in text
     assert "images of 64 pixels, small nets, 8 to 16 epochs, 3 seeds" in text
     assert "losslab study run odyssey_small --as odyssey_nuclei" in text
