@@ -39,6 +39,7 @@ def parse_options(arguments: Sequence[str] | None) -> argparse.Namespace:
     repeating.add_argument("kind", metavar="KIND")
     repeating.add_argument("run", nargs="?", metavar="RUN", help="its name; without one, a run is drawn")
     repeating.add_argument("--draw", type=int, default=0, help="seed of the draw")
+    repeating.add_argument("--record", action="store_true", help="note in repeated.csv that it was identical")
     repeating.set_defaults(act=repeat)
     paging = commands.add_parser("page", help="write docs/explanation/odyssey.md and its figure from results/odyssey/")
     paging.add_argument(
@@ -63,15 +64,18 @@ def time_losses(options: argparse.Namespace) -> None:
 
 
 def repeat(options: argparse.Namespace) -> None:
-    from benchmarks.odyssey.repeat import choose_run, repeat_run
+    from benchmarks.odyssey.repeat import choose_run, record_repetition, repeat_run
     from benchmarks.odyssey.tables import read_kinds
 
     kinds = {kind.name: kind for kind in read_kinds(RESULTS)}
     if options.kind not in kinds:
         raise InputError(f"{options.kind}: {RESULTS} has no such kind of data; it has {', '.join(kinds)}")
-    repeated = repeat_run(kinds[options.kind], choose_run(kinds[options.kind], options.run, options.draw), Path())
+    row = choose_run(kinds[options.kind], options.run, options.draw)
+    repeated = repeat_run(kinds[options.kind], row, Path())
     if repeated.differences:
         raise InputError(f"{repeated.run} differs: {'; '.join(repeated.differences)}")
+    if options.record:
+        record_repetition(options.kind, row, RESULTS)
     print(f"identical: {repeated.run}, model {repeated.model_md5}, test mIoU {repeated.miou}")
 
 

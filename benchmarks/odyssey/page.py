@@ -13,6 +13,8 @@ from benchmarks.odyssey.tables import (
     COST,
     COST_COLUMNS,
     REFERENCE,
+    REPEATED,
+    REPEATED_COLUMNS,
     RESULTS,
     Kind,
     Row,
@@ -76,6 +78,7 @@ def render_page(findings: Findings, root: Path) -> str:
         write_cost(root / RESULTS / COST),
         write_regret(root / RESULTS, findings),
         write_method(findings),
+        write_repeated(root / RESULTS / REPEATED, findings.kinds),
     ]
     return "\n".join(line for part in parts for line in [*part, ""] if line is not None).rstrip() + "\n"
 
@@ -365,3 +368,11 @@ def write_method(findings: Findings) -> Iterator[str]:
         f"`{REPEAT} KIND [RUN]` trains the run of one row again, at its commit, and compares the model's MD5 and the "
         "scores with the row; on a processor of another kind the last bits differ."
     )
+
+
+def write_repeated(path: Path, kinds: Sequence[Kind]) -> Iterator[str]:
+    """Yield which runs were repeated and identical, of those whose rows are still the same; nothing where none was."""
+    rows = read_table(path, REPEATED_COLUMNS, f"write it again with `{REPEAT} KIND --record`") if path.is_file() else []
+    models = {(row["run"], row["model_md5"]) for kind in kinds for row in kind.runs}
+    if pieces := [f"`{row['run']}`" for row in rows if (row["run"], row["model_md5"]) in models]:
+        yield f"Repeated so, and identical: {format_list(pieces, len(pieces))}."

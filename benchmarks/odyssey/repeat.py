@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.odyssey.collect import describe_scores
-from benchmarks.odyssey.tables import Kind, Row
+from benchmarks.odyssey.tables import REPEATED, REPEATED_COLUMNS, Kind, Row, read_table, write_table
 from losslab.errors import InputError
 from losslab.experiments.clone import make_clone, open_clone_folder, run_dvc_repro, write_params
 from losslab.io.files import read_json
@@ -67,6 +67,15 @@ def repeat_run(kind: Kind, row: Row, root: Path) -> Repetition:
     if differences and kind.about["hardware"] != (here := describe_hardware()):
         differences.append(f"it ran on {kind.about['hardware']}, now on {here}")
     return Repetition(row["run"], md5, scores["miou"], differences)
+
+
+def record_repetition(kind: str, row: Row, folder: Path) -> None:
+    """Note in repeated.csv that a run was repeated here and was identical."""
+    path = folder / REPEATED
+    rows = read_table(path, REPEATED_COLUMNS, "restore it") if path.is_file() else []
+    values = kind, row["run"], row["commit"], row["model_md5"], describe_hardware()
+    rows = [other for other in rows if other["run"] != row["run"]]
+    write_table(path, [*rows, dict(zip(REPEATED_COLUMNS, values, strict=True))])
 
 
 def find_run(command: str, name: str, root: Path) -> StudyRun:

@@ -13,7 +13,7 @@ from losslab.errors import InputError
 from losslab.io.files import parse_number, read_csv, write_csv
 
 RESULTS = Path("results/odyssey")
-DATASETS, COST = "datasets.csv", "cost.csv"
+DATASETS, COST, REPEATED = "datasets.csv", "cost.csv", "repeated.csv"
 REFERENCE = "cross_entropy"
 """The loss that all others are held against."""
 MAX_BYTES = 60_000
@@ -39,6 +39,7 @@ COST_COLUMNS = (
     *("dataset", "classes", "net", "size", "batch_size", "loss", "ms", "ratio", "lowest", "highest"),
     *("hardware", "precision", "threads"),
 )
+REPEATED_COLUMNS = ("kind", "run", "commit", "model_md5", "hardware")
 COLLECT = "PYTHONPATH=. python -m benchmarks.odyssey collect"
 
 

@@ -15,6 +15,7 @@ from benchmarks.odyssey.__main__ import main
 from benchmarks.odyssey.effects import RESPECTS, compare_seeds, find_gains
 from benchmarks.odyssey.findings import Findings
 from benchmarks.odyssey.page import COMMAND, FIGURE, PAGE, check_page, write_method
+from benchmarks.odyssey.repeat import record_repetition
 from benchmarks.odyssey.tables import (
     DATASET_COLUMNS,
     RESULTS,
@@ -208,6 +209,16 @@ def test_page_says_what_the_rows_say(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "images of 64 pixels, small nets, 8 to 16 epochs, 3 seeds" in text
     assert "losslab study run odyssey_small --as odyssey_nuclei" in text
     assert "Not measured yet: `PYTHONPATH=. python -m benchmarks.odyssey cost`" in text
+
+
+def test_page_names_repeated_runs_whose_rows_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_kinds(tmp_path, NUCLEI, ROADS)
+    for row in (NUCLEI.runs[0], NUCLEI.runs[0], dict(ROADS.runs[0], model_md5="other")):  # roads was trained anew since
+        record_repetition("nuclei", row, RESULTS)
+    assert main(["page"]) == 0
+    text = (tmp_path / PAGE).read_text(encoding="utf-8")
+    assert text.endswith(f"\nRepeated so, and identical: `{NUCLEI.runs[0]['run']}`.\n")
 
 
 def test_page_that_was_typed_in_fails_the_check(
