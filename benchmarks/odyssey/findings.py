@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.odyssey.effects import POINT
 from benchmarks.odyssey.tables import REFERENCE, Kind, Row, get_number, split_names
 from benchmarks.odyssey.wording import join_losses, name_loss, name_precision, write_mean, write_points
-from losslab.advice.regret import BASELINE
+from losslab.advice.choice import BASELINE
 from losslab.comparison.ranks import rank_cells
 from losslab.formats import format_list, format_p_statement, format_percent, format_plural, format_score
 

@@ -32,7 +32,8 @@ from benchmarks.odyssey.wording import (
     write_ranks,
     write_table_lines,
 )
-from losslab.advice.regret import BASELINE, MIN_KINDS, measure_regret, summarise_regret
+from losslab.advice.choice import BASELINE
+from losslab.advice.regret import MIN_KINDS, measure_regret, summarise_regret
 from losslab.errors import InputError
 from losslab.formats import format_list, format_plural
 from losslab.io.files import write_text

@@ -32,6 +32,23 @@ def test_of_losses_that_seeds_cannot_tell_apart_another_sort_is_taken(tmp_path: 
     assert "They differ by 0.1 points, which seeds alone can make" in list_doubts(advice, measure(), False)[-1]
 
 
+def test_usual_choice_comes_first_unless_another_is_shown_to_be_better(tmp_path: Path) -> None:
+    """On two kinds that count alike dice leads by 3 points, or by 6 on one and 0 on the other: that proves nothing."""
+    usual, worse = {"dice+cross_entropy": 70.0, "bce": 50.0}, {"dice+cross_entropy": 60.0, "bce": 40.0}
+    for one, two, first in (
+        (73.0, 63.0, "dice"),
+        (76.0, 60.0, "dice+cross_entropy"),
+        (70.1, 60.1, "dice+cross_entropy"),
+    ):
+        rows = {"one": (MEASURES, usual | {"dice": one}), "two": (MEASURES, worse | {"dice": two})}
+        advice = advise(measure(width_px=1.0), read_results(write_rows(tmp_path / f"{one}", rows)))
+        assert advice.losses[0].loss == first and {"dice", "dice+cross_entropy"} <= {
+            each.loss for each in advice.losses
+        }
+        said = "dice+cross_entropy comes first: it is not shown that another is better."
+        assert (said in list_doubts(advice, measure(width_px=1.0), False)) == (first != "dice")
+
+
 def test_losses_that_do_not_fit_or_lack_runs_are_left_out(tmp_path: Path) -> None:
     changed = KINDS | {"nuclei": (KINDS["nuclei"][0], {"dice": 70.0, "focal": 71.0, "mcc": 1.0})}
     advice = advise(measure(), read_results(write_rows(tmp_path / "rows", changed)), lambda loss: loss != "focal")

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from losslab.advice.choice import advise
+from losslab.advice.choice import BASELINE, advise
 from losslab.advice.results import KindResults, read_results
 from losslab.errors import InputError
 
-BASELINE = "dice+cross_entropy"
 MIN_KINDS = 3
 
 
@@ -72,13 +71,15 @@ def summarise_regret(rows: Sequence[Regret]) -> str:
         float(np.mean([getattr(row, name) for row in rows]))
         for name in ("first", "best_of_three", "baseline", "average")
     )
-    worse = [row.kind for row in rows if not row.is_better]
+    better, same = sum(row.is_better for row in rows), sum(row.advised[0] == BASELINE for row in rows)
+    worse = [row.kind for row in rows if row.advised[0] != BASELINE and not row.is_better]
     where = f" ({', '.join(worse)})" if worse else ""
     noise = np.array([row.noise for row in rows])
     lines = [
         f"Left-out kinds: the first advice loses {first:.1f} points of mIoU, the best of its three {three:.1f}, always "
         f"{BASELINE} {baseline:.1f}, always the loss that is best on average of the other kinds {average:.1f}",
-        f"on {len(worse)} of {len(rows)} kinds the first advice is no better than {BASELINE}{where}",
+        f"on {same} of {len(rows)} kinds the first advice is {BASELINE}, on {better} a better loss, on {len(worse)} one that "
+        f"is no better{where}",
     ]
     if np.isfinite(noise).all():
         lines.append(f"seeds alone move the difference between two losses by about {np.sqrt(np.mean(noise**2)):.1f}")

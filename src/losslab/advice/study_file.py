@@ -5,8 +5,7 @@ from typing import Any
 
 import yaml
 
-from losslab.advice.choice import Advice
-from losslab.advice.regret import BASELINE
+from losslab.advice.choice import BASELINE, Advice
 from losslab.losses.expression import parse_expression
 from losslab.losses.registry import find_loss
 from losslab.params import Params

@@ -1,7 +1,6 @@
 """The advice in words: why each loss, and what there is to doubt."""
 
-from losslab.advice.choice import Advice, Aspect, ChosenLoss, LeanedKind
-from losslab.advice.regret import BASELINE
+from losslab.advice.choice import BASELINE, Advice, Aspect, ChosenLoss, LeanedKind
 from losslab.data.measures import DatasetMeasures
 from losslab.formats import format_list, format_percent
 
@@ -66,7 +65,10 @@ def list_doubts(advice: Advice, measured: DatasetMeasures, overlapping: bool) ->
         )
     if overlapping:
         doubts.append("No kind of data has overlapping classes: the losses left were compared on others.")
-    spread = advice.losses[-1].expected - advice.losses[0].expected
+    expected = [loss.expected for loss in advice.losses]
+    if (first := advice.losses[0]).expected > min(expected):
+        doubts.append(f"{first.loss} comes first: it is not shown that another is better.")
+    spread = max(expected) - min(expected)
     if len(advice.losses) > 1 and advice.noise and spread < 2 * advice.noise:
         doubts.append(
             f"They differ by {spread:.1f} points, which seeds alone can make (standard error {advice.noise:.1f}): their "
