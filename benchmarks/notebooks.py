@@ -68,7 +68,7 @@ def list_cells(comparison: Comparison) -> list[Row]:
         row["nearest"] = _format(sum(nearest) / len(nearest)) if nearest else ""
         # A notebook may have left an axis out: then its number stands beside each cell that fits.
         theirs = next((each.values for each in published.rows if _fits(each.cell, cell.labels)), dict[str, float]())
-        rows.append(row | {THEIRS + name: f"{theirs[name]:g}" if name in theirs else "" for name in columns})
+        rows.append(row | {THEIRS + name: f"{theirs[name]:.4g}" if name in theirs else "" for name in columns})
     return rows
 
 
@@ -111,15 +111,10 @@ def list_cuts(study: Study) -> list[str]:
     return cuts
 
 
-def write_page() -> None:
-    """Write the page from the committed rows. Raises InputError: there are none, or a table lacks something."""
+def build_page() -> str:
+    """Build the page from the committed rows. Raises InputError: there are none, or a table lacks something."""
     columns = ("study", "title", "verdict", "cuts", "nearest", "training_hours", "command")
     studies = read_table(RESULTS / STUDIES, columns, f"`{COMMAND} collect STUDY` writes it")
-    write_text(PAGE, build_page(studies))
-
-
-def build_page(studies: Sequence[Row]) -> str:
-    """Build the page from the rows of studies.csv."""
     parts = [
         f"<!-- Written by `{COMMAND} page` from results/notebooks/: change those, or the studies' files. -->",
         "# The notebooks' studies, measured again",
@@ -144,7 +139,8 @@ def describe_result(about: Row) -> list[str]:
     parts += ["What cannot be compared, and why:", "\n".join(f"- {note}" for note in notes)]
     cost = f"{about['runs']} runs, {about['training_hours']} core hours of training"
     machine = f"{about['hardware']}, commit {about['commit']}"
-    return [*parts, f"{cost}, {machine}:", f"```sh\n{about['command']}\n{COMMAND} collect {about['study']}\n```"]
+    key = about["command"].partition(" --as ")[2] or about["study"]
+    return [*parts, f"{cost}, {machine}:", f"```sh\n{about['command']}\n{COMMAND} collect {key}\n```"]
 
 
 def build_table(about: Row, rows: Sequence[Row]) -> list[str]:
@@ -187,7 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.command == "page":
-            write_page()
+            write_text(PAGE, build_page())
         else:
             for key in options.studies:
                 print(collect(key, options.project), flush=True)

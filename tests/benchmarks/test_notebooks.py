@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.notebooks import COMMAND, PAGE, RESULTS, list_cells, list_cuts, main, read_header
+from benchmarks.notebooks import COMMAND, PAGE, RESULTS, build_page, list_cells, list_cuts, main, read_header
 from losslab.comparison.compare import ComparisonSpec, compare_runs
 from losslab.comparison.cost import NetCost
 from losslab.io.files import write_csv
@@ -41,7 +41,7 @@ def test_page_says_what_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "studies/s.yaml").write_text(f"{header}title: T\n")
     names = ("title", "question", "source", "how", "metric", "dataset", "size", "epochs", "runs", "verdict", "commit")
     about = dict.fromkeys(names, "word") | {"study": "s", "nearest": "", "test_images": "40", "cuts": "prepare.size 64"}
-    about |= {"training_hours": "0.10", "hardware": "a machine", "command": "losslab study run s"}
+    about |= {"training_hours": "0.10", "hardware": "a machine", "command": "losslab study run s --as small"}
     write_csv(RESULTS / "studies.csv", [about])
     cell = {
         "loss": "dice",
@@ -56,10 +56,16 @@ def test_page_says_what_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.M
     assert main(["page"]) == 0
     text = PAGE.read_text(encoding="utf-8")
     assert "| dice | 0.71 | 0.700 (0.600 to 0.800) |" in text
+    assert text.endswith(f"```sh\nlosslab study run s --as small\n{COMMAND} collect small\n```\n")
     assert (
         "- It scored on train, and said so.\n- One seed." in text
         and "Cut down: prepare.size 64, tested on 40 images" in text
     )
+
+
+def test_committed_page_is_what_the_committed_rows_give(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    assert build_page() == PAGE.read_text(encoding="utf-8"), f"write it again with `{COMMAND} page`"
 
 
 def test_missing_rows_and_studies_without_numbers_are_one_line(
