@@ -115,6 +115,13 @@ class Findings:
     def list_lessons(self) -> Iterator[str]:
         """Yield sentences to take home."""
         number, counts = len(self.kinds), {loss: len(self.find_leading_kinds(loss)) for loss in self.order}
+        usual = [
+            f"{name_loss(loss)} leads on {counts[loss]} and is {self.distances[loss]:.1f} points below the best on average"
+            for loss in (BASELINE, REFERENCE)
+            if loss in counts
+        ]
+        if usual:
+            yield f"**The usual choices**, of {format_plural(number, 'kind')} of data: {'; '.join(usual)}."
         every = [loss for loss in self.order if counts[loss] == number]
         if len(every) == len(self.order):
             yield "**No loss is shown to be better than any other**, on any of the data. That is doubt, not equality."
@@ -132,12 +139,6 @@ class Findings:
             )
         yield self._describe_means()
         yield self._describe_gains()
-        known = [loss for loss in (BASELINE, REFERENCE) if loss in counts]
-        yield (
-            "**The usual choices**: "
-            f"{format_list([f'{name_loss(loss)} leads on {counts[loss]}' for loss in known])} of "
-            f"{format_plural(number, 'kind')} of data."
-        )
         if seldom := [loss for loss in reversed(self.order) if counts[loss] * 2 < number]:
             yield (
                 f"**Take with a reason only**: {join_losses(seldom, 8)}: on more than half of the data some other "

@@ -66,6 +66,13 @@ def test_project_without_rows_takes_those_that_come_with_losslab(
         ),
         (
             lambda folder: [path.write_text("loss\n", encoding="utf-8") for path in folder.glob("*.runs.csv")],
+            "lesions.runs.csv: it has no rows",
+        ),
+        (
+            lambda folder: [
+                path.write_text("loss,net,state,chosen,miou\ndice,a,failed,no,\n", encoding="utf-8")
+                for path in folder.glob("*.runs.csv")
+            ],
             "no kind of data has a finished run",
         ),
     ],
@@ -77,6 +84,7 @@ def test_project_without_rows_takes_those_that_come_with_losslab(
         "no kind",
         "no column",
         "no number",
+        "no rows",
         "no finished run",
     ],
 )

@@ -45,7 +45,7 @@ def test_advice_is_printed_and_its_study_can_run(project: Path) -> None:
     assert done.exit_code == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "Tiny lesions: 2 training images of about 100 pixels a side"
-    assert any(line.startswith("  vessels, 51.1 %: for it speaks ") for line in lines)
+    assert any(line.startswith("  vessels, 51.1 %: because of ") for line in lines)
     assert any(line.startswith("  bce, 1.3: on vessels the best of 5, 8.0 above focal") for line in lines)
     assert any(line.startswith("Left-out kinds: the first advice loses ") for line in lines)
     assert lines[-1].startswith("wrote studies/advise_tiny.yaml")

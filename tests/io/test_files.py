@@ -93,6 +93,10 @@ def test_rows_of_a_large_table_are_written_one_by_one(tmp_path: Path) -> None:
 
     write_csv(tmp_path / "t.csv", make_rows())
     assert len(list(iterate_csv(tmp_path / "t.csv"))) == 50
+    for torn in ("a,b\n1,2\n3", "a,b\n1,2\n3,4,5\n"):
+        (tmp_path / "t.csv").write_text(torn, encoding="utf-8")
+        with pytest.raises(InputError, match=r"t\.csv: line 3 has not as many columns as the header: the file is torn"):
+            read_csv(tmp_path / "t.csv")
     (tmp_path / "t.csv").write_bytes(b"a,b\n1,\xff\n")
     with pytest.raises(InputError, match=r"t\.csv: not readable as CSV: 'utf-8' codec can't decode"):
         read_csv(tmp_path / "t.csv")

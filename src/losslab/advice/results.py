@@ -10,7 +10,7 @@ import numpy as np
 
 from losslab.data.measures import DatasetMeasures
 from losslab.errors import InputError, quote
-from losslab.io.files import iterate_csv, parse_number
+from losslab.io.files import iterate_csv, parse_number, read_csv
 from losslab.project.code import REPOSITORY
 
 RESULTS, DATASETS = Path("results/odyssey"), "datasets.csv"
@@ -99,7 +99,10 @@ def _read_scores(folder: Path, row: Mapping[str, str]) -> dict[str, dict[str, tu
     if not path.is_file():
         raise InputError(f"{path}: no such file, but {DATASETS} has a row of this kind")
     scores: dict[str, dict[str, tuple[float, ...]]] = {}
-    for run in iterate_csv(path):
+    runs = read_csv(path)
+    if not runs:
+        raise InputError(f"{path}: it has no rows")
+    for run in runs:
         missing = [name for name in ("loss", "net", "state", "chosen", "miou") if run.get(name) is None]
         if missing:
             raise InputError(f"{path}: no column {missing[0]}")

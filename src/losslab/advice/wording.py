@@ -13,9 +13,9 @@ def explain_kind(kind: LeanedKind, measured: DatasetMeasures) -> str:
     """Say how much the advice leans on a kind of data, in what it is nearer than others, and in what it differs most."""
     alike, unlike = kind.alike[:ASPECTS_SHOWN], _find_most_unlike(kind, measured)
     likeness = format_list([_compare(aspect, kind, measured) for aspect in alike])
-    said = f"{kind.results.kind}, {format_percent(kind.weight)} %: for it speaks {likeness}"
+    said = f"{kind.results.kind}, {format_percent(kind.weight)} %: because of {likeness}"
     is_level = unlike.measure_distance(measured, kind.results.measures) < 0.01
-    return said if unlike in alike or is_level else f"{said}, against it {_compare(unlike, kind, measured)}"
+    return said if unlike in alike or is_level else f"{said}, despite {_compare(unlike, kind, measured)}"
 
 
 def explain_loss(chosen: ChosenLoss, advice: Advice, present: str) -> str:
@@ -65,9 +65,9 @@ def list_doubts(advice: Advice, measured: DatasetMeasures, overlapping: bool) ->
         )
     if overlapping:
         doubts.append("No kind of data has overlapping classes: the losses left were compared on others.")
-    expected = [loss.expected for loss in advice.losses]
-    if (first := advice.losses[0]).expected > min(expected):
-        doubts.append(f"{first.loss} comes first: it is not shown that another is better.")
+    expected = [round(loss.expected, 1) for loss in advice.losses]
+    if expected[0] > min(expected):
+        doubts.append(f"{advice.losses[0].loss} comes first: it is not shown that another is better.")
     spread = max(expected) - min(expected)
     if len(advice.losses) > 1 and advice.noise and spread < 2 * advice.noise:
         doubts.append(

@@ -172,10 +172,15 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 
 def iterate_csv(path: Path) -> Iterator[dict[str, str]]:
-    """Yield the rows of a CSV file one by one: all of a large one are hundreds of megabytes. InputError: it is none."""
+    """Yield the rows of a CSV file one by one: all of a large one are hundreds of megabytes. InputError: it is none, or torn."""
     with path.open(encoding="utf-8", newline="") as file:
         try:
-            yield from csv.DictReader(file)
+            for row in (rows := csv.DictReader(file)):
+                if None in row or None in row.values():
+                    raise InputError(
+                        f"{path}: line {rows.line_num} has not as many columns as the header: the file is torn"
+                    )
+                yield row
         except (csv.Error, UnicodeDecodeError) as error:
             raise InputError(f"{path}: not readable as CSV: {error}") from None
 
