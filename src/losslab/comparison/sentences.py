@@ -10,7 +10,7 @@ LOOK_ONCE = "add them with `losslab study run --until-decided`, as looking again
 def write_sentence(pair: JudgedPair) -> str:
     """Write in one sentence what may be said of two cells, or labels of an axis.
 
-    >>> from losslab.comparison.statistics import VariancePart, VarianceParts
+    >>> from losslab.comparison.statistics import Estimate, VariancePart, VarianceParts
     >>> runs, images = (VariancePart(1e-5, 3),) * 2, (VariancePart(1e-3, 60),)
     >>> estimate = Estimate(0.021, 0.008, 0.033, 0.004, VarianceParts(runs, images))
     >>> write_sentence(JudgedPair(better="dice", worse="bce", gap=0.021, estimate=estimate))

@@ -176,12 +176,15 @@ class Verdict:
 
     def clip_intervals(self, low: float, high: float) -> "Verdict":
         """Return it with all intervals cut to what is possible for scores from `low` to `high`, and for their differences."""
-        width = high - low
+
+        def clip(estimate: Estimate | None) -> Estimate | None:
+            return estimate and estimate.clip(low - high, high - low)
+
         standings = [
             replace(one, interval=one.interval and (max(one.interval[0], low), min(one.interval[1], high)))
             for one in self.standings
         ]
-        pairs = [replace(pair, estimate=pair.estimate and pair.estimate.clip(-width, width)) for pair in self.pairs]
+        pairs = [replace(pair, estimate=clip(pair.estimate), images_only=clip(pair.images_only)) for pair in self.pairs]
         return replace(self, standings=standings, pairs=pairs)
 
 
