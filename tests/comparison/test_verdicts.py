@@ -87,8 +87,8 @@ def test_one_image_says_nothing() -> None:
 def test_intervals_hold_no_impossible_values() -> None:
     """Three runs of which one collapsed know so little that the interval of a mean reaches beyond all scores."""
     scores = np.array([0.9, 0.9, 0.1])[:, None] + np.linspace(-0.02, 0.02, 60)
-    open_ended = judge(draw_cells(dice=0.9) | {"collapsed": [[scores]]})
-    clipped = open_ended.clip_intervals(0, 1)
+    cells = draw_cells(dice=0.9) | {"collapsed": [[scores]]}
+    open_ended, clipped = judge(cells), judge_all({"": cells}, limits=(0, 1))[""]
     (_, (low, high)), (_, whole) = (
         [one.interval or (0, 0) for one in each.standings] for each in (clipped, open_ended)
     )

@@ -58,13 +58,15 @@ def break_down_by_class(
     known = runs[0].list_metrics()
     metrics = {name: check_judgeable(known[f"{kind}_{name}"], runs) for name in runs[0].classes}
     judged = {name: build_questions(metric.key) for name, metric in metrics.items() if metric.has_images}
-    verdicts = judge_all({name: questions[""] for name, questions in judged.items()}, units=units, looks=looks)
+    verdicts = judge_all(
+        {name: questions[""] for name, questions in judged.items()}, units=units, looks=looks, limits=(0, 1)
+    )
     axes = [axis for axis in next(iter(judged.values()), {}) if axis] or [""]
     real = [
         (name, pair)
         for axis in axes
         for name, verdict in judge_all(
-            {name: each[axis] for name, each in judged.items()}, units=units, looks=looks
+            {name: each[axis] for name, each in judged.items()}, units=units, looks=looks, limits=(0, 1)
         ).items()
         for pair in verdict.pairs
         if pair.is_real

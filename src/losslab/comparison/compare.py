@@ -200,8 +200,7 @@ def judge_table(
     questions = _build_questions(table, metric.key, list(table.cells))
     floor = compute_variance_floor(scores for blocks in questions[""].values() for cells in blocks for scores in cells)
     units, margin = table.describe_units(metric.key), points * metric.point
-    verdicts = judge_all(questions, metric.higher_is_better, floor, metric.point, units, looks, margin)
-    return {question: verdict.clip_intervals(*metric.limits) for question, verdict in verdicts.items()}
+    return judge_all(questions, metric.higher_is_better, floor, metric.point, units, looks, margin, metric.limits)
 
 
 def _sort_by_mean(table: ScoreTable, metric: ComparedMetric) -> list[str]:

@@ -1,6 +1,7 @@
 """Verdicts on the scores of several cells: a ranking, and a judgement of every pair."""
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -224,12 +225,13 @@ def judge_all(
     units: IndependentUnits = SINGLE_IMAGES,
     looks: LookPlan = ONE_LOOK,
     margin: float | None = None,
+    limits: tuple[float, float] = (-math.inf, math.inf),
 ) -> dict[str, Verdict]:
     """Judge several questions by name together, such as cells and axes, each as `judge` does.
 
     Intervals and p-values are adjusted for the pairs of all questions (Bonferroni): in 95 of 100 studies all intervals hold
     together, and with them every claim. Each question has an equal share of the level, and so has each of its pairs; with few
-    seeds and cells it is a smaller one (`losslab.comparison.looks`).
+    seeds and cells it is a smaller one (`losslab.comparison.looks`). No interval reaches beyond what scores within `limits` allow.
 
     >>> scores = np.random.default_rng(0).normal(0.8, 0.01, (4, 3, 60))
     >>> subjects = {"a": [[scores[0]]], "b": [[scores[1]]]}
@@ -242,7 +244,7 @@ def judge_all(
     compared = {question: _compare(subjects, sign, floor, point, units) for question, subjects in questions.items()}
     asked = sum(any(pair.p is not None for pair in pairs) for _, pairs in compared.values())
     return {
-        question: _build_verdict(standings, _adjust_pairs(pairs, asked, cells, looks, margin))
+        question: _build_verdict(standings, _adjust_pairs(pairs, asked, cells, looks, margin)).clip_intervals(*limits)
         for question, (standings, pairs) in compared.items()
     }
 
