@@ -122,7 +122,7 @@ def build_page() -> str:
         "it, whose full size needs a GPU and images that cannot be had everywhere. Here they are cut to two cores and to "
         "the images that were at hand. Each number of ours is a mean over seeds on test images that no net has seen, with "
         "its 95 % interval. **Compare the order within a column, and not the numbers of two columns**: what was done "
-        "differently is listed below each table.",
+        "differently is listed below each table. PH2, which is given out by a form, was not at hand: studies of it run on pets.",
     ]
     parts += [part for row in studies for part in describe_result(row)]
     return "\n\n".join(parts) + "\n"

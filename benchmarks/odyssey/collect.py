@@ -103,7 +103,7 @@ def collect(kind: str, root: Path, folder: Path) -> list[str]:
     """
     collected = read_collected(kind, root)
     runs, verdicts = list(list_runs(collected)), list(list_verdicts(collected))
-    if not any(row["leading"] == "yes" for row in verdicts):
+    if sum(int(row["seeds"]) >= MIN_SEEDS for row in verdicts if not row["net"]) < 2:
         raise InputError(
             f"odyssey_{kind}: nothing can be claimed yet, which takes two losses with {MIN_SEEDS} seeds on every "
             f"net: see `losslab study status odyssey_{kind}`"
@@ -247,15 +247,19 @@ def _list_standings(verdict: Verdict, metric: str, net: str, losses: Mapping[str
         if pair.is_real:
             worse.setdefault(pair.better, []).append(losses[pair.worse])
     claimable = {name for pair in pairs if pair.may_be_claimed for name in (pair.better, pair.worse)}
-    leading = {losses[name] for name in claimable} - {name for names in worse.values() for name in names}
     gains = dict(_list_gains(pairs, losses, factor))
-    for loss, (gain, *_, is_real) in gains.items():
-        if is_real == "yes":  # held against cross entropy alone, one of the two is really worse
-            leading.discard(REFERENCE if float(gain) > 0 else losses[loss])
     for rank, standing in enumerate(standings, start=1):
         loss, interval = losses[standing.name], standing.interval or (math.nan, math.nan)
         numbers = [format_number(number) for number in (standing.mean, *interval, standing.sd)]
-        row = [metric, net, loss, str(rank), *numbers, str(standing.seeds), "yes" if loss in leading else "no"]
+        row = [
+            metric,
+            net,
+            loss,
+            str(rank),
+            *numbers,
+            str(standing.seeds),
+            "yes" if standing.name in claimable else "no",
+        ]
         row += [*gains.get(standing.name, ("", "", "", "")), ";".join(worse.get(standing.name, []))]
         yield dict(zip(VERDICT_COLUMNS, row, strict=True))
 
@@ -291,6 +295,7 @@ def describe_dataset(collected: CollectedStudy) -> Row:
         "classes": str(len(collected.classes)),
         "rare_class": collected.rare_class or "",
         "test_images": str(len(runs[0].images)),
+        "test_groups": str(len(set(runs[0].groups))) if runs[0].groups else "",
         "size": str(params["prepare"]["size"]),
         "epochs": ";".join(sorted({str(run.params["train"]["epochs"]) for run in runs}, key=int)),
         "batch_size": str(params["train"]["batch_size"]),

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.odyssey.tables import COST, COST_COLUMNS, REFERENCE, Row, format_number, write_table
-from losslab.cards import read_card
+from losslab.cards import GeneratorSource, read_card
 from losslab.data.download.fetch import fetch
 from losslab.data.loading.arrays import PreparedData
 from losslab.data.prepare.prepare import prepare
@@ -82,6 +82,8 @@ def time_losses(study: Study, rounds: int, root: Path) -> Iterator[Row]:
     first = build_params(study, cells[REFERENCE], root)
     with tempfile.TemporaryDirectory(prefix="losslab-odyssey-") as name:
         card, raw = read_card(first.dataset, root / "data/catalog"), Path(name, "raw")
+        if not isinstance(card.source, GeneratorSource):
+            raise InputError(f"{first.dataset}: steps are timed on drawn data, such as synthetic_roads")
         fetch(first.dataset, card, None, raw, Path(name, "downloads"))
         prepare(card, raw, first.prepare, Path(name, "prepared"))
         prepared = PreparedData(Path(name, "prepared"))

@@ -60,7 +60,7 @@ def find_gains(kind: Kind, respect: Respect) -> dict[str, Gain]:
     if not respect.is_judged:
         return compare_seeds(kind, respect.column, -1 if respect.lower_is_better else 1)
     metric = kind.rare_metric if respect.column == "rare" else respect.column
-    standings = {row["loss"]: row for row in kind.list_standings(metric)} if metric is not None else {}
+    standings = {row["loss"]: row for row in kind.list_standings(metric)} if metric and kind.is_judged else {}
     return {
         loss: Gain(get_number(row, "gain") / POINT, row["gain_real"] == "yes")
         for loss, row in standings.items()

@@ -44,8 +44,9 @@ def draw_intervals(kinds: Sequence[Kind], order: Sequence[str], path: Path) -> N
 def _draw_kind(kind: Kind, order: Sequence[str], panel: Axes) -> None:
     """Draw the means and intervals of one kind of data, all of a colour as one line with gaps, to keep the file small."""
     standings = kind.list_standings("miou")
-    for colour, leading in ((OTHER, "no"), (LEADING, "yes")):
-        rows = [(order.index(row["loss"]), row) for row in standings if row["leading"] == leading]
+    leading = kind.list_leading()
+    for colour, is_leading in ((OTHER, False), (LEADING, True)):
+        rows = [(order.index(row["loss"]), row) for row in standings if (row["loss"] in leading) is is_leading]
         ends = [end for _, row in rows for end in (get_number(row, "low"), get_number(row, "high"), math.nan)]
         panel.plot(ends, [place for place, _ in rows for _ in range(3)], color=colour, solid_capstyle="butt")
         panel.plot(

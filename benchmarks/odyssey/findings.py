@@ -14,6 +14,7 @@ from benchmarks.odyssey.tables import REFERENCE, Kind, Row, get_number, split_na
 from benchmarks.odyssey.wording import join_losses, name_loss, name_precision, write_mean, write_points
 from losslab.advice.choice import BASELINE
 from losslab.comparison.ranks import rank_cells
+from losslab.comparison.verdicts import MIN_UNITS
 from losslab.formats import format_list, format_p_statement, format_percent, format_plural, format_score
 
 MIN_RANKED_KINDS = 5
@@ -55,6 +56,11 @@ class Findings:
     def nets(self) -> list[str]:
         return list(dict.fromkeys(net for kind in self.kinds for net in split_names(kind.about["nets"])))
 
+    @cached_property
+    def judged(self) -> list[Kind]:
+        """The kinds of data on which losses can be told apart."""
+        return [kind for kind in self.kinds if kind.is_judged]
+
     @property
     def seeds(self) -> str:
         return self.describe_range("seeds")
@@ -88,20 +94,22 @@ class Findings:
 
     def find_leading_kinds(self, loss: str) -> list[Kind]:
         """Find the kinds of data on which no other loss is really better."""
-        return [kind for kind in self.kinds if loss in kind.leading]
+        return [kind for kind in self.kinds if loss in kind.list_leading()]
 
     def find_reach(self, kind: Kind) -> float:
         """Find the points by which a loss must typically differ from cross entropy to be told from it; NaN: unknown."""
-        rows = [row for row in kind.list_standings("miou") if row["gain_low"]]
+        rows = [row for row in kind.list_standings("miou") if row["gain_low"] and kind.is_judged]
         widths = [(get_number(row, "gain_high") - get_number(row, "gain_low")) / 2 / POINT for row in rows]
         return median(widths) if widths else math.nan
 
     def summarize_kind(self, kind: Kind) -> list[str]:
         """Summarize a kind of data: its title, the best loss, those that lead too, how many are worse, and the reach."""
         best, reach = kind.list_standings("miou")[0], self.find_reach(kind)
-        others = [loss for loss in kind.leading if loss != best["loss"]]
-        worse = f"{len(kind.worse)} of {len(kind.list_standings('miou'))}"
+        others = [loss for loss in kind.list_leading() if loss != best["loss"]]
         first = f"{name_loss(best['loss'])}, {write_mean(best, with_interval=False)}"
+        if not kind.is_judged:
+            return [kind.title, first, "cannot be told", "cannot be told", "–"]
+        worse = f"{len(kind.find_worse())} of {len(kind.list_standings('miou'))}"
         shown = "–" if math.isnan(reach) else f"{reach:.1f} points"
         return [kind.title, first, join_losses(others, 3) or "none", worse, shown]
 
@@ -110,18 +118,19 @@ class Findings:
         if loss not in self.gaps[kind.name]:
             return "–"
         text = write_points(-self.gaps[kind.name][loss])
-        return f"**{text}**" if loss in kind.leading else text
+        return f"**{text}**" if loss in kind.list_leading() else text
 
     def list_lessons(self) -> Iterator[str]:
         """Yield sentences to take home."""
-        number, counts = len(self.kinds), {loss: len(self.find_leading_kinds(loss)) for loss in self.order}
+        number, counts = len(self.judged), {loss: len(self.find_leading_kinds(loss)) for loss in self.order}
         usual = [
             f"{name_loss(loss)} leads on {counts[loss]} and is {self.distances[loss]:.1f} points below the best on average"
             for loss in (BASELINE, REFERENCE)
             if loss in counts
         ]
         if usual:
-            yield f"**The usual choices**, of {format_plural(number, 'kind')} of data: {'; '.join(usual)}."
+            able = " that can tell losses apart" if number < len(self.kinds) else ""
+            yield f"**The usual choices**, of {format_plural(number, 'kind')} of data{able}: {'; '.join(usual)}."
         every = [loss for loss in self.order if counts[loss] == number]
         if len(every) == len(self.order):
             yield "**No loss is shown to be better than any other**, on any of the data. That is doubt, not equality."
@@ -178,7 +187,7 @@ class Findings:
 
     def _describe_doubt(self) -> str:
         pairs = list(combinations(self.order, 2))
-        apart = [pair for pair in pairs if any({pair, pair[::-1]} & kind.beaten for kind in self.kinds)]
+        apart = [pair for pair in pairs if any({pair, pair[::-1]} & kind.find_beaten() for kind in self.kinds)]
         reaches = [reach for reach in map(self.find_reach, self.kinds) if not math.isnan(reach)]
         sentence = (
             f"**Doubt**: {len(pairs) - len(apart)} of {len(pairs)} pairs of losses are told apart on none of the data."
@@ -193,7 +202,7 @@ class Findings:
 
     def _find_turned_pairs(self) -> list[tuple[str, str]]:
         """Find pairs of which each is really better on some kind of data."""
-        beaten = set[tuple[str, str]]().union(*(kind.beaten for kind in self.kinds))
+        beaten = set[tuple[str, str]]().union(*(kind.find_beaten() for kind in self.kinds))
         return [pair for pair in combinations(self.order, 2) if pair in beaten and pair[::-1] in beaten]
 
     def describe_ranks(self) -> str | None:
@@ -231,23 +240,23 @@ class Findings:
         best = standings[0]
         yield (
             f"{name_loss(best['loss'])} has the best mean, {write_mean(best)}; "
-            f"{_count_leading(kind.leading, standings)}."
+            f"{_count_leading(kind.list_leading(), standings) if kind.is_judged else explain_doubt(kind)}."
         )
-        if worse := [row for row in reversed(standings) if row["loss"] in kind.worse]:
+        if worse := [row for row in reversed(standings) if row["loss"] in kind.find_worse()]:
             shown = [f"{name_loss(row['loss'])} ({write_points(-self.gaps[kind.name][row['loss']])})" for row in worse]
             yield f"Really worse than some, the last first, in points below the best mean: {format_list(shown, 4)}."
         for metric, title in (
             ("boundary_iou", "boundary IoU"),
             (kind.rare_metric, f"IoU of {kind.about['rare_class']}"),
         ):
-            if metric is not None and (own := kind.list_standings(metric)):
-                names = [row["loss"] for row in own if row["leading"] == "yes"]
+            if metric is not None and kind.is_judged and (own := kind.list_standings(metric)):
+                names = kind.list_leading(metric)
                 yield f"By {title} {name_loss(own[0]['loss'])} has the best mean; {_count_leading(names, own)}."
         nets = [(net, kind.list_standings("miou", net)) for net in self.nets]
         counts = [
-            f"on `{net}` {sum(row['leading'] == 'yes' for row in rows)} lead (best mean: {name_loss(rows[0]['loss'])})"
+            f"on `{net}` {len(kind.list_leading('miou', net))} lead (best mean: {name_loss(rows[0]['loss'])})"
             for net, rows in nets
-            if rows
+            if rows and kind.is_judged
         ]
         if len(counts) > 1:
             yield f"Each net alone: {format_list(counts)}."
@@ -263,7 +272,7 @@ class Findings:
                 if number := sum(row["state"] == "failed" for row in own):
                     failed.append(f"{number} of {len(own)} on {kind.title}")
                 unfound += [f"{names} on {kind.title} ({nets})" for names, nets in _find_unfound(kind, loss)]
-                if loss in kind.worse and loss == kind.list_standings("miou")[-1]["loss"]:
+                if loss in kind.find_worse() and loss == kind.list_standings("miou")[-1]["loss"]:
                     last.append(kind.title)
             if failed or unfound or last:
                 yield [name_loss(loss), *(format_list(names, 4) or "–" for names in (failed, unfound, last))]
@@ -287,6 +296,13 @@ class Findings:
 def _format_hours(kinds: Sequence[Kind]) -> str:
     hours = sum(get_number(kind.about, "cpu_hours") for kind in kinds if kind.about["cpu_hours"])
     return f"{hours:.{0 if hours >= 10 else 1}f}"
+
+
+def explain_doubt(kind: Kind) -> str:
+    """Say why no difference can be claimed on a kind of data."""
+    groups = kind.about["test_groups"]
+    few = f"its test images are of {groups} groups, such as videos, and a claim" if groups else "it"
+    return f"no difference can be claimed: {few} takes {MIN_UNITS} that are independent"
 
 
 def _count_leading(leading: Sequence[str], standings: Sequence[Row]) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.odyssey.effects import POINT
 from benchmarks.odyssey.figure import draw_intervals
-from benchmarks.odyssey.findings import UNFOUND, Findings
+from benchmarks.odyssey.findings import UNFOUND, Findings, explain_doubt
 from benchmarks.odyssey.respects import write_respects
 from benchmarks.odyssey.tables import (
     COLLECT,
@@ -99,12 +99,13 @@ def write_head(findings: Findings) -> Iterator[str]:
         f"had its own learning rate, {rates}; a loss that is no use alone has a partner."
     )
     yield ""
+    losses = len(findings.order)
     yield (
-        "A difference is *real* if it is shown to hold for other seeds and other test images too ([how](verdicts.md)). There "
-        "are two questions on each kind of data: which losses differ at all, and which differ from `cross_entropy`. In 95 "
-        "of 100 such studies a question finds no difference that is not there. The second has fewer pairs and so shows smaller "
-        "differences: `cross_entropy` is the loss that is most easily shown to be worse. A loss *leads* if neither question "
-        "finds one that is really better: it need not be good, only not shown to be worse."
+        "A difference is *real* if it is shown to hold for other seeds and other test images too ([how](verdicts.md)). Each kind "
+        f"of data is asked two questions: which losses differ at all ({losses * (losses - 1) // 2} pairs), and which differ from "
+        f"`cross_entropy` ({losses - 1} pairs). For each question, 95 of 100 such studies claim no difference that is not there. "
+        "The more pairs a question has, the larger a difference must be to be claimed, so the second shows smaller ones. A loss "
+        "*leads* if neither question finds one that is really better: it need not be good, only not shown to be worse."
     )
 
 
@@ -131,11 +132,15 @@ def write_overview(findings: Findings) -> Iterator[str]:
         "is really better. Differences among bold ones mean nothing by themselves."
     )
     yield ""
+    for kind in kinds:
+        if not kind.is_judged:
+            yield f"On {kind.title} {explain_doubt(kind)}; so nothing is bold, and it does not count for *leads on*."
+            yield ""
     header = ["loss", *(kind.title for kind in kinds), "leads on"]
     rows = []
     for loss in findings.order:
         cells = [findings.describe_gap(kind, loss) for kind in kinds]
-        rows.append([name_loss(loss), *cells, f"{len(findings.find_leading_kinds(loss))} of {len(kinds)}"])
+        rows.append([name_loss(loss), *cells, f"{len(findings.find_leading_kinds(loss))} of {len(findings.judged)}"])
     yield from write_table_lines(header, rows)
     yield ""
     yield f"![Mean IoU of each loss with its interval, a panel for each kind of data](../pictures/{FIGURE.name})"
@@ -159,6 +164,8 @@ def write_kind(findings: Findings, kind: Kind) -> Iterator[str]:
     images, classes = format_plural(int(about["test_images"]), "test image"), int(about["classes"])
     if about.get("images"):
         images = f"{format_plural(int(about['images']), 'training image')}, {images}"
+    if about["test_groups"]:
+        images += f" of {format_plural(int(about['test_groups']), 'group')}"
     rare = f", the rarest {about['rare_class']}" if about["rare_class"] else ""
     yield f"`{about['dataset']}` ({about['title']}) at {about['size']} pixels: {classes} classes{rare}; {images}."
     if facts := findings.describe_data(kind):
@@ -190,18 +197,18 @@ def write_kind_table(kind: Kind) -> Iterator[str]:
         header.append(f"IoU of {kind.about['rare_class']}")
     ranks, rows = {row["loss"]: int(row["rank"]) for row in kind.list_standings("miou")}, []
     for row in kind.list_standings("miou"):
-        mark = f"**{row['rank']}**" if row["leading"] == "yes" else row["rank"]
-        beaten = write_ranks([ranks[worse] for better, worse in kind.beaten if better == row["loss"]])
-        scores = [_write_other(each.get(row["loss"])) for each in others.values()]
+        mark = f"**{row['rank']}**" if row["loss"] in kind.list_leading() else row["rank"]
+        beaten = write_ranks([ranks[worse] for better, worse in kind.find_beaten() if better == row["loss"]])
+        scores = [_write_other(each.get(row["loss"]), kind) for each in others.values()]
         rows.append([mark, name_loss(row["loss"]), write_mean(row), beaten, _write_gain(row), *scores])
     return write_table_lines(header, rows)
 
 
-def _write_other(row: Row | None) -> str:
+def _write_other(row: Row | None, kind: Kind) -> str:
     if row is None:
         return "–"
     text = write_mean(row, with_interval=False)
-    return f"**{text}**" if row["leading"] == "yes" else text
+    return f"**{text}**" if row["loss"] in kind.list_leading(row["metric"]) else text
 
 
 def _write_gain(row: Row) -> str:

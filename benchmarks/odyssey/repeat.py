@@ -44,8 +44,13 @@ def choose_run(kind: Kind, name: str | None, seed: int) -> Row:
 def repeat_run(kind: Kind, row: Row, root: Path) -> Repetition:
     """Train and evaluate a run again, in a clone at its commit with the recorded number of threads, and compare.
 
-    Raises InputError if the commit is not here, its study has no such run any more, or the run fails.
+    Raises InputError if the commit is not here, the runs had different numbers of threads, its study has no such run any
+    more, or the run fails.
     """
+    if not (threads := kind.about["threads"]).isdigit():
+        raise InputError(
+            f"{row['run']}: the runs of {kind.name} had {threads or '?'} threads, so its own are not known"
+        )
     commit = find_commit(root, row["commit"])
     if commit is None:
         raise InputError(f"{row['run']}: commit {row['commit']} is not in this repository")
@@ -58,7 +63,7 @@ def repeat_run(kind: Kind, row: Row, root: Path) -> Repetition:
             params["download"]["source"] = str((root / params["download"]["source"]).resolve())
         write_params(clone / "params.yaml", params)
         environment = {"DVC_ROOT": str(clone), "MLFLOW_TRACKING_URI": build_sqlite_uri(folder / "mlflow.db")}
-        environment |= {"OMP_NUM_THREADS": kind.about["threads"]}
+        environment |= {"OMP_NUM_THREADS": threads}
         if run_dvc_repro(clone, ["evaluate"], environment, [held], own_group=True):
             raise InputError(f"{row['run']} failed when it was repeated; its output is above")
         md5 = compute_file_md5(clone / "models/model.safetensors")[: len(row["model_md5"])]

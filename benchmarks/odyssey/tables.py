@@ -27,11 +27,23 @@ RUN_COLUMNS = (
 )
 """Columns that every KIND.runs.csv has; `iou_<class>` stand between `mcc` and `recall_tiny`."""
 VERDICT_COLUMNS = (
-    *("metric", "net", "loss", "rank", "mean", "low", "high", "sd", "seeds", "leading"),
+    *("metric", "net", "loss", "rank", "mean", "low", "high", "sd", "seeds", "claimable"),
     *("gain", "gain_low", "gain_high", "gain_real", "beats"),
 )
 DATASET_COLUMNS = (
-    *("kind", "dataset", "title", "classes", "rare_class", "test_images", "size", "epochs", "batch_size", "seeds"),
+    *(
+        "kind",
+        "dataset",
+        "title",
+        "classes",
+        "rare_class",
+        "test_images",
+        "test_groups",
+        "size",
+        "epochs",
+        "batch_size",
+        "seeds",
+    ),
     *("losses", "nets", "runs", "failed", "missing", "commit", "hardware", "precision", "threads"),
     *("cpu_hours", "timed_runs", "command"),
 )
@@ -109,23 +121,27 @@ class Kind:
         """List the losses by a metric, the best first; without a net, as means over the nets. Empty: it is not judged."""
         return [row for row in self.verdicts if (row["metric"], row["net"]) == (metric, net)]
 
-    @cached_property
-    def beaten(self) -> set[tuple[str, str]]:
-        """Pairs of losses of which the first has a really better mIoU than the second: among all, or one is cross entropy."""
-        rows = self.list_standings("miou")
+    def find_beaten(self, metric: str = "miou", net: str = "") -> set[tuple[str, str]]:
+        """Find pairs of losses of which the first is really better than the second: among all, or one is cross entropy."""
+        rows = self.list_standings(metric, net)
         pairs = {(row["loss"], worse) for row in rows for worse in split_names(row["beats"])}
         held = {(row["loss"], REFERENCE): get_number(row, "gain") > 0 for row in rows if row["gain_real"] == "yes"}
         return pairs | {pair if is_better else pair[::-1] for pair, is_better in held.items()}
 
-    @cached_property
-    def worse(self) -> set[str]:
-        """Losses than which some other has a really better mIoU."""
-        return {worse for _, worse in self.beaten}
+    def find_worse(self, metric: str = "miou", net: str = "") -> set[str]:
+        """Find losses than which some other is really better."""
+        return {worse for _, worse in self.find_beaten(metric, net)}
+
+    def list_leading(self, metric: str = "miou", net: str = "") -> list[str]:
+        """List losses that can be told from others, and than which none is really better, the best mean first."""
+        worse = self.find_worse(metric, net)
+        rows = self.list_standings(metric, net)
+        return [row["loss"] for row in rows if row["claimable"] == "yes" and row["loss"] not in worse]
 
     @cached_property
-    def leading(self) -> list[str]:
-        """Losses than which no other has a really better mIoU, the best mean first."""
-        return [row["loss"] for row in self.list_standings("miou") if row["leading"] == "yes"]
+    def is_judged(self) -> bool:
+        """Whether losses can be told apart at all: not if the test images are of too few groups, such as videos."""
+        return any(row["claimable"] == "yes" for row in self.list_standings("miou"))
 
 
 def write_command(name: str, sets: Iterable[str], alias: str | None) -> str:

@@ -15,7 +15,7 @@ from benchmarks.odyssey.__main__ import main
 from benchmarks.odyssey.effects import RESPECTS, compare_seeds, find_gains
 from benchmarks.odyssey.findings import Findings
 from benchmarks.odyssey.page import COMMAND, FIGURE, PAGE, check_page, write_method
-from benchmarks.odyssey.repeat import record_repetition
+from benchmarks.odyssey.repeat import record_repetition, repeat_run
 from benchmarks.odyssey.tables import (
     DATASET_COLUMNS,
     RESULTS,
@@ -47,7 +47,13 @@ STUDY: dict[str, Any] = {
 }
 
 
-def finish(repository: Repository, folder: Path, lost: str, losses: Sequence[str] = tuple(LOSSES)) -> Study:
+def finish(
+    repository: Repository,
+    folder: Path,
+    lost: str,
+    losses: Sequence[str] = tuple(LOSSES),
+    groups: Sequence[int] = (),
+) -> Study:
     """Finish a study of which the trials with 0.01 are the better ones; runs with `lost` in their names diverge."""
     repository.study("odyssey_small", STUDY | {"grid": {"loss": [*losses], "net": NETS}})
     repository.commit()
@@ -63,7 +69,7 @@ def finish(repository: Repository, folder: Path, lost: str, losses: Sequence[str
             state.record_failure(run, "DivergedError: the loss is not finite")
             continue
         quality = LOSSES[dict(run.cell.labels)["loss"]]
-        write_run(folder / run.name, quality, run.seed + (100 if "unet" in run.name else 0))
+        write_run(folder / run.name, quality, run.seed + (100 if "unet" in run.name else 0), groups=groups)
         path = folder / run.name / "reports/scores.json"
         scores = json.loads(path.read_text())
         scores["test"] |= {"boundary_iou": 0.5}
@@ -113,8 +119,8 @@ def test_study_becomes_rows_of_all_runs_and_losslabs_own_verdicts(
         verdict = judge_table(table, find_metric("miou", table.sets, ""))["loss"]
     assert [standing.name for standing in verdict.standings] == list(whole) == ["dice", "cross_entropy"]
     assert whole["dice"]["mean"] == f"{verdict.standings[0].mean:.4f}" and whole["dice"]["seeds"] == "3"
-    assert whole["dice"]["beats"] == "cross_entropy" and whole["dice"]["leading"] == "yes"
-    assert whole["cross_entropy"]["leading"] == "no" and whole["cross_entropy"]["gain"] == ""
+    assert whole["dice"]["beats"] == "cross_entropy" and whole["dice"]["claimable"] == "yes"
+    assert whole["cross_entropy"]["beats"] == "" and whole["cross_entropy"]["gain"] == ""
     pair = verdict.pairs[0]
     assert pair.estimate is not None and pair.estimate.low <= float(whole["dice"]["gain_low"]) + 1e-4
     assert whole["dice"]["gain"] == f"{pair.gap:.4f}" and whole["dice"]["gain_real"] == "yes"
@@ -127,6 +133,17 @@ def test_study_becomes_rows_of_all_runs_and_losslabs_own_verdicts(
     before = {path.name: path.read_bytes() for path in (inside.root / RESULTS).iterdir()}
     assert main(["collect", "drawn"]) == 0
     assert {path.name: path.read_bytes() for path in (inside.root / RESULTS).iterdir()} == before
+
+
+def test_study_whose_test_images_are_of_two_videos_becomes_rows_without_claims(
+    inside: Repository, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    outs = tmp_path_factory.mktemp("outs")
+    finish(inside, outs, lost="nothing", losses=("cross_entropy", "dice"), groups=[0] * 20 + [1] * 20)
+    assert main(["collect", "drawn"]) == 0
+    (kind,) = read_kinds(inside.root / RESULTS)
+    assert kind.about["test_groups"] == "2" and not kind.is_judged and not kind.find_beaten()
+    assert [row["loss"] for row in kind.list_standings("miou")] == ["dice", "cross_entropy"]
 
 
 def test_wrong_kinds_give_one_line(
@@ -146,11 +163,12 @@ def test_wrong_kinds_give_one_line(
     assert "no such study: nope" in complain("cost", "tiny", "--study", "nope")
 
 
-def build_kind(name: str, means: Mapping[str, float], beats: Mapping[str, str], **about: str) -> Kind:
+def build_kind(
+    name: str, means: Mapping[str, float], beats: Mapping[str, str], claimable: str = "yes", **about: str
+) -> Kind:
     """Build a kind of data whose runs lie 0.002 around the means, and whose verdicts are as given."""
     runs, verdicts = [], []
     ranked = sorted(means, key=lambda loss: -means[loss])
-    beaten = {loss for names in beats.values() for loss in names.split(";")}
     for loss in means:
         for net in NETS:
             for seed in range(3):
@@ -165,7 +183,7 @@ def build_kind(name: str, means: Mapping[str, float], beats: Mapping[str, str], 
             numbers = [means[loss], means[loss] - 0.01, means[loss] + 0.01, 0.002]
             row = dict.fromkeys(VERDICT_COLUMNS, "") | {"metric": metric, "loss": loss, "rank": str(rank)}
             row |= dict(zip(("mean", "low", "high", "sd"), (f"{number:.4f}" for number in numbers), strict=True))
-            row |= {"seeds": "3", "beats": beats.get(loss, ""), "leading": "no" if loss in beaten else "yes"}
+            row |= {"seeds": "3", "beats": beats.get(loss, ""), "claimable": claimable}
             if loss != "cross_entropy":
                 gains = (gain, gain - 0.02, gain + 0.02)
                 row |= dict(zip(("gain", "gain_low", "gain_high"), (f"{each:.4f}" for each in gains), strict=True))
@@ -221,6 +239,12 @@ def test_page_names_repeated_runs_whose_rows_are_the_same(tmp_path: Path, monkey
     assert text.endswith(f"\nRepeated so, and identical: `{NUCLEI.runs[0]['run']}`.\n")
 
 
+def test_run_whose_threads_are_unknown_is_not_repeated() -> None:
+    kind = build_kind("mixed", {"cross_entropy": 0.6, "dice": 0.6}, {}, threads="1; 2")
+    with pytest.raises(InputError, match="the runs of mixed had 1; 2 threads, so its own are not known"):
+        repeat_run(kind, kind.runs[0], ROOT)
+
+
 def test_page_that_was_typed_in_fails_the_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,10 +271,26 @@ def test_page_says_whose_lines_are_broken() -> None:
 def test_loss_that_is_worse_than_cross_entropy_alone_is_worse() -> None:
     """All pairs share a level that tells nothing apart here; of those with cross entropy alone, two do."""
     vessels = build_kind("vessels", {"cross_entropy": 0.60, "dice": 0.70, "focal": 0.50}, {})
-    assert vessels.worse == {"cross_entropy", "focal"}
+    assert vessels.find_worse() == {"cross_entropy", "focal"}
     said = [*Findings([vessels]).describe_kind(vessels)]
     assert "points below the best mean: `focal` (−20.0) and `cross_entropy` (−10.0)." in said[1]
     assert any(line.startswith("**No two losses are shown to") for line in Findings([vessels] * 2).list_lessons())
+
+
+def test_data_of_few_groups_tell_no_losses_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    videos = build_kind("videos", {"cross_entropy": 0.4, "dice": 0.5, "focal": 0.3}, {}, "no", test_groups="2")
+    few = "no difference can be claimed: its test images are of 2 groups, such as videos, and a claim takes 5 that are"
+    verdicts = [{**row, "gain_real": "no"} if row["gain_real"] else row for row in videos.verdicts]
+    videos = replace(videos, verdicts=verdicts)
+    assert not videos.is_judged and not videos.list_leading()
+    monkeypatch.chdir(tmp_path)
+    write_kinds(tmp_path, NUCLEI, videos)
+    assert main(["page"]) == 0
+    text = (tmp_path / PAGE).read_text(encoding="utf-8")
+    assert f"On videos {few}" in text and f"`dice` has the best mean, 0.500 [0.490, 0.510]; {few}" in text
+    assert "| videos | `dice`, 0.500 | cannot be told | cannot be told | – |" in text
+    assert "| `dice` | **0.0** | 0.0 | 1 of 1 |" in text and "100 test images of 2 groups." in text
+    assert "of 1 kind of data that can tell losses apart: `cross_entropy` leads on 0 and is" in text
 
 
 def test_ranks_are_tested_over_five_kinds_of_data() -> None:
@@ -305,6 +345,8 @@ def test_step_of_each_loss_is_timed_against_cross_entropy(repository: Repository
     repository.study("odyssey_small", STUDY | {"grid": grid})
     repository.commit()
     folder = repository.root / "catalog"
+    with pytest.raises(InputError, match="camvid: steps are timed on drawn data, such as synthetic_roads"):
+        cost.time_study("odyssey_small", ["camvid"], 2, repository.root, folder)
     cost.time_study("odyssey_small", ["tiny"], 2, repository.root, folder)
     rows = read_csv(folder / "cost.csv")
     assert [(row["dataset"], row["loss"], row["net"]) for row in rows] == [

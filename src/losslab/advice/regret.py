@@ -9,6 +9,7 @@ import numpy as np
 from losslab.advice.choice import BASELINE, advise
 from losslab.advice.results import KindResults, read_results
 from losslab.errors import InputError
+from losslab.formats import format_list, format_plural
 
 MIN_KINDS = 3
 
@@ -75,21 +76,23 @@ def summarise_regret(rows: Sequence[Regret]) -> str:
     worse = [row.kind for row in rows if row.advised[0] != BASELINE and not row.is_better]
     where = f" ({', '.join(worse)})" if worse else ""
     noise = np.array([row.noise for row in rows])
-    lines = [
+    counts = {BASELINE: same, "a better loss": better, f"one that is no better{where}": len(worse)}
+    shown = [f"{name} on {count}" for name, count in counts.items() if count]
+    sentences = [
         f"Left-out kinds: the first advice loses {first:.1f} points of mIoU, the best of its three {three:.1f}, always "
-        f"{BASELINE} {baseline:.1f}, always the loss that is best on average of the other kinds {average:.1f}",
-        f"on {same} of {len(rows)} kinds the first advice is {BASELINE}, on {better} a better loss, on {len(worse)} one that "
-        f"is no better{where}",
+        f"{BASELINE} {baseline:.1f}, always the loss that is best on average of the other kinds {average:.1f}.",
+        f"Of {format_plural(len(rows), 'kind')} of data, the first advice is {format_list(shown)}.",
     ]
     if np.isfinite(noise).all():
-        lines.append(f"seeds alone move the difference between two losses by about {np.sqrt(np.mean(noise**2)):.1f}")
+        moved = np.sqrt(np.mean(noise**2))
+        sentences.append(f"Seeds alone move the difference between two losses by about {moved:.1f} points.")
     verdicts = [
         (first >= baseline, f"always {BASELINE}"),
         (first >= average, "always the loss that is best on average"),
     ]
     if beaten := [name for holds, name in verdicts if holds]:
-        lines.append(f"so the first advice is no better than {' or '.join(beaten)}: let the study decide")
-    return "; ".join(lines) + "."
+        sentences.append(f"So the first advice is no better than {' or '.join(beaten)}: let the study decide.")
+    return " ".join(sentences)
 
 
 def _leave_out(kind: KindResults, others: Sequence[KindResults]) -> Regret:
