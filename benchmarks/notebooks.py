@@ -5,18 +5,20 @@ studies.csv; `page` writes docs/explanation/notebooks.md from these files and th
 """
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.odyssey.tables import read_table, write_command
+from benchmarks.odyssey.collect import measure_data
+from benchmarks.odyssey.tables import read_table, replace_row, write_command
 from losslab.comparison.compare import compare_runs
 from losslab.comparison.cost import CostMeter
 from losslab.comparison.result import Comparison
 from losslab.comparison.selection import RunSelection, select_study
 from losslab.errors import InputError, describe_error
-from losslab.io.files import parse_number, read_csv, write_csv, write_text
+from losslab.io.files import parse_number, write_csv, write_text
 from losslab.reporting.comparison.ranking import build_lines
 from losslab.study.overrides import flatten_overrides
 from losslab.study.plan import Study
@@ -31,6 +33,8 @@ THEIRS = "theirs "
 COMMAND = "PYTHONPATH=. python -m benchmarks.notebooks"
 IRRELEVANT = {("download", "source"), ("encoder_weights",)}
 """Params that are no cut: where the files lie, and what the table of cells shows."""
+NOTHING_KNOWN = "0.000", "1.000"
+"""Ends of an interval that says nothing."""
 Row = dict[str, str]
 
 
@@ -44,11 +48,9 @@ def collect(key: str, project: Path) -> str:
         comparison = compare_runs(evidence, selection.spec, CostMeter(timed=False))
     write_csv(RESULTS / f"{study.name}.csv", list_cells(comparison))
     command = write_command(*StudyState(project, key).read_origin())
-    about = describe_study(study, selection, comparison) | {"command": command}
-    path = RESULTS / STUDIES
-    rows = {row["study"]: row for row in read_csv(path)} if path.exists() else {}
-    rows[study.name] = about
-    write_csv(path, [rows[name] for name in sorted(rows)])
+    images = measure_data(selection.records[0][0], project).images
+    about = describe_study(study, selection, comparison, images) | {"command": command}
+    replace_row(RESULTS / STUDIES, about, "study")
     return f"{study.name}: {about['runs']} runs of {study.number_of_runs}"
 
 
@@ -72,8 +74,8 @@ def list_cells(comparison: Comparison) -> list[Row]:
     return rows
 
 
-def describe_study(study: Study, selection: RunSelection, comparison: Comparison) -> Row:
-    """Describe what was run, on what, and what came of it."""
+def describe_study(study: Study, selection: RunSelection, comparison: Comparison, images: int) -> Row:
+    """Describe what was run, on what (so many training images), and what came of it."""
     published, params, records = study.card.published, study.params, [record for record, _ in selection.records]
     assert published is not None
     seconds = sum((record.train_seconds or 0) * (record.threads or 1) for record in records)
@@ -88,6 +90,8 @@ def describe_study(study: Study, selection: RunSelection, comparison: Comparison
         "dataset": str(params["dataset"]),
         "size": str(params["prepare"]["size"]),
         "epochs": str(params["train"]["epochs"]),
+        "train_images": str(images),
+        "steps": str(params["train"]["epochs"] * math.ceil(images / params["train"]["batch_size"])),
         "test_images": str(comparison.images),
         "runs": str(len(records)),
         "cuts": "; ".join(list_cuts(study)),
@@ -113,7 +117,7 @@ def list_cuts(study: Study) -> list[str]:
 
 def build_page() -> str:
     """Build the page from the committed rows. Raises InputError: there are none, or a table lacks something."""
-    columns = ("study", "title", "verdict", "cuts", "nearest", "training_hours", "command")
+    columns = ("study", "title", "verdict", "cuts", "nearest", "train_images", "steps", "training_hours", "command")
     studies = read_table(RESULTS / STUDIES, columns, f"`{COMMAND} collect STUDY` writes it")
     parts = [
         f"<!-- Written by `{COMMAND} page` from results/notebooks/: change those, or the studies' files. -->",
@@ -121,8 +125,8 @@ def build_page() -> str:
         "losslab grew from five notebooks and reports. Their questions are [studies](../how-to/studies.md) that ship with "
         "it, whose full size needs a GPU and images that cannot be had everywhere. Here they are cut to two cores and to "
         "the images that were at hand. Each number of ours is a mean over seeds on test images that no net has seen, with "
-        "its 95 % interval. **Compare the order within a column, and not the numbers of two columns**: what was done "
-        "differently is listed below each table. PH2, which is given out by a form, was not at hand: studies of it run on pets.",
+        "its 95 % interval where one is known; ± is the standard deviation over seeds. **Compare the order within a column, "
+        "and not the numbers of two columns**: what was done differently is listed below each table.",
     ]
     parts += [part for row in studies for part in describe_result(row)]
     return "\n\n".join(parts) + "\n"
@@ -133,10 +137,15 @@ def describe_result(about: Row) -> list[str]:
     remedy = f"`{COMMAND} collect {about['study']}` writes it"
     rows = read_table(RESULTS / f"{about['study']}.csv", ("seeds", "miou", "low", "high", "nearest"), remedy)
     parts = [f"## {about['title']}", about["question"], about["verdict"], "\n".join(build_table(about, rows))]
-    cuts = [*about["cuts"].split("; "), f"tested on {about['test_images']} images of `{about['dataset']}`"]
-    notes = [f"Cut down: {', '.join(filter(None, cuts))}.", f"Theirs: {about['source']}; {about['how']}."]
-    notes += read_header(Path("studies") / f"{about['study']}.yaml")
-    parts += ["What cannot be compared, and why:", "\n".join(f"- {note}" for note in notes)]
+    cuts = [*about["cuts"].split("; "), f"trained on {about['train_images']} images ({about['steps']} steps)"]
+    cuts.append(f"tested on {about['test_images']} of `{about['dataset']}`")
+    absent = " PH2, which is given out by a form, was not at hand." if "instead of ph2" in about["cuts"] else ""
+    notes = "\n".join(f"- {note}" for note in read_header(Path("studies") / f"{about['study']}.yaml"))
+    parts += [f"**Cut down here**: {', '.join(filter(None, cuts))}.{absent}"]
+    parts += [
+        f"**The notebook**: {about['source']}; {about['how']}. What it did differently from the study at full size:",
+        notes,
+    ]
     cost = f"{about['runs']} runs, {about['training_hours']} core hours of training"
     machine = f"{about['hardware']}, commit {about['commit']}"
     key = about["command"].partition(" --as ")[2] or about["study"]
@@ -147,12 +156,13 @@ def build_table(about: Row, rows: Sequence[Row]) -> list[str]:
     """Build the lines of the table: the cells' labels, the notebook's numbers, and ours."""
     columns = list(rows[0])
     axes, theirs = columns[: columns.index("seeds")], [name for name in columns if name.startswith(THEIRS)]
-    heads = [*axes, *(f"their {name.removeprefix(THEIRS)}" for name in theirs), "our mIoU (95 % interval)"]
+    heads = [*axes, *(f"notebook's {name.removeprefix(THEIRS)}" for name in theirs), "our mIoU (95 % interval)"]
     nearest = bool(about["nearest"] and about["nearest"] != "mIoU")
     heads += [f"our {about['nearest']}"] if nearest else []
     lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for row in rows:
-        ours = f"{row['miou']} ({row['low']} to {row['high']})" if row["low"] else row["miou"]
+        is_known = row["low"] and (row["low"], row["high"]) != NOTHING_KNOWN
+        ours = f"{row['miou']} ({row['low']} to {row['high']})" if is_known else row["miou"]
         cells = [*(row[name] for name in (*axes, *theirs)), ours, *([row["nearest"]] if nearest else [])]
         lines.append("| " + " | ".join(cells) + " |")
     return lines

@@ -15,6 +15,7 @@ from benchmarks.odyssey.tables import (
     VERDICT_COLUMNS,
     Row,
     format_number,
+    replace_row,
     write_command,
     write_table,
 )
@@ -22,14 +23,15 @@ from losslab.cards import read_card
 from losslab.comparison.breakdowns import break_down_by_strata
 from losslab.comparison.compare import ComparisonSpec, build_table, drop_duplicates, find_metric, judge_table
 from losslab.comparison.evidence import RunEvidence, check_judgeable, read_evidence
+from losslab.comparison.result import ComparedMetric
 from losslab.comparison.selection import select_study
 from losslab.comparison.verdicts import MIN_SEEDS, JudgedPair, Verdict
-from losslab.data.measures import measure_dataset
+from losslab.data.measures import DatasetMeasures, measure_dataset
 from losslab.errors import InputError
 from losslab.experiments.dvc_cache import DvcCache
 from losslab.experiments.ensembles import find_prepared
 from losslab.experiments.run_finder import RunFinder, RunRecord
-from losslab.io.files import JsonObject, read_csv
+from losslab.io.files import JsonObject
 from losslab.study.plan import Study, StudyRun, plan_final_runs
 from losslab.study.results import follow_searches, read_progress
 from losslab.study.state import StudyState, find_study
@@ -111,10 +113,7 @@ def collect(kind: str, root: Path, folder: Path) -> list[str]:
     about = describe_dataset(collected)
     write_table(folder / f"{kind}.runs.csv", runs)
     write_table(folder / f"{kind}.verdicts.csv", verdicts)
-    path = folder / DATASETS
-    others = [row for row in read_csv(path) if row["kind"] != kind] if path.exists() else []
-    columns = dict.fromkeys([*about, *(name for row in others for name in row)], "")
-    write_table(path, sorted(({**columns, **row} for row in [about, *others]), key=lambda row: row["kind"]))
+    replace_row(folder / DATASETS, about, "kind")
     left_out = sorted({row["loss"] for row in runs} - {row["loss"] for row in verdicts})
     lines = [f"{kind}: {about['runs']} runs, {about['failed']} failed, {about['missing']} missing"]
     return lines + [f"{kind}: {name} has no run that counts on some net, and is not judged" for name in left_out]
@@ -231,14 +230,16 @@ def list_verdicts(collected: CollectedStudy) -> Iterator[Row]:
         verdicts = judge_table(table, metric, spec.look_plan, spec.points)
         if not verdicts:
             continue
-        yield from _list_standings(verdicts["loss"], key, "", {name: name for name in nets}, factor)
+        yield from _list_standings(verdicts["loss"], metric, "", {name: name for name in nets}, factor)
         for net in [label for label in spec.axes["net"] if label in every and key in CELL_METRICS]:
             labels = {name: table.get_labels(name) for name in table.cells}
             cells = {name: each["loss"] for name, each in labels.items() if each["net"] == net}
-            yield from _list_standings(verdicts[""], key, net, cells, factor)
+            yield from _list_standings(verdicts[""], metric, net, cells, factor)
 
 
-def _list_standings(verdict: Verdict, metric: str, net: str, losses: Mapping[str, str], factor: float) -> Iterator[Row]:
+def _list_standings(
+    verdict: Verdict, metric: ComparedMetric, net: str, losses: Mapping[str, str], factor: float
+) -> Iterator[Row]:
     """Yield the rows of the standings whose names `losses` has, name → loss; all pairs of the verdict share its level."""
     standings = [standing for standing in verdict.standings if standing.name in losses]
     pairs = [pair for pair in verdict.pairs if pair.better in losses and pair.worse in losses]
@@ -247,12 +248,12 @@ def _list_standings(verdict: Verdict, metric: str, net: str, losses: Mapping[str
         if pair.is_real:
             worse.setdefault(pair.better, []).append(losses[pair.worse])
     claimable = {name for pair in pairs if pair.may_be_claimed for name in (pair.better, pair.worse)}
-    gains = dict(_list_gains(pairs, losses, factor))
+    gains = dict(_list_gains(pairs, losses, factor, metric.limits[1] - metric.limits[0]))
     for rank, standing in enumerate(standings, start=1):
         loss, interval = losses[standing.name], standing.interval or (math.nan, math.nan)
         numbers = [format_number(number) for number in (standing.mean, *interval, standing.sd)]
         row = [
-            metric,
+            metric.key,
             net,
             loss,
             str(rank),
@@ -265,17 +266,19 @@ def _list_standings(verdict: Verdict, metric: str, net: str, losses: Mapping[str
 
 
 def _list_gains(
-    pairs: Sequence[JudgedPair], losses: Mapping[str, str], factor: float
+    pairs: Sequence[JudgedPair], losses: Mapping[str, str], factor: float, largest: float
 ) -> Iterator[tuple[str, tuple[str, str, str, str]]]:
     """Yield what each loss gains over cross entropy, above zero where it is better, its interval, and whether that is real.
 
     To hold each loss against cross entropy alone is a question of its own, so these pairs share the level among
-    themselves; `factor` is what few seeds and looks leave of it.
+    themselves; `factor` is what few seeds and looks leave of it, and `largest` the largest difference that is possible.
     """
     own = [pair for pair in pairs if REFERENCE in (losses[pair.better], losses[pair.worse])]
     for pair in own:
         sign, loss = (1, pair.better) if losses[pair.worse] == REFERENCE else (-1, pair.worse)
-        estimate = pair.estimate.adjust(factor / len(own)) if pair.estimate is not None else None
+        estimate = (
+            pair.estimate.adjust(factor / len(own)).clip(-largest, largest) if pair.estimate is not None else None
+        )
         ends = (math.nan, math.nan) if estimate is None else (sign * estimate.low, sign * estimate.high)
         is_real = pair.may_be_claimed and estimate is not None and estimate.low > 0
         low, high = map(format_number, sorted(ends))
@@ -311,20 +314,18 @@ def describe_dataset(collected: CollectedStudy) -> Row:
         "threads": _join(sorted({str(record.threads) for record in records if record.threads})),
         "cpu_hours": format_number(seconds / 3600, 2) if timed else "",
         "timed_runs": str(len(timed)),
-        **measure_data(collected),
+        **{name: f"{value:.6g}" for name, value in asdict(measure_data(records[0], collected.root)).items()},
         "command": write_command(*StudyState(collected.root, study.key).read_origin()),
     }
 
 
-def measure_data(collected: CollectedStudy) -> Row:
-    """Measure the prepared data that the runs share, from DVC's cache. Raises InputError if they are lost."""
-    record = next(iter(collected.records.values()))
+def measure_data(record: RunRecord, root: Path) -> DatasetMeasures:
+    """Measure the prepared data of a run of a project, from DVC's cache. Raises InputError if they are lost."""
     prepared = find_prepared(record)
     with TemporaryDirectory(prefix="losslab-odyssey-") as name:
-        if prepared is None or not DvcCache(collected.root).link(prepared, Path(name, "prepared")):
+        if prepared is None or not DvcCache(root).link(prepared, Path(name, "prepared")):
             raise InputError(f"{record.name}: its prepared data are not in DVC's cache: run dvc fetch")
-        measures = asdict(measure_dataset(Path(name, "prepared")))
-    return {name: f"{value:.6g}" for name, value in measures.items()}
+        return measure_dataset(Path(name, "prepared"))
 
 
 def _format_tuned(run: StudyRun) -> str:

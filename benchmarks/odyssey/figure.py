@@ -18,7 +18,7 @@ LEADING, OTHER = "#00796b", "#9e9e9e"
 def draw_intervals(kinds: Sequence[Kind], order: Sequence[str], path: Path) -> None:
     """Draw the mean IoU of each loss with its interval, a panel for each kind of data; the same bytes each time.
 
-    `order` are the losses from top to bottom. Those that lead have the colour.
+    `order` are the losses from top to bottom. Those that are not shown to be worse have the colour.
     """
     columns = min(COLUMNS, len(kinds))
     rows = math.ceil(len(kinds) / columns)

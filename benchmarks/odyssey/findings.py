@@ -92,6 +92,10 @@ class Findings:
         numbers = sorted({int(part) for kind in self.kinds for part in split_names(kind.about[column])})
         return str(numbers[0]) if len(numbers) == 1 else f"{numbers[0]} to {numbers[-1]}"
 
+    @property
+    def number_of_pairs(self) -> int:
+        return math.comb(len(self.order), 2)
+
     def find_leading_kinds(self, loss: str) -> list[Kind]:
         """Find the kinds of data on which no other loss is really better."""
         return [kind for kind in self.kinds if loss in kind.list_leading()]
@@ -103,18 +107,18 @@ class Findings:
         return median(widths) if widths else math.nan
 
     def summarize_kind(self, kind: Kind) -> list[str]:
-        """Summarize a kind of data: its title, the best loss, those that lead too, how many are worse, and the reach."""
+        """Summarize a kind of data: its title, the best loss, those not shown to be worse, how many are, and the reach."""
         best, reach = kind.list_standings("miou")[0], self.find_reach(kind)
         others = [loss for loss in kind.list_leading() if loss != best["loss"]]
         first = f"{name_loss(best['loss'])}, {write_mean(best, with_interval=False)}"
         if not kind.is_judged:
             return [kind.title, first, "cannot be told", "cannot be told", "–"]
         worse = f"{len(kind.find_worse())} of {len(kind.list_standings('miou'))}"
-        shown = "–" if math.isnan(reach) else f"{reach:.1f} points"
+        shown = "–" if math.isnan(reach) else f"±{reach:.1f} points"
         return [kind.title, first, join_losses(others, 3) or "none", worse, shown]
 
     def describe_gap(self, kind: Kind, loss: str) -> str:
-        """Describe how far a loss is below the best mean, bold if it leads."""
+        """Describe how far a loss is below the best mean, bold unless it is shown to be worse."""
         if loss not in self.gaps[kind.name]:
             return "–"
         text = write_points(-self.gaps[kind.name][loss])
@@ -124,7 +128,8 @@ class Findings:
         """Yield sentences to take home."""
         number, counts = len(self.judged), {loss: len(self.find_leading_kinds(loss)) for loss in self.order}
         usual = [
-            f"{name_loss(loss)} leads on {counts[loss]} and is {self.distances[loss]:.1f} points below the best on average"
+            f"{name_loss(loss)} is shown to be worse on {number - counts[loss] or 'none'}, and is {self.distances[loss]:.1f} "
+            "points below the best on average"
             for loss in (BASELINE, REFERENCE)
             if loss in counts
         ]
@@ -143,8 +148,8 @@ class Findings:
             most = max(counts.values())
             often = [loss for loss in self.order if counts[loss] == most]
             yield (
-                f"**No loss leads everywhere**: {join_losses(often)} {'lead' if len(often) > 1 else 'leads'} on "
-                f"{most} of {number} kinds of data."
+                f"**Each loss is shown to be worse somewhere**: {join_losses(often)} on the fewest, {number - most} of "
+                f"{format_plural(number, 'kind')} of data."
             )
         yield self._describe_means()
         yield self._describe_gains()
@@ -157,8 +162,8 @@ class Findings:
         if number > 1:
             turned = self._find_turned_pairs()
             yield (
-                f"**The data decide**: {format_plural(len(turned), 'pair')} of losses really change places from one "
-                f"kind of data to another, such as {join_losses(turned[0])}."
+                f"**The data decide**: {len(turned)} of {self.number_of_pairs} pairs of losses really change places from one "
+                f"kind of data to another: {'; '.join(join_losses(pair) for pair in turned[:3])}."
                 if turned
                 else "**No two losses are shown to change places** from one kind of data to another."
             )
@@ -254,12 +259,12 @@ class Findings:
                 yield f"By {title} {name_loss(own[0]['loss'])} has the best mean; {_count_leading(names, own)}."
         nets = [(net, kind.list_standings("miou", net)) for net in self.nets]
         counts = [
-            f"on `{net}` {len(kind.list_leading('miou', net))} lead (best mean: {name_loss(rows[0]['loss'])})"
+            f"on `{net}` {len(kind.list_leading('miou', net))} (best mean: {name_loss(rows[0]['loss'])})"
             for net, rows in nets
             if rows and kind.is_judged
         ]
         if len(counts) > 1:
-            yield f"Each net alone: {format_list(counts)}."
+            yield f"Each net alone: not shown to be worse are {format_list(counts)}."
         if lost := [loss for loss in kind.losses if loss not in self.gaps[kind.name]]:
             yield f"Not judged, as no run counts on some net: {join_losses(lost)}."
 
@@ -307,8 +312,12 @@ def explain_doubt(kind: Kind) -> str:
 
 def _count_leading(leading: Sequence[str], standings: Sequence[Row]) -> str:
     if len(leading) == len(standings):
-        return f"all {len(standings)} losses lead: none is shown to be worse than another"
-    return f"{len(leading)} of {len(standings)} losses lead" if len(leading) > 1 else "it alone leads"
+        return f"none of the {len(standings)} losses is shown to be worse than another"
+    return (
+        f"{len(leading)} of {len(standings)} losses are not shown to be worse"
+        if len(leading) > 1
+        else "all others are worse"
+    )
 
 
 def _find_unfound(kind: Kind, loss: str) -> list[tuple[str, str]]:

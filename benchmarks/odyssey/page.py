@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 
 from benchmarks.odyssey.effects import POINT
 from benchmarks.odyssey.figure import draw_intervals
@@ -12,7 +13,6 @@ from benchmarks.odyssey.tables import (
     COLLECT,
     COST,
     COST_COLUMNS,
-    REFERENCE,
     REPEATED,
     REPEATED_COLUMNS,
     RESULTS,
@@ -99,13 +99,13 @@ def write_head(findings: Findings) -> Iterator[str]:
         f"had its own learning rate, {rates}; a loss that is no use alone has a partner."
     )
     yield ""
-    losses = len(findings.order)
     yield (
         "A difference is *real* if it is shown to hold for other seeds and other test images too ([how](verdicts.md)). Each kind "
-        f"of data is asked two questions: which losses differ at all ({losses * (losses - 1) // 2} pairs), and which differ from "
-        f"`cross_entropy` ({losses - 1} pairs). For each question, 95 of 100 such studies claim no difference that is not there. "
-        "The more pairs a question has, the larger a difference must be to be claimed, so the second shows smaller ones. A loss "
-        "*leads* if neither question finds one that is really better: it need not be good, only not shown to be worse."
+        f"of data is asked two questions: which losses differ at all ({findings.number_of_pairs} pairs), and which differ from "
+        f"`cross_entropy` ({len(findings.order) - 1} pairs). For each question, about 5 of 100 studies of losses that do "
+        "not differ would claim a difference. The more pairs a question has, the larger a difference must be to be claimed, so the "
+        "second shows smaller ones. A loss is *not shown to be worse* if neither question finds one that is really better: it need "
+        "not be good."
     )
 
 
@@ -118,7 +118,13 @@ def write_summary(findings: Findings) -> Iterator[str]:
         lacking = format_list([f"{kind.title} ({kind.about['missing']} runs)" for kind in unfinished])
         yield f"- **Not finished**: runs are missing of {lacking}; what is said of them may change."
     yield ""
-    header = ["data", "best mean IoU", "also lead", "really worse than some", "must differ from `cross_entropy` by"]
+    header = [
+        "data",
+        "best mean IoU",
+        "nor shown to be worse",
+        "really worse than some",
+        "gains over `cross_entropy` are known to",
+    ]
     yield from write_table_lines(header, map(findings.summarize_kind, findings.kinds))
 
 
@@ -128,25 +134,26 @@ def write_overview(findings: Findings) -> Iterator[str]:
     yield "## All losses on all kinds of data"
     yield ""
     yield (
-        "Points of mean IoU below the best mean of each column, both nets averaged. **Bold** losses lead: no other "
-        "is really better. Differences among bold ones mean nothing by themselves."
+        "Points of mean IoU below the best mean of each column, both nets averaged. **Bold**: not shown to be "
+        "worse, so differences among bold ones mean nothing by themselves."
     )
     yield ""
     for kind in kinds:
         if not kind.is_judged:
-            yield f"On {kind.title} {explain_doubt(kind)}; so nothing is bold, and it does not count for *leads on*."
+            yield f"On {kind.title} {explain_doubt(kind)}; so nothing is bold, and it does not count in the last column."
             yield ""
-    header = ["loss", *(kind.title for kind in kinds), "leads on"]
+    header = ["loss", *(kind.title for kind in kinds), "average", "not worse on"]
     rows = []
     for loss in findings.order:
         cells = [findings.describe_gap(kind, loss) for kind in kinds]
+        cells.append(write_points(-findings.distances[loss]))
         rows.append([name_loss(loss), *cells, f"{len(findings.find_leading_kinds(loss))} of {len(findings.judged)}"])
     yield from write_table_lines(header, rows)
     yield ""
     yield f"![Mean IoU of each loss with its interval, a panel for each kind of data](../pictures/{FIGURE.name})"
     yield ""
     yield (
-        "Losses that lead are in colour. Each interval is of one mean alone, over other seeds and other test "
+        "In colour: not shown to be worse. Each interval is of one mean alone, over other seeds and other test "
         "images; test images are shared, so two losses may differ really although their intervals overlap."
     )
     if (sentence := findings.describe_ranks()) is not None:
@@ -166,7 +173,7 @@ def write_kind(findings: Findings, kind: Kind) -> Iterator[str]:
         images = f"{format_plural(int(about['images']), 'training image')}, {images}"
     if about["test_groups"]:
         images += f" of {format_plural(int(about['test_groups']), 'group')}"
-    rare = f", the rarest {about['rare_class']}" if about["rare_class"] else ""
+    rare = f", {about['rare_class']} the rarest" if about["rare_class"] else ""
     yield f"`{about['dataset']}` ({about['title']}) at {about['size']} pixels: {classes} classes{rare}; {images}."
     if facts := findings.describe_data(kind):
         yield facts
@@ -174,8 +181,8 @@ def write_kind(findings: Findings, kind: Kind) -> Iterator[str]:
     yield from findings.describe_kind(kind)
     yield ""
     legend = (
-        "Bold are ranks and scores of losses that lead by them, and gains that are real. Two losses are told apart if one "
-        "has the rank of the other in *really better than*; no other two are."
+        "Bold are ranks and scores of losses that are not shown to be worse, and gains that are real. Two losses are told "
+        "apart if one has the rank of the other in *really better than*; no other two are."
     )
     yield from fold(f"All losses on {kind.title}, in order", [legend, "", *write_kind_table(kind)])
     yield ""
@@ -250,12 +257,13 @@ def write_cost(path: Path) -> Iterator[str]:
     cheap = [loss for loss, known in ratios.items() if max(known) < DEAR]
     dear = sorted((loss for loss in ratios if loss not in cheap), key=lambda loss: -max(ratios[loss]))
     first = rows[0]
+    spread = median((get_number(row, "highest") - get_number(row, "lowest")) / 2 for row in rows)
     yield (
         f"Times a step with cross entropy, net and optimizer included: `{first['net']}`, batches of "
         f"{first['batch_size']} images of {first['size']} pixels, {first['threads']} thread of {first['hardware']}, "
         f"{name_precision(first['precision'])}; processor time, pairs of steps in turn in one process, lowest and highest of "
-        f"the rounds in brackets. `{REFERENCE}` stands against itself, which shows how exact that is. A larger net makes "
-        "the ratios smaller; on a GPU they have not been measured."
+        f"the rounds in brackets. Rounds of one loss typically spread by ±{spread:.2f}, so smaller differences mean nothing. "
+        "A larger net makes the ratios smaller; on a GPU they have not been measured."
     )
     yield ""
     yield (
@@ -314,7 +322,7 @@ def write_regret(folder: Path, findings: Findings) -> Iterator[str]:
         "first",
         "best of three",
         f"always `{BASELINE}`",
-        "best on the others",
+        "favourite of the others",
         "by seeds alone",
     ]
     yield from write_table_lines(

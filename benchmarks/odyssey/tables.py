@@ -75,6 +75,13 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     write_csv(path, rows)
 
 
+def replace_row(path: Path, row: Row, key: str) -> None:
+    """Write a row into a table in place of the one with the same value of `key`, if there is one; rows are sorted by it."""
+    others = [other for other in read_csv(path) if other[key] != row[key]] if path.exists() else []
+    columns = dict.fromkeys([*row, *(name for other in others for name in other)], "")
+    write_table(path, sorted(({**columns, **each} for each in [row, *others]), key=lambda each: each[key]))
+
+
 def read_table(path: Path, columns: Iterable[str], remedy: str) -> list[dict[str, str]]:
     """Read a table. InputError, which ends in the remedy: it is not there, or lacks one of the columns."""
     try:

@@ -13,7 +13,7 @@ from unicodedata import normalize
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, field_validator, model_validator
 
 from losslab.bands import RGB, BandFormat, CardBands
-from losslab.errors import InputError, quote, shorten
+from losslab.errors import InputError, quote, shorten, suggest_name
 from losslab.io.yaml import Section, read_yaml, validate
 from losslab.plugins.manifest import explain_unknown, find_entry, find_plugins
 
@@ -315,7 +315,11 @@ def read_card(dataset: str, catalog: Path = Path("data/catalog")) -> Card:
     try:
         return validate(Card, read_yaml(path), path)
     except FileNotFoundError:
-        raise InputError(f"{path}: no such card") from None
+        known = [card.stem for card in catalog.glob("*.yaml")]
+        hint = suggest_name(dataset, known) or "; `losslab datasets` lists those there are"
+        raise InputError(
+            f"{path}: no such card{hint if known else '; is this the folder of a losslab project?'}"
+        ) from None
 
 
 def find_groups(expression: str | None, names: Sequence[str]) -> dict[str, str]:

@@ -50,7 +50,7 @@ def test_usual_choice_comes_first_unless_another_is_shown_to_be_better(tmp_path:
 
 
 def test_losses_that_do_not_fit_or_lack_runs_are_left_out(tmp_path: Path) -> None:
-    changed = KINDS | {"nuclei": (KINDS["nuclei"][0], {"dice": 70.0, "focal": 71.0, "mcc": 1.0})}
+    changed = KINDS | {"nuclei": (KINDS["nuclei"][0], {"dice": 70.0, "focal": 71.0, "mcc": 10.0})}
     advice = advise(measure(), read_results(write_rows(tmp_path / "rows", changed)), lambda loss: loss != "focal")
     assert [chosen.loss for chosen in advice.losses] == ["dice"]
     assert set(advice.left_out) == {"dice+cross_entropy", "focal", "cross_entropy", "bce", "mcc"}

@@ -18,6 +18,33 @@ def test_points_are_means_over_seeds_and_nets_of_the_runs_that_count(tmp_path: P
     assert lesions.noise == pytest.approx(0.1)
 
 
+def test_loss_that_fails_with_some_seeds_adds_no_noise_to_others(tmp_path: Path) -> None:
+    folder = write_rows(tmp_path / "rows")
+    rows = read_csv(folder / "lesions.runs.csv")
+    lost = {"focal": "0.01", "bce": "0.02"}
+    write_csv(
+        folder / "lesions.runs.csv",
+        [row | ({"miou": lost[row["loss"]]} if row["loss"] in lost and row["seed"] == "1" else {}) for row in rows],
+    )
+    assert read_results(folder)[0].noise == pytest.approx(0.1)
+
+
+def test_rows_that_are_not_all_there_are_refused(tmp_path: Path) -> None:
+    folder = write_rows(tmp_path / "rows")
+    about = [row | {"runs": "21", "failed": "1"} for row in read_csv(folder / "datasets.csv")]
+    write_csv(folder / "datasets.csv", about)
+    assert len(read_results(folder)) == 3
+    rows = read_csv(folder / "lesions.runs.csv")
+    write_csv(folder / "lesions.runs.csv", rows[:12])
+    with pytest.raises(
+        InputError, match=r"lesions.runs.csv: 12 rows, but datasets.csv counts 22 runs: one of them was"
+    ):
+        read_results(folder)
+    write_csv(folder / "lesions.runs.csv", [dict(rows[0], miou="91.4"), *rows[1:]])
+    with pytest.raises(InputError, match=r"lesions-.*: miou is 91.4; it must be 0 to 1"):
+        read_results(folder)
+
+
 def test_loss_without_a_run_on_some_net_is_out(tmp_path: Path) -> None:
     folder = write_rows(tmp_path / "rows")
     rows = read_csv(folder / "lesions.runs.csv")

@@ -41,6 +41,7 @@ def test_page_says_what_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.M
     (tmp_path / "studies/s.yaml").write_text(f"{header}title: T\n")
     names = ("title", "question", "source", "how", "metric", "dataset", "size", "epochs", "runs", "verdict", "commit")
     about = dict.fromkeys(names, "word") | {"study": "s", "nearest": "", "test_images": "40", "cuts": "prepare.size 64"}
+    about |= {"train_images": "100", "steps": "13"}
     about |= {"training_hours": "0.10", "hardware": "a machine", "command": "losslab study run s --as small"}
     write_csv(RESULTS / "studies.csv", [about])
     cell = {
@@ -59,7 +60,7 @@ def test_page_says_what_cannot_be_compared(tmp_path: Path, monkeypatch: pytest.M
     assert text.endswith(f"```sh\nlosslab study run s --as small\n{COMMAND} collect small\n```\n")
     assert (
         "- It scored on train, and said so.\n- One seed." in text
-        and "Cut down: prepare.size 64, tested on 40 images" in text
+        and "**Cut down here**: prepare.size 64, trained on 100 images (13 steps), tested on 40 of `word`." in text
     )
 
 
@@ -79,7 +80,10 @@ def test_missing_rows_and_studies_without_numbers_are_one_line(
     )
     write_csv(RESULTS / "studies.csv", [dict.fromkeys(("study", "title"), "s")])
     assert main(["page"]) == 1
-    assert f"no column verdict, cuts, nearest, training_hours, command; `{COMMAND}" in capsys.readouterr().err
+    assert (
+        f"no column verdict, cuts, nearest, train_images, steps, training_hours, command; `{COMMAND}"
+        in capsys.readouterr().err
+    )
     assert main(["collect", "odyssey_small", "--project", str(ROOT)]) == 1
     assert "has no published numbers" in capsys.readouterr().err
 

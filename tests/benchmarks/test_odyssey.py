@@ -32,6 +32,7 @@ from losslab.errors import InputError
 from losslab.io.files import read_csv
 from losslab.study.plan import Study, plan_runs
 from losslab.study.state import StudyState
+from tests.advice.rows import measure
 from tests.comparison.runs_on_disk import write_run
 from tests.conftest import ROOT
 from tests.study.repository import Repository
@@ -86,7 +87,7 @@ def _find_first_trial(study: Study) -> Any:
 def inside(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> Repository:
     monkeypatch.chdir(repository.root)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///nowhere/at/all")
-    monkeypatch.setattr(collect, "measure_data", lambda collected: {"images": "6"})  # no data were prepared
+    monkeypatch.setattr(collect, "measure_data", lambda record, root: measure())  # no data were prepared
     return repository
 
 
@@ -214,13 +215,19 @@ def test_page_says_what_the_rows_say(tmp_path: Path, monkeypatch: pytest.MonkeyP
     text = (tmp_path / PAGE).read_text(encoding="utf-8")
     assert text.startswith(f"<!-- Written by `{COMMAND}`") and "\n# Which loss?" in text
     assert "3 losses on 2 kinds of data (nuclei and roads)" in text and "36 runs, 3.0 CPU hours" in text
-    assert "| `focal` | −7.9 | **0.0** | 1 of 2 |" in text
-    assert "| `dice` | **0.0** | −11.0 | 1 of 2 |" in text
-    assert "**No loss leads everywhere**: `focal`, `cross_entropy` and `dice` lead on 1 of 2 kinds of data." in text
-    assert "**The usual choices**, of 2 kinds of data: `cross_entropy` leads on 1 and is " in text
+    assert "| `focal` | −7.9 | **0.0** | −4.0 | 1 of 2 |" in text
+    assert "| `dice` | **0.0** | −11.0 | −5.5 | 1 of 2 |" in text
+    assert (
+        "**Each loss is shown to be worse somewhere**: `focal`, `cross_entropy` and `dice` on the fewest, 1 of 2 kinds of data."
+        in text
+    )
+    assert "**The usual choices**, of 2 kinds of data: `cross_entropy` is shown to be worse on 1, and is " in text
     assert "learning rate, the best on validation images of 0.002 and 0.01;" in text
     assert "Of the rates the highest was the best 6 of 12 times" in text
-    assert "2 pairs of losses really change places from one kind of data to another, such as `focal` and `dice`" in text
+    assert (
+        "2 of 3 pairs of losses really change places from one kind of data to another: `focal` and `dice`; `cross_entropy` and"
+        in text
+    )
     assert "Really worse than some, the last first, in points below the best mean: `cross_entropy` (−8.0) and" in text
     assert "| **1** | `dice` | 0.780 [0.770, 0.790] | 2, 3 | **+8.0 [+6.0, +10.0]** |" in text
     assert "Really better: `dice` (nuclei +8.0)." in text
@@ -289,8 +296,8 @@ def test_data_of_few_groups_tell_no_losses_apart(tmp_path: Path, monkeypatch: py
     text = (tmp_path / PAGE).read_text(encoding="utf-8")
     assert f"On videos {few}" in text and f"`dice` has the best mean, 0.500 [0.490, 0.510]; {few}" in text
     assert "| videos | `dice`, 0.500 | cannot be told | cannot be told | – |" in text
-    assert "| `dice` | **0.0** | 0.0 | 1 of 1 |" in text and "100 test images of 2 groups." in text
-    assert "of 1 kind of data that can tell losses apart: `cross_entropy` leads on 0 and is" in text
+    assert "| `dice` | **0.0** | 0.0 | 0.0 | 1 of 1 |" in text and "100 test images of 2 groups." in text
+    assert "of 1 kind of data that can tell losses apart: `cross_entropy` is shown to be worse on 1, and is" in text
 
 
 def test_ranks_are_tested_over_five_kinds_of_data() -> None:

@@ -1,6 +1,7 @@
 """`losslab advise` on a dataset of drawn masks, with made-up rows of an odyssey."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,17 @@ def test_one_kind_of_data_says_that_regret_is_unknown(project: Path) -> None:
 
 
 WRONG: list[Any] = [
-    (("nuclei",), lambda: None, "ERROR: data/catalog/nuclei.yaml: no such card"),
+    (
+        ("nuclei",),
+        lambda: None,
+        "ERROR: data/catalog/nuclei.yaml: no such card; `losslab datasets` lists those there are",
+    ),
+    (("tinny",), lambda: None, "ERROR: data/catalog/tinny.yaml: no such card; did you mean tiny?"),
+    (
+        ("tiny",),
+        lambda: shutil.rmtree("data/catalog"),
+        "ERROR: data/catalog/tiny.yaml: no such card; is this the folder of a losslab project?",
+    ),
     (
         ("tiny",),
         lambda: Path("data/prepared/tiny").rename("data/prepared/gone"),

@@ -78,17 +78,20 @@ def summarise_regret(rows: Sequence[Regret]) -> str:
     noise = np.array([row.noise for row in rows])
     counts = {BASELINE: same, "a better loss": better, f"one that is no better{where}": len(worse)}
     shown = [f"{name} on {count}" for name, count in counts.items() if count]
+    first_advice = f"{BASELINE} on all of them" if same == len(rows) else format_list(shown)
     sentences = [
         f"Left-out kinds: the first advice loses {first:.1f} points of mIoU, the best of its three {three:.1f}, always "
-        f"{BASELINE} {baseline:.1f}, always the loss that is best on average of the other kinds {average:.1f}.",
-        f"Of {format_plural(len(rows), 'kind')} of data, the first advice is {format_list(shown)}.",
+        f"{BASELINE} {baseline:.1f}, the favourite of the other kinds {average:.1f}.",
+        f"Of {format_plural(len(rows), 'kind')} of data, the first advice is {first_advice}.",
     ]
     if np.isfinite(noise).all():
         moved = np.sqrt(np.mean(noise**2))
-        sentences.append(f"Seeds alone move the difference between two losses by about {moved:.1f} points.")
+        sentences.append(
+            f"Seeds alone move the difference between two typical losses by about {moved:.1f} points (root mean square)."
+        )
     verdicts = [
         (first >= baseline, f"always {BASELINE}"),
-        (first >= average, "always the loss that is best on average"),
+        (first >= average, "the favourite"),
     ]
     if beaten := [name for holds, name in verdicts if holds]:
         sentences.append(f"So the first advice is no better than {' or '.join(beaten)}: let the study decide.")

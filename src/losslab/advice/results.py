@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from statistics import median, variance
 
 import numpy as np
 
@@ -15,6 +16,8 @@ from losslab.project.code import REPOSITORY
 
 RESULTS, DATASETS = Path("results/odyssey"), "datasets.csv"
 MAY_BE_ZERO = ("empty_share", "tiny_share", "small_share", "border_share")
+COUNTS = ("runs", "failed")
+"""Columns of datasets.csv that count the rows of a kind."""
 CARRIED = Path(__file__).parents[1] / "odyssey"
 """Folder in the wheel with the rows of losslab's own repository."""
 
@@ -45,13 +48,17 @@ class KindResults:
 
     @cached_property
     def noise(self) -> float:
-        """Standard error, in points, that seeds give to the difference between two losses; NaN where no cell has two."""
-        cells = [np.array(seeds) for scores in self.scores.values() for seeds in scores.values()]
-        freedom = sum(len(seeds) - 1 for seeds in cells)
-        if not freedom:
-            return math.nan
-        variance = sum(float(((seeds - seeds.mean()) ** 2).sum()) for seeds in cells) / freedom
-        return 100 * math.sqrt(2 * variance * len(self.scores) / sum(map(len, cells)))
+        """Standard error, in points, that seeds give to the difference between two losses; NaN where none has two on each net.
+
+        It is that of typical losses, the median of all: a loss whose nets fail with some seeds says nothing of the others.
+        """
+        variances = [
+            sum(variance(seeds) / len(seeds) for seeds in self.scores[loss].values())
+            / len(self.scores[loss]) ** 2
+            for loss in self.points
+            if all(len(seeds) > 1 for seeds in self.scores[loss].values())
+        ]
+        return 100 * math.sqrt(2 * median(variances)) if variances else math.nan
 
 
 def find_results(root: Path) -> Path:
@@ -102,13 +109,21 @@ def _read_scores(folder: Path, row: Mapping[str, str]) -> dict[str, dict[str, tu
     runs = read_csv(path)
     if not runs:
         raise InputError(f"{path}: it has no rows")
+    counts = [_parse(row[name], f"{folder / DATASETS}: {row['kind']}: {name}") for name in COUNTS if name in row]
+    if counts and sum(counts) != len(runs):
+        raise InputError(
+            f"{path}: {len(runs)} rows, but {DATASETS} counts {sum(counts):.0f} runs: one of them was cut or changed"
+        )
     for run in runs:
         missing = [name for name in ("loss", "net", "state", "chosen", "miou") if run.get(name) is None]
         if missing:
             raise InputError(f"{path}: no column {missing[0]}")
         if (run["state"], run["chosen"]) == ("done", "yes"):
             nets = scores.setdefault(run["loss"], {})
-            nets[run["net"]] = (*nets.get(run["net"], ()), _parse(run["miou"], f"{path}: {run.get('run')}: miou"))
+            where = f"{path}: {run.get('run')}: miou"
+            if not 0 <= (score := _parse(run["miou"], where)) <= 1:
+                raise InputError(f"{where} is {run['miou']}; it must be 0 to 1")
+            nets[run["net"]] = (*nets.get(run["net"], ()), score)
     return scores
 
 

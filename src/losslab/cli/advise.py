@@ -42,15 +42,16 @@ def advise(
         measured = advised.measures
         images = format_plural(measured.images, "training image")
         print_line(f"{advised.card.title}: {images} of about {measured.side_px:.0f} pixels a side")
-        print_table(*build_comparison(advised))
-        print_line("It leans on:")
-        for leaning in advised.leanings:
-            print_line(f"  {leaning}")
         print_line("Try first, by the points of mIoU that each is expected to be below the best loss:")
         for loss, reason in zip(advised.advice.losses, advised.reasons, strict=True):
             print_line(f"  {loss.loss}, {loss.expected:.1f}: {reason}")
-        for line in [*advised.doubts, advised.worth]:
+        for line in advised.doubts:
             print_line(line)
+        print_line("It leans on the kinds of data that are most like these:")
+        for leaning in advised.leanings:
+            print_line(f"  {leaning}")
+        print_table(*build_comparison(advised))
+        print_line(advised.worth)
     if is_other:
         print_warning(f"{path} is there with other content and stays as it is; remove it, or give another file with -o")
     elif not as_json:
