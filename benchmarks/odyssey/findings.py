@@ -306,8 +306,8 @@ def _format_hours(kinds: Sequence[Kind]) -> str:
 def explain_doubt(kind: Kind) -> str:
     """Say why no difference can be claimed on a kind of data."""
     groups = kind.about["test_groups"]
-    few = f"its test images are of {groups} groups, such as videos, and a claim" if groups else "it"
-    return f"no difference can be claimed: {few} takes {MIN_UNITS} that are independent"
+    few = f"its test images are of {groups} groups, such as videos, and a claim takes {MIN_UNITS}"
+    return f"no difference can be claimed: {few if groups else f'that takes {MIN_UNITS} test images'}"
 
 
 def _count_leading(leading: Sequence[str], standings: Sequence[Row]) -> str:

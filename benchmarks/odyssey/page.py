@@ -142,7 +142,7 @@ def write_overview(findings: Findings) -> Iterator[str]:
         if not kind.is_judged:
             yield f"On {kind.title} {explain_doubt(kind)}; so nothing is bold, and it does not count in the last column."
             yield ""
-    header = ["loss", *(kind.title for kind in kinds), "average", "not worse on"]
+    header = ["loss", *(kind.title for kind in kinds), "average", "not shown to be worse on"]
     rows = []
     for loss in findings.order:
         cells = [findings.describe_gap(kind, loss) for kind in kinds]

@@ -286,7 +286,7 @@ def test_loss_that_is_worse_than_cross_entropy_alone_is_worse() -> None:
 
 def test_data_of_few_groups_tell_no_losses_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     videos = build_kind("videos", {"cross_entropy": 0.4, "dice": 0.5, "focal": 0.3}, {}, "no", test_groups="2")
-    few = "no difference can be claimed: its test images are of 2 groups, such as videos, and a claim takes 5 that are"
+    few = "no difference can be claimed: its test images are of 2 groups, such as videos, and a claim takes 5"
     verdicts = [{**row, "gain_real": "no"} if row["gain_real"] else row for row in videos.verdicts]
     videos = replace(videos, verdicts=verdicts)
     assert not videos.is_judged and not videos.list_leading()

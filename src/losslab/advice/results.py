@@ -53,8 +53,7 @@ class KindResults:
         It is that of typical losses, the median of all: a loss whose nets fail with some seeds says nothing of the others.
         """
         variances = [
-            sum(variance(seeds) / len(seeds) for seeds in self.scores[loss].values())
-            / len(self.scores[loss]) ** 2
+            sum(variance(seeds) / len(seeds) for seeds in self.scores[loss].values()) / len(self.scores[loss]) ** 2
             for loss in self.points
             if all(len(seeds) > 1 for seeds in self.scores[loss].values())
         ]
